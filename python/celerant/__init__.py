@@ -1,0 +1,69 @@
+"""Sends groups of Celery tasks as one volley.
+
+    from celerant import Celerant, group
+
+    app = Celerant("shop")
+
+    @app.task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    with app.worker():
+        result = group(add.s(i, i) for i in range(10)).apply_async()
+        print(result.get())
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from celerant.app import Celerant
+from celerant.canvas.group import group
+from celerant.canvas.signature import Signature, signature
+from celerant.dispatch.report import Report
+from celerant.errors import (
+    BarrierError,
+    CanvasError,
+    CelerantError,
+    ChordError,
+    EncodeError,
+    ForkError,
+    MaxRetriesExceeded,
+    NotSent,
+    PublishError,
+    ResultExpired,
+    ResultTimeout,
+    SettingError,
+    TaskError,
+    TaskRevoked,
+)
+from celerant.results.group_result import GroupResult
+from celerant.results.result import AsyncResult
+from celerant.task import Task
+
+__all__ = [
+    "AsyncResult",
+    "BarrierError",
+    "CanvasError",
+    "Celerant",
+    "CelerantError",
+    "ChordError",
+    "EncodeError",
+    "ForkError",
+    "GroupResult",
+    "MaxRetriesExceeded",
+    "NotSent",
+    "PublishError",
+    "Report",
+    "ResultExpired",
+    "ResultTimeout",
+    "SettingError",
+    "Signature",
+    "Task",
+    "TaskError",
+    "TaskRevoked",
+    "group",
+    "signature",
+]
+
+__version__ = version("celerant")

@@ -1,0 +1,1 @@
+"""What users write: signatures and the canvases made of them."""

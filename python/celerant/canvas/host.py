@@ -1,0 +1,99 @@
+"""What a canvas needs of the app it is sent through, and the app of last resort.
+
+The canvas room imports no app; an app registers itself here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from celerant.canvas.group import group
+    from celerant.canvas.signature import Signature
+    from celerant.results.group_result import GroupResult
+    from celerant.results.result import AsyncResult
+
+__all__ = ["Host", "current_app", "set_current_app"]
+
+
+class Host(Protocol):
+    """The part of an app that signatures and groups call."""
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Registered tasks by name."""
+        ...
+
+    def send_signature(
+        self,
+        signature: Signature[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> AsyncResult[Any]:
+        """Send one task."""
+        ...
+
+    def send_group(
+        self,
+        members: group[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> GroupResult[Any]:
+        """Send all members of a group."""
+        ...
+
+    def apply_signature(
+        self,
+        signature: Signature[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> AsyncResult[Any]:
+        """Run one task in place."""
+        ...
+
+    def apply_group(
+        self,
+        members: group[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> GroupResult[Any]:
+        """Run all members of a group in place."""
+        ...
+
+    def freeze_group(
+        self, members: group[Any], options: dict[str, Any]
+    ) -> GroupResult[Any]:
+        """Give a group and its members their ids, sending nothing."""
+        ...
+
+    def resume_group(
+        self, members: group[Any], result: GroupResult[Any], unknown: str
+    ) -> GroupResult[Any]:
+        """Send what an interrupted dispatch left over."""
+        ...
+
+
+class _Current:
+    app: Host | None = None
+
+
+def set_current_app(app: Host | None) -> None:
+    """Make `app` the one that serves canvases without an app of their own."""
+    _Current.app = app
+
+
+def current_app() -> Host:
+    """Return the app made last.
+
+    Raises:
+        RuntimeError: There is no app.
+    """
+    if _Current.app is None:
+        msg = "no app: make one with Celerant('name') before sending a canvas"
+        raise RuntimeError(msg)
+    return _Current.app

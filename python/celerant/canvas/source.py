@@ -1,0 +1,94 @@
+"""Where a group's members come from when they are not a list.
+
+`Stream` is a generator that is consumed by its dispatch; `Mapped` is one task over
+many arguments, without a signature object per item. The Rust core reads both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from celerant.canvas.signature import Signature
+from celerant.errors import CanvasError
+
+__all__ = ["Mapped", "Stream"]
+
+
+class Stream:
+    """An iterable of signatures that can be gone through once.
+
+    `hold` turns it into a list for good; without that, iterating a second time is
+    a `CanvasError`.
+    """
+
+    __slots__ = ("_items", "_spent")
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = items
+        self._spent = False
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self._items, list):
+            return iter(self._items)
+        if self._spent:
+            msg = (
+                "this group was made from a generator and has been sent: its members "
+                "are gone; make the group again, or from a list to send it twice"
+            )
+            raise CanvasError(msg, path="group")
+        self._spent = True
+        return iter(self._items)
+
+    def hold(self) -> list[Any]:
+        """Take all items and keep them."""
+        if not isinstance(self._items, list):
+            self._items = list(self)
+        return self._items
+
+    def __json__(self) -> list[Any]:
+        return self.hold()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self.hold(),)
+
+    def __repr__(self) -> str:
+        # Looking must not consume.
+        return "<stream of signatures>"
+
+
+class Mapped:
+    """One task over an iterable of arguments.
+
+    Shape: each item is the one positional argument (`star` False) or the tuple of
+    positional arguments (`star` True) of one task.
+    """
+
+    __slots__ = ("items", "options", "star", "task")
+
+    def __init__(
+        self, task: str, items: Iterable[Any], options: dict[str, Any], *, star: bool
+    ) -> None:
+        self.task = task
+        reusable = isinstance(items, (list, tuple, range))
+        self.items: Iterable[Any] = items if reusable else Stream(items)
+        self.options = options
+        self.star = star
+
+    def __iter__(self) -> Iterator[Signature[Any]]:
+        for item in self.items:
+            args = tuple(item) if self.star else (item,)
+            yield Signature(self.task, args, {}, dict(self.options))
+
+    def hold(self) -> list[Any]:
+        """Make the signatures, one per item."""
+        return list(self)
+
+    def __json__(self) -> list[Any]:
+        return self.hold()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self.hold(),)
+
+    def __repr__(self) -> str:
+        return f"<{self.task} over {type(self.items).__name__}>"

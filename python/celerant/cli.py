@@ -1,0 +1,196 @@
+"""The command line: ``celerant worker -A module:app``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from celerant.errors import CelerantError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celerant.app import Celerant
+    from celerant.worker import Worker
+
+__all__ = ["load_app", "main"]
+
+logger = logging.getLogger("celerant.cli")
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+#: Exit code of a wrong command line, as argparse has it.
+_USAGE = 2
+#: Seconds between attempts to reach the broker at the start.
+_RETRY_PAUSE = 2.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: The words after the program's name; None takes the process's own.
+    """
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help(sys.stderr)
+        return _USAGE
+    logging.basicConfig(level=parsed.loglevel, format=_FORMAT, stream=sys.stderr)
+    # As `python -m` and Celery do: the app is mostly beside where one stands.
+    if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - compared as text
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the same
+    try:
+        app = load_app(parsed.app)
+        worker = app.worker(
+            concurrency=parsed.concurrency,
+            pool=parsed.pool,
+            queues=parsed.queues,
+            hostname=parsed.hostname,
+        )
+    except CelerantError as exc:
+        parser.error(str(exc))
+    return _serve(app, worker)
+
+
+def load_app(path: str) -> Celerant:
+    """Return the app that ``module:attribute`` names; the attribute may be dotted.
+
+    Raises:
+        CelerantError: There is no such module or attribute, or it is no app.
+    """
+    from celerant.app import Celerant  # noqa: PLC0415 - --version needs no app
+
+    module_name, _, attribute = path.partition(":")
+    attribute = attribute or "app"
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as exc:
+        msg = (
+            f"-A {path}: cannot import module {module_name!r} "
+            f"({type(exc).__name__}: {exc}); give module:attribute as seen from here"
+        )
+        raise CelerantError(msg) from exc
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as exc:
+            msg = (
+                f"-A {path}: module {module_name!r} has no {attribute!r}; name the "
+                f"variable that holds the app, like {module_name}:app"
+            )
+            raise CelerantError(msg) from exc
+    if isinstance(found, Celerant):
+        return found
+    kind = f"{type(found).__module__}.{type(found).__qualname__}"
+    hint = "; start it with celery -A" if kind.startswith("celery.") else ""
+    msg = f"-A {path}: {attribute!r} is no Celerant app but a {kind}{hint}"
+    raise CelerantError(msg)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="celerant", description="Run the tasks of a Celerant app."
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    worker = commands.add_parser("worker", help="run tasks until told to stop")
+    worker.add_argument(
+        "-A", "--app", required=True, metavar="MODULE:APP", help="where the app is"
+    )
+    worker.add_argument(
+        "-c", "--concurrency", type=_positive, metavar="N", help="tasks at a time"
+    )
+    worker.add_argument(
+        "-P", "--pool", choices=("threads", "processes"), default="threads"
+    )
+    worker.add_argument(
+        "-Q", "--queues", type=_names, metavar="A,B", help="queues to consume"
+    )
+    worker.add_argument(
+        "-l", "--loglevel", type=str.upper, choices=_LEVELS, default="INFO"
+    )
+    worker.add_argument("-n", "--hostname", metavar="NAME", help="the worker's name")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return f"celerant {version('celerant')}"
+    except PackageNotFoundError:
+        return "celerant (not installed)"
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{text} is no positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        msg = "it names no queue"
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _serve(app: Celerant, worker: Worker) -> int:
+    stopping = threading.Event()
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if stopping.is_set():
+            # What still runs is cut off; late acks come again.
+            worker.kill()
+            logging.shutdown()
+            os._exit(128 + number)
+        logger.warning(
+            "stopping after what runs; %s again stops at once",
+            signal.Signals(number).name,
+        )
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        if not _start(app, worker, stopping):
+            return 1
+    except CelerantError as exc:
+        logger.error("%s", exc)  # noqa: TRY400 - the message says it all
+        return _USAGE
+    stopping.wait()
+    worker.stop()
+    app.close()
+    return 0
+
+
+def _start(app: Celerant, worker: Worker, stopping: threading.Event) -> bool:
+    """Start, waiting for a broker that is not there yet."""
+    attempts = app.conf.broker_connection_max_retries or None
+    tried = 0
+    while not stopping.is_set():
+        try:
+            worker.start()
+        except CelerantError:
+            raise
+        except Exception as exc:
+            tried += 1
+            uri = app.connection_for_read().as_uri()
+            logger.error(  # noqa: TRY400 - the reason is enough, every few seconds
+                "cannot consume from %s (%s: %s)", uri, type(exc).__name__, exc
+            )
+            if not app.conf.broker_connection_retry or tried == attempts:
+                return False
+            stopping.wait(_RETRY_PAUSE)
+        else:
+            break
+    return True

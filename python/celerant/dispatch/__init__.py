@@ -1,0 +1,1 @@
+"""The way out: from a canvas to the broker."""

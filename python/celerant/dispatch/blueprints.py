@@ -1,0 +1,260 @@
+"""From a task's name and options to its message, but for what differs by member.
+
+Source: ``Task.apply_async``, ``Celery.send_task``, ``AMQP.as_task_v2`` and
+``send_task_message`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from kombu import Exchange, Queue
+from kombu.common import Broadcast
+
+from celerant.canvas.request import Request
+from celerant.config import Settings
+from celerant.dispatch.clock import times_of
+from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
+from celerant.dispatch.options import MESSAGE_PROPERTIES, check_options
+from celerant.dispatch.routing import Queues, Router
+
+__all__ = ["Blueprints", "Lineage"]
+
+_HOSTNAME = socket.gethostname()
+
+
+@dataclass(slots=True, frozen=True)
+class Lineage:
+    """Which task sends: root and parent of what it sends."""
+
+    root_id: str | None = None
+    parent_id: str | None = None
+    priority: int | None = None
+
+    @classmethod
+    def of(cls, request: Request | None) -> Lineage:
+        """Return the lineage of what is sent under `request`."""
+        if request is None:
+            return cls()
+        priority = request.delivery_info.get("priority")
+        return cls(request.root_id or request.id, request.id, priority)
+
+
+@dataclass(slots=True, frozen=True)
+class Drawn:
+    """A blueprint and how long it holds."""
+
+    blueprint: Blueprint
+    #: None: as the task and the settings say nothing, it may have a result.
+    ignored: bool
+    #: False where it depends on the member's arguments.
+    reusable: bool
+    #: True where it holds an absolute time, so for this chunk only.
+    timed: bool
+
+
+class Blueprints:
+    """Draws the messages of one dispatch."""
+
+    def __init__(  # noqa: PLR0913 - one dispatch's whole context
+        self,
+        conf: Settings,
+        queues: Queues,
+        router: Router,
+        tasks: Mapping[str, Any],
+        *,
+        zone: tzinfo | None,
+        reply_to: str,
+        lineage: Lineage,
+        group_id: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._conf = conf
+        self._queues = queues
+        self._router = router
+        self._tasks = tasks
+        self._zone = zone
+        self._reply_to = reply_to
+        self._lineage = lineage
+        self._group_id = group_id
+        self._call = {k: v for k, v in options.items() if v is not None}
+        self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
+
+    def parameters(self, name: str) -> Any:
+        """Return the `inspect.Signature` to check arguments against, if there is one."""
+        task = self._tasks.get(name)
+        return task.parameters if task is not None and task.typing else None
+
+    def draw(
+        self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any
+    ) -> Drawn:
+        """Draw the message of a member.
+
+        Args:
+            name: The task's.
+            own: The member's options.
+            args: For routes that look at arguments.
+            kwargs: For routes that look at arguments.
+        Raises:
+            SettingError: An unknown or impossible option.
+        """
+        where = f"task {name}"
+        check_options(own, where)
+        task = self._tasks.get(name)
+        options = self._merge(task, own)
+        ignore_result = options.pop("ignore_result", None)
+        shadow = options.pop("shadow", None)
+        options = self._router.route(
+            options, options.pop("route_name", None) or name, args, kwargs, task
+        )
+        countdown, eta = options.pop("countdown", None), options.pop("eta", None)
+        expires = options.pop("expires", None)
+        times = times_of(countdown=countdown, eta=eta, expires=expires, zone=self._zone)
+        headers, properties = self._message(name, options, times, ignore_result, shadow)
+        blueprint = self._address(options, headers, properties)
+        if times.expiration_ms is not None:
+            blueprint.properties["expiration"] = str(times.expiration_ms)
+        return Drawn(
+            blueprint,
+            ignored=bool(ignore_result),
+            reusable=not self._router.reads_arguments,
+            timed=bool(countdown) or expires is not None,
+        )
+
+    def _merge(self, task: Any, own: Mapping[str, Any]) -> dict[str, Any]:
+        fixed = {"group_id", "stamped_headers", *(own.get("stamped_headers") or ())}
+        merged = {k: v for k, v in own.items() if v is not None}
+        for option, value in self._call.items():
+            if not (option in fixed and option in merged):
+                merged[option] = value
+        if task is not None:
+            merged = {**task.sent_options(), **merged}
+            merged.setdefault("ignore_result", task.ignore_result)
+        # Who sends and who reads them: not part of a message.
+        for option in ("add_to_parent", "producer", "task_id", "group_index"):
+            merged.pop(option, None)
+        if self._group_id is not None:
+            merged.setdefault("group_id", self._group_id)
+        lineage = self._lineage
+        if self._conf.task_inherit_parent_priority and lineage.priority is not None:
+            merged.setdefault("priority", lineage.priority)
+        return merged
+
+    def _message(  # noqa: PLR0913 - the parts of a message
+        self,
+        name: str,
+        options: dict[str, Any],
+        times: Any,
+        ignore_result: bool | None,  # noqa: FBT001 - a value of the message, not a switch
+        shadow: str | None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Take protocol 2's fields out of the options; the rest stays in them."""
+        take = options.pop
+        stamped = take("stamped_headers", None)
+        stamps = {stamp: take(stamp) for stamp in stamped or ()}
+        parent = self._lineage
+        headers: dict[str, Any] = {
+            "lang": "py",
+            "task": name,
+            "id": SLOTS["id"],
+            "shadow": shadow,
+            "eta": times.eta,
+            "expires": times.expires,
+            "group": take("group_id", None),
+            "group_index": None if self._group_id is None else SLOTS["group_index"],
+            "retries": take("retries", 0),
+            "timelimit": [take("time_limit", None), take("soft_time_limit", None)],
+            "root_id": take("root_id", None) or parent.root_id or SLOTS["id"],
+            "parent_id": take("parent_id", None) or parent.parent_id,
+            "argsrepr": take("argsrepr", SLOTS["argsrepr"]),
+            "kwargsrepr": take("kwargsrepr", SLOTS["kwargsrepr"]),
+            "origin": take("origin", None) or self._origin,
+            "ignore_result": ignore_result,
+            "replaced_task_nesting": take("replaced_task_nesting", 0),
+            "stamped_headers": stamped,
+            "stamps": stamps,
+        }
+        headers.update(take("headers", None) or {})
+        properties = {
+            "correlation_id": SLOTS["id"],
+            "reply_to": take("reply_to", None) or self._reply_to,
+        }
+        for option in MESSAGE_PROPERTIES & options.keys():
+            properties[option] = take(option)
+        return headers, properties
+
+    def _address(
+        self,
+        options: dict[str, Any],
+        headers: dict[str, Any],
+        properties: dict[str, Any],
+    ) -> Blueprint:
+        conf, take = self._conf, options.pop
+        queue = take("queue", None)
+        exchange, routing_key = take("exchange", None), take("routing_key", None)
+        if queue is None and exchange is None:
+            queue = self._queues[conf.task_default_queue]
+        bound = queue.exchange if isinstance(queue, Queue) else None
+        delivery_mode = take("delivery_mode", None) or (bound and bound.delivery_mode)
+        exchange_type = take("exchange_type", None) or (bound and bound.type)
+        if (not exchange or not routing_key) and (exchange_type or "direct") == "direct":
+            exchange, routing_key = "", queue.name if queue is not None else routing_key
+        elif exchange is None:
+            exchange = (bound and bound.name) or self._queues.default_exchange
+            routing_key = routing_key or queue.routing_key
+        declare = take("declare", None)
+        if declare is None:
+            broadcast = isinstance(queue, Broadcast)
+            declare = [queue] if queue is not None and not broadcast else []
+        if isinstance(exchange, Exchange):
+            declare = [*declare, exchange]
+            delivery_mode = delivery_mode or exchange.delivery_mode
+            exchange = exchange.name
+        body = BodyEncoder(
+            {
+                "callbacks": _listed(take("link", None)),
+                "errbacks": _listed(take("link_error", None)),
+                "chain": take("chain", None),
+                "chord": take("chord", None),
+            },
+            take("serializer", None) or conf.task_serializer,
+            take("compression", None) or conf.task_compression,
+        )
+        if body.compression:
+            headers["compression"] = body.compression
+        retry = take("retry", None)
+        policy = {**conf.task_publish_retry_policy, **(take("retry_policy", None) or {})}
+        return Blueprint(
+            headers=headers,
+            properties=properties,
+            exchange=exchange,
+            routing_key=routing_key,
+            declare=tuple(declare),
+            # None where a task says nothing, 0 where there is no task, as Celery.
+            priority=take("priority", 0),
+            delivery_mode=_mode(delivery_mode or conf.task_default_delivery_mode),
+            mandatory=take("mandatory", None),
+            immediate=bool(take("immediate", None)),
+            retry=conf.task_publish_retry if retry is None else retry,
+            retry_policy=policy,
+            timeout=take("timeout", None),
+            confirm_timeout=take("confirm_timeout", None),
+            body=body,
+        )
+
+
+def _mode(delivery_mode: int | str) -> int:
+    if isinstance(delivery_mode, str):
+        return {"transient": 1, "persistent": 2}[delivery_mode]
+    return delivery_mode
+
+
+def _listed(value: Any) -> list[Any] | None:
+    if value is None or isinstance(value, list):
+        return value
+    return list(value) if isinstance(value, (tuple, set)) else [value]

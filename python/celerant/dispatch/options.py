@@ -1,0 +1,100 @@
+"""The options of a send: which there are, and how they take precedence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from celerant.config import nearest
+from celerant.errors import SettingError
+
+__all__ = ["MESSAGE_PROPERTIES", "SEND_OPTIONS", "check_options"]
+
+#: AMQP basic properties that a caller may set beside Celery's own options.
+MESSAGE_PROPERTIES = frozenset(
+    {
+        "app_id",
+        "cluster_id",
+        "correlation_id",
+        "message_id",
+        "timestamp",
+        "type",
+        "user_id",
+    }
+)
+
+#: Celery's names; source: ``apply_async``, ``send_task`` and ``send_task_message``
+#: of celery 5.7.0.
+SEND_OPTIONS = MESSAGE_PROPERTIES | frozenset(
+    {
+        "add_to_parent",
+        "argsrepr",
+        "chain",
+        "chord",
+        "compression",
+        "confirm_timeout",
+        "countdown",
+        "declare",
+        "delivery_mode",
+        "eta",
+        "exchange",
+        "exchange_type",
+        "expires",
+        "group_id",
+        "group_index",
+        "headers",
+        "ignore_result",
+        "immediate",
+        "kwargsrepr",
+        "link",
+        "link_error",
+        "mandatory",
+        "origin",
+        "parent_id",
+        "priority",
+        "producer",
+        "queue",
+        "replaced_task_nesting",
+        "reply_to",
+        "retries",
+        "retry",
+        "retry_policy",
+        "root_id",
+        "route_name",
+        "routing_key",
+        "serializer",
+        "shadow",
+        "soft_time_limit",
+        "stamped_headers",
+        "task_id",
+        "time_limit",
+        "timeout",
+    }
+)
+
+
+def check_options(options: Mapping[str, Any], where: str) -> None:
+    """Refuse option names that nobody reads.
+
+    Args:
+        where: What the options belong to, for the message.
+    Raises:
+        SettingError: With the nearest known name.
+    """
+    stamps: Iterable[str] = options.get("stamped_headers") or ()
+    for name in options:
+        if name in SEND_OPTIONS or name in stamps:
+            continue
+        near = nearest(name, SEND_OPTIONS)
+        hint = f"; did you mean {near!r}" if near else ""
+        msg = f"{where}: unknown option {name!r}{hint}"
+        raise SettingError(msg, name=name, nearest=near)
+    for name in ("countdown", "priority"):
+        value = options.get(name)
+        if value is not None and not isinstance(value, (int, float)):
+            msg = f"{where}: {name} must be a number, not {type(value).__name__}"
+            raise SettingError(msg, name=name)
+    hard, soft = options.get("time_limit"), options.get("soft_time_limit")
+    if hard is not None and soft is not None and soft > hard:
+        msg = f"{where}: soft_time_limit {soft} s is over time_limit {hard} s"
+        raise SettingError(msg, name="soft_time_limit")

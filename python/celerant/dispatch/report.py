@@ -1,0 +1,63 @@
+"""What became of each member of a dispatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from celerant._core import Ledger
+
+__all__ = ["Report"]
+
+#: Half-open ranges of ``group_index``.
+Intervals = list[tuple[int, int]]
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """Which members are confirmed, rejected, unknown and unsent.
+
+    Shape: every member is in exactly one of the four; intervals are half open.
+    """
+
+    ledger: Ledger = field(repr=False)
+    #: Members that may be in a queue twice (sent again after an unknown fate).
+    maybe_double: Intervals = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many members the dispatch has seen."""
+        return len(self.ledger)
+
+    @property
+    def confirmed(self) -> Intervals:
+        """The broker has them."""
+        return self.ledger.intervals("confirmed")
+
+    @property
+    def rejected(self) -> Intervals:
+        """The broker refused them."""
+        return self.ledger.intervals("rejected")
+
+    @property
+    def unknown(self) -> Intervals:
+        """They left, and nobody knows whether they arrived."""
+        return self.ledger.intervals("unknown")
+
+    @property
+    def unsent(self) -> Intervals:
+        """They never left."""
+        return self.ledger.intervals("unsent")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the broker has all of them."""
+        return self.ledger.count("confirmed") == self.total
+
+    def counts(self) -> dict[str, int]:
+        """Return how many members are in each state."""
+        states = ("confirmed", "rejected", "unknown", "unsent")
+        return {state: self.ledger.count(state) for state in states}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {state}" for state, n in self.counts().items() if n)
+        return f"{self.total} members: {counts or 'none'}"

@@ -1,0 +1,186 @@
+"""Which queue, exchange and routing key a task goes to.
+
+Source: ``celery.app.routes`` and ``celery.app.amqp.Queues`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kombu import Exchange, Queue
+from kombu.utils.imports import symbol_by_name
+
+from celerant.config import Settings
+from celerant.errors import SettingError
+
+__all__ = ["Queues", "Router"]
+
+
+class Queues(dict[str, Queue]):
+    """Queues by name; an unknown name makes one, unless the settings say no.
+
+    Raises:
+        SettingError: An unknown queue while ``task_create_missing_queues`` is off.
+    """
+
+    def __init__(self, conf: Settings) -> None:
+        super().__init__()
+        self._conf = conf
+        default = conf.task_default_queue
+        self.default_exchange = Exchange(
+            conf.task_default_exchange or default, conf.task_default_exchange_type
+        )
+        self._default_key = conf.task_default_routing_key or default
+        declared = conf.task_queues
+        if not declared:
+            quorum = conf.task_default_queue_type == "quorum"
+            declared = [
+                Queue(
+                    default,
+                    self.default_exchange,
+                    routing_key=self._default_key,
+                    queue_arguments={"x-queue-type": "quorum"} if quorum else None,
+                )
+            ]
+        if isinstance(declared, Mapping):
+            declared = [
+                queue if isinstance(queue, Queue) else _from_dict(name, queue)
+                for name, queue in declared.items()
+            ]
+        for queue in declared:
+            self.include(queue)
+        #: Names that a worker consumes from by default.
+        self.declared: tuple[str, ...] = tuple(self)
+
+    def include(self, queue: Queue) -> Queue:
+        """Add a queue, filling in what the settings give."""
+        if queue.exchange is None or queue.exchange.name == "":
+            queue.exchange = self.default_exchange
+        if not queue.routing_key:
+            queue.routing_key = self._default_key
+        limit = self._conf.task_queue_max_priority
+        if limit is not None:
+            arguments = dict(queue.queue_arguments or {})
+            arguments.setdefault("x-max-priority", limit)
+            queue.queue_arguments = arguments
+        self[queue.name] = queue
+        return queue
+
+    def __missing__(self, name: str) -> Queue:
+        conf = self._conf
+        if not conf.task_create_missing_queues:
+            msg = (
+                f"queue {name!r} is not in task_queues, and "
+                "task_create_missing_queues is off"
+            )
+            raise SettingError(msg, name="queue")
+        kind = conf.task_create_missing_queue_type or "classic"
+        if kind not in {"classic", "quorum"}:
+            msg = f"task_create_missing_queue_type {kind!r}: classic or quorum"
+            raise SettingError(msg, name="task_create_missing_queue_type")
+        exchange_type = conf.task_create_missing_queue_exchange_type
+        exchange = Exchange(name, exchange_type) if exchange_type else Exchange(name)
+        arguments = {"x-queue-type": kind} if kind == "quorum" else None
+        return self.include(Queue(name, exchange, name, queue_arguments=arguments))
+
+
+def _from_dict(name: str, options: Mapping[str, Any]) -> Queue:
+    options = dict(options)
+    options.setdefault("routing_key", options.get("binding_key") or name)
+    return Queue.from_dict(name, **options)
+
+
+class Router:
+    """Applies ``task_routes`` and the default queue to the options of a send."""
+
+    def __init__(self, conf: Settings, queues: Queues) -> None:
+        self._conf = conf
+        self._queues = queues
+        routes = conf.task_routes or ()
+        if not isinstance(routes, (list, tuple)):
+            routes = (routes,)
+        self._routes = [_prepare(route) for route in routes]
+        #: Whether a route may depend on the arguments of a task.
+        self.reads_arguments = any(not isinstance(r, _Map) for r in self._routes)
+
+    def route(
+        self,
+        options: dict[str, Any],
+        name: str,
+        args: Any,
+        kwargs: Any,
+        task: Any,
+    ) -> dict[str, Any]:
+        """Return the options with `queue` a declared `kombu.Queue` where one applies.
+
+        Options of the send win over routes; routes over the default queue.
+        """
+        options = self._expand(options)
+        for router in self._routes:
+            found = router(name, args, kwargs, options, task=task)
+            if found is not None:
+                return _overlay(self._expand(found), options)
+        if "queue" not in options:
+            options = _overlay(self._expand(self._conf.task_default_queue), options)
+        return options
+
+    def _expand(self, destination: Any) -> dict[str, Any]:
+        if isinstance(destination, str):
+            return {"queue": self._queues[destination]}
+        expanded = dict(destination)
+        queue = expanded.pop("queue", None)
+        if queue:
+            named = isinstance(queue, Queue)
+            expanded["queue"] = queue if named else self._queues[queue]
+        return expanded
+
+
+def _overlay(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `low` overlaid by what is not None in `high`."""
+    return {**low, **{name: value for name, value in high.items() if value is not None}}
+
+
+class _Map:
+    """A route from a mapping: exact names first, then patterns in order."""
+
+    def __init__(self, routes: Any) -> None:
+        items = routes.items() if isinstance(routes, Mapping) else routes
+        self._exact: dict[str, Any] = {}
+        self._patterns: list[tuple[re.Pattern[str], Any]] = []
+        for key, value in items:
+            if isinstance(key, re.Pattern):
+                self._patterns.append((key, value))
+            elif "*" in key:
+                self._patterns.append((re.compile(fnmatch.translate(key)), value))
+            else:
+                self._exact[key] = value
+
+    def __call__(self, name: str, *_args: Any, **_kwargs: Any) -> Any:
+        if name in self._exact:
+            return _as_route(self._exact[name])
+        for pattern, route in self._patterns:
+            if pattern.match(name):
+                return _as_route(route)
+        return None
+
+
+def _as_route(route: Any) -> dict[str, Any]:
+    return {"queue": route} if isinstance(route, str) else dict(route)
+
+
+def _prepare(route: Any) -> Callable[..., Any]:
+    if isinstance(route, (Mapping, list, tuple)):
+        return _Map(route)
+    if isinstance(route, str):
+        route = symbol_by_name(route)
+    if hasattr(route, "route_for_task"):
+        router = route() if isinstance(route, type) else route
+        found: Callable[..., Any] = router.route_for_task
+        return lambda name, args, kwargs, *_rest, **_more: found(name, args, kwargs)
+    if not callable(route):
+        msg = f"task_routes: {type(route).__name__} is no route; use a dict or callable"
+        raise SettingError(msg, name="task_routes")
+    return route  # type: ignore[no-any-return] - callable() narrows to Callable[..., object]

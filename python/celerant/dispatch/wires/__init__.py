@@ -1,0 +1,1 @@
+"""One file per way of handing encoded messages to a broker."""

@@ -1,0 +1,361 @@
+"""RabbitMQ: ready frames in few writes, confirmed by window.
+
+A channel of its own on an exclusive connection: its delivery tags count the messages
+of this dispatch, so a confirm names members.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from amqp import Message, spec
+from amqp.exceptions import AMQPError
+from amqp.serialization import dumps as pack_arguments
+from kombu.common import maybe_declare
+from kombu.transport import pyamqp
+
+from celerant._core import Chunk, Form, Ledger, Roster
+from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.wires.base import Broken, Wire
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+__all__ = ["AmqpWire", "carries"]
+
+logger = logging.getLogger("celerant")
+
+#: Bytes per write: between writes the socket is read, so that neither side stalls.
+_BUFFER = 256 * 1024
+#: Members that may be unconfirmed before sending pauses.
+_WINDOW = 5000
+#: Seconds without any word from the broker, while confirms are due.
+_CONFIRM_TIMEOUT = 60.0
+
+#: What ends the use of a channel: transport errors and the broker's own closes.
+_LOST = (OSError, AMQPError)
+
+
+def carries(channel: Any) -> bool:
+    """Whether this wire knows the channel: kombu's own over py-amqp."""
+    return type(channel) is pyamqp.Channel
+
+
+class _Part:
+    """A chunk and which of its members are not settled."""
+
+    __slots__ = ("chunk", "open")
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.open = set(chunk.wired())
+
+
+class AmqpWire(Wire):
+    """A confirming channel, held for the dispatch."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        roster: Roster,
+        patience: Patience,
+    ) -> None:
+        """Open the channel.
+
+        Args:
+            connection: A connected kombu connection, exclusively ours.
+        Raises:
+            Broken: The broker vanished.
+        """
+        self._connection = connection
+        self._ledger = ledger
+        self._roster = roster
+        self._patience = patience
+        options = connection.transport_options or {}
+        #: Off only where the user says so; then what is written counts as confirmed.
+        self._confirms: bool = options.get("confirm_publish", True)
+        self._parts: deque[_Part] = deque()
+        #: Delivery tag -> (part, index of the member), in order of tags.
+        self._tags: dict[int, tuple[_Part, int]] = {}
+        self._returned: dict[int, str] = {}
+        self._refusal: str | None = None
+        self._blocked = False
+        self.maybe_double: set[int] = set()
+        self._channel: Any = None
+        self._open()
+
+    # -- rendering -------------------------------------------------------------
+
+    def render(self, drawn: Drawn) -> Form | None:
+        blueprint = drawn.blueprint
+        for entity in blueprint.declare:
+            maybe_declare(entity, self._channel)
+        body = blueprint.body
+        message = Message(
+            b"",
+            priority=blueprint.priority,
+            content_type=body.content_type,
+            content_encoding=body.content_encoding,
+            application_headers=blueprint.headers,
+            delivery_mode=blueprint.delivery_mode,
+            **blueprint.properties,
+        )
+        # Unroutable members come back instead of vanishing, unless told otherwise.
+        mandatory = True if blueprint.mandatory is None else blueprint.mandatory
+        method = struct.pack(">HH", *spec.Basic.Publish) + pack_arguments(
+            "Bssbb",
+            (
+                0,
+                blueprint.exchange,
+                blueprint.routing_key or "",
+                mandatory,
+                blueprint.immediate,
+            ),
+        )
+        before, table, after = _sections(message._serialize_properties())  # noqa: SLF001 - py-amqp has no public encoder
+        return Form.amqp(
+            method,
+            before=before,
+            table=_cut(table, b"S%b%b", ">I"),
+            after=_cut(after, b"%b%b", ">B"),
+        )
+
+    # -- sending ---------------------------------------------------------------
+
+    def send(self, chunk: Chunk) -> None:
+        part = _Part(chunk)
+        self._parts.append(part)
+        try:
+            self._write(part)
+            while len(self._tags) > _WINDOW:
+                self._read()
+        except _LOST as exc:
+            self._recover(exc)
+        self._check()
+
+    def flush(self) -> None:
+        while self._tags:
+            try:
+                self._read()
+            except _LOST as exc:
+                self._recover(exc)
+        self._check()
+
+    def abort(self) -> None:
+        for part in self._parts:
+            for index in part.open:
+                self._ledger.mark_index(index, "unknown")
+        self._tags.clear()
+        self._parts.clear()
+        # Half a frame may be on its way: nobody must use this socket again.
+        self._connection.collect()
+        self._channel = None
+
+    def close(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            try:
+                channel.close()
+            except _LOST:
+                self._connection.collect()
+
+    def _write(self, part: _Part) -> None:
+        """Write the part's members, reading confirms between buffers."""
+        raw = self._channel.connection
+        members = part.chunk.wired()
+        start = 0
+        while start < len(members):
+            buffer, stop = part.chunk.amqp(
+                self._channel.channel_id, raw.frame_max, start, _BUFFER
+            )
+            if self._confirms:
+                for index in members[start:stop]:
+                    self._tag += 1
+                    self._tags[self._tag] = (part, index)
+            raw.transport.write(buffer)
+            if not self._confirms:
+                for index in members[start:stop]:
+                    self._settle(part, index, "confirmed")
+            start = stop
+            self._poll()
+            while self._blocked:
+                self._read()
+
+    def _poll(self) -> None:
+        """Take what the broker has said so far, without waiting."""
+        raw = self._channel.connection
+        while True:
+            try:
+                raw.drain_events(timeout=0)
+            except (socket.timeout, TimeoutError):
+                return
+
+    def _read(self) -> None:
+        """Wait for the broker's next word."""
+        try:
+            self._channel.connection.drain_events(timeout=_CONFIRM_TIMEOUT)
+        except (socket.timeout, TimeoutError):
+            if self._blocked:
+                # The broker said so itself; it lifts the block or closes.
+                return
+            raise
+
+    # -- confirms --------------------------------------------------------------
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
+        self._patience.reset()
+        self._confirmed(tag, multiple=multiple, state="confirmed")
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
+        self._refusal = self._refusal or "the broker refused them (basic.nack)"
+        self._confirmed(tag, multiple=multiple, state="rejected")
+
+    def _on_return(
+        self, exc: Exception, exchange: str, routing_key: str, message: Any
+    ) -> None:
+        """Note an unroutable member; its ack follows."""
+        index = self._roster.index(message.properties.get("correlation_id", ""))
+        if index is None:
+            headers = message.properties.get("application_headers") or {}
+            index = self._roster.index(str(headers.get("id")))
+        if index is not None:
+            where = f"exchange {exchange!r}, routing key {routing_key!r}"
+            self._returned[index] = f"unroutable ({where}): {exc}"
+
+    def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
+        if not multiple:
+            entry = self._tags.pop(tag, None)
+            if entry is not None:
+                self._settle(*entry, state)
+            return
+        while self._tags:
+            first = next(iter(self._tags))
+            if first > tag:
+                return
+            self._settle(*self._tags.pop(first), state)
+
+    def _settle(self, part: _Part, index: int, state: str) -> None:
+        reason = self._returned.pop(index, None)
+        if reason is not None:
+            state = "rejected"
+            self._refusal = self._refusal or reason
+        part.open.discard(index)
+        self._ledger.mark_index(index, state)
+        while self._parts and not self._parts[0].open:
+            self._parts.popleft()
+
+    def _check(self) -> None:
+        if self._refusal is not None:
+            # What is still open settles first, so that the report is exact.
+            while self._tags:
+                try:
+                    self._read()
+                except _LOST:
+                    self.abort()
+            raise Broken(f"rabbitmq: {self._refusal}", recoverable=False)
+
+    # -- connection --------------------------------------------------------------
+
+    def _open(self) -> None:
+        while True:
+            try:
+                self._open_once()
+            except recoverable_errors(self._connection) as exc:
+                self._again(exc)
+                self._reconnect()
+            else:
+                return
+
+    def _open_once(self) -> None:
+        self._channel = self._connection.channel()
+        raw = self._channel.connection
+        raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
+        self._tag = 0
+        self._blocked = False
+        if self._confirms:
+            self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+
+    def _on_blocked(self, reason: str) -> None:
+        logger.warning("rabbitmq blocks publishing: %s", reason)
+        self._blocked = True
+
+    def _on_unblocked(self) -> None:
+        self._blocked = False
+
+    def _reconnect(self) -> None:
+        self._connection.collect()
+        try:
+            connect(self._connection, self._patience)
+        except recoverable_errors(self._connection) as exc:
+            self._lose(exc)
+
+    def _recover(self, exc: BaseException) -> None:
+        """Connect again and send the unconfirmed window once more."""
+        while True:
+            self._again(exc)
+            self._tags.clear()
+            self._reconnect()
+            try:
+                self._open_once()
+                for part in list(self._parts):
+                    self.maybe_double |= part.open
+                    part.chunk = part.chunk.select(sorted(part.open))
+                    self._write(part)
+            except _LOST as again:
+                exc = again
+                continue
+            return
+
+    def _again(self, exc: BaseException) -> None:
+        try:
+            self._patience.pause(exc)
+        except BaseException:
+            self._lose(exc)
+
+    def _lose(self, exc: BaseException) -> None:
+        self.abort()
+        raise Broken(f"rabbitmq is lost: {exc}", recoverable=True) from exc
+
+
+def _sections(properties: bytes) -> tuple[bytes, bytes, bytes]:
+    """Split encoded basic properties around the content of their header table.
+
+    Source: AMQP 0-9-1, 4.2.6.1: flags, then the properties present, in order.
+    """
+    (flags,) = struct.unpack_from(">H", properties)
+    at = 2
+    for bit in (15, 14):  # content_type, content_encoding: short strings
+        if flags & (1 << bit):
+            at += 1 + properties[at]
+    (length,) = struct.unpack_from(">I", properties, at)
+    table = at + 4
+    return properties[:at], properties[table : table + length], properties[table + length :]
+
+
+def _cut(encoded: bytes, shape: bytes, length_format: str) -> list[bytes | tuple[str]]:
+    """Cut encoded fields at their slots, length prefixes included."""
+    parts: list[bytes | tuple[str]] = [encoded]
+    for name, text in SLOTS.items():
+        value = text.encode()
+        field = shape % (struct.pack(length_format, len(value)), value)
+        cut: list[bytes | tuple[str]] = []
+        for part in parts:
+            if isinstance(part, tuple):
+                cut.append(part)
+                continue
+            pieces = part.split(field)
+            for piece in pieces[:-1]:
+                cut += [piece, (name,)]
+            cut.append(pieces[-1])
+        parts = cut
+    return parts

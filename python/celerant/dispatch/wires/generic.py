@@ -1,0 +1,145 @@
+"""Any kombu transport: encoded bodies through `kombu.Producer.publish`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from kombu.common import maybe_declare
+from kombu.exceptions import BatchPublishError
+
+from celerant._core import Chunk, Form, Ledger
+from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.connections import Patience, recoverable_errors
+from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.wires.base import Broken, Wire
+
+if TYPE_CHECKING:
+    from kombu import Producer
+
+__all__ = ["GenericWire"]
+
+#: Transport operations per flush where the transport batches.
+_BATCH = 500
+
+
+class _Shared:
+    """What members share, ready for `publish`."""
+
+    __slots__ = ("declare", "headers", "properties", "publish", "slots")
+
+    def __init__(self, drawn: Drawn) -> None:
+        blueprint = drawn.blueprint
+        body = blueprint.body
+        self.headers = blueprint.headers
+        #: Header name -> which slot it holds.
+        names = {text: name for name, text in SLOTS.items()}
+        self.slots = [
+            (header, names[value])
+            for header, value in blueprint.headers.items()
+            if isinstance(value, str) and value in names
+        ]
+        self.properties = {
+            name: value
+            for name, value in blueprint.properties.items()
+            if value != SLOTS["id"]
+        }
+        self.declare = blueprint.declare
+        self.publish: dict[str, Any] = {
+            "exchange": blueprint.exchange,
+            "routing_key": blueprint.routing_key,
+            "priority": blueprint.priority,
+            "content_type": body.content_type,
+            "content_encoding": body.content_encoding,
+            "delivery_mode": blueprint.delivery_mode,
+            "mandatory": bool(blueprint.mandatory),
+            "immediate": blueprint.immediate,
+            "timeout": blueprint.timeout,
+            "confirm_timeout": blueprint.confirm_timeout,
+        }
+        if blueprint.properties.get("correlation_id") != SLOTS["id"]:
+            self.publish["correlation_id"] = blueprint.properties["correlation_id"]
+
+
+class GenericWire(Wire):
+    """A producer; one `publish` per member."""
+
+    def __init__(self, producer: Producer, ledger: Ledger, patience: Patience) -> None:
+        """Publish through `producer`, which stays the caller's."""
+        self._producer = producer
+        self._ledger = ledger
+        self._patience = patience
+        self._declared: set[int] = set()
+        self.maybe_double: set[int] = set()
+
+    def render(self, drawn: Drawn) -> Form:
+        return Form.loose(_Shared(drawn))
+
+    def send(self, chunk: Chunk) -> None:
+        messages = chunk.loose()
+        if not messages:
+            return
+        batched = len(messages) > 1 and self._producer.supports_batch_publish
+        try:
+            with self._producer.batch(_BATCH) if batched else nullcontext():
+                for message in messages:
+                    self._publish(*message)
+                    if not batched:
+                        self._ledger.mark_index(message[2], "confirmed")
+        except BatchPublishError as exc:
+            self._mark(messages, "unknown")
+            raise Broken(f"broker: {exc}", recoverable=True) from exc
+        if batched:
+            self._mark(messages, "confirmed")
+
+    def _mark(self, messages: list[Any], state: str) -> None:
+        for message in messages:
+            self._ledger.mark_index(message[2], state)
+
+    def _publish(  # noqa: PLR0913 - one message's fields
+        self,
+        form: _Shared,
+        task_id: str,
+        index: int,
+        argsrepr: str,
+        kwargsrepr: str,
+        body: bytes,
+    ) -> None:
+        fields = {
+            "id": task_id,
+            "group_index": index,
+            "argsrepr": argsrepr,
+            "kwargsrepr": kwargsrepr,
+        }
+        headers = dict(form.headers)
+        for header, slot in form.slots:
+            headers[header] = fields[slot]
+        properties = {"correlation_id": task_id, **form.publish, **form.properties}
+        while True:
+            try:
+                if id(form) not in self._declared:
+                    for entity in form.declare:
+                        maybe_declare(entity, self._producer.channel)
+                    self._declared.add(id(form))
+                self._producer.publish(body, headers=headers, **properties)
+            except recoverable_errors(self._producer.connection) as exc:
+                self.maybe_double.add(index)
+                self._again(exc, index)
+            else:
+                return
+
+    def _again(self, exc: BaseException, index: int) -> None:
+        connection = self._producer.connection
+        try:
+            self._patience.pause(exc)
+            connection.collect()
+            connection.ensure_connection(max_retries=0, interval_start=0)
+            self._producer.revive(connection)
+            self._declared.clear()
+        except recoverable_errors(connection) as lost:
+            self._ledger.mark_index(index, "unknown")
+            message = f"{connection.as_uri()} is lost: {lost}"
+            raise Broken(message, recoverable=True) from exc
+
+    def flush(self) -> None:
+        """Nothing is in flight after `send`."""

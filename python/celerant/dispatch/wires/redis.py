@@ -1,0 +1,327 @@
+"""Redis: chunks as ready RESP, each in one transaction that can be asked about later.
+
+Each chunk is ``MULTI, LPUSH .., SET mark n, EXEC, WATCH mark`` in one write. `mark` is
+a key of this dispatch: after a lost reply it says whether chunk n is in, and touching
+it makes a late EXEC of the old connection fail. So a chunk is enqueued exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from kombu.common import maybe_declare
+from kombu.transport import redis as kombu_redis
+from kombu.utils.json import dumps
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from celerant._core import Chunk, Form, Ledger
+from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.envelope import SLOTS, Blueprint
+from celerant.dispatch.wires.base import Broken, Wire
+
+if TYPE_CHECKING:
+    from kombu import Connection
+
+__all__ = ["RedisWire", "carries"]
+
+#: Seconds that a mark outlives its last chunk: longer than any retry policy waits.
+_MARK_TTL = 3600
+_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+_SLOT = re.compile(
+    '"({group_index})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(**SLOTS)
+)
+_NAMES = {text: name for name, text in SLOTS.items()}
+
+
+def carries(channel: Any) -> bool:
+    """Whether this wire knows the channel: kombu's own, not somebody's subclass."""
+    return (
+        type(channel) in {kombu_redis.Channel, kombu_redis.SentinelChannel}
+        and channel.body_encoding == "base64"
+    )
+
+
+class _Flight:
+    """A chunk whose reply is awaited."""
+
+    __slots__ = ("buffer", "chunk", "commands", "step")
+
+    def __init__(self, chunk: Chunk, buffer: bytes, commands: int, step: int) -> None:
+        self.chunk = chunk
+        self.buffer = buffer
+        self.commands = commands
+        self.step = step
+
+
+class RedisWire(Wire):
+    """One redis-py connection, held for the dispatch, one transaction in flight."""
+
+    def __init__(
+        self, connection: Connection, ledger: Ledger, token: str, patience: Patience
+    ) -> None:
+        """Open the mark.
+
+        Args:
+            connection: A connected kombu connection.
+            token: Names the mark; unique to this dispatch.
+        Raises:
+            Broken: Redis vanished.
+        """
+        self._channel = connection.default_channel
+        self._ledger = ledger
+        self._patience = patience
+        self._prefix = self._channel.global_keyprefix
+        self._mark: bytes | None = f"{self._prefix}_kombu.celerant.{token}".encode()
+        self._step = 0
+        self._flight: _Flight | None = None
+        self._declared: set[int] = set()
+        self._pool = self._channel.pool
+        self._redis: Any = None
+        self._open()
+
+    # -- rendering -------------------------------------------------------------
+
+    def render(self, drawn: Drawn) -> Form | None:
+        blueprint = drawn.blueprint
+        self._declare(blueprint)
+        key = self._key(blueprint)
+        if key is None or blueprint.immediate:
+            return None
+        properties = dict(blueprint.properties, delivery_mode=blueprint.delivery_mode)
+        body = blueprint.body
+        message = self._channel.prepare_message(
+            SLOTS["body"],
+            blueprint.priority,
+            body.content_type,
+            body.content_encoding,
+            blueprint.headers,
+            properties,
+        )
+        message["properties"].update(
+            body_encoding="base64", delivery_tag=SLOTS["tag"]
+        )
+        message["properties"]["delivery_info"].update(
+            exchange=blueprint.exchange, routing_key=blueprint.routing_key
+        )
+        expire = self._channel._expires.get(key)  # noqa: SLF001 - kombu has no reader for it
+        steps = self._channel.priority_steps if expire else ()
+        priority = self._channel._get_message_priority(message, reverse=False)  # noqa: SLF001
+        return Form.redis(
+            _cut(dumps(message)),
+            key=self._full_key(key, priority),
+            expire=[(self._full_key(key, step), expire) for step in steps],
+        )
+
+    def _declare(self, blueprint: Blueprint) -> None:
+        for entity in blueprint.declare:
+            if id(entity) not in self._declared:
+                maybe_declare(entity, self._channel)
+                self._declared.add(id(entity))
+
+    def _key(self, blueprint: Blueprint) -> str | None:
+        """Return the one queue that the message goes to, if it is one."""
+        if not blueprint.exchange:
+            return blueprint.routing_key
+        if self._channel.typeof(blueprint.exchange).type != "direct":
+            return None
+        queues = list(self._channel._lookup(blueprint.exchange, blueprint.routing_key))  # noqa: SLF001
+        return queues[0] if len(queues) == 1 else None
+
+    def _full_key(self, queue: str, priority: int) -> bytes:
+        key: str = self._channel._q_for_pri(queue, priority)  # noqa: SLF001 - kombu's own key
+        return f"{self._prefix}{key}".encode()
+
+    # -- sending ---------------------------------------------------------------
+
+    def send(self, chunk: Chunk) -> None:
+        step = self._step + 1
+        # Encoded while the chunk before is under way.
+        buffer, commands = chunk.redis(self._mark, step, os.urandom(16))
+        self.flush()
+        self._step = step
+        self._flight = _Flight(chunk, buffer, commands, step)
+        try:
+            self._redis.send_packed_command([buffer], check_health=False)
+        except _LOST as exc:
+            self._recover(exc)
+
+    def flush(self) -> None:
+        flight = self._flight
+        if flight is None:
+            return
+        try:
+            replies = [self._reply() for _ in range(flight.commands + 2)]
+            if self._mark is not None:
+                self._reply()
+        except _LOST as exc:
+            self._recover(exc)
+            return
+        self._flight = None
+        self._patience.reset()
+        self._settle(flight, replies[-1], replies[1:-1])
+
+    def abort(self) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._ledger.mark(flight.chunk, "unknown")
+        if self._redis is not None:
+            self._redis.disconnect()
+
+    def close(self) -> None:
+        redis, self._redis = self._redis, None
+        if redis is None:
+            return
+        try:
+            if self._mark is not None and redis.is_connected:
+                redis.send_command("UNWATCH")
+                redis.read_response()
+                redis.send_command("DEL", self._mark)
+                redis.read_response()
+        except (RedisError, OSError):
+            # The mark has a TTL; a connection in doubt must not go back as it is.
+            redis.disconnect()
+        finally:
+            self._pool.release(redis)
+
+    def _settle(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
+        """Note what EXEC said."""
+        refusals = [r for r in queued if isinstance(r, Exception)]
+        if isinstance(outcome, Exception):
+            cause = refusals[0] if refusals else outcome
+            self._ledger.mark(flight.chunk, "rejected")
+            self._refuse(cause)
+        if outcome is None:
+            # Somebody touched the mark: nothing of the chunk is in.
+            self._ledger.mark(flight.chunk, "rejected")
+            raise Broken("redis: the transaction was discarded", recoverable=True)
+        self._ledger.mark(flight.chunk, "confirmed")
+        refusals = [r for r in outcome if isinstance(r, Exception)]
+        if refusals:
+            # EXEC runs all commands; a push that failed pushed nothing.
+            at = 0
+            for commands, members in flight.chunk.by_route():
+                if isinstance(outcome[at], Exception):
+                    for index in members:
+                        self._ledger.mark_index(index, "rejected")
+                at += commands
+            self._refuse(refusals[0])
+
+    @staticmethod
+    def _refuse(cause: Exception) -> None:
+        # Out of memory, read-only and the like pass; a wrong type or right does not.
+        passing = not isinstance(cause, NoPermissionError) and (
+            str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
+            or type(cause).__name__ in {"OutOfMemoryError", "ReadOnlyError"}
+        )
+        raise Broken(f"redis refused the messages: {cause}", recoverable=passing) from cause
+
+    # -- the mark ----------------------------------------------------------------
+
+    def _open(self) -> None:
+        while True:
+            try:
+                self._connect()
+                if self._mark is not None:
+                    self._probe()
+            except _LOST as exc:
+                self._again(exc)
+            else:
+                return
+
+    def _connect(self) -> None:
+        if self._redis is None:
+            self._redis = self._pool.get_connection()
+        self._redis.connect()
+
+    def _probe(self) -> None:
+        """Set the mark; without the right to it, go on without."""
+        for command in (
+            ("SET", self._mark, 0, "NX", "EX", _MARK_TTL),
+            ("WATCH", self._mark),
+        ):
+            self._redis.send_command(*command, check_health=False)
+            answer = self._reply()
+            if isinstance(answer, NoPermissionError):
+                self._mark = None
+                return
+            if isinstance(answer, Exception):
+                raise Broken(f"redis refused: {answer}", recoverable=False) from answer
+
+    def _recover(self, exc: BaseException) -> None:
+        """Find out what became of the chunk in flight, and send it again if it is out."""
+        flight = self._flight
+        if flight is None:  # pragma: no cover - callers hold one
+            raise exc
+        if self._mark is None:
+            self.abort()
+            message = f"redis: the reply to a chunk was lost: {exc}"
+            raise Broken(message, recoverable=True) from exc
+        while True:
+            self._again(exc)
+            try:
+                self._connect()
+                value = self._ask()
+                if value == flight.step:
+                    self._flight = None
+                    self._ledger.mark(flight.chunk, "confirmed")
+                    return
+                if value is None:
+                    self.abort()
+                    raise Broken("redis lost the dispatch's mark", recoverable=True)
+                self._redis.send_packed_command([flight.buffer], check_health=False)
+                self.flush()
+            except _LOST as again:
+                exc = again
+                continue
+            return
+
+    def _ask(self) -> int | None:
+        """Read the mark and touch it, so that no EXEC of before can come late."""
+        pack = self._redis.pack_commands(
+            [
+                ("MULTI",),
+                ("GET", self._mark),
+                ("EXPIRE", self._mark, _MARK_TTL),
+                ("EXEC",),
+                ("WATCH", self._mark),
+            ]
+        )
+        self._redis.send_packed_command(pack, check_health=False)
+        replies = [self._reply() for _ in range(5)]
+        values = replies[3]
+        if isinstance(values, Exception):
+            raise Broken(f"redis refused: {values}", recoverable=True) from values
+        return None if values[0] is None else int(values[0])
+
+    def _again(self, exc: BaseException) -> None:
+        if self._redis is not None:
+            self._redis.disconnect()
+        try:
+            self._patience.pause(exc)
+        except BaseException:
+            self.abort()
+            message = f"redis did not answer: {exc}"
+            raise Broken(message, recoverable=True) from exc
+
+    def _reply(self) -> Any:
+        """Read one reply; an error reply is returned, for the others must be read too."""
+        try:
+            return self._redis.read_response()
+        except ResponseError as exc:
+            return exc
+
+
+def _cut(text: str) -> list[str | tuple[str]]:
+    """Cut rendered JSON at its slots: constant text, and slot names as 1-tuples."""
+    parts: list[str | tuple[str]] = []
+    at = 0
+    for found in _SLOT.finditer(text):
+        parts += [text[at : found.start()], (_NAMES[found[1] or found[2]],)]
+        at = found.end()
+    parts.append(text[at:])
+    return parts

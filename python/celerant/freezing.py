@@ -1,0 +1,51 @@
+"""Ids for a group before it is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celerant._core import Barrier, Roster, unroll
+from celerant.canvas.group import group
+from celerant.canvas.kinds import readable_types
+from celerant.canvas.signature import Signature, maybe_signature
+from celerant.canvas.source import Mapped
+
+__all__ = ["freeze", "leaves"]
+
+
+def leaves(members: group[Any], app: Any) -> list[Signature[Any]]:
+    """Return the members of a group as signatures, unrolled: left to right, depth first.
+
+    Raises:
+        CanvasError: A cycle, too deep, or something that is no member.
+    """
+    found = unroll(members.tasks, readable=readable_types(), mapped=Mapped)
+    return [
+        Signature(item[0], item[1], {}, dict(item[2]), app=app)
+        if isinstance(item, tuple)
+        else maybe_signature(item, app)
+        for item in found
+    ]
+
+
+def freeze(members: group[Any], seed: bytes) -> tuple[Roster, Barrier]:
+    """Give a group and its members the ids of `seed`, in the group's own list.
+
+    The signatures that the caller put in stay as they are: the group holds clones.
+    """
+    roster = Roster(seed)
+    tasks = leaves(members, members._app)  # noqa: SLF001 - of the same room
+    roster.resize(len(tasks))
+    frozen = []
+    for index, task in enumerate(tasks):
+        own = task.options.get("task_id")
+        if own:
+            roster.adopt(index, own)
+        frozen.append(task.clone(task_id=own or roster.id(index)))
+    members["kwargs"]["tasks"] = frozen
+    members.options.setdefault("task_id", roster.uuid)
+    members._seed = seed  # noqa: SLF001 - sending it again uses the same ids
+    barrier = Barrier()
+    barrier.grow(len(frozen))
+    barrier.seal(len(frozen))
+    return roster, barrier

@@ -1,0 +1,222 @@
+"""What every result backend can do, and what its consumer needs of it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.url import maybe_sanitize_url
+
+from celerant.errors import CelerantError
+from celerant.results.record import Codec
+
+if TYPE_CHECKING:
+    from celerant.canvas.request import Request
+    from celerant.results.consumer import Consumer
+
+__all__ = ["Backend", "Feed", "FeedLostError"]
+
+
+class FeedLostError(Exception):
+    """The connection that brings new records is gone; results may have been missed."""
+
+
+class Feed(ABC):
+    """Brings new records as they are stored. Used by one thread, but for `wake`."""
+
+    #: Whether every record arrives without a subscription, and none is ever missed.
+    is_complete = False
+
+    @abstractmethod
+    def subscribe(self, ids: Sequence[str]) -> bool:
+        """Ask for the records of `ids`; True once in force, False where refused."""
+
+    @abstractmethod
+    def subscribe_prefix(self, prefix: str) -> bool:
+        """Ask for the records of all ids that start with `prefix`; as `subscribe`."""
+
+    @abstractmethod
+    def unsubscribe(self, ids: Sequence[str]) -> None:
+        """Ask for the records of `ids` no more."""
+
+    @abstractmethod
+    def unsubscribe_prefix(self, prefix: str) -> None:
+        """Undo `subscribe_prefix`."""
+
+    @abstractmethod
+    def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
+        """Return (task id, record) of what came; empty after `timeout` or `wake`.
+
+        Raises:
+            FeedLostError: The connection broke; the next call makes a new one.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make `receive` return, from any thread."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Drop the connection and all subscriptions; usable again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let everything go."""
+
+
+class Backend(ABC):
+    """A store of results, and the one consumer that watches it for this process.
+
+    Args:
+        url: Where the store is.
+        expires: Seconds (or a timedelta) that a result is kept; 0 or None for ever.
+        failure_expires: The same for failures; None: as `expires`.
+        serializer: kombu's name of how records are written.
+        accept: Serializers that may be read; None: all that kombu enables.
+        compression: kombu's name, or None.
+        extended: Whether records name the task and its arguments too.
+        transport_options: ``result_backend_transport_options``.
+
+    Raises:
+        SettingError: A setting that cannot be.
+    """
+
+    #: Whether another process can attach to a result by its handle.
+    supports_handles = False
+    #: What a broken connection raises.
+    connection_errors: tuple[type[Exception], ...] = ()
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        expires: float | timedelta | None = 86400,
+        failure_expires: float | timedelta | None = None,
+        serializer: str = "json",
+        accept: Iterable[str] | None = ("json",),
+        compression: str | None = None,
+        extended: bool = False,
+        transport_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._url = url
+        self.expires = _seconds(expires)
+        self.failure_expires = (
+            self.expires if failure_expires is None else _seconds(failure_expires)
+        )
+        self.transport_options = dict(transport_options or {})
+        self.codec = Codec(
+            serializer=serializer,
+            accept=accept,
+            compression=compression,
+            extended=extended,
+        )
+        self._consumer: Consumer | None = None
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Return the records of `ids` as stored, None where there is none."""
+
+    @abstractmethod
+    def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
+        """Store a record and tell who waits; `expires` in seconds, 0 for ever."""
+
+    @abstractmethod
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records of `ids`."""
+
+    @abstractmethod
+    def open_feed(self) -> Feed:
+        """Return what brings new records to this process."""
+
+    def put_aside(self, name: str, payload: bytes) -> None:
+        """Keep `payload` beside the results for as long as they live."""
+        raise CelerantError(self._no_handles())
+
+    def take_aside(self, name: str) -> bytes | None:
+        """Return what was put aside, None where it is gone."""
+        raise CelerantError(self._no_handles())
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Store what became of a task, as a Celery worker does.
+
+        A stored SUCCESS stays: a second run that fails does not replace it.
+
+        Raises:
+            EncodeError: The serializer does not take the result; nothing is stored.
+        """
+        payload = self.codec.encode(task_id, result, state, traceback, request)
+        stored = self.fetch([task_id])[0]
+        if stored is not None and self._status(stored) == "SUCCESS":
+            return
+        expires = self.failure_expires if state == "FAILURE" else self.expires
+        self.store(task_id, payload, expires=expires)
+
+    def decode(self, payload: Any) -> dict[str, Any]:
+        """Return a record's fields; ``{}`` where there is none."""
+        if not payload:
+            return {}
+        decoded = self.codec.decode(payload)
+        return decoded if isinstance(decoded, dict) else {}
+
+    def _status(self, payload: bytes) -> Any:
+        try:
+            return self.decode(payload).get("status")
+        except Exception:  # noqa: BLE001 - unreadable: to be replaced
+            return None
+
+    @property
+    def consumer(self) -> Consumer:
+        """The one consumer of this backend in this process."""
+        from celerant.results.consumer import Consumer  # noqa: PLC0415 - it imports this module
+
+        with self._lock:
+            if self._consumer is None:
+                self._consumer = Consumer(self)
+            return self._consumer
+
+    def as_uri(self) -> str:
+        """Return the URL with its password masked."""
+        uri: str = maybe_sanitize_url(self._url)
+        # kombu adds a slash to a URL without a host.
+        return uri[:-1] if uri.endswith(":///") else uri
+
+    def close(self) -> None:
+        """Stop the consumer and let connections go; usable again."""
+        with self._lock:
+            consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+
+    def after_fork(self) -> None:
+        """Drop in a forked child what belongs to the parent's threads."""
+        self._lock = threading.Lock()
+
+
+    def _no_handles(self) -> str:
+        return (
+            f"results on {self.as_uri()} live in this process alone, so a handle "
+            "means nothing elsewhere; use a shared store such as redis://"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.as_uri()}>"
+
+
+def _seconds(value: float | timedelta | None) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return int(value)

@@ -1,0 +1,156 @@
+"""Results in Redis, under Celery's keys and in Celery's form.
+
+Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: key
+``celery-task-meta-<id>``, ``MULTI; SETEX; PUBLISH; EXEC``, the channel named as the key.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import redis
+from kombu.utils.functional import retry_over_time
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from celerant.errors import CelerantError
+from celerant.results.backends.base import Backend
+from celerant.results.backends.redis_feed import RedisFeed
+from celerant.results.backends.redis_url import connection_params
+
+__all__ = ["RedisBackend"]
+
+_T = TypeVar("_T")
+
+#: Keys per command: large enough to hide the round trip, small enough not to hold up
+#: the server's other clients.
+CHUNK = 1000
+_RETRY_POLICY = {
+    "max_retries": 20,
+    "interval_start": 0,
+    "interval_step": 1,
+    "interval_max": 1,
+}
+
+
+class RedisBackend(Backend):
+    """Results in Redis; stock Celery clients and workers read and write the same.
+
+    Args:
+        url: As Celery's ``result_backend``.
+        use_ssl: ``redis_backend_use_ssl``.
+        connection: Keyword arguments for redis-py's connections, e.g.
+            ``socket_timeout`` (s), ``socket_connect_timeout`` (s), ``max_connections``.
+        settings: As `Backend`; of the transport options ``global_keyprefix`` and
+            ``retry_policy`` are read.
+
+    Raises:
+        SettingError: A URL that cannot be.
+    """
+
+    supports_handles = True
+    connection_errors = (RedisConnectionError, RedisTimeoutError, OSError)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        use_ssl: Mapping[str, Any] | None = None,
+        connection: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        settings.pop("name", None)
+        super().__init__(url, **settings)
+        defaults = {"socket_timeout": 120.0, **(connection or {})}
+        defaults = {key: value for key, value in defaults.items() if value is not None}
+        params = connection_params(url, use_ssl=use_ssl, defaults=defaults)
+        params["decode_responses"] = False  # records are bytes, whatever the URL says
+        self._pool = redis.ConnectionPool(**params)
+        # One form of messages whatever the default of this redis-py; before 5.0 it
+        # knew no other. A pool only for what it makes of the parameters.
+        if "protocol" in inspect.signature(redis.Redis).parameters:
+            params["protocol"] = 2
+        params.pop("health_check_interval", None)
+        self._feed_pool = redis.ConnectionPool(**params)
+        self._client = redis.Redis(connection_pool=self._pool)
+        prefix = self.transport_options.get("global_keyprefix") or ""
+        if prefix and prefix[-1] not in ":_-.":
+            prefix += "_"
+        self._aside_prefix = f"{prefix}celerant-aside-"
+        self.key_prefix = f"{prefix}celery-task-meta-"
+        policy = self.transport_options.get("retry_policy") or {}
+        self.retry_policy = {**_RETRY_POLICY, **policy}
+
+    def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Return the records of `ids`, by `MGET` of 1,000 keys a call."""
+        prefix = self.key_prefix
+        found: list[bytes | None] = []
+        for start in range(0, len(ids), CHUNK):
+            keys = [prefix + task_id for task_id in ids[start : start + CHUNK]]
+            found += self._client.mget(keys)
+        return found
+
+    def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
+        """Store and publish a record in one transaction; retried as configured.
+
+        Raises:
+            CelerantError: Redis refused, or is not reached within the retry policy.
+        """
+        self._retried(partial(self._store, self.key_prefix + task_id, payload, expires))
+
+    def _store(self, key: str, payload: bytes, expires: int) -> None:
+        with self._client.pipeline(transaction=True) as pipe:
+            if expires:
+                pipe.setex(key, expires, payload)
+            else:
+                pipe.set(key, payload)
+            pipe.publish(key, payload)
+            pipe.execute()
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records of `ids`."""
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            keys = [self.key_prefix + task_id for task_id in chunk]
+            self._retried(partial(self._client.delete, *keys))
+
+    def put_aside(self, name: str, payload: bytes) -> None:
+        """Keep `payload` under a key of its own for as long as results live."""
+        key = self._aside_prefix + name
+        expires = self.expires or None
+        self._retried(partial(self._client.set, key, payload, ex=expires))
+
+    def take_aside(self, name: str) -> bytes | None:
+        """Return what was put aside, None where it is gone."""
+        get = partial(self._client.get, self._aside_prefix + name)
+        found: bytes | None = self._retried(get)
+        return found
+
+    def open_feed(self) -> RedisFeed:
+        """Return a feed on a connection of its own."""
+        return RedisFeed(self._feed_connection, self.key_prefix)
+
+    def close(self) -> None:
+        """Stop the consumer and disconnect."""
+        super().close()
+        self._pool.disconnect()
+
+    def _feed_connection(self) -> redis.Connection:
+        made: redis.Connection = self._feed_pool.connection_class(
+            **self._feed_pool.connection_kwargs
+        )
+        return made
+
+    def _retried(self, act: Callable[[], _T]) -> _T:
+        try:
+            result: _T = retry_over_time(
+                act, self.connection_errors, **self.retry_policy
+            )
+        except (RedisError, OSError) as exc:
+            msg = f"result backend {self.as_uri()} failed: {exc}"
+            raise CelerantError(msg) from exc
+        return result

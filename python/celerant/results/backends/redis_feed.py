@@ -1,0 +1,169 @@
+"""New records from Redis, by pub/sub.
+
+redis-py's `PubSub` subscribes again by itself after a lost connection, in silence; but
+what was published meanwhile is lost, so whoever listens has to know. Hence the commands
+here, on a connection of redis-py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from celerant.results.backends.base import Feed, FeedLostError
+
+__all__ = ["RedisFeed"]
+
+#: Channels per command: one command of 50,000 would hold up the server's other clients.
+_CHANNELS = 1000
+#: Records handed over at once, so that a fast writer does not starve sweeps and orders.
+_BATCH = 2000
+_MESSAGES = {b"message": 2, b"pmessage": 3}
+
+
+class RedisFeed(Feed):
+    """One pub/sub connection, made when first needed.
+
+    Args:
+        connect: Makes a connection of redis-py's, not connected yet.
+        key_prefix: What stands before the task id in a channel's name.
+    """
+
+    def __init__(
+        self, connect: Callable[[], redis.Connection], key_prefix: str
+    ) -> None:
+        self._connect = connect
+        self._prefix = key_prefix
+        self._cut = len(key_prefix.encode())
+        self._connection: redis.Connection | None = None
+        self._early: list[tuple[str, bytes]] = []
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_out, False)
+        os.set_blocking(self._wake_in, False)
+
+    def subscribe(self, ids: Sequence[str]) -> bool:
+        """Subscribe to a channel per id."""
+        return all(
+            self._ask("SUBSCRIBE", channels) for channels in self._channels(ids)
+        )
+
+    def subscribe_prefix(self, prefix: str) -> bool:
+        """Subscribe to one pattern."""
+        return self._ask("PSUBSCRIBE", [self._pattern(prefix)])
+
+    def unsubscribe(self, ids: Sequence[str]) -> None:
+        """Unsubscribe from a channel per id."""
+        if self._connection is not None:
+            for channels in self._channels(ids):
+                self._ask("UNSUBSCRIBE", channels)
+
+    def unsubscribe_prefix(self, prefix: str) -> None:
+        """Unsubscribe from a pattern."""
+        if self._connection is not None:
+            self._ask("PUNSUBSCRIBE", [self._pattern(prefix)])
+
+    def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
+        """Return what was published."""
+        found, self._early = self._early, []
+        with self._broken_is_lost():
+            if not found and not self._is_readable():
+                self._wait(timeout)
+            while len(found) < _BATCH and self._is_readable():
+                self._read(found)
+        return found
+
+    def wake(self) -> None:
+        """Write to the pipe that `receive` waits on too."""
+        # Full: it is awake already. Closed: it waits no more.
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_in, b"\0")
+
+    def reset(self) -> None:
+        """Disconnect."""
+        connection, self._connection = self._connection, None
+        self._early = []
+        if connection is not None:
+            connection.disconnect()
+
+    def close(self) -> None:
+        """Disconnect and close the pipe."""
+        self.reset()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+    def _ask(self, command: str, names: Sequence[str]) -> bool:
+        """Send, and read until Redis has confirmed each name."""
+        if self._connection is None:
+            # Not to be reached is another matter than to be lost.
+            connection = self._connect()
+            connection.connect()
+            self._connection = connection
+        with self._broken_is_lost():
+            self._connection.send_command(command, *names)
+            missing = len(names)
+            kind = command.lower().encode()
+            while missing:
+                try:
+                    missing -= self._read(self._early) == kind
+                except ResponseError:  # one for the whole command
+                    return False
+        return True
+
+    def _read(self, found: list[tuple[str, bytes]]) -> bytes:
+        connection = self._connection
+        if connection is None:
+            return b""
+        response: Any = connection.read_response()
+        kind: bytes = response[0]
+        size = _MESSAGES.get(kind)
+        if size is not None:
+            channel: bytes = response[size - 1]
+            task_id = channel[self._cut :].decode(errors="replace")
+            found.append((task_id, response[size]))
+        return kind
+
+    def _is_readable(self) -> bool:
+        # Sees what is buffered, or decrypted already, where a poll of the socket
+        # would not.
+        return self._connection is not None and bool(self._connection.can_read(0))
+
+    def _wait(self, timeout: float | None) -> None:
+        waited_on = [self._wake_out]
+        # redis-py has no public name for its socket.
+        sock = getattr(self._connection, "_sock", None)
+        if sock is not None:
+            waited_on.append(sock)
+        if hasattr(select, "poll"):  # no limit of 1,024 descriptors
+            poll = select.poll()
+            for source in waited_on:
+                poll.register(source, select.POLLIN)
+            poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        else:
+            select.select(waited_on, [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_out, 65536)
+
+    def _channels(self, ids: Sequence[str]) -> Iterator[list[str]]:
+        for start in range(0, len(ids), _CHANNELS):
+            yield [self._prefix + name for name in ids[start : start + _CHANNELS]]
+
+    def _pattern(self, prefix: str) -> str:
+        # A key prefix is the user's text: what means something in a pattern does not.
+        literal = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self._prefix)
+        return f"{literal}{prefix}*"
+
+    @contextlib.contextmanager
+    def _broken_is_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
+            self.reset()
+            raise FeedLostError(str(exc)) from exc

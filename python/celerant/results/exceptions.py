@@ -1,0 +1,101 @@
+"""A failed task's exception, made again from its record."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from celerant.errors import CelerantError, MaxRetriesExceeded, TaskError, TaskRevoked
+
+__all__ = ["RemoteTraceback", "rebuild"]
+
+#: Celery's errors that have a counterpart here.
+_COUNTERPARTS: dict[tuple[str, str], type[CelerantError]] = {
+    ("celery.exceptions", "TaskRevokedError"): TaskRevoked,
+    ("celery.exceptions", "MaxRetriesExceededError"): MaxRetriesExceeded,
+}
+_SHOWN_LENGTH = 200
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it carries a text, it is not an error
+    """The cause of a task's exception: the traceback as the worker saw it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseException:
+    """Make the exception of a failed task from its record.
+
+    Only a class that is imported already and is an `Exception` is used, never an
+    import: a record comes from outside. Anything else is a `TaskError` that names it.
+
+    Args:
+        meta: The decoded record of a task in state FAILURE or REVOKED.
+        is_revoked: Whether its state is REVOKED.
+    """
+    stored = meta.get("result")
+    text = meta.get("traceback")
+    traceback = text if isinstance(text, str) else None
+    if isinstance(stored, Exception):  # a serializer that carries exceptions
+        made: Exception = stored
+    else:
+        made = _from_fields(stored, traceback, is_revoked=is_revoked)
+    if traceback:
+        made.__cause__ = RemoteTraceback(traceback)
+    return made
+
+
+def _from_fields(
+    stored: Any, traceback: str | None, *, is_revoked: bool
+) -> Exception:
+    fields = stored if isinstance(stored, Mapping) else {}
+    name = str(fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown"))
+    module = fields.get("exc_module")
+    message = fields.get("exc_message", stored if stored is not fields else ())
+    args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
+    if is_revoked:
+        return TaskRevoked(str(args[0]) if args else "")
+    cls = _imported(module, name)
+    if cls is not None:
+        try:
+            made = cls(*args)
+        except Exception:  # noqa: BLE001 - a constructor may raise anything
+            made = None
+        if type(made) is cls:
+            return made
+    return TaskError(
+        f"{name}({_shown(args)})",
+        exc_type=name,
+        exc_module=module,
+        remote_traceback=traceback,
+    )
+
+
+def _imported(module_name: Any, qualname: str) -> type[Exception] | None:
+    """Return the class where it is at hand, without running any module's code."""
+    if not isinstance(module_name, str):
+        return None
+    known = _COUNTERPARTS.get((module_name, qualname))
+    if known is not None:
+        return known
+    if module_name == "__mp_main__":  # a spawned worker's name for the main script
+        module_name = "__main__"
+    found: Any = sys.modules.get(module_name)
+    for name in qualname.split("."):
+        # Not getattr: a module's or a metaclass's hook could import or run things.
+        space = getattr(found, "__dict__", None)
+        found = space.get(name) if isinstance(space, Mapping) else None
+    if isinstance(found, type) and issubclass(found, Exception):
+        return found
+    return None
+
+
+def _shown(args: tuple[Any, ...]) -> str:
+    text = ", ".join(map(repr, args))
+    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."

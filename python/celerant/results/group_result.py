@@ -1,0 +1,316 @@
+"""A group's results, as a view on its barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+
+from celerant._core import Barrier, Roster
+from celerant.errors import ResultTimeout
+from celerant.results.handle import make_handle
+from celerant.results.members import STATE_NAMES, Members
+from celerant.results.result import AsyncResult
+from celerant.results.waiting import deadline_after, refuse_inside_task
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+
+__all__ = ["GroupResult"]
+
+R = TypeVar("R")
+
+_FORGET_CHUNK = 10_000
+
+
+class GroupResult(Generic[R]):
+    """The results of a dispatched group: n members in the order of their index.
+
+    The first look starts the process's consumer and returns after one sweep; from
+    then on looking is O(1) and asks nobody.
+
+    Args:
+        roster: The members' ids.
+        group_id: The group's id.
+        barrier: Which members are done; the dispatcher lets those that were never sent
+            or whose result is ignored arrive.
+        backend: Where results are stored.
+        report: What was sent and what was not.
+        ignored: Members whose result is not stored, where the barrier does not know.
+        parent: The result this one was made from, if any.
+        values: The values of members that have arrived already (eager mode); a
+            failure's is its exception.
+        sent_at: When it was sent, seconds since the epoch; None: now.
+    """
+
+    __slots__ = ("__weakref__", "_handle", "_members", "id", "parent", "report")
+
+    def __init__(
+        self,
+        *,
+        roster: Roster,
+        group_id: str,
+        barrier: Barrier,
+        backend: Backend,
+        report: Any = None,
+        ignored: Iterable[int] = (),
+        parent: Any = None,
+        values: list[Any] | None = None,
+        sent_at: float | None = None,
+    ) -> None:
+        for index in ignored:
+            barrier.arrive(index, Barrier.IGNORED)
+        self.id = group_id
+        self.parent = parent
+        self.report = report
+        self._handle: str | None = None
+        self._members = Members(
+            roster, barrier, backend, values=values, sent_at=sent_at
+        )
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results are stored."""
+        return self._members.backend
+
+    # Waiting.
+
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
+        interval: float | None = None,
+        *,
+        no_ack: bool = True,
+        disable_sync_subtasks: bool = True,
+    ) -> list[R]: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        *,
+        no_ack: bool = True,
+        disable_sync_subtasks: bool = True,
+    ) -> list[R | BaseException]: ...
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float | None = None,  # noqa: ARG002 - results are pushed
+        *,
+        no_ack: bool = True,  # noqa: ARG002 - nothing is acknowledged
+        disable_sync_subtasks: bool = True,
+    ) -> list[R] | list[R | BaseException]:
+        """Wait for all members and return their values.
+
+        Shape: a new list of n values; the value of member i at i, None for a member
+        whose result is ignored.
+
+        Args:
+            timeout: Seconds for all together; 0 looks once, None waits for ever.
+            propagate: Raise at the first failure that arrives; False waits for all
+                and puts the exceptions in their places.
+            interval: Accepted for Celery's sake: nothing is polled here.
+            no_ack: The same.
+            disable_sync_subtasks: Refuse to wait inside a task.
+
+        Raises:
+            ResultTimeout: Not done in time; ``exc.remaining`` are missing.
+            NotSent: A member never reached the broker; `group.resume` sends it.
+            RuntimeError: Called inside a task.
+            Exception: What a member's task raised.
+        """
+        refuse_inside_task(is_refused=disable_sync_subtasks)
+        deadline = deadline_after(timeout)
+        members = self._members
+        is_done = self._is_settled if propagate else self._is_complete
+        members.look(timeout)
+        if not members.wait(is_done, deadline):
+            remaining = members.barrier.remaining
+            msg = (
+                f"{remaining} of {len(self)} results of group {self.id} "
+                f"are missing after {timeout} s"
+            )
+            raise ResultTimeout(msg, remaining=remaining)
+        if propagate:
+            failed = members.failed_member()
+            if failed is not None:
+                raise members.exception(failed)
+        return members.collect()
+
+    wait = get
+    join = get
+    join_native = get
+
+    def then(
+        self,
+        callback: Callable[[GroupResult[R]], Any],
+        on_error: Callable[[GroupResult[R]], Any] | None = None,
+    ) -> None:
+        """Call `callback` with this result once all members are done.
+
+        Runs on the consumer's thread, or here where all are done already; what it
+        raises is logged.
+
+        Args:
+            callback: Called when all are done.
+            on_error: Called in its place where a member failed.
+        """
+        members = self._members
+
+        def call() -> None:
+            is_error = on_error is not None and members.has_failed()
+            (on_error if is_error and on_error is not None else callback)(self)
+
+        members.when(self._is_complete, call)
+
+    # Looking.
+
+    def ready(self) -> bool:
+        """Whether all members are done, in whatever way."""
+        self._members.look()
+        return self._is_complete()
+
+    def waiting(self) -> bool:
+        """Whether any member is not done."""
+        return not self.ready()
+
+    def successful(self) -> bool:
+        """Whether all members are done and none failed; true for an empty group."""
+        return self.ready() and not self._members.has_failed()
+
+    def failed(self) -> bool:
+        """Whether any member raised, was never sent, or its result expired."""
+        self._members.look()
+        count = self._members.barrier.count
+        return any(
+            map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED))
+        )
+
+    def completed_count(self) -> int:
+        """Return how many members are done without failure.
+
+        Those whose result is ignored count: nothing more is to come from them.
+        """
+        self._members.look()
+        count = self._members.barrier.count
+        return count(Barrier.SUCCESS) + count(Barrier.IGNORED)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many members are in each state, by the states' names.
+
+        All names are there: PENDING, SUCCESS, FAILURE, REVOKED (Celery's), and
+        IGNORED, NOT_SENT, EXPIRED.
+        """
+        self._members.look()
+        return dict(zip(STATE_NAMES, self._members.barrier.counts(), strict=True))
+
+    # Members.
+
+    @property
+    def results(self) -> list[AsyncResult[R]]:
+        """A view on each member, in order."""
+        return list(self)
+
+    children = results
+
+    @overload
+    def __getitem__(self, index: int) -> AsyncResult[R]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AsyncResult[R]]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> AsyncResult[R] | list[AsyncResult[R]]:
+        n = len(self)
+        if isinstance(index, slice):
+            return [self._member(i) for i in range(*index.indices(n))]
+        at = index + n if index < 0 else index
+        if not 0 <= at < n:
+            msg = f"no member {index}: group {self.id} has {n}"
+            raise IndexError(msg)
+        return self._member(at)
+
+    def __iter__(self) -> Iterator[AsyncResult[R]]:
+        return map(self._member, range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._members.barrier)
+
+    def __bool__(self) -> bool:
+        return True  # as in Celery: an empty group's result is still a result
+
+    def _member(self, index: int) -> AsyncResult[R]:
+        members = self._members
+        return AsyncResult(
+            members.roster.id(index), members.backend, members=members, index=index
+        )
+
+    # Identity.
+
+    @property
+    def handle(self) -> str:
+        """A short text from which `app.attach` makes this result in any process.
+
+        Below 200 bytes for any number of members. What it cannot say is stored once
+        beside the results and lives as long as they.
+
+        Raises:
+            CelerantError: The results live in this process alone (memory://).
+        """
+        if self._handle is None:
+            self._handle = make_handle(self._members, self.id)
+        return self._handle
+
+    def forget(self) -> None:
+        """Delete the stored results; what is known here stays."""
+        members = self._members
+        for start in range(0, len(self), _FORGET_CHUNK):
+            stop = min(start + _FORGET_CHUNK, len(self))
+            members.backend.forget(members.roster.ids(start, stop))
+
+    def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
+        """Return Celery's form: ``((id, parent), [each member's])``."""
+        parent = self.parent
+        above = None if parent is None else parent.as_tuple()
+        return (self.id, above), [result.as_tuple() for result in self]
+
+    def _renew(self, barrier: Barrier, report: Any) -> None:
+        """Go on with a barrier in which members that were never sent are pending."""
+        self._members.renew(barrier)
+        self.report = report
+        self._handle = None
+
+    def _is_complete(self) -> bool:
+        return self._members.barrier.is_complete
+
+    def _is_settled(self) -> bool:
+        members = self._members
+        return members.barrier.is_complete or members.has_failed()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return self.id == other.id and len(self) == len(other)
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        # Says what is known; asks nobody.
+        barrier = self._members.barrier
+        return (
+            f"<{type(self).__name__}: {self.id} "
+            f"[{len(barrier)} members, {barrier.remaining} pending]>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "a GroupResult holds this process's waiters and cannot be pickled; "
+            "pass `result.handle` and `app.attach(handle)` there"
+        )
+        raise TypeError(msg)

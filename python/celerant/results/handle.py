@@ -1,0 +1,165 @@
+"""A group's result as a short text, and back.
+
+```text
+cel1.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
+                    group id (utf-8, may be empty), check 4 (CRC-32 of all before)
+```
+Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import Barrier, Roster
+from celerant.errors import CelerantError, ResultExpired
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+    from celerant.results.group_result import GroupResult
+    from celerant.results.members import Members
+
+__all__ = ["HandleError", "attach", "make_handle"]
+
+_MARK = "cel1."
+_HAS_ASIDE = 1
+_FIXED_LENGTH = 1 + 16 + 4 + 4
+_CHECK_LENGTH = 4
+#: A longer id of the user's is stored aside, so that a handle stays below 200 bytes.
+_ID_MOST = 64
+_SHOWN_LENGTH = 40
+
+
+class HandleError(CelerantError, ValueError):
+    """A text that is no handle, or was cut or changed on its way."""
+
+
+def make_handle(members: Members, group_id: str) -> str:
+    """Return the handle of a group's result; stores aside what it cannot say.
+
+    Raises:
+        CelerantError: The results live in this process alone, or the group is still
+            being sent.
+    """
+    backend, barrier, roster = members.backend, members.barrier, members.roster
+    aside = _aside(members)
+    if not backend.supports_handles:
+        backend.put_aside("", b"")  # says why
+    if not barrier.is_sealed:
+        msg = f"group {group_id} is still being sent: its handle comes with its end"
+        raise CelerantError(msg)
+    named = "" if group_id == roster.uuid else group_id
+    if len(named.encode()) > _ID_MOST:
+        aside["group_id"], named = named, ""
+    if aside:
+        packed = zlib.compress(json.dumps(aside, separators=(",", ":")).encode())
+        backend.put_aside(roster.uuid, packed)
+    body = b"".join(
+        (
+            bytes([_HAS_ASIDE if aside else 0]),
+            roster.seed,
+            len(barrier).to_bytes(4, "big"),
+            int(members.sent_at).to_bytes(4, "big"),
+            named.encode(),
+        )
+    )
+    check = zlib.crc32(body).to_bytes(_CHECK_LENGTH, "big")
+    text = base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+    return _MARK + text
+
+
+def attach(handle: str, backend: Backend) -> GroupResult[Any]:
+    """Return the result that `handle` stands for.
+
+    Raises:
+        HandleError: `handle` is none, or it was cut or changed.
+        ResultExpired: What is stored beside the results is gone.
+        CelerantError: `backend` is not shared between processes.
+    """
+    from celerant.results.group_result import GroupResult  # noqa: PLC0415 - it imports this module
+
+    body = _body(handle)
+    if not backend.supports_handles:
+        backend.take_aside("")  # says why
+    flags, seed = body[0], body[1:17]
+    count = int.from_bytes(body[17:21], "big")
+    sent_at = int.from_bytes(body[21:25], "big")
+    named = body[_FIXED_LENGTH:].decode()
+    roster, barrier = Roster(seed, count), Barrier()
+    barrier.grow(count)
+    group_id = named or roster.uuid
+    if flags & _HAS_ASIDE:
+        packed = backend.take_aside(roster.uuid)
+        if packed is None:
+            msg = (
+                f"group {group_id} is gone from {backend.as_uri()}: "
+                "what was stored beside its results has expired or was deleted"
+            )
+            raise ResultExpired(msg)
+        aside = json.loads(zlib.decompress(packed))
+        group_id = aside.get("group_id") or group_id
+        for index, task_id in aside.get("own", ()):
+            roster.adopt(index, task_id)
+        for state, intervals in aside.get("states", {}).items():
+            for start, stop in intervals:
+                barrier.arrive_range(start, stop, int(state))
+    barrier.seal(count)
+    return GroupResult(
+        roster=roster,
+        group_id=group_id,
+        barrier=barrier,
+        backend=backend,
+        sent_at=float(sent_at),
+    )
+
+
+def _aside(members: Members) -> dict[str, Any]:
+    barrier = members.barrier
+    aside: dict[str, Any] = {}
+    own = members.roster.own()
+    if own:
+        aside["own"] = sorted(own.items())
+    states = {}
+    for state in (Barrier.IGNORED, Barrier.NOT_SENT):
+        if barrier.count(state):
+            found = barrier.select(state, 0, len(barrier))
+            states[str(state)] = _intervals(found)
+    if states:
+        aside["states"] = states
+    return aside
+
+
+def _intervals(indices: list[int]) -> list[tuple[int, int]]:
+    """Return [start, stop) of each run in ascending `indices`."""
+    runs = []
+    for _, run in groupby(enumerate(indices), lambda pair: pair[1] - pair[0]):
+        items = [index for _, index in run]
+        runs.append((items[0], items[-1] + 1))
+    return runs
+
+
+def _body(handle: str) -> bytes:
+    shown = repr(handle)
+    if len(shown) > _SHOWN_LENGTH:
+        shown = shown[: _SHOWN_LENGTH - 3] + "..."
+    if not isinstance(handle, str) or not handle.startswith(_MARK):
+        msg = f"{shown} is no handle: one starts with {_MARK!r}; take `result.handle`"
+        raise HandleError(msg)
+    text = handle[len(_MARK) :]
+    try:
+        packed = base64.b64decode(
+            text + "=" * (-len(text) % 4), altchars=b"-_", validate=True
+        )
+    except (binascii.Error, ValueError):
+        packed = b""
+    body, check = packed[:-_CHECK_LENGTH], packed[-_CHECK_LENGTH:]
+    whole = len(body) >= _FIXED_LENGTH
+    if not whole or zlib.crc32(body).to_bytes(_CHECK_LENGTH, "big") != check:
+        msg = f"handle {shown} was cut or changed on its way; take `result.handle` anew"
+        raise HandleError(msg)
+    return body

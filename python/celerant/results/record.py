@@ -1,0 +1,189 @@
+"""The stored form of a result: Celery's meta record.
+
+Source: ``celery.backends.base`` of celery 5.7.0 (``_get_result_meta``,
+``prepare_exception``, ``compress_payload``): keys and their order, the form of an
+exception, the mark before a compressed record.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from kombu.compression import compress, decompress
+from kombu.serialization import dumps, loads, prepare_accept_content, registry
+from kombu.utils.encoding import safe_repr
+
+from celerant.canvas.request import Request
+from celerant.errors import EncodeError, MaxRetriesExceeded, SettingError, TaskRevoked
+
+__all__ = ["READY_STATES", "Codec"]
+
+READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
+_EXCEPTION_STATES = frozenset({"FAILURE", "REVOKED", "RETRY"})
+_COMPRESSED = b"\x00celery-compressed\x00"
+#: Serializers that carry an exception as it is.
+_CARRY_EXCEPTIONS = frozenset({"pickle", "yaml"})
+#: Under the names by which stock clients know them.
+_CELERY_NAMES: dict[type, str] = {
+    TaskRevoked: "TaskRevokedError",
+    MaxRetriesExceeded: "MaxRetriesExceededError",
+}
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How records are written and read.
+
+    Raises:
+        SettingError: A serializer or compression that kombu does not know.
+    """
+
+    serializer: str = "json"
+    accept: Iterable[str] | None = ("json",)
+    compression: str | None = None
+    extended: bool = False
+    _content_type: str = field(init=False, default="")
+    _content_encoding: str = field(init=False, default="")
+    _accepted: frozenset[str] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        known = registry.name_to_type
+        if self.serializer not in known:
+            msg = (
+                f"result_serializer {self.serializer!r} is unknown to kombu; "
+                f"it knows {', '.join(sorted(known))}"
+            )
+            raise SettingError(msg, name="result_serializer")
+        content_type, encoding, _ = registry._encoders[self.serializer]  # noqa: SLF001 - the lookup that celery itself makes; kombu has no public one
+        accepted = prepare_accept_content(self.accept)
+        object.__setattr__(self, "_content_type", content_type)
+        object.__setattr__(self, "_content_encoding", encoding)
+        object.__setattr__(self, "_accepted", accepted)
+        if self.compression is not None:
+            try:
+                compress(b"", self.compression)
+            except KeyError as exc:
+                msg = f"result_compression {self.compression!r} is unknown to kombu"
+                raise SettingError(msg, name="result_compression") from exc
+
+    def encode(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None,
+        request: Request | None,
+    ) -> bytes:
+        """Return the record to store.
+
+        Raises:
+            EncodeError: The serializer does not take the result.
+        """
+        if isinstance(result, BaseException) and state in _EXCEPTION_STATES:
+            result = self._exception(result)
+        elif self.serializer != "pickle" and hasattr(result, "as_tuple"):
+            result = result.as_tuple()
+        meta: dict[str, Any] = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": None if request is None else list(request.children),
+            "date_done": _now() if state in READY_STATES else None,
+        }
+        if request is not None:
+            meta.update(self._about(request))
+        meta["task_id"] = task_id
+        try:
+            return self.pack(meta)
+        except EncodeError as exc:
+            exc.task = request.task if request is not None else ""
+            raise
+
+    def pack(self, value: Any) -> bytes:
+        """Serialize and, where configured, compress.
+
+        Raises:
+            EncodeError: The serializer does not take the value.
+        """
+        try:
+            payload = dumps(value, serializer=self.serializer)[2]
+        except Exception as exc:
+            msg = (
+                f"the result cannot be stored: serializer {self.serializer!r} "
+                f"does not take it ({exc}); return plain data or set result_serializer"
+            )
+            raise EncodeError(msg) from exc
+        raw = payload.encode() if isinstance(payload, str) else bytes(payload)
+        if self.compression is None:
+            return raw
+        body, content_type = compress(raw, self.compression)
+        return b"".join((_COMPRESSED, content_type.encode(), b"\x00", body))
+
+    def decode(self, payload: bytes | str) -> Any:
+        """Return what `payload` holds, as kombu reads it."""
+        raw = payload.encode() if isinstance(payload, str) else payload
+        if raw.startswith(_COMPRESSED):
+            content_type, _, body = raw[len(_COMPRESSED) :].partition(b"\x00")
+            raw = decompress(body, content_type.decode())
+        return loads(
+            raw,
+            content_type=self._content_type,
+            content_encoding=self._content_encoding,
+            accept=self._accepted,
+        )
+
+    def _exception(self, exc: BaseException) -> Any:
+        if self.serializer in _CARRY_EXCEPTIONS and _survives(exc):
+            return exc
+        cls = type(exc)
+        name = _CELERY_NAMES.get(cls)
+        return {
+            "exc_type": name or cls.__qualname__,
+            "exc_message": [_storable(arg, self.pack) for arg in exc.args],
+            "exc_module": "celery.exceptions" if name else cls.__module__,
+        }
+
+    def _about(self, request: Request) -> dict[str, Any]:
+        meta: dict[str, Any] = {}
+        if request.group:
+            meta["group_id"] = request.group
+        if request.parent_id:
+            meta["parent_id"] = request.parent_id
+        if self.extended:
+            meta.update(
+                name=request.task,
+                args=request.args,
+                kwargs=request.kwargs,
+                worker=request.hostname,
+                retries=request.retries,
+                queue=(request.delivery_info or {}).get("routing_key"),
+            )
+            if request.stamps:
+                names = request.stamped_headers or ()
+                meta["stamped_headers"] = request.stamped_headers
+                meta.update({k: v for k, v in request.stamps.items() if k in names})
+        return meta
+
+
+def _storable(value: Any, pack: Callable[[Any], bytes]) -> Any:
+    try:
+        pack(value)
+    except EncodeError:
+        return safe_repr(value)
+    return value
+
+
+def _survives(exc: BaseException) -> bool:
+    try:
+        pickle.loads(pickle.dumps(exc))  # noqa: S301 - our own bytes
+    except Exception:  # noqa: BLE001 - whatever a reducer raises
+        return False
+    return True
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat()

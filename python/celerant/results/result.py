@@ -1,0 +1,269 @@
+"""One task's result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from celerant._core import Barrier
+from celerant.errors import ResultTimeout
+from celerant.results.exceptions import RemoteTraceback
+from celerant.results.members import STATE_NAMES, Members
+from celerant.results.waiting import deadline_after, refuse_inside_task
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+
+__all__ = ["AsyncResult"]
+
+R = TypeVar("R")
+
+
+class AsyncResult(Generic[R]):
+    """A view on one task: by its id alone, or as a member of a group.
+
+    Args:
+        id: The task's id.
+        backend: Where its result is stored.
+        members: The group it belongs to; None: it stands alone.
+        index: Its position there.
+        parent: The result this one was made from, if any.
+    """
+
+    __slots__ = ("_index", "_members", "id", "parent")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - Celery's name
+        backend: Backend,
+        *,
+        members: Members | None = None,
+        index: int = 0,
+        parent: Any = None,
+    ) -> None:
+        self.id = id
+        self._members = Members.alone(id, backend) if members is None else members
+        self._index = index
+        self.parent = parent
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self.id
+
+    @property
+    def backend(self) -> Backend:
+        """Where the result is stored."""
+        return self._members.backend
+
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
+        interval: float | None = None,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        *,
+        disable_sync_subtasks: bool = True,
+    ) -> R: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        *,
+        disable_sync_subtasks: bool = True,
+    ) -> R | BaseException: ...
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float | None = None,  # noqa: ARG002 - results are pushed
+        no_ack: bool = True,  # noqa: ARG002 - nothing is acknowledged
+        *,
+        disable_sync_subtasks: bool = True,
+    ) -> R | BaseException:
+        """Wait for the task and return its value.
+
+        Args:
+            timeout: Seconds; 0 looks once, None waits for ever.
+            propagate: Raise the task's exception; False returns it.
+            interval: Accepted for Celery's sake: nothing is polled here.
+            no_ack: The same.
+            disable_sync_subtasks: Refuse to wait inside a task.
+
+        Returns:
+            The value; None at once for a task whose result is ignored.
+
+        Raises:
+            ResultTimeout: Not done in time.
+            NotSent: The task never reached the broker.
+            RuntimeError: Called inside a task.
+            Exception: What the task raised.
+        """
+        if self.ignored:
+            return None  # type: ignore[return-value]  # there is no value to come
+        refuse_inside_task(is_refused=disable_sync_subtasks)
+        deadline = deadline_after(timeout)
+        members, index = self._members, self._index
+        members.look(timeout)
+        if not members.wait(self._is_done, deadline):
+            msg = f"task {self.id} is not done after {timeout} s"
+            raise ResultTimeout(msg, remaining=1)
+        value = members.value(index)
+        if propagate and self._code != Barrier.SUCCESS:
+            raise value
+        return value  # type: ignore[no-any-return]  # the backend's word for it
+
+    wait = get
+
+    @property
+    def ignored(self) -> bool:
+        """Whether the task's result is not stored."""
+        return self._code == Barrier.IGNORED
+
+    @property
+    def state(self) -> str:
+        """Celery's name of the task's state.
+
+        While the task is not done its record is read each time, for STARTED, RETRY
+        and states of its own.
+        """
+        self._members.look()
+        if self._is_done():
+            return STATE_NAMES[self._code]
+        return str(self._record().get("status") or "PENDING")
+
+    status = state
+
+    @property
+    def result(self) -> R | Any:
+        """The value, the exception of a failed task, or what an unfinished one told."""
+        self._members.look()
+        if self._is_done():
+            return self._members.value(self._index)
+        return self._record().get("result")
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback as the worker saw it, or None."""
+        if not self.failed() and self._code != Barrier.REVOKED:
+            return None
+        cause = self._members.exception(self._index).__cause__
+        return cause.text if isinstance(cause, RemoteTraceback) else None
+
+    @property
+    def date_done(self) -> str | None:
+        """When it was done, ISO 8601; reads the record."""
+        found: str | None = self._record().get("date_done")
+        return found
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; needs ``result_extended``, reads the record."""
+        found: str | None = self._record().get("name")
+        return found
+
+    @property
+    def args(self) -> list[Any] | None:
+        """The task's arguments; needs ``result_extended``, reads the record."""
+        found: list[Any] | None = self._record().get("args")
+        return found
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The task's keywords; needs ``result_extended``, reads the record."""
+        found: dict[str, Any] | None = self._record().get("kwargs")
+        return found
+
+    @property
+    def worker(self) -> str | None:
+        """Who ran it; needs ``result_extended``, reads the record."""
+        found: str | None = self._record().get("worker")
+        return found
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried; needs ``result_extended``, reads the record."""
+        found: int | None = self._record().get("retries")
+        return found
+
+    @property
+    def queue(self) -> str | None:
+        """Where it was sent; needs ``result_extended``, reads the record."""
+        found: str | None = self._record().get("queue")
+        return found
+
+    def ready(self) -> bool:
+        """Whether the task is done, in whatever way."""
+        self._members.look()
+        return self._is_done()
+
+    def successful(self) -> bool:
+        """Whether the task returned a value."""
+        self._members.look()
+        return self._code == Barrier.SUCCESS
+
+    def failed(self) -> bool:
+        """Whether the task raised, was never sent, or its result expired."""
+        self._members.look()
+        return self._code in (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R]], Any],
+        on_error: Callable[[AsyncResult[R]], Any] | None = None,
+    ) -> None:
+        """Call `callback` with this result once it is done.
+
+        Runs on the consumer's thread, or here where it is done already; what it
+        raises is logged.
+
+        Args:
+            callback: Called when the task is done.
+            on_error: Called in its place where the task failed.
+        """
+
+        def call() -> None:
+            is_error = self._code not in (Barrier.SUCCESS, Barrier.IGNORED)
+            (on_error if is_error and on_error is not None else callback)(self)
+
+        self._members.when(self._is_done, call)
+
+    def forget(self) -> None:
+        """Delete the stored result; what is known here stays."""
+        self._members.backend.forget([self.id])
+
+    def as_tuple(self) -> tuple[tuple[str, Any], None]:
+        """Return Celery's form: ``((id, parent), None)``."""
+        parent = self.parent
+        return (self.id, None if parent is None else parent.as_tuple()), None
+
+    def _is_done(self) -> bool:
+        return self._members.barrier.state(self._index) != Barrier.PENDING
+
+    @property
+    def _code(self) -> int:
+        return self._members.barrier.state(self._index)
+
+    def _record(self) -> dict[str, Any]:
+        backend = self._members.backend
+        return backend.decode(backend.fetch([self.id])[0])
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return self.id == other.id
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id}>"

@@ -1,0 +1,78 @@
+"""Which members a record belongs to."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+
+from celerant._core import Roster
+from celerant.results.members import Members
+
+__all__ = ["Routes", "Watch"]
+
+_PREFIX_LENGTH = 18
+
+
+class Watch:
+    """What the consumer does for the members of one dispatch.
+
+    It does not keep them alive: who drops a result waits for it no more.
+    """
+
+    __slots__ = ("channels", "has_pattern", "members", "own", "roster")
+
+    def __init__(self, members: Members, gone: Callable[[Watch], None]) -> None:
+        def note(_: object) -> None:
+            gone(self)
+
+        self.members = weakref.ref(members, note)
+        self.roster: Roster = members.roster
+        self.own = self.roster.own()
+        #: Ids that are subscribed to one by one.
+        self.channels: list[str] = []
+        self.has_pattern = False
+
+
+class Routes:
+    """The watches, found by a task's id. Used by the consumer's thread."""
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[str, list[Watch]] = {}
+        self._by_id: dict[str, list[Watch]] = {}
+        self.watches: list[Watch] = []
+
+    def add(self, watch: Watch) -> None:
+        """Route to `watch` from now on."""
+        self.watches.append(watch)
+        self._by_prefix.setdefault(watch.roster.prefix, []).append(watch)
+        for task_id in watch.own.values():
+            self._by_id.setdefault(task_id, []).append(watch)
+
+    def discard(self, watch: Watch) -> None:
+        """Route to `watch` no more."""
+        if watch not in self.watches:
+            return
+        self.watches.remove(watch)
+        _drop(self._by_prefix, watch.roster.prefix, watch)
+        for task_id in watch.own.values():
+            _drop(self._by_id, task_id, watch)
+
+    def find(self, task_id: str) -> Iterator[tuple[Watch, int]]:
+        """Yield the watches that have a member of this id, and its index."""
+        for watch in self._by_id.get(task_id, ()):
+            index = watch.roster.index(task_id)
+            if index is not None:
+                yield watch, index
+        for watch in self._by_prefix.get(task_id[:_PREFIX_LENGTH], ()):
+            index = watch.roster.index(task_id)
+            # A member's own id may look like a derived one.
+            if index is not None and index not in watch.own:
+                yield watch, index
+
+
+def _drop(table: dict[str, list[Watch]], key: str, watch: Watch) -> None:
+    left = [other for other in table.get(key, ()) if other is not watch]
+    if left:
+        table[key] = left
+    else:
+        table.pop(key, None)

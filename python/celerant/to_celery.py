@@ -1,0 +1,74 @@
+"""Hand an app over to Celery: the same tasks and settings as a `celery.Celery`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celerant.errors import CelerantError
+
+if TYPE_CHECKING:
+    import celery
+
+    from celerant.app import Celerant
+
+__all__ = ["to_celery"]
+
+logger = logging.getLogger("celerant")
+
+
+def to_celery(app: Celerant) -> celery.Celery:
+    """Return a `celery.Celery` with the name, tasks and settings of `app`.
+
+    Bound tasks get Celery's own task as `self`. Tasks registered later are handed
+    over too, until Celery finalizes its app, as a worker does when it starts. The
+    current app of Celery stays what it is.
+
+    Raises:
+        CelerantError: Celery is not installed.
+    """
+    try:
+        from celery import Celery  # noqa: PLC0415 - an extra
+    except ImportError as exc:
+        msg = (
+            "to_celery() needs the package celery; install it with "
+            "pip install 'celerant[celery]'"
+        )
+        raise CelerantError(msg) from exc
+
+    made = Celery(app.name, set_as_current=False)
+    made.conf.update(_settings(app))
+    handed: set[str] = set()
+
+    def hand_over(**_signal: Any) -> None:
+        for name, task in app.tasks.items():
+            if name not in handed:
+                handed.add(name)
+                _register(made, task)
+
+    hand_over()
+    made.on_after_finalize.connect(hand_over, weak=False)
+    return made
+
+
+def _register(made: celery.Celery, task: Any) -> None:
+    options = {name: value for name, value in task.options.items() if value is not None}
+    # Not shared: a shared task would appear in every other Celery app here.
+    made.task(name=task.name, bind=task.bind, shared=False, **options)(task.run)
+
+
+def _settings(app: Celerant) -> dict[str, Any]:
+    settings = app.conf.changed()
+    # Celery has no default backend, Celerant has one.
+    backend = app._backend_url()  # noqa: SLF001 - the app's own rule, kept in one place
+    if backend is not None and backend.split("://", 1)[0] == "memory":
+        # Celery's name for results in the memory of one process.
+        backend = "cache+memory://"
+    settings["result_backend"] = backend
+    if str(settings.get("broker_url") or "memory").split("://", 1)[0] == "memory":
+        logger.warning(
+            "app %s has the broker memory://, which no other process reaches: give "
+            "it a Redis or RabbitMQ URL before starting a celery worker",
+            app.name,
+        )
+    return settings

@@ -1,0 +1,177 @@
+"""What runs inside a spawned child process of the pool.
+
+The child serialises what a task returns, so that a value that nothing takes is the
+task's failure and never breaks the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import pickle
+import reprlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kombu.serialization import dumps, loads
+
+from celerant.worker.named import encode_error, named_exception
+from celerant.worker.trace import FAILURE, SUCCESS, Outcome, run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celerant.canvas.request import Request
+
+__all__ = ["Checked", "Packed", "check", "pack", "prepare", "run", "unpack"]
+
+_tasks: dict[bytes, Any] = {}
+_failed_imports: dict[str, str] = {}
+
+
+class Packed(NamedTuple):
+    """An outcome that any pipe carries."""
+
+    state: str
+    #: (content type, content encoding, body) of the value; None without one.
+    value: tuple[str, str, Any] | None
+    #: (class, module, arguments) of the exception; None without one.
+    exception: tuple[str, str, tuple[Any, ...]] | None
+    traceback: str | None
+    runtime: float
+
+
+class Checked(NamedTuple):
+    """What a child says of itself before its first task."""
+
+    pid: int
+    #: Why a task cannot run there, by name.
+    missing: dict[str, str]
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Make this child ready: import the tasks' modules, die with the parent."""
+    # Ctrl-C goes to the whole terminal group; when to stop is the parent's matter.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        watch = threading.Thread(target=_follow, args=(parent,), daemon=True)
+        watch.start()
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as exc:  # noqa: BLE001 - told by `check`, with the tasks it costs
+            _failed_imports[module] = f"{type(exc).__name__}: {exc}"
+
+
+def _follow(parent: Any) -> None:
+    # A killed parent closes no queue that we also hold: we would wait for ever.
+    parent.join()
+    os._exit(1)
+
+
+def check(references: dict[str, bytes]) -> Checked:
+    """Say which of the tasks this child cannot find, and why."""
+    missing = {}
+    for name, reference in references.items():
+        try:
+            _find(reference)
+        except Exception as exc:  # noqa: BLE001 - any reason is told
+            missing[name] = "; ".join(
+                [f"{type(exc).__name__}: {exc}"]
+                + [f"import of {m} failed: {e}" for m, e in _failed_imports.items()]
+            )
+    return Checked(os.getpid(), missing)
+
+
+def run(reference: bytes, request: Request, serializer: str) -> Packed:
+    """Run the task that `reference` names and pack what came of it."""
+    try:
+        task = _find(reference)
+    except Exception as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
+        return pack(Outcome(FAILURE, exception=exc), serializer)
+    outcome = run_task(task, request)
+    if request.ignore_result:
+        outcome.value = None
+    return pack(outcome, serializer)
+
+
+def _find(reference: bytes) -> Any:
+    task = _tasks.get(reference)
+    if task is None:
+        # Made by our own parent; a task travels as its app's and its own name.
+        task = pickle.loads(reference)  # noqa: S301 - made by our own parent
+        _tasks[reference] = task
+    return task
+
+
+def pack(outcome: Outcome, serializer: str) -> Packed:
+    """Turn an outcome into plain data; a value that cannot be one is a failure."""
+    if outcome.state == SUCCESS:
+        try:
+            value = dumps(outcome.value, serializer)
+            body = value[2]
+            plain = body if isinstance(body, (str, bytes)) else bytes(body)
+        except Exception as exc:  # noqa: BLE001 - serializers raise what they like
+            outcome = Outcome(
+                FAILURE,
+                exception=encode_error(unserialisable(outcome.value, serializer, exc)),
+                runtime=outcome.runtime,
+            )
+        else:
+            packed = (value[0], value[1], plain)
+            return Packed(SUCCESS, packed, None, None, outcome.runtime)
+    raised = outcome.exception
+    kind = type(raised)
+    # A script's module is called differently in a spawned child.
+    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
+    args = tuple(_portable(arg) for arg in getattr(raised, "args", ()))
+    return Packed(
+        outcome.state,
+        None,
+        (kind.__qualname__, module, args),
+        outcome.traceback,
+        outcome.runtime,
+    )
+
+
+def unserialisable(value: Any, serializer: str, exc: Exception) -> str:
+    """Return the message for a return value that `serializer` does not take."""
+    return (
+        f"the task returned {reprlib.repr(value)} of type {type(value).__name__}, "
+        f"which the serializer {serializer!r} does not take ({exc}); return plain "
+        f"data or set result_serializer"
+    )
+
+
+def _portable(value: Any) -> Any:
+    # Plain data only: a class of the child may not exist in the parent.
+    with contextlib.suppress(Exception):
+        body = dumps(value, "json")
+        return loads(body[2], body[0], body[1])
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+        return f"<{type(value).__name__}>"
+
+
+def unpack(packed: Packed) -> Outcome:
+    """Return the outcome that a child packed.
+
+    An exception comes back as one of the same names and arguments, not of the same
+    class: the stored record is the same, and no code of the task is needed.
+    """
+    if packed.state == SUCCESS and packed.value is not None:
+        content_type, encoding, body = packed.value
+        value = loads(body, content_type, encoding, force=True)
+        return Outcome(SUCCESS, value, runtime=packed.runtime)
+    name, module, args = packed.exception or ("Exception", "builtins", ())
+    return Outcome(
+        packed.state,
+        exception=named_exception(name, module, *args),
+        traceback=packed.traceback,
+        runtime=packed.runtime,
+    )

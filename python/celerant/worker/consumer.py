@@ -1,0 +1,297 @@
+"""Consume from a broker, in one thread that alone touches its connection."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kombu import Consumer
+from kombu.asynchronous import Hub
+
+from celerant.worker.message import Delivery, Reader, Refused
+from celerant.worker.runner import Settlement
+from celerant.worker.schedule import Schedule
+from celerant.worker.waker import Waker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
+
+__all__ = ["BrokerSource", "Flow"]
+
+logger = logging.getLogger("celerant.worker")
+
+#: Seconds a transport without an event loop waits in one `drain_events`.
+_DRAIN_TIMEOUT = 0.5
+#: Seconds between attempts to connect again: doubled each time, to the second.
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
+#: Heartbeats are looked at twice in their interval, as the protocol advises.
+_HEARTBEAT_RATE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How much the broker may hand over ahead of its run."""
+
+    #: Messages held unstarted; 0 is without limit.
+    prefetch: int
+    #: Messages with an eta held besides; None is without limit.
+    eta_limit: int | None = None
+
+    def wanted(self, held: int) -> int:
+        """Return the prefetch count while `held` messages wait for their time."""
+        if not self.prefetch:
+            return 0
+        if self.eta_limit is not None:
+            held = min(held, self.eta_limit)
+        return self.prefetch + held
+
+
+class BrokerSource:
+    """The messages of some queues of a broker.
+
+    `take` and `settle` are for the threads of a pool; all else belongs to the
+    thread that calls `run`. What the pool settles is told to the broker there.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the worker joins here
+        self,
+        connect: Callable[[], Any],
+        queues: Sequence[Any],
+        reader: Reader,
+        refuse: Callable[[Refused, str], None],
+        *,
+        accept: AbstractSet[str],
+        flow: Flow,
+    ) -> None:
+        """Consume `queues` (of kombu) from connections that `connect` makes."""
+        self._connect = connect
+        self._queues = queues
+        self._reader = reader
+        self._refuse = refuse
+        self._accept = accept
+        self._flow = flow
+        self._connection: Any = None
+        self._consumer: Any = None
+        self._generation = 0
+        self._pending: deque[Delivery | tuple[Refused, str]] = deque()
+        self._held: Schedule[Delivery] = Schedule()
+        self._settlements: deque[tuple[Any, int, Settlement]] = deque()
+        self._waker = Waker()
+        self._cancelled = threading.Event()
+        self._finished = threading.Event()
+        self._prefetch = 0
+        self._wake: Callable[[int], None] | None = None
+
+    def open(self) -> None:
+        """Connect, declare the queues and get ready to consume.
+
+        Raises:
+            Exception: The transport's own, where the broker is not reachable.
+        """
+        self._generation += 1
+        self._connection = connection = self._connect()
+        connection.connect()
+        channel = connection.channel()
+        self._consumer = Consumer(
+            channel,
+            self._queues,
+            accept=self._accept,
+            on_message=self._receive,
+            auto_declare=True,
+        )
+        self._prefetch = -1
+        self._set_prefetch()
+
+    def run(self, wake: Callable[[int], None]) -> None:
+        """Consume until `close`, connecting again where the broker is lost."""
+        self._wake = wake
+        pause = _PAUSE_FIRST
+        while not self._finished.is_set():
+            try:
+                if self._connection is None:
+                    self.open()
+                    logger.info("connected again")
+                self._consume()
+                pause = _PAUSE_FIRST
+            except Exception as exc:  # noqa: BLE001 - whatever it was, the broker is lost
+                self._lose(exc)
+                if self._cancelled.wait(pause):
+                    break
+                pause = min(pause * 2, _PAUSE_LONGEST)
+        self._disconnect()
+        self._waker.close()
+
+    def _consume(self) -> None:
+        if self._connection.is_evented:
+            self._consume_evented()
+        else:
+            self._consumer.consume()
+            while not self._finished.is_set():
+                self._tick()
+                with contextlib.suppress(socket.timeout):
+                    self._connection.drain_events(timeout=_DRAIN_TIMEOUT)
+        self._tick()
+
+    def _consume_evented(self) -> None:
+        connection = self._connection
+        hub = Hub()
+        hub.propagate_errors = connection.connection_errors
+        try:
+            hub.add_reader(self._waker.fileno(), self._waker.drain)
+            connection.register_with_event_loop(hub)
+            interval = connection.get_heartbeat_interval()
+            if interval and connection.supports_heartbeats:
+                hub.call_repeatedly(
+                    interval / _HEARTBEAT_RATE, connection.heartbeat_check
+                )
+            self._consumer.consume()
+            # What came along with the broker's answer makes no socket readable.
+            if connection.transport.driver_type == "amqp":
+                with contextlib.suppress(socket.timeout):
+                    connection.drain_events(timeout=0)
+            loop, alarm = hub.create_loop(), None
+            while not self._finished.is_set():
+                self._tick()
+                due = self._held.next_due()
+                if due is not None and due != alarm:
+                    hub.call_later(max(0.0, due - time.time()), _nothing)
+                    alarm = due
+                try:
+                    next(loop)
+                except StopIteration:
+                    loop = hub.create_loop()
+        finally:
+            hub.close()
+
+    def _tick(self) -> None:
+        if self._cancelled.is_set() and self._consumer is not None:
+            self._consumer.cancel()
+            self._give_back()
+        while self._settlements:
+            message, generation, settlement = self._settlements.popleft()
+            # The broker has taken back what a lost connection had not settled.
+            if generation == self._generation:
+                getattr(message, settlement.value)()
+        self._set_prefetch()
+        if self._wake is not None and self.waiting():
+            self._wake(len(self._pending) + len(self._held))
+
+    def _set_prefetch(self) -> None:
+        wanted = self._flow.wanted(len(self._held))
+        if wanted == self._prefetch:
+            return
+        # RabbitMQ applies a later change to running consumers only where it counts
+        # for the whole channel, which quorum queues refuse.
+        static = any(
+            (queue.queue_arguments or {}).get("x-queue-type") == "quorum"
+            for queue in self._queues
+        )
+        if static and self._prefetch >= 0:
+            return
+        self._prefetch = wanted
+        self._consumer.qos(prefetch_count=wanted, apply_global=not static)
+
+    def _receive(self, message: Any) -> None:
+        queue = _queue_of(message)
+        try:
+            delivery = self._reader.read(message)
+        except Refused as refused:
+            message.reject()
+            # Storing its failure may have to wait for the backend: not here.
+            self._pending.append((refused, queue))
+        else:
+            delivery.queue, delivery.generation = queue, self._generation
+            if delivery.due is not None and delivery.due > time.time():
+                self._held.add(delivery.due, delivery)
+                return
+            self._pending.append(delivery)
+        if self._wake is not None:
+            self._wake(len(self._pending))
+
+    def waiting(self) -> bool:
+        """Whether `take` may have something."""
+        return bool(self._pending) or self._held.delay(time.time(), 1.0) <= 0.0
+
+    def take(self) -> Delivery | None:
+        """Return the next delivery to run now, None where there is none."""
+        while True:
+            due = self._held.pop_due(time.time())
+            if due is not None:
+                return due
+            try:
+                item = self._pending.popleft()
+            except IndexError:
+                return None
+            if isinstance(item, Delivery):
+                return item
+            self._refuse(*item)
+
+    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Have the broker told what became of a message."""
+        self._settlements.append((delivery.message, delivery.generation, settlement))
+        self._waker.wake()
+
+    def stop(self) -> None:
+        """Let no more come and give back what was not started.
+
+        `run` goes on settling what still runs, until `close`.
+        """
+        self._cancelled.set()
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Let `run` end, when nothing runs any more."""
+        self._finished.set()
+        self._waker.wake()
+
+    def _give_back(self) -> None:
+        self._consumer = None
+        unstarted: list[Delivery] = self._held.clear()
+        while self._pending:
+            item = self._pending.popleft()
+            if isinstance(item, Delivery):
+                unstarted.append(item)
+            else:
+                self._refuse(*item)
+        for delivery in unstarted:
+            entry = (delivery.message, delivery.generation, Settlement.REQUEUE)
+            self._settlements.append(entry)
+        if unstarted:
+            logger.info("%d unstarted messages go back to the broker", len(unstarted))
+
+    def _lose(self, exc: Exception) -> None:
+        uri = "the broker" if self._connection is None else self._connection.as_uri()
+        logger.warning(
+            "lost %s (%s: %s); what runs goes on, the rest comes again",
+            uri,
+            type(exc).__name__,
+            exc,
+        )
+        logger.debug("how the broker was lost", exc_info=exc)
+        # The broker delivers these again; run from here they would run twice.
+        self._pending.clear()
+        self._held.clear()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._consumer = self._connection, None, None
+        if connection is not None:
+            # Whatever closing a broken connection raises says nothing new.
+            with contextlib.suppress(Exception):
+                connection.close()
+
+
+def _queue_of(message: Any) -> str:
+    info = message.delivery_info or {}
+    return str(info.get("routing_key") or info.get("exchange") or "")
+
+
+def _nothing() -> None:
+    """Wake the loop, whose next turn looks for what is due."""

@@ -1,0 +1,79 @@
+"""What the worker needs of the app and the tasks it runs; the app hands them in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celerant.canvas.request import Request
+
+__all__ = ["ResultStore", "Runnable", "WorkerApp"]
+
+
+class Runnable(Protocol):
+    """The part of a task that running it takes."""
+
+    name: str
+    run: Any
+    throws: Any
+    ignore_result: Any
+    acks_late: Any
+    acks_on_failure_or_timeout: Any
+    reject_on_worker_lost: Any
+    store_errors_even_if_ignored: Any
+    track_started: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body."""
+        ...
+
+
+class ResultStore(Protocol):
+    """The part of a result backend that storing takes."""
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        request: Request | None = None,
+    ) -> Any:
+        """Store a value or an exception as the task's result."""
+        ...
+
+
+class WorkerApp(Protocol):
+    """The part of an app that a worker calls."""
+
+    @property
+    def name(self) -> str:
+        """What the app is called."""
+        ...
+
+    @property
+    def conf(self) -> Any:
+        """The settings, as attributes."""
+        ...
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Registered tasks by name."""
+        ...
+
+    @property
+    def queues(self) -> Any:
+        """Queues by name; asking for a missing one makes it."""
+        ...
+
+    @property
+    def backend(self) -> Any:
+        """Where results go; None where they go nowhere."""
+        ...
+
+    def connection_for_read(self) -> Any:
+        """Return a new broker connection to consume from."""
+        ...

@@ -1,0 +1,162 @@
+"""Consume from kombu's in-process queues without polling.
+
+kombu's own loop sleeps a second between looks at an empty memory queue. Here the
+threads of the pool take from the queues themselves, and a put wakes the worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celerant.worker.message import Delivery, Reader, Refused
+from celerant.worker.runner import Settlement
+from celerant.worker.schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["MemorySource"]
+
+#: Seconds between looks for a queue that was deleted and made again.
+_LOOK_INTERVAL = 1.0
+
+
+class _Notifying(threading.Condition):
+    """A queue's `not_empty` that also tells listeners of every put."""
+
+    def __init__(self, mutex: Any) -> None:
+        super().__init__(mutex)
+        self.listeners: tuple[threading.Event, ...] = ()
+
+    def notify(self, n: int = 1) -> None:
+        super().notify(n)
+        for event in self.listeners:
+            if not event.is_set():
+                event.set()
+
+
+class MemorySource:
+    """The messages of some in-process queues, given out one at a time.
+
+    Nothing is prefetched, so several workers share a queue evenly and a stop has
+    only messages with an eta to give back.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        queues: Sequence[Any],
+        reader: Reader,
+        refuse: Callable[[Refused, str], None],
+    ) -> None:
+        """Take `queues` (of kombu) from `connection`; `open` begins."""
+        self._connection = connection
+        self._queues = queues
+        self._channel: Any = None
+        self._reader = reader
+        self._refuse = refuse
+        self._names: list[str] = []
+        self._held: Schedule[Delivery] = Schedule()
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._finished = threading.Event()
+
+    def open(self) -> None:
+        """Declare the queues and listen to them."""
+        self._channel = self._connection.default_channel
+        for queue in self._queues:
+            bound = queue(self._channel)
+            bound.declare()
+            self._names.append(bound.name)
+        self._listen()
+
+    def _stores(self) -> list[Any]:
+        return [self._channel._queue_for(name) for name in self._names]  # noqa: SLF001 - kombu has no other way to them
+
+    def _listen(self) -> None:
+        for store in self._stores():
+            with store.mutex:
+                if not isinstance(store.not_empty, _Notifying):
+                    # Nobody waits on it: kombu takes without blocking.
+                    store.not_empty = _Notifying(store.mutex)
+                if self._changed not in store.not_empty.listeners:
+                    store.not_empty.listeners += (self._changed,)
+
+    def run(self, wake: Callable[[int], None]) -> None:
+        """Wake the pool whenever something can be taken, until `stop`."""
+        while not self._stopping.is_set():
+            # Clear first: a put after it is seen here or sets it again.
+            self._changed.clear()
+            self._listen()
+            waiting = self._ready()
+            if waiting:
+                wake(waiting)
+            # What is due but finds no idle slot is taken by the next that ends.
+            delay = self._held.delay(time.time(), _LOOK_INTERVAL)
+            self._changed.wait(delay or _LOOK_INTERVAL)
+        self._finished.wait()
+        self._release()
+
+    def stop(self) -> None:
+        """Wake the pool no more."""
+        self._stopping.set()
+        self._changed.set()
+
+    def close(self) -> None:
+        """Let `run` give back what is held and end, when nothing runs any more."""
+        self._finished.set()
+        self.stop()
+
+    def waiting(self) -> bool:
+        """Whether `take` may have something."""
+        return self._ready() > 0
+
+    def _ready(self) -> int:
+        ready: int = sum(store.qsize() for store in self._stores())
+        return ready + (self._held.delay(time.time(), 1.0) <= 0.0)
+
+    def take(self) -> Delivery | None:
+        """Return the next delivery to run now, None where there is none."""
+        due = self._held.pop_due(time.time())
+        if due is not None:
+            return due
+        for name in self._names:
+            while True:
+                message = self._channel.basic_get(name, no_ack=True)
+                if message is None:
+                    break
+                try:
+                    delivery = self._reader.read(message)
+                except Refused as refused:
+                    self._refuse(refused, name)
+                    continue
+                delivery.queue = name
+                if delivery.due is None or delivery.due <= time.time():
+                    return delivery
+                # The broker is this process's memory: holding it here costs the same.
+                if self._held.add(delivery.due, delivery):
+                    self._changed.set()
+        return None
+
+    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Put a message back if wanted; it left the queue when it was taken."""
+        if settlement is Settlement.REQUEUE:
+            self._put_back(delivery)
+
+    def _put_back(self, delivery: Delivery) -> None:
+        raw = delivery.message.serializable()
+        raw["properties"].setdefault("delivery_info", {})["redelivered"] = True
+        self._channel._queue_for(delivery.queue).put(raw)  # noqa: SLF001 - see `_stores`
+
+    def _release(self) -> None:
+        for delivery in self._held.clear():
+            self._put_back(delivery)
+        for store in self._stores() if self._channel else ():
+            with store.mutex:
+                listening = getattr(store.not_empty, "listeners", ())
+                store.not_empty.listeners = tuple(
+                    event for event in listening if event is not self._changed
+                )
+        self._connection.release()

@@ -1,0 +1,151 @@
+"""Slots that run deliveries side by side: threads, each with a child if wanted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from celerant.worker.trace import Outcome, run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.worker.message import Delivery
+
+__all__ = ["Engine", "Pool", "Threads"]
+
+logger = logging.getLogger("celerant.worker")
+
+
+class Engine(Protocol):
+    """How a slot runs a task."""
+
+    def start(self) -> None:
+        """Get ready; raise where that cannot be."""
+        ...
+
+    def run(self, delivery: Delivery) -> Outcome:
+        """Run it and return what came of it; never raise."""
+        ...
+
+    def stop(self) -> None:
+        """Release what `start` took, when nothing runs any more."""
+        ...
+
+    def kill(self) -> None:
+        """Release it although something runs."""
+        ...
+
+
+class Threads:
+    """Runs a task in the slot's own thread."""
+
+    def start(self) -> None:
+        """Do nothing: the slot is all it takes."""
+
+    def run(self, delivery: Delivery) -> Outcome:
+        """Run it here."""
+        return run_task(delivery.task, delivery.request)
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def kill(self) -> None:
+        """Do nothing: a thread cannot be killed."""
+
+
+class Pool:
+    """At most `size` threads that take and execute deliveries until none is left.
+
+    A thread is busy until `take` has nothing more, so a burst costs a future per
+    slot and not one per message (a future and its hand-over are about 20 us, as
+    much as the rest of a no-op task).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        take: Callable[[], Delivery | None],
+        execute: Callable[[Delivery], Any],
+        *,
+        waiting: Callable[[], bool],
+        name: str,
+    ) -> None:
+        """Execute what `take` gives.
+
+        Args:
+            size: How many slots there are.
+            take: Returns the next delivery, None where nothing waits.
+            execute: Runs one; what it raises is logged.
+            waiting: Whether `take` may have something.
+            name: Begins the names of the threads.
+        """
+        self.size = size
+        self._take = take
+        self._execute = execute
+        self._waiting = waiting
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._stopping = False
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix=name)
+
+    @property
+    def busy(self) -> int:
+        """How many slots run."""
+        return self._busy
+
+    def wake(self, waiting: int) -> None:
+        """Put idle slots to work for `waiting` more deliveries."""
+        while waiting > 0 and self._enter():
+            try:
+                self._threads.submit(self._drain)
+            except RuntimeError:
+                # The interpreter is going down: what waits stays with the broker.
+                self._leave()
+                self._stopping = True
+                return
+            waiting -= 1
+
+    def _enter(self) -> bool:
+        with self._lock:
+            if self._stopping or self._busy >= self.size:
+                return False
+            self._busy += 1
+            return True
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy -= 1
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                while not self._stopping:
+                    delivery = self._take()
+                    if delivery is None:
+                        break
+                    self._execute(delivery)
+                    # Not kept while waiting: arguments and results may be large.
+                    del delivery
+            except Exception:
+                logger.exception("a slot of the worker failed and goes on")
+            self._leave()
+            # Who added between our last `take` and `_leave` saw this slot busy and
+            # did not wake another: so look once more.
+            if self._stopping or not self._waiting() or not self._enter():
+                return
+
+    def close(self) -> None:
+        """Start nothing more; what runs goes on."""
+        self._stopping = True
+
+    def join(self) -> None:
+        """Wait until nothing runs."""
+        self._threads.shutdown(wait=True)
+
+    def abandon(self) -> None:
+        """Start nothing more and do not wait."""
+        self._stopping = True
+        self._threads.shutdown(wait=False, cancel_futures=True)

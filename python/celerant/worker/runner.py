@@ -1,0 +1,227 @@
+"""From a delivery to its stored result: settle, run, store, log."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import reprlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from kombu.exceptions import EncodeError as KombuEncodeError
+
+from celerant.errors import EncodeError
+from celerant.worker.named import encode_error, task_revoked
+from celerant.worker.trace import FAILURE, REVOKED, STARTED, SUCCESS, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.canvas.request import Request
+    from celerant.worker.host import ResultStore
+    from celerant.worker.message import Delivery, Refused
+    from celerant.worker.pool import Engine
+
+__all__ = ["Runner", "Settlement"]
+
+logger = logging.getLogger("celerant.worker")
+
+#: What a backend raises for a value it cannot write, rather than for being away.
+_UNWRITABLE = (
+    EncodeError,
+    KombuEncodeError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+#: Seconds between attempts to store a result while the backend is away; about a
+#: minute in all, the time a Redis takes to restart.
+_STORE_PAUSES = (0.1, 0.2, 0.5, *[1.0] * 5, *[5.0] * 10)
+
+
+class Settlement(enum.Enum):
+    """What the broker is told of a message."""
+
+    ACK = "ack"
+    REJECT = "reject"
+    REQUEUE = "requeue"
+
+
+class Runner:
+    """Executes deliveries in the threads of a pool."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        backend: ResultStore | None,
+        *,
+        hostname: str,
+    ) -> None:
+        """Run in `engine`, store in `backend`; set `settle` before the first call."""
+        self._engine = engine
+        self._backend = backend
+        self.settle: Callable[[Delivery, Settlement], None] = _untold
+        self._hostname = hostname
+        self._abandoned = threading.Event()
+        self._unsupported: set[str] = set()
+
+    def abandon(self) -> None:
+        """Wait no more for a backend that is away."""
+        self._abandoned.set()
+
+    def __call__(self, delivery: Delivery) -> None:
+        """Execute one delivery; its task's failure is stored and not raised."""
+        request, task = delivery.request, delivery.task
+        late = bool(task.acks_late)
+        if not late:
+            self.settle(delivery, Settlement.ACK)
+        if delivery.expires is not None and time.time() > delivery.expires:
+            self._expire(delivery)
+            outcome = Outcome(REVOKED)
+        else:
+            if task.track_started and not request.ignore_result:
+                about = {"pid": os.getpid(), "hostname": self._hostname}
+                self._store(request, about, STARTED, None)
+            outcome = self._engine.run(delivery)
+            outcome = self._finish(delivery, outcome)
+        if late:
+            self.settle(delivery, _verdict(task, outcome))
+
+    def refuse(self, refused: Refused, queue: str) -> None:
+        """Store the failure of a message that cannot run, and log it once."""
+        request = refused.request
+        task_id = "without an id" if request is None else request.id
+        logger.error(
+            "message %s from queue %r refused: %s", task_id, queue, refused.reason
+        )
+        if request is not None and not request.ignore_result:
+            self._store(request, refused.exception, FAILURE, None)
+
+    def _expire(self, delivery: Delivery) -> None:
+        request = delivery.request
+        logger.info("task %s[%s] is revoked: expired", request.task, request.id)
+        if _stores_errors(delivery):
+            self._store(request, task_revoked("expired"), REVOKED, None)
+
+    def _finish(self, delivery: Delivery, outcome: Outcome) -> Outcome:
+        request = delivery.request
+        if outcome.state == SUCCESS:
+            self._warn_of_unsupported(request)
+            if not request.ignore_result:
+                problem = self._store(request, outcome.value, SUCCESS, None)
+                if problem is not None:
+                    outcome = Outcome(
+                        FAILURE, exception=problem, runtime=outcome.runtime
+                    )
+        if outcome.state == FAILURE and _stores_errors(delivery):
+            self._store(request, outcome.exception, FAILURE, outcome.traceback)
+        _log(delivery, outcome)
+        return outcome
+
+    def _store(
+        self, request: Request, result: Any, state: str, traceback: str | None
+    ) -> Exception | None:
+        """Store, waiting for a backend that is away; return why it cannot be."""
+        if self._backend is None:
+            return None
+        for pause in (*_STORE_PAUSES, None):
+            try:
+                self._backend.store_result(
+                    request.id, result, state, traceback, request=request
+                )
+            except _UNWRITABLE as exc:
+                if state == SUCCESS:
+                    return encode_error(
+                        f"the task returned {reprlib.repr(result)} of type "
+                        f"{type(result).__name__}, which cannot be stored ({exc}); "
+                        f"return plain data or set result_serializer"
+                    )
+                logger.exception("state %s of %s cannot be stored", state, request.id)
+                return None
+            except Exception as exc:
+                if pause is None or self._abandoned.wait(pause):
+                    logger.exception(
+                        "state %s of task %s[%s] is lost: the result backend is away",
+                        state,
+                        request.task,
+                        request.id,
+                    )
+                    return None
+                logger.warning(
+                    "result backend is away (%s: %s); task %s[%s] is stored later",
+                    type(exc).__name__,
+                    exc,
+                    request.task,
+                    request.id,
+                )
+            else:
+                return None
+        return None
+
+    def _warn_of_unsupported(self, request: Request) -> None:
+        if not (request.callbacks or request.chain or request.chord):
+            return
+        if request.task not in self._unsupported:
+            self._unsupported.add(request.task)
+            logger.warning(
+                "task %s carries callbacks, a chain or a chord, which this worker does "
+                "not send; use a celery worker (app.to_celery()) for such canvases",
+                request.task,
+            )
+
+
+def _untold(_delivery: Delivery, _settlement: Settlement) -> None:
+    """Tell no broker: the message came from none."""
+
+
+def _stores_errors(delivery: Delivery) -> bool:
+    if not delivery.request.ignore_result:
+        return True
+    return bool(delivery.task.store_errors_even_if_ignored)
+
+
+def _verdict(task: Any, outcome: Outcome) -> Settlement:
+    if outcome.state != FAILURE:
+        return Settlement.ACK
+    if outcome.is_lost and task.reject_on_worker_lost:
+        return Settlement.REQUEUE
+    # None is the default of the setting, which is True.
+    if task.acks_on_failure_or_timeout is False:
+        return Settlement.REJECT
+    return Settlement.ACK
+
+
+def _log(delivery: Delivery, outcome: Outcome) -> None:
+    request = delivery.request
+    name = request.shadow or request.task
+    if outcome.state == SUCCESS:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "task %s[%s] succeeded in %.6f s: %s",
+                name,
+                request.id,
+                outcome.runtime,
+                reprlib.repr(outcome.value),
+            )
+        return
+    exc = outcome.exception
+    if isinstance(exc, tuple(delivery.task.throws or ())):
+        logger.info("task %s[%s] raised expected: %s", name, request.id, _shown(exc))
+    else:
+        logger.error(
+            "task %s[%s] raised unexpected: %s%s",
+            name,
+            request.id,
+            _shown(exc),
+            f"\n{outcome.traceback.rstrip()}" if outcome.traceback else "",
+        )
+
+
+def _shown(exc: BaseException | None) -> str:
+    try:
+        return repr(exc)
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+        return type(exc).__name__

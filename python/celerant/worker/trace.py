@@ -1,0 +1,83 @@
+"""Run one task and tell what came of it."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from celerant.canvas.request import current_request
+
+if TYPE_CHECKING:
+    from celerant.canvas.request import Request
+    from celerant.worker.host import Runnable
+
+__all__ = ["FAILURE", "REVOKED", "STARTED", "SUCCESS", "Outcome", "run_task"]
+
+SUCCESS = "SUCCESS"
+FAILURE = "FAILURE"
+REVOKED = "REVOKED"
+STARTED = "STARTED"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one run of a task."""
+
+    #: ``"SUCCESS"``, ``"FAILURE"`` or ``"REVOKED"``.
+    state: str
+    #: What the task returned; None unless `state` is SUCCESS.
+    value: Any = None
+    #: What it raised; None where `state` is SUCCESS.
+    exception: BaseException | None = None
+    #: The traceback as text, as results store it.
+    traceback: str | None = None
+    #: Seconds from the call to its end.
+    runtime: float = 0.0
+    #: Whether the process that ran the task died under it.
+    is_lost: bool = False
+
+    @property
+    def result(self) -> Any:
+        """What is stored: the value or the exception."""
+        return self.value if self.state == SUCCESS else self.exception
+
+
+def run_task(task: Runnable, request: Request) -> Outcome:
+    """Call `task` with the request's arguments under that request.
+
+    Nothing that the task raises comes out: also SystemExit and KeyboardInterrupt
+    are failures, for a thread of a pool must outlive its tasks. Only where the
+    request is eager do those two pass, for there they are meant for the caller.
+
+    Args:
+        task: What to call.
+        request: Becomes `current_request` for the time of the call.
+    """
+    token = current_request.set(request)
+    started = monotonic()
+    try:
+        value = task(*request.args, **request.kwargs)
+    except Exception as exc:  # noqa: BLE001 - the task's failure is its outcome
+        return _failure(exc, started)
+    except (SystemExit, KeyboardInterrupt) as exc:
+        if request.is_eager:
+            raise
+        return _failure(exc, started)
+    finally:
+        current_request.reset(token)
+    return Outcome(SUCCESS, value, runtime=monotonic() - started)
+
+
+def _failure(exc: BaseException, started: float) -> Outcome:
+    # The first frame is `run_task` itself, which tells the reader nothing.
+    below = exc.__traceback__.tb_next if exc.__traceback__ else None
+    exc.__traceback__ = below
+    try:
+        text = "".join(tracebacks.format_exception(type(exc), exc, below))
+    except Exception:  # noqa: BLE001 - a hostile `__str__` must not win
+        text = "".join(tracebacks.format_tb(below)) + type(exc).__name__ + "\n"
+    return Outcome(
+        FAILURE, exception=exc, traceback=text, runtime=monotonic() - started
+    )

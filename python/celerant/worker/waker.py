@@ -1,0 +1,48 @@
+"""Interrupt a thread that waits in an event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+__all__ = ["Waker"]
+
+
+class Waker:
+    """A socket that becomes readable when any thread calls `wake`."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)  # noqa: FBT003 - the socket API
+        self._writer.setblocking(False)  # noqa: FBT003 - the socket API
+        self._lock = threading.Lock()
+        self._pending = False
+
+    def fileno(self) -> int:
+        """Return what to poll for reading."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """Make it readable; costs nothing while it already is."""
+        with self._lock:
+            if self._pending:
+                return
+            self._pending = True
+        # The other end may be closed already.
+        with contextlib.suppress(OSError):
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Make it unreadable, before looking for what woke it."""
+        # Read first: the other way round a wake in between would be read here and
+        # keep its mark, so that none would ever be sent again.
+        with contextlib.suppress(OSError):
+            self._reader.recv(4096)
+        with self._lock:
+            self._pending = False
+
+    def close(self) -> None:
+        """Release both ends."""
+        self._reader.close()
+        self._writer.close()

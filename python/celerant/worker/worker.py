@@ -1,0 +1,221 @@
+"""The worker that an app embeds in its process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+from kombu.serialization import prepare_accept_content
+
+from celerant.errors import SettingError
+from celerant.worker.consumer import BrokerSource, Flow
+from celerant.worker.memory import MemorySource
+from celerant.worker.message import Reader
+from celerant.worker.pool import Engine, Pool, Threads
+from celerant.worker.processes import Processes
+from celerant.worker.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from celerant.worker.host import WorkerApp
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("celerant.worker")
+
+
+class Worker:
+    """Runs an app's tasks beside the rest of the program.
+
+    A daemon thread with a connection of its own consumes the queues; `concurrency`
+    slots run the tasks. Several workers may serve one app. Signal handlers are left
+    alone. Leaving the context finishes what runs and gives back what was not
+    started.
+    """
+
+    def __init__(
+        self,
+        app: WorkerApp,
+        *,
+        concurrency: int | None = None,
+        pool: Literal["threads", "processes"] = "threads",
+        queues: Iterable[str] | str | None = None,
+        hostname: str | None = None,
+    ) -> None:
+        """Prepare a worker; `start` or a ``with`` block lets it run.
+
+        Args:
+            app: Whose tasks to run.
+            concurrency: How many run side by side; None takes
+                ``worker_concurrency``, else the number of cores.
+            pool: ``"threads"`` of this process, or spawned ``"processes"`` for work
+                that keeps a core busy; those import the modules of the tasks.
+            queues: Names of the queues to consume; None takes ``task_queues``, else
+                ``task_default_queue``.
+            hostname: The worker's name in logs and requests.
+
+        Raises:
+            SettingError: No such pool, or an impossible concurrency.
+        """
+        if pool not in ("threads", "processes"):
+            msg = f"unknown pool {pool!r}; use 'threads' or 'processes'"
+            raise SettingError(msg, name="pool")
+        size = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
+        if concurrency == 0 or isinstance(size, bool) or not _is_positive(size):
+            msg = f"concurrency must be a positive whole number, not {concurrency!r}"
+            raise SettingError(msg, name="concurrency")
+        self.app = app
+        self.concurrency = int(size)
+        self.pool = pool
+        self.queues = _queue_names(app, queues)
+        self.hostname = hostname or f"celerant@{socket.gethostname()}"
+        self._source: MemorySource | BrokerSource | None = None
+        self._slots: Pool | None = None
+        self._runner: Runner | None = None
+        self._engine: Engine | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it consumes."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Start the slots, connect and begin to consume.
+
+        Raises:
+            SettingError: Child processes cannot run the app's tasks; says why.
+            RuntimeError: It runs already.
+            Exception: The transport's own, where the broker is not reachable.
+        """
+        if self._thread is not None:
+            msg = f"worker {self.hostname} runs already; make another with app.worker()"
+            raise RuntimeError(msg)
+        conf = self.app.conf
+        engine: Engine = Threads()
+        if self.pool == "processes":
+            serializer = conf.result_serializer
+            engine = Processes(self.concurrency, self.app.tasks, serializer)
+        source, runner = self._join_parts(engine)
+        slots = Pool(
+            self.concurrency,
+            source.take,
+            runner,
+            waiting=source.waiting,
+            name=self.hostname,
+        )
+        engine.start()
+        try:
+            source.open()
+        except BaseException:
+            source.close()
+            source.run(slots.wake)
+            engine.kill()
+            slots.abandon()
+            raise
+        self._source, self._runner, self._slots = source, runner, slots
+        self._engine, self._pid = engine, os.getpid()
+        self._thread = threading.Thread(
+            target=source.run, args=(slots.wake,), name=self.hostname, daemon=True
+        )
+        self._thread.start()
+        logger.info(
+            "worker %s consumes %s with %d %s",
+            self.hostname,
+            ", ".join(self.queues),
+            self.concurrency,
+            self.pool,
+        )
+
+    def _join_parts(self, engine: Engine) -> tuple[MemorySource | BrokerSource, Runner]:
+        app, conf = self.app, self.app.conf
+        accept = prepare_accept_content(conf.accept_content)
+        reader = Reader(app.tasks, accept, self.hostname)
+        queues = [app.queues[name] for name in self.queues]
+        runner = Runner(engine, app.backend, hostname=self.hostname)
+        connection = app.connection_for_read()
+        source: MemorySource | BrokerSource
+        if connection.transport_cls == "memory":
+            source = MemorySource(connection, queues, reader, runner.refuse)
+        else:
+            connection.release()
+            multiplier = conf.worker_prefetch_multiplier
+            flow = Flow(self.concurrency * multiplier, conf.worker_eta_task_limit)
+            source = BrokerSource(
+                app.connection_for_read,
+                queues,
+                reader,
+                runner.refuse,
+                accept=accept,
+                flow=flow,
+            )
+        runner.settle = source.settle
+        return source, runner
+
+    def stop(self) -> None:
+        """Stop consuming, finish what runs, give back the rest, disconnect."""
+        thread, source, slots = self._thread, self._source, self._slots
+        if thread is None or source is None or slots is None:
+            return
+        if os.getpid() != self._pid:
+            # A forked child has none of the threads; they are the parent's.
+            return
+        slots.close()
+        source.stop()
+        slots.join()
+        source.close()
+        thread.join()
+        if self._engine is not None:
+            self._engine.stop()
+        self._thread = self._source = self._slots = None
+        logger.info("worker %s stopped", self.hostname)
+
+    def kill(self) -> None:
+        """Stop at once: child processes die, threads are left to the interpreter."""
+        if self._slots is None or self._runner is None or self._engine is None:
+            return
+        self._slots.abandon()
+        self._runner.abandon()
+        self._engine.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "stopped"
+        return (
+            f"<Worker {self.hostname}: {state}, {self.concurrency} {self.pool}, "
+            f"queues {', '.join(self.queues)}>"
+        )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _queue_names(app: WorkerApp, queues: Iterable[str] | str | None) -> list[str]:
+    if isinstance(queues, str):
+        return [queues]
+    if queues is not None:
+        return list(dict.fromkeys(queues))
+    declared = app.conf.task_queues
+    if declared:
+        return [getattr(queue, "name", queue) for queue in declared]
+    return [app.conf.task_default_queue]

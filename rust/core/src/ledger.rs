@@ -1,0 +1,310 @@
+//! Which members of a dispatch are confirmed, rejected, unknown or unsent.
+
+use std::ops::Range;
+
+use roaring::RoaringBitmap;
+
+use crate::error::{Error, Result};
+
+/// What is known of a member's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Never left, as far as is known.
+    Unsent,
+    /// The broker has it.
+    Confirmed,
+    /// The broker refused it.
+    Rejected,
+    /// Sent, and no answer came.
+    Unknown,
+}
+
+/// The state of each member; every member is in exactly one.
+///
+/// Memory: runs of members in the same state cost a few bytes, whatever their length.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    len: u32,
+    confirmed: RoaringBitmap,
+    rejected: RoaringBitmap,
+    unknown: RoaringBitmap,
+    /// Marks since the sets were last packed.
+    unpacked: u32,
+}
+
+/// Packing looks at every container; members confirmed one by one, out of order, must not
+/// pay for it each time.
+const MARKS_PER_PACKING: u32 = 64;
+
+impl Ledger {
+    /// A ledger of no members.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Members known.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether no member is known.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds `n` unsent members.
+    ///
+    /// # Errors
+    /// [`Error::LedgerFull`] above 2^32 - 1 members; nothing is added then.
+    pub fn grow(&mut self, n: u32) -> Result<()> {
+        let full = Error::LedgerFull {
+            len: self.len,
+            add: n,
+        };
+        self.len = self.len.checked_add(n).ok_or(full)?;
+        Ok(())
+    }
+
+    /// Puts the members of `range` into `state`, whatever theirs was.
+    ///
+    /// # Errors
+    /// [`Error::UnknownMember`] where the range reaches beyond the members known; nothing
+    /// changes then.
+    pub fn mark(&mut self, range: Range<u32>, state: State) -> Result<()> {
+        let Range { start, end } = range;
+        if end > self.len {
+            return Err(Error::UnknownMember {
+                start,
+                end,
+                len: self.len,
+            });
+        }
+        for other in [State::Confirmed, State::Rejected, State::Unknown] {
+            let Some(set) = self.set_mut(other) else {
+                continue;
+            };
+            if other == state {
+                set.insert_range(start..end);
+            } else if !set.is_empty() {
+                set.remove_range(start..end);
+            }
+        }
+        self.unpacked += 1;
+        if self.unpacked == MARKS_PER_PACKING {
+            self.unpacked = 0;
+            for set in [&mut self.confirmed, &mut self.rejected, &mut self.unknown] {
+                set.optimize();
+            }
+        }
+        Ok(())
+    }
+
+    /// The state of member `index`, or `None` where there is no such member.
+    #[must_use]
+    pub fn state(&self, index: u32) -> Option<State> {
+        if index >= self.len {
+            return None;
+        }
+        let sets = [
+            (State::Confirmed, &self.confirmed),
+            (State::Rejected, &self.rejected),
+            (State::Unknown, &self.unknown),
+        ];
+        let found = sets.into_iter().find(|(_, set)| set.contains(index));
+        Some(found.map_or(State::Unsent, |(state, _)| state))
+    }
+
+    /// How many members are in `state`.
+    #[must_use]
+    pub fn count(&self, state: State) -> u32 {
+        // No set holds more than `len` members.
+        let count = |set: &RoaringBitmap| u32::try_from(set.len()).unwrap_or(u32::MAX);
+        match state {
+            State::Confirmed => count(&self.confirmed),
+            State::Rejected => count(&self.rejected),
+            State::Unknown => count(&self.unknown),
+            State::Unsent => {
+                self.len - count(&self.confirmed) - count(&self.rejected) - count(&self.unknown)
+            }
+        }
+    }
+
+    /// The members in `state` as intervals, their ends excluded, in order and apart.
+    #[must_use]
+    pub fn intervals(&self, state: State) -> Vec<(u32, u32)> {
+        match state {
+            State::Confirmed => runs(&self.confirmed),
+            State::Rejected => runs(&self.rejected),
+            State::Unknown => runs(&self.unknown),
+            State::Unsent => self.gaps(),
+        }
+    }
+
+    /// Bytes that the sets take, by the bitmaps' own account.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        [&self.confirmed, &self.rejected, &self.unknown]
+            .map(RoaringBitmap::serialized_size)
+            .iter()
+            .sum()
+    }
+
+    fn set_mut(&mut self, state: State) -> Option<&mut RoaringBitmap> {
+        match state {
+            State::Confirmed => Some(&mut self.confirmed),
+            State::Rejected => Some(&mut self.rejected),
+            State::Unknown => Some(&mut self.unknown),
+            State::Unsent => None,
+        }
+    }
+
+    fn gaps(&self) -> Vec<(u32, u32)> {
+        let sent = &(&self.confirmed | &self.rejected) | &self.unknown;
+        let mut gaps = Vec::new();
+        let mut start = 0;
+        for (first, end) in runs(&sent) {
+            if start < first {
+                gaps.push((start, first));
+            }
+            start = end;
+        }
+        if start < self.len {
+            gaps.push((start, self.len));
+        }
+        gaps
+    }
+}
+
+fn runs(set: &RoaringBitmap) -> Vec<(u32, u32)> {
+    let mut members = set.iter();
+    // The last index is below `len`, so its successor fits.
+    std::iter::from_fn(|| members.next_range())
+        .map(|run| (*run.start(), run.end() + 1))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [State; 4] = [
+        State::Unsent,
+        State::Confirmed,
+        State::Rejected,
+        State::Unknown,
+    ];
+
+    #[test]
+    fn a_member_is_in_exactly_one_set() -> Result<()> {
+        let mut ledger = Ledger::new();
+        ledger.grow(10)?;
+        ledger.mark(0..10, State::Unknown)?;
+        ledger.mark(2..6, State::Confirmed)?;
+        ledger.mark(5..7, State::Rejected)?;
+        ledger.mark(9..10, State::Unsent)?;
+        assert_eq!(ledger.intervals(State::Confirmed), [(2, 5)]);
+        assert_eq!(ledger.intervals(State::Rejected), [(5, 7)]);
+        assert_eq!(ledger.intervals(State::Unknown), [(0, 2), (7, 9)]);
+        assert_eq!(ledger.intervals(State::Unsent), [(9, 10)]);
+        assert_eq!(ALL.map(|state| ledger.count(state)), [1, 3, 2, 4]);
+        assert_eq!(ledger.state(5), Some(State::Rejected));
+        assert_eq!(ledger.state(9), Some(State::Unsent));
+        assert_eq!(ledger.state(10), None);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_agrees_with_a_list_of_states(
+            marks in vec((0..200_u32, 0..200_u32, 0..4_usize), 0..100),
+        ) {
+            let mut ledger = Ledger::new();
+            ledger.grow(200).expect("room");
+            let mut model = [State::Unsent; 200];
+            for (a, b, state) in marks {
+                let range = a.min(b)..a.max(b);
+                ledger.mark(range.clone(), ALL[state]).expect("known members");
+                model[range.start as usize..range.end as usize].fill(ALL[state]);
+            }
+            for state in ALL {
+                let expected: Vec<u32> =
+                    (0..200).filter(|&at| model[at as usize] == state).collect();
+                let intervals = ledger.intervals(state);
+                let apart = intervals.windows(2).all(|pair| pair[0].1 < pair[1].0);
+                prop_assert!(apart, "{intervals:?}");
+                let found: Vec<u32> =
+                    intervals.into_iter().flat_map(|(start, end)| start..end).collect();
+                prop_assert_eq!(ledger.count(state) as usize, expected.len());
+                prop_assert_eq!(found, expected);
+            }
+            for (at, state) in (0..).zip(model) {
+                prop_assert_eq!(ledger.state(at), Some(state));
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_confirmed_members_cost_less_than_a_kilobyte() -> Result<()> {
+        let mut ledger = Ledger::new();
+        for start in (0..1_000_000).step_by(500) {
+            ledger.grow(500)?;
+            ledger.mark(start..start + 500, State::Unknown)?;
+            ledger.mark(start..start + 500, State::Confirmed)?;
+        }
+        assert_eq!(ledger.intervals(State::Confirmed), [(0, 1_000_000)]);
+        assert_eq!(ledger.count(State::Unknown), 0);
+        assert!(ledger.len_bytes() < 1024, "{} bytes", ledger.len_bytes());
+        Ok(())
+    }
+
+    #[test]
+    fn members_confirmed_one_by_one_and_out_of_order_end_as_cheap() -> Result<()> {
+        let mut ledger = Ledger::new();
+        let len = 1 << 17;
+        ledger.grow(len)?;
+        // One is left out: a full container is packed without being asked to.
+        for at in (0..len).step_by(2).chain((3..len).step_by(2)).chain(2..66) {
+            ledger.mark(at..at + 1, State::Confirmed)?;
+        }
+        assert_eq!(ledger.intervals(State::Confirmed), [(0, 1), (2, len)]);
+        assert!(ledger.len_bytes() < 1024, "{} bytes", ledger.len_bytes());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_and_changes_nothing() -> Result<()> {
+        let mut ledger = Ledger::new();
+        ledger.grow(u32::MAX)?;
+        assert_eq!(
+            ledger.grow(1),
+            Err(Error::LedgerFull {
+                len: u32::MAX,
+                add: 1
+            })
+        );
+        ledger.mark(u32::MAX - 1..u32::MAX, State::Confirmed)?;
+        assert_eq!(
+            ledger.intervals(State::Confirmed),
+            [(u32::MAX - 1, u32::MAX)]
+        );
+        let mut small = Ledger::new();
+        small.grow(3)?;
+        let error = small.mark(1..4, State::Confirmed);
+        assert_eq!(
+            error,
+            Err(Error::UnknownMember {
+                start: 1,
+                end: 4,
+                len: 3
+            })
+        );
+        assert_eq!(small.intervals(State::Unsent), [(0, 3)]);
+        Ok(())
+    }
+}

@@ -1,0 +1,22 @@
+//! What Celerant does to a group between the user's call and the broker's socket, and how it
+//! knows that all members are done.
+//!
+//! No Python, no I/O, no clock, no randomness: callers bring them.
+
+#![deny(unsafe_code)]
+
+pub mod barrier;
+pub mod error;
+pub mod id;
+pub mod json;
+pub mod ledger;
+pub mod message;
+pub mod meta;
+pub mod saferepr;
+pub mod unroll;
+pub mod value;
+pub mod wire;
+
+mod float;
+mod stack;
+mod sync;

@@ -1,0 +1,211 @@
+//! Python values to arena tokens, in one pass.
+
+use celerant_core::value::{Arena, Token, ValueRef};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
+};
+
+use crate::error::Raised;
+
+/// Containers within containers that are followed. Deeper ones go to kombu's serializer, and
+/// reprs show three levels.
+const MAX_NESTING: usize = 100;
+
+/// Reads values into an arena and notes whether all of them were plain.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    arena: &'a mut Arena,
+    /// Addresses of the containers that are open.
+    open: Vec<usize>,
+    /// Whether the JSON writer may write what was read.
+    pub(crate) is_plain: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(arena: &'a mut Arena) -> Self {
+        Self {
+            arena,
+            open: Vec::new(),
+            is_plain: true,
+        }
+    }
+
+    /// Where the next value will start.
+    pub(crate) fn position(&self) -> PyResult<ValueRef> {
+        Ok(self.arena.position().map_err(Raised::from)?)
+    }
+
+    fn push(&mut self, token: Token) -> PyResult<()> {
+        Ok(self.arena.push(token).map_err(Raised::from)?)
+    }
+
+    /// Reads one value.
+    pub(crate) fn value(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            return self.text(text);
+        }
+        if value.is_exact_instance_of::<PyInt>() {
+            // Past 64 bits: kombu's.
+            return match value.extract::<i64>() {
+                Ok(int) => self.push(Token::Int(int)),
+                Err(_) => self.shown(&value.str()?),
+            };
+        }
+        if value.is_none() {
+            return self.push(Token::Null);
+        }
+        if let Ok(truth) = value.cast_exact::<PyBool>() {
+            return self.push(Token::Bool(truth.is_true()));
+        }
+        if let Ok(float) = value.cast_exact::<PyFloat>() {
+            let number = float.value();
+            if number.is_finite() {
+                return self.push(Token::Float(number));
+            }
+            return self.shown(&value.str()?);
+        }
+        self.container(value)
+    }
+
+    fn container(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let address = value.as_ptr() as usize;
+        if let Ok(list) = value.cast::<PyList>() {
+            self.is_plain &= value.is_exact_instance_of::<PyList>();
+            // Gathered first: reading an item may run code that changes the list.
+            let items: Vec<_> = list.iter().collect();
+            return self.inside(address, Token::List, &items);
+        }
+        if let Ok(tuple) = value.cast::<PyTuple>() {
+            self.is_plain &= value.is_exact_instance_of::<PyTuple>();
+            let items: Vec<_> = tuple.iter().collect();
+            return self.inside(address, Token::Tuple, &items);
+        }
+        if let Ok(dict) = value.cast::<PyDict>() {
+            self.is_plain &= value.is_exact_instance_of::<PyDict>();
+            return self.dict(address, dict);
+        }
+        self.foreign(value, address)
+    }
+
+    /// Opens a container and reads its items.
+    fn inside(
+        &mut self,
+        address: usize,
+        token: fn(u32) -> Token,
+        items: &[Bound<'_, PyAny>],
+    ) -> PyResult<()> {
+        if !self.enter(address) {
+            return self.push(token(0));
+        }
+        self.push(token(length(items.len())?))?;
+        for item in items {
+            self.value(item)?;
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    fn dict(&mut self, address: usize, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+        if !self.enter(address) {
+            return self.push(Token::Dict(0));
+        }
+        // Gathered first: PyO3 panics where a dict changes while it is iterated.
+        let items: Vec<_> = dict.iter().collect();
+        self.push(Token::Dict(length(items.len())?))?;
+        for (key, value) in &items {
+            self.is_plain &= key.is_exact_instance_of::<PyString>();
+            self.value(key)?;
+            self.value(value)?;
+        }
+        self.open.pop();
+        Ok(())
+    }
+
+    /// Notes that a container is open; false where it already is, or nests too deep.
+    fn enter(&mut self, address: usize) -> bool {
+        if self.open.len() >= MAX_NESTING || self.open.contains(&address) {
+            self.is_plain = false;
+            return false;
+        }
+        self.open.push(address);
+        true
+    }
+
+    /// What only a serializer can encode; read for reprs alone.
+    fn foreign(&mut self, value: &Bound<'_, PyAny>, address: usize) -> PyResult<()> {
+        self.is_plain = false;
+        if let Ok(text) = value.cast::<PyString>() {
+            return self.text(text);
+        }
+        if let Ok(bytes) = value.cast::<PyBytes>() {
+            return Ok(self.arena.push_bytes(bytes.as_bytes()).map_err(Raised::from)?);
+        }
+        if let Ok(set) = value.cast_exact::<PySet>()
+            && !set.is_empty()
+        {
+            let items: Vec<_> = set.iter().collect();
+            return self.inside(address, Token::Set, &items);
+        }
+        if let Ok(set) = value.cast_exact::<PyFrozenSet>()
+            && !set.is_empty()
+        {
+            let items: Vec<_> = set.iter().collect();
+            return self.inside(address, Token::FrozenSet, &items);
+        }
+        // Source: reprstream of celery 5.7.0: numbers by str, decimals and the rest by repr.
+        let py = value.py();
+        let by_str = value.is_instance(number(py)?)? && !value.is_instance(decimal(py)?)?;
+        let text = if by_str { value.str() } else { value.repr() };
+        match text {
+            Ok(text) => self.shown(&text),
+            Err(error) => {
+                let class = value.get_type().name()?;
+                let text = format!("<Unrepresentable {class}: {error}>");
+                Ok(self.arena.push_repr(text.as_bytes()).map_err(Raised::from)?)
+            }
+        }
+    }
+
+    fn shown(&mut self, text: &Bound<'_, PyString>) -> PyResult<()> {
+        self.is_plain = false;
+        with_wtf8(text, |bytes| {
+            Ok(self.arena.push_repr(bytes).map_err(Raised::from)?)
+        })
+    }
+
+    fn text(&mut self, text: &Bound<'_, PyString>) -> PyResult<()> {
+        with_wtf8(text, |bytes| {
+            Ok(self.arena.push_str(bytes).map_err(Raised::from)?)
+        })
+    }
+}
+
+/// Hands over a string's UTF-8, lone surrogates as three bytes each.
+pub(crate) fn with_wtf8<T>(
+    text: &Bound<'_, PyString>,
+    take: impl FnOnce(&[u8]) -> PyResult<T>,
+) -> PyResult<T> {
+    if let Ok(utf8) = text.to_str() {
+        return take(utf8.as_bytes());
+    }
+    let encoded = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    take(encoded.cast::<PyBytes>()?.as_bytes())
+}
+
+fn length(len: usize) -> PyResult<u32> {
+    u32::try_from(len).map_err(|_| {
+        pyo3::exceptions::PyOverflowError::new_err("a container with more than 2**32 - 1 items")
+    })
+}
+
+fn number(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static NUMBER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    NUMBER.import(py, "numbers", "Number")
+}
+
+fn decimal(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    DECIMAL.import(py, "decimal", "Decimal")
+}

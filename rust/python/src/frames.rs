@@ -1,0 +1,226 @@
+//! Groups as frames of the unroll: lists, iterators and one task over many arguments.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use celerant_core::unroll::{Frame, Step};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple, PyType};
+
+/// A member as found in the canvas.
+#[derive(Debug)]
+pub(crate) enum Leaf {
+    /// A signature, in one of the forms that are read.
+    Signature(Py<PyDict>),
+    /// One item of a mapped task.
+    Item {
+        /// Its positional arguments: a tuple or list.
+        args: Py<PyAny>,
+        /// What all items share.
+        mapped: Arc<Mapped>,
+    },
+}
+
+/// One task over many arguments.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) task: Py<PyString>,
+    pub(crate) options: Py<PyDict>,
+    star: bool,
+}
+
+/// Why a canvas cannot be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// Python raised, in the user's generator for instance.
+    Python(PyErr),
+    /// What stands there is no member; the text says what it is and what to do.
+    Member(String),
+}
+
+impl From<PyErr> for Unreadable {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+/// The types that are read, by address.
+#[derive(Debug, Default)]
+pub(crate) struct Kinds {
+    by_type: HashMap<usize, ()>,
+    mapped: usize,
+    /// Keeps the addresses valid.
+    _held: Vec<Py<PyType>>,
+}
+
+impl Kinds {
+    /// `readable`: exact types of signatures and groups; `mapped`: of mapped sources.
+    pub(crate) fn new(readable: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
+        let by_type = readable.iter().map(|kind| (kind.as_ptr() as usize, ())).collect();
+        let mapped_address = mapped.as_ptr() as usize;
+        let mut held = readable;
+        held.push(mapped);
+        Self {
+            by_type,
+            mapped: mapped_address,
+            _held: held,
+        }
+    }
+
+    fn is_readable(&self, value: &Bound<'_, PyAny>) -> bool {
+        self.by_type.contains_key(&(value.get_type_ptr() as usize))
+    }
+}
+
+/// A group that is being walked.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    kinds: Arc<Kinds>,
+    source: Source,
+    /// What the frame was made of: tells it apart, and is kept alive by it.
+    origin: Py<PyAny>,
+}
+
+#[derive(Debug)]
+enum Source {
+    List(Py<PyList>, usize),
+    Tuple(Py<PyTuple>, usize),
+    Iterator(Py<PyIterator>),
+    Mapped(Py<PyIterator>, Arc<Mapped>),
+}
+
+impl Walk {
+    /// Starts to walk a group's members.
+    pub(crate) fn over(tasks: &Bound<'_, PyAny>, kinds: &Arc<Kinds>) -> Result<Self, Unreadable> {
+        let py = tasks.py();
+        let source = if let Ok(list) = tasks.cast::<PyList>() {
+            Source::List(list.clone().unbind(), 0)
+        } else if let Ok(tuple) = tasks.cast::<PyTuple>() {
+            Source::Tuple(tuple.clone().unbind(), 0)
+        } else if tasks.get_type_ptr() as usize == kinds.mapped {
+            let mapped = Mapped {
+                task: tasks.getattr(intern!(py, "task"))?.cast_into().map_err(PyErr::from)?.unbind(),
+                options: tasks
+                    .getattr(intern!(py, "options"))?
+                    .cast_into()
+                    .map_err(PyErr::from)?
+                    .unbind(),
+                star: tasks.getattr(intern!(py, "star"))?.is_truthy()?,
+            };
+            let items = tasks.getattr(intern!(py, "items"))?.try_iter()?;
+            Source::Mapped(items.unbind(), Arc::new(mapped))
+        } else {
+            Source::Iterator(tasks.try_iter()?.unbind())
+        };
+        Ok(Self {
+            kinds: Arc::clone(kinds),
+            source,
+            origin: tasks.clone().unbind(),
+        })
+    }
+
+    fn step(&self, item: &Bound<'_, PyAny>) -> Result<Step<Leaf, Self>, Unreadable> {
+        if !self.kinds.is_readable(item) {
+            return Err(Unreadable::Member(stranger(item)));
+        }
+        let py = item.py();
+        let Ok(dict) = item.cast::<PyDict>() else {
+            return Err(Unreadable::Member(stranger(item)));
+        };
+        let subtask = dict.get_item(intern!(py, "subtask_type"))?;
+        let Some(kind) = subtask.filter(|kind| !kind.is_none()) else {
+            return Ok(Step::Leaf(Leaf::Signature(dict.clone().unbind())));
+        };
+        let kind = kind.str()?.to_string_lossy().into_owned();
+        match kind.as_str() {
+            "group" => {
+                let tasks = dict
+                    .get_item(intern!(py, "kwargs"))?
+                    .and_then(|kwargs| kwargs.get_item(intern!(py, "tasks")).ok());
+                match tasks {
+                    Some(tasks) => Self::over(&tasks, &self.kinds).map(Step::Group),
+                    None => Err(Unreadable::Member("this group has no tasks".to_owned())),
+                }
+            }
+            // One message whose worker loops: sent as it is.
+            "xmap" | "xstarmap" => Ok(Step::Leaf(Leaf::Signature(dict.clone().unbind()))),
+            _ => Err(Unreadable::Member(format!(
+                "a {kind} inside a group cannot be sent yet; send it on its own"
+            ))),
+        }
+    }
+}
+
+/// What to say of something that is no member.
+fn stranger(item: &Bound<'_, PyAny>) -> String {
+    let name = item.get_type().name().map_or_else(
+        |_| "an object".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let hint = if item.is_instance_of::<PyDict>() {
+        "subclasses of Signature are not read; make it with task.s(...)"
+    } else {
+        "make a signature with task.s(...)"
+    };
+    format!("a member must be a signature or a group, not {name}; {hint}")
+}
+
+impl Frame for Walk {
+    type Leaf = Leaf;
+    type Error = Unreadable;
+
+    fn next(&mut self) -> Result<Option<Step<Leaf, Self>>, Unreadable> {
+        Python::attach(|py| {
+            let item = match &mut self.source {
+                Source::List(list, at) => {
+                    let found = list.bind(py).get_item(*at).ok();
+                    *at += 1;
+                    found
+                }
+                Source::Tuple(tuple, at) => {
+                    let found = tuple.bind(py).get_item(*at).ok();
+                    *at += 1;
+                    found
+                }
+                Source::Iterator(iterator) => iterator.bind(py).clone().next().transpose()?,
+                Source::Mapped(iterator, mapped) => {
+                    let Some(item) = iterator.bind(py).clone().next().transpose()? else {
+                        return Ok(None);
+                    };
+                    let args = if mapped.star {
+                        starred(&item)?
+                    } else {
+                        PyTuple::new(py, [item])?.into_any()
+                    };
+                    return Ok(Some(Step::Leaf(Leaf::Item {
+                        args: args.unbind(),
+                        mapped: Arc::clone(mapped),
+                    })));
+                }
+            };
+            item.map(|item| self.step(&item)).transpose()
+        })
+    }
+
+    fn identity(&self) -> usize {
+        self.origin.as_ptr() as usize
+    }
+}
+
+/// The positional arguments that an item of `starmap` stands for.
+fn starred<'py>(item: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Unreadable> {
+    if item.is_exact_instance_of::<PyTuple>() {
+        return Ok(item.clone());
+    }
+    match item.try_iter() {
+        Ok(items) => {
+            let items = items.collect::<PyResult<Vec<_>>>()?;
+            Ok(PyTuple::new(item.py(), items)?.into_any())
+        }
+        Err(_) => Err(Unreadable::Member(format!(
+            "starmap takes an iterable of arguments per task, not {}; use map for one argument",
+            item.get_type().name()?
+        ))),
+    }
+}

@@ -1,0 +1,52 @@
+//! PyO3 bindings of `celerant-core`: conversion, handles and the error map, nothing else.
+
+#![forbid(unsafe_code)]
+
+use pyo3::prelude::*;
+
+mod barrier;
+mod chunk;
+mod convert;
+mod error;
+mod frames;
+mod ledger;
+mod meta;
+mod parameters;
+mod plan;
+mod roster;
+mod template;
+
+/// The extension module `celerant._core`.
+#[pymodule]
+mod _core {
+    use super::{PyResult, Python, build_info_items};
+    use pyo3::types::{IntoPyDict, PyDict};
+    use pyo3::{Bound, pyfunction};
+
+    #[pymodule_export]
+    use crate::barrier::PyBarrier;
+    #[pymodule_export]
+    use crate::chunk::PyChunk;
+    #[pymodule_export]
+    use crate::ledger::PyLedger;
+    #[pymodule_export]
+    use crate::plan::{PyPlan, unroll};
+    #[pymodule_export]
+    use crate::roster::PyRoster;
+    #[pymodule_export]
+    use crate::template::{PyForm, PyTemplate};
+
+    /// How this extension was built: `profile`, `abi` and `version`.
+    #[pyfunction]
+    fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        build_info_items().into_py_dict(py)
+    }
+}
+
+fn build_info_items() -> [(&'static str, &'static str); 3] {
+    [
+        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+        ("abi", if cfg!(feature = "abi3") { "abi3" } else { "version-specific" }),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ]
+}

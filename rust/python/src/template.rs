@@ -1,0 +1,133 @@
+//! `Form` and `Template`: what members of the same task and options share.
+
+use celerant_core::message::{AmqpEnvelope, Envelope, Part, Slot};
+use celerant_core::wire::redis::Route;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::parameters::Parameters;
+
+/// A message's constant bytes in the form of one wire; made by that wire.
+#[pyclass(frozen, module = "celerant._core", name = "Form")]
+#[derive(Debug)]
+pub struct PyForm {
+    pub(crate) envelope: Envelope,
+    pub(crate) route: Route,
+    /// What a loose message is published with.
+    pub(crate) loose: Option<Py<PyAny>>,
+}
+
+/// A constant piece, or a slot's name in a 1-tuple.
+fn part(piece: &Bound<'_, PyAny>) -> PyResult<Part> {
+    if let Ok(slot) = piece.cast::<PyTuple>() {
+        let name: String = slot.get_item(0)?.extract()?;
+        return Ok(Part::Slot(match name.as_str() {
+            "id" => Slot::Id,
+            "group_index" => Slot::GroupIndex,
+            "argsrepr" => Slot::ArgsRepr,
+            "kwargsrepr" => Slot::KwargsRepr,
+            "body" => Slot::Body,
+            "tag" => Slot::Tag,
+            _ => return Err(PyValueError::new_err(format!("no such slot: {name:?}"))),
+        }));
+    }
+    if let Ok(text) = piece.extract::<String>() {
+        return Ok(Part::Bytes(text.into_bytes()));
+    }
+    Ok(Part::Bytes(piece.extract::<Vec<u8>>()?))
+}
+
+fn parts(pieces: &[Bound<'_, PyAny>]) -> PyResult<Vec<Part>> {
+    pieces.iter().map(part).collect()
+}
+
+#[pymethods]
+#[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
+impl PyForm {
+    /// JSON text of kombu's Redis transport, and the full keys it goes to.
+    #[staticmethod]
+    fn redis(
+        pieces: Vec<Bound<'_, PyAny>>,
+        key: Vec<u8>,
+        expire: Vec<(Vec<u8>, u64)>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            envelope: Envelope::Redis(parts(&pieces)?),
+            route: Route { key, expire },
+            loose: None,
+        })
+    }
+
+    /// Frames of AMQP 0-9-1.
+    #[staticmethod]
+    fn amqp(
+        method: Vec<u8>,
+        before: Vec<u8>,
+        table: Vec<Bound<'_, PyAny>>,
+        after: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let envelope = AmqpEnvelope {
+            method,
+            before,
+            table: parts(&table)?,
+            after: parts(&after)?,
+        };
+        Ok(Self {
+            envelope: Envelope::Amqp(envelope),
+            route: Route::default(),
+            loose: None,
+        })
+    }
+
+    /// kombu publishes it, with `form`.
+    #[staticmethod]
+    fn loose(form: Py<PyAny>) -> Self {
+        Self {
+            envelope: Envelope::Generic,
+            route: Route::default(),
+            loose: Some(form),
+        }
+    }
+}
+
+/// A form, and how the members that have it are read.
+#[pyclass(frozen, module = "celerant._core", name = "Template")]
+#[derive(Debug)]
+pub struct PyTemplate {
+    pub(crate) form: Py<PyForm>,
+    /// `(args, kwargs) -> bytes`, for what is not written here.
+    pub(crate) encode: Py<PyAny>,
+    /// Third item of the body, where bodies of plain values are written here.
+    pub(crate) embed: Option<Vec<u8>>,
+    pub(crate) parameters: Option<Parameters>,
+    pub(crate) is_ignored: bool,
+    pub(crate) is_reusable: bool,
+    pub(crate) is_timed: bool,
+}
+
+#[pymethods]
+impl PyTemplate {
+    #[new]
+    #[pyo3(signature = (form, *, encode, embed, parameters, ignored, reusable, timed))]
+    #[allow(clippy::fn_params_excessive_bools)] // keyword-only facts of one record
+    fn new(
+        form: Py<PyForm>,
+        encode: Py<PyAny>,
+        embed: Option<Vec<u8>>,
+        parameters: Option<Bound<'_, PyAny>>,
+        ignored: bool,
+        reusable: bool,
+        timed: bool,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            form,
+            encode,
+            embed,
+            parameters: parameters.as_ref().map(Parameters::compile).transpose()?,
+            is_ignored: ignored,
+            is_reusable: reusable,
+            is_timed: timed,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+"""Stock Celery and Celerant side by side."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from types import SimpleNamespace
+
+import celery
+import pytest
+from kombu import Connection
+
+import celerant
+from harness.tasks import define_tasks
+
+__all__ = ["Pair"]
+
+BROKERS = {
+    "memory": "memory://",
+    "redis": "redis://127.0.0.1:6379/5",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+}
+_PORTS = {"redis": 6379, "rabbitmq": 5672}
+
+
+def _require(broker):
+    if broker not in _PORTS:
+        return
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex(("127.0.0.1", _PORTS[broker])) == 0:
+            return
+    reason = f"{broker} is absent at 127.0.0.1:{_PORTS[broker]}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Pair:
+    """Stock Celery and Celerant with the same tasks and settings on one broker."""
+
+    def __init__(self, broker, **settings):
+        _require(broker)
+        self.url = BROKERS[broker]
+        self.queue = f"celerant-test-{uuid.uuid4().hex[:8]}"
+        settings = {
+            "task_default_queue": self.queue,
+            "result_backend": "disabled",
+            **settings,
+        }
+        stock = celery.Celery("celerant-test", broker=self.url, set_as_current=False)
+        ours_settings = dict(settings)
+        del ours_settings["result_backend"]
+        ours = celerant.Celerant("celerant-test", broker=self.url, backend=None)
+        stock.conf.update(settings)
+        ours.conf.update(ours_settings)
+        self.celery = self._side(stock, celery, shared=False)
+        self.celerant = self._side(ours, celerant)
+        self.queues = {self.queue, "celerant-test-tuned"}
+
+    @staticmethod
+    def _side(app, library, **common):
+        tasks = define_tasks(app, **common)
+        return SimpleNamespace(app=app, group=library.group, **vars(tasks))
+
+    def close(self):
+        self.celerant.app.close()
+        with Connection(self.url) as connection:
+            for queue in self.queues:
+                connection.default_channel.queue_delete(queue)
+        self.celery.app.close()

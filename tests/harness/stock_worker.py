@@ -1,0 +1,22 @@
+"""The module that a stock `celery worker` process of the tests runs.
+
+Broker, result backend and settings come through the environment, so that one
+module serves every test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from celery import Celery
+
+from harness.tasks import define_tasks
+
+app = Celery("celerant-test", set_as_current=False)
+app.conf.update(
+    broker_url=os.environ["CELERANT_TEST_BROKER"],
+    result_backend=os.environ.get("CELERANT_TEST_BACKEND"),
+    **json.loads(os.environ.get("CELERANT_TEST_SETTINGS", "{}")),
+)
+define_tasks(app)

@@ -1,0 +1,133 @@
+"""A TCP proxy on the loopback that loses a reply, or a request, on demand."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+
+__all__ = ["TcpProxy"]
+
+_READ_BYTES = 1 << 16
+
+
+class TcpProxy:
+    """Forwards to a server; cuts a connection where it is told to.
+
+    Both predicates see all that the client has sent on the connection so far.
+    `lose_reply`: the request is forwarded and executed, then its reply is dropped and
+    the connection closed. `lose_request`: the connection is closed before the last
+    piece is forwarded. Together they fire `times` times.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        *,
+        lose_reply: Callable[[bytes], bool] | None = None,
+        lose_request: Callable[[bytes], bool] | None = None,
+        times: int = 1,
+    ) -> None:
+        self._target = ("127.0.0.1", port)
+        self._lose_reply = lose_reply
+        self._lose_request = lose_request
+        self._left = times
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cuts = 0
+        self._closing = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> TcpProxy:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._closing.set()
+        # A connection of our own ends the accept; shutdown ends the reads.
+        with socket.create_connection(self._listener.getsockname()):
+            pass
+        with self._lock:
+            ends = list(self._open)
+        for end in ends:
+            _shut(end)
+        for thread in self._threads:
+            thread.join(10)
+        self._listener.close()
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            client, _ = self._listener.accept()
+            if self._closing.is_set():
+                client.close()
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            self._start(self._relay, client, server)
+
+    def _fire(self, predicate: Callable[[bytes], bool] | None, request: bytes) -> bool:
+        if predicate is None or not predicate(request):
+            return False
+        with self._lock:
+            if self._left == 0:
+                return False
+            self._left -= 1
+            self.cuts += 1
+            return True
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        with self._lock:
+            self._open |= {client, server}
+        request = bytearray()
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(client, selectors.EVENT_READ)
+                selector.register(server, selectors.EVENT_READ)
+                while not self._closing.is_set():
+                    ready = [key.fileobj for key, _ in selector.select()]
+                    if server in ready:
+                        data = server.recv(_READ_BYTES)
+                        if not data:
+                            return
+                        client.sendall(data)
+                    if client in ready:
+                        data = client.recv(_READ_BYTES)
+                        request += data
+                        if not data or self._fire(self._lose_request, bytes(request)):
+                            return
+                        server.sendall(data)
+                        if self._fire(self._lose_reply, bytes(request)):
+                            # The end of our stream makes the server execute all that
+                            # it has, answer and close: its end means it is done.
+                            server.shutdown(socket.SHUT_WR)
+                            while server.recv(_READ_BYTES):
+                                pass
+                            return
+        except OSError:
+            # Either end went away: the connection is over.
+            return
+        finally:
+            with self._lock:
+                self._open -= {client, server}
+            for end in (client, server):
+                _shut(end)
+                end.close()
+
+
+def _shut(end: socket.socket) -> None:
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # Already closed by its peer.
+        return

@@ -1,0 +1,93 @@
+"""The main job, `examples/index_code.py`, as a user starts it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# A package of the standard library: real files, but few.
+FOLDER = Path(json.__file__).parent
+FILES = sorted(FOLDER.rglob("*.py"))
+
+
+def _run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / "index_code.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def _count(output, what):
+    (line,) = (line for line in output.splitlines() if f"│ {what} " in line)
+    return int(line.split("│")[2].replace(",", ""))
+
+
+def _check(done):
+    assert done.returncode == 0, done.stderr
+    assert _count(done.stdout, "files") == len(FILES)
+    lines = sum(len(f.read_text().splitlines()) for f in FILES)
+    assert _count(done.stdout, "lines") == lines
+    assert "files/s" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.timeout(150)
+def test_on_the_embedded_worker_with_processes():
+    done = _run("--folder", str(FOLDER))
+
+    _check(done)
+    assert "celery -A index_code:celery_app worker" in done.stdout
+
+
+@pytest.mark.timeout(200)
+def test_on_redis_with_celerys_worker(redis_url, celery_worker):
+    broker, backend = redis_url["broker"], redis_url["backend"]
+    path = os.pathsep.join([str(EXAMPLES), *sys.path])
+    celery_worker(
+        broker=broker,
+        backend=backend,
+        queue="index_code",
+        module="index_code:celery_app",
+        environment={
+            "CELERANT_BROKER": broker,
+            "CELERANT_BACKEND": backend,
+            "PYTHONPATH": path,
+        },
+    )
+
+    _check(_run("--folder", str(FOLDER), "--broker", broker, "--backend", backend))
+
+
+@pytest.mark.timeout(60)
+def test_a_missing_result_is_told_by_the_exit_code(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location(
+        "index_code", EXAMPLES / "index_code.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "index_code", module)
+    spec.loader.exec_module(module)
+    files = [str(FILES[0]), "/nowhere/gone.py"]
+    monkeypatch.setattr(module, "python_files", lambda _folder: files)
+    worker = functools.partial(module.app.worker, concurrency=2, pool="threads")
+    monkeypatch.setattr(module.app, "worker", lambda **_: worker())
+
+    assert module.main([]) == 1
+    assert "/nowhere/gone.py" in capsys.readouterr().err
+
+
+def test_a_folder_without_python_is_an_error(tmp_path):
+    done = _run("--folder", str(tmp_path))
+    assert done.returncode == 2
+    assert "no .py file" in done.stderr

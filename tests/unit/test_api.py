@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import celerant
+from celerant import errors
+
+PUBLIC = {
+    "AsyncResult",
+    "Celerant",
+    "GroupResult",
+    "group",
+    "signature",
+}
+
+
+def _modules():
+    for found in pkgutil.walk_packages(celerant.__path__, "celerant."):
+        if found.name.rpartition(".")[2] != "__main__":
+            yield found.name
+
+
+def test_what_is_promised_is_exported():
+    assert set(celerant.__all__) >= PUBLIC
+    assert list(celerant.__all__) == sorted(set(celerant.__all__))
+    assert [name for name in celerant.__all__ if not hasattr(celerant, name)] == []
+
+
+@pytest.mark.parametrize("name", sorted(celerant.__all__))
+def test_what_is_exported_is_documented(name):
+    thing = getattr(celerant, name)
+    if not callable(thing):
+        return
+    assert inspect.getdoc(thing)
+    if not inspect.isclass(thing):
+        return
+    bare = [
+        member
+        for member, value in vars(thing).items()
+        if not member.startswith("_")
+        and (inspect.isfunction(value) or isinstance(value, property))
+        and not inspect.getdoc(value)
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", sorted(_modules()))
+def test_every_module_imports_and_says_what_it_is(name):
+    if name == "celerant.django":
+        pytest.importorskip("django")
+    module = importlib.import_module(name)
+    assert module.__doc__ or name == "celerant._core"
+    missing = [n for n in getattr(module, "__all__", ()) if not hasattr(module, n)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_survive_pickling(name):
+    error = getattr(errors, name)("a message", group_index=3, path="group[3]")
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is type(error)
+    assert copy.args == error.args
+    assert copy.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_stand_in_the_tree_at_the_top_of_their_module(name):
+    error = getattr(errors, name)
+    assert issubclass(error, errors.CelerantError)
+    assert f"{name}" in (errors.__doc__ or "")
+
+
+def test_import_is_quiet_and_starts_no_thread_and_imports_no_extra():
+    program = (
+        "import sys, threading, celerant\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "extras = {'celery', 'django', 'redis', 'rich'} & set(sys.modules)\n"
+        "assert not extras, extras\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_extension_says_how_it_was_built():
+    from celerant import _core
+
+    info = _core.build_info()
+    assert info["profile"] == "release"
+    assert set(info) >= {"profile", "abi", "commit"}
+
+
+def test_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert celerant.__version__ == version("celerant")

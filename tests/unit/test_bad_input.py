@@ -1,0 +1,333 @@
+"""Bad input is refused with an error that says where, and nothing is sent."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from celerant import Celerant, group
+from celerant.errors import CanvasError, CelerantError, EncodeError, SettingError
+from harness.capture import drain
+from harness.tasks import define_tasks
+
+QUEUE = "celerant-test-bad-input"
+
+
+@pytest.fixture
+def shop(app):
+    app.conf.task_default_queue = QUEUE
+    tasks = define_tasks(app)
+    tasks.app = app
+    yield tasks
+    drain("memory://", QUEUE)
+
+
+def _queue_is_empty():
+    return drain("memory://", QUEUE) == []
+
+
+@pytest.mark.parametrize(
+    "bad", [3, None, "celerant_test.add", b"x", object(), [1], {"args": []}, print]
+)
+def test_a_member_that_is_no_signature(shop, bad):
+    members = [shop.add.s(1, 2), group([shop.add.s(1, 2), bad])]
+
+    with pytest.raises(CanvasError) as caught:
+        group(members).apply_async()
+
+    assert caught.value.path == "group[1][1]"
+    assert "group[1][1]" in str(caught.value)
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize("bad", [3, None, "celerant_test.add", {"task": "x"}])
+def test_a_group_of_what_is_no_signature(shop, bad):
+    with pytest.raises(CanvasError, match=r"group\[0\]"):
+        group(bad).apply_async()
+    assert _queue_is_empty()
+
+
+def test_a_task_instead_of_its_signature(shop):
+    with pytest.raises(CanvasError, match=r"group\[1\]") as caught:
+        group([shop.add.s(1, 2), shop.add]).apply_async()
+    assert ".s(" in str(caught.value)
+    assert _queue_is_empty()
+
+
+def test_a_cycle(shop):
+    members = [shop.add.s(1, 2)]
+    cycle = group(members)
+    members.append(group([cycle]))
+
+    with pytest.raises(CanvasError, match="cycle") as caught:
+        cycle.apply_async()
+
+    assert caught.value.path.startswith("group[1]")
+    assert _queue_is_empty()
+
+
+def _nested(member, depth):
+    for _ in range(depth):
+        member = group([member])
+    return member
+
+
+def test_depth_ten_thousand_works(shop):
+    with shop.app.worker(concurrency=1):
+        result = _nested(shop.add.s(1, 2), 10_000).apply_async()
+        assert result.get(timeout=20) == [3]
+
+
+def test_depth_over_the_limit(shop):
+    with pytest.raises(CanvasError, match="deep") as caught:
+        _nested(shop.add.s(1, 2), 30_000).apply_async()
+    assert caught.value.path.startswith("group[0]")
+    # A path of thousands of steps is no help to anybody.
+    assert len(str(caught.value)) < 400
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize("kind", ["chain", "chord"])
+def test_a_chain_or_chord_member_is_refused_in_this_release(shop, kind):
+    step = dict(shop.add.s(1, 2))
+    canvas = {
+        "chain": {**step, "task": "celery.chain", "subtask_type": "chain"},
+        "chord": {**step, "task": "celery.chord", "subtask_type": "chord"},
+    }[kind]
+
+    with pytest.raises(CanvasError, match=kind) as caught:
+        group([shop.add.s(1, 2), canvas], app=shop.app).apply_async()
+
+    assert caught.value.path == "group[1]"
+    assert _queue_is_empty()
+
+
+def test_an_argument_that_no_serializer_takes(shop):
+    members = [shop.echo.s(1), group([shop.echo.s(2), shop.echo.s(k={"a": object()})])]
+
+    with pytest.raises(EncodeError) as caught:
+        group(members).apply_async()
+
+    error = caught.value
+    assert (error.task, error.group_index) == ("celerant_test.echo", 2)
+    assert error.path == "group[1][1]"
+    assert error.value_type == "object"
+    assert "group[1][1]" in str(error)
+    assert _queue_is_empty()
+
+
+def test_a_late_bad_member_of_a_list_sends_nothing(shop):
+    members = [shop.echo.s(i) for i in range(3_000)]
+    members.append(shop.echo.s(object()))
+
+    with pytest.raises(EncodeError) as caught:
+        group(members).apply_async()
+
+    assert caught.value.group_index == 3_000
+    assert _queue_is_empty()
+
+
+def test_an_argument_nested_in_itself(shop):
+    loop = []
+    loop.append(loop)
+    with pytest.raises(EncodeError):
+        group([shop.echo.s(1), shop.echo.s(loop)]).apply_async()
+    assert _queue_is_empty()
+
+
+def test_an_argument_nested_too_deep(shop):
+    deep = []
+    for _ in range(200_000):
+        deep = [deep]
+    with pytest.raises((EncodeError, RecursionError)):
+        group([shop.echo.s(deep)]).apply_async()
+    assert _queue_is_empty()
+    # Freed from the outside in: Python's own recursion would not survive it.
+    while deep:
+        deep = deep.pop()
+
+
+def test_an_unknown_serializer(shop):
+    with pytest.raises(SettingError, match="jsn") as caught:
+        group([shop.add.s(1, 2)]).apply_async(serializer="jsn")
+    assert caught.value.nearest == "json"
+    assert _queue_is_empty()
+
+
+def test_an_unknown_compression(shop):
+    with pytest.raises(SettingError, match="gzp"):
+        group([shop.add.s(1, 2)]).apply_async(compression="gzp")
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((1,), {}), ((1, 2, 3), {}), ((1,), {"z": 2}), ((1, 2), {"x": 1}), ((), {})],
+)
+def test_arguments_that_the_task_does_not_take(shop, args, kwargs):
+    with pytest.raises(TypeError, match="add") as caught:
+        group([shop.add.s(1, 2), shop.add.s(*args, **kwargs)]).apply_async()
+    assert "group[1]" in str(caught.value)
+    assert _queue_is_empty()
+    with pytest.raises(TypeError):
+        shop.add.apply_async(args, kwargs)
+    assert _queue_is_empty()
+
+
+def test_wrong_arguments_of_a_task_without_typing_are_sent(shop):
+    @shop.app.task(name="celerant_test.loose", typing=False)
+    def loose(x):
+        return x
+
+    group([loose.s(1, 2, 3)]).apply_async()
+
+    assert len(drain("memory://", QUEUE)) == 1
+
+
+def test_a_generator_that_raises_half_way_reports_what_was_sent(shop):
+    def members():
+        for i in range(1_200):
+            yield shop.add.s(i, 1)
+        msg = "the source is broken"
+        raise LookupError(msg)
+
+    with pytest.raises(CelerantError) as caught:
+        group(members()).apply_async()
+
+    report = caught.value.report
+    sent = [m.headers["group_index"] for m in drain("memory://", QUEUE)]
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert report.counts()["confirmed"] == len(sent)
+    assert sent == list(range(len(sent)))
+
+
+def test_a_generator_used_twice(shop):
+    once = group(shop.add.s(i, i) for i in range(3))
+    once.apply_async()
+    assert len(drain("memory://", QUEUE)) == 3
+
+    with pytest.raises(CanvasError, match="generator"):
+        once.apply_async()
+
+    assert _queue_is_empty()
+
+
+def test_get_inside_a_task(shop):
+    @shop.app.task(name="celerant_test.waits")
+    def waits():
+        return shop.add.delay(1, 2).get(timeout=5)
+
+    with shop.app.worker(concurrency=2):
+        with pytest.raises(RuntimeError, match="task"):
+            waits.delay().get(timeout=20)
+        group_result = group([waits.s()]).apply_async()
+        (error,) = group_result.get(timeout=20, propagate=False)
+    assert isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_a_link_on_the_call_of_a_group(shop, option):
+    with pytest.raises(TypeError, match="Cannot add link to group"):
+        group([shop.add.s(1, 2)]).apply_async(**{option: shop.add.s(1, 2)})
+    assert _queue_is_empty()
+
+
+def test_an_unknown_option_suggests_the_nearest(shop):
+    with pytest.raises(SettingError, match="countdown") as caught:
+        group([shop.add.s(1, 2)]).apply_async(countdwn=3)
+    assert (caught.value.name, caught.value.nearest) == ("countdwn", "countdown")
+    with pytest.raises(SettingError, match="countdown"):
+        shop.add.apply_async((1, 2), countdwn=3)
+    assert _queue_is_empty()
+
+
+def test_an_unknown_setting_suggests_the_nearest(shop):
+    with pytest.raises(SettingError, match="task_default_queue") as caught:
+        shop.app.conf.task_defalt_queue = "q"
+    assert caught.value.nearest == "task_default_queue"
+
+
+def test_what_only_celery_uses_is_accepted(shop):
+    shop.app.conf.worker_max_tasks_per_child = 10
+    shop.app.conf.beat_schedule = {}
+    assert shop.app.conf.worker_max_tasks_per_child == 10
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("countdown", "soon"),
+        ("eta", 5),
+        ("expires", object()),
+        ("priority", "high"),
+        ("queue", 3),
+        ("headers", 3),
+        ("time_limit", "long"),
+    ],
+)
+def test_an_option_of_an_impossible_value(shop, option, value):
+    with pytest.raises((SettingError, TypeError, ValueError), match=option):
+        group([shop.add.s(1, 2)]).apply_async(**{option: value})
+    assert _queue_is_empty()
+
+
+def test_a_soft_limit_over_the_hard_one(shop):
+    with pytest.raises(ValueError, match="soft"):
+        group([shop.add.s(1, 2)]).apply_async(time_limit=5, soft_time_limit=10)
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize("handle", ["", "x", "celerant", "a" * 5_000, "ä", "1." * 40])
+def test_a_handle_that_is_none(shop, handle):
+    with pytest.raises(CelerantError):
+        shop.app.attach(handle)
+
+
+def test_a_result_of_memory_cannot_be_attached(shop):
+    result = group([shop.add.s(1, 2)]).apply_async()
+    with pytest.raises(CelerantError, match="memory"):
+        shop.app.attach(result.handle)
+
+
+@pytest.mark.parametrize("unknown", ["", "maybe", None])
+def test_resume_takes_send_or_skip(shop, unknown):
+    members = group([shop.add.s(1, 2)])
+    result = members.apply_async()
+    with pytest.raises(ValueError, match="unknown"):
+        members.resume(result, unknown=unknown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hidden@127.0.0.1:1/0",
+        "amqp://user:hidden@127.0.0.1:1//",
+    ],
+)
+def test_passwords_are_masked(url, caplog):
+    with (
+        Celerant("celerant-test-masked", broker=url) as masked,
+        caplog.at_level(logging.DEBUG, "celerant"),
+    ):
+        shown = f"{masked!r} {masked.conf!r} {masked}"
+    assert "hidden" not in shown
+    assert "hidden" not in caplog.text
+
+
+def test_an_empty_group_is_ready_at_once(shop):
+    for empty in (group(), group([]), group(iter(()))):
+        result = empty.apply_async()
+        assert result.get(timeout=1) == []
+        assert result.ready()
+        assert len(result) == 0
+    assert _queue_is_empty()
+
+
+def test_signatures_are_left_as_they_were(shop):
+    members = [shop.add.s(1), shop.echo.s(k=[1]).set(priority=3)]
+    before = [repr(dict(m)) for m in members]
+
+    group(members).apply_async((5,), priority=7)
+
+    assert [repr(dict(m)) for m in members] == before

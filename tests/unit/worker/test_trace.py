@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from celerant.canvas.request import Request, current_request
+from celerant.worker.trace import run_task
+
+
+class Hostile(Exception):
+    def __str__(self):
+        raise RuntimeError("no text for you")
+
+
+def test_value_and_state_of_a_task_that_returns():
+    outcome = run_task(lambda x, y: x + y, Request("i", "add", (1,), {"y": 2}))
+    assert (outcome.state, outcome.value, outcome.exception) == ("SUCCESS", 3, None)
+    assert outcome.result == 3
+
+
+def test_exception_is_the_outcome_and_its_traceback_begins_in_the_task():
+    def burst():
+        raise KeyError("missing")
+
+    outcome = run_task(burst, Request("i", "burst"))
+    assert outcome.state == "FAILURE"
+    assert isinstance(outcome.result, KeyError)
+    assert "in burst" in outcome.traceback
+    assert "in run_task" not in outcome.traceback
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError, Hostile])
+def test_nothing_that_a_task_raises_comes_out(kind):
+    def leave():
+        raise kind
+
+    outcome = run_task(leave, Request("i", "leave"))
+    assert outcome.state == "FAILURE"
+    assert isinstance(outcome.exception, kind)
+    assert "in leave" in outcome.traceback
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_eager_tasks_let_the_caller_be_interrupted(kind):
+    def leave():
+        raise kind
+
+    with pytest.raises(kind):
+        run_task(leave, Request("i", "leave", is_eager=True))
+    assert current_request.get() is None
+
+
+def test_request_is_current_during_the_call_only():
+    request = Request("i", "look")
+    outer = Request("o", "outer")
+    token = current_request.set(outer)
+    try:
+        outcome = run_task(current_request.get, request)
+        assert outcome.value is request
+        assert current_request.get() is outer
+    finally:
+        current_request.reset(token)
+
+
+def test_wrong_arguments_are_a_failure():
+    outcome = run_task(lambda: None, Request("i", "f", (1,)))
+    assert isinstance(outcome.exception, TypeError)
