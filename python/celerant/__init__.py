@@ -15,8 +15,10 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 
+from celerant import _core
 from celerant.app import Celerant
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature, signature
@@ -67,3 +69,11 @@ __all__ = [
 ]
 
 __version__ = version("celerant")
+
+if _core.build_info()["profile"] == "debug":
+    warnings.warn(
+        "celerant's extension is a debug build: ten times slower; `make build` makes "
+        "a release build",
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from kombu import Connection
 from kombu.common import oid_from
+from kombu.utils.url import maybe_sanitize_url
 
 from celerant._core import Ledger, Roster
 from celerant.canvas.group import group
@@ -222,6 +223,9 @@ class Celerant:
         self, members: group[Any], result: GroupResult[Any], unknown: str
     ) -> GroupResult[Any]:
         """Send what an interrupted dispatch left over; see `group.resume`."""
+        if unknown not in {"send", "skip"}:
+            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
+            raise ValueError(msg)
         call, report = self._calls.get(result), result.report
         source = members["kwargs"]["tasks"]
         if call is None or report is None:
@@ -230,9 +234,6 @@ class Celerant:
         if not isinstance(source, (list, tuple)):
             msg = "a group made from a generator cannot be resumed: its members are gone"
             raise CanvasError(msg, path="group")
-        if unknown not in {"send", "skip"}:
-            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
-            raise ValueError(msg)
         only = report.unsent + report.rejected
         if unknown == "send":
             only += report.unknown
@@ -511,7 +512,7 @@ class Celerant:
             self._dispatcher.after_fork()
 
     def __repr__(self) -> str:
-        return f"<Celerant {self.name}: {self._connection(None).as_uri()}>"
+        return f"<Celerant {self.name}: {maybe_sanitize_url(self.conf.broker_url)}>"
 
 
 class _Call:

@@ -107,6 +107,9 @@ def test_what_was_not_sent_counts_as_failed_until_resumed(interrupted):
             with pytest.raises(NotSent):
                 result[SIZE - 1].get(timeout=5)
 
+        for wrong in ("", "maybe", None):
+            with pytest.raises(ValueError, match="unknown"):
+                members.resume(result, unknown=wrong)
         interrupted.over = True
         ids = [member.id for member in result]
         resumed = members.resume(result)

@@ -290,12 +290,11 @@ def test_a_result_of_memory_cannot_be_attached(shop):
         shop.app.attach(result.handle)
 
 
-@pytest.mark.parametrize("unknown", ["", "maybe", None])
-def test_resume_takes_send_or_skip(shop, unknown):
+def test_a_complete_dispatch_has_nothing_to_resume(shop):
     members = group([shop.add.s(1, 2)])
     result = members.apply_async()
-    with pytest.raises(ValueError, match="unknown"):
-        members.resume(result, unknown=unknown)
+    with pytest.raises(CelerantError, match="resume|interrupted"):
+        members.resume(result)
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,17 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     @property
     def app(self) -> Host:
         """Own app, else the first member's, else the one made last."""
-        if self._app is not None:
-            return self._app
-        source = self["kwargs"]["tasks"]
-        if isinstance(source, (list, tuple)) and source:
-            first = source[0]
-            if isinstance(first, Canvas) and first is not self:
-                return first.app
+        seen: set[int] = set()
+        canvas: Any = self
+        # A loop, for groups may be nested deeper than Python's stack; `seen`, for a
+        # cycle is refused only when it is sent.
+        while isinstance(canvas, Canvas) and id(canvas) not in seen:
+            if canvas._app is not None:
+                return canvas._app
+            seen.add(id(canvas))
+            source = canvas["kwargs"].get("tasks")
+            first = source[0] if isinstance(source, (list, tuple)) and source else None
+            canvas = first
         return super().app
 
     @property

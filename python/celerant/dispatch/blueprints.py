@@ -25,6 +25,7 @@ from celerant.dispatch.routing import Queues, Router
 
 __all__ = ["Blueprints", "Lineage"]
 
+_ECHOED = ("argsrepr", "kwargsrepr", "origin")
 _HOSTNAME = socket.gethostname()
 
 
@@ -155,6 +156,8 @@ class Blueprints:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take protocol 2's fields out of the options; the rest stays in them."""
         take = options.pop
+        # Celery passes these on among the properties too, where nobody reads them.
+        echoed = {k: options[k] for k in _ECHOED if options.get(k) is not None}
         stamped = take("stamped_headers", None)
         stamps = {stamp: take(stamp) for stamp in stamped or ()}
         parent = self._lineage
@@ -183,6 +186,7 @@ class Blueprints:
         properties = {
             "correlation_id": SLOTS["id"],
             "reply_to": take("reply_to", None) or self._reply_to,
+            **echoed,
         }
         for option in MESSAGE_PROPERTIES & options.keys():
             properties[option] = take(option)

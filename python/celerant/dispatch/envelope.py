@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kombu.compression import compress, get_encoder
 from kombu.exceptions import SerializerNotInstalled
-from kombu.serialization import dumps
+from kombu.serialization import dumps, registry
 
+from celerant.config import nearest
 from celerant.errors import EncodeError, SettingError
 
 __all__ = ["SLOTS", "Blueprint", "BodyEncoder"]
@@ -80,8 +80,10 @@ class BodyEncoder:
         try:
             self.content_type, self.content_encoding, probe = dumps(_PROBE, serializer)
         except SerializerNotInstalled:
-            msg = f"unknown serializer {serializer!r}: kombu has no such encoder"
-            raise SettingError(msg, name="serializer") from None
+            near = nearest(str(serializer), frozenset(registry.name_to_type))
+            hint = f"; did you mean {near!r}" if near else ""
+            msg = f"unknown serializer {serializer!r}{hint}"
+            raise SettingError(msg, name="serializer", nearest=near) from None
         #: Content type of the compression, for the header; None without.
         self.compression: str | None = None
         if compression:
@@ -117,10 +119,6 @@ class BodyEncoder:
         if self._compression:
             body, _ = compress(body, self._compression)
         return body
-
-
-#: Signature of `BodyEncoder.__call__`.
-Encode = Callable[[Any, Any], bytes]
 
 
 def _bytes(payload: str | bytes) -> bytes:

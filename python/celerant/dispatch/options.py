@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kombu import Exchange, Queue
+
 from celerant.config import nearest
 from celerant.errors import SettingError
 
@@ -73,6 +75,24 @@ SEND_OPTIONS = MESSAGE_PROPERTIES | frozenset(
 )
 
 
+#: Options whose type is checked, for a wrong one would fail far from its cause.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "compression": ((str,), "text"),
+    "countdown": ((int, float), "a number of seconds"),
+    "exchange": ((str, Exchange), "a name or a kombu.Exchange"),
+    "headers": ((Mapping,), "a mapping"),
+    "priority": ((int,), "a whole number"),
+    "queue": ((str, Queue), "a name or a kombu.Queue"),
+    "retry_policy": ((Mapping,), "a mapping"),
+    "routing_key": ((str,), "text"),
+    "serializer": ((str,), "text"),
+    "shadow": ((str,), "text"),
+    "soft_time_limit": ((int, float), "a number of seconds"),
+    "task_id": ((str,), "text"),
+    "time_limit": ((int, float), "a number of seconds"),
+}
+
+
 def check_options(options: Mapping[str, Any], where: str) -> None:
     """Refuse option names that nobody reads.
 
@@ -89,10 +109,10 @@ def check_options(options: Mapping[str, Any], where: str) -> None:
         hint = f"; did you mean {near!r}" if near else ""
         msg = f"{where}: unknown option {name!r}{hint}"
         raise SettingError(msg, name=name, nearest=near)
-    for name in ("countdown", "priority"):
+    for name, (kinds, wanted) in _KINDS.items():
         value = options.get(name)
-        if value is not None and not isinstance(value, (int, float)):
-            msg = f"{where}: {name} must be a number, not {type(value).__name__}"
+        if value is not None and not isinstance(value, kinds):
+            msg = f"{where}: {name} must be {wanted}, not {type(value).__name__}"
             raise SettingError(msg, name=name)
     hard, soft = options.get("time_limit"), options.get("soft_time_limit")
     if hard is not None and soft is not None and soft > hard:

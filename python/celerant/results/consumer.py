@@ -14,7 +14,7 @@ import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
 from celerant.errors import CelerantError, TaskError
@@ -210,8 +210,7 @@ class Consumer:
         if feed.is_complete or self._sweeps_alone:
             return
         pending = members.barrier.remaining
-        patterns = sum(other.has_pattern for other in self._routes.watches)
-        if pending > _CHANNELS_MOST and patterns < _PATTERNS_MOST:
+        if pending > _CHANNELS_MOST and self._patterns() < _PATTERNS_MOST:
             if feed.subscribe_prefix(watch.roster.prefix):
                 watch.has_pattern = True
                 self._subscribe_to(watch, self._own_pending(watch, members))
@@ -222,6 +221,9 @@ class Consumer:
             )
         indices = members.barrier.pending(0, len(members.barrier))
         self._subscribe_to(watch, watch.roster.select(indices))
+
+    def _patterns(self) -> int:
+        return sum(watch.has_pattern for watch in self._routes.watches)
 
     def _subscribe_to(self, watch: Watch, ids: list[str]) -> None:
         if not ids:
@@ -302,7 +304,8 @@ class Consumer:
                 exc_module=type(exc).__module__,
             )
             error.__cause__ = exc
-            state, value = Barrier.FAILURE, error
+            value: Any = error
+            state = Barrier.FAILURE
         else:
             found = _READY.get(str(meta.get("status")))
             if found is None:
@@ -347,11 +350,35 @@ class Consumer:
 
     def _sweep_all(self) -> None:
         start = time.monotonic()
+        few: list[tuple[Watch, Members, list[int]]] = []
+        ids: list[str] = []
         for watch in tuple(self._routes.watches):
             members = watch.members()
-            if members is not None:
+            if members is None:
+                continue
+            if members.barrier.remaining >= SWEEP_CHUNK:
                 self._sweep(watch, members)
+                continue
+            # Many results of single tasks: together, not a round trip each.
+            indices = members.barrier.pending(0, SWEEP_CHUNK)
+            few.append((watch, members, indices))
+            ids += watch.roster.select(indices)
+            if len(ids) >= SWEEP_CHUNK:
+                self._sweep_few(few, ids)
+                few, ids = [], []
+        self._sweep_few(few, ids)
         self._plan_sweep(time.monotonic() - start)
+
+    def _sweep_few(
+        self, few: list[tuple[Watch, Members, list[int]]], ids: list[str]
+    ) -> None:
+        records = self._backend.fetch(ids) if ids else []
+        at = 0
+        for watch, members, indices in few:
+            found = records[at : at + len(indices)]
+            at += len(indices)
+            self._absorb(members, indices, found)
+            self._finish_if_done(members, watch)
 
     def _plan_sweep(self, took: float) -> None:
         least = _SWEEP_INTERVAL_ALONE if self._sweeps_alone else _SWEEP_INTERVAL

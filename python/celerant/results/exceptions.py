@@ -51,9 +51,7 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     return made
 
 
-def _from_fields(
-    stored: Any, traceback: str | None, *, is_revoked: bool
-) -> Exception:
+def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exception:
     fields = stored if isinstance(stored, Mapping) else {}
     name = str(fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown"))
     module = fields.get("exc_module")

@@ -44,7 +44,7 @@ class GroupResult(Generic[R]):
 
     __slots__ = ("__weakref__", "_handle", "_members", "id", "parent", "report")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
         *,
         roster: Roster,
@@ -72,6 +72,11 @@ class GroupResult(Generic[R]):
         """Where the results are stored."""
         return self._members.backend
 
+    @property
+    def roster(self) -> Roster:
+        """The members' ids."""
+        return self._members.roster
+
     # Waiting.
 
     @overload
@@ -97,7 +102,7 @@ class GroupResult(Generic[R]):
     def get(
         self,
         timeout: float | None = None,
-        propagate: bool = True,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,  # noqa: ARG002 - results are pushed
         *,
         no_ack: bool = True,  # noqa: ARG002 - nothing is acknowledged
@@ -185,9 +190,7 @@ class GroupResult(Generic[R]):
         """Whether any member raised, was never sent, or its result expired."""
         self._members.look()
         count = self._members.barrier.count
-        return any(
-            map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED))
-        )
+        return any(map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)))
 
     def completed_count(self) -> int:
         """Return how many members are done without failure.
@@ -220,9 +223,7 @@ class GroupResult(Generic[R]):
     def __getitem__(self, index: int) -> AsyncResult[R]: ...
     @overload
     def __getitem__(self, index: slice) -> list[AsyncResult[R]]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> AsyncResult[R] | list[AsyncResult[R]]:
+    def __getitem__(self, index: int | slice) -> AsyncResult[R] | list[AsyncResult[R]]:
         n = len(self)
         if isinstance(index, slice):
             return [self._member(i) for i in range(*index.indices(n))]

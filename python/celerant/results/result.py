@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
 from celerant.errors import ResultTimeout
+from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.waiting import deadline_after, refuse_inside_task
@@ -24,7 +25,7 @@ class AsyncResult(Generic[R]):
 
     Args:
         id: The task's id.
-        backend: Where its result is stored.
+        backend: Where its result is stored; None: nowhere.
         members: The group it belongs to; None: it stands alone.
         index: Its position there.
         parent: The result this one was made from, if any.
@@ -35,14 +36,16 @@ class AsyncResult(Generic[R]):
     def __init__(
         self,
         id: str,  # noqa: A002 - Celery's name
-        backend: Backend,
+        backend: Backend | None,
         *,
         members: Members | None = None,
         index: int = 0,
         parent: Any = None,
     ) -> None:
         self.id = id
-        self._members = Members.alone(id, backend) if members is None else members
+        if members is None:
+            members = Members.alone(id, backend or DisabledBackend("disabled://"))
+        self._members = members
         self._index = index
         self.parent = parent
 
@@ -79,9 +82,9 @@ class AsyncResult(Generic[R]):
     def get(
         self,
         timeout: float | None = None,
-        propagate: bool = True,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,  # noqa: ARG002 - results are pushed
-        no_ack: bool = True,  # noqa: ARG002 - nothing is acknowledged
+        no_ack: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's; nothing is acknowledged
         *,
         disable_sync_subtasks: bool = True,
     ) -> R | BaseException:

@@ -19,7 +19,14 @@ class Watch:
     It does not keep them alive: who drops a result waits for it no more.
     """
 
-    __slots__ = ("channels", "has_pattern", "members", "own", "roster")
+    __slots__ = (
+        "channels",
+        "has_derived",
+        "has_pattern",
+        "members",
+        "own",
+        "roster",
+    )
 
     def __init__(self, members: Members, gone: Callable[[Watch], None]) -> None:
         def note(_: object) -> None:
@@ -28,6 +35,9 @@ class Watch:
         self.members = weakref.ref(members, note)
         self.roster: Roster = members.roster
         self.own = self.roster.own()
+        #: Whether any member's id derives from the seed. Results of single tasks have
+        #: none, and would all share one prefix.
+        self.has_derived = len(self.own) < len(self.roster)
         #: Ids that are subscribed to one by one.
         self.channels: list[str] = []
         self.has_pattern = False
@@ -39,12 +49,14 @@ class Routes:
     def __init__(self) -> None:
         self._by_prefix: dict[str, list[Watch]] = {}
         self._by_id: dict[str, list[Watch]] = {}
-        self.watches: list[Watch] = []
+        #: In the order they came.
+        self.watches: dict[Watch, None] = {}
 
     def add(self, watch: Watch) -> None:
         """Route to `watch` from now on."""
-        self.watches.append(watch)
-        self._by_prefix.setdefault(watch.roster.prefix, []).append(watch)
+        self.watches[watch] = None
+        if watch.has_derived:
+            self._by_prefix.setdefault(watch.roster.prefix, []).append(watch)
         for task_id in watch.own.values():
             self._by_id.setdefault(task_id, []).append(watch)
 
@@ -52,8 +64,9 @@ class Routes:
         """Route to `watch` no more."""
         if watch not in self.watches:
             return
-        self.watches.remove(watch)
-        _drop(self._by_prefix, watch.roster.prefix, watch)
+        del self.watches[watch]
+        if watch.has_derived:
+            _drop(self._by_prefix, watch.roster.prefix, watch)
         for task_id in watch.own.values():
             _drop(self._by_id, task_id, watch)
 

@@ -101,7 +101,7 @@ pub enum Error {
         len: usize,
     },
     /// A group contains itself.
-    #[error("{path} contains itself; a canvas must be a tree, clone the inner group")]
+    #[error("{path} closes a cycle: a group contains itself; clone the inner group")]
     Cycle {
         /// Where the group was met again.
         path: String,

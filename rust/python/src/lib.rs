@@ -36,17 +36,18 @@ mod _core {
     #[pymodule_export]
     use crate::template::{PyForm, PyTemplate};
 
-    /// How this extension was built: `profile`, `abi` and `version`.
+    /// How this extension was built: `profile`, `abi`, `version`, `commit`.
     #[pyfunction]
     fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         build_info_items().into_py_dict(py)
     }
 }
 
-fn build_info_items() -> [(&'static str, &'static str); 3] {
+fn build_info_items() -> [(&'static str, &'static str); 4] {
     [
         ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
         ("abi", if cfg!(feature = "abi3") { "abi3" } else { "version-specific" }),
         ("version", env!("CARGO_PKG_VERSION")),
+        ("commit", env!("CELERANT_COMMIT")),
     ]
 }

@@ -44,6 +44,10 @@ class _Shared:
             for name, value in blueprint.properties.items()
             if value != SLOTS["id"]
         }
+        expiration_ms = self.properties.pop("expiration", None)
+        if expiration_ms is not None:
+            # `publish` takes seconds and truncates them to milliseconds.
+            self.properties["expiration"] = (int(expiration_ms) + 0.5) / 1000
         self.declare = blueprint.declare
         self.publish: dict[str, Any] = {
             "exchange": blueprint.exchange,

@@ -11,7 +11,7 @@ from celerant.errors import SettingError
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
 
-__all__ = ["open_backend"]
+__all__ = ["make_backend", "open_backend"]
 
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "socket"})
 
@@ -48,3 +48,36 @@ def open_backend(url: str | None, *, name: str, **settings: Any) -> Backend:
         "use redis://, rediss:// or memory://"
     )
     raise SettingError(msg, name="result_backend")
+
+
+def make_backend(url: str | None, name: str, conf: Any) -> Backend:
+    """Return the backend that `url` names, with an app's settings.
+
+    Args:
+        url: As `open_backend`.
+        name: The app's name.
+        conf: Celery's settings as attributes.
+
+    Raises:
+        SettingError: As `open_backend`.
+    """
+    accept = conf.result_accept_content
+    return open_backend(
+        url,
+        name=name,
+        expires=conf.result_expires,
+        failure_expires=conf.result_failure_expires,
+        serializer=conf.result_serializer,
+        accept=conf.accept_content if accept is None else accept,
+        compression=conf.result_compression,
+        extended=conf.result_extended,
+        transport_options=conf.result_backend_transport_options,
+        use_ssl=conf.redis_backend_use_ssl,
+        connection={
+            "max_connections": conf.redis_max_connections,
+            "retry_on_timeout": conf.redis_retry_on_timeout or None,
+            "socket_connect_timeout": conf.redis_socket_connect_timeout,
+            "socket_keepalive": conf.redis_socket_keepalive or None,
+            "socket_timeout": conf.redis_socket_timeout,
+        },
+    )

@@ -89,7 +89,7 @@ class Backend(ABC):
     #: What a broken connection raises.
     connection_errors: tuple[type[Exception], ...] = ()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - Celery's settings
         self,
         url: str,
         *,
@@ -132,11 +132,11 @@ class Backend(ABC):
     def open_feed(self) -> Feed:
         """Return what brings new records to this process."""
 
-    def put_aside(self, name: str, payload: bytes) -> None:
+    def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - for those that can
         """Keep `payload` beside the results for as long as they live."""
         raise CelerantError(self._no_handles())
 
-    def take_aside(self, name: str) -> bytes | None:
+    def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - for those that can
         """Return what was put aside, None where it is gone."""
         raise CelerantError(self._no_handles())
 
@@ -202,7 +202,6 @@ class Backend(ABC):
     def after_fork(self) -> None:
         """Drop in a forked child what belongs to the parent's threads."""
         self._lock = threading.Lock()
-
 
     def _no_handles(self) -> str:
         return (

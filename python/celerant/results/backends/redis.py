@@ -1,7 +1,7 @@
 """Results in Redis, under Celery's keys and in Celery's form.
 
 Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: key
-``celery-task-meta-<id>``, ``MULTI; SETEX; PUBLISH; EXEC``, the channel named as the key.
+``celery-task-meta-<id>``, ``MULTI; SETEX; PUBLISH; EXEC``, channel and key of one name.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class RedisBackend(Backend):
             params["protocol"] = 2
         params.pop("health_check_interval", None)
         self._feed_pool = redis.ConnectionPool(**params)
-        self._client = redis.Redis(connection_pool=self._pool)
+        # redis-py's own types tell of str too, which only `decode_responses` returns.
+        self._client: Any = redis.Redis(connection_pool=self._pool)
         prefix = self.transport_options.get("global_keyprefix") or ""
         if prefix and prefix[-1] not in ":_-.":
             prefix += "_"
@@ -105,7 +106,8 @@ class RedisBackend(Backend):
     def _store(self, key: str, payload: bytes, expires: int) -> None:
         with self._client.pipeline(transaction=True) as pipe:
             if expires:
-                pipe.setex(key, expires, payload)
+                # Celery's own command: what lets its workers store lets ours.
+                pipe.execute_command("SETEX", key, expires, payload)
             else:
                 pipe.set(key, payload)
             pipe.publish(key, payload)

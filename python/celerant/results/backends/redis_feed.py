@@ -13,7 +13,6 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -37,13 +36,11 @@ class RedisFeed(Feed):
         key_prefix: What stands before the task id in a channel's name.
     """
 
-    def __init__(
-        self, connect: Callable[[], redis.Connection], key_prefix: str
-    ) -> None:
+    def __init__(self, connect: Callable[[], Any], key_prefix: str) -> None:
         self._connect = connect
         self._prefix = key_prefix
         self._cut = len(key_prefix.encode())
-        self._connection: redis.Connection | None = None
+        self._connection: Any = None  # redis-py types it in part
         self._early: list[tuple[str, bytes]] = []
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_out, False)
@@ -51,9 +48,7 @@ class RedisFeed(Feed):
 
     def subscribe(self, ids: Sequence[str]) -> bool:
         """Subscribe to a channel per id."""
-        return all(
-            self._ask("SUBSCRIBE", channels) for channels in self._channels(ids)
-        )
+        return all(self._ask("SUBSCRIBE", channels) for channels in self._channels(ids))
 
     def subscribe_prefix(self, prefix: str) -> bool:
         """Subscribe to one pattern."""

@@ -73,9 +73,7 @@ def connection_params(
         params.update({key: unquote(value) for key, value in given.items()})
     params["db"] = _database(database, url)
     parsers = getattr(redis.connection, "URL_QUERY_ARGUMENT_PARSERS", {})
-    params.update(
-        {k: parsers[k](v) if k in parsers else v for k, v in query.items()}
-    )
+    params.update({k: parsers[k](v) if k in parsers else v for k, v in query.items()})
     if params["connection_class"] is redis.SSLConnection:
         params["ssl_cert_reqs"] = _cert_reqs(params.get("ssl_cert_reqs"), url)
     return params

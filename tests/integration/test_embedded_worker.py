@@ -1,0 +1,494 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import redis
+from kombu import Connection
+
+from celerant import Celerant, group
+from celerant.errors import TaskError, TaskRevoked
+
+BROKER_DB, RESULT_DB = 7, 8
+BROKERS = ["redis", "rabbitmq"]
+pytestmark = pytest.mark.timeout(60)
+
+
+def clear():
+    for db in (BROKER_DB, RESULT_DB):
+        with redis.Redis(db=db) as client:
+            client.flushdb()
+
+
+@pytest.fixture
+def urls(redis_databases, request):
+    """Brokers by name, and the result store, empty at both ends."""
+    clear()
+    yield {
+        "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
+        "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+        "results": f"redis://127.0.0.1:6379/{RESULT_DB}",
+    }
+    clear()
+
+
+@pytest.fixture
+def make_app(urls, request):
+    """Return apps with a queue of their own, gone afterwards."""
+    made = []
+
+    def make(broker):
+        if broker == "rabbitmq":
+            request.getfixturevalue("rabbitmq_url")
+        name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
+        app = Celerant(
+            name,
+            broker=urls[broker],
+            backend=urls["results"],
+            task_default_queue=name,
+        )
+        made.append((app, broker))
+        return app
+
+    yield make
+    for app, broker in made:
+        app.close()
+        if broker == "rabbitmq":
+            with Connection(urls[broker]) as connection:
+                connection.default_channel.queue_delete(app.name)
+
+
+def left(app):
+    """Return how many messages wait in the app's queue."""
+    with Connection(app.conf.broker_url) as connection:
+        queue = app.queues[app.conf.task_default_queue](connection.default_channel)
+        return queue.queue_declare(passive=True).message_count
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_group_comes_back_in_order(make_app, broker):
+    app = make_app(broker)
+
+    @app.task
+    def add(x, y):
+        return x + y
+
+    with app.worker(concurrency=4):
+        result = group(add.s(i, i) for i in range(500))()
+        assert result.get(timeout=40) == [2 * i for i in range(500)]
+    assert left(app) == 0
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_stock_client_sends_to_it_and_reads_its_results(make_app, urls, broker):
+    import celery
+    from celery.exceptions import NotRegistered, TaskRevokedError
+
+    app = make_app(broker)
+
+    @app.task(name="h3.divide")
+    def divide(x, y):
+        return x / y
+
+    stock = celery.Celery(
+        "stock", broker=urls[broker], backend=urls["results"], set_as_current=False
+    )
+    queue = app.conf.task_default_queue
+    stock.conf.task_default_queue = queue
+    stock.conf.task_default_exchange = stock.conf.task_default_routing_key = queue
+    past = datetime.now(timezone.utc) - timedelta(seconds=5)
+    with app.worker(concurrency=2):
+        assert stock.send_task("h3.divide", (1, 2)).get(timeout=20) == 0.5
+        with pytest.raises(ZeroDivisionError):
+            stock.send_task("h3.divide", (1, 0)).get(timeout=20)
+        with pytest.raises(NotRegistered, match=r"h3\.unheard"):
+            stock.send_task("h3.unheard").get(timeout=20)
+        if broker == "redis":  # RabbitMQ drops what has expired itself
+            late = stock.send_task("h3.divide", (1, 2), expires=past)
+            with pytest.raises(TaskRevokedError):
+                late.get(timeout=20)
+    stock.close()
+
+
+def test_revoked_and_unknown_read_well_here_too(make_app):
+    app = make_app("redis")
+
+    @app.task
+    def nothing():
+        return None
+
+    past = datetime.now(timezone.utc) - timedelta(seconds=5)
+    with app.worker(concurrency=1):
+        with pytest.raises(TaskRevoked):
+            nothing.apply_async(expires=past).get(timeout=20)
+        with pytest.raises((TaskError, Exception), match=r"h3\.unheard"):
+            app.send_task("h3.unheard").get(timeout=20)
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_stop_finishes_what_runs_and_gives_back_the_rest(make_app, broker):
+    app = make_app(broker)
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.task
+    def wait(i):
+        entered.set()
+        return gate.wait(20) and i
+
+    worker = app.worker(concurrency=1)
+    worker.start()
+    result = group(wait.s(i) for i in range(12))()
+    assert entered.wait(20)
+    worker._slots.close()
+    gate.set()
+    worker.stop()
+    assert left(app) == 11
+    with app.worker(concurrency=1):
+        assert result.get(timeout=20) == list(range(12))
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_task_with_an_eta_leaves_the_slot_free_and_goes_back_at_stop(
+    make_app, broker
+):
+    app = make_app(broker)
+
+    @app.task
+    def echo(x):
+        return x
+
+    with app.worker(concurrency=1):
+        # More than the prefetch count: each that is held raises it.
+        soon = datetime.now(timezone.utc) + timedelta(seconds=1.5)
+        held = [echo.apply_async((i,), eta=soon) for i in range(10)]
+        far = echo.apply_async((-1,), countdown=3600)
+        assert echo.delay("now").get(timeout=20) == "now"
+        assert [r.get(timeout=20) for r in held] == list(range(10))
+    assert left(app) == 1
+    assert not far.ready()
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_message_is_acknowledged_before_or_after_the_run(make_app, broker, late):
+    app = make_app(broker)
+    entered, gate = threading.Event(), threading.Event()
+    runs = []
+
+    @app.task(acks_late=late)
+    def wait():
+        runs.append(1)
+        entered.set()
+        return gate.wait(20)
+
+    @app.task
+    def echo(x):
+        return x
+
+    with app.worker(concurrency=2) as worker:
+        result = wait.delay()
+        assert entered.wait(20)
+        # Its ack goes out before the next message comes in.
+        assert echo.delay(1).get(timeout=20) == 1
+        _break(worker, broker)
+        assert echo.delay(2).get(timeout=20) == 2
+        gate.set()
+        assert result.get(timeout=30) is True
+    if broker == "rabbitmq" and late:
+        # What was not acknowledged came again when the connection broke.
+        assert len(runs) + left(app) == 2
+    else:
+        assert (len(runs), left(app)) == (1, 0)
+
+
+def _break(worker, broker):
+    """Cut the worker's connection under it."""
+    if broker == "rabbitmq":
+        worker._source._connection.connection.sock.shutdown(socket.SHUT_RDWR)
+        return
+    with redis.Redis(db=BROKER_DB) as client:
+        for other in client.client_list():
+            if other["db"] == str(BROKER_DB) and other["cmd"].lower() == "brpop":
+                client.client_kill_filter(_id=other["id"])
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_lost_connection_is_made_again_and_what_runs_goes_on(
+    make_app, broker, caplog
+):
+    app = make_app(broker)
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.task
+    def wait():
+        entered.set()
+        return gate.wait(20)
+
+    @app.task
+    def echo(x):
+        return x
+
+    with app.worker(concurrency=2) as worker:
+        running = wait.delay()
+        assert entered.wait(20)
+        for i in range(3):
+            assert echo.delay(i).get(timeout=20) == i
+            _break(worker, broker)
+        assert echo.delay("after").get(timeout=20) == "after"
+        gate.set()
+        assert running.get(timeout=20) is True
+    assert "guest:guest" not in caplog.text
+
+
+def test_a_restarted_redis_is_found_again(redis_server, tmp_path, caplog):
+    server = redis_server()
+    url = f"redis://127.0.0.1:{server.port}/0"
+    app = Celerant("celerant-h3-restart", broker=url, backend=url)
+
+    @app.task
+    def echo(x):
+        return x
+
+    with app, app.worker(concurrency=1):
+        assert echo.delay(1).get(timeout=20) == 1
+        server.stop()
+        redis_server(port=server.port)
+        assert echo.delay(2).get(timeout=40) == 2
+    assert "lost" in caplog.text
+
+
+SCRIPT = """
+import os, sys, time
+from celerant import Celerant, group
+app = Celerant("script")
+
+@app.task
+def square(x):
+    return x * x
+
+@app.task
+def die():
+    os._exit(3)
+
+@app.task
+def odd():
+    return {1, 2}
+
+class Own(Exception):
+    pass
+
+@app.task
+def burst():
+    raise Own("mine", 1)
+
+@app.task
+def who():
+    return os.getpid()
+
+def run():
+    with app.worker(concurrency=2, pool="processes"):
+        assert group(square.s(i) for i in range(50))().get(timeout=40) == [
+            i * i for i in range(50)
+        ]
+        assert who.delay().get(timeout=20) != os.getpid()
+        g = group([square.s(1), die.s(), square.s(2), odd.s(), square.s(3)])()
+        one, lost, two, odd_, three = g.get(timeout=40, propagate=False)
+        assert (one, two, three) == (1, 2, 3), (one, two, three)
+        print("LOST", repr(lost))
+        print("ODD", repr(odd_))
+        try:
+            burst.delay().get(timeout=20)
+        except Own as exc:
+            print("OWN", exc.args)
+        for _ in range(4):
+            assert square.delay(7).get(timeout=20) == 49
+    app.close()
+    print("END")
+
+GUARD
+"""
+
+
+def run_script(folder, guard, timeout=50):
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT).replace("GUARD", guard))
+    return subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=folder,
+        check=False,
+    )
+
+
+def test_processes_run_the_tasks_of_a_script(tmp_path):
+    ended = run_script(tmp_path, 'if __name__ == "__main__":\n    run()')
+    assert ended.returncode == 0, ended.stderr
+    assert "LOST" in ended.stdout
+    assert "WorkerLostError" in ended.stdout
+    assert "EncodeError" in ended.stdout
+    assert "OWN ('mine', 1)" in ended.stdout
+    assert ended.stdout.endswith("END\n")
+
+
+def test_a_script_without_a_guard_is_told_what_to_do(tmp_path):
+    ended = run_script(tmp_path, "run()")
+    assert ended.returncode != 0
+    assert "if __name__ == '__main__':" in ended.stderr
+    assert "SettingError" in ended.stderr
+
+
+def test_tasks_of_an_interactive_session_are_refused_for_processes():
+    code = (
+        "from celerant import Celerant\n"
+        "app = Celerant('x')\n"
+        "@app.task\n"
+        "def f(): pass\n"
+        "app.worker(pool='processes').start()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-"],
+        input=code,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "put the tasks and their app into a module" in ended.stderr
+
+
+@pytest.fixture
+def module(tmp_path, urls):
+    """A folder with a module `h3tasks` that holds an app, and the app's twin here."""
+    name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
+    code = f"""
+        import os, time
+        from celerant import Celerant
+        app = Celerant({name!r}, broker={urls["redis"]!r},
+                       backend={urls["results"]!r}, task_default_queue={name!r})
+
+        @app.task(name="who")
+        def who():
+            return os.getpid()
+
+        @app.task(name="linger")
+        def linger():
+            print("LINGERING", flush=True)
+            time.sleep(1.0)
+            return "finished"
+
+        @app.task(name="stay")
+        def stay():
+            print("STAYING", flush=True)
+            time.sleep(600)
+    """
+    (tmp_path / "h3tasks.py").write_text(textwrap.dedent(code))
+    twin = Celerant(
+        name, broker=urls["redis"], backend=urls["results"], task_default_queue=name
+    )
+    with twin:
+        yield tmp_path, twin
+
+
+def start_cli(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "celerant", "worker", "-A", "h3tasks:app", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_command_line_runs_tasks_and_stops_warm(module, pool, number):
+    folder, twin = module
+    process = start_cli(folder, "-P", pool, "-c", "2", "-n", "w@here")
+    try:
+        pid = twin.send_task("who").get(timeout=30)
+        assert (pid == process.pid) == (pool == "threads")
+        running = twin.send_task("linger")
+        assert process.stdout.readline() == "LINGERING\n"
+        process.send_signal(number)
+        _, log = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, log
+    assert running.get(timeout=5) == "finished"
+    assert "worker w@here stopped" in log
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_a_second_signal_stops_cold(module, pool):
+    folder, twin = module
+    process = start_cli(folder, "-P", pool, "-c", "1")
+    try:
+        twin.send_task("stay")
+        assert process.stdout.readline() == "STAYING\n"
+        process.terminate()
+        while "again stops at once" not in process.stderr.readline():
+            assert process.poll() is None
+        process.terminate()
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_broker_that_is_away_at_the_start_is_waited_for(module):
+    folder, _ = module
+    code = (folder / "h3tasks.py").read_text()
+    code = re.sub(r"broker='[^']*'", "broker='redis://:secret@127.0.0.1:1/0'", code)
+    (folder / "h3tasks.py").write_text(code)
+    process = start_cli(folder)
+    try:
+        line = process.stderr.readline()
+        assert "cannot consume from" in line
+        assert "secret" not in line
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, log
+    assert "secret" not in log
+
+
+def test_a_killed_parent_leaves_no_child(module):
+    folder, twin = module
+    process = start_cli(folder, "-P", "processes", "-c", "1")
+    try:
+        child = twin.send_task("who").get(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    watch = os.pidfd_open(child) if _is_alive(child) else None
+    if watch is not None:
+        import select
+
+        poll = select.poll()
+        poll.register(watch, select.POLLIN)
+        assert poll.poll(10_000), "the child outlives its parent"
+        os.close(watch)
+
+
+def _is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sys
+import textwrap
+import uuid
+
+import pytest
+import redis
+
+from celerant import Celerant, group
+from celerant.errors import CelerantError
+
+BROKER_DB, RESULT_DB = 7, 8
+BROKER = f"redis://127.0.0.1:6379/{BROKER_DB}"
+RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
+
+
+@pytest.fixture
+def app():
+    with Celerant("shop", broker=BROKER, backend=RESULTS) as app:
+        yield app
+
+
+def test_settings_are_the_same_under_the_same_names(app):
+    app.conf.update(
+        task_default_queue="celerant-h3-shop",
+        task_serializer="pickle",
+        accept_content=["json", "pickle"],
+        worker_prefetch_multiplier=7,
+        worker_max_tasks_per_child=9,
+        beat_max_loop_interval=3,
+        result_expires=60,
+    )
+    made = app.to_celery()
+    assert made.main == "shop"
+    assert made.conf.broker_url == BROKER
+    assert made.conf.result_backend == RESULTS
+    for name, value in app.conf.changed().items():
+        assert made.conf[name] == value, name
+
+
+def test_result_backend_is_the_broker_where_celerant_takes_it_so():
+    with Celerant("shop", broker=BROKER) as app:
+        assert app.to_celery().conf.result_backend == BROKER
+
+
+def test_tasks_keep_their_names_options_and_functions(app):
+    options = {
+        "ignore_result": True,
+        "queue": "celerant-h3-q",
+        "serializer": "pickle",
+        "time_limit": 30,
+        "soft_time_limit": 20,
+        "acks_late": True,
+        "max_retries": 9,
+        "default_retry_delay": 4,
+        "autoretry_for": (KeyError,),
+        "retry_backoff": True,
+        "track_started": True,
+        "rate_limit": "10/s",
+        "priority": 3,
+    }
+
+    @app.task(name="h3.all", **options)
+    def everything(x):
+        """Say what it does."""
+        return x
+
+    task = app.to_celery().tasks["h3.all"]
+    for name, value in options.items():
+        assert getattr(task, name) == value, name
+    assert task(5) == 5
+    assert task.__doc__ == "Say what it does."
+
+
+def test_bound_tasks_get_celerys_own_task(app):
+    import celery
+
+    @app.task(bind=True, name="h3.bound")
+    def bound(self, x):
+        return self, x
+
+    made = app.to_celery()
+    task, value = made.tasks["h3.bound"](4)
+    assert isinstance(task, celery.Task)
+    assert task.app is made
+    assert task.name == "h3.bound"
+    assert value == 4
+
+
+def test_unset_options_follow_celerys_settings(app):
+    @app.task(name="h3.plain")
+    def plain():
+        return None
+
+    app.conf.task_acks_late = True
+    assert app.to_celery().tasks["h3.plain"].acks_late is True
+
+
+def test_tasks_registered_later_are_handed_over_and_other_apps_stay_clean(app):
+    import celery
+
+    other = celery.Celery("other", set_as_current=False)
+    made = app.to_celery()
+
+    @app.task(name="h3.later")
+    def later():
+        return None
+
+    assert "h3.later" in made.tasks
+    assert "h3.later" not in other.tasks
+
+
+def test_the_current_app_of_celery_stays(app):
+    import celery
+
+    before = celery.current_app._get_current_object()
+    app.to_celery()
+    assert celery.current_app._get_current_object() is before
+
+
+def test_without_celery_the_extra_is_named(app, monkeypatch):
+    monkeypatch.setitem(sys.modules, "celery", None)
+    with pytest.raises(CelerantError, match=r"celerant\[celery\]"):
+        app.to_celery()
+
+
+def test_a_memory_broker_is_warned_of(caplog):
+    with Celerant("alone") as app:
+        app.to_celery()
+    assert "memory://" in caplog.text
+
+
+@pytest.mark.timeout(120)
+def test_a_stock_worker_runs_it(redis_databases, celery_worker, tmp_path):
+    name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
+    module = f"h3_to_celery_{uuid.uuid4().hex[:8]}"
+    code = f"""
+        from celerant import Celerant
+        app = Celerant("shop", broker={BROKER!r}, backend={RESULTS!r},
+                       task_default_queue={name!r})
+        stock = app.to_celery()
+
+        @app.task(name="h3.add")
+        def add(x, y):
+            return x + y
+
+        @app.task(name="h3.retries", bind=True, max_retries=2, default_retry_delay=0)
+        def retries(self):
+            if self.request.retries < 2:
+                raise self.retry()
+            return self.request.retries
+    """
+    (tmp_path / f"{module}.py").write_text(textwrap.dedent(code))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        celery_worker(
+            broker=BROKER,
+            backend=RESULTS,
+            queue=name,
+            module=f"{module}:stock",
+            environment={"PYTHONPATH": str(tmp_path)},
+        )
+        with Celerant(
+            "shop", broker=BROKER, backend=RESULTS, task_default_queue=name
+        ) as app:
+            members = [app.signature("h3.add", (i, 1)) for i in range(20)]
+            assert group(members)().get(timeout=30) == list(range(1, 21))
+            assert app.send_task("h3.retries").get(timeout=30) == 2
+    finally:
+        sys.path.remove(str(tmp_path))
+        for db in (BROKER_DB, RESULT_DB):
+            with redis.Redis(db=db) as client:
+                client.flushdb()
