@@ -36,7 +36,7 @@ $(VENV_STAMP): pyproject.toml
 
 # The package is installed editable: a change of Python code needs no build.
 $(BUILD_STAMP): $(VENV_STAMP) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --quiet \
+	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release \
 		--extras redis,celery,examples $(JOBS)
 	touch $@
 

@@ -156,7 +156,7 @@ def show(indexes: Sequence[FileIndex], seconds: float) -> None:
         "classes",
         "imports",
     ):
-        total = sum(int(index[what]) for index in indexes)  # type: ignore[literal-required]
+        total = sum(int(index[what]) for index in indexes)
         totals.add_row(what.replace("_", " "), f"{total:,}")
     broken = sum(1 for index in indexes if index["error"])
     totals.add_row("not tokenizable", f"{broken:,}")

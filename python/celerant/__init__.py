@@ -1,16 +1,6 @@
 """Sends groups of Celery tasks as one volley.
 
-    from celerant import Celerant, group
-
-    app = Celerant("shop")
-
-    @app.task
-    def add(x: int, y: int) -> int:
-        return x + y
-
-    with app.worker():
-        result = group(add.s(i, i) for i in range(10)).apply_async()
-        print(result.get())
+Source: `README.md` shows how to begin; ``celerant.errors`` draws what is raised.
 """
 
 from __future__ import annotations

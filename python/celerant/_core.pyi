@@ -4,7 +4,20 @@ from collections.abc import Callable, Sequence
 from inspect import Signature
 from typing import Any, Literal, final
 
+__all__ = [
+    "Barrier",
+    "Chunk",
+    "Form",
+    "Ledger",
+    "Plan",
+    "Roster",
+    "Template",
+    "build_info",
+    "unroll",
+]
+
 def build_info() -> dict[str, str]: ...
+
 @final
 class Roster:
     """The ids of one dispatch's members: derived from a seed, or the member's own."""
@@ -24,6 +37,7 @@ class Roster:
     def select(self, indices: list[int]) -> list[str]: ...
     def index(self, task_id: str) -> int | None: ...
     def own(self) -> dict[int, str]: ...
+
 @final
 class Barrier:
     """Which members of a dispatch are done: one byte each, and who asks pays O(1)."""
@@ -66,6 +80,7 @@ class Barrier:
 def unroll(
     source: object, *, readable: list[type], mapped: type
 ) -> list[dict[str, Any] | tuple[str, Any, dict[str, Any]]]: ...
+
 @final
 class Ledger:
     """Which members are confirmed, rejected, unknown and unsent."""
@@ -78,6 +93,7 @@ class Ledger:
     def count(self, state: str) -> int: ...
     def intervals(self, state: str) -> list[tuple[int, int]]: ...
     def state(self, index: int) -> str | None: ...
+
 @final
 class Form:
     """A message's constant bytes in the form of one wire."""
@@ -97,6 +113,7 @@ class Form:
     ) -> Form: ...
     @staticmethod
     def loose(form: object) -> Form: ...
+
 @final
 class Template:
     """A form, and how the members that have it are read."""
@@ -112,6 +129,7 @@ class Template:
         reusable: bool,
         timed: bool,
     ) -> Template: ...
+
 @final
 class Chunk:
     """Members as owned data: what a wire encodes, and what kombu publishes."""
@@ -132,6 +150,7 @@ class Chunk:
         self, channel: int, frame_max: int, start: int, max_bytes: int
     ) -> tuple[bytes, int]: ...
     def loose(self) -> list[tuple[Any, str, int, str, str, bytes]]: ...
+
 @final
 class Plan:
     """Reads the members of a canvas chunk by chunk."""
@@ -154,5 +173,5 @@ class Plan:
     def holds(self) -> bool: ...
     @property
     def count(self) -> int: ...
-    def read(self, members: int, bytes: int) -> Chunk | None: ...
+    def read(self, members: int, len_bytes: int) -> Chunk | None: ...
     def skip_rest(self) -> None: ...

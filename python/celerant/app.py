@@ -29,7 +29,7 @@ from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
 from celerant.dispatch.options import check_options
 from celerant.dispatch.routing import Queues, Router
 from celerant.eager import run_group, run_signature
-from celerant.errors import CanvasError, CelerantError, PublishError
+from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
 from celerant.freezing import freeze
 from celerant.results.backends import open_backend
 from celerant.results.group_result import GroupResult
@@ -39,6 +39,7 @@ from celerant.task import Task
 
 if TYPE_CHECKING:
     import celery
+    from typing_extensions import Self
 
     from celerant.results.backends.base import Backend
     from celerant.worker import Worker
@@ -86,6 +87,7 @@ class Celerant:
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._lock = threading.RLock()
         self._local = threading.local()
+        self._pid = os.getpid()
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
         self._dispatcher: Dispatcher | None = None
@@ -102,11 +104,23 @@ class Celerant:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self, *, name: str | None = ..., bind: Literal[False] = ..., **options: Any
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[False] = ...,
+        **options: Any,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
     @overload
     def task(
-        self, *, name: str | None = ..., bind: Literal[True], **options: Any
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[True],
+        **options: Any,
     ) -> Callable[[Callable[..., R]], Task[..., R]]: ...
     def task(
         self,
@@ -232,14 +246,16 @@ class Celerant:
             msg = "this result is of no interrupted dispatch of this app"
             raise CanvasError(msg, path="group")
         if not isinstance(source, (list, tuple)):
-            msg = "a group made from a generator cannot be resumed: its members are gone"
+            msg = (
+                "a group made from a generator cannot be resumed: its members are gone"
+            )
             raise CanvasError(msg, path="group")
         only = report.unsent + report.rejected
         if unknown == "send":
             only += report.unknown
         sent = self._send(
             source,
-            result._members.roster,  # noqa: SLF001 - the app joins both ways
+            result.roster,
             call,
             group_id=result.id,
             only=sorted(only),
@@ -293,6 +309,7 @@ class Celerant:
         only: list[tuple[int, int]] | None = None,
         ledger: Ledger | None = None,
     ) -> Sent:
+        self._refuse_forked_memory()
         queues, router = self._routes()
         options = call.options
         blueprints = Blueprints(
@@ -326,6 +343,15 @@ class Celerant:
             ledger=Ledger() if ledger is None else ledger,
         )
         return self._outbound().dispatch(order)
+
+    def _refuse_forked_memory(self) -> None:
+        if os.getpid() != self._pid and str(self.conf.broker_url).startswith("memory:"):
+            msg = (
+                f"app {self.name!r} sends through memory of process {self._pid}, which "
+                f"its forked child {os.getpid()} does not share; use a broker, or make "
+                "the app after the fork"
+            )
+            raise ForkError(msg, created_in_pid=self._pid)
 
     def _group_result(
         self, roster: Roster, group_id: str | None, sent: Sent
@@ -415,7 +441,12 @@ class Celerant:
         url: str | None = self.conf.result_backend
         if url is None:
             broker = str(self.conf.broker_url)
-            if broker.split("://", 1)[0] in {"memory", "redis", "rediss", "redis+socket"}:
+            if broker.split("://", 1)[0] in {
+                "memory",
+                "redis",
+                "rediss",
+                "redis+socket",
+            }:
                 url = broker
         return url
 
@@ -445,8 +476,10 @@ class Celerant:
 
     def _connection(self, url: str | None, **options: Any) -> Connection:
         conf = self.conf
+        url = url or conf.broker_url
         return Connection(
-            url or conf.broker_url,
+            # kombu warns where a URL names no host, which memory has no need of.
+            "memory://localhost//" if url == "memory://" else url,
             ssl=conf.broker_use_ssl,
             connect_timeout=conf.broker_connection_timeout,
             login_method=conf.broker_login_method,
@@ -493,7 +526,7 @@ class Celerant:
         if backend is not None:
             backend.close()
 
-    def __enter__(self) -> Celerant:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError
@@ -145,39 +147,52 @@ def _names(text: str) -> list[str]:
 
 
 def _serve(app: Celerant, worker: Worker) -> int:
-    stopping = threading.Event()
-
-    def on_signal(number: int, _frame: Any) -> None:
-        if stopping.is_set():
-            # What still runs is cut off; late acks come again.
-            worker.kill()
-            logging.shutdown()
-            os._exit(128 + number)
-        logger.warning(
-            "stopping after what runs; %s again stops at once",
-            signal.Signals(number).name,
-        )
-        stopping.set()
-
+    # Handlers only note the signal: they may interrupt a thread that holds any lock,
+    # and of all queues and events only this queue is safe to use there.
+    noted: SimpleQueue[int | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+        signal.signal(number, lambda number, _frame: noted.put(number))
     try:
-        if not _start(app, worker, stopping):
-            return 1
+        first = _start(app, worker, noted)
     except CelerantError as exc:
         logger.error("%s", exc)  # noqa: TRY400 - the message says it all
         return _USAGE
-    stopping.wait()
-    worker.stop()
+    except _UnreachableError:
+        return 1
+    if first is None:
+        first = noted.get()
+    logger.warning("stopping after what runs; a second signal stops at once")
+
+    def stop() -> None:
+        try:
+            worker.stop()
+        finally:
+            noted.put(None)
+
+    threading.Thread(target=stop, daemon=True).start()
+    second = noted.get()
+    if second is not None:
+        # What still runs is cut off; late acks come again.
+        worker.kill()
+        logging.shutdown()
+        os._exit(128 + second)
     app.close()
     return 0
 
 
-def _start(app: Celerant, worker: Worker, stopping: threading.Event) -> bool:
-    """Start, waiting for a broker that is not there yet."""
+class _UnreachableError(Exception):
+    """The broker was asked for as often as the settings say."""
+
+
+def _start(app: Celerant, worker: Worker, noted: SimpleQueue[int | None]) -> int | None:
+    """Start, waiting for a broker that is not there yet.
+
+    Returns:
+        The signal that ended the waiting; None once the worker runs.
+    """
     attempts = app.conf.broker_connection_max_retries or None
     tried = 0
-    while not stopping.is_set():
+    while True:
         try:
             worker.start()
         except CelerantError:
@@ -189,8 +204,8 @@ def _start(app: Celerant, worker: Worker, stopping: threading.Event) -> bool:
                 "cannot consume from %s (%s: %s)", uri, type(exc).__name__, exc
             )
             if not app.conf.broker_connection_retry or tried == attempts:
-                return False
-            stopping.wait(_RETRY_PAUSE)
+                raise _UnreachableError from exc
         else:
-            break
-    return True
+            return None
+        with contextlib.suppress(Empty):
+            return noted.get(timeout=_RETRY_PAUSE)

@@ -1,4 +1,4 @@
-"""Running tasks in place: `apply`, and everything while ``task_always_eager`` is set."""
+"""Running tasks in place: `apply`, and all sends under ``task_always_eager``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run_signature(
     return _finished(app, roster, roster.uuid, [run])[0]
 
 
-def _run(  # noqa: PLR0913 - a member and its place
+def _run(  # noqa: PLR0913, PLR0917 - a member and its place
     app: Celerant,
     signature: Signature[Any],
     args: tuple[Any, ...],
@@ -94,7 +94,9 @@ def _run(  # noqa: PLR0913 - a member and its place
     try:
         task = app.tasks[signature.task]
     except KeyError:
-        msg = f"task {signature.task!r} is not registered here, so it cannot run in place"
+        msg = (
+            f"task {signature.task!r} is not registered here, so it cannot run in place"
+        )
         raise LookupError(msg) from None
     if task.parameters is not None and task.typing:
         task.parameters.bind(*call_args, **call_kwargs)

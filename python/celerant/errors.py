@@ -1,7 +1,7 @@
 """What Celerant raises.
 
 CelerantError(Exception)
-├─ CanvasError(ValueError)      a canvas that cannot be sent: cycle, too deep, too large, used twice
+├─ CanvasError(ValueError)      a canvas that cannot be sent: cycle, size, used twice
 ├─ EncodeError(TypeError)       an argument that the serializer does not take
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished

@@ -14,7 +14,7 @@ __all__ = ["freeze", "leaves"]
 
 
 def leaves(members: group[Any], app: Any) -> list[Signature[Any]]:
-    """Return the members of a group as signatures, unrolled: left to right, depth first.
+    """Return the members of a group as signatures, left to right, depth first.
 
     Raises:
         CanvasError: A cycle, too deep, or something that is no member.

@@ -71,7 +71,12 @@ class Pair:
         self.celerant.app.close()
         with Connection(self.url) as connection:
             for queue in self.queues:
-                connection.default_channel.queue_delete(queue)
+                channel = connection.default_channel
+                channel.queue_delete(queue)
+                if self.url.startswith("redis"):
+                    # kombu keeps the bindings of a queue that is gone.
+                    keys = [f"_kombu.binding{x}.{queue}" for x in ("", "_permanent")]
+                    channel.client.delete(*keys)
         self.celery.app.close()
         # Apps of one URL share connections, which remember the queues just deleted.
         pools.reset()

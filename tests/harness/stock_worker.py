@@ -17,6 +17,8 @@ app = Celery("celerant-test", set_as_current=False)
 app.conf.update(
     broker_url=os.environ["CELERANT_TEST_BROKER"],
     result_backend=os.environ.get("CELERANT_TEST_BACKEND"),
+    # What a test leaves behind goes away by itself.
+    result_expires=600,
     **json.loads(os.environ.get("CELERANT_TEST_SETTINGS", "{}")),
 )
 define_tasks(app)

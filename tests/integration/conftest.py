@@ -30,26 +30,17 @@ def _listening(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def redis_databases():
-    """URLs of two databases, for messages and for results; empty at both ends."""
+def redis_url():
+    """URLs of two databases, for messages and for results.
+
+    Not emptied: other runs of the tests may use them at the same time. Queues have
+    names of their own and are deleted, results have ids of their own and expire.
+    """
     if not _listening(6379):
         _absent("Redis at 127.0.0.1:6379")
-    _flush()
-    yield {name: f"redis://127.0.0.1:6379/{db}" for name, db in REDIS_DATABASES.items()}
-    _flush()
-
-
-@pytest.fixture
-def redis_url(redis_databases):
-    """The same, emptied for one test."""
-    _flush()
-    return redis_databases
-
-
-def _flush() -> None:
-    for db in REDIS_DATABASES.values():
-        with redis.Redis(db=db) as client:
-            client.flushdb()
+    return {
+        name: f"redis://127.0.0.1:6379/{db}" for name, db in REDIS_DATABASES.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +64,10 @@ def new_queue():
         with Connection(RABBITMQ) as connection:
             for name in names:
                 connection.default_channel.queue_delete(name)
+    if _listening(6379):
+        with redis.Redis(db=REDIS_DATABASES["broker"]) as client:
+            for name in names:
+                client.delete(*client.keys(f"*{name}*") or ["-"])
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
 from celerant import Celerant, group
 from harness.tasks import define_tasks
+
+_CHILD_LIMIT_S = 20
 
 
 def _in_child(work):
@@ -15,23 +19,39 @@ def _in_child(work):
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
+        # A child that hangs tells where, and ends.
+        faulthandler.dump_traceback_later(_CHILD_LIMIT_S, exit=True)
         try:
-            answer = work()
-        except BaseException as error:  # noqa: BLE001 - the parent shows it
-            answer = f"{type(error).__name__}: {error}"
-        with os.fdopen(write_end, "wb") as pipe:
-            pickle.dump(answer, pipe)
-        os._exit(0)
+            with os.fdopen(write_end, "wb") as pipe:
+                pipe.write(pickle.dumps(_outcome(work)))
+        finally:
+            # Whatever happens: a second pytest must not go on from here.
+            os._exit(0)
     os.close(write_end)
-    with os.fdopen(read_end, "rb") as pipe:
-        answer = pickle.load(pipe)
-    os.waitpid(pid, 0)
-    return answer
+    try:
+        with os.fdopen(read_end, "rb") as pipe:
+            answer = pipe.read()
+    finally:
+        os.waitpid(pid, 0)
+    return pickle.loads(answer) if answer else "the child hung"
 
 
+def _outcome(work):
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - the parent shows it
+        return f"{type(error).__name__}: {error}"
+
+
+# redis-py notices a fork by itself, py-amqp does not.
 @pytest.mark.timeout(90)
-def test_parent_and_forked_child_both_send_and_get(redis_url, queue, celery_worker):
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_parent_and_forked_child_both_send_and_get(
+    request, kind, redis_url, queue, celery_worker
+):
     broker, backend = redis_url["broker"], redis_url["backend"]
+    if kind == "rabbitmq":
+        broker = request.getfixturevalue("rabbitmq_url")
     with Celerant("celerant-test-fork", broker=broker, backend=backend) as app:
         app.conf.task_default_queue = queue
         celery_worker(broker=broker, backend=backend, queue=queue)
@@ -58,6 +78,38 @@ def test_memory_refuses_in_a_forked_child(app):
     with app.worker(concurrency=1):
         assert tasks.add.delay(1, 2).get(timeout=20) == 3
 
-        answer = _in_child(lambda: tasks.add.delay(1, 2))
+        answer = _in_child(lambda: tasks.add.delay(1, 2).id)
 
     assert answer.startswith("ForkError")
+
+
+def _sockets_to(port):
+    """Return the inodes of this process's connected sockets to a local port."""
+    mine = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            mine.add(str(descriptor.readlink()).removeprefix("socket:[").rstrip("]"))
+        except FileNotFoundError:
+            # The one that lists the directory.
+            continue
+    rows = [
+        line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()
+    ]
+    return {row[9] for row in rows[1:] if row[2].endswith(f":{port:04X}")} & mine
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc")
+def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue):
+    with Celerant("celerant-test-fork", broker=rabbitmq_url) as app:
+        app.conf.task_default_queue = queue
+        app.conf.task_ignore_result = True
+        tasks = define_tasks(app)
+        tasks.add.delay(1, 2)
+        inherited = _sockets_to(5672)
+        assert len(inherited) == 1
+
+        def sockets_used():
+            tasks.add.delay(1, 2)
+            return _sockets_to(5672)
+
+        assert len(_in_child(sockets_used) - inherited) == 1

@@ -9,16 +9,21 @@ SIZE = 10_000
 
 
 @pytest.fixture(params=["redis", "rabbitmq"], scope="module")
-def shop(request, redis_databases, new_queue, celery_worker):
+def shop(request, redis_url, new_queue, celery_worker):
     """An app and its tasks; one stock worker process serves its queue."""
     if request.param == "redis":
-        broker = redis_databases["broker"]
+        broker = redis_url["broker"]
     else:
         broker = request.getfixturevalue("rabbitmq_url")
-    backend, queue = redis_databases["backend"], new_queue()
+    backend, queue = redis_url["backend"], new_queue()
     with Celerant("celerant-test", broker=broker, backend=backend) as app:
         app.conf.task_default_queue = queue
-        celery_worker(broker=broker, backend=backend, queue=queue)
+        celery_worker(
+            broker=broker,
+            backend=backend,
+            queue=queue,
+            settings={"worker_prefetch_multiplier": 64},
+        )
         yield define_tasks(app)
 
 

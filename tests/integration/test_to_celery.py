@@ -132,13 +132,13 @@ def test_a_memory_broker_is_warned_of(caplog):
 
 
 @pytest.mark.timeout(120)
-def test_a_stock_worker_runs_it(redis_databases, celery_worker, tmp_path):
+def test_a_stock_worker_runs_it(redis_url, celery_worker, tmp_path):
     name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
     module = f"h3_to_celery_{uuid.uuid4().hex[:8]}"
     code = f"""
         from celerant import Celerant
         app = Celerant("shop", broker={BROKER!r}, backend={RESULTS!r},
-                       task_default_queue={name!r})
+                       task_default_queue={name!r}, result_expires=600)
         stock = app.to_celery()
 
         @app.task(name="h3.add")
@@ -169,6 +169,5 @@ def test_a_stock_worker_runs_it(redis_databases, celery_worker, tmp_path):
             assert app.send_task("h3.retries").get(timeout=30) == 2
     finally:
         sys.path.remove(str(tmp_path))
-        for db in (BROKER_DB, RESULT_DB):
-            with redis.Redis(db=db) as client:
-                client.flushdb()
+        with redis.Redis(db=BROKER_DB) as client:
+            client.delete(*(client.keys(f"*{name}*") or ["-"]))

@@ -293,7 +293,7 @@ def test_a_result_of_memory_cannot_be_attached(shop):
 def test_a_complete_dispatch_has_nothing_to_resume(shop):
     members = group([shop.add.s(1, 2)])
     result = members.apply_async()
-    with pytest.raises(CelerantError, match="resume|interrupted"):
+    with pytest.raises(CelerantError, match=r"resume|interrupted"):
         members.resume(result)
 
 

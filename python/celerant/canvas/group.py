@@ -47,10 +47,12 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     ) -> None: ...
     @overload
     def __init__(
-        self, tasks: Iterable[Signature[R]], /, app: Host | None = None, **options: Any
+        self, *tasks: Iterable[Signature[R]], app: Host | None = None, **options: Any
     ) -> None: ...
     @overload
-    def __init__(self, *tasks: Any, app: Host | None = None, **options: Any) -> None: ...
+    def __init__(
+        self, *tasks: Any, app: Host | None = None, **options: Any
+    ) -> None: ...
     def __init__(self, *tasks: Any, app: Host | None = None, **options: Any) -> None:
         super().__init__(
             "celery.group", (), {"tasks": _members(tasks)}, options, "group", app=app
@@ -72,7 +74,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     def starmap(
         cls, task: Task[Any, R], items: Iterable[Iterable[Any]], /, **options: Any
     ) -> group[R]:
-        """Make a group of one task per item, each called with ``*item``."""
+        """Make a group of one task per item, called with that item's arguments."""
         return cls._mapped(task, items, options, star=True)
 
     @classmethod
@@ -92,8 +94,8 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         # A loop, for groups may be nested deeper than Python's stack; `seen`, for a
         # cycle is refused only when it is sent.
         while isinstance(canvas, Canvas) and id(canvas) not in seen:
-            if canvas._app is not None:
-                return canvas._app
+            if canvas._app is not None:  # noqa: SLF001 - of its own class
+                return canvas._app  # noqa: SLF001 - of its own class
             seen.add(id(canvas))
             source = canvas["kwargs"].get("tasks")
             first = source[0] if isinstance(source, (list, tuple)) and source else None
@@ -118,7 +120,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         return True if isinstance(source, (Stream, Mapped)) else bool(source)
 
     def add(self, member: Signature[R] | group[R]) -> None:
-        """Append a member. (Celery's group has no such method.)"""
+        """Append a member; Celery's group has no such method."""
         tasks = self.tasks
         if isinstance(tasks, tuple):
             tasks = self["kwargs"]["tasks"] = list(tasks)
@@ -144,7 +146,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         return cloned
 
     def freeze(self, **options: Any) -> GroupResult[R]:
-        """Give the group and its members their ids and return the result they will have.
+        """Give the group and its members their ids; returns the result to come.
 
         Sending it, once or again, then uses these ids.
         """

@@ -45,9 +45,11 @@ class Request:
     stamps: dict[str, Any] = field(default_factory=dict)
     replaced_task_nesting: int = 0
     is_eager: bool = False
-    #: Results of what this task sent: Celery's ``as_tuple`` form, for the stored record.
+    #: Results of what this task sent, in the ``as_tuple`` form of stored records.
     children: list[Any] = field(default_factory=list)
 
 
 #: The request of the task that runs in this thread or context; None outside of tasks.
-current_request: ContextVar[Request | None] = ContextVar("celerant_request", default=None)
+current_request: ContextVar[Request | None] = ContextVar(
+    "celerant_request", default=None
+)

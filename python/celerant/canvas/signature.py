@@ -299,10 +299,9 @@ def _rebuild(plain: Mapping[str, Any], app: Host | None) -> Any:
         from celerant.canvas.group import group  # noqa: PLC0415 - group imports this module
 
         members = plain["kwargs"]["tasks"]
-        rebuilt = group(
+        return group(
             [maybe_signature(m, app) for m in members], app=app, **plain["options"]
         )
-        return rebuilt
     return Signature(
         plain["task"],
         plain.get("args") or (),

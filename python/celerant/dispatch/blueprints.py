@@ -87,13 +87,11 @@ class Blueprints:
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
 
     def parameters(self, name: str) -> Any:
-        """Return the `inspect.Signature` to check arguments against, if there is one."""
+        """Return the `inspect.Signature` that arguments must fit, if there is one."""
         task = self._tasks.get(name)
         return task.parameters if task is not None and task.typing else None
 
-    def draw(
-        self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any
-    ) -> Drawn:
+    def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
         """Draw the message of a member.
 
         Args:
@@ -146,7 +144,7 @@ class Blueprints:
             merged.setdefault("priority", lineage.priority)
         return merged
 
-    def _message(  # noqa: PLR0913 - the parts of a message
+    def _message(
         self,
         name: str,
         options: dict[str, Any],
@@ -206,7 +204,9 @@ class Blueprints:
         bound = queue.exchange if isinstance(queue, Queue) else None
         delivery_mode = take("delivery_mode", None) or (bound and bound.delivery_mode)
         exchange_type = take("exchange_type", None) or (bound and bound.type)
-        if (not exchange or not routing_key) and (exchange_type or "direct") == "direct":
+        if (not exchange or not routing_key) and (
+            exchange_type or "direct"
+        ) == "direct":
             exchange, routing_key = "", queue.name if queue is not None else routing_key
         elif exchange is None:
             exchange = (bound and bound.name) or self._queues.default_exchange
@@ -232,7 +232,10 @@ class Blueprints:
         if body.compression:
             headers["compression"] = body.compression
         retry = take("retry", None)
-        policy = {**conf.task_publish_retry_policy, **(take("retry_policy", None) or {})}
+        policy = {
+            **conf.task_publish_retry_policy,
+            **(take("retry_policy", None) or {}),
+        }
         return Blueprint(
             headers=headers,
             properties=properties,

@@ -24,7 +24,7 @@ from celerant.dispatch.connections import (
 from celerant.dispatch.report import Intervals, Report
 from celerant.dispatch.wires.base import Broken, Wire
 from celerant.dispatch.wires.generic import GenericWire
-from celerant.errors import PublishError
+from celerant.errors import ForkError, PublishError
 
 __all__ = ["Dispatcher", "Order", "Sent"]
 
@@ -113,6 +113,7 @@ class _Run:
         self._loose: GenericWire | None = None
         self._producer: Producer | None = None
         self._started = False
+        self._pid = os.getpid()
         self._plan = Plan(
             order.roster,
             self._resolve,
@@ -237,6 +238,12 @@ class _Run:
             self._wire.flush()
 
     def _send(self, chunk: Chunk) -> None:
+        if os.getpid() != self._pid:
+            msg = (
+                f"process {self._pid} was forked while it sent a group; its child "
+                f"{os.getpid()} must not go on with the same connection"
+            )
+            raise ForkError(msg, created_in_pid=self._pid)
         self._started = True
         if self._wire is not None and chunk.has_wired:
             self._wire.send(chunk)
@@ -250,7 +257,7 @@ class _Run:
         if self._plan.holds:
             try:
                 self._plan.skip_rest()
-            except Exception:
+            except Exception:  # noqa: BLE001 - what stopped the dispatch is told already
                 # The members behind a broken one cannot be counted.
                 logger.debug("members behind a broken one are not counted")
         self._ledger.grow(self._plan.count)

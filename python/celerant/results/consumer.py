@@ -142,8 +142,10 @@ class Consumer:
                 logger.exception("results: the consumer failed")
                 self._give_up(exc)
         self._give_up(CelerantError(f"{self._backend!r} was closed"))
-        if self._feed is not None:
-            self._feed.close()
+        with self._lock:
+            feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()
 
     def _serve_once(self) -> None:
         feed = self._open_feed()
@@ -442,7 +444,8 @@ class Consumer:
         most = policy.get("max_retries")
         if most is not None and self._failures > most:
             self._give_up(exc)
-            return
+            # A callback has nobody to raise to: it waits for as long as it takes.
+            self._arriving.extend(map(weakref.ref, tuple(self._kept)))
         feed = self._open_feed()
         feed.reset()
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(self._failures, 10))
@@ -479,7 +482,7 @@ class Consumer:
         self._reset()
         self._backend.after_fork()
         if feed is not None:
-            feed.close()
+            feed.after_fork()
 
 
 _READY = {

@@ -177,7 +177,6 @@ class Members:
         """Go on with `barrier`, in which those that were never sent are pending."""
         barrier.inherit(self.barrier, Barrier.NOT_SENT)
         self.barrier = barrier
-        self.first_failure = None
         self.is_watched = False
 
     def failed_member(self) -> int | None:

@@ -51,17 +51,18 @@ class Codec:
     _accepted: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        known = registry.name_to_type
+        # The lookup that celery itself makes: kombu has no public one.
+        known = registry._encoders  # noqa: SLF001
         if self.serializer not in known:
             msg = (
-                f"result_serializer {self.serializer!r} is unknown to kombu; "
-                f"it knows {', '.join(sorted(known))}"
+                f"result_serializer {self.serializer!r} is unknown to kombu here; "
+                f"it has {', '.join(sorted(known))} (others need their packages)"
             )
             raise SettingError(msg, name="result_serializer")
-        content_type, encoding, _ = registry._encoders[self.serializer]  # noqa: SLF001 - the lookup that celery itself makes; kombu has no public one
-        accepted = prepare_accept_content(self.accept)
+        content_type, encoding, _ = known[self.serializer]
         object.__setattr__(self, "_content_type", content_type)
         object.__setattr__(self, "_content_encoding", encoding)
+        accepted = prepare_accept_content(self.accept)
         object.__setattr__(self, "_accepted", accepted)
         if self.compression is not None:
             try:

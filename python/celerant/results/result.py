@@ -255,7 +255,7 @@ class AsyncResult(Generic[R]):
 
     def _record(self) -> dict[str, Any]:
         backend = self._members.backend
-        return backend.decode(backend.fetch([self.id])[0])
+        return backend.decode(backend.read(self.id))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu import Consumer
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
-__all__ = ["BrokerSource", "Flow"]
+    from celerant.worker.flow import Flow
+
+__all__ = ["BrokerSource"]
 
 logger = logging.getLogger("celerant.worker")
 
@@ -33,24 +34,6 @@ _DRAIN_TIMEOUT = 0.5
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
 #: Heartbeats are looked at twice in their interval, as the protocol advises.
 _HEARTBEAT_RATE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """How much the broker may hand over ahead of its run."""
-
-    #: Messages held unstarted; 0 is without limit.
-    prefetch: int
-    #: Messages with an eta held besides; None is without limit.
-    eta_limit: int | None = None
-
-    def wanted(self, held: int) -> int:
-        """Return the prefetch count while `held` messages wait for their time."""
-        if not self.prefetch:
-            return 0
-        if self.eta_limit is not None:
-            held = min(held, self.eta_limit)
-        return self.prefetch + held
 
 
 class BrokerSource:
@@ -79,6 +62,8 @@ class BrokerSource:
         self._flow = flow
         self._connection: Any = None
         self._consumer: Any = None
+        #: The channel of a cancelled consumer, until nothing more comes by it.
+        self._closing: Any = None
         self._generation = 0
         self._pending: deque[Delivery | tuple[Refused, str]] = deque()
         self._held: Schedule[Delivery] = Schedule()
@@ -133,7 +118,7 @@ class BrokerSource:
             self._consume_evented()
         else:
             self._consumer.consume()
-            while not self._finished.is_set():
+            while not self._is_over():
                 self._tick()
                 with contextlib.suppress(socket.timeout):
                     self._connection.drain_events(timeout=_DRAIN_TIMEOUT)
@@ -157,7 +142,7 @@ class BrokerSource:
                 with contextlib.suppress(socket.timeout):
                     connection.drain_events(timeout=0)
             loop, alarm = hub.create_loop(), None
-            while not self._finished.is_set():
+            while not self._is_over():
                 self._tick()
                 due = self._held.next_due()
                 if due is not None and due != alarm:
@@ -171,9 +156,8 @@ class BrokerSource:
             hub.close()
 
     def _tick(self) -> None:
-        if self._cancelled.is_set() and self._consumer is not None:
-            self._consumer.cancel()
-            self._give_back()
+        if self._cancelled.is_set():
+            self._cancel()
         while self._settlements:
             message, generation, settlement = self._settlements.popleft()
             # The broker has taken back what a lost connection had not settled.
@@ -184,6 +168,8 @@ class BrokerSource:
             self._wake(len(self._pending) + len(self._held))
 
     def _set_prefetch(self) -> None:
+        if self._consumer is None:
+            return
         wanted = self._flow.wanted(len(self._held))
         if wanted == self._prefetch:
             return
@@ -249,10 +235,23 @@ class BrokerSource:
     def close(self) -> None:
         """Let `run` end, when nothing runs any more."""
         self._finished.set()
-        self._waker.wake()
+        self.stop()
+
+    def _cancel(self) -> None:
+        if self._consumer is not None:
+            self._consumer.cancel()
+            self._closing, self._consumer = self._consumer.channel, None
+        # A BRPOP that Redis still holds would take what we give back, and kombu
+        # drops what it brings while a channel is closed: wait out its second.
+        if self._closing is not None and not getattr(self._closing, "_in_poll", None):
+            self._closing = None
+            self._give_back()
+
+    def _is_over(self) -> bool:
+        still_there = self._consumer is not None or self._closing is not None
+        return self._finished.is_set() and not still_there
 
     def _give_back(self) -> None:
-        self._consumer = None
         unstarted: list[Delivery] = self._held.clear()
         while self._pending:
             item = self._pending.popleft()
@@ -281,7 +280,8 @@ class BrokerSource:
         self._disconnect()
 
     def _disconnect(self) -> None:
-        connection, self._connection, self._consumer = self._connection, None, None
+        connection, self._connection = self._connection, None
+        self._consumer = self._closing = None
         if connection is not None:
             # Whatever closing a broken connection raises says nothing new.
             with contextlib.suppress(Exception):

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "Reader", "Refused", "timestamp"]
 
 _JSON = "application/json"
-_TEXT = (str, type(None))
 
-#: Headers that go to the request as they are, and the types they may have.
+#: Headers that go to the request as they are, and the types they have if not null.
 _HEADERS: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("root_id", _TEXT),
-    ("parent_id", _TEXT),
-    ("group", _TEXT),
-    ("group_index", (int, type(None))),
-    ("eta", _TEXT),
-    ("expires", _TEXT),
-    ("shadow", _TEXT),
-    ("origin", _TEXT),
-    ("stamped_headers", (list, tuple, type(None))),
+    ("root_id", (str,)),
+    ("parent_id", (str,)),
+    ("group", (str,)),
+    ("group_index", (int,)),
+    ("eta", (str,)),
+    ("expires", (str,)),
+    ("shadow", (str,)),
+    ("origin", (str,)),
+    ("retries", (int,)),
+    ("stamped_headers", (list, tuple)),
+    ("stamps", (dict,)),
+    ("replaced_task_nesting", (int,)),
 )
 _KNOWN = frozenset(name for name, _ in _HEADERS) | {
     "argsrepr",
@@ -44,14 +46,12 @@ _KNOWN = frozenset(name for name, _ in _HEADERS) | {
     "ignore_result",
     "kwargsrepr",
     "lang",
-    "replaced_task_nesting",
-    "retries",
-    "stamps",
     "task",
     "timelimit",
 }
 _BODY_LENGTH = 3
 _LIMITS_LENGTH = 2
+_NO_LIMITS = [None, None]
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -228,21 +228,13 @@ def _read_properties(message: Any, request: Request) -> None:
 
 
 def _read_headers(headers: dict[str, Any], request: Request) -> None:
+    # Most headers of most messages are empty, as the request's fields already are.
     for name, types in _HEADERS:
         value = headers.get(name)
-        if not isinstance(value, types):
-            raise _wrong(name, value, request)
-        setattr(request, name, value)
-    for name in ("retries", "replaced_task_nesting"):
-        value = headers.get(name) or 0
-        if not isinstance(value, int):
-            raise _wrong(name, value, request)
-        setattr(request, name, value)
-    stamps = headers.get("stamps") or {}
-    if not isinstance(stamps, dict):
-        msg = "stamps"
-        raise _wrong(msg, stamps, request)
-    request.stamps = stamps
+        if value is not None:
+            if not isinstance(value, types):
+                raise _wrong(name, value, request)
+            setattr(request, name, value)
     ignore = headers.get("ignore_result")
     if ignore is not None and not isinstance(ignore, (bool, int)):
         msg = "ignore_result"
@@ -253,7 +245,7 @@ def _read_headers(headers: dict[str, Any], request: Request) -> None:
 
 
 def _limits(value: Any, request: Request) -> tuple[float | None, float | None]:
-    if value is None:
+    if value is None or value == _NO_LIMITS:
         return (None, None)
     if (
         isinstance(value, (list, tuple))

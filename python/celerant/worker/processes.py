@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
@@ -170,14 +171,21 @@ def _module_of(task: Any) -> str:
 
 def _refuse_unimportable(tasks: Mapping[str, Any]) -> None:
     main = sys.modules.get("__main__")
-    if getattr(main, "__file__", None) or getattr(main, "__spec__", None):
+    file = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is not None:
         return
-    here = sorted(n for n, task in tasks.items() if _module_of(task) == "__main__")
+    if file is None:
+        here = sorted(n for n, task in tasks.items() if _module_of(task) == "__main__")
+    else:
+        # A program read from standard input calls its file "<stdin>", which
+        # children try to run whatever the tasks are.
+        here = [] if Path(file).exists() else sorted(tasks)
     if here:
         msg = (
-            f"pool='processes' cannot run {_listed(here)}: defined in an interactive "
-            f"session, which a child process cannot import; put the tasks and their "
-            f"app into a module, or use pool='threads'"
+            f"pool='processes' cannot run {_listed(here)}: the main program is an "
+            f"interactive session or standard input, which a child process cannot "
+            f"import; put the tasks and their app into a module and start a file, or "
+            f"use pool='threads'"
         )
         raise SettingError(msg, name="pool")
 

@@ -8,7 +8,7 @@ import os
 import reprlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.exceptions import EncodeError as KombuEncodeError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celerant.canvas.request import Request
-    from celerant.worker.host import ResultStore
+    from celerant.worker.host import ResultStore, Runnable
     from celerant.worker.message import Delivery, Refused
     from celerant.worker.pool import Engine
 
@@ -50,6 +50,29 @@ class Settlement(enum.Enum):
     REQUEUE = "requeue"
 
 
+class _Policy(NamedTuple):
+    """What a task's options say of its runs, looked up once for each worker."""
+
+    acks_late: bool
+    acks_on_failure: bool
+    rejects_lost: bool
+    tracks_started: bool
+    stores_errors: bool
+    throws: tuple[type[BaseException], ...]
+
+    @classmethod
+    def of(cls, task: Runnable) -> _Policy:
+        return cls(
+            acks_late=bool(task.acks_late),
+            # None is the default of the setting, which is True.
+            acks_on_failure=task.acks_on_failure_or_timeout is not False,
+            rejects_lost=bool(task.reject_on_worker_lost),
+            tracks_started=bool(task.track_started),
+            stores_errors=bool(task.store_errors_even_if_ignored),
+            throws=tuple(task.throws or ()),
+        )
+
+
 class Runner:
     """Executes deliveries in the threads of a pool."""
 
@@ -67,6 +90,7 @@ class Runner:
         self._hostname = hostname
         self._abandoned = threading.Event()
         self._unsupported: set[str] = set()
+        self._policies: dict[str, _Policy] = {}
 
     def abandon(self) -> None:
         """Wait no more for a backend that is away."""
@@ -75,20 +99,22 @@ class Runner:
     def __call__(self, delivery: Delivery) -> None:
         """Execute one delivery; its task's failure is stored and not raised."""
         request, task = delivery.request, delivery.task
-        late = bool(task.acks_late)
-        if not late:
+        policy = self._policies.get(task.name)
+        if policy is None:
+            policy = self._policies[task.name] = _Policy.of(task)
+        if not policy.acks_late:
             self.settle(delivery, Settlement.ACK)
         if delivery.expires is not None and time.time() > delivery.expires:
-            self._expire(delivery)
+            self._expire(request, policy)
             outcome = Outcome(REVOKED)
         else:
-            if task.track_started and not request.ignore_result:
+            if policy.tracks_started and not request.ignore_result:
                 about = {"pid": os.getpid(), "hostname": self._hostname}
                 self._store(request, about, STARTED, None)
             outcome = self._engine.run(delivery)
-            outcome = self._finish(delivery, outcome)
-        if late:
-            self.settle(delivery, _verdict(task, outcome))
+            outcome = self._finish(request, policy, outcome)
+        if policy.acks_late:
+            self.settle(delivery, _verdict(policy, outcome))
 
     def refuse(self, refused: Refused, queue: str) -> None:
         """Store the failure of a message that cannot run, and log it once."""
@@ -100,14 +126,12 @@ class Runner:
         if request is not None and not request.ignore_result:
             self._store(request, refused.exception, FAILURE, None)
 
-    def _expire(self, delivery: Delivery) -> None:
-        request = delivery.request
+    def _expire(self, request: Request, policy: _Policy) -> None:
         logger.info("task %s[%s] is revoked: expired", request.task, request.id)
-        if _stores_errors(delivery):
+        if not request.ignore_result or policy.stores_errors:
             self._store(request, task_revoked("expired"), REVOKED, None)
 
-    def _finish(self, delivery: Delivery, outcome: Outcome) -> Outcome:
-        request = delivery.request
+    def _finish(self, request: Request, policy: _Policy, outcome: Outcome) -> Outcome:
         if outcome.state == SUCCESS:
             self._warn_of_unsupported(request)
             if not request.ignore_result:
@@ -116,9 +140,10 @@ class Runner:
                     outcome = Outcome(
                         FAILURE, exception=problem, runtime=outcome.runtime
                     )
-        if outcome.state == FAILURE and _stores_errors(delivery):
+        wanted = not request.ignore_result or policy.stores_errors
+        if outcome.state == FAILURE and wanted:
             self._store(request, outcome.exception, FAILURE, outcome.traceback)
-        _log(delivery, outcome)
+        _log(request, policy, outcome)
         return outcome
 
     def _store(
@@ -177,25 +202,15 @@ def _untold(_delivery: Delivery, _settlement: Settlement) -> None:
     """Tell no broker: the message came from none."""
 
 
-def _stores_errors(delivery: Delivery) -> bool:
-    if not delivery.request.ignore_result:
-        return True
-    return bool(delivery.task.store_errors_even_if_ignored)
-
-
-def _verdict(task: Any, outcome: Outcome) -> Settlement:
+def _verdict(policy: _Policy, outcome: Outcome) -> Settlement:
     if outcome.state != FAILURE:
         return Settlement.ACK
-    if outcome.is_lost and task.reject_on_worker_lost:
+    if outcome.is_lost and policy.rejects_lost:
         return Settlement.REQUEUE
-    # None is the default of the setting, which is True.
-    if task.acks_on_failure_or_timeout is False:
-        return Settlement.REJECT
-    return Settlement.ACK
+    return Settlement.ACK if policy.acks_on_failure else Settlement.REJECT
 
 
-def _log(delivery: Delivery, outcome: Outcome) -> None:
-    request = delivery.request
+def _log(request: Request, policy: _Policy, outcome: Outcome) -> None:
     name = request.shadow or request.task
     if outcome.state == SUCCESS:
         if logger.isEnabledFor(logging.INFO):
@@ -208,7 +223,7 @@ def _log(delivery: Delivery, outcome: Outcome) -> None:
             )
         return
     exc = outcome.exception
-    if isinstance(exc, tuple(delivery.task.throws or ())):
+    if isinstance(exc, policy.throws):
         logger.info("task %s[%s] raised expected: %s", name, request.id, _shown(exc))
     else:
         logger.error(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from kombu.serialization import prepare_accept_content
 
 from celerant.errors import SettingError
-from celerant.worker.consumer import BrokerSource, Flow
+from celerant.worker.consumer import BrokerSource
+from celerant.worker.flow import Flow
 from celerant.worker.memory import MemorySource
 from celerant.worker.message import Reader
 from celerant.worker.pool import Engine, Pool, Threads

@@ -26,8 +26,11 @@ const ARRIVED_MASK: u64 = ONE_MEMBER - 1;
 /// The release half lets the completing call, and whoever sees the barrier complete, read what
 /// was written before this call; the acquire half lets the completing call read what the others
 /// wrote. Pairs with itself and with `Barrier::word`'s `Acquire` loads.
-const COUNTING: Ordering =
-    if cfg!(celerant_loom_mutant) { Ordering::Relaxed } else { Ordering::AcqRel };
+const COUNTING: Ordering = if cfg!(celerant_loom_mutant) {
+    Ordering::Relaxed
+} else {
+    Ordering::AcqRel
+};
 
 /// What became of a member. The numbers are the cells' encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +69,11 @@ impl State {
     /// The state that `code` stands for.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
-        if (code as usize) < STATES { Some(Self::ALL[code as usize]) } else { None }
+        if (code as usize) < STATES {
+            Some(Self::ALL[code as usize])
+        } else {
+            None
+        }
     }
 
     /// The number that stands for this state.
@@ -168,7 +175,9 @@ impl Barrier {
                 return Err(BarrierError::Sealed { size: size(word) });
             }
             let wanted = u64::from(size(word)) + u64::from(n);
-            let grown = u32::try_from(wanted).ok().filter(|&grown| grown <= MAX_MEMBERS);
+            let grown = u32::try_from(wanted)
+                .ok()
+                .filter(|&grown| grown <= MAX_MEMBERS);
             let grown = grown.ok_or(BarrierError::TooLarge { wanted })?;
             self.cells.reserve(grown);
             match self.word.compare_exchange_weak(
@@ -201,7 +210,11 @@ impl Barrier {
         }
         self.counts[usize::from(state.code())].fetch_add(1, Ordering::Relaxed);
         let word = self.word.fetch_add(1, COUNTING) + 1;
-        Ok(if complete(word) { Arrival::Completed } else { Arrival::Pending })
+        Ok(if complete(word) {
+            Arrival::Completed
+        } else {
+            Arrival::Pending
+        })
     }
 
     /// Says that there are `n` members and no more will come.
@@ -215,10 +228,16 @@ impl Barrier {
                 return Err(BarrierError::Sealed { size: size(word) });
             }
             if size(word) != n {
-                return Err(BarrierError::WrongSize { wanted: n, size: size(word) });
+                return Err(BarrierError::WrongSize {
+                    wanted: n,
+                    size: size(word),
+                });
             }
             let sealed = word | SEALED;
-            match self.word.compare_exchange_weak(word, sealed, COUNTING, Ordering::Acquire) {
+            match self
+                .word
+                .compare_exchange_weak(word, sealed, COUNTING, Ordering::Acquire)
+            {
                 Ok(_) if complete(sealed) => return Ok(Arrival::Completed),
                 Ok(_) => return Ok(Arrival::Pending),
                 Err(now) => word = now,
@@ -227,21 +246,25 @@ impl Barrier {
     }
 
     /// Whether it is sealed and all members arrived.
+    #[must_use]
     pub fn is_complete(&self) -> bool {
         complete(self.load())
     }
 
     /// Whether it is sealed.
+    #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.load() & SEALED != 0
     }
 
     /// Members so far.
+    #[must_use]
     pub fn size(&self) -> u32 {
         size(self.load())
     }
 
     /// Members that have not arrived.
+    #[must_use]
     pub fn remaining(&self) -> u32 {
         let word = self.load();
         size(word) - arrived(word)
@@ -259,6 +282,7 @@ impl Barrier {
 
     /// Members per state, by the states' numbers. A snapshot: while members arrive, one that is
     /// claimed but not counted yet may still be among the pending ones.
+    #[must_use]
     pub fn counts(&self) -> [u32; STATES] {
         let word = self.load();
         let mut counts = [0; STATES];
@@ -271,6 +295,7 @@ impl Barrier {
     }
 
     /// Members that arrived in `state`.
+    #[must_use]
     pub fn count(&self, state: State) -> u32 {
         match state {
             State::Pending => self.counts()[0],
@@ -280,6 +305,7 @@ impl Barrier {
     }
 
     /// Up to `limit` members in `state`, from `start` on, ascending.
+    #[must_use]
     pub fn select(&self, state: State, start: u32, limit: usize) -> Vec<u32> {
         let size = self.size();
         let mut found = Vec::new();
@@ -303,19 +329,28 @@ impl Barrier {
     }
 
     /// Up to `limit` pending members from `start` on, ascending.
+    #[must_use]
     pub fn pending(&self, start: u32, limit: usize) -> Vec<u32> {
         self.select(State::Pending, start, limit)
     }
 
     /// Pairs with `COUNTING`: what was written before an arrival that this load sees is visible.
     fn load(&self) -> u64 {
-        let order = if cfg!(celerant_loom_mutant) { Ordering::Relaxed } else { Ordering::Acquire };
+        let order = if cfg!(celerant_loom_mutant) {
+            Ordering::Relaxed
+        } else {
+            Ordering::Acquire
+        };
         self.word.load(order)
     }
 
     fn cell(&self, index: u32) -> Result<&AtomicU8, BarrierError> {
         let size = self.size();
-        let cell = if index < size { self.cells.get(index) } else { None };
+        let cell = if index < size {
+            self.cells.get(index)
+        } else {
+            None
+        };
         cell.ok_or(BarrierError::Unknown { index, size })
     }
 }
@@ -333,7 +368,8 @@ fn claim(cell: &AtomicU8, state: State) -> bool {
         return free;
     }
     let pending = State::Pending.code();
-    cell.compare_exchange(pending, state.code(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    cell.compare_exchange(pending, state.code(), Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }
 
 #[allow(clippy::cast_possible_truncation)] // 31 bits
@@ -394,12 +430,18 @@ mod tests {
             barrier.arrive(2, State::Success),
             Err(BarrierError::Unknown { index: 2, size: 2 })
         );
-        assert_eq!(barrier.state(9), Err(BarrierError::Unknown { index: 9, size: 2 }));
+        assert_eq!(
+            barrier.state(9),
+            Err(BarrierError::Unknown { index: 9, size: 2 })
+        );
         assert_eq!(
             barrier.arrive(0, State::Pending),
             Err(BarrierError::NotAnArrival { index: 0 })
         );
-        assert_eq!(barrier.seal(3), Err(BarrierError::WrongSize { wanted: 3, size: 2 }));
+        assert_eq!(
+            barrier.seal(3),
+            Err(BarrierError::WrongSize { wanted: 3, size: 2 })
+        );
         assert_eq!(barrier.seal(2), Ok(Arrival::Pending));
         assert_eq!(barrier.seal(2), Err(BarrierError::Sealed { size: 2 }));
         assert_eq!(barrier.grow(1), Err(BarrierError::Sealed { size: 2 }));
@@ -410,7 +452,10 @@ mod tests {
     fn more_than_31_bits_of_members_are_refused() {
         let barrier = grown(1);
         let wanted = u64::from(MAX_MEMBERS) + 1;
-        assert_eq!(barrier.grow(MAX_MEMBERS), Err(BarrierError::TooLarge { wanted }));
+        assert_eq!(
+            barrier.grow(MAX_MEMBERS),
+            Err(BarrierError::TooLarge { wanted })
+        );
         assert_eq!(barrier.size(), 1);
     }
 

@@ -103,9 +103,9 @@ fn is_plain(value: &JsonValue<'_>) -> bool {
     match value {
         JsonValue::BigInt(_) => false,
         JsonValue::Array(items) => items.iter().all(is_plain),
-        JsonValue::Object(items) => {
-            items.iter().all(|(key, value)| key != "__type__" && is_plain(value))
-        }
+        JsonValue::Object(items) => items
+            .iter()
+            .all(|(key, value)| key != "__type__" && is_plain(value)),
         _ => true,
     }
 }
@@ -124,9 +124,13 @@ mod tests {
     #[test]
     fn a_ready_record_gives_state_and_result() {
         let text = record("[1, -2.5, \"a\\u00e9\", null, true, {\"k\": NaN}]");
-        let Meta::Ready { state, result } = parse(text.as_bytes()) else { panic!("not ready") };
+        let Meta::Ready { state, result } = parse(text.as_bytes()) else {
+            panic!("not ready")
+        };
         assert_eq!(state, State::Success);
-        let JsonValue::Array(items) = result else { panic!("not an array") };
+        let JsonValue::Array(items) = result else {
+            panic!("not an array")
+        };
         assert_eq!(items[2], JsonValue::Str("aé".into()));
     }
 
@@ -150,14 +154,26 @@ mod tests {
         for result in results {
             assert_eq!(parse(record(result).as_bytes()), Meta::Defer, "{result}");
         }
-        assert_eq!(parse(b"\0celery-compressed\0application/x-gzip\0.."), Meta::Defer);
+        assert_eq!(
+            parse(b"\0celery-compressed\0application/x-gzip\0.."),
+            Meta::Defer
+        );
         assert_eq!(parse(b"\x80\x04\x95"), Meta::Defer);
         assert_eq!(parse(b""), Meta::Defer);
         assert_eq!(parse(b"{}"), Meta::Defer);
         assert_eq!(parse(b"{\"status\": 1, \"result\": 2}"), Meta::Defer);
         assert_eq!(parse(b"{\"status\": \"SUCCESS\"}"), Meta::Defer);
-        assert_eq!(parse(b"{\"status\":\"SUCCESS\",\"result\":1}{"), Meta::Defer);
-        assert_eq!(parse(b"{\"status\":\"SUCCESS\",\"result\":1,\"x\":\"\xff\"}"), Meta::Defer);
-        assert_eq!(parse(b"{\"status\":\"SUCCESS\",\"result\":1,\"result\":2}"), Meta::Defer);
+        assert_eq!(
+            parse(b"{\"status\":\"SUCCESS\",\"result\":1}{"),
+            Meta::Defer
+        );
+        assert_eq!(
+            parse(b"{\"status\":\"SUCCESS\",\"result\":1,\"x\":\"\xff\"}"),
+            Meta::Defer
+        );
+        assert_eq!(
+            parse(b"{\"status\":\"SUCCESS\",\"result\":1,\"result\":2}"),
+            Meta::Defer
+        );
     }
 }

@@ -16,11 +16,17 @@ type Values = [AtomicUsize; 2];
 fn setup(members: u32) -> (Arc<Barrier>, Arc<Values>) {
     let barrier = Barrier::new();
     barrier.grow(members).expect("room");
-    (Arc::new(barrier), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]))
+    (
+        Arc::new(barrier),
+        Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]),
+    )
 }
 
 fn read(values: &Values) -> [usize; 2] {
-    [values[0].load(Ordering::Relaxed), values[1].load(Ordering::Relaxed)]
+    [
+        values[0].load(Ordering::Relaxed),
+        values[1].load(Ordering::Relaxed),
+    ]
 }
 
 #[test]
@@ -62,8 +68,10 @@ fn a_member_is_counted_once() {
         };
         let mine = barrier.arrive(0, State::Failure).expect("known");
         let theirs = other.join().expect("no panic");
-        let duplicates =
-            [mine, theirs].into_iter().filter(|&arrival| arrival == Arrival::Duplicate).count();
+        let duplicates = [mine, theirs]
+            .into_iter()
+            .filter(|&arrival| arrival == Arrival::Duplicate)
+            .count();
         assert_eq!(duplicates, 1);
         assert_eq!(barrier.seal(1), Ok(Arrival::Completed));
     });

@@ -1,5 +1,8 @@
 //! `Barrier`: which members of a dispatch are done.
 
+// The docs of methods are Python docstrings, in Google's sections.
+#![allow(clippy::doc_markdown)]
+
 use celerant_core::barrier::{Arrival, Barrier, BarrierError, State};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -223,7 +226,11 @@ impl PyBarrier {
     }
 
     fn __repr__(&self) -> String {
-        let sealed = if self.core.is_sealed() { "sealed" } else { "open" };
+        let sealed = if self.core.is_sealed() {
+            "sealed"
+        } else {
+            "open"
+        };
         let (size, remaining) = (self.core.size(), self.core.remaining());
         format!("<Barrier: {remaining} of {size} members pending, {sealed}>")
     }

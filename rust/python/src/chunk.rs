@@ -90,7 +90,11 @@ impl PyChunk {
 
     /// The indices of the members for the wire, in order.
     fn wired(&self) -> Vec<u32> {
-        self.wired.members.iter().map(|member| member.index).collect()
+        self.wired
+            .members
+            .iter()
+            .map(|member| member.index)
+            .collect()
     }
 
     /// Members that ignore their results, as half-open ranges.
@@ -161,7 +165,10 @@ impl PyChunk {
             found.entry(template.route).or_default().push(member.index);
         }
         let commands = |route: u32| {
-            1 + self.routes.get(route as usize).map_or(0, |route| route.expire.len())
+            1 + self
+                .routes
+                .get(route as usize)
+                .map_or(0, |route| route.expire.len())
         };
         Ok(found
             .into_iter()

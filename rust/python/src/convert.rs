@@ -140,7 +140,10 @@ impl<'a> Reader<'a> {
             return self.text(text);
         }
         if let Ok(bytes) = value.cast::<PyBytes>() {
-            return Ok(self.arena.push_bytes(bytes.as_bytes()).map_err(Raised::from)?);
+            return Ok(self
+                .arena
+                .push_bytes(bytes.as_bytes())
+                .map_err(Raised::from)?);
         }
         if let Ok(set) = value.cast_exact::<PySet>()
             && !set.is_empty()
@@ -163,7 +166,10 @@ impl<'a> Reader<'a> {
             Err(error) => {
                 let class = value.get_type().name()?;
                 let text = format!("<Unrepresentable {class}: {error}>");
-                Ok(self.arena.push_repr(text.as_bytes()).map_err(Raised::from)?)
+                Ok(self
+                    .arena
+                    .push_repr(text.as_bytes())
+                    .map_err(Raised::from)?)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Groups as frames of the unroll: lists, iterators and one task over many arguments.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use celerant_core::unroll::{Frame, Step};
@@ -48,7 +48,7 @@ impl From<PyErr> for Unreadable {
 /// The types that are read, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
-    by_type: HashMap<usize, ()>,
+    by_type: HashSet<usize>,
     mapped: usize,
     /// Keeps the addresses valid.
     _held: Vec<Py<PyType>>,
@@ -57,7 +57,7 @@ pub(crate) struct Kinds {
 impl Kinds {
     /// `readable`: exact types of signatures and groups; `mapped`: of mapped sources.
     pub(crate) fn new(readable: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
-        let by_type = readable.iter().map(|kind| (kind.as_ptr() as usize, ())).collect();
+        let by_type = readable.iter().map(|kind| kind.as_ptr() as usize).collect();
         let mapped_address = mapped.as_ptr() as usize;
         let mut held = readable;
         held.push(mapped);
@@ -69,7 +69,7 @@ impl Kinds {
     }
 
     fn is_readable(&self, value: &Bound<'_, PyAny>) -> bool {
-        self.by_type.contains_key(&(value.get_type_ptr() as usize))
+        self.by_type.contains(&(value.get_type_ptr() as usize))
     }
 }
 
@@ -100,7 +100,11 @@ impl Walk {
             Source::Tuple(tuple.clone().unbind(), 0)
         } else if tasks.get_type_ptr() as usize == kinds.mapped {
             let mapped = Mapped {
-                task: tasks.getattr(intern!(py, "task"))?.cast_into().map_err(PyErr::from)?.unbind(),
+                task: tasks
+                    .getattr(intern!(py, "task"))?
+                    .cast_into()
+                    .map_err(PyErr::from)?
+                    .unbind(),
                 options: tasks
                     .getattr(intern!(py, "options"))?
                     .cast_into()

@@ -1,4 +1,4 @@
-//! PyO3 bindings of `celerant-core`: conversion, handles and the error map, nothing else.
+//! `PyO3` bindings of `celerant-core`: conversion, handles and the error map, nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -45,8 +45,22 @@ mod _core {
 
 fn build_info_items() -> [(&'static str, &'static str); 4] {
     [
-        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
-        ("abi", if cfg!(feature = "abi3") { "abi3" } else { "version-specific" }),
+        (
+            "profile",
+            if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
+        ),
+        (
+            "abi",
+            if cfg!(feature = "abi3") {
+                "abi3"
+            } else {
+                "version-specific"
+            },
+        ),
         ("version", env!("CARGO_PKG_VERSION")),
         ("commit", env!("CELERANT_COMMIT")),
     ]

@@ -20,7 +20,9 @@ pub(crate) fn absorb(
 ) -> PyResult<Absorbed> {
     if indices.len() != payloads.len() {
         let (left, right) = (indices.len(), payloads.len());
-        return Err(PyValueError::new_err(format!("{left} indices for {right} payloads")));
+        return Err(PyValueError::new_err(format!(
+            "{left} indices for {right} payloads"
+        )));
     }
     let mut completed = false;
     let mut first = None;
@@ -39,7 +41,10 @@ pub(crate) fn absorb(
                 deferred.push(position);
                 continue;
             }
-            Meta::Ready { state: State::Success, result } => {
+            Meta::Ready {
+                state: State::Success,
+                result,
+            } => {
                 values.set_item(index as usize, to_python(payload.py(), &result)?)?;
                 State::Success
             }

@@ -26,7 +26,10 @@ impl Parameters {
     /// Compiles an `inspect.Signature`.
     pub(crate) fn compile(signature: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = signature.py();
-        let empty = py.import("inspect")?.getattr("Parameter")?.getattr("empty")?;
+        let empty = py
+            .import("inspect")?
+            .getattr("Parameter")?
+            .getattr("empty")?;
         let mut compiled = Self {
             positional: Vec::new(),
             keyword_only: Vec::new(),
@@ -97,7 +100,11 @@ impl Parameters {
         let py = args.py();
         let positional = args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let positional = pyo3::types::PyTuple::new(py, positional)?;
-        match self.source.bind(py).call_method("bind", positional, Some(kwargs)) {
+        match self
+            .source
+            .bind(py)
+            .call_method("bind", positional, Some(kwargs))
+        {
             Ok(_) => Ok(None),
             Err(error) => {
                 let reason: Bound<'_, PyString> = error.value(py).str()?;

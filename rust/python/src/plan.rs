@@ -141,15 +141,18 @@ impl PyPlan {
     #[getter]
     fn count(&self) -> PyResult<u32> {
         let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().map(|state| state.unroll.len()).ok_or_else(in_use)
+        guard
+            .as_ref()
+            .map(|state| state.unroll.len())
+            .ok_or_else(in_use)
     }
 
-    /// The next chunk: up to `members` members or about `bytes` bytes; None at the end.
+    /// The next chunk: up to `members` members or about `len_bytes` bytes; None at the end.
     ///
     /// Raises:
-    ///     CanvasError, EncodeError, SettingError, TypeError: A bad member.
-    fn read(&self, py: Python<'_>, members: usize, bytes: usize) -> PyResult<Option<PyChunk>> {
-        self.with_state(|state| Reading::new(py, self, state).chunk(members, bytes))
+    ///     `CanvasError`, `EncodeError`, `SettingError`, `TypeError`: A bad member.
+    fn read(&self, py: Python<'_>, members: usize, len_bytes: usize) -> PyResult<Option<PyChunk>> {
+        self.with_state(|state| Reading::new(py, self, state).chunk(members, len_bytes))
     }
 
     /// Go through what is left without reading it, so that `count` is the total.
@@ -189,7 +192,7 @@ impl PyPlan {
 /// The members of a canvas in order: signatures, and `(task, args, options)` of mapped items.
 ///
 /// Raises:
-///     CanvasError: A cycle, too deep, or something that is no member.
+///     `CanvasError`: A cycle, too deep, or something that is no member.
 #[pyfunction]
 #[pyo3(signature = (source, *, readable, mapped))]
 pub(crate) fn unroll<'py>(
@@ -332,7 +335,11 @@ impl<'a, 'py> Reading<'a, 'py> {
         self.check(template, &call)?;
         let (is_wired, placed) = self.place(number, &known);
         let roster = self.plan.roster.get();
-        let chunk = if is_wired { &mut self.wired } else { &mut self.loose };
+        let chunk = if is_wired {
+            &mut self.wired
+        } else {
+            &mut self.loose
+        };
         let own_id = match &call.own_id {
             Some(id) => own_id(id, index, roster, &mut chunk.arena)?,
             None => None,
@@ -345,10 +352,18 @@ impl<'a, 'py> Reading<'a, 'py> {
             Body::Plain { args, kwargs }
         } else {
             let bytes = self.encoded(template, &call, index)?;
-            let chunk = if is_wired { &mut self.wired } else { &mut self.loose };
+            let chunk = if is_wired {
+                &mut self.wired
+            } else {
+                &mut self.loose
+            };
             Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
         };
-        let chunk = if is_wired { &mut self.wired } else { &mut self.loose };
+        let chunk = if is_wired {
+            &mut self.wired
+        } else {
+            &mut self.loose
+        };
         chunk.members.push(Member {
             template: placed,
             index,
@@ -651,7 +666,9 @@ fn own_id(
         }
         roster.keep(index, text);
     }
-    with_wtf8(id, |bytes| Ok(Some(arena.store(bytes).map_err(Raised::from)?)))
+    with_wtf8(id, |bytes| {
+        Ok(Some(arena.store(bytes).map_err(Raised::from)?))
+    })
 }
 
 /// The options as bytes to look them up by; None where they hold more than plain values.

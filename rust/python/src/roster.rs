@@ -47,7 +47,10 @@ impl PyRoster {
     }
 
     fn text(&self, own: &Own, index: u32) -> String {
-        own.by_index.get(&index).cloned().unwrap_or_else(|| self.ids.text(index))
+        own.by_index
+            .get(&index)
+            .cloned()
+            .unwrap_or_else(|| self.ids.text(index))
     }
 }
 
@@ -56,8 +59,9 @@ impl PyRoster {
     #[new]
     #[pyo3(signature = (seed, count = 0))]
     fn new(seed: &[u8], count: u32) -> PyResult<Self> {
-        let seed: [u8; 16] =
-            seed.try_into().map_err(|_| PyValueError::new_err("seed must be 16 bytes"))?;
+        let seed: [u8; 16] = seed
+            .try_into()
+            .map_err(|_| PyValueError::new_err("seed must be 16 bytes"))?;
         Ok(Self {
             ids: Ids::new(Seed::new(seed)),
             len: AtomicU32::new(count),
@@ -100,7 +104,7 @@ impl PyRoster {
     /// The id of member `index`.
     ///
     /// Raises:
-    ///     IndexError: There is no such member.
+    ///     `IndexError`: There is no such member.
     fn id(&self, index: u32) -> PyResult<String> {
         if index >= self.len.load(Ordering::Relaxed) {
             return Err(PyIndexError::new_err(format!("no member {index}")));
@@ -137,10 +141,18 @@ impl PyRoster {
 
     /// The members' own ids, by index.
     fn own(&self) -> HashMap<u32, String> {
-        self.own.read().unwrap_or_else(PoisonError::into_inner).by_index.clone()
+        self.own
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_index
+            .clone()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Roster {}: {} members>", self.ids.seed().to_uuid(), self.__len__())
+        format!(
+            "<Roster {}: {} members>",
+            self.ids.seed().to_uuid(),
+            self.__len__()
+        )
     }
 }

@@ -51,12 +51,12 @@ class FakeBackend:
     def last(self, task_id, timeout=10):
         """Return (state, result) once the task has ended."""
         with self._changed:
+            kept = self.stored[task_id]
             ended = self._changed.wait_for(
-                lambda: self.stored[task_id] and self.stored[task_id][-1][0] != "STARTED",
-                timeout,
+                lambda: kept and kept[-1][0] != "STARTED", timeout
             )
             assert ended, f"no result of {task_id}"
-            return self.stored[task_id][-1][:2]
+            return kept[-1][:2]
 
 
 class _Queues(dict):

@@ -262,7 +262,9 @@ def test_canvas_parts_that_are_not_sent_are_told(app, caplog):
     assert "carries callbacks" in caplog.text
 
 
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"concurrency": -1}, {"pool": "x"}])
+@pytest.mark.parametrize(
+    "options", [{"concurrency": 0}, {"concurrency": -1}, {"pool": "x"}]
+)
 def test_impossible_options_are_refused(app, options):
     with pytest.raises(SettingError, match=next(iter(options))):
         Worker(app, **options)

@@ -6,7 +6,7 @@ from celerant.canvas.request import Request, current_request
 from celerant.worker.trace import run_task
 
 
-class Hostile(Exception):
+class HostileError(Exception):
     def __str__(self):
         raise RuntimeError("no text for you")
 
@@ -28,7 +28,9 @@ def test_exception_is_the_outcome_and_its_traceback_begins_in_the_task():
     assert "in run_task" not in outcome.traceback
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError, Hostile])
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, MemoryError, HostileError]
+)
 def test_nothing_that_a_task_raises_comes_out(kind):
     def leave():
         raise kind

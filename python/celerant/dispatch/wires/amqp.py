@@ -7,7 +7,6 @@ of this dispatch, so a confirm names members.
 from __future__ import annotations
 
 import logging
-import socket
 import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -194,14 +193,14 @@ class AmqpWire(Wire):
         while True:
             try:
                 raw.drain_events(timeout=0)
-            except (socket.timeout, TimeoutError):
+            except TimeoutError:
                 return
 
     def _read(self) -> None:
         """Wait for the broker's next word."""
         try:
             self._channel.connection.drain_events(timeout=_CONFIRM_TIMEOUT)
-        except (socket.timeout, TimeoutError):
+        except TimeoutError:
             if self._blocked:
                 # The broker said so itself; it lifts the block or closes.
                 return
@@ -319,7 +318,7 @@ class AmqpWire(Wire):
     def _again(self, exc: BaseException) -> None:
         try:
             self._patience.pause(exc)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the last try's own error
             self._lose(exc)
 
     def _lose(self, exc: BaseException) -> None:
@@ -339,7 +338,11 @@ def _sections(properties: bytes) -> tuple[bytes, bytes, bytes]:
             at += 1 + properties[at]
     (length,) = struct.unpack_from(">I", properties, at)
     table = at + 4
-    return properties[:at], properties[table : table + length], properties[table + length :]
+    return (
+        properties[:at],
+        properties[table : table + length],
+        properties[table + length :],
+    )
 
 
 def _cut(encoded: bytes, shape: bytes, length_format: str) -> list[bytes | tuple[str]]:

@@ -100,7 +100,7 @@ class GenericWire(Wire):
         for message in messages:
             self._ledger.mark_index(message[2], state)
 
-    def _publish(  # noqa: PLR0913 - one message's fields
+    def _publish(  # noqa: PLR0913, PLR0917 - one message's fields, in their order
         self,
         form: _Shared,
         task_id: str,

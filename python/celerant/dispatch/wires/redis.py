@@ -102,9 +102,7 @@ class RedisWire(Wire):
             blueprint.headers,
             properties,
         )
-        message["properties"].update(
-            body_encoding="base64", delivery_tag=SLOTS["tag"]
-        )
+        message["properties"].update(body_encoding="base64", delivery_tag=SLOTS["tag"])
         message["properties"]["delivery_info"].update(
             exchange=blueprint.exchange, routing_key=blueprint.routing_key
         )
@@ -218,7 +216,9 @@ class RedisWire(Wire):
             str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
             or type(cause).__name__ in {"OutOfMemoryError", "ReadOnlyError"}
         )
-        raise Broken(f"redis refused the messages: {cause}", recoverable=passing) from cause
+        raise Broken(
+            f"redis refused the messages: {cause}", recoverable=passing
+        ) from cause
 
     # -- the mark ----------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class RedisWire(Wire):
                 raise Broken(f"redis refused: {answer}", recoverable=False) from answer
 
     def _recover(self, exc: BaseException) -> None:
-        """Find out what became of the chunk in flight, and send it again if it is out."""
+        """Find out whether the chunk in flight is in; send it again if not."""
         flight = self._flight
         if flight is None:  # pragma: no cover - callers hold one
             raise exc
@@ -303,13 +303,13 @@ class RedisWire(Wire):
             self._redis.disconnect()
         try:
             self._patience.pause(exc)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the last try's own error
             self.abort()
             message = f"redis did not answer: {exc}"
             raise Broken(message, recoverable=True) from exc
 
     def _reply(self) -> Any:
-        """Read one reply; an error reply is returned, for the others must be read too."""
+        """Read one reply; an error is returned, for others behind it must be read."""
         try:
             return self._redis.read_response()
         except ResponseError as exc:

@@ -64,7 +64,11 @@ class Feed(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let everything go."""
+        """Let everything go; again does nothing."""
+
+    def after_fork(self) -> None:
+        """Let go in a forked child what the parent goes on using."""
+        self.close()
 
 
 class Backend(ABC):
@@ -157,11 +161,15 @@ class Backend(ABC):
             EncodeError: The serializer does not take the result; nothing is stored.
         """
         payload = self.codec.encode(task_id, result, state, traceback, request)
-        stored = self.fetch([task_id])[0]
+        stored = self.read(task_id)
         if stored is not None and self._status(stored) == "SUCCESS":
             return
         expires = self.failure_expires if state == "FAILURE" else self.expires
         self.store(task_id, payload, expires=expires)
+
+    def read(self, task_id: str) -> bytes | None:
+        """Return one record as stored, None where there is none."""
+        return self.fetch([task_id])[0]
 
     def decode(self, payload: Any) -> dict[str, Any]:
         """Return a record's fields; ``{}`` where there is none."""

@@ -95,6 +95,14 @@ class RedisBackend(Backend):
             found += self._client.mget(keys)
         return found
 
+    def read(self, task_id: str) -> bytes | None:
+        """Return one record as stored; retried as configured.
+
+        Raises:
+            CelerantError: Redis refused, or is not reached within the retry policy.
+        """
+        return self._retried(partial(self.fetch, [task_id]))[0]
+
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
         """Store and publish a record in one transaction; retried as configured.
 

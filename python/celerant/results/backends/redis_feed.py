@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ class RedisFeed(Feed):
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_out, False)
         os.set_blocking(self._wake_in, False)
+        # Closed descriptors are given to others at once: no write may follow a close.
+        self._pipe_lock = threading.Lock()
+        self._is_closed = False
 
     def subscribe(self, ids: Sequence[str]) -> bool:
         """Subscribe to a channel per id."""
@@ -77,9 +81,10 @@ class RedisFeed(Feed):
 
     def wake(self) -> None:
         """Write to the pipe that `receive` waits on too."""
-        # Full: it is awake already. Closed: it waits no more.
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_in, b"\0")
+        # Full: it is awake already.
+        with self._pipe_lock, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._wake_in, b"\0")
 
     def reset(self) -> None:
         """Disconnect."""
@@ -91,8 +96,16 @@ class RedisFeed(Feed):
     def close(self) -> None:
         """Disconnect and close the pipe."""
         self.reset()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        with self._pipe_lock:
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._wake_in)
+                os.close(self._wake_out)
+
+    def after_fork(self) -> None:
+        """Close this process's copies."""
+        self._pipe_lock = threading.Lock()  # may have been held by another thread
+        self.close()
 
     def _ask(self, command: str, names: Sequence[str]) -> bool:
         """Send, and read until Redis has confirmed each name."""

@@ -1,0 +1,157 @@
+"""How fast groups leave, beside stock Celery and what the broker allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import baselines
+import pytest
+from baselines import BROKERS, QUEUE, RESULTS, arrived, purge
+from versus import Versus, rate
+
+from celerant import Celerant, Signature, _core, group
+from celerant.canvas.kinds import readable_types
+from celerant.canvas.source import Mapped
+from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.wires.redis import RedisWire
+
+N = 20_000
+#: Stock Celery is measured on fewer: it takes seconds for what takes us moments.
+N_CELERY = 1_000
+
+
+@pytest.fixture
+def send() -> Iterator[Any]:
+    """Return a function that sends n tasks to a broker and returns the rate."""
+    apps: list[Celerant] = []
+
+    def make(broker: str, backend: str | None = None) -> Any:
+        app = Celerant("bench", broker=BROKERS[broker], backend=backend)
+        app.conf.update(task_default_queue=QUEUE, task_ignore_result=backend is None)
+        apps.append(app)
+
+        @app.task(name="bench.add")
+        def add(x: int, y: int) -> int:
+            return x + y
+
+        members = [add.s(i, i) for i in range(N)]
+        group([add.s(0, 0)]).apply_async()
+        purge(broker)
+
+        def work() -> float:
+            reached = rate(N, lambda: group(members).apply_async())
+            assert arrived(broker, N)
+            purge(broker)
+            return reached
+
+        return work
+
+    yield make
+    for app in apps:
+        app.close()
+
+
+@pytest.mark.benchmark(group="dispatch: Redis")
+def test_redis(versus: Versus, send: Any) -> None:
+    versus(
+        send("redis"),
+        celery=lambda: baselines.celery_dispatch("redis", N_CELERY),
+        celery_batch=lambda: baselines.celery_dispatch("redis", N_CELERY, batch=True),
+        raw_socket=lambda: baselines.raw_redis_socket(N),
+    )
+
+
+@pytest.mark.benchmark(group="dispatch: Redis")
+def test_redis_with_results(versus: Versus, send: Any) -> None:
+    versus(
+        send("redis", RESULTS),
+        without_results=send("redis"),
+        celery=lambda: baselines.celery_dispatch("redis", N_CELERY, backend=RESULTS),
+    )
+
+
+@pytest.mark.benchmark(group="dispatch: RabbitMQ")
+def test_rabbitmq_confirmed(versus: Versus, send: Any) -> None:
+    confirm = {"confirm_publish": True}
+    versus(
+        send("amqp"),
+        celery=lambda: baselines.celery_dispatch("amqp", N_CELERY),
+        celery_confirmed=lambda: baselines.celery_dispatch(
+            "amqp", N_CELERY, broker_transport_options=confirm
+        ),
+        ready_frames=lambda: baselines.ready_frames(N),
+    )
+
+
+@pytest.mark.benchmark(group="dispatch: memory")
+def test_memory(versus: Versus, send: Any) -> None:
+    versus(send("memory"), kombu=lambda: baselines.kombu_memory(N))
+
+
+@pytest.mark.benchmark(group="encode")
+def test_encode(versus: Versus) -> None:
+    """Read, unroll, freeze and encode for Redis; nothing is sent."""
+    app = Celerant("bench", broker=BROKERS["redis"])
+    app.conf.task_default_queue = QUEUE
+    members: list[Signature[int]] = [
+        Signature("bench.add", (i, i), {}) for i in range(N)
+    ]
+    queues, router = app._routes()  # noqa: SLF001 - the parts of a dispatch
+    with app.connection_for_write() as connection:
+        connection.connect()
+        patience = Patience({}, enabled=False)
+        wire = RedisWire(connection, _core.Ledger(), "bench", patience)
+
+        def encode() -> None:
+            roster = _core.Roster(bytes(16))
+            blueprints = Blueprints(
+                app.conf,
+                queues,
+                router,
+                {},
+                zone=None,
+                reply_to="",
+                lineage=Lineage(),
+                group_id="g",
+                options={},
+            )
+
+            def resolve(name: str, options: Any, args: Any, kwargs: Any) -> Any:
+                drawn = blueprints.draw(name, options, args, kwargs)
+                form = wire.render(drawn)
+                assert form is not None
+                body = drawn.blueprint.body
+                return _core.Template(
+                    form,
+                    encode=body,
+                    embed=body.embed_json(),
+                    parameters=None,
+                    ignored=False,
+                    reusable=True,
+                    timed=False,
+                )
+
+            plan = _core.Plan(
+                roster,
+                resolve,
+                members,
+                readable=readable_types(),
+                mapped=Mapped,
+                args=(),
+                kwargs={},
+                grouped=True,
+            )
+            encoded = 0
+            while (chunk := plan.read(500, 1 << 20)) is not None:
+                chunk.redis(b"mark", 1, bytes(16))
+                encoded += len(chunk)
+            assert encoded == N
+
+        versus(
+            lambda: rate(N, encode),
+            celery_to_memory=lambda: baselines.celery_dispatch("memory", N_CELERY),
+        )
+        wire.close()
+    app.close()

@@ -1,0 +1,25 @@
+"""How much a broker may hand over ahead of its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Flow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How much the broker may hand over ahead of its run."""
+
+    #: Messages held unstarted; 0 is without limit.
+    prefetch: int
+    #: Messages with an eta held besides; None is without limit.
+    eta_limit: int | None = None
+
+    def wanted(self, held: int) -> int:
+        """Return the prefetch count while `held` messages wait for their time."""
+        if not self.prefetch:
+            return 0
+        if self.eta_limit is not None:
+            held = min(held, self.eta_limit)
+        return self.prefetch + held

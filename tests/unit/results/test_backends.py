@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import timedelta
+
+import pytest
+
+from celerant.canvas.request import Request
+from celerant.config import Settings
+from celerant.errors import EncodeError, SettingError
+from celerant.results.backends import make_backend, memory, open_backend
+from celerant.results.backends.redis_feed import RedisFeed
+from celerant.results.backends.redis_url import connection_params
+
+
+def params(url, **more):
+    return connection_params(url, use_ssl=None, defaults={}, **more)
+
+
+def test_two_apps_share_nothing_and_one_app_shares_all():
+    one, same = (open_backend("memory://", name="one") for _ in range(2))
+    other = open_backend("memory://", name="other")
+    one.store_result("a", 1, "SUCCESS")
+    assert same.decode(same.read("a"))["result"] == 1
+    assert other.read("a") is None
+
+
+def test_a_stored_success_stays(memory):
+    memory.store_result("a", 1, "SUCCESS")
+    memory.store_result("a", KeyError("late"), "FAILURE")
+    memory.store_result("a", 2, "SUCCESS")
+    assert memory.decode(memory.read("a"))["result"] == 1
+    memory.store_result("b", KeyError("first"), "FAILURE")
+    memory.store_result("b", 2, "SUCCESS")
+    assert memory.decode(memory.read("b"))["status"] == "SUCCESS"
+
+
+def test_records_live_as_long_as_configured(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    backend = open_backend(
+        "memory://", name="life", expires=timedelta(seconds=10), failure_expires=3
+    )
+    backend.store_result("value", 1, "SUCCESS")
+    backend.store_result("failure", KeyError("k"), "FAILURE")
+    now[0] += 4
+    assert backend.read("failure") is None
+    assert backend.read("value") is not None
+    now[0] += 7
+    assert backend.read("value") is None
+    for index in range(memory._PURGE_EVERY):
+        backend.store_result(str(index), 1, "SUCCESS")
+    assert "value" not in backend._shared._records
+    forever = open_backend("memory://", name="ever", expires=None)
+    forever.store_result("a", 1, "SUCCESS")
+    now[0] += 1e9
+    assert forever.read("a") is not None
+
+
+def test_a_result_that_no_serializer_takes_is_an_encode_error(memory):
+    with pytest.raises(EncodeError, match="return plain data") as caught:
+        memory.store_result(
+            "a", object(), "SUCCESS", request=Request(id="a", task="shop.add")
+        )
+    assert caught.value.task == "shop.add"
+    assert memory.read("a") is None
+
+
+def test_settings_reach_the_backend():
+    conf = Settings()
+    conf.update(
+        result_expires=60,
+        result_serializer="pickle",
+        result_accept_content=["pickle"],
+        result_extended=True,
+        result_backend_transport_options={"global_keyprefix": "shop"},
+        redis_socket_timeout=7.0,
+    )
+    backend = make_backend("redis://:pw@127.0.0.1:1/3", "shop", conf)
+    assert backend.expires == backend.failure_expires == 60
+    assert backend.codec.serializer == "pickle"
+    assert backend.key_prefix == "shop_celery-task-meta-"
+    kwargs = backend._pool.connection_kwargs
+    assert (kwargs["port"], kwargs["db"], kwargs["password"]) == (1, 3, "pw")
+    assert kwargs["socket_timeout"] == 7.0
+    assert "pw" not in repr(backend)
+    assert "pw" not in backend.as_uri()
+
+
+@pytest.mark.parametrize("prefix", ["shop:", "shop_", "shop-", "shop."])
+def test_a_key_prefix_that_ends_in_a_separator_stays(prefix):
+    backend = open_backend(
+        "redis://h", name="x", transport_options={"global_keyprefix": prefix}
+    )
+    assert backend.key_prefix == f"{prefix}celery-task-meta-"
+
+
+def test_another_scheme_is_refused_with_its_password_masked():
+    with pytest.raises(SettingError) as caught:
+        open_backend("mongodb://u:secret@host", name="x")
+    assert "secret" not in str(caught.value)
+    assert "mongodb://" in str(caught.value)
+
+
+def test_urls_mean_what_they_mean_to_celery():
+    plain = params("redis://user:p%40ss@host:7000/5?socket_timeout=3.5")
+    assert (plain["host"], plain["port"], plain["db"]) == ("host", 7000, 5)
+    assert (plain["username"], plain["password"]) == ("user", "p@ss")
+    assert plain["socket_timeout"] == 3.5
+    assert params("redis://")["host"] == "localhost"
+    for scheme in ("socket", "redis+socket"):
+        unix = params(f"{scheme}:///run/redis.sock?virtual_host=4")
+        assert (unix["path"], unix["db"]) == ("/run/redis.sock", 4)
+        assert "host" not in unix
+
+
+def test_tls_needs_to_say_how_it_checks_certificates():
+    tls = params("rediss://h?ssl_cert_reqs=CERT_NONE&ssl_ca_certs=%2Fca.pem")
+    assert tls["ssl_cert_reqs"] == ssl.CERT_NONE
+    assert tls["ssl_ca_certs"] == "/ca.pem"
+    with pytest.raises(SettingError, match="must say ssl_cert_reqs"):
+        params("rediss://:secret@h")
+    with pytest.raises(SettingError, match="the scheme is rediss"):
+        params("redis://h?ssl_cert_reqs=none")
+    given = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    by_setting = connection_params("redis://h", use_ssl=given, defaults={})
+    assert by_setting["connection_class"].__name__ == "SSLConnection"
+
+
+def test_a_database_is_a_number():
+    with pytest.raises(SettingError, match="a Redis database is a number") as caught:
+        params("redis://:secret@h/results")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_feed_leaves_alone_who_got_its_descriptors():
+    feed = RedisFeed(lambda: None, "p")
+    feed.close()
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    feed.wake()
+    feed.close()
+    with pytest.raises(BlockingIOError):
+        os.read(out, 1)
+    os.close(out)
+    os.close(into)

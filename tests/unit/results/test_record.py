@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+
+from celerant.canvas.request import Request
+from celerant.errors import EncodeError, SettingError, TaskRevoked
+from celerant.results.record import Codec
+
+
+def fields(codec, result, state="SUCCESS", traceback=None, request=None):
+    return codec.decode(codec.encode("id", result, state, traceback, request))
+
+
+def test_keys_stand_in_celery_s_order():
+    request = Request(
+        id="id",
+        task="t",
+        args=[1],
+        group="g",
+        parent_id="p",
+        hostname="w@h",
+        delivery_info={"routing_key": "q"},
+        stamps={"s": 1, "other": 2},
+        stamped_headers=["s"],
+        children=[[["c", None], None]],
+    )
+    payload = Codec(extended=True).encode("id", 3, "SUCCESS", None, request)
+    expected = "status result traceback children date_done group_id parent_id name args"
+    expected += " kwargs worker retries queue stamped_headers s task_id"
+    decoded = json.loads(payload)
+    assert list(decoded) == expected.split()
+    assert decoded["children"] == [[["c", None], None]]
+    assert decoded["queue"] == "q"
+    assert datetime.fromisoformat(decoded["date_done"]).tzinfo is not None
+
+
+def test_without_a_request_it_is_the_short_form():
+    decoded = fields(Codec(), 1, "STARTED")
+    assert list(decoded) == (
+        "status result traceback children date_done task_id".split()
+    )
+    assert decoded["date_done"] is None
+
+
+def test_an_exception_is_stored_by_name_and_arguments():
+    decoded = fields(Codec(), KeyError("k", object), "FAILURE", "tb")
+    assert decoded["result"] == {
+        "exc_type": "KeyError",
+        "exc_message": ["k", repr(object)],
+        "exc_module": "builtins",
+    }
+    assert decoded["traceback"] == "tb"
+
+
+def test_stock_clients_know_a_revocation_by_its_name():
+    decoded = fields(Codec(), TaskRevoked("gone"), "REVOKED")
+    assert decoded["result"]["exc_type"] == "TaskRevokedError"
+    assert decoded["result"]["exc_module"] == "celery.exceptions"
+
+
+def test_pickle_carries_the_exception_itself():
+    codec = Codec(serializer="pickle", accept=["pickle"])
+    decoded = fields(codec, KeyError("k"), "FAILURE")
+    assert type(decoded["result"]) is KeyError
+
+
+def test_an_exception_as_a_value_of_success_is_no_failure():
+    with pytest.raises(EncodeError, match="does not take it"):
+        Codec().encode("id", KeyError("k"), "SUCCESS", None, None)
+
+
+def test_compressed_records_are_marked_and_read_by_anyone():
+    payload = Codec(compression="gzip").encode("id", "x" * 999, "SUCCESS", None, None)
+    assert payload.startswith(b"\x00celery-compressed\x00application/x-gzip\x00")
+    assert Codec().decode(payload)["result"] == "x" * 999
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"serializer": "nope"}, "result_serializer"),
+        ({"compression": "nope"}, "result_compression"),
+    ],
+)
+def test_an_unknown_form_is_a_setting_error(settings, name):
+    with pytest.raises(SettingError) as caught:
+        Codec(**settings)
+    assert caught.value.name == name
