@@ -98,7 +98,7 @@ def test_encode(versus: Versus) -> None:
     members: list[Signature[int]] = [
         Signature("bench.add", (i, i), {}) for i in range(N)
     ]
-    queues, router = app._routes()  # noqa: SLF001 - the parts of a dispatch
+    queues, router = app.routes()
     with app.connection_for_write() as connection:
         connection.connect()
         patience = Patience({}, enabled=False)

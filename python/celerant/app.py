@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import threading
-import uuid
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from kombu import Connection
-from kombu.common import oid_from
 from kombu.utils.url import maybe_sanitize_url
 
-from celerant._core import Ledger, Roster
-from celerant.canvas.group import group
+from celerant.apps import register
 from celerant.canvas.host import set_current_app
-from celerant.canvas.request import current_request
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
 from celerant.config import Settings
-from celerant.dispatch.blueprints import Blueprints, Lineage
-from celerant.dispatch.clock import zone_of
-from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
-from celerant.dispatch.options import check_options
 from celerant.dispatch.routing import Queues, Router
-from celerant.eager import run_group, run_signature
-from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
-from celerant.freezing import freeze
 from celerant.results.backends import open_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 from celerant.results.result import AsyncResult
+from celerant.sending import Sender
 from celerant.task import Task
 
 if TYPE_CHECKING:
@@ -44,12 +30,10 @@ if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.worker import Worker
 
-__all__ = ["Celerant", "task_by_name"]
+__all__ = ["Celerant"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_apps: weakref.WeakSet[Celerant] = weakref.WeakSet()
 
 
 class Celerant:
@@ -86,16 +70,11 @@ class Celerant:
         self.conf.update(settings)
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._lock = threading.RLock()
-        self._local = threading.local()
-        self._pid = os.getpid()
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
-        self._dispatcher: Dispatcher | None = None
-        #: How a result's group was sent, for `resume`.
-        self._calls: weakref.WeakKeyDictionary[GroupResult[Any], _Call] = (
-            weakref.WeakKeyDictionary()
-        )
-        _apps.add(self)
+        #: Sends signatures and groups.
+        self.sender = Sender(self)
+        register(self)
         set_current_app(self)
 
     # -- tasks ---------------------------------------------------------------------
@@ -187,205 +166,10 @@ class Celerant:
         """Send a task by name; its code need not be here."""
         return self.signature(name, args, kwargs).apply_async(**options)
 
-    # -- the way out -----------------------------------------------------------------
+    # -- routes and queues----------------------------------------------------
 
-    def send_signature(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Send one task; see `Signature.apply_async`."""
-        if self.conf.task_always_eager and signature.task in self._tasks:
-            return run_signature(self, signature, args, kwargs, options)
-        check_options(options, f"task {signature.task}")
-        roster = Roster(_new_seed())
-        task_id = options.pop("task_id", None)
-        if task_id:
-            signature = signature.clone(task_id=task_id)
-        call = _Call(args, kwargs, options)
-        sent = self._send([signature], roster, call, group_id=None)
-        result: AsyncResult[Any] = self._group_result(roster, None, sent)[0]
-        if sent.error is not None:
-            raise sent.error
-        self._add_to_parent(result, options)
-        return result
-
-    def send_group(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> GroupResult[Any]:
-        """Send a group; see `group.apply_async`."""
-        if self.conf.task_always_eager:
-            return run_group(self, members, args, kwargs, options)
-        check_options(options, "group")
-        call = _Call(args, kwargs, members.merged_options(options))
-        roster = Roster(members._seed or _new_seed())  # noqa: SLF001 - set by our own freeze
-        group_id = call.options.pop("task_id", None) or roster.uuid
-        sent = self._send(members["kwargs"]["tasks"], roster, call, group_id=group_id)
-        result = self._group_result(roster, group_id, sent)
-        if sent.error is not None:
-            raise self._resumable(sent.error, result, call)
-        self._add_to_parent(result, options)
-        return result
-
-    def resume_group(
-        self, members: group[Any], result: GroupResult[Any], unknown: str
-    ) -> GroupResult[Any]:
-        """Send what an interrupted dispatch left over; see `group.resume`."""
-        if unknown not in {"send", "skip"}:
-            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
-            raise ValueError(msg)
-        call, report = self._calls.get(result), result.report
-        source = members["kwargs"]["tasks"]
-        if call is None or report is None:
-            msg = "this result is of no interrupted dispatch of this app"
-            raise CanvasError(msg, path="group")
-        if not isinstance(source, (list, tuple)):
-            msg = (
-                "a group made from a generator cannot be resumed: its members are gone"
-            )
-            raise CanvasError(msg, path="group")
-        only = report.unsent + report.rejected
-        if unknown == "send":
-            only += report.unknown
-        sent = self._send(
-            source,
-            result.roster,
-            call,
-            group_id=result.id,
-            only=sorted(only),
-            ledger=report.ledger,
-        )
-        result._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
-        if sent.error is not None:
-            raise self._resumable(sent.error, result, call)
-        return result
-
-    def freeze_group(
-        self, members: group[Any], options: dict[str, Any]
-    ) -> GroupResult[Any]:
-        """Give a group and its members their ids; see `group.freeze`."""
-        members.options.update(options)
-        roster, barrier = freeze(members, _new_seed())
-        return GroupResult(
-            roster=roster,
-            group_id=members.options["task_id"],
-            barrier=barrier,
-            backend=self.backend,
-        )
-
-    def apply_signature(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Run one task in place."""
-        return run_signature(self, signature, args, kwargs, options)
-
-    def apply_group(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> GroupResult[Any]:
-        """Run a group in place."""
-        return run_group(self, members, args, kwargs, options)
-
-    def _send(  # noqa: PLR0913 - one dispatch's whole context
-        self,
-        source: Any,
-        roster: Roster,
-        call: _Call,
-        *,
-        group_id: str | None,
-        only: list[tuple[int, int]] | None = None,
-        ledger: Ledger | None = None,
-    ) -> Sent:
-        self._refuse_forked_memory()
-        queues, router = self._routes()
-        options = call.options
-        blueprints = Blueprints(
-            self.conf,
-            queues,
-            router,
-            self._tasks,
-            zone=zone_of(self.conf),
-            reply_to=self._reply_to(),
-            lineage=Lineage.of(current_request.get()),
-            group_id=group_id,
-            options=options,
-        )
-        policy = {
-            **self.conf.task_publish_retry_policy,
-            **(options.get("retry_policy") or {}),
-        }
-        retry = options.get("retry")
-        order = Order(
-            source=source,
-            roster=roster,
-            blueprints=blueprints,
-            args=call.args,
-            kwargs=call.kwargs,
-            grouped=group_id is not None,
-            retry=self.conf.task_publish_retry if retry is None else retry,
-            retry_policy=policy,
-            producer=options.get("producer"),
-            only=only,
-            repr_levels=self.conf.task_repr_maxlevels,
-            ledger=Ledger() if ledger is None else ledger,
-        )
-        return self._outbound().dispatch(order)
-
-    def _refuse_forked_memory(self) -> None:
-        if os.getpid() != self._pid and str(self.conf.broker_url).startswith("memory:"):
-            msg = (
-                f"app {self.name!r} sends through memory of process {self._pid}, which "
-                f"its forked child {os.getpid()} does not share; use a broker, or make "
-                "the app after the fork"
-            )
-            raise ForkError(msg, created_in_pid=self._pid)
-
-    def _group_result(
-        self, roster: Roster, group_id: str | None, sent: Sent
-    ) -> GroupResult[Any]:
-        return GroupResult(
-            roster=roster,
-            group_id=group_id or roster.uuid,
-            barrier=sent.barrier,
-            backend=self.backend,
-            report=sent.report,
-        )
-
-    def _resumable(
-        self, error: BaseException, result: GroupResult[Any], call: _Call
-    ) -> BaseException:
-        if isinstance(error, PublishError):
-            error.result, error.report = result, result.report
-            self._calls[result] = call
-        return error
-
-    @staticmethod
-    def _add_to_parent(result: Any, options: Mapping[str, Any]) -> None:
-        request = current_request.get()
-        if request is not None and options.get("add_to_parent", True):
-            request.children.append(result.as_tuple())
-
-    def _reply_to(self) -> str:
-        try:
-            oid: str = self._local.oid
-        except AttributeError:
-            oid = self._local.oid = oid_from(self)
-        return oid
-
-    def _routes(self) -> tuple[Queues, Router]:
+    def routes(self) -> tuple[Queues, Router]:
+        """Return queues and router, made anew when a setting has changed."""
         version = self.conf.version
         with self._lock:
             if self._routing is None or self._routing[0] != version:
@@ -396,14 +180,7 @@ class Celerant:
     @property
     def queues(self) -> Queues:
         """Queues by name; asking for an unknown one makes it, if the settings allow."""
-        return self._routes()[0]
-
-    def _outbound(self) -> Dispatcher:
-        with self._lock:
-            if self._dispatcher is None:
-                limit = self.conf.broker_pool_limit
-                self._dispatcher = Dispatcher(self.connection_for_write, limit)
-            return self._dispatcher
+        return self.routes()[0]
 
     # -- the way back ----------------------------------------------------------------
 
@@ -518,11 +295,9 @@ class Celerant:
 
     def close(self) -> None:
         """Close connections and stop the consumer; the app can be used again."""
+        self.sender.close()
         with self._lock:
-            dispatcher, self._dispatcher = self._dispatcher, None
             backend, self._backend = self._backend, None
-        if dispatcher is not None:
-            dispatcher.close()
         if backend is not None:
             backend.close()
 
@@ -537,62 +312,10 @@ class Celerant:
     ) -> None:
         self.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """Drop what a child must not share with its parent."""
         self._lock = threading.RLock()
-        self._local = threading.local()
-        if self._dispatcher is not None:
-            self._dispatcher.after_fork()
+        self.sender.after_fork()
 
     def __repr__(self) -> str:
         return f"<Celerant {self.name}: {maybe_sanitize_url(self.conf.broker_url)}>"
-
-
-class _Call:
-    """With what a group was sent."""
-
-    __slots__ = ("args", "kwargs", "options")
-
-    def __init__(
-        self,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options
-
-
-def _new_seed() -> bytes:
-    return uuid.uuid4().bytes
-
-
-def task_by_name(app: str, name: str) -> Task[Any, Any]:
-    """Return a task of an app of this process: how tasks are unpickled.
-
-    Raises:
-        CelerantError: There is no such app or task here.
-    """
-    for candidate in _named(app):
-        if name in candidate.tasks:
-            return candidate.tasks[name]
-    with suppress(ImportError):
-        importlib.import_module(name.rpartition(".")[0])
-    for candidate in _named(app):
-        if name in candidate.tasks:
-            return candidate.tasks[name]
-    msg = f"no task {name!r} of app {app!r} here: import its module first"
-    raise CelerantError(msg)
-
-
-def _named(app: str) -> Iterator[Celerant]:
-    return (candidate for candidate in list(_apps) if candidate.name == app)
-
-
-def _after_fork_in_child() -> None:
-    for app in list(_apps):
-        app._after_fork()  # noqa: SLF001 - the app's own hook
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from celerant.apps import task_by_name
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.config import nearest
@@ -206,8 +207,6 @@ class Task(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A task travels by name: the other process has its own app.
-        from celerant.app import task_by_name  # noqa: PLC0415 - app imports this module
-
         return task_by_name, (self.app.name, self.name)
 
     def __repr__(self) -> str:

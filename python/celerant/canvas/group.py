@@ -150,7 +150,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
 
         Sending it, once or again, then uses these ids.
         """
-        return cast("GroupResult[R]", self.app.freeze_group(self, options))
+        return cast("GroupResult[R]", self.app.sender.freeze_group(self, options))
 
     def delay(self, *args: Any, **kwargs: Any) -> GroupResult[R]:
         """Send it; arguments go to every member, before its own."""
@@ -187,7 +187,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             raise TypeError(_NO_ERRLINK)
         return cast(
             "GroupResult[R]",
-            self.app.send_group(self, tuple(args or ()), kwargs or {}, options),
+            self.app.sender.send_group(self, tuple(args or ()), kwargs or {}, options),
         )
 
     def apply(
@@ -199,7 +199,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         """Run every member here, one after the other."""
         return cast(
             "GroupResult[R]",
-            self.app.apply_group(self, tuple(args or ()), kwargs or {}, options),
+            self.app.sender.apply_group(self, tuple(args or ()), kwargs or {}, options),
         )
 
     def resume(self, result: GroupResult[R], unknown: str = "send") -> GroupResult[R]:
@@ -210,7 +210,9 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             unknown: ``"send"`` sends members again whose fate is unknown (they may
                 run twice), ``"skip"`` counts them as sent.
         """
-        return cast("GroupResult[R]", self.app.resume_group(self, result, unknown))
+        return cast(
+            "GroupResult[R]", self.app.sender.resume_group(self, result, unknown)
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> group[R]:
         return self.clone()

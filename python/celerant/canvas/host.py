@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Host", "current_app", "set_current_app"]
 
 
-class Host(Protocol):
-    """The part of an app that signatures and groups call."""
-
-    @property
-    def tasks(self) -> Mapping[str, Any]:
-        """Registered tasks by name."""
-        ...
+class Sender(Protocol):
+    """How an app sends and runs canvases."""
 
     def send_signature(
         self,
@@ -75,6 +70,20 @@ class Host(Protocol):
         self, members: group[Any], result: GroupResult[Any], unknown: str
     ) -> GroupResult[Any]:
         """Send what an interrupted dispatch left over."""
+        ...
+
+
+class Host(Protocol):
+    """The part of an app that signatures and groups see."""
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Registered tasks by name."""
+        ...
+
+    @property
+    def sender(self) -> Sender:
+        """What sends them."""
         ...
 
 

@@ -204,7 +204,9 @@ class Signature(Canvas, Generic[R]):
             EncodeError: The serializer does not take an argument.
             PublishError: The broker refused or vanished.
         """
-        return self.app.send_signature(self, tuple(args or ()), kwargs or {}, options)
+        return self.app.sender.send_signature(
+            self, tuple(args or ()), kwargs or {}, options
+        )
 
     def apply(
         self,
@@ -213,7 +215,9 @@ class Signature(Canvas, Generic[R]):
         **options: Any,
     ) -> AsyncResult[R]:
         """Run it here and now and return its finished result."""
-        return self.app.apply_signature(self, tuple(args or ()), kwargs or {}, options)
+        return self.app.sender.apply_signature(
+            self, tuple(args or ()), kwargs or {}, options
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run the task's function here, as ``task(*args, **kwargs)`` would."""

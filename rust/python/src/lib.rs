@@ -13,6 +13,7 @@ mod ledger;
 mod meta;
 mod parameters;
 mod plan;
+mod reading;
 mod roster;
 mod template;
 
