@@ -140,7 +140,7 @@ def test_revoked_and_unknown_read_well_here_too(make_app):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_stop_finishes_what_runs_and_gives_back_the_rest(make_app, broker, capfd):
+def test_stop_finishes_what_runs_and_gives_back_the_rest(make_app, broker):
     app = make_app(broker)
     entered, gate = threading.Event(), threading.Event()
 
@@ -157,16 +157,15 @@ def test_stop_finishes_what_runs_and_gives_back_the_rest(make_app, broker, capfd
     gate.set()
     worker.stop()
     assert left(app) == 11
-    # Else kombu restores them itself, and prints that it does.
-    assert capfd.readouterr().err == ""
     with app.worker(concurrency=1):
         assert result.get(timeout=20) == list(range(12))
 
 
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_task_with_an_eta_leaves_the_slot_free_and_goes_back_at_stop(
-    make_app, broker
+    make_app, broker, caplog
 ):
+    caplog.set_level("INFO", "celerant")
     app = make_app(broker)
 
     @app.task
@@ -175,13 +174,16 @@ def test_a_task_with_an_eta_leaves_the_slot_free_and_goes_back_at_stop(
 
     with app.worker(concurrency=1):
         # More than the prefetch count: each that is held raises it.
-        soon = datetime.now(timezone.utc) + timedelta(seconds=1.5)
+        soon = datetime.now(timezone.utc) + timedelta(seconds=3)
         held = [echo.apply_async((i,), eta=soon) for i in range(10)]
         far = echo.apply_async((-1,), countdown=3600)
         assert echo.delay("now").get(timeout=20) == "now"
+        assert not held[0].ready()
         assert [r.get(timeout=20) for r in held] == list(range(10))
     assert left(app) == 1
     assert not far.ready()
+    # Not by the grace of the transport: some drop what a closed channel held.
+    assert "1 unstarted messages go back" in caplog.text
 
 
 @pytest.mark.parametrize("broker", BROKERS)
