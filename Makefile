@@ -78,6 +78,12 @@ test-loom:  ## Model-check the barrier: every interleaving of up to three thread
 	RUSTFLAGS="--cfg celerant_loom" LOOM_MAX_PREEMPTIONS=3 \
 		CARGO_TARGET_DIR=target/loom \
 		$(CARGO) test $(JOBS) --release -p celerant-core --test loom_barrier
+	# The same models must fail once an ordering is weakened: else they prove nothing.
+	! RUSTFLAGS="--cfg celerant_loom --cfg celerant_loom_mutant" \
+		LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom-mutant \
+		$(CARGO) test $(JOBS) --release -p celerant-core --test loom_barrier \
+		--no-fail-fast > target/loom-mutant.log 2>&1
+	grep -q 'test result: FAILED. 0 passed' target/loom-mutant.log
 
 test-slow: build  ## The slow tests too, with many more examples for Hypothesis
 	HYPOTHESIS_PROFILE=slow $(PY) -m pytest -m 'slow or not slow' $(PYTEST_ARGS)

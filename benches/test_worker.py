@@ -1,0 +1,71 @@
+"""How fast the embedded worker runs no-op tasks, and what an idle one costs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from versus import rate
+
+from celerant import Celerant, Task, group
+
+N = 20_000
+
+
+def no_op_app() -> tuple[Celerant, Task[[int], int]]:
+    """Return an app over memory:// and its task that does nothing."""
+    app = Celerant("bench-worker")
+
+    @app.task(name="bench.same")
+    def same(x: int) -> int:
+        return x
+
+    return app, same
+
+
+@pytest.mark.benchmark(group="embedded worker")
+def test_end_to_end(benchmark: Any) -> None:
+    """Send, run and collect no-op tasks over memory://, with threads."""
+    app, same = no_op_app()
+    rates: list[float] = []
+
+    def run() -> None:
+        def volley() -> None:
+            result = group.map(same, range(N)).apply_async()
+            assert result.get(timeout=60) == list(range(N))
+
+        rates.append(rate(N, volley))
+
+    with app, app.worker():
+        benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["tasks_per_second"] = round(sorted(rates[1:])[2])
+    benchmark.extra_info["correct"] = True
+
+
+@pytest.mark.benchmark(group="embedded worker")
+def test_one_task(benchmark: Any) -> None:
+    """``delay().get()`` of one task over memory://."""
+    app, same = no_op_app()
+    with app, app.worker():
+        assert benchmark(lambda: same.delay(7).get(timeout=10)) == 7
+    benchmark.extra_info["correct"] = True
+
+
+@pytest.mark.benchmark(group="embedded worker")
+def test_idle(benchmark: Any) -> None:
+    """CPU seconds per second of a worker with nothing to do."""
+    app, same = no_op_app()
+    used: list[float] = []
+
+    def idle() -> None:
+        started, cpu = time.monotonic(), time.process_time()
+        # The one place where time itself is what is measured.
+        time.sleep(10)
+        used.append((time.process_time() - cpu) / (time.monotonic() - started))
+
+    with app, app.worker():
+        assert same.delay(1).get(timeout=10) == 1
+        benchmark.pedantic(idle, rounds=1)
+    benchmark.extra_info["cpu_percent"] = round(100 * used[0], 3)
+    benchmark.extra_info["correct"] = True
