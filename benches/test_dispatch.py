@@ -112,7 +112,7 @@ def test_encode(versus: Versus) -> None:
                 router,
                 {},
                 zone=None,
-                reply_to="",
+                reply_to=lambda _: "",
                 lineage=Lineage(),
                 group_id="g",
                 options={},

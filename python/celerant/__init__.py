@@ -26,6 +26,7 @@ from celerant.errors import (
     ResultExpired,
     ResultTimeout,
     SettingError,
+    SoftTimeLimitExceeded,
     TaskError,
     TaskRevoked,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "ResultTimeout",
     "SettingError",
     "Signature",
+    "SoftTimeLimitExceeded",
     "Task",
     "TaskError",
     "TaskRevoked",

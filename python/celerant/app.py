@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from kombu import Connection
-from kombu.utils.url import maybe_sanitize_url
-
 from celerant.apps import register
+from celerant.asending import LoopSender
+from celerant.broker import make_connection
+from celerant.canvas.group import group
 from celerant.canvas.host import set_current_app
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
 from celerant.config import Settings
+from celerant.control import Control
+from celerant.default_backend import backend_reach, backend_url
 from celerant.dispatch.routing import Queues, Router
-from celerant.results.backends import open_backend
+from celerant.results.backends import make_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 from celerant.results.result import AsyncResult
 from celerant.sending import Sender
 from celerant.task import Task
+from celerant.urls import masked
 
 if TYPE_CHECKING:
     import celery
+    from kombu import Connection
     from typing_extensions import Self
 
     from celerant.results.backends.base import Backend
@@ -41,9 +46,11 @@ class Celerant:
 
     Args:
         name: The app's name; for ``memory://`` also that of its default queue.
-        broker: A kombu URL; ``memory://`` without one.
-        backend: Where results are: ``memory://`` or a Redis URL. By default what
-            the broker is, where it can hold results.
+        broker: A kombu URL, or several with ``;`` between, of which the first that
+            answers is used; ``memory://`` without one.
+        backend: Where results are: ``memory://``, a Redis URL, ``sentinel://``, or
+            ``rpc://`` for messages to this process. By default what the broker is:
+            ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
         settings: Celery's lower-case names, as on `conf`.
     Raises:
         SettingError: A setting that does not exist.
@@ -74,6 +81,7 @@ class Celerant:
         self._backend: Backend | None = None
         #: Sends signatures and groups.
         self.sender = Sender(self)
+        self._loop_sender = LoopSender()
         register(self)
         set_current_app(self)
 
@@ -166,6 +174,23 @@ class Celerant:
         """Send a task by name; its code need not be here."""
         return self.signature(name, args, kwargs).apply_async(**options)
 
+    @overload
+    async def asend(self, canvas: group[R], **options: Any) -> GroupResult[R]: ...
+    @overload
+    async def asend(self, canvas: Signature[R], **options: Any) -> AsyncResult[R]: ...
+    async def asend(self, canvas: Any, **options: Any) -> Any:
+        """Send a canvas from an event loop, which goes on meanwhile.
+
+        As ``canvas.apply_async(**options)``, on one thread for all loops: what is sent
+        first leaves first. The result can be awaited, and iterated over with
+        ``async for``. Cancelled while it waits for its turn it sends nothing; once it
+        has begun, all is sent.
+
+        Raises:
+            Exception: What `apply_async` raises.
+        """
+        return await self._loop_sender.send(partial(canvas.apply_async, **options))
+
     # -- routes and queues----------------------------------------------------
 
     def routes(self) -> tuple[Queues, Router]:
@@ -193,39 +218,17 @@ class Celerant:
             return self._backend
 
     def _open_backend(self) -> Backend:
-        conf = self.conf
-        return open_backend(
+        return make_backend(
             self._backend_url(),
-            name=self.name,
-            expires=conf.result_expires,
-            failure_expires=conf.result_failure_expires,
-            serializer=conf.result_serializer,
-            accept=conf.result_accept_content or conf.accept_content,
-            compression=conf.result_compression,
-            extended=conf.result_extended,
-            transport_options=conf.result_backend_transport_options,
-            use_ssl=conf.redis_backend_use_ssl,
-            connection={
-                "max_connections": conf.redis_max_connections,
-                "retry_on_timeout": conf.redis_retry_on_timeout,
-                "socket_connect_timeout": conf.redis_socket_connect_timeout,
-                "socket_keepalive": conf.redis_socket_keepalive,
-                "socket_timeout": conf.redis_socket_timeout,
-            },
+            self.name,
+            self.conf,
+            self.connection_for_read,
+            backend_reach(self.conf),
         )
 
     def _backend_url(self) -> str | None:
-        url: str | None = self.conf.result_backend
-        if url is None:
-            broker = str(self.conf.broker_url)
-            if broker.split("://", 1)[0] in {
-                "memory",
-                "redis",
-                "rediss",
-                "redis+socket",
-            }:
-                url = broker
-        return url
+        """Return where results go; by default the server that the broker is."""
+        return backend_url(self.conf)
 
     def AsyncResult(self, task_id: str) -> AsyncResult[Any]:  # noqa: N802 - Celery's name
         """Return the result of a task by its id."""
@@ -252,18 +255,7 @@ class Celerant:
         )
 
     def _connection(self, url: str | None, **options: Any) -> Connection:
-        conf = self.conf
-        url = url or conf.broker_url
-        return Connection(
-            # kombu warns where a URL names no host, which memory has no need of.
-            "memory://localhost//" if url == "memory://" else url,
-            ssl=conf.broker_use_ssl,
-            connect_timeout=conf.broker_connection_timeout,
-            login_method=conf.broker_login_method,
-            failover_strategy=conf.broker_failover_strategy,
-            transport_options=dict(conf.broker_transport_options),
-            **options,
-        )
+        return make_connection(self.conf, url or self.conf.broker_url, **options)
 
     def worker(
         self,
@@ -282,6 +274,11 @@ class Celerant:
 
         return Worker(self, concurrency=concurrency, pool=pool, **options)
 
+    @property
+    def control(self) -> Control:
+        """What reaches running workers: `revoke`, `ping`, `shutdown`."""
+        return Control(self)
+
     def to_celery(self) -> celery.Celery:
         """Return a `celery.Celery` with the same tasks and settings.
 
@@ -295,6 +292,7 @@ class Celerant:
 
     def close(self) -> None:
         """Close connections and stop the consumer; the app can be used again."""
+        self._loop_sender.close()
         self.sender.close()
         with self._lock:
             backend, self._backend = self._backend, None
@@ -315,7 +313,8 @@ class Celerant:
     def after_fork(self) -> None:
         """Drop what a child must not share with its parent."""
         self._lock = threading.RLock()
+        self._loop_sender.after_fork()
         self.sender.after_fork()
 
     def __repr__(self) -> str:
-        return f"<Celerant {self.name}: {maybe_sanitize_url(self.conf.broker_url)}>"
+        return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"

@@ -152,6 +152,8 @@ def _serve(app: Celerant, worker: Worker) -> int:
     noted: SimpleQueue[int | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _frame: noted.put(number))
+    # A warm stop, asked for by remote control.
+    worker.on_shutdown = lambda: noted.put(signal.SIGTERM)
     try:
         first = _start(app, worker, noted)
     except CelerantError as exc:

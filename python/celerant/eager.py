@@ -14,6 +14,7 @@ from celerant.canvas.group import group
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.dispatch.options import check_options
+from celerant.errors import EncodeError
 from celerant.freezing import leaves
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
@@ -48,6 +49,10 @@ def run_group(
     for index, task in enumerate(tasks):
         if task.options.get("task_id"):
             roster.adopt(index, task.options["task_id"])
+    for index, task in enumerate(tasks):
+        # As when sent: nothing runs where one member is wrong.
+        check_options(task.options, f"group[{index}]: task {task.task}")
+        _check_call(app, task, args, kwargs, f"group[{index}]")
     runs = [
         _run(app, task, args, kwargs, call, roster.id(index), group_id, index)
         for index, task in enumerate(tasks)
@@ -74,8 +79,33 @@ def run_signature(
     own = options.get("task_id") or signature.options.get("task_id")
     if own:
         roster.adopt(0, own)
+    _check_call(app, signature, args, kwargs, "task")
     run = _run(app, signature, args, kwargs, options, roster.id(0), None, None)
     return _finished(app, roster, roster.uuid, [run])[0]
+
+
+def _check_call(
+    app: Celerant,
+    signature: Signature[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    path: str,
+) -> None:
+    """Refuse a task that is not here, and arguments that it does not take."""
+    name = signature.task
+    try:
+        task = app.tasks[name]
+    except KeyError:
+        msg = f"{path}: task {name!r} is not registered here: it cannot run in place"
+        raise LookupError(msg) from None
+    if task.parameters is None or not task.typing:
+        return
+    call_args, call_kwargs = signature.merged(args, kwargs)
+    try:
+        task.parameters.bind(*call_args, **call_kwargs)
+    except TypeError as exc:
+        msg = f"{path}: task {name}: {exc}; the call does not match its parameters"
+        raise TypeError(msg) from None
 
 
 def _run(  # noqa: PLR0913, PLR0917 - a member and its place
@@ -91,21 +121,19 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
     """Run one task; return its state and its value or exception."""
     merged = signature.merged_options(options)
     call_args, call_kwargs = signature.merged(args, kwargs)
-    try:
-        task = app.tasks[signature.task]
-    except KeyError:
-        msg = (
-            f"task {signature.task!r} is not registered here, so it cannot run in place"
-        )
-        raise LookupError(msg) from None
-    if task.parameters is not None and task.typing:
-        task.parameters.bind(*call_args, **call_kwargs)
+    task = app.tasks[signature.task]
     if app.conf.task_always_eager:
         # As if it had been sent: what a serializer changes or refuses shows here too.
         serializer = merged.get("serializer") or task.serializer
-        kind, encoding, data = dumps(
-            (call_args, call_kwargs), serializer or app.conf.task_serializer
-        )
+        serializer = serializer or app.conf.task_serializer
+        try:
+            kind, encoding, data = dumps((call_args, call_kwargs), serializer)
+        except Exception as exc:
+            path = "task" if index is None else f"group[{index}]"
+            msg = f"{path}: task {signature.task}: {serializer} does not take it: {exc}"
+            raise EncodeError(
+                msg, task=signature.task, group_index=index, path=path
+            ) from exc
         call_args, call_kwargs = loads(data, kind, encoding, accept=[kind])
     parent = current_request.get()
     request = Request(

@@ -8,6 +8,7 @@ CelerantError(Exception)
 ├─ NotSent                      a member that never left; what `get` raises for it
 ├─ TaskError                    what a task raised, where its class is not at hand
 │  └─ ChordError                a member of a chord's header failed
+├─ SoftTimeLimitExceeded        what a task gets that runs longer than it should
 ├─ TaskRevoked                  a task was revoked before it ran to its end
 ├─ MaxRetriesExceeded           a task was retried too often
 ├─ ResultExpired                a result was stored, and its time is over
@@ -37,6 +38,7 @@ __all__ = [
     "ResultExpired",
     "ResultTimeout",
     "SettingError",
+    "SoftTimeLimitExceeded",
     "TaskError",
     "TaskRevoked",
 ]
@@ -119,6 +121,10 @@ class ChordError(TaskError):
 
     #: The id of the member that failed.
     task_id: str | None = None
+
+
+class SoftTimeLimitExceeded(CelerantError):  # noqa: N818 - Celery's own name
+    """The task runs longer than its ``soft_time_limit``; raised inside it."""
 
 
 class TaskRevoked(CelerantError):  # noqa: N818 - named after the state REVOKED

@@ -28,7 +28,7 @@ def leaves(members: group[Any], app: Any) -> list[Signature[Any]]:
     ]
 
 
-def freeze(members: group[Any], seed: bytes) -> tuple[Roster, Barrier]:
+def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]:
     """Give a group and its members the ids of `seed`, in the group's own list.
 
     The signatures that the caller put in stay as they are: the group holds clones.
@@ -36,16 +36,25 @@ def freeze(members: group[Any], seed: bytes) -> tuple[Roster, Barrier]:
     roster = Roster(seed)
     tasks = leaves(members, members._app)  # noqa: SLF001 - of the same room
     roster.resize(len(tasks))
+    barrier = Barrier()
+    barrier.grow(len(tasks))
     frozen = []
     for index, task in enumerate(tasks):
         own = task.options.get("task_id")
-        if own:
+        if own and own != roster.id(index):
             roster.adopt(index, own)
         frozen.append(task.clone(task_id=own or roster.id(index)))
+        if _is_ignored(task, members, app):
+            barrier.arrive(index, Barrier.IGNORED)
+    barrier.seal(len(tasks))
     members["kwargs"]["tasks"] = frozen
     members.options.setdefault("task_id", roster.uuid)
     members._seed = seed  # noqa: SLF001 - sending it again uses the same ids
-    barrier = Barrier()
-    barrier.grow(len(frozen))
-    barrier.seal(len(frozen))
     return roster, barrier
+
+
+def _is_ignored(task: Signature[Any], members: group[Any], app: Any) -> bool:
+    said = task.merged_options(members.options).get("ignore_result")
+    if said is None and task.task in app.tasks:
+        said = app.tasks[task.task].ignore_result
+    return bool(said)

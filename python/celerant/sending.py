@@ -19,8 +19,9 @@ from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
 from celerant.dispatch.options import check_options
+from celerant.dispatch.wires.base import Broken
 from celerant.eager import run_group, run_signature
-from celerant.errors import CanvasError, ForkError, PublishError
+from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
 from celerant.freezing import freeze
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
@@ -81,9 +82,9 @@ class Sender:
         task_id = options.pop("task_id", None)
         if task_id:
             signature = signature.clone(task_id=task_id)
-        call = _Call(args, kwargs, options)
+        call = _Call(args, kwargs, options, self._app.backend.losses)
         sent = self._send([signature], roster, call, group_id=None)
-        result: AsyncResult[Any] = self._group_result(roster, None, sent)[0]
+        result: AsyncResult[Any] = self._group_result(roster, None, sent, call)[0]
         if sent.error is not None:
             if isinstance(sent.error, PublishError):
                 sent.error.report = sent.report
@@ -102,11 +103,12 @@ class Sender:
         if self._app.conf.task_always_eager:
             return run_group(self._app, members, args, kwargs, options)
         check_options(options, "group")
-        call = _Call(args, kwargs, members.merged_options(options))
+        merged = members.merged_options(options)
+        call = _Call(args, kwargs, merged, self._app.backend.losses)
         roster = Roster(members._seed or _new_seed())  # noqa: SLF001 - set by our own freeze
         group_id = call.options.pop("task_id", None) or roster.uuid
         sent = self._send(members["kwargs"]["tasks"], roster, call, group_id=group_id)
-        result = self._group_result(roster, group_id, sent)
+        result = self._group_result(roster, group_id, sent, call)
         if sent.error is not None:
             raise self._resumable(sent.error, result, call)
         self._add_to_parent(result, options)
@@ -150,7 +152,8 @@ class Sender:
     ) -> GroupResult[Any]:
         """Give a group and its members their ids; see `group.freeze`."""
         members.options.update(options)
-        roster, barrier = freeze(members, _new_seed())
+        seed = members._seed or _new_seed()  # noqa: SLF001 - frozen again: the same ids
+        roster, barrier = freeze(members, seed, self._app)
         return GroupResult(
             roster=roster,
             group_id=members.options["task_id"],
@@ -197,7 +200,7 @@ class Sender:
             router,
             self._app.tasks,
             zone=zone_of(self._app.conf),
-            reply_to=self._reply_to(),
+            reply_to=self._reply_to,
             lineage=Lineage.of(current_request.get()),
             group_id=group_id,
             options=options,
@@ -225,16 +228,27 @@ class Sender:
 
     def _refuse_forked_memory(self) -> None:
         app = self._app
-        if os.getpid() != self._pid and str(app.conf.broker_url).startswith("memory:"):
+        if not str(app.conf.broker_url).startswith("memory:"):
+            return
+        if os.getpid() != self._pid:
             msg = (
                 f"app {app.name!r} sends through memory of process {self._pid}, which "
                 f"its forked child {os.getpid()} does not share; use a broker, or make "
                 "the app after the fork"
             )
             raise ForkError(msg, created_in_pid=self._pid)
+        request = current_request.get()
+        if request is not None and request.memory_pid not in {0, os.getpid()}:
+            msg = (
+                f"task {request.task} runs in child process {os.getpid()} of the "
+                f"worker in process {request.memory_pid}; what it sends through "
+                f"memory:// of app {app.name!r} would never leave the child: use a "
+                "broker such as redis://, or pool='threads'"
+            )
+            raise ForkError(msg, created_in_pid=request.memory_pid)
 
     def _group_result(
-        self, roster: Roster, group_id: str | None, sent: Sent
+        self, roster: Roster, group_id: str | None, sent: Sent, call: _Call
     ) -> GroupResult[Any]:
         return GroupResult(
             roster=roster,
@@ -242,6 +256,7 @@ class Sender:
             barrier=sent.barrier,
             backend=self._app.backend,
             report=sent.report,
+            losses=call.losses,
         )
 
     def _resumable(
@@ -258,7 +273,15 @@ class Sender:
         if request is not None and options.get("add_to_parent", True):
             request.children.append(result.as_tuple())
 
-    def _reply_to(self) -> str:
+    def _reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone
+        """Return where the results of what is sent go; open there if one is to come."""
+        try:
+            queue = self._app.backend.reply_to(is_needed=is_needed)
+        except CelerantError as exc:
+            msg = f"nothing would receive the results: {exc}"
+            raise Broken(msg, recoverable=True) from exc
+        if queue is not None:
+            return queue
         try:
             oid: str = self._local.oid
         except AttributeError:
@@ -269,17 +292,20 @@ class Sender:
 class _Call:
     """With what a group was sent."""
 
-    __slots__ = ("args", "kwargs", "options")
+    __slots__ = ("args", "kwargs", "losses", "options")
 
     def __init__(
         self,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        losses: int,
     ) -> None:
         self.args = args
         self.kwargs = kwargs
         self.options = options
+        #: The backend's, before the first message left.
+        self.losses = losses
 
 
 def _new_seed() -> bytes:

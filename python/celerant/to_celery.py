@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
+from celerant.to_celery_task import under_celery
+from celerant.urls import scheme
 
 if TYPE_CHECKING:
     import celery
@@ -20,7 +23,8 @@ logger = logging.getLogger("celerant")
 def to_celery(app: Celerant) -> celery.Celery:
     """Return a `celery.Celery` with the name, tasks and settings of `app`.
 
-    Bound tasks get Celery's own task as `self`. Tasks registered later are handed
+    Bound tasks get Celery's own task as `self`. What tasks send by Celerant has the
+    lineage of Celery's current task. Tasks registered later are handed
     over too, until Celery finalizes its app, as a worker does when it starts. The
     current app of Celery stays what it is.
 
@@ -54,18 +58,20 @@ def to_celery(app: Celerant) -> celery.Celery:
 def _register(made: celery.Celery, task: Any) -> None:
     options = {name: value for name, value in task.options.items() if value is not None}
     # Not shared: a shared task would appear in every other Celery app here.
-    made.task(name=task.name, bind=task.bind, shared=False, **options)(task.run)
+    run = under_celery(made, task.name, task.run)
+    made.task(name=task.name, bind=task.bind, shared=False, **options)(run)
 
 
 def _settings(app: Celerant) -> dict[str, Any]:
     settings = app.conf.changed()
     # Celery has no default backend, Celerant has one.
     backend = app._backend_url()  # noqa: SLF001 - the app's own rule, kept in one place
-    if backend is not None and backend.split("://", 1)[0] == "memory":
+    if backend is not None and scheme(backend) == "memory":
         # Celery's name for results in the memory of one process.
         backend = "cache+memory://"
     settings["result_backend"] = backend
-    if str(settings.get("broker_url") or "memory").split("://", 1)[0] == "memory":
+    settings.update((k, v) for k, v in backend_reach(app.conf).items() if v)
+    if scheme(app.conf.broker_url) == "memory":
         logger.warning(
             "app %s has the broker memory://, which no other process reaches: give "
             "it a Redis or RabbitMQ URL before starting a celery worker",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import redis
 
+from harness.certificates import Certificate
+
 __all__ = ["RedisServer", "free_port"]
 
 _STOP_TIMEOUT_S = 10
@@ -26,6 +28,9 @@ def free_port() -> int:
 class RedisServer:
     """Started on entry with nothing on disk, stopped by its own pid on exit."""
 
+    #: What it logs once it can be used.
+    ready_line = b"Ready to accept connections"
+
     def __init__(
         self,
         folder: Path,
@@ -33,6 +38,8 @@ class RedisServer:
         acl: Sequence[str] = (),
         options: Mapping[str, str] | None = None,
         port: int | None = None,
+        certificate: Certificate | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         """Prepare a server.
 
@@ -41,8 +48,12 @@ class RedisServer:
             acl: Lines of its ACL file; `user default` stays as it is.
             options: More `redis.conf` options by name.
             port: A port of the loopback; None takes a free one.
+            certificate: Makes it listen with TLS on `tls_port` too.
+            arguments: More of its command line.
         """
         self.port = port or free_port()
+        self.tls_port = 0
+        self._arguments = arguments
         self._folder = folder
         self._options = {
             "port": str(self.port),
@@ -52,6 +63,15 @@ class RedisServer:
             "dir": str(folder),
             **(options or {}),
         }
+        if certificate is not None:
+            self.tls_port = free_port()
+            self._options |= {
+                "tls-port": str(self.tls_port),
+                "tls-cert-file": str(certificate.certificate),
+                "tls-key-file": str(certificate.key),
+                "tls-ca-cert-file": str(certificate.certificate),
+                "tls-auth-clients": "no",
+            }
         if acl:
             acl_file = folder / "users.acl"
             acl_file.write_text("\n".join(["user default on nopass ~* &* +@all", *acl]))
@@ -78,7 +98,7 @@ class RedisServer:
         lines = [f"{name} {value}" for name, value in self._options.items()]
         config.write_text("\n".join(lines) + "\n")
         self._process = subprocess.Popen(
-            [binary, str(config)],
+            [binary, str(config), *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,7 +107,7 @@ class RedisServer:
         seen = []
         for line in self._process.stdout:
             seen.append(line)
-            if b"Ready to accept connections" in line:
+            if self.ready_line in line:
                 return self
         self.stop()
         msg = "redis-server did not start:\n" + b"".join(seen).decode()

@@ -23,6 +23,12 @@ def _absent(what: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def absent():
+    """Return what skips a test that lacks something; in CI it fails."""
+    return _absent
+
+
 def _listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(2)

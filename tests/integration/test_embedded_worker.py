@@ -305,6 +305,10 @@ def burst():
 def who():
     return os.getpid()
 
+@app.task
+def send():
+    square.delay(1)
+
 def run():
     with app.worker(concurrency=2, pool="processes"):
         assert group(square.s(i) for i in range(50))().get(timeout=40) == [
@@ -322,6 +326,11 @@ def run():
             print("OWN", exc.args)
         for _ in range(4):
             assert square.delay(7).get(timeout=20) == 49
+        print("SEND", repr(send.delay().get(timeout=20, propagate=False)))
+    app.conf.worker_max_tasks_per_child = 2
+    with app.worker(concurrency=1, pool="processes"):
+        pids = [who.delay().get(timeout=20) for _ in range(5)]
+        print("PIDS", [len(set(pids[:2])), len(set(pids[2:4])), len(set(pids))])
     app.close()
     print("END")
 
@@ -349,6 +358,9 @@ def test_processes_run_the_tasks_of_a_script(tmp_path):
     assert "WorkerLostError" in ended.stdout
     assert "EncodeError" in ended.stdout
     assert "OWN ('mine', 1)" in ended.stdout
+    assert "SEND ForkError" in ended.stdout
+    assert "would never leave the child" in ended.stdout
+    assert "PIDS [1, 1, 3]" in ended.stdout
     assert ended.stdout.endswith("END\n")
 
 
@@ -501,6 +513,83 @@ def test_a_killed_parent_leaves_no_child(module):
         poll.register(watch, select.POLLIN)
         assert poll.poll(10_000), "the child outlives its parent"
         os.close(watch)
+
+
+LATE = """
+    import redis
+    from celerant import Celerant
+    app = Celerant({name!r}, broker={broker!r}, backend={results!r},
+                   task_default_queue={name!r}, result_expires=600,
+                   broker_transport_options={options!r})
+    store = redis.Redis.from_url({results!r})
+
+    @app.task(name="late", acks_late=True)
+    def late(key):
+        store.expire(key, 600)
+        if store.incr(key) == 1:
+            print("STAYING", flush=True)
+            store.blpop([key + "-never"], 60)
+        return store.incr(key + "-ends")
+"""
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_late_ack_survives_kill_9_and_counts_once(
+    make_app, urls, tmp_path, broker, pool
+):
+    app = make_app(broker)
+    options = {"visibility_timeout": 1} if broker == "redis" else {}
+    code = LATE.format(
+        name=app.name, broker=urls[broker], results=urls["results"], options=options
+    )
+    (tmp_path / "h3tasks.py").write_text(textwrap.dedent(code))
+    first = start_cli(tmp_path, "-P", pool, "-c", "1")
+    try:
+        result = group([app.signature("late", (f"{app.name}-runs",))])()
+        assert first.stdout.readline() == "STAYING\n"
+        first.kill()
+        first.communicate(timeout=20)
+        second = start_cli(tmp_path, "-P", pool, "-c", "1")
+        try:
+            assert result.get(timeout=40) == [1]
+            assert result.completed_count() == 1
+            second.terminate()
+            second.communicate(timeout=20)
+        finally:
+            second.kill()
+            second.communicate()
+    finally:
+        first.kill()
+        first.communicate()
+    assert left(app) == 0
+    with redis.Redis.from_url(urls["results"]) as store:
+        runs, ends = store.mget(f"{app.name}-runs", f"{app.name}-runs-ends")
+        store.delete(f"{app.name}-runs", f"{app.name}-runs-ends")
+    assert (runs, ends) == (b"2", b"1")
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_messages_held_for_their_time_are_bounded(make_app, broker):
+    app = make_app(broker)
+    app.conf.worker_eta_task_limit = 5
+
+    @app.task
+    def echo(x):
+        return x
+
+    many = group(echo.s(i) for i in range(40))
+    many.apply_async(countdown=3600)
+    with app.worker(concurrency=1) as worker:
+        source = worker._source
+        # As many as may be held: the prefetch of 4, and 5 more.
+        while len(source.unstarted()) < 9:
+            assert worker.is_running
+            assert app.control.ping([worker.hostname], timeout=10)
+        for _ in range(5):
+            assert app.control.ping([worker.hostname], timeout=10)
+            assert len(source.unstarted()) == 9
+    assert left(app) == 40
 
 
 def _is_alive(pid):

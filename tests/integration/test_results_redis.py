@@ -17,7 +17,7 @@ from celery.exceptions import TaskRevokedError
 from celerant._core import Barrier, Roster
 from celerant.canvas.request import Request
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout, TaskRevoked
-from celerant.results import consumer
+from celerant.results import subscriptions, sweeping
 from celerant.results.backends import open_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
@@ -218,7 +218,7 @@ def test_a_stored_success_stays(backend, stock):
 @pytest.mark.parametrize("n", [1, 10, 3000])
 def test_results_are_pushed_not_polled(backend, n, monkeypatch):
     # A sweep would bring them too, only later than the test's patience.
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 3600.0)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     result = group_of(n, backend)
     assert not result.ready()
     storing = threading.Thread(
@@ -228,20 +228,20 @@ def test_results_are_pushed_not_polled(backend, n, monkeypatch):
         ]
     )
     # The first look of a large group returns before its subscription is in force.
-    until(lambda: backend.consumer._next_sweep > 0)
+    until(lambda: backend.consumer._service.clock.next > 0)
     storing.start()
     assert result.get(timeout=20) == list(range(n))
     storing.join()
 
 
 def test_a_large_group_listens_by_one_pattern(backend, client, monkeypatch):
-    monkeypatch.setattr(consumer, "_CHANNELS_MOST", 100)
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 3600.0)
+    monkeypatch.setattr(subscriptions, "_CHANNELS_MOST", 100)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     before = client.pubsub_numpat()
     result = group_of(500, backend)
     result.roster.adopt(7, "my-own-id")
     assert not result.ready()
-    until(lambda: backend.consumer._next_sweep > 0)
+    until(lambda: backend.consumer._service.clock.next > 0)
     assert client.pubsub_numpat() == before + 1
     assert client.pubsub_numsub("celery-task-meta-my-own-id")[0][1] == 1
     for index, task_id in enumerate(result.roster.ids(0, 500)):
@@ -251,12 +251,12 @@ def test_a_large_group_listens_by_one_pattern(backend, client, monkeypatch):
 
 
 def test_a_key_prefix_that_is_a_pattern_means_itself(open_, client, monkeypatch):
-    monkeypatch.setattr(consumer, "_CHANNELS_MOST", 0)
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 3600.0)
+    monkeypatch.setattr(subscriptions, "_CHANNELS_MOST", 0)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     backend = open_(transport_options={"global_keyprefix": "a[b]*?\\:"})
     result = group_of(1, backend)
     assert not result.ready()
-    until(lambda: backend.consumer._next_sweep > 0)
+    until(lambda: backend.consumer._service.clock.next > 0)
     backend.store_result(result[0].id, 1, "SUCCESS")
     assert result.get(timeout=10) == [1]
 
@@ -327,7 +327,7 @@ def test_a_redis_that_stays_away_is_an_error_with_its_url(redis_server, open_):
 def test_without_the_right_to_subscribe_results_come_by_reading(
     redis_server, open_, monkeypatch, rights
 ):
-    monkeypatch.setattr(consumer, "_CHANNELS_MOST", 5)
+    monkeypatch.setattr(subscriptions, "_CHANNELS_MOST", 5)
     server = redis_server(acl=[f"user reader on >pw ~* {rights}"])
     reader = open_(server.url("reader", "pw"))
     writer = open_(server.url())

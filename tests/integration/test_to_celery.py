@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 import uuid
@@ -129,6 +130,113 @@ def test_a_memory_broker_is_warned_of(caplog):
     with Celerant("alone") as app:
         app.to_celery()
     assert "memory://" in caplog.text
+
+
+def test_celery_still_checks_arguments_at_send(app):
+    @app.task(name="h6.pair")
+    def pair(x, y=0):
+        return x + y
+
+    task = app.to_celery().tasks["h6.pair"]
+    with pytest.raises(TypeError, match="missing 1 required"):
+        task.apply_async(())
+
+
+def test_a_task_called_as_a_function_is_not_a_request_of_its_own(app):
+    from celerant.canvas.request import current_request
+
+    @app.task(name="h6.inner")
+    def inner():
+        return current_request.get()
+
+    made = app.to_celery()
+
+    @app.task(name="h6.outer")
+    def outer():
+        return made.tasks["h6.inner"]()
+
+    assert made.tasks["h6.inner"]() is None
+    request = made.tasks["h6.outer"].apply(task_id="the-outer").get()
+    assert (request.id, request.task) == ("the-outer", "h6.outer")
+    assert current_request.get() is None
+
+
+LINEAGE = """
+    from celerant import Celerant, group
+    app = Celerant("lineage", broker={broker!r}, backend={results!r},
+                   task_default_queue={name!r}, result_expires=600)
+    stock = app.to_celery()
+
+    @app.task(name="h6.leaf", bind=True)
+    def leaf(self, x):
+        return [self.request.root_id, self.request.parent_id, x]
+
+    @app.task(name="h6.branch")
+    def branch():
+        many = group(leaf.s(i) for i in range(3))()
+        return [many.as_tuple(), leaf.delay(3).as_tuple()]
+
+    @app.task(name="h6.sends_and_fails")
+    def sends_and_fails():
+        leaf.delay(4)
+        raise ValueError("after sending")
+
+    @app.task(name="h6.root")
+    def root():
+        return branch.delay().as_tuple()
+
+    @app.task(name="h6.waits")
+    def waits():
+        return leaf.delay(1).get(timeout=20)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_what_tasks_of_a_prefork_worker_send_keeps_its_lineage(
+    redis_url, celery_worker, tmp_path, monkeypatch
+):
+    name = f"celerant-h6-{uuid.uuid4().hex[:8]}"
+    module = name.replace("-", "_")
+    code = LINEAGE.format(broker=BROKER, results=RESULTS, name=name)
+    (tmp_path / f"{module}.py").write_text(textwrap.dedent(code))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    celery_worker(
+        broker=BROKER,
+        backend=RESULTS,
+        queue=name,
+        module=f"{module}:stock",
+        pool="prefork",
+        environment={"PYTHONPATH": str(tmp_path)},
+    )
+    client = redis.Redis(db=RESULT_DB)
+
+    def children(task_id):
+        return json.loads(client.get(f"celery-task-meta-{task_id}"))["children"]
+
+    with (
+        client,
+        Celerant("l", broker=BROKER, backend=RESULTS, task_default_queue=name) as app,
+    ):
+        top = app.send_task("h6.root")
+        sent = top.get(timeout=30)
+        assert children(top.id) == [sent]
+        ((middle, _), _) = sent
+        grown = app.AsyncResult(middle).get(timeout=30)
+        assert children(middle) == grown
+        ((_, _), members), ((single, _), _) = grown
+        leaves = [leaf for ((leaf, _), _) in members] + [single]
+        for i, leaf in enumerate(leaves):
+            assert app.AsyncResult(leaf).get(timeout=30) == [top.id, middle, i]
+
+        failing = app.send_task("h6.sends_and_fails")
+        with pytest.raises(ValueError, match="after sending"):
+            failing.get(timeout=30)
+        assert len(children(failing.id)) == 1
+
+        with pytest.raises(RuntimeError, match=r"inside task h6\.waits"):
+            app.send_task("h6.waits").get(timeout=30)
+    with redis.Redis(db=BROKER_DB) as broker:
+        broker.delete(*(broker.keys(f"*{name}*") or ["-"]))
 
 
 @pytest.mark.timeout(120)

@@ -51,6 +51,18 @@ def send() -> None:
     assert_type(sums.delay().handle, str)
 
 
+async def send_from_a_loop() -> None:
+    sums = group([add.s(1, 1), add.s(2, 2)])
+    assert_type(await add.delay(1, 2), int)
+    assert_type(await sums.delay(), list[int])
+    assert_type(await app.asend(sums, queue="q"), GroupResult[int])
+    assert_type(await app.asend(add.s(1, 2)), AsyncResult[int])
+    assert_type(await (await app.asend(add.s(1, 2))), int)
+    async for member in await app.asend(sums):
+        assert_type(member, AsyncResult[int])
+        assert_type(await member, int)
+
+
 def wrong() -> None:
     add.delay("1", 2)  # type: ignore[arg-type]
     add.delay(1)  # type: ignore[call-arg]

@@ -36,10 +36,12 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         options: Options of every member, over the member's own.
     """
 
-    __slots__ = ("_seed",)
+    __slots__ = ("_owns", "_seed")
 
     #: Set by `freeze`: sending again then uses the same ids.
     _seed: bytes | None
+    #: Whether the list of members was made here, and may be changed.
+    _owns: bool
 
     @overload
     def __init__(
@@ -58,6 +60,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             "celery.group", (), {"tasks": _members(tasks)}, options, "group", app=app
         )
         self._seed = None
+        self._owns = False
 
     @classmethod
     def map(
@@ -121,10 +124,11 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
 
     def add(self, member: Signature[R] | group[R]) -> None:
         """Append a member; Celery's group has no such method."""
-        tasks = self.tasks
-        if isinstance(tasks, tuple):
-            tasks = self["kwargs"]["tasks"] = list(tasks)
-        tasks.append(member)
+        if not self._owns:
+            # The list may be the caller's, or another group's.
+            self["kwargs"]["tasks"] = list(self.tasks)
+            self._owns = True
+        self.tasks.append(member)
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say of every member whether it ignores the arguments of a call."""
@@ -139,11 +143,19 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     ) -> group[R]:
         """Return a copy whose members are copies."""
         members = [
-            maybe_signature(m, self._app).clone(args, kwargs) for m in self.tasks
+            self._member(index, member).clone(args, kwargs)
+            for index, member in enumerate(self.tasks)
         ]
         cloned: group[R] = group(members, app=self._app)
         cloned["options"] = copy.deepcopy(self.merged_options(options))
+        # A frozen group's copy has its ids, as the copies of its members have.
+        cloned._seed = self._seed
         return cloned
+
+    def _member(self, index: int, member: Any) -> Any:
+        if not isinstance(member, Mapping):
+            raise CanvasError(_no_member(index, member), path=f"group[{index}]")
+        return maybe_signature(member, self._app)
 
     def freeze(self, **options: Any) -> GroupResult[R]:
         """Give the group and its members their ids; returns the result to come.
@@ -214,6 +226,9 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             "GroupResult[R]", self.app.sender.resume_group(self, result, unknown)
         )
 
+    def __copy__(self) -> group[R]:
+        return self.clone()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> group[R]:
         return self.clone()
 
@@ -237,9 +252,12 @@ def _members(tasks: tuple[Any, ...]) -> Any:
     if isinstance(only, (list, tuple)):
         return only
     if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
-        msg = (
-            "group[0]: a member must be a signature or a group, not "
-            f"{type(only).__name__}; use task.s(...)"
-        )
-        raise CanvasError(msg, path="group[0]")
+        raise CanvasError(_no_member(0, only), path="group[0]")
     return Stream(only)
+
+
+def _no_member(index: int, found: Any) -> str:
+    return (
+        f"group[{index}]: a member must be a signature or a group, not "
+        f"{type(found).__name__}; use task.s(...)"
+    )

@@ -45,6 +45,8 @@ class Request:
     stamps: dict[str, Any] = field(default_factory=dict)
     replaced_task_nesting: int = 0
     is_eager: bool = False
+    #: The process whose memory the message was in; 0 where a broker had it.
+    memory_pid: int = 0
     #: Results of what this task sent, in the ``as_tuple`` form of stored records.
     children: list[Any] = field(default_factory=list)
 

@@ -173,6 +173,10 @@ class Signature(Canvas, Generic[R]):
             app=self._app,
         )
 
+    def __copy__(self) -> Signature[R]:
+        # Pickling drops the app; a copy in this process keeps it.
+        return self.clone()
+
     def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
         """Give the signature its id for good and return the result it will have."""
         from celerant.results.result import AsyncResult  # noqa: PLC0415 - see below

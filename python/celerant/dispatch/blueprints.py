@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
@@ -22,10 +22,12 @@ from celerant.dispatch.clock import times_of
 from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
 from celerant.dispatch.options import MESSAGE_PROPERTIES, check_options
 from celerant.dispatch.routing import Queues, Router
+from celerant.errors import SettingError
 
 __all__ = ["Blueprints", "Lineage"]
 
 _ECHOED = ("argsrepr", "kwargsrepr", "origin")
+_MODES = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 _HOSTNAME = socket.gethostname()
 
 
@@ -70,7 +72,7 @@ class Blueprints:
         tasks: Mapping[str, Any],
         *,
         zone: tzinfo | None,
-        reply_to: str,
+        reply_to: Callable[[bool], str],
         lineage: Lineage,
         group_id: str | None,
         options: Mapping[str, Any],
@@ -157,7 +159,7 @@ class Blueprints:
         # Celery passes these on among the properties too, where nobody reads them.
         echoed = {k: options[k] for k in _ECHOED if options.get(k) is not None}
         stamped = take("stamped_headers", None)
-        stamps = {stamp: take(stamp) for stamp in stamped or ()}
+        stamps = {stamp: _stamp(options, stamp) for stamp in stamped or ()}
         parent = self._lineage
         headers: dict[str, Any] = {
             "lang": "py",
@@ -183,7 +185,7 @@ class Blueprints:
         headers.update(take("headers", None) or {})
         properties = {
             "correlation_id": SLOTS["id"],
-            "reply_to": take("reply_to", None) or self._reply_to,
+            "reply_to": take("reply_to", None) or self._reply_to(not ignore_result),
             **echoed,
         }
         for option in MESSAGE_PROPERTIES & options.keys():
@@ -256,9 +258,21 @@ class Blueprints:
 
 
 def _mode(delivery_mode: int | str) -> int:
-    if isinstance(delivery_mode, str):
-        return {"transient": 1, "persistent": 2}[delivery_mode]
-    return delivery_mode
+    mode = _MODES.get(delivery_mode)
+    if mode is None:
+        msg = (
+            f"delivery_mode must be 'transient' or 'persistent', not {delivery_mode!r}"
+        )
+        raise SettingError(msg, name="delivery_mode")
+    return mode
+
+
+def _stamp(options: dict[str, Any], name: str) -> Any:
+    try:
+        return options.pop(name)
+    except KeyError:
+        msg = f"stamped_headers names {name!r}, but there is no such option"
+        raise SettingError(msg, name=name) from None
 
 
 def _listed(value: Any) -> list[Any] | None:

@@ -52,13 +52,12 @@ def times_of(
     """
     now = datetime.now(timezone.utc).astimezone(zone)
     if countdown:
-        eta = now + timedelta(seconds=countdown)
+        eta = _later(now, countdown, "countdown")
     expiration_ms = None
     if expires is not None:
         if isinstance(expires, Real) and not isinstance(expires, bool):
-            until = now + timedelta(seconds=float(expires))
             seconds = float(expires)
-            expires = until
+            expires = _later(now, seconds, "expires")
         else:
             seconds = (_moment(expires, "expires", zone) - now).total_seconds()
         if seconds < 0:
@@ -69,6 +68,14 @@ def times_of(
             seconds = 0
         expiration_ms = int(seconds * 1000)
     return Times(_iso(eta, "eta"), _iso(expires, "expires"), expiration_ms)
+
+
+def _later(now: datetime, seconds: float, name: str) -> datetime:
+    try:
+        return now + timedelta(seconds=seconds)
+    except (OverflowError, ValueError) as exc:
+        msg = f"{name} of {seconds} seconds is no time that can be told"
+        raise SettingError(msg, name=name) from exc
 
 
 def _moment(value: Any, name: str, zone: tzinfo | None) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,18 +28,42 @@ class Connections:
         self._make = make
         self._limit = limit or None
         self._pool: Any = None
+        self._lock = threading.Lock()
+        self._held = _Held()
 
     @contextmanager
     def acquire(self) -> Iterator[Connection]:
-        """Hold one connection; it may not be connected yet."""
-        if self._pool is None:
-            self._pool = self._make().Pool(limit=self._limit)
-        with self._pool.acquire(block=True) as connection:
+        """Hold one connection; it may not be connected yet.
+
+        Waits while all are in use, but for a thread that holds one already (it sends
+        from within a generator that is being sent): it gets one beyond the limit.
+        """
+        held = self._held
+        connection = self._take(wait=held.count == 0)
+        held.count += 1
+        try:
             yield connection
+        finally:
+            held.count -= 1
+            # Back to its pool; one without a pool is closed.
+            connection.release()
+
+    def _take(self, *, wait: bool) -> Connection:
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._make().Pool(limit=self._limit)
+            pool = self._pool
+        try:
+            return pool.acquire(block=wait)
+        except pool.LimitExceeded:
+            if wait:
+                raise
+            return self._make()
 
     def close(self) -> None:
         """Close all connections of the pool."""
-        pool, self._pool = self._pool, None
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.force_close_all()
 
@@ -46,6 +71,14 @@ class Connections:
         """Forget the parent's connections."""
         _abandoned.append(self._pool)
         self._pool = None
+        self._lock = threading.Lock()
+        self._held = _Held()
+
+
+class _Held(threading.local):
+    """How many connections this thread holds."""
+
+    count = 0
 
 
 class Patience:
@@ -100,8 +133,9 @@ def connect(connection: Connection, patience: Patience) -> None:
     """
     while True:
         try:
-            # One try, no pause of kombu's own: the pauses are ours.
-            connection.ensure_connection(max_retries=0, interval_start=0)
+            # One try of each URL, no pause of kombu's own: the pauses are ours.
+            rest = max(0, len(connection.alt) - 1)
+            connection.ensure_connection(max_retries=rest, interval_start=0)
         except recoverable_errors(connection) as exc:
             patience.pause(exc)
             connection.maybe_switch_next()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from celerant.dispatch.connections import (
     recoverable_errors,
 )
 from celerant.dispatch.report import Intervals, Report
-from celerant.dispatch.wires.base import Broken, Wire
+from celerant.dispatch.wires.base import Broken, Wire, broken
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.errors import ForkError, PublishError
 
@@ -33,6 +34,8 @@ logger = logging.getLogger("celerant")
 #: Members per chunk, and bytes after which a chunk is full earlier.
 CHUNK_MEMBERS = 500
 CHUNK_BYTES = 1 << 20
+#: Wires of a parent process, kept in its child so that nobody closes their sockets.
+connections_of_parents: list[Wire] = []
 #: A list is encoded whole before its first byte leaves up to this size.
 HELD_BYTES = 16 << 20
 
@@ -116,7 +119,8 @@ class _Run:
         self._pid = os.getpid()
         self._plan = Plan(
             order.roster,
-            self._resolve,
+            # Weak: the run owns the plan, and a cycle would wait for the collector.
+            _weakly(self._resolve),
             order.source,
             readable=readable_types(),
             mapped=Mapped,
@@ -153,23 +157,49 @@ class _Run:
             yield
             return
         with connections.acquire() as connection:
-            try:
-                connect(connection, self._patience)
-            except recoverable_errors(connection) as exc:
-                message = f"no broker at {connection.as_uri()}: {exc}"
-                raise Broken(message, recoverable=True) from exc
-            self._patience.reset()
-            self._producer = Producer(connection, auto_declare=False)
-            self._wire = self._choose(connection)
+            with broken(connection):
+                self._producer = Producer(connection, auto_declare=False)
+                self._wire = self._open(connection)
+                self._patience.reset()
+            if self._wire is None:
+                yield
+                return
             try:
                 yield
-            except BaseException:
-                if self._wire is not None:
-                    self._wire.abort()
+            except BaseException as exc:
+                self._leave(self._wire, exc)
                 raise
             finally:
-                if self._wire is not None:
+                # In a forked child the connection is still the parent's.
+                if os.getpid() == self._pid:
                     self._wire.close()
+
+    def _leave(self, wire: Wire, exc: BaseException) -> None:
+        """Drop what is under way, with its fate where that can be had."""
+        if os.getpid() != self._pid:
+            connections_of_parents.append(wire)
+            return
+        try:
+            if isinstance(exc, Exception):
+                # A member or its source failed: that says nothing of the wire.
+                with suppress(Broken):
+                    wire.flush()
+        finally:
+            wire.abort()
+
+    def _open(self, connection: Connection) -> Wire | None:
+        """Connect, over the failover list, and return what carries the messages."""
+        # It may have died while nobody used it: finding that out is not a try.
+        is_doubtful = connection.connected
+        while True:
+            connect(connection, self._patience)
+            try:
+                return self._choose(connection)
+            except recoverable_errors(connection) as exc:
+                connection.collect()
+                if not is_doubtful:
+                    self._patience.pause(exc)
+                is_doubtful = False
 
     def _choose(self, connection: Connection) -> Wire | None:
         driver = connection.transport.driver_type
@@ -195,7 +225,11 @@ class _Run:
     ) -> Template:
         """Render the message of a member; the plan calls this once per kind."""
         drawn = self._order.blueprints.draw(name, options, args, kwargs)
-        form = None if self._wire is None else self._wire.render(drawn)
+        form = None
+        if self._wire is not None:
+            assert self._producer is not None  # noqa: S101 - set before the wire
+            with broken(self._producer.connection):
+                form = self._wire.render(drawn)
         if form is None:
             form = self._generic().render(drawn)
         body = drawn.blueprint.body
@@ -283,7 +317,7 @@ class _Run:
 
     def _publish_error(self, exc: Broken) -> PublishError:
         error = PublishError(str(exc), recoverable=exc.recoverable)
-        error.__cause__ = exc.__cause__ or exc
+        error.__cause__ = exc.__cause__
         return error
 
     def _interrupted(self, exc: BaseException) -> BaseException:
@@ -294,6 +328,18 @@ class _Run:
         error = PublishError(message, recoverable=False)
         error.__cause__ = exc
         return error
+
+
+def _weakly(method: Any) -> Callable[..., Template]:
+    found = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Template:
+        alive = found()
+        assert alive is not None  # noqa: S101 - who reads the plan holds the run
+        resolved: Template = alive(*args)
+        return resolved
+
+    return call
 
 
 def _intervals(indices: list[int]) -> Intervals:

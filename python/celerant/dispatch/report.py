@@ -12,14 +12,14 @@ __all__ = ["Report"]
 Intervals = list[tuple[int, int]]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, repr=False)
 class Report:
     """Which members are confirmed, rejected, unknown and unsent.
 
     Shape: every member is in exactly one of the four; intervals are half open.
     """
 
-    ledger: Ledger = field(repr=False)
+    ledger: Ledger
     #: Members that may be in a queue twice (sent again after an unknown fate).
     maybe_double: Intervals = field(default_factory=list)
 
@@ -57,6 +57,9 @@ class Report:
         """Return how many members are in each state."""
         states = ("confirmed", "rejected", "unknown", "unsent")
         return {state: self.ledger.count(state) for state in states}
+
+    def __repr__(self) -> str:
+        return f"<Report: {self}>"
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts().items() if n)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from celerant._core import Barrier, Roster
 from celerant.errors import ResultTimeout
+from celerant.results.arrivals import Arrivals
+from celerant.results.awaiting import wait_in_loop
 from celerant.results.handle import make_handle
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.result import AsyncResult
@@ -40,6 +42,7 @@ class GroupResult(Generic[R]):
         values: The values of members that have arrived already (eager mode); a
             failure's is its exception.
         sent_at: When it was sent, seconds since the epoch; None: now.
+        losses: The backend's `losses` before the first message left; None: now.
     """
 
     __slots__ = ("__weakref__", "_handle", "_members", "id", "parent", "report")
@@ -56,6 +59,7 @@ class GroupResult(Generic[R]):
         parent: Any = None,
         values: list[Any] | None = None,
         sent_at: float | None = None,
+        losses: int | None = None,
     ) -> None:
         for index in ignored:
             barrier.arrive(index, Barrier.IGNORED)
@@ -64,7 +68,7 @@ class GroupResult(Generic[R]):
         self.report = report
         self._handle: str | None = None
         self._members = Members(
-            roster, barrier, backend, values=values, sent_at=sent_at
+            roster, barrier, backend, values=values, sent_at=sent_at, losses=losses
         )
 
     @property
@@ -140,14 +144,42 @@ class GroupResult(Generic[R]):
             )
             raise ResultTimeout(msg, remaining=remaining)
         if propagate:
-            failed = members.failed_member()
-            if failed is not None:
-                raise members.exception(failed)
+            self._raise_first()
         return members.collect()
 
     wait = get
     join = get
     join_native = get
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        """Wait in an event loop and return all values: ``await result``.
+
+        As `get`, without a thread; a cancelled wait leaves nothing behind.
+        Raises:
+            NotSent: A member never reached the broker; `group.resume` sends it.
+            RuntimeError: Awaited inside a task.
+            Exception: What a member's task raised, the first that arrives.
+        """
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> list[R]:
+        refuse_inside_task(is_refused=True)
+        await wait_in_loop(self._members, self._is_settled)
+        self._raise_first()
+        return self._members.collect()
+
+    def __aiter__(self) -> Arrivals[AsyncResult[R]]:
+        """Iterate over the members as they arrive: ``async for member in result``.
+
+        Each member comes once, failed ones too; those that had arrived before come
+        first, in their own order. To leave early is fine.
+        """
+        return Arrivals(self._members, self._member)
+
+    def _raise_first(self) -> None:
+        failed = self._members.failed_member()
+        if failed is not None:
+            raise self._members.exception(failed)
 
     def then(
         self,

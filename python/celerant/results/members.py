@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError, NotSent, ResultExpired
 from celerant.results.exceptions import rebuild
+from celerant.results.waiters import Waiter, Waiters
 
 if TYPE_CHECKING:
+    from celerant.results.arrivals import Arrivals
     from celerant.results.backends.base import Backend
 
 __all__ = ["STATE_NAMES", "Members", "run_logged"]
@@ -36,16 +40,6 @@ _NO_SEED = bytes(16)
 _FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
 
 
-class _Waiter:
-    """One waiting thread: woken once its condition holds."""
-
-    __slots__ = ("event", "is_done")
-
-    def __init__(self, is_done: Callable[[], bool]) -> None:
-        self.is_done = is_done
-        self.event = threading.Event()
-
-
 class Members:
     """The states and values of n members, shared by a result and its consumer.
 
@@ -55,19 +49,22 @@ class Members:
 
     __slots__ = (
         "__weakref__",
-        "_waiters",
+        "_arrivals",
         "backend",
         "barrier",
         "callbacks",
         "error",
         "first_failure",
         "is_watched",
+        "losses",
+        "pid",
         "roster",
         "sent_at",
         "values",
+        "waiters",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
         roster: Roster,
         barrier: Barrier,
@@ -75,6 +72,7 @@ class Members:
         *,
         values: list[Any] | None = None,
         sent_at: float | None = None,
+        losses: int | None = None,
     ) -> None:
         self.roster = roster
         self.barrier = barrier
@@ -92,7 +90,13 @@ class Members:
         self.callbacks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
-        self._waiters: set[_Waiter] = set()
+        #: Of the backend's losses those that who waits here knows of.
+        self.losses = backend.losses if losses is None else losses
+        #: The process that holds what was sent from here.
+        self.pid = os.getpid()
+        self.waiters = Waiters()
+        #: Iterators that want to know which members arrive; gone with their users.
+        self._arrivals: set[weakref.ref[Arrivals[Any]]] = set()
 
     @classmethod
     def alone(cls, task_id: str, backend: Backend) -> Members:
@@ -112,50 +116,86 @@ class Members:
         """
         if self.is_watched or self.barrier.is_complete:
             return True
+        self.backend.check(self)
         return self.backend.consumer.watch(self, timeout)
+
+    def begin(self) -> None:
+        """Have the members watched from now on, without waiting for the sweep.
+
+        Raises:
+            ForkError: Their results come to another process.
+        """
+        if not self.is_watched and not self.barrier.is_complete:
+            self.backend.check(self)
+            self.backend.consumer.begin(self)
 
     def when(self, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
         """Have `call` called once `is_done` holds, at once where it does already."""
         if is_done():
             run_logged(call)
             return
+        self.backend.check(self)
         self.callbacks.append((is_done, call))
         self.backend.consumer.keep(self)
 
-    def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait until `is_done` holds; False where `deadline` (monotonic) passed."""
-        waiter = _Waiter(is_done)
+    def wait(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        index: int | None = None,
+    ) -> bool:
+        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
+
+        Args:
+            is_done: The condition.
+            deadline: None waits for ever.
+            index: The one member that it asks about, if so.
+        """
+        event = threading.Event()
+        waiter = Waiter(is_done, event.set, index)
         # Register first, look second: an arrival in between wakes the event.
-        self._waiters.add(waiter)
+        self.waiters.add(waiter)
         try:
             while not is_done():
                 self.raise_error()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                waiter.event.wait(left)
-                waiter.event.clear()
+                event.wait(left)
+                event.clear()
         finally:
-            self._waiters.discard(waiter)
+            self.waiters.discard(waiter)
         return True
 
-    def notify(self) -> None:
-        """Wake and call those whose condition holds; called after members arrived."""
-        for waiter in tuple(self._waiters):
-            if waiter.is_done():
-                waiter.event.set()
+    def notify(self, indices: Sequence[int] | None = None) -> None:
+        """Wake and call those whose condition holds.
+
+        Args:
+            indices: The members that arrived; None: any may have.
+        """
+        self.waiters.wake(indices)
         for entry in tuple(self.callbacks):
             is_done, call = entry
             if is_done():
                 self.callbacks.remove(entry)
                 run_logged(call)
 
+    def follow(self, arrivals: Arrivals[Any]) -> None:
+        """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
+        self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
+
+    def note(self, indices: Sequence[int]) -> None:
+        """Tell the iterators that records of these members came in."""
+        for reference in tuple(self._arrivals):
+            arrivals = reference()
+            if arrivals is not None:
+                arrivals.note(indices)
+
     def fail(self, error: CelerantError) -> None:
         """Tell everyone who waits that the consumer gave up."""
         self.error = error
         self.is_watched = False
-        for waiter in tuple(self._waiters):
-            waiter.event.set()
+        self.waiters.wake_all()
 
     def raise_error(self) -> None:
         """Raise what made the consumer give up, if it did."""
@@ -164,7 +204,8 @@ class Members:
 
     def forget_threads(self) -> None:
         """Drop what belongs to threads that a fork did not copy."""
-        self._waiters = set()
+        self.waiters = Waiters()
+        self._arrivals = set()
         self.is_watched = False
 
     def reserve(self) -> None:

@@ -71,6 +71,16 @@ class Codec:
                 msg = f"result_compression {self.compression!r} is unknown to kombu"
                 raise SettingError(msg, name="result_compression") from exc
 
+    @property
+    def content(self) -> tuple[str, str]:
+        """Content type and encoding of what is written."""
+        return self._content_type, self._content_encoding
+
+    @property
+    def accepted(self) -> frozenset[str] | None:
+        """Content types that may be read; None: all that kombu enables."""
+        return self._accepted
+
     def encode(
         self,
         task_id: str,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
 from celerant.errors import ResultTimeout
+from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.members import STATE_NAMES, Members
@@ -112,7 +113,7 @@ class AsyncResult(Generic[R]):
         deadline = deadline_after(timeout)
         members, index = self._members, self._index
         members.look(timeout)
-        if not members.wait(self._is_done, deadline):
+        if not members.wait(self._is_done, deadline, index):
             msg = f"task {self.id} is not done after {timeout} s"
             raise ResultTimeout(msg, remaining=1)
         value = members.value(index)
@@ -121,6 +122,27 @@ class AsyncResult(Generic[R]):
         return value  # type: ignore[no-any-return]  # the backend's word for it
 
     wait = get
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait in an event loop and return the value: ``await result``.
+
+        As `get`, without a thread; a cancelled wait leaves nothing behind.
+        Raises:
+            NotSent: The task never reached the broker.
+            RuntimeError: Awaited inside a task.
+            Exception: What the task raised.
+        """
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> R:
+        if not self.ignored:
+            refuse_inside_task(is_refused=True)
+            await wait_in_loop(self._members, self._is_done, self._index)
+            value = self._members.value(self._index)
+            if self._code != Barrier.SUCCESS:
+                raise value
+            return value  # type: ignore[no-any-return]  # the backend's word for it
+        return None  # type: ignore[return-value]  # there is no value to come
 
     @property
     def ignored(self) -> bool:

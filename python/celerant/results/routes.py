@@ -70,6 +70,12 @@ class Routes:
         for task_id in watch.own.values():
             _drop(self._by_id, task_id, watch)
 
+    def clear(self) -> None:
+        """Route to nobody."""
+        self._by_prefix.clear()
+        self._by_id.clear()
+        self.watches.clear()
+
     def find(self, task_id: str) -> Iterator[tuple[Watch, int]]:
         """Yield the watches that have a member of this id, and its index."""
         for watch in self._by_id.get(task_id, ()):

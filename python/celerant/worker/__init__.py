@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from celerant.worker.trace import Outcome, run_task
-from celerant.worker.worker import Worker
+from celerant.worker.worker import Worker, workers_of
 
-__all__ = ["Outcome", "Worker", "run_task"]
+__all__ = ["Outcome", "Worker", "run_task", "workers_of"]

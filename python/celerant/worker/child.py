@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kombu.serialization import dumps, loads
 
 from celerant.worker.named import encode_error, named_exception
+from celerant.worker.softlimit import Limited, listen
 from celerant.worker.trace import FAILURE, SUCCESS, Outcome, run_task
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def prepare(modules: Sequence[str]) -> None:
     """Make this child ready: import the tasks' modules, die with the parent."""
     # Ctrl-C goes to the whole terminal group; when to stop is the parent's matter.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    listen()
     parent = multiprocessing.parent_process()
     if parent is not None:
         watch = threading.Thread(target=_follow, args=(parent,), daemon=True)
@@ -87,13 +89,22 @@ def check(references: dict[str, bytes]) -> Checked:
     return Checked(os.getpid(), missing)
 
 
-def run(reference: bytes, request: Request, serializer: str) -> Packed:
-    """Run the task that `reference` names and pack what came of it."""
+def run(
+    reference: bytes, request: Request, serializer: str, soft_limit: float | None = None
+) -> Packed:
+    """Run the task that `reference` names and pack what came of it.
+
+    Args:
+        reference: The task, pickled.
+        request: With its arguments.
+        serializer: What encodes the value.
+        soft_limit: Seconds until it gets a SoftTimeLimitExceeded.
+    """
     try:
         task = _find(reference)
     except Exception as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
         return pack(Outcome(FAILURE, exception=exc), serializer)
-    outcome = run_task(task, request)
+    outcome = run_task(Limited(task, soft_limit), request)
     if request.ignore_result:
         outcome.value = None
     return pack(outcome, serializer)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from celerant.worker.flow import Flow
+    from celerant.worker.mailbox import MailboxNode
 
 __all__ = ["BrokerSource"]
 
@@ -52,14 +53,26 @@ class BrokerSource:
         *,
         accept: AbstractSet[str],
         flow: Flow,
+        mailbox: MailboxNode | None = None,
     ) -> None:
-        """Consume `queues` (of kombu) from connections that `connect` makes."""
+        """Consume `queues` (of kombu) from connections that `connect` makes.
+
+        Args:
+            connect: Returns a new connection, not yet connected.
+            queues: Of kombu.
+            reader: Reads their messages.
+            refuse: Is told of those that it refuses.
+            accept: Content types.
+            flow: How much to hold.
+            mailbox: Hears remote control by the same connections.
+        """
         self._connect = connect
         self._queues = queues
         self._reader = reader
         self._refuse = refuse
         self._accept = accept
         self._flow = flow
+        self._mailbox = mailbox
         self._connection: Any = None
         self._consumer: Any = None
         #: The channel of a cancelled consumer, until nothing more comes by it.
@@ -82,7 +95,11 @@ class BrokerSource:
         """
         self._generation += 1
         self._connection = connection = self._connect()
-        connection.connect()
+        if connection.alt:
+            # Each URL of a failover list once; `connect` tries no more than two.
+            connection.ensure_connection(max_retries=len(connection.alt) - 1)
+        else:
+            connection.connect()
         channel = connection.channel()
         self._consumer = Consumer(
             channel,
@@ -93,6 +110,8 @@ class BrokerSource:
         )
         self._prefetch = -1
         self._set_prefetch()
+        if self._mailbox is not None:
+            self._mailbox.listen(connection)
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Consume until `close`, connecting again where the broker is lost."""
@@ -205,6 +224,17 @@ class BrokerSource:
         """Whether `take` may have something."""
         return bool(self._pending) or self._held.delay(time.time(), 1.0) <= 0.0
 
+    def unstarted(self) -> list[Delivery]:
+        """Return what is held here and does not run yet."""
+        pending = [item for item in list(self._pending) if isinstance(item, Delivery)]
+        return pending + self._held.items()
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``celery inspect stats`` tells of the broker."""
+        info = {} if self._connection is None else dict(self._connection.info())
+        info.pop("password", None)
+        return {"broker": info, "prefetch_count": self._prefetch}
+
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None where there is none."""
         while True:
@@ -281,6 +311,8 @@ class BrokerSource:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        if self._mailbox is not None:
+            self._mailbox.close()
         self._consumer = self._closing = None
         if connection is not None:
             # Whatever closing a broken connection raises says nothing new.

@@ -24,6 +24,8 @@ class Runnable(Protocol):
     reject_on_worker_lost: Any
     store_errors_even_if_ignored: Any
     track_started: Any
+    time_limit: Any
+    soft_time_limit: Any
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body."""

@@ -117,6 +117,14 @@ class MemorySource:
         ready: int = sum(store.qsize() for store in self._stores())
         return ready + (self._held.delay(time.time(), 1.0) <= 0.0)
 
+    def unstarted(self) -> list[Delivery]:
+        """Return what is held here and does not run yet."""
+        return self._held.items()
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``celery inspect stats`` tells of the broker."""
+        return {"broker": {"transport": "memory"}, "prefetch_count": 0}
+
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None where there is none."""
         due = self._held.pop_due(time.time())

@@ -99,8 +99,14 @@ class Reader:
         tasks: Mapping[str, Any],
         accept: AbstractSet[str],
         hostname: str | None = None,
+        *,
+        memory_pid: int = 0,
     ) -> None:
-        """Read for `tasks`, from bodies whose content type is in `accept`."""
+        """Read for `tasks`, from bodies whose content type is in `accept`.
+
+        `memory_pid` is the process whose memory the messages are in, if in any.
+        """
+        self._memory_pid = memory_pid
         self._tasks = tasks
         self._accept = accept
         self._hostname = hostname
@@ -131,7 +137,9 @@ class Reader:
         if not isinstance(name, str):
             msg = f"its header 'task' is no text but {_SHORT.repr(name)}"
             raise Refused(msg, Request(task_id, "unknown"))
-        request = Request(task_id, name, hostname=self._hostname)
+        request = Request(
+            task_id, name, hostname=self._hostname, memory_pid=self._memory_pid
+        )
         _read_properties(message, request)
         task = self._tasks.get(name)
         _read_headers(headers, request)

@@ -16,6 +16,7 @@ __all__ = [
     "named_exception",
     "not_registered",
     "task_revoked",
+    "time_limit_exceeded",
     "worker_lost",
 ]
 
@@ -44,6 +45,11 @@ def task_revoked(reason: str) -> Exception:
 def worker_lost(reason: str) -> Exception:
     """Return what is stored for a task whose process died under it."""
     return named_exception("WorkerLostError", "billiard.exceptions", reason)
+
+
+def time_limit_exceeded(limit: float) -> Exception:
+    """Return what is stored for a task that was killed after `limit` seconds."""
+    return named_exception("TimeLimitExceeded", "billiard.exceptions", limit)
 
 
 def encode_error(reason: str) -> Exception:

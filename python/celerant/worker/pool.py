@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+from celerant.worker.limits import Limits, TimeLimit
 from celerant.worker.trace import Outcome, run_task
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ __all__ = ["Engine", "Pool", "Threads"]
 
 logger = logging.getLogger("celerant.worker")
 
+_UNLIMITED = TimeLimit(None, None)
+
 
 class Engine(Protocol):
     """How a slot runs a task."""
@@ -28,6 +31,10 @@ class Engine(Protocol):
 
     def run(self, delivery: Delivery) -> Outcome:
         """Run it and return what came of it; never raise."""
+        ...
+
+    def terminate(self, task_id: str, signal: int) -> bool:
+        """End a task that runs, or will at once; say whether that can be done."""
         ...
 
     def stop(self) -> None:
@@ -42,12 +49,35 @@ class Engine(Protocol):
 class Threads:
     """Runs a task in the slot's own thread."""
 
+    def __init__(self) -> None:
+        self._limits = Limits()
+        self._told: set[str] = set()
+
     def start(self) -> None:
         """Do nothing: the slot is all it takes."""
 
     def run(self, delivery: Delivery) -> Outcome:
         """Run it here."""
+        if self._limits.of(delivery) != _UNLIMITED:
+            self._tell(delivery.request.task)
         return run_task(delivery.task, delivery.request)
+
+    def _tell(self, task: str) -> None:
+        if task not in self._told:
+            self._told.add(task)
+            logger.warning(
+                "task %s has a time limit, which threads cannot keep; use "
+                "pool='processes'",
+                task,
+            )
+
+    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - no thread can
+        """Do nothing: a thread cannot be ended from outside."""
+        logger.warning(
+            "task %s is not terminated: threads cannot be; use pool='processes'",
+            task_id,
+        )
+        return False
 
     def stop(self) -> None:
         """Do nothing."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import multiprocessing
-import os
 import pickle
-import signal
 import sys
 import threading
 from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
-from celerant.worker.child import Checked, check, prepare, run, unpack
-from celerant.worker.named import worker_lost
-from celerant.worker.trace import FAILURE, Outcome
+from celerant.worker.child import Checked, check, run, unpack
+from celerant.worker.limits import Limits
+from celerant.worker.named import task_revoked, time_limit_exceeded, worker_lost
+from celerant.worker.process import ChildProcess
+from celerant.worker.trace import FAILURE, REVOKED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,65 +29,37 @@ __all__ = ["Processes"]
 logger = logging.getLogger("celerant.worker")
 
 
-class _Child:
-    """An executor of one spawned process; a new one where that has died."""
-
-    def __init__(self, modules: tuple[str, ...]) -> None:
-        self._modules = modules
-        self._executor = self._new()
-        self.pid: int | None = None
-
-    def _new(self) -> ProcessPoolExecutor:
-        # One process each: where an executor breaks, all its tasks fail with it and
-        # none can be blamed. Spawned, for a fork would share sockets and locks.
-        return ProcessPoolExecutor(
-            1,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=prepare,
-            initargs=(self._modules,),
-        )
-
-    def submit(self, function: Any, *args: Any) -> Future[Any]:
-        return self._executor.submit(function, *args)
-
-    def replace(self) -> None:
-        self._executor.shutdown(wait=False)
-        self._executor = self._new()
-        self.pid = None
-        self._executor.submit(os.getpid).add_done_callback(self._learn)
-
-    def _learn(self, answer: Future[int]) -> None:
-        if not answer.cancelled() and answer.exception() is None:
-            self.pid = answer.result()
-
-    def stop(self) -> None:
-        self._executor.shutdown(wait=True)
-
-    def kill(self) -> None:
-        if self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-
 class Processes:
     """Runs each task in a child of its own slot, several slots side by side."""
 
-    def __init__(self, size: int, tasks: Mapping[str, Any], serializer: str) -> None:
+    def __init__(
+        self,
+        size: int,
+        tasks: Mapping[str, Any],
+        serializer: str,
+        max_tasks: int | None = None,
+    ) -> None:
         """Prepare `size` children for `tasks`; none is started yet.
 
         Args:
             size: How many children.
             tasks: The app's tasks by name; children import their modules.
             serializer: What children encode return values with.
+            max_tasks: After how many tasks a child is replaced; None never.
         """
         self._tasks = tasks
         self._serializer = serializer
+        self._max_tasks = max_tasks
+        self._limits = Limits()
         self._references: dict[str, bytes] = {}
-        self._lock = threading.Lock()
         modules = sorted({_module_of(task) for task in tasks.values()} - {"__main__"})
-        self._children = [_Child(tuple(modules)) for _ in range(size)]
-        self._free: deque[_Child] = deque(self._children)
+        self._children = [ChildProcess(modules) for _ in range(size)]
+        self._free: deque[ChildProcess] = deque(self._children)
+        #: Guards the two below: a signal must not reach a child's next task.
+        self._lock = threading.Lock()
+        self._running: dict[str, ChildProcess] = {}
+        #: To be terminated as soon as they run.
+        self._doomed: set[str] = set()
 
     def start(self) -> None:
         """Start all children and see that they find the tasks.
@@ -103,7 +73,7 @@ class Processes:
             answers = [(c, c.submit(check, references)) for c in self._children]
             for child, answer in answers:
                 checked: Checked = answer.result()
-                child.pid = checked.pid
+                child.start()
                 if checked.missing:
                     raise _missing(checked.missing)  # noqa: TRY301 - cleaned up below
         except BrokenProcessPool as exc:
@@ -123,30 +93,72 @@ class Processes:
         child = self._free.popleft()
         try:
             return self._run_in(child, delivery)
+        except Exception as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
+            return Outcome(FAILURE, exception=exc)
         finally:
+            child.served += 1
+            if child.served == self._max_tasks or child.terminated:
+                # A signal that came too late may still be on its way to it.
+                child.replace()
             self._free.append(child)
 
-    def _run_in(self, child: _Child, delivery: Delivery) -> Outcome:
+    def _run_in(self, child: ChildProcess, delivery: Delivery) -> Outcome:
+        task_id, limit = delivery.request.id, self._limits.of(delivery)
+        job = (
+            self._reference(delivery.task),
+            delivery.request,
+            self._serializer,
+            limit.soft,
+        )
+        self._await(child)
+        if not self._enter(task_id, child):
+            return _terminated()
         try:
-            job = (self._reference(delivery.task), delivery.request, self._serializer)
             try:
                 answer = child.submit(run, *job)
             except BrokenProcessPool:
                 # It died while it was idle: no task of ours is to blame.
                 child.replace()
+                child.start().result()
                 answer = child.submit(run, *job)
+            done, _ = wait([answer], limit.hard)
+        finally:
+            with self._lock:
+                self._running.pop(task_id, None)
+        if not done:
+            return _overrun(child, delivery, limit.hard)
+        try:
             return unpack(answer.result())
         except BrokenProcessPool:
-            logger.error(  # noqa: TRY400 - our own frames tell nothing of the child
-                "the process that ran task %s[%s] died; it is replaced",
-                delivery.request.task,
-                delivery.request.id,
-            )
+            return _lost(child, delivery)
+
+    @staticmethod
+    def _await(child: ChildProcess) -> None:
+        """Wait until it can run a task: its imports are not the task's time."""
+        try:
+            child.start().result()
+        except BrokenProcessPool:
             child.replace()
-            reason = "the process that ran the task exited before its end"
-            return Outcome(FAILURE, exception=worker_lost(reason), is_lost=True)
-        except Exception as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
-            return Outcome(FAILURE, exception=exc)
+            child.start().result()
+
+    def _enter(self, task_id: str, child: ChildProcess) -> bool:
+        with self._lock:
+            if task_id in self._doomed:
+                self._doomed.discard(task_id)
+                return False
+            self._running[task_id] = child
+            return True
+
+    def terminate(self, task_id: str, signal: int) -> bool:
+        """Send the child that runs a task a signal; say that it can be done."""
+        with self._lock:
+            child = self._running.get(task_id)
+            if child is None:
+                self._doomed.add(task_id)
+            else:
+                child.terminated = True
+                child.signal(signal)
+        return True
 
     def _reference(self, task: Any) -> bytes:
         reference = self._references.get(task.name)
@@ -163,6 +175,37 @@ class Processes:
         """End the children at once."""
         for child in self._children:
             child.kill()
+
+
+def _terminated() -> Outcome:
+    return Outcome(REVOKED, exception=task_revoked("terminated"))
+
+
+def _overrun(child: ChildProcess, delivery: Delivery, limit: Any) -> Outcome:
+    request = delivery.request
+    logger.error(
+        "task %s[%s] is over its time limit of %s s; its process is killed",
+        request.task,
+        request.id,
+        limit,
+    )
+    child.kill()
+    child.replace()
+    return Outcome(FAILURE, exception=time_limit_exceeded(limit), is_overrun=True)
+
+
+def _lost(child: ChildProcess, delivery: Delivery) -> Outcome:
+    request, was_terminated = delivery.request, child.terminated
+    child.replace()
+    if was_terminated:
+        return _terminated()
+    logger.error(
+        "the process that ran task %s[%s] died; it is replaced",
+        request.task,
+        request.id,
+    )
+    reason = "the process that ran the task exited before its end"
+    return Outcome(FAILURE, exception=worker_lost(reason), is_lost=True)
 
 
 def _module_of(task: Any) -> str:

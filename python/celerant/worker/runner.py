@@ -14,6 +14,7 @@ from kombu.exceptions import EncodeError as KombuEncodeError
 
 from celerant.errors import EncodeError
 from celerant.worker.named import encode_error, task_revoked
+from celerant.worker.roll import Roll
 from celerant.worker.trace import FAILURE, REVOKED, STARTED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
@@ -82,9 +83,14 @@ class Runner:
         backend: ResultStore | None,
         *,
         hostname: str,
+        roll: Roll | None = None,
     ) -> None:
-        """Run in `engine`, store in `backend`; set `settle` before the first call."""
+        """Run in `engine`, store in `backend`; set `settle` before the first call.
+
+        `roll` is told what runs, and tells what is revoked.
+        """
         self._engine = engine
+        self._roll = roll or Roll()
         self._backend = backend
         self.settle: Callable[[Delivery, Settlement], None] = _untold
         self._hostname = hostname
@@ -104,17 +110,30 @@ class Runner:
             policy = self._policies[task.name] = _Policy.of(task)
         if not policy.acks_late:
             self.settle(delivery, Settlement.ACK)
-        if delivery.expires is not None and time.time() > delivery.expires:
-            self._expire(request, policy)
-            outcome = Outcome(REVOKED)
-        else:
-            if policy.tracks_started and not request.ignore_result:
-                about = {"pid": os.getpid(), "hostname": self._hostname}
-                self._store(request, about, STARTED, None)
-            outcome = self._engine.run(delivery)
-            outcome = self._finish(request, policy, outcome)
+        # First on the roll, then the look at what is revoked: a command that comes
+        # in between finds it there and ends it.
+        self._roll.begin(request)
+        try:
+            outcome = self._run(delivery, policy)
+        finally:
+            self._roll.end(request)
         if policy.acks_late:
             self.settle(delivery, _verdict(policy, outcome))
+
+    def _run(self, delivery: Delivery, policy: _Policy) -> Outcome:
+        request = delivery.request
+        reason = None
+        if delivery.expires is not None and time.time() > delivery.expires:
+            reason = "expired"
+        elif self._roll.revoked.cover(request):
+            reason = "revoked"
+        if reason is not None:
+            self._discard(request, policy, reason)
+            return Outcome(REVOKED)
+        if policy.tracks_started and not request.ignore_result:
+            about = {"pid": os.getpid(), "hostname": self._hostname}
+            self._store(request, about, STARTED, None)
+        return self._finish(request, policy, self._engine.run(delivery))
 
     def refuse(self, refused: Refused, queue: str) -> None:
         """Store the failure of a message that cannot run, and log it once."""
@@ -126,10 +145,10 @@ class Runner:
         if request is not None and not request.ignore_result:
             self._store(request, refused.exception, FAILURE, None)
 
-    def _expire(self, request: Request, policy: _Policy) -> None:
-        logger.info("task %s[%s] is revoked: expired", request.task, request.id)
+    def _discard(self, request: Request, policy: _Policy, reason: str) -> None:
+        logger.info("task %s[%s] is revoked: %s", request.task, request.id, reason)
         if not request.ignore_result or policy.stores_errors:
-            self._store(request, task_revoked("expired"), REVOKED, None)
+            self._store(request, task_revoked(reason), REVOKED, None)
 
     def _finish(self, request: Request, policy: _Policy, outcome: Outcome) -> Outcome:
         if outcome.state == SUCCESS:
@@ -141,8 +160,9 @@ class Runner:
                         FAILURE, exception=problem, runtime=outcome.runtime
                     )
         wanted = not request.ignore_result or policy.stores_errors
-        if outcome.state == FAILURE and wanted:
-            self._store(request, outcome.exception, FAILURE, outcome.traceback)
+        comes_again = _verdict(policy, outcome) is Settlement.REQUEUE
+        if outcome.state != SUCCESS and wanted and not comes_again:
+            self._store(request, outcome.exception, outcome.state, outcome.traceback)
         _log(request, policy, outcome)
         return outcome
 
@@ -203,9 +223,11 @@ def _untold(_delivery: Delivery, _settlement: Settlement) -> None:
 
 
 def _verdict(policy: _Policy, outcome: Outcome) -> Settlement:
-    if outcome.state != FAILURE:
+    if outcome.state != FAILURE or not policy.acks_late:
         return Settlement.ACK
     if outcome.is_lost and policy.rejects_lost:
+        return Settlement.REQUEUE
+    if outcome.is_overrun and not policy.acks_on_failure:
         return Settlement.REQUEUE
     return Settlement.ACK if policy.acks_on_failure else Settlement.REJECT
 
@@ -223,7 +245,9 @@ def _log(request: Request, policy: _Policy, outcome: Outcome) -> None:
             )
         return
     exc = outcome.exception
-    if isinstance(exc, policy.throws):
+    if outcome.state == REVOKED:
+        logger.info("task %s[%s] is revoked: terminated", name, request.id)
+    elif isinstance(exc, policy.throws):
         logger.info("task %s[%s] raised expected: %s", name, request.id, _shown(exc))
     else:
         logger.error(

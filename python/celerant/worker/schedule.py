@@ -54,6 +54,11 @@ class Schedule(Generic[T]):
         with self._lock:
             return self._heap[0][0] if self._heap else None
 
+    def items(self) -> list[T]:
+        """Return all items, the next one first."""
+        with self._lock:
+            return [item for _, _, item in sorted(self._heap, key=lambda e: e[:2])]
+
     def clear(self) -> list[T]:
         """Take all items out."""
         with self._lock:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from celerant.canvas.request import current_request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celerant.canvas.request import Request
-    from celerant.worker.host import Runnable
 
 __all__ = ["FAILURE", "REVOKED", "STARTED", "SUCCESS", "Outcome", "run_task"]
 
@@ -19,6 +20,9 @@ SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"
 STARTED = "STARTED"
+
+#: Modules whose frames above a task's own tell the reader nothing.
+_OUR_FRAMES = frozenset({__name__, "celerant.worker.softlimit"})
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Outcome:
     runtime: float = 0.0
     #: Whether the process that ran the task died under it.
     is_lost: bool = False
+    #: Whether it was killed for running longer than it may.
+    is_overrun: bool = False
 
     @property
     def result(self) -> Any:
@@ -44,7 +50,7 @@ class Outcome:
         return self.value if self.state == SUCCESS else self.exception
 
 
-def run_task(task: Runnable, request: Request) -> Outcome:
+def run_task(task: Callable[..., Any], request: Request) -> Outcome:
     """Call `task` with the request's arguments under that request.
 
     Nothing that the task raises comes out: also SystemExit and KeyboardInterrupt
@@ -71,8 +77,9 @@ def run_task(task: Runnable, request: Request) -> Outcome:
 
 
 def _failure(exc: BaseException, started: float) -> Outcome:
-    # The first frame is `run_task` itself, which tells the reader nothing.
-    below = exc.__traceback__.tb_next if exc.__traceback__ else None
+    below = exc.__traceback__
+    while below is not None and below.tb_frame.f_globals.get("__name__") in _OUR_FRAMES:
+        below = below.tb_next
     exc.__traceback__ = below
     try:
         text = "".join(tracebacks.format_exception(type(exc), exc, below))

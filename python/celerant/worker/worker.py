@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 from kombu.serialization import prepare_accept_content
@@ -13,23 +14,37 @@ from kombu.serialization import prepare_accept_content
 from celerant.errors import SettingError
 from celerant.worker.consumer import BrokerSource
 from celerant.worker.flow import Flow
+from celerant.worker.mailbox import MailboxNode, make_mailbox
 from celerant.worker.memory import MemorySource
 from celerant.worker.message import Reader
+from celerant.worker.panel import Panel
 from celerant.worker.pool import Engine, Pool, Threads
 from celerant.worker.processes import Processes
+from celerant.worker.roll import Roll
 from celerant.worker.runner import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
     from celerant.worker.host import WorkerApp
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "workers_of"]
 
 logger = logging.getLogger("celerant.worker")
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def workers_of(app_name: str) -> list[Worker]:
+    """Return the workers of this process that run tasks of an app of this name."""
+    return [
+        worker
+        for worker in list(_workers)
+        if worker.is_running and worker.app.name == app_name
+    ]
 
 
 class Worker:
@@ -83,6 +98,11 @@ class Worker:
         self._engine: Engine | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
+        #: What remote control reaches; None until it was started.
+        self.panel: Panel | None = None
+        #: Called when remote control asks to stop; must not wait for the stop.
+        self.on_shutdown: Callable[[], Any] = self._stop_aside
+        _workers.add(self)
 
     @property
     def is_running(self) -> bool:
@@ -104,7 +124,12 @@ class Worker:
         engine: Engine = Threads()
         if self.pool == "processes":
             serializer = conf.result_serializer
-            engine = Processes(self.concurrency, self.app.tasks, serializer)
+            engine = Processes(
+                self.concurrency,
+                self.app.tasks,
+                serializer,
+                conf.worker_max_tasks_per_child,
+            )
         source, runner = self._join_parts(engine)
         slots = Pool(
             self.concurrency,
@@ -139,17 +164,38 @@ class Worker:
     def _join_parts(self, engine: Engine) -> tuple[MemorySource | BrokerSource, Runner]:
         app, conf = self.app, self.app.conf
         accept = prepare_accept_content(conf.accept_content)
-        reader = Reader(app.tasks, accept, self.hostname)
         queues = [app.queues[name] for name in self.queues]
-        runner = Runner(engine, app.backend, hostname=self.hostname)
+        roll = Roll()
+        runner = Runner(engine, app.backend, hostname=self.hostname, roll=roll)
         connection = app.connection_for_read()
+        is_memory = connection.transport_cls == "memory"
+        reader = Reader(
+            app.tasks,
+            accept,
+            self.hostname,
+            memory_pid=os.getpid() if is_memory else 0,
+        )
         source: MemorySource | BrokerSource
-        if connection.transport_cls == "memory":
+        self.panel = panel = Panel(
+            hostname=self.hostname,
+            roll=roll,
+            engine=engine,
+            backend=app.backend,
+            tasks=app.tasks,
+            unstarted=lambda: source.unstarted(),  # noqa: PLW0108 - it is made below
+            about=lambda: {**source.about(), "pool": self._about_pool()},
+            queues=lambda: queues,
+            shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - may change until then
+        )
+        if is_memory:
             source = MemorySource(connection, queues, reader, runner.refuse)
         else:
             connection.release()
             multiplier = conf.worker_prefetch_multiplier
             flow = Flow(self.concurrency * multiplier, conf.worker_eta_task_limit)
+            mailbox = None
+            if conf.worker_enable_remote_control is not False:
+                mailbox = MailboxNode(panel, make_mailbox(conf))
             source = BrokerSource(
                 app.connection_for_read,
                 queues,
@@ -157,6 +203,7 @@ class Worker:
                 runner.refuse,
                 accept=accept,
                 flow=flow,
+                mailbox=mailbox,
             )
         runner.settle = source.settle
         return source, runner
@@ -176,8 +223,17 @@ class Worker:
         thread.join()
         if self._engine is not None:
             self._engine.stop()
+        if self.panel is not None:
+            self.panel.close()
         self._thread = self._source = self._slots = None
         logger.info("worker %s stopped", self.hostname)
+
+    def _stop_aside(self) -> None:
+        # Who asks is the thread that consumes, which a stop waits for.
+        threading.Thread(target=self.stop, daemon=True).start()
+
+    def _about_pool(self) -> dict[str, Any]:
+        return {"implementation": self.pool, "max-concurrency": self.concurrency}
 
     def kill(self) -> None:
         """Stop at once: child processes die, threads are left to the interpreter."""

@@ -1,6 +1,7 @@
 //! Python values to arena tokens, in one pass.
 
 use celerant_core::value::{Arena, Token, ValueRef};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
@@ -50,7 +51,8 @@ impl<'a> Reader<'a> {
             // Past 64 bits: kombu's.
             return match value.extract::<i64>() {
                 Ok(int) => self.push(Token::Int(int)),
-                Err(_) => self.shown(&value.str()?),
+                // Python refuses to write more than 4,300 digits.
+                Err(_) => self.written(value, value.str()),
             };
         }
         if value.is_none() {
@@ -158,12 +160,27 @@ impl<'a> Reader<'a> {
             return self.inside(address, Token::FrozenSet, &items);
         }
         // Source: reprstream of celery 5.7.0: numbers by str, decimals and the rest by repr.
-        let py = value.py();
-        let by_str = value.is_instance(number(py)?)? && !value.is_instance(decimal(py)?)?;
-        let text = if by_str { value.str() } else { value.repr() };
+        let by_str = is_number(value);
+        let text = match by_str {
+            Ok(true) => value.str(),
+            Ok(false) => value.repr(),
+            Err(error) => Err(error),
+        };
+        self.written(value, text)
+    }
+
+    /// Keeps what `str` or `repr` gave, or that it failed.
+    fn written(
+        &mut self,
+        value: &Bound<'_, PyAny>,
+        text: PyResult<Bound<'_, PyString>>,
+    ) -> PyResult<()> {
         match text {
             Ok(text) => self.shown(&text),
+            // Ctrl-C and the like are no failure of the value.
+            Err(error) if !error.is_instance_of::<PyException>(value.py()) => Err(error),
             Err(error) => {
+                self.is_plain = false;
                 let class = value.get_type().name()?;
                 let text = format!("<Unrepresentable {class}: {error}>");
                 Ok(self
@@ -204,6 +221,11 @@ fn length(len: usize) -> PyResult<u32> {
     u32::try_from(len).map_err(|_| {
         pyo3::exceptions::PyOverflowError::new_err("a container with more than 2**32 - 1 items")
     })
+}
+
+fn is_number(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = value.py();
+    Ok(value.is_instance(number(py)?)? && !value.is_instance(decimal(py)?)?)
 }
 
 fn number(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

@@ -112,10 +112,10 @@ impl Walk {
                     .unbind(),
                 star: tasks.getattr(intern!(py, "star"))?.is_truthy()?,
             };
-            let items = tasks.getattr(intern!(py, "items"))?.try_iter()?;
+            let items = iterate(&tasks.getattr(intern!(py, "items"))?)?;
             Source::Mapped(items.unbind(), Arc::new(mapped))
         } else {
-            Source::Iterator(tasks.try_iter()?.unbind())
+            Source::Iterator(iterate(tasks)?.unbind())
         };
         Ok(Self {
             kinds: Arc::clone(kinds),
@@ -154,6 +154,21 @@ impl Walk {
             ))),
         }
     }
+}
+
+/// Starts to iterate what should be a group's members or a mapped task's arguments.
+fn iterate<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyIterator>, Unreadable> {
+    let py = items.py();
+    items.try_iter().map_err(|error| {
+        if items.hasattr(intern!(py, "__iter__")).unwrap_or(true) {
+            return Unreadable::Python(error);
+        }
+        let kind = items.get_type();
+        let name = kind
+            .name()
+            .map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        Unreadable::Member(format!("expected an iterable of members, not {name}"))
+    })
 }
 
 /// What to say of something that is no member.
@@ -221,6 +236,9 @@ fn starred<'py>(item: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Unreadabl
         Ok(items) => {
             let items = items.collect::<PyResult<Vec<_>>>()?;
             Ok(PyTuple::new(item.py(), items)?.into_any())
+        }
+        Err(error) if item.hasattr(intern!(item.py(), "__iter__"))? => {
+            Err(Unreadable::Python(error))
         }
         Err(_) => Err(Unreadable::Member(format!(
             "starmap takes an iterable of arguments per task, not {}; use map for one argument",

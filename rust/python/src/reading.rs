@@ -124,6 +124,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             }
         }
         self.py.check_signals()?;
+        let routes = Arc::clone(&self.state.routes);
         self.forget();
         let roster = self.plan.roster.get();
         roster.set_len(self.state.unroll.len());
@@ -134,7 +135,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         Ok(Some(PyChunk {
             ids: roster.derived().clone(),
             wired: self.wired,
-            routes: Arc::clone(&self.state.routes),
+            routes,
             loose: self.loose,
             forms: self.forms,
             ignored: self.ignored,
@@ -173,7 +174,16 @@ impl<'a, 'py> Reading<'a, 'py> {
             &mut self.loose
         };
         let own_id = match &call.own_id {
-            Some(id) => own_id(id, index, roster, &mut chunk.arena)?,
+            Some(id) => {
+                let text = id.to_string_lossy();
+                if let Some(other) = roster.holder(&text).filter(|&other| other != index) {
+                    return Err(self.refused(&format!(
+                        "its task_id {text:?} is that of member {other}, and the two would \
+                         share one result; give it another, or freeze the group anew"
+                    )));
+                }
+                own_id(id, index, roster, &mut chunk.arena)?
+            }
             None => None,
         };
         let mut reader = Reader::new(&mut chunk.arena);
@@ -254,10 +264,14 @@ impl<'a, 'py> Reading<'a, 'py> {
             let Ok(id) = id.cast_into::<PyString>() else {
                 return Err(self.refused("task_id must be text"));
             };
+            if id.to_str().is_err() {
+                return Err(self.refused("task_id must be text without lone surrogates"));
+            }
             let options = call.options.copy()?;
             options.del_item(intern!(py, "task_id"))?;
             call.options = options;
-            call.own_id = Some(id);
+            // As in Celery, empty is none.
+            call.own_id = Some(id).filter(|id| id.is_truthy().unwrap_or(true));
         }
         Ok(call)
     }
@@ -444,6 +458,8 @@ impl<'a, 'py> Reading<'a, 'py> {
         if templates.len() > TEMPLATES_KEPT {
             self.state.kinds.clear();
             self.state.templates.clear();
+            // Only templates refer to them; chunks hold their own.
+            self.state.routes = Arc::default();
             return;
         }
         let is_timed = |number: &usize| templates[*number].python.get().is_timed;

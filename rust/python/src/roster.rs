@@ -46,6 +46,15 @@ impl PyRoster {
         own.by_index.insert(index, task_id.to_owned());
     }
 
+    /// The member that has this id, known yet or not.
+    pub(crate) fn holder(&self, task_id: &str) -> Option<u32> {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        own.by_id
+            .get(task_id)
+            .copied()
+            .or_else(|| self.ids.index(task_id))
+    }
+
     fn text(&self, own: &Own, index: u32) -> String {
         own.by_index
             .get(&index)

@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from celerant.errors import CelerantError, ForkError, ResultTimeout, TaskError
-from celerant.results import consumer
+from celerant.results import consumer, sweeping
 from celerant.results.result import AsyncResult
 
 
@@ -41,7 +41,7 @@ def test_pushed_records_reach_their_groups(fake, group_of):
 def test_a_lost_message_delays_a_result_and_does_not_hang_it(
     fake, group_of, monkeypatch
 ):
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 0.05)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 0.05)
     result = group_of(2, fake)
     assert not result.ready()
     for index in range(2):
@@ -62,23 +62,23 @@ def test_after_a_lost_feed_all_is_subscribed_and_read_again(fake, group_of):
 
 
 def test_a_feed_lost_twice_is_given_up_for_reading(fake, group_of, monkeypatch, caplog):
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL_ALONE", 0.02)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL_ALONE", 0.02)
     result = group_of(1, fake)
     with caplog.at_level(logging.WARNING, "celerant"):
         assert not result.ready()
         fake.feed.lose = 2
         fake.feed.wake()
-        until(lambda: fake.consumer._sweeps_alone)
+        until(lambda: fake.consumer._service.subscriptions.is_refused)
     assert "closed the subscription twice" in caplog.text
     task_id = result[0].id
     fake.records[task_id] = encoded(fake, task_id, 1)
     assert result.get(timeout=5) == [1]
     # Once nobody waits, the feed gets its next chance.
-    until(lambda: not fake.consumer._sweeps_alone)
+    until(lambda: not fake.consumer._service.subscriptions.is_refused)
 
 
 def test_a_refused_subscription_leaves_reading(fake, group_of, monkeypatch, caplog):
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL_ALONE", 0.02)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL_ALONE", 0.02)
     fake.feed.refused = {"ids"}
     result = group_of(1, fake)
     with caplog.at_level(logging.WARNING, "celerant"):
@@ -112,7 +112,7 @@ def test_a_refused_pattern_leaves_a_channel_each(fake, group_of):
 def test_what_is_stored_while_a_large_group_subscribes_is_read(
     fake, group_of, monkeypatch
 ):
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 3600.0)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     result = group_of(1001, fake)
     ids = result.roster.ids(0, 1001)
     subscribe = fake.feed.subscribe
@@ -132,8 +132,26 @@ def test_what_is_stored_already_is_not_subscribed_to(fake, group_of):
     for task_id in result.roster.ids(0, 5000):
         fake.records[task_id] = encoded(fake, task_id, 0)
     assert len(result.get(timeout=5)) == 5000
-    until(lambda: not fake.consumer._routes.watches)
+    until(lambda: not fake.consumer._service.routes.watches)
     assert all(kind not in {"ids", "prefix"} for kind, _ in fake.feed.asked)
+
+
+def test_a_bug_of_the_backend_is_told_and_repeated_in_no_busy_loop(
+    fake, group_of, caplog
+):
+    opened = []
+
+    def open_badly():
+        opened.append(1)
+        msg = "a bug"
+        raise AttributeError(msg)
+
+    result = group_of(1, fake)
+    fake.feed.open = open_badly
+    with pytest.raises(CelerantError, match="a bug"):
+        result.get(timeout=5)
+    fake.close()
+    assert len(opened) <= 2
 
 
 def test_a_short_outage_is_waited_out(fake, group_of, monkeypatch, caplog):
@@ -213,11 +231,11 @@ def test_who_drops_a_result_is_waited_for_no_more(fake, group_of):
     until(is_dropped)
     fake.feed.wake()
     until(lambda: ("no ids", ids) in fake.feed.asked)
-    assert not fake.consumer._routes.watches
+    assert not fake.consumer._service.routes.watches
 
 
 def test_single_results_are_swept_together(fake, monkeypatch):
-    monkeypatch.setattr(consumer, "_SWEEP_INTERVAL", 0.05)
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 0.05)
     results = [AsyncResult(f"task-{i}", fake) for i in range(50)]
     for result in results:
         assert not result.ready()
@@ -247,7 +265,7 @@ def test_close_tells_who_waits_and_the_next_look_starts_anew(fake, group_of):
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    until(lambda: result._members._waiters)
+    until(lambda: result._members.waiters)
     fake.close()
     waiting.join(5)
     assert "closed" in str(raised[0])

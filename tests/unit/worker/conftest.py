@@ -25,6 +25,8 @@ class FakeTask:
         self.reject_on_worker_lost = None
         self.store_errors_even_if_ignored = False
         self.track_started = False
+        self.time_limit = None
+        self.soft_time_limit = None
         self.__dict__.update(options)
 
     def __call__(self, *args, **kwargs):
@@ -77,6 +79,8 @@ class FakeApp:
             task_queues=None,
             worker_concurrency=2,
             worker_eta_task_limit=None,
+            worker_max_tasks_per_child=None,
+            worker_enable_remote_control=None,
             worker_prefetch_multiplier=4,
         )
         self.tasks = {}

@@ -12,7 +12,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from amqp import Message, spec
-from amqp.exceptions import AMQPError
+from amqp.exceptions import (
+    AMQPError,
+    IrrecoverableChannelError,
+    IrrecoverableConnectionError,
+    MessageNacked,
+)
 from amqp.serialization import dumps as pack_arguments
 from kombu.common import maybe_declare
 from kombu.transport import pyamqp
@@ -20,8 +25,8 @@ from kombu.transport import pyamqp
 from celerant._core import Chunk, Form, Ledger, Roster
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
-from celerant.dispatch.envelope import SLOTS
-from celerant.dispatch.wires.base import Broken, Wire
+from celerant.dispatch.envelope import SLOTS, Blueprint
+from celerant.dispatch.wires.base import Broken, Wire, unfit
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -39,6 +44,8 @@ _CONFIRM_TIMEOUT = 60.0
 
 #: What ends the use of a channel: transport errors and the broker's own closes.
 _LOST = (OSError, AMQPError)
+#: Closes that would come again: an unknown exchange, a missing right, a bad argument.
+_FINAL = (IrrecoverableChannelError, IrrecoverableConnectionError)
 
 
 def carries(channel: Any) -> bool:
@@ -83,8 +90,9 @@ class AmqpWire(Wire):
         self._parts: deque[_Part] = deque()
         #: Delivery tag -> (part, index of the member), in order of tags.
         self._tags: dict[int, tuple[_Part, int]] = {}
-        self._returned: dict[int, str] = {}
+        self._returned: dict[int, tuple[str, Exception]] = {}
         self._refusal: str | None = None
+        self._cause: Exception | None = None
         self._blocked = False
         self.maybe_double: set[int] = set()
         self._channel: Any = None
@@ -94,8 +102,7 @@ class AmqpWire(Wire):
 
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
-        for entity in blueprint.declare:
-            maybe_declare(entity, self._channel)
+        self._declare(blueprint)
         body = blueprint.body
         message = Message(
             b"",
@@ -118,13 +125,27 @@ class AmqpWire(Wire):
                 blueprint.immediate,
             ),
         )
-        before, table, after = _sections(message._serialize_properties())  # noqa: SLF001 - py-amqp has no public encoder
+        try:
+            encoded = message._serialize_properties()  # noqa: SLF001 - py-amqp has no public encoder
+        except Exception as exc:
+            raise unfit(exc) from exc
+        before, table, after = _sections(encoded)
         return Form.amqp(
             method,
             before=before,
             table=_cut(table, b"S%b%b", ">I"),
             after=_cut(after, b"%b%b", ">B"),
         )
+
+    def _declare(self, blueprint: Blueprint) -> None:
+        while True:
+            try:
+                for entity in blueprint.declare:
+                    maybe_declare(entity, self._channel)
+            except _LOST as exc:
+                self._recover(exc)
+            else:
+                return
 
     # -- sending ---------------------------------------------------------------
 
@@ -159,11 +180,18 @@ class AmqpWire(Wire):
 
     def close(self) -> None:
         channel, self._channel = self._channel, None
-        if channel is not None:
-            try:
-                channel.close()
-            except _LOST:
-                self._connection.collect()
+        if channel is None:
+            return
+        raw = channel.connection
+        if raw is not None:
+            # The connection outlives the dispatch and must not keep it.
+            raw.on_blocked = raw.on_unblocked = None
+        # A py-amqp channel is a cycle: what it holds waits for the collector.
+        channel.events.clear()
+        try:
+            channel.close()
+        except _LOST:
+            self._connection.collect()
 
     def _write(self, part: _Part) -> None:
         """Write the part's members, reading confirms between buffers."""
@@ -213,7 +241,10 @@ class AmqpWire(Wire):
         self._confirmed(tag, multiple=multiple, state="confirmed")
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        self._refusal = self._refusal or "the broker refused them (basic.nack)"
+        # A full queue, as a rule: there may be room later.
+        if self._refusal is None:
+            self._refusal = "the broker refused them (basic.nack): is a queue full?"
+            self._cause = MessageNacked(self._refusal)
         self._confirmed(tag, multiple=multiple, state="rejected")
 
     def _on_return(
@@ -226,7 +257,7 @@ class AmqpWire(Wire):
             index = self._roster.index(str(headers.get("id")))
         if index is not None:
             where = f"exchange {exchange!r}, routing key {routing_key!r}"
-            self._returned[index] = f"unroutable ({where}): {exc}"
+            self._returned[index] = f"unroutable ({where}): {exc}", exc
 
     def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
         if not multiple:
@@ -244,7 +275,7 @@ class AmqpWire(Wire):
         reason = self._returned.pop(index, None)
         if reason is not None:
             state = "rejected"
-            self._refusal = self._refusal or reason
+            self._refusal, self._cause = reason
         part.open.discard(index)
         self._ledger.mark_index(index, state)
         while self._parts and not self._parts[0].open:
@@ -258,7 +289,9 @@ class AmqpWire(Wire):
                     self._read()
                 except _LOST:
                     self.abort()
-            raise Broken(f"rabbitmq: {self._refusal}", recoverable=False)
+            passing = isinstance(self._cause, MessageNacked)
+            message = f"rabbitmq: {self._refusal}"
+            raise Broken(message, recoverable=passing) from self._cause
 
     # -- connection --------------------------------------------------------------
 
@@ -301,6 +334,10 @@ class AmqpWire(Wire):
     def _recover(self, exc: BaseException) -> None:
         """Connect again and send the unconfirmed window once more."""
         while True:
+            if isinstance(exc, _FINAL):
+                self.abort()
+                message = f"rabbitmq refuses: {exc}"
+                raise Broken(message, recoverable=False) from exc
             self._again(exc)
             self._tags.clear()
             self._reconnect()
@@ -318,7 +355,7 @@ class AmqpWire(Wire):
     def _again(self, exc: BaseException) -> None:
         try:
             self._patience.pause(exc)
-        except BaseException:  # noqa: BLE001 - the last try's own error
+        except Exception:  # noqa: BLE001 - the last try's own error
             self._lose(exc)
 
     def _lose(self, exc: BaseException) -> None:

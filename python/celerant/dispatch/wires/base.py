@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.connections import recoverable_errors
+from celerant.errors import EncodeError
+from celerant.urls import masked
 
-__all__ = ["Broken", "Wire"]
+if TYPE_CHECKING:
+    from kombu import Connection
+
+__all__ = ["Broken", "Wire", "broken", "unfit"]
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
@@ -16,6 +25,32 @@ class Broken(Exception):  # noqa: N818 - a signal between two modules, not a use
     def __init__(self, message: str, *, recoverable: bool) -> None:
         super().__init__(message)
         self.recoverable = recoverable
+
+
+@contextmanager
+def broken(connection: Connection) -> Iterator[None]:
+    """Raise what the transport raises as `Broken`."""
+    try:
+        yield
+    except connection.channel_errors as exc:
+        message = f"the broker at {connection.as_uri()} refuses: {exc}"
+        raise Broken(message, recoverable=False) from exc
+    except recoverable_errors(connection) as exc:
+        message = f"no broker at {_tried(connection)}: {exc}"
+        raise Broken(message, recoverable=True) from exc
+    except connection.connection_errors as exc:
+        message = f"the broker at {connection.as_uri()} refuses: {exc}"
+        raise Broken(message, recoverable=False) from exc
+
+
+def _tried(connection: Connection) -> str:
+    """Return all URLs of a failover list, or the only one."""
+    return masked(connection.alt) if connection.alt else str(connection.as_uri())
+
+
+def unfit(exc: Exception) -> EncodeError:
+    """Return the error of a header or property that no message can carry."""
+    return EncodeError(f"a header or property of the message cannot be sent: {exc}")
 
 
 class Wire(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kombu.common import maybe_declare
@@ -26,7 +26,7 @@ _BATCH = 500
 class _Shared:
     """What members share, ready for `publish`."""
 
-    __slots__ = ("declare", "headers", "properties", "publish", "slots")
+    __slots__ = ("declare", "declared_on", "headers", "properties", "publish", "slots")
 
     def __init__(self, drawn: Drawn) -> None:
         blueprint = drawn.blueprint
@@ -49,6 +49,8 @@ class _Shared:
             # `publish` takes seconds and truncates them to milliseconds.
             self.properties["expiration"] = (int(expiration_ms) + 0.5) / 1000
         self.declare = blueprint.declare
+        #: On which of the wire's connections, counted from 1, that is done.
+        self.declared_on = 0
         self.publish: dict[str, Any] = {
             "exchange": blueprint.exchange,
             "routing_key": blueprint.routing_key,
@@ -73,7 +75,8 @@ class GenericWire(Wire):
         self._producer = producer
         self._ledger = ledger
         self._patience = patience
-        self._declared: set[int] = set()
+        #: Counts the connections: what was declared on one is not on the next.
+        self._connected = 1
         self.maybe_double: set[int] = set()
 
     def render(self, drawn: Drawn) -> Form:
@@ -83,18 +86,36 @@ class GenericWire(Wire):
         messages = chunk.loose()
         if not messages:
             return
-        batched = len(messages) > 1 and self._producer.supports_batch_publish
+        if self._producer.supports_batch_publish:
+            self._send_batch(messages)
+            return
+        for message in messages:
+            index = message[2]
+            self._tried(index, lambda: self._publish(*message))  # noqa: B023 - called at once
+            self._ledger.mark_index(index, "confirmed")
+
+    def _send_batch(self, messages: list[Any]) -> None:
+        for form, _, index, *_ in messages:
+            self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
+        fate = "unknown"
         try:
-            with self._producer.batch(_BATCH) if batched else nullcontext():
+            # No second try within: the batch is bound to its channel.
+            with self._producer.batch(_BATCH) as batch:
                 for message in messages:
                     self._publish(*message)
-                    if not batched:
-                        self._ledger.mark_index(message[2], "confirmed")
+            # In a batch of the caller's they wait for its end.
+            if batch.is_outermost:
+                fate = "confirmed"
         except BatchPublishError as exc:
-            self._mark(messages, "unknown")
             raise Broken(f"broker: {exc}", recoverable=True) from exc
-        if batched:
-            self._mark(messages, "confirmed")
+        finally:
+            self._mark(messages, fate)
+
+    def _declare(self, form: _Shared) -> None:
+        if form.declared_on != self._connected:
+            for entity in form.declare:
+                maybe_declare(entity, self._producer.channel)
+            form.declared_on = self._connected
 
     def _mark(self, messages: list[Any], state: str) -> None:
         for message in messages:
@@ -119,29 +140,39 @@ class GenericWire(Wire):
         for header, slot in form.slots:
             headers[header] = fields[slot]
         properties = {"correlation_id": task_id, **form.publish, **form.properties}
+        self._declare(form)
+        self._producer.publish(body, headers=headers, **properties)
+
+    def _tried(self, index: int, work: Callable[[], None]) -> None:
+        """Do `work` for a member within the retry policy."""
         while True:
+            connection = self._producer.connection
             try:
-                if id(form) not in self._declared:
-                    for entity in form.declare:
-                        maybe_declare(entity, self._producer.channel)
-                    self._declared.add(id(form))
-                self._producer.publish(body, headers=headers, **properties)
-            except recoverable_errors(self._producer.connection) as exc:
+                work()
+            except recoverable_errors(connection) as exc:
                 self.maybe_double.add(index)
                 self._again(exc, index)
+            except (*connection.connection_errors, *connection.channel_errors) as exc:
+                self._ledger.mark_index(index, "rejected")
+                message = f"{connection.as_uri()} refuses group[{index}]: {exc}"
+                raise Broken(message, recoverable=False) from exc
+            except BaseException:
+                # Ctrl-C, for one: nobody knows how far it came.
+                self._ledger.mark_index(index, "unknown")
+                raise
             else:
                 return
 
     def _again(self, exc: BaseException, index: int) -> None:
         connection = self._producer.connection
+        self._ledger.mark_index(index, "unknown")
         try:
             self._patience.pause(exc)
             connection.collect()
             connection.ensure_connection(max_retries=0, interval_start=0)
             self._producer.revive(connection)
-            self._declared.clear()
+            self._connected += 1
         except recoverable_errors(connection) as lost:
-            self._ledger.mark_index(index, "unknown")
             message = f"{connection.as_uri()} is lost: {lost}"
             raise Broken(message, recoverable=True) from exc
 

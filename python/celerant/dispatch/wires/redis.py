@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kombu.common import maybe_declare
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant._core import Chunk, Form, Ledger
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.envelope import SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Wire
+from celerant.dispatch.wires.base import Broken, Wire, unfit
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -31,6 +31,8 @@ __all__ = ["RedisWire", "carries"]
 
 #: Seconds that a mark outlives its last chunk: longer than any retry policy waits.
 _MARK_TTL = 3600
+#: Discarded transactions of one dispatch before it is given up.
+_MAX_DISCARDED = 3
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _SLOT = re.compile(
     '"({group_index})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(**SLOTS)
@@ -70,7 +72,9 @@ class RedisWire(Wire):
             connection: A connected kombu connection.
             token: Names the mark; unique to this dispatch.
         Raises:
-            Broken: Redis vanished.
+            Broken: Redis refused the mark.
+            RedisError, OSError: Redis vanished; nothing is sent yet, so the caller
+                may connect elsewhere.
         """
         self._channel = connection.default_channel
         self._ledger = ledger
@@ -79,17 +83,27 @@ class RedisWire(Wire):
         self._mark: bytes | None = f"{self._prefix}_kombu.celerant.{token}".encode()
         self._step = 0
         self._flight: _Flight | None = None
-        self._declared: set[int] = set()
+        #: Transactions in which nothing was done, as the mark had been touched.
+        self._discarded = 0
         self._pool = self._channel.pool
         self._redis: Any = None
-        self._open()
+        try:
+            self._connect()
+            self._probe()
+        except BaseException:
+            self.close()
+            raise
 
     # -- rendering -------------------------------------------------------------
 
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
-        self._declare(blueprint)
-        key = self._key(blueprint)
+        try:
+            for entity in blueprint.declare:
+                maybe_declare(entity, self._channel)
+            key = self._key(blueprint)
+        except ResponseError as exc:
+            self._refuse(exc)
         if key is None or blueprint.immediate:
             return None
         properties = dict(blueprint.properties, delivery_mode=blueprint.delivery_mode)
@@ -109,17 +123,15 @@ class RedisWire(Wire):
         expire = self._channel._expires.get(key)  # noqa: SLF001 - kombu has no reader for it
         steps = self._channel.priority_steps if expire else ()
         priority = self._channel._get_message_priority(message, reverse=False)  # noqa: SLF001
+        try:
+            text = dumps(message)
+        except Exception as exc:
+            raise unfit(exc) from exc
         return Form.redis(
-            _cut(dumps(message)),
+            _cut(text),
             key=self._full_key(key, priority),
             expire=[(self._full_key(key, step), expire) for step in steps],
         )
-
-    def _declare(self, blueprint: Blueprint) -> None:
-        for entity in blueprint.declare:
-            if id(entity) not in self._declared:
-                maybe_declare(entity, self._channel)
-                self._declared.add(id(entity))
 
     def _key(self, blueprint: Blueprint) -> str | None:
         """Return the one queue that the message goes to, if it is one."""
@@ -128,6 +140,13 @@ class RedisWire(Wire):
         if self._channel.typeof(blueprint.exchange).type != "direct":
             return None
         queues = list(self._channel._lookup(blueprint.exchange, blueprint.routing_key))  # noqa: SLF001
+        if not queues and blueprint.mandatory is not False:
+            # kombu would drop the message without a word.
+            message = (
+                f"redis: no queue is bound to exchange {blueprint.exchange!r} under "
+                f"routing key {blueprint.routing_key!r}"
+            )
+            raise Broken(message, recoverable=False)
         return queues[0] if len(queues) == 1 else None
 
     def _full_key(self, queue: str, priority: int) -> bytes:
@@ -194,9 +213,8 @@ class RedisWire(Wire):
             self._ledger.mark(flight.chunk, "rejected")
             self._refuse(cause)
         if outcome is None:
-            # Somebody touched the mark: nothing of the chunk is in.
-            self._ledger.mark(flight.chunk, "rejected")
-            raise Broken("redis: the transaction was discarded", recoverable=True)
+            self._renew(flight)
+            return
         self._ledger.mark(flight.chunk, "confirmed")
         refusals = [r for r in outcome if isinstance(r, Exception)]
         if refusals:
@@ -209,8 +227,31 @@ class RedisWire(Wire):
                 at += commands
             self._refuse(refusals[0])
 
+    def _renew(self, flight: _Flight) -> None:
+        """Send a discarded chunk again: the mark was touched, so nothing of it is in.
+
+        The mark has expired while a generator paused, or was evicted.
+        """
+        self._discarded += 1
+        if self._discarded > _MAX_DISCARDED:
+            self._ledger.mark(flight.chunk, "rejected")
+            cause = WatchError("the watched mark was touched")
+            message = "redis discards the transactions: is something deleting its keys?"
+            raise Broken(message, recoverable=True) from cause
+        self._flight = flight
+        try:
+            # Setting a watched key would discard the next transaction too.
+            self._redis.send_command("UNWATCH", check_health=False)
+            self._reply()
+            self._probe()
+            self._redis.send_packed_command([flight.buffer], check_health=False)
+        except _LOST as exc:
+            self._recover(exc)
+            return
+        self.flush()
+
     @staticmethod
-    def _refuse(cause: Exception) -> None:
+    def _refuse(cause: Exception) -> NoReturn:
         # Out of memory, read-only and the like pass; a wrong type or right does not.
         passing = not isinstance(cause, NoPermissionError) and (
             str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
@@ -221,17 +262,6 @@ class RedisWire(Wire):
         ) from cause
 
     # -- the mark ----------------------------------------------------------------
-
-    def _open(self) -> None:
-        while True:
-            try:
-                self._connect()
-                if self._mark is not None:
-                    self._probe()
-            except _LOST as exc:
-                self._again(exc)
-            else:
-                return
 
     def _connect(self) -> None:
         if self._redis is None:
@@ -250,7 +280,7 @@ class RedisWire(Wire):
                 self._mark = None
                 return
             if isinstance(answer, Exception):
-                raise Broken(f"redis refused: {answer}", recoverable=False) from answer
+                self._refuse(answer)
 
     def _recover(self, exc: BaseException) -> None:
         """Find out whether the chunk in flight is in; send it again if not."""
@@ -303,7 +333,7 @@ class RedisWire(Wire):
             self._redis.disconnect()
         try:
             self._patience.pause(exc)
-        except BaseException:  # noqa: BLE001 - the last try's own error
+        except Exception:  # noqa: BLE001 - the last try's own error
             self.abort()
             message = f"redis did not answer: {exc}"
             raise Broken(message, recoverable=True) from exc

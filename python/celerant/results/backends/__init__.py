@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kombu.utils.url import maybe_sanitize_url
-
 from celerant.errors import SettingError
+from celerant.urls import masked, scheme
 
 if TYPE_CHECKING:
+    from kombu import Connection
+
     from celerant.results.backends.base import Backend
 
 __all__ = ["make_backend", "open_backend"]
@@ -16,63 +18,98 @@ __all__ = ["make_backend", "open_backend"]
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "socket"})
 
 
-def open_backend(url: str | None, *, name: str, **settings: Any) -> Backend:
+def open_backend(
+    url: str | None,
+    *,
+    name: str,
+    connect: Callable[[], Connection] | None = None,
+    replies: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Backend:
     """Return the backend that `url` names; connects at the first use.
 
     Args:
-        url: ``memory://``, ``redis://``, ``rediss://``, ``redis+socket://`` or
-            ``socket://``, as Celery takes them; None or ``disabled://`` for none.
+        url: ``memory://``, ``redis://``, ``rediss://``, ``redis+socket://``,
+            ``socket://`` or ``sentinel://``, as Celery takes them; ``rpc://`` for
+            messages over the broker; None or ``disabled://`` for none.
         name: The app's name: one in-process store each.
+        connect: Makes a connection to the broker, for ``rpc://``.
+        replies: `RpcBackend`'s own keyword arguments.
         settings: Keyword arguments of `Backend` and of the backend's own class.
 
     Raises:
         SettingError: Another scheme, or a setting that cannot be.
     """
-    scheme = (url or "disabled").partition(":")[0].lower()
-    if scheme in _REDIS_SCHEMES:
+    kind = scheme(url or "disabled")
+    if kind in _REDIS_SCHEMES:
         from celerant.results.backends.redis import RedisBackend  # noqa: PLC0415 - redis-py is an extra
 
         return RedisBackend(url or "", **settings)
+    if kind == "sentinel":
+        from celerant.results.backends.sentinel import SentinelBackend  # noqa: PLC0415 - redis-py is an extra
+
+        return SentinelBackend(url or "", **settings)
     for key in ("use_ssl", "connection"):
         settings.pop(key, None)
-    if scheme in {"memory", "cache+memory"}:
+    if kind == "rpc" and connect is not None:
+        from celerant.results.backends.rpc import RpcBackend  # noqa: PLC0415 - one of several
+
+        return RpcBackend(url or "", connect=connect, **(replies or {}), **settings)
+    if kind in {"memory", "cache+memory"}:
         from celerant.results.backends.memory import MemoryBackend  # noqa: PLC0415 - one of several
 
         return MemoryBackend(url or "", name=name, **settings)
-    if scheme in {"disabled", "none", ""}:
+    if kind in {"disabled", "none", ""}:
         from celerant.results.backends.disabled import DisabledBackend  # noqa: PLC0415 - one of several
 
         return DisabledBackend(url or "disabled://", **settings)
     msg = (
-        f"result_backend {maybe_sanitize_url(url or '')!r} is not supported; "
-        "use redis://, rediss:// or memory://"
+        f"result_backend {masked(url or '')!r} is not supported; "
+        "use redis://, rediss://, sentinel://, rpc:// or memory://"
     )
     raise SettingError(msg, name="result_backend")
 
 
-def make_backend(url: str | None, name: str, conf: Any) -> Backend:
+def make_backend(
+    url: str | None,
+    name: str,
+    conf: Any,
+    connect: Callable[[], Connection] | None = None,
+    reach: Mapping[str, Any] | None = None,
+) -> Backend:
     """Return the backend that `url` names, with an app's settings.
 
     Args:
         url: As `open_backend`.
         name: The app's name.
         conf: Celery's settings as attributes.
+        connect: As `open_backend`.
+        reach: Settings that come before those of `conf`:
+            ``result_backend_transport_options`` and ``redis_backend_use_ssl``.
 
     Raises:
         SettingError: As `open_backend`.
     """
+    reach = reach or {}
     accept = conf.result_accept_content
     return open_backend(
         url,
         name=name,
+        connect=connect,
+        replies={
+            "persistent": conf.result_persistent,
+            "retry_policy": conf.task_publish_retry_policy,
+        },
         expires=conf.result_expires,
         failure_expires=conf.result_failure_expires,
         serializer=conf.result_serializer,
         accept=conf.accept_content if accept is None else accept,
         compression=conf.result_compression,
         extended=conf.result_extended,
-        transport_options=conf.result_backend_transport_options,
-        use_ssl=conf.redis_backend_use_ssl,
+        transport_options=reach.get(
+            "result_backend_transport_options", conf.result_backend_transport_options
+        ),
+        use_ssl=reach.get("redis_backend_use_ssl", conf.redis_backend_use_ssl),
         connection={
             "max_connections": conf.redis_max_connections,
             "retry_on_timeout": conf.redis_retry_on_timeout or None,

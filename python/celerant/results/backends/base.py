@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kombu.utils.url import maybe_sanitize_url
-
 from celerant.errors import CelerantError
 from celerant.results.record import Codec
+from celerant.urls import masked
 
 if TYPE_CHECKING:
     from celerant.canvas.request import Request
     from celerant.results.consumer import Consumer
+    from celerant.results.members import Members
 
 __all__ = ["Backend", "Feed", "FeedLostError"]
 
@@ -29,6 +29,14 @@ class Feed(ABC):
 
     #: Whether every record arrives without a subscription, and none is ever missed.
     is_complete = False
+    #: Whether what is stored from now on reaches `receive`.
+    is_open = True
+
+    def open(self) -> None:  # noqa: B027 - most have nothing to do
+        """Connect where records arrive only while connected; else do nothing.
+
+        Called before every `receive`, by the same thread.
+        """
 
     @abstractmethod
     def subscribe(self, ids: Sequence[str]) -> bool:
@@ -53,6 +61,9 @@ class Feed(ABC):
         Raises:
             FeedLostError: The connection broke; the next call makes a new one.
         """
+
+    def keep(self, records: Sequence[tuple[str, bytes]]) -> None:  # noqa: B027 - stores keep them
+        """Take back records that nobody here waits for yet."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -92,6 +103,8 @@ class Backend(ABC):
     supports_handles = False
     #: What a broken connection raises.
     connection_errors: tuple[type[Exception], ...] = ()
+    #: How often results that were on their way may have been lost.
+    losses = 0
 
     def __init__(  # noqa: PLR0913 - Celery's settings
         self,
@@ -144,6 +157,28 @@ class Backend(ABC):
         """Return what was put aside, None where it is gone."""
         raise CelerantError(self._no_handles())
 
+    def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - for those that have one
+        """Return the queue that results come to; None where they are stored instead.
+
+        Args:
+            is_needed: A result is to come: see that it can.
+
+        Raises:
+            CelerantError: The queue cannot be made within the retry policy.
+        """
+        return None
+
+    def check(self, members: Members) -> None:  # noqa: B027 - most are open to all
+        """Refuse to wait for members whose results come to another process.
+
+        Raises:
+            ForkError: They do.
+        """
+
+    def doubt(self, members: Members) -> CelerantError | None:  # noqa: ARG002 - for those that lose
+        """Return, once for each loss, why results of `members` may never come."""
+        return None
+
     def store_result(
         self,
         task_id: str,
@@ -195,8 +230,8 @@ class Backend(ABC):
             return self._consumer
 
     def as_uri(self) -> str:
-        """Return the URL with its password masked."""
-        uri: str = maybe_sanitize_url(self._url)
+        """Return the URL without its password."""
+        uri = masked(self._url)
         # kombu adds a slash to a URL without a host.
         return uri[:-1] if uri.endswith(":///") else uri
 

@@ -67,15 +67,15 @@ class RedisBackend(Backend):
         super().__init__(url, **settings)
         defaults = {"socket_timeout": 120.0, **(connection or {})}
         defaults = {key: value for key, value in defaults.items() if value is not None}
-        params = connection_params(url, use_ssl=use_ssl, defaults=defaults)
+        params = self._params(url, use_ssl, defaults)
         params["decode_responses"] = False  # records are bytes, whatever the URL says
-        self._pool = redis.ConnectionPool(**params)
+        self._pool = self._make_pool(params)
         # One form of messages whatever the default of this redis-py; before 5.0 it
         # knew no other. A pool only for what it makes of the parameters.
         if "protocol" in inspect.signature(redis.Redis).parameters:
             params["protocol"] = 2
         params.pop("health_check_interval", None)
-        self._feed_pool = redis.ConnectionPool(**params)
+        self._feed_pool = self._make_pool(params)
         # redis-py's own types tell of str too, which only `decode_responses` returns.
         self._client: Any = redis.Redis(connection_pool=self._pool)
         prefix = self.transport_options.get("global_keyprefix") or ""
@@ -85,6 +85,14 @@ class RedisBackend(Backend):
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
+
+    def _params(
+        self, url: str, use_ssl: Mapping[str, Any] | None, defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return connection_params(url, use_ssl=use_ssl, defaults=defaults)
+
+    def _make_pool(self, params: Mapping[str, Any]) -> redis.ConnectionPool:
+        return redis.ConnectionPool(**params)
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids`, by `MGET` of 1,000 keys a call."""

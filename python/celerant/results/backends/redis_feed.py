@@ -8,9 +8,6 @@ here, on a connection of redis-py's.
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +16,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.results.backends.base import Feed, FeedLostError
+from celerant.results.backends.wake_pipe import WakePipe
 
 __all__ = ["RedisFeed"]
 
@@ -43,12 +41,7 @@ class RedisFeed(Feed):
         self._cut = len(key_prefix.encode())
         self._connection: Any = None  # redis-py types it in part
         self._early: list[tuple[str, bytes]] = []
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        os.set_blocking(self._wake_in, False)
-        # Closed descriptors are given to others at once: no write may follow a close.
-        self._pipe_lock = threading.Lock()
-        self._is_closed = False
+        self._pipe = WakePipe()
 
     def subscribe(self, ids: Sequence[str]) -> bool:
         """Subscribe to a channel per id."""
@@ -74,17 +67,16 @@ class RedisFeed(Feed):
         found, self._early = self._early, []
         with self._broken_is_lost():
             if not found and not self._is_readable():
-                self._wait(timeout)
+                # redis-py has no public name for its socket.
+                sock = getattr(self._connection, "_sock", None)
+                self._pipe.wait(sock, timeout)
             while len(found) < _BATCH and self._is_readable():
                 self._read(found)
         return found
 
     def wake(self) -> None:
         """Write to the pipe that `receive` waits on too."""
-        # Full: it is awake already.
-        with self._pipe_lock, contextlib.suppress(BlockingIOError):
-            if not self._is_closed:
-                os.write(self._wake_in, b"\0")
+        self._pipe.wake()
 
     def reset(self) -> None:
         """Disconnect."""
@@ -96,16 +88,12 @@ class RedisFeed(Feed):
     def close(self) -> None:
         """Disconnect and close the pipe."""
         self.reset()
-        with self._pipe_lock:
-            if not self._is_closed:
-                self._is_closed = True
-                os.close(self._wake_in)
-                os.close(self._wake_out)
+        self._pipe.close()
 
     def after_fork(self) -> None:
         """Close this process's copies."""
-        self._pipe_lock = threading.Lock()  # may have been held by another thread
-        self.close()
+        self.reset()
+        self._pipe.after_fork()
 
     def _ask(self, command: str, names: Sequence[str]) -> bool:
         """Send, and read until Redis has confirmed each name."""
@@ -142,22 +130,6 @@ class RedisFeed(Feed):
         # Sees what is buffered, or decrypted already, where a poll of the socket
         # would not.
         return self._connection is not None and bool(self._connection.can_read(0))
-
-    def _wait(self, timeout: float | None) -> None:
-        waited_on = [self._wake_out]
-        # redis-py has no public name for its socket.
-        sock = getattr(self._connection, "_sock", None)
-        if sock is not None:
-            waited_on.append(sock)
-        if hasattr(select, "poll"):  # no limit of 1,024 descriptors
-            poll = select.poll()
-            for source in waited_on:
-                poll.register(source, select.POLLIN)
-            poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        else:
-            select.select(waited_on, [], [], timeout)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_out, 65536)
 
     def _channels(self, ids: Sequence[str]) -> Iterator[list[str]]:
         for start in range(0, len(ids), _CHANNELS):

@@ -13,9 +13,10 @@ from urllib.parse import unquote
 
 import redis
 import redis.connection
-from kombu.utils.url import maybe_sanitize_url, url_to_parts
+from kombu.utils.url import url_to_parts, urlparts
 
 from celerant.errors import SettingError
+from celerant.urls import masked, split
 
 __all__ = ["connection_params"]
 
@@ -46,7 +47,7 @@ def connection_params(
     Raises:
         SettingError: TLS options that do not fit the scheme, or are missing.
     """
-    parts = url_to_parts(url)
+    parts = _parts(url)
     query = dict(parts.query)
     params = dict(defaults)
     params["connection_class"] = redis.Connection
@@ -65,7 +66,7 @@ def connection_params(
         params["port"] = parts.port or 6379
         database = parts.path or database
     if parts.scheme == "redis" and any(key in query for key in _SSL_KEYS):
-        msg = f"{maybe_sanitize_url(url)!r} has TLS options: the scheme is rediss://"
+        msg = f"{masked(url)!r} has TLS options: the scheme is rediss://"
         raise SettingError(msg, name="result_backend")
     if parts.scheme == "rediss":
         params["connection_class"] = redis.SSLConnection
@@ -79,13 +80,27 @@ def connection_params(
     return params
 
 
+def _parts(url: str) -> urlparts:
+    if len(split(url)) > 1:
+        msg = (
+            f"{masked(url)!r} names several servers, and a result store is one; "
+            "for a store that fails over use Sentinel, sentinel://..."
+        )
+        raise SettingError(msg, name="result_backend")
+    try:
+        return url_to_parts(url)
+    except ValueError as exc:
+        msg = f"{masked(url)!r} has no readable port: {exc}"
+        raise SettingError(msg, name="result_backend") from None
+
+
 def _database(value: Any, url: str) -> int:
     text = str(value or 0).strip("/")
     try:
         return int(text or 0)
     except ValueError:
         msg = (
-            f"{maybe_sanitize_url(url)!r} names database {text!r}; "
+            f"{masked(url)!r} names database {text!r}; "
             "a Redis database is a number, e.g. redis://localhost/0"
         )
         raise SettingError(msg, name="result_backend") from None
@@ -97,7 +112,7 @@ def _cert_reqs(value: Any, url: str) -> ssl.VerifyMode:
     found = _CERT_REQS.get(str(value))
     if found is None:
         msg = (
-            f"{maybe_sanitize_url(url)!r} must say ssl_cert_reqs="
+            f"{masked(url)!r} must say ssl_cert_reqs="
             "CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE"
         )
         raise SettingError(msg, name="result_backend")

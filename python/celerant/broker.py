@@ -1,0 +1,61 @@
+"""From settings to a kombu connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kombu import Connection
+
+from celerant.config import Settings
+from celerant.errors import SettingError
+from celerant.urls import masked
+
+__all__ = ["make_connection"]
+
+_AMQP = frozenset({"amqp", "amqps", "pyamqp"})
+
+
+def make_connection(
+    conf: Settings, urls: str | list[str], **options: Any
+) -> Connection:
+    """Return a connection to the first of `urls` that answers, not yet connected.
+
+    Args:
+        conf: ``broker_use_ssl``, ``broker_transport_options`` and the like.
+        urls: A URL, or a failover list: several, or one with ``;`` between.
+        options: More of kombu's own.
+
+    Raises:
+        SettingError: TLS options that the broker's transport does not know.
+    """
+    connection = Connection(
+        # kombu warns where a URL names no host, which memory has no need of.
+        "memory://localhost//" if urls == "memory://" else urls,
+        ssl=conf.broker_use_ssl,
+        connect_timeout=conf.broker_connection_timeout,
+        login_method=conf.broker_login_method,
+        failover_strategy=conf.broker_failover_strategy,
+        transport_options=dict(conf.broker_transport_options or {}),
+        **options,
+    )
+    _check_tls(connection, urls)
+    return connection
+
+
+def _check_tls(connection: Connection, urls: str | list[str]) -> None:
+    """Refuse Redis's names of TLS options, of which kombu makes a URL's query too.
+
+    py-amqp would raise a `TypeError` that says nothing of settings.
+    """
+    given = connection.ssl
+    if connection.transport_cls not in _AMQP or not isinstance(given, Mapping):
+        return
+    for name in given:
+        if name.startswith("ssl_"):
+            known = name.removeprefix("ssl_")
+            msg = (
+                f"broker_use_ssl: AMQP has no option {name!r}, for {masked(urls)!r}; "
+                f"set broker_use_ssl={{{known!r}: ...}}, which a URL cannot say"
+            )
+            raise SettingError(msg, name="broker_use_ssl", nearest=known)

@@ -1,0 +1,64 @@
+"""Waiting in an event loop: a future for each wait, and no thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerant.results.waiters import Waiter
+
+if TYPE_CHECKING:
+    from celerant.results.members import Members
+
+__all__ = ["wait_in_loop", "waker"]
+
+
+async def wait_in_loop(
+    members: Members, is_done: Callable[[], bool], index: int | None = None
+) -> None:
+    """Wait until `is_done` holds; a cancelled wait leaves nothing behind.
+
+    Args:
+        members: Who arrives.
+        is_done: The condition; called in the consumer's thread too.
+        index: The one member that it asks about, if so.
+
+    Raises:
+        CelerantError: The backend is not reached within its retry policy.
+    """
+    if is_done():
+        return
+    members.begin()
+    loop = asyncio.get_running_loop()
+    while not is_done():
+        members.raise_error()
+        future: asyncio.Future[None] = loop.create_future()
+        waiter = Waiter(is_done, waker(loop, future), index)
+        members.waiters.add(waiter)
+        try:
+            # Registered first, looked second: nobody wakes for what is past.
+            if not is_done() and members.error is None:
+                await future
+        finally:
+            members.waiters.discard(waiter)
+
+
+def waker(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
+) -> Callable[[], None]:
+    """Return what ends `future` from any thread, also of a loop that is closed."""
+
+    def wake() -> None:
+        # A closed loop refuses: nobody waits there any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(partial(_end, future))
+
+    return wake
+
+
+def _end(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_result(None)

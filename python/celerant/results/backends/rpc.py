@@ -1,0 +1,220 @@
+"""Results as messages to the sender's own queue: RabbitMQ alone, no store.
+
+Source: ``celery.backends.rpc.RPCBackend`` of celery 5.7.0: a worker publishes the
+record to the default exchange, routed by the request's `reply_to`, with the task's id
+as `correlation_id`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from kombu.serialization import loads
+
+from celerant.errors import CelerantError, ForkError, SettingError
+from celerant.results.backends.base import Backend
+from celerant.results.backends.inbox import Inbox
+from celerant.results.backends.rpc_feed import RpcFeed
+from celerant.results.backends.rpc_replies import Replies
+
+if TYPE_CHECKING:
+    from celerant.canvas.request import Request
+    from celerant.results.members import Members
+
+__all__ = ["RpcBackend"]
+
+
+class RpcBackend(Backend):
+    """Results in the process that sent the tasks, which consumes one reply queue.
+
+    A message comes once and to this process alone: no other can attach, and a result
+    made by its id alone sees what this process was sent. What arrives while the
+    process is not connected is lost; who waits is told, once for each loss. A result
+    that its worker could not publish, or that was published to a broker that died
+    before it could deliver, is not known to be lost: wait with a `timeout`. Results
+    that nobody looks at stay in memory for ``result_expires``: send tasks of which
+    none is wanted with ``ignore_result``.
+
+    Args:
+        url: Only named in messages.
+        connect: Makes a kombu connection to the broker.
+        persistent: ``result_persistent``: published results survive the broker.
+        retry_policy: How long a sender waits for the reply queue.
+        settings: As `Backend`; results are not compressed, as Celery's are not.
+
+    Raises:
+        SettingError: The broker is not reached by AMQP.
+    """
+
+    connection_errors = (AMQPError, OperationalError, OSError)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect: Callable[[], Connection],
+        persistent: bool | None = None,
+        retry_policy: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        settings["compression"] = None
+        super().__init__(url, **settings)
+        connection = connect()
+        if connection.transport.driver_type != "amqp":
+            msg = (
+                f"result_backend {url!r} needs a broker that is reached by AMQP, and "
+                f"{connection.as_uri()} is not; use redis:// or memory://"
+            )
+            raise SettingError(msg, name="result_backend")
+        self._broker = connection.as_uri()
+        self._connect = connect
+        self.retry_policy = dict(retry_policy or {})
+        self._replies = Replies(connect, is_persistent=bool(persistent))
+        self._begin()
+        _backends.add(self)
+
+    def _begin(self) -> None:
+        #: The reply queue of this process.
+        self.queue = f"celerant-reply-{uuid.uuid4().hex}"
+        self._inbox = Inbox(self.expires)
+
+    def reply_to(self, *, is_needed: bool) -> str:
+        """Return the reply queue's name; consumed from now on where it is needed."""
+        if is_needed:
+            self.consumer.open()
+        return self.queue
+
+    def open_feed(self) -> RpcFeed:
+        """Return a feed from the reply queue."""
+        return RpcFeed(
+            self._connect, self.queue, self._inbox, self._normalize, self._on_loss
+        )
+
+    def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Take what came of `ids` before anybody waited."""
+        take = self._inbox.take
+        return [take(task_id) for task_id in ids]
+
+    def read(self, task_id: str) -> bytes | None:
+        """Return one record, if it came."""
+        return self._inbox.read(task_id)
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Forget what came of `ids`."""
+        self._inbox.drop(ids)
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Publish what became of a task to who sent it; nothing without a `reply_to`.
+
+        Raises:
+            EncodeError: The serializer does not take the result.
+        """
+        if request is None or not request.reply_to:
+            return
+        record = self.codec.encode(task_id, result, state, traceback, request)
+        self._replies.publish(
+            record,
+            reply_to=request.reply_to,
+            correlation_id=request.correlation_id or task_id,
+            content=self.codec.content,
+        )
+
+    def store(self, task_id: str, payload: bytes, *, expires: int) -> None:  # noqa: ARG002 - the interface's
+        """Refuse: a record goes to who sent the task, and this does not say who."""
+        msg = f"results on {self.as_uri()} are sent, not stored; use `store_result`"
+        raise CelerantError(msg)
+
+    def check(self, members: Members) -> None:
+        """Refuse members that were sent before this process was forked."""
+        if members.pid != os.getpid():
+            msg = (
+                f"results on {self.as_uri()} come to process {members.pid}, which sent "
+                "the tasks, and not to its forked child; use redis://, or send in the "
+                "child"
+            )
+            raise ForkError(msg, created_in_pid=members.pid)
+
+    def doubt(self, members: Members) -> CelerantError | None:
+        """Return, once for each loss, why results of `members` may never come."""
+        if members.losses == self.losses:
+            return None
+        members.losses = self.losses
+        return CelerantError(
+            f"{members.barrier.remaining} results may be lost: the connection to "
+            f"{self._broker} broke, and with it went the reply queue and what it held; "
+            "it is there again: wait again, with a timeout, for what is still to come"
+        )
+
+    def close(self) -> None:
+        """Stop the consumer and disconnect; the reply queue is deleted."""
+        super().close()
+        self._replies.close()
+
+    def begin_in_child(self) -> None:
+        """Begin with a queue of the child's own: two that consume one queue share it.
+
+        Also where nothing consumes yet, and so no consumer is told of the fork.
+        """
+        self._replies.after_fork()
+        self._begin()
+
+    def _on_loss(self) -> None:
+        self.losses += 1
+
+    def _normalize(self, message: Any) -> tuple[str, bytes]:
+        """Return the task's id and the record, written as we read them."""
+        body: Any = message.body
+        record = body.encode() if isinstance(body, str) else bytes(body)
+        task_id = message.properties.get("correlation_id")
+        if task_id and message.content_type == self.codec.content[0]:
+            return task_id, record
+        try:
+            meta = loads(
+                record,
+                message.content_type,
+                message.content_encoding,
+                accept=self.codec.accepted,
+            )
+            return task_id or str(meta["task_id"]), self.codec.pack(meta)
+        except Exception as exc:  # noqa: BLE001 - any serializer's own errors
+            unread = {
+                "status": "FAILURE",
+                "result": {
+                    "exc_type": type(exc).__name__,
+                    "exc_message": [f"the result that came cannot be read: {exc}"],
+                    "exc_module": type(exc).__module__,
+                },
+                "traceback": None,
+            }
+            return str(task_id), self.codec.pack(unread)
+
+    def as_uri(self) -> str:
+        """Return what Celery calls it."""
+        return "rpc://"
+
+
+_backends: weakref.WeakSet[RpcBackend] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for backend in tuple(_backends):
+        backend.begin_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

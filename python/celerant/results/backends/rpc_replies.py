@@ -1,0 +1,88 @@
+"""Publishing results to the queues of those who sent the tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kombu import Connection, Producer
+
+__all__ = ["Replies"]
+
+#: Connections for the worker's threads to share: publishing is quick.
+_CONNECTIONS_MOST = 10
+#: Celery's own for results.
+_RETRY_POLICY = {
+    "max_retries": 20,
+    "interval_start": 0,
+    "interval_step": 1,
+    "interval_max": 1,
+}
+#: A parent's sockets, which a forked child must not shut down.
+_abandoned: list[Any] = []
+
+
+class Replies:
+    """Publishes from any thread.
+
+    Args:
+        connect: Makes a kombu connection.
+        is_persistent: Results survive a broker that restarts.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Connection], *, is_persistent: bool
+    ) -> None:
+        self._connect = connect
+        self._delivery_mode = 2 if is_persistent else 1
+        self._lock = threading.Lock()
+        self._pool: Any = None
+
+    def publish(
+        self,
+        record: bytes,
+        *,
+        reply_to: str,
+        correlation_id: str,
+        content: tuple[str, str],
+    ) -> None:
+        """Publish one record; a queue that is gone takes none, in silence.
+
+        Args:
+            record: The body.
+            reply_to: The queue.
+            correlation_id: The task's id.
+            content: Type and encoding of the record.
+        """
+        with self._open().acquire(block=True) as connection:
+            Producer(connection, auto_declare=False).publish(
+                record,
+                exchange="",
+                routing_key=reply_to,
+                correlation_id=correlation_id,
+                content_type=content[0],
+                content_encoding=content[1],
+                delivery_mode=self._delivery_mode,
+                retry=True,
+                retry_policy=_RETRY_POLICY,
+            )
+
+    def close(self) -> None:
+        """Disconnect; publishing connects anew."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.force_close_all()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections alone."""
+        self._lock = threading.Lock()
+        _abandoned.append(self._pool)
+        self._pool = None
+
+    def _open(self) -> Any:
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._connect().Pool(limit=_CONNECTIONS_MOST)
+            return self._pool

@@ -1,0 +1,58 @@
+"""A pipe that ends a wait for sockets, from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from typing import Any
+
+__all__ = ["WakePipe"]
+
+
+class WakePipe:
+    """Waits for sockets and for `wake`."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._out, False)
+        os.set_blocking(self._in, False)
+        # Closed descriptors are given to others at once: no write may follow a close.
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def wake(self) -> None:
+        """End the wait that is, or else the next one."""
+        # Full: it is awake already.
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._in, b"\0")
+
+    def wait(self, sock: Any, timeout: float | None) -> None:
+        """Wait until `sock`, if there is one, can be read, or for `timeout` seconds."""
+        waited_on = [self._out]
+        if sock is not None:
+            waited_on.append(sock)
+        if hasattr(select, "poll"):  # no limit of 1,024 descriptors
+            poll = select.poll()
+            for source in waited_on:
+                poll.register(source, select.POLLIN)
+            poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+        else:
+            select.select(waited_on, [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._out, 65536)
+
+    def close(self) -> None:
+        """Close the pipe; again does nothing."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._in)
+                os.close(self._out)
+
+    def after_fork(self) -> None:
+        """Close this process's copies."""
+        self._lock = threading.Lock()  # may have been held by another thread
+        self.close()

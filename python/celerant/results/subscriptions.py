@@ -1,0 +1,107 @@
+"""What the feed is asked for: a channel per task, or a pattern for a large group."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from celerant._core import Barrier
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend, Feed
+    from celerant.results.members import Members
+    from celerant.results.routes import Routes, Watch
+
+__all__ = ["SUBSCRIBE_FIRST", "Subscriptions"]
+
+logger = logging.getLogger("celerant")
+
+#: Up to this many members are subscribed to before their first sweep; above it the
+#: first sweep may save most of the subscriptions.
+SUBSCRIBE_FIRST = 1000
+#: Above this many pending members one pattern instead of a channel each. Every pattern
+#: costs the server at every PUBLISH (1,000 of them: 202k/s down to 19k/s), hence few.
+_CHANNELS_MOST = 50_000
+_PATTERNS_MOST = 2
+#: A feed lost twice within so many seconds: the server kills it for its output buffer.
+_LOST_WITHIN = 60.0
+
+
+class Subscriptions:
+    """Subscribes for watches. Used by the consumer's thread."""
+
+    def __init__(self, backend: Backend, routes: Routes) -> None:
+        self._backend = backend
+        self._routes = routes
+        #: Nothing is pushed, or no longer: only reading brings results.
+        self.is_refused = False
+        self._lost_at: float | None = None
+
+    def begin(self, feed: Feed, watch: Watch, members: Members) -> None:
+        """Subscribe to what is pending of `members`."""
+        watch.channels, watch.has_pattern = [], False
+        if feed.is_complete or self.is_refused:
+            return
+        pending = members.barrier.remaining
+        if pending > _CHANNELS_MOST and self._patterns() < _PATTERNS_MOST:
+            if feed.subscribe_prefix(watch.roster.prefix):
+                watch.has_pattern = True
+                self._subscribe_to(feed, watch, _own_pending(watch, members))
+                return
+            logger.warning(
+                "results: %s does not permit PSUBSCRIBE; a channel per task instead",
+                self._backend.as_uri(),
+            )
+        indices = members.barrier.pending(0, len(members.barrier))
+        self._subscribe_to(feed, watch, watch.roster.select(indices))
+
+    def end(self, feed: Feed, watch: Watch) -> None:
+        """Undo `begin`."""
+        if not self._routes.watches:
+            # Once nobody waits, the feed gets its next chance.
+            self.is_refused = False
+            if len(watch.channels) > SUBSCRIBE_FIRST or watch.has_pattern:
+                # One disconnect instead of as many replies as channels.
+                feed.reset()
+                return
+        if watch.channels:
+            feed.unsubscribe(watch.channels)
+        if watch.has_pattern:
+            feed.unsubscribe_prefix(watch.roster.prefix)
+        watch.channels, watch.has_pattern = [], False
+
+    def on_lost(self, exc: Exception, now: float) -> None:
+        """Take note that the feed was lost at `now` (monotonic)."""
+        if self._lost_at is not None and now - self._lost_at < _LOST_WITHIN:
+            if not self.is_refused:
+                logger.warning(
+                    "results: %s closed the subscription twice (%s); reading instead",
+                    self._backend.as_uri(),
+                    exc,
+                )
+            self.is_refused = True
+        self._lost_at = now
+
+    def _patterns(self) -> int:
+        return sum(watch.has_pattern for watch in self._routes.watches)
+
+    def _subscribe_to(self, feed: Feed, watch: Watch, ids: list[str]) -> None:
+        if not ids:
+            return
+        if feed.subscribe(ids):
+            watch.channels = ids
+            return
+        logger.warning(
+            "results: %s does not permit SUBSCRIBE; reading at intervals instead",
+            self._backend.as_uri(),
+        )
+        self.is_refused = True
+
+
+def _own_pending(watch: Watch, members: Members) -> list[str]:
+    state = members.barrier.state
+    return [
+        task_id
+        for index, task_id in watch.own.items()
+        if state(index) == Barrier.PENDING
+    ]

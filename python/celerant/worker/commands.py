@@ -1,0 +1,170 @@
+"""The remote control commands that a worker answers, under Celery's names.
+
+Each takes unknown arguments too, for newer senders have more of them, and returns
+JSON's types only.
+Source: ``celery.worker.control`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from celerant.worker.roll import bears, described
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from celerant.worker.panel import Panel
+
+__all__ = ["COMMANDS"]
+
+logger = logging.getLogger("celerant.worker")
+
+
+def ping(_panel: Panel, **_: Any) -> Any:
+    """Say that the worker is there."""
+    return {"ok": "pong"}
+
+
+def revoke(
+    panel: Panel,
+    task_id: str | list[str],
+    terminate: bool = False,  # noqa: FBT001, FBT002 - the command's argument
+    signal: str | int | None = None,
+    **_: Any,
+) -> Any:
+    """Let tasks not run; with `terminate` also end those that do."""
+    ids = {task_id} if isinstance(task_id, str) else set(task_id or ())
+    panel.revoke_ids(ids)
+    if not terminate:
+        logger.info("revoked: %s", _listed(ids))
+        return {"ok": f"tasks {_listed(ids)} flagged as revoked"}
+    ended = panel.terminate_where(lambda request: request.id in ids, signal)
+    return {"ok": f"terminate: {', '.join(ended) or 'tasks unknown'}"}
+
+
+def terminate(panel: Panel, signal: str, task_id: str | list[str], **_: Any) -> Any:
+    """End tasks that run."""
+    return revoke(panel, task_id, terminate=True, signal=signal)
+
+
+def revoke_by_stamped_headers(
+    panel: Panel,
+    headers: dict[str, Any] | list[str],
+    terminate: bool = False,  # noqa: FBT001, FBT002 - the command's argument
+    signal: str | int | None = None,
+    **_: Any,
+) -> Any:
+    """Let tasks with these stamps not run; with `terminate` also end those that do."""
+    if isinstance(headers, list):
+        headers = dict(header.split("=", 1) for header in headers)
+    stamps = {name: _set_of(value) for name, value in headers.items()}
+    panel.roll.revoked.add_stamps(stamps)
+    logger.info("revoked by stamps: %s", headers)
+    if not terminate:
+        return {"ok": f"headers {headers} flagged as revoked, but not terminated"}
+    ended = panel.terminate_where(lambda request: bears(request, stamps), signal)
+    verb = "revoked" if ended else "were not terminated"
+    return {"ok": f"headers {headers} {verb}"}
+
+
+def active(panel: Panel, **_: Any) -> Any:
+    """Tell what runs."""
+    return [described(request, since) for request, since in panel.roll.active()]
+
+
+def reserved(panel: Panel, **_: Any) -> Any:
+    """Tell what waits for a slot."""
+    return [described(d.request) for d in panel.unstarted() if d.due is None]
+
+
+def scheduled(panel: Panel, **_: Any) -> Any:
+    """Tell what waits for its time."""
+    return [
+        {"eta": d.request.eta, "priority": 6, "request": described(d.request)}
+        for d in panel.unstarted()
+        if d.due is not None
+    ]
+
+
+def revoked(panel: Panel, **_: Any) -> Any:
+    """Tell which ids shall not run."""
+    return panel.roll.revoked.ids()
+
+
+def registered(panel: Panel, **_: Any) -> Any:
+    """Tell which tasks the worker knows."""
+    return sorted(panel.tasks)
+
+
+def active_queues(panel: Panel, **_: Any) -> Any:
+    """Tell which queues it consumes."""
+    return [queue.as_dict(recurse=True) for queue in panel.queues()]
+
+
+def stats(panel: Panel, **_: Any) -> Any:
+    """Tell how the worker does."""
+    return {
+        "total": panel.roll.total(),
+        "pid": os.getpid(),
+        "clock": "0",
+        "uptime": round(time.monotonic() - panel.since),
+        **panel.about(),
+    }
+
+
+def clock(_panel: Panel, **_: Any) -> Any:
+    """Tell the logical clock, which is not kept here."""
+    return {"clock": 0}
+
+
+def hello(
+    panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any
+) -> Any:
+    """Exchange what is revoked with a worker that starts."""
+    # A stock worker that starts asks what was revoked before its time.
+    if from_node == panel.hostname:
+        return None
+    panel.roll.revoked.add(revoked or ())
+    return {"revoked": panel.roll.revoked.ids(), "clock": 0}
+
+
+def shutdown(
+    panel: Panel, msg: str = "shutdown asked for by remote control", **_: Any
+) -> Any:
+    """Stop the worker, after what it runs."""
+    logger.warning("%s", msg)
+    panel.shutdown()
+
+
+def _set_of(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, (list, tuple, set)) else {value}
+
+
+def _listed(ids: set[str]) -> str:
+    shown = ", ".join(sorted(ids)[:10])
+    return shown if len(ids) <= 10 else f"{shown} and {len(ids) - 10} more"  # noqa: PLR2004 - enough for a log line
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    command.__name__: command
+    for command in (
+        ping,
+        revoke,
+        terminate,
+        revoke_by_stamped_headers,
+        active,
+        reserved,
+        scheduled,
+        revoked,
+        registered,
+        active_queues,
+        stats,
+        clock,
+        hello,
+        shutdown,
+    )
+}

@@ -1,0 +1,38 @@
+"""How long a task may run: what its message says, else the task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from celerant.worker.message import Delivery
+
+__all__ = ["Limits", "TimeLimit"]
+
+
+class TimeLimit(NamedTuple):
+    """Seconds; None is without limit."""
+
+    #: After it the process that runs the task is killed.
+    hard: float | None
+    #: After it the task gets a SoftTimeLimitExceeded.
+    soft: float | None
+
+
+class Limits:
+    """Looks up limits; a task's own once for each worker."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, TimeLimit] = {}
+
+    def of(self, delivery: Delivery) -> TimeLimit:
+        """Return the limits of this run; 0 counts as none, as in Celery."""
+        task = delivery.task
+        own = self._own.get(task.name)
+        if own is None:
+            own = TimeLimit(task.time_limit or None, task.soft_time_limit or None)
+            self._own[task.name] = own
+        hard, soft = delivery.request.timelimit
+        if hard is None and soft is None:
+            return own
+        return TimeLimit(hard or own.hard, soft or own.soft)

@@ -1,0 +1,121 @@
+"""What remote control reaches of a worker."""
+
+from __future__ import annotations
+
+import logging
+import signal as signals
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from celerant.worker.commands import COMMANDS
+from celerant.worker.named import task_revoked
+from celerant.worker.trace import REVOKED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from celerant.worker.message import Delivery
+    from celerant.worker.pool import Engine
+    from celerant.worker.roll import Roll
+
+__all__ = ["Panel"]
+
+logger = logging.getLogger("celerant.worker")
+
+#: States of a task that no worker runs yet, so that its end can be stored here.
+_UNSTARTED = frozenset({None, "PENDING", "RECEIVED", "RETRY", "REJECTED"})
+
+
+class Panel:
+    """Answers commands with the parts of a worker."""
+
+    def __init__(  # noqa: PLR0913 - what the worker joins here
+        self,
+        *,
+        hostname: str,
+        roll: Roll,
+        engine: Engine,
+        backend: Any,
+        tasks: Iterable[str],
+        unstarted: Callable[[], list[Delivery]],
+        about: Callable[[], dict[str, Any]],
+        queues: Callable[[], list[Any]],
+        shutdown: Callable[[], Any],
+    ) -> None:
+        """Answer for the parts of a worker."""
+        self.hostname = hostname
+        self.roll = roll
+        self._engine = engine
+        self._backend = backend
+        self.tasks = tasks
+        self.unstarted = unstarted
+        self.about = about
+        self.queues = queues
+        self.shutdown = shutdown
+        self.since = time.monotonic()
+        self._marker: ThreadPoolExecutor | None = None
+
+    def handle(self, command: str, arguments: dict[str, Any]) -> Any:
+        """Carry out a command and return its reply, JSON's types only."""
+        found = COMMANDS.get(command)
+        if found is None:
+            return {"error": f"this worker knows no command {command!r}"}
+        try:
+            return found(self, **arguments)
+        except Exception as exc:
+            logger.exception("remote control command %s failed", command)
+            return {"error": repr(exc)}
+
+    def close(self) -> None:
+        """Let go of what marking takes, when no command comes any more."""
+        if self._marker is not None:
+            self._marker.shutdown(wait=False)
+
+    # -- what the commands do ----------------------------------------------------------
+
+    def revoke_ids(self, ids: set[str]) -> None:
+        """Remember ids, and store the end of those that nobody runs."""
+        self.roll.revoked.add(ids)
+        running = {request.id for request, _ in self.roll.active()}
+        if self._backend is not None and ids - running:
+            if self._marker is None:
+                self._marker = ThreadPoolExecutor(1, "celerant-revoker")
+            # Two trips to the store for each: not in the thread that consumes.
+            self._marker.submit(self._mark, ids - running)
+
+    def _mark(self, ids: set[str]) -> None:
+        for task_id in ids:
+            try:
+                record = self._backend.decode(self._backend.read(task_id))
+                if record.get("status") in _UNSTARTED:
+                    reason = task_revoked("revoked")
+                    self._backend.store_result(task_id, reason, REVOKED)
+            except Exception as exc:  # noqa: BLE001 - it will not run, stored or not
+                logger.warning(
+                    "task %s is revoked, but that cannot be stored (%s: %s)",
+                    task_id,
+                    type(exc).__name__,
+                    exc,
+                )
+
+    def terminate_where(
+        self, is_meant: Callable[[Any], bool], signal: str | int | None
+    ) -> list[str]:
+        """Send the processes of some running tasks a signal; return the tasks' ids."""
+        number = _signal_number(signal)
+        return [
+            request.id
+            for request, _ in self.roll.active()
+            if is_meant(request) and self._engine.terminate(request.id, number)
+        ]
+
+
+def _signal_number(signal: str | int | None) -> int:
+    """Return the number of ``"KILL"``, ``"SIGKILL"`` or 9; None is SIGTERM."""
+    if signal is None:
+        return signals.SIGTERM
+    if isinstance(signal, int):
+        return signals.Signals(signal)
+    name = signal.upper()
+    return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"]

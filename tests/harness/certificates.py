@@ -1,0 +1,36 @@
+"""A self-signed certificate for the loopback, made by `openssl` for one test run."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Certificate", "self_signed"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Its own authority: clients that trust `certificate` accept the server."""
+
+    certificate: Path
+    key: Path
+
+
+def self_signed(folder: Path) -> Certificate:
+    """Make a certificate for localhost and 127.0.0.1, valid for one day."""
+    made = Certificate(folder / "certificate.pem", folder / "key.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-days", "1", "-subj", "/CN=localhost"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
+            *("-keyout", str(made.key), "-out", str(made.certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    # RabbitMQ's Erlang and Redis run as this user: no need for a group's rights.
+    made.key.chmod(0o600)
+    return made

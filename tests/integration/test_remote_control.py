@@ -1,0 +1,189 @@
+"""Remote control of the embedded worker, by Celery's clients and by ours."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+import pytest
+import redis
+from kombu import Connection, Exchange
+
+from celerant import Celerant
+from celerant.errors import TaskRevoked
+
+BROKER_DB, RESULT_DB = 7, 8
+RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
+URLS = {
+    "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+}
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def app(request, redis_url):
+    """An app with a queue and a mailbox of its own, gone afterwards."""
+    if request.param == "rabbitmq":
+        request.getfixturevalue("rabbitmq_url")
+    name = f"celerant-h6-{uuid.uuid4().hex[:8]}"
+    with Celerant(
+        name,
+        broker=URLS[request.param],
+        backend=RESULTS,
+        task_default_queue=name,
+        result_expires=600,
+        control_exchange=name,
+    ) as made:
+        yield made
+    with Connection(URLS[request.param]) as connection:
+        connection.default_channel.queue_delete(name)
+        if request.param == "rabbitmq":
+            for exchange in (f"{name}.pidbox", f"reply.{name}.pidbox"):
+                connection.default_channel.exchange_delete(exchange)
+    with redis.Redis(db=BROKER_DB) as client:
+        client.delete(*(client.keys(f"*{name}*") or ["-"]))
+
+
+@pytest.fixture
+def stock(app):
+    """A stock client on the same broker."""
+    with app.to_celery() as made:
+        yield made
+
+
+def test_celery_inspect_sees_it(app, stock):
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.task(name="h6.wait")
+    def wait(x):
+        entered.set()
+        return gate.wait(30)
+
+    with app.worker(concurrency=1, hostname="here@test") as worker:
+        inspect = stock.control.inspect(destination=["here@test"], timeout=10)
+        assert inspect.ping() == {"here@test": {"ok": "pong"}}
+        result, later = wait.delay({"a": 1}), wait.apply_async((2,), countdown=600)
+        queued = wait.delay(3)
+        assert entered.wait(20)
+        (running,) = inspect.active()["here@test"]
+        assert (running["id"], running["name"]) == (result.id, "h6.wait")
+        assert running["args"] == [{"a": 1}]
+        assert running["hostname"] == "here@test"
+        (held,) = inspect.scheduled()["here@test"]
+        assert held["request"]["id"] == later.id
+        (waiting,) = inspect.reserved()["here@test"]
+        assert waiting["id"] == queued.id
+        stats = inspect.stats()["here@test"]
+        assert stats["total"] == {"h6.wait": 1}
+        assert stats["pool"]["max-concurrency"] == 1
+        assert "password" not in stats["broker"]
+        (queue,) = inspect.active_queues()["here@test"]
+        assert queue["name"] == app.name
+        assert inspect.registered()["here@test"] == ["h6.wait"]
+        assert inspect.revoked() == {"here@test": []}
+        gate.set()
+        assert queued.get(timeout=20) is True
+        assert worker.is_running
+
+
+def test_ping_and_who_is_meant(app):
+    with app.worker(hostname="one@test"), app.worker(hostname="two@test"):
+        heard = app.control.ping(timeout=2)
+        assert sorted(next(iter(answer)) for answer in heard) == [
+            "one@test",
+            "two@test",
+        ]
+        assert app.control.ping(["two@test"], timeout=10) == [
+            {"two@test": {"ok": "pong"}}
+        ]
+
+
+def test_two_workers_of_one_name_both_hear(app):
+    with app.worker(hostname="same@test"), app.worker(hostname="same@test"):
+        assert app.control.ping(timeout=2) == [{"same@test": {"ok": "pong"}}] * 2
+
+
+def test_it_still_hears_after_a_lost_connection(app):
+    @app.task(name="h6.echo")
+    def echo(x):
+        return x
+
+    with app.worker(hostname="here@test") as worker:
+        source = worker._source
+        assert echo.delay(1).get(timeout=20) == 1
+        before = source._generation
+        _cut(source)
+        while source._generation == before:
+            assert app.control.ping(["here@test"], timeout=1) is not None
+        assert app.control.ping(["here@test"], timeout=10)
+
+
+def _cut(source):
+    if source._connection.transport.driver_type == "amqp":
+        source._connection.connection.sock.shutdown(2)
+    else:
+        source._consumer.channel.client.connection._sock.shutdown(2)
+
+
+def test_nonsense_is_survived(app, caplog):
+    with app.worker(hostname="here@test"):
+        answers = app.control.broadcast("no_such", reply=True, timeout=1)
+        assert "no_such" in answers[0]["here@test"]["error"]
+        answers = app.control.broadcast("revoke", {"nope": 1}, reply=True, timeout=1)
+        assert "task_id" in answers[0]["here@test"]["error"]
+        with app.connection_for_write() as connection:
+            exchange = Exchange(f"{app.name}.pidbox", "fanout", durable=False)
+            producer = connection.Producer()
+            for body in (["not", "an", "object"], "text", {}, {"method": 7}):
+                producer.publish(body, exchange=exchange, declare=[exchange])
+            producer.publish(
+                b"\xff{", exchange=exchange, content_type="application/json"
+            )
+        assert app.control.ping(["here@test"], timeout=10)
+    assert "lost" not in caplog.text
+
+
+def test_shutdown_stops_it_after_what_runs(app):
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.task(name="h6.wait")
+    def wait():
+        entered.set()
+        return gate.wait(30)
+
+    with app.worker(concurrency=1, hostname="here@test") as worker:
+        thread, result = worker._thread, wait.delay()
+        assert entered.wait(20)
+        app.control.shutdown(["here@test"])
+        gate.set()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert result.get(timeout=5) is True
+
+
+def test_many_ids_go_as_few_broadcasts(app, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        "celerant.control.Control.broadcast",
+        lambda _self, *args, **_options: sent.append(args),
+    )
+    app.control.revoke(f"id-{i}" for i in range(10_001))
+    assert [len(arguments["task_id"]) for _, arguments in sent] == [5000, 5000, 1]
+
+
+def test_memory_needs_no_broker():
+    with Celerant(f"celerant-h6-{uuid.uuid4().hex[:8]}") as app:
+
+        @app.task
+        def echo(x):
+            return x
+
+        with app.worker(concurrency=1, hostname="here@test"):
+            assert app.control.ping() == [{"here@test": {"ok": "pong"}}]
+            assert app.control.ping(["else@test"]) == []
+            held = echo.apply_async((1,), countdown=3600)
+            app.control.revoke(held.id)
+            with pytest.raises(TaskRevoked):
+                held.get(timeout=20)
+            assert echo.delay(2).get(timeout=20) == 2

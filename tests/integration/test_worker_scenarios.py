@@ -1,0 +1,339 @@
+"""The same tasks in a stock worker and in ours: what they store is equal."""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import redis
+from kombu import Connection
+
+from celerant import Celerant
+from harness.celerant_worker import CelerantWorker
+
+BROKER_DB, RESULT_DB = 7, 8
+RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
+URLS = {
+    "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
+    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+}
+KINDS = ["stock", "ours"]
+pytestmark = pytest.mark.timeout(150)
+
+MODULE = """
+    import os, redis
+    from celerant import Celerant
+    app = Celerant("scenarios", broker={broker!r}, backend={results!r},
+                   task_default_queue=os.environ["H6_QUEUE"], result_expires=600,
+                   result_extended=True, worker_prefetch_multiplier=1,
+                   worker_send_task_events=True)
+    stock = app.to_celery()
+    store = redis.Redis.from_url({results!r})
+
+    @app.task(name="h6.add")
+    def add(x, y=2):
+        return x + y
+
+    @app.task(name="h6.fail")
+    def fail(*args):
+        raise ValueError(*args)
+
+    @app.task(name="h6.own", throws=(KeyError,))
+    def own():
+        raise KeyError("expected")
+
+    @app.task(name="h6.ignored", ignore_result=True)
+    def ignored():
+        raise ValueError("nobody wants to know")
+
+    @app.task(name="h6.hold")
+    def hold(key):
+        "Run until the key is let go."
+        store.lpush(key + "-entered", 1)
+        store.expire(key + "-entered", 600)
+        return store.blpop([key + "-go"], 60) is not None
+
+    @app.task(name="h6.patient")
+    def patient(key):
+        from celery.exceptions import SoftTimeLimitExceeded
+        try:
+            return hold.run(key)
+        except SoftTimeLimitExceeded:
+            return "caught"
+
+    @app.task(name="h6.die", acks_late=True)
+    def die(how):
+        os._exit(int(how))
+
+    @app.task(name="h6.die_once", acks_late=True, reject_on_worker_lost=True)
+    def die_once(key):
+        runs = store.incr(key + "-runs")
+        store.expire(key + "-runs", 600)
+        if runs == 1:
+            os._exit(1)
+        return runs
+"""
+
+
+class Shop:
+    """A worker of one kind, and what a test does with it."""
+
+    def __init__(self, broker, queue, name):
+        self.name = name
+        self.app = Celerant(
+            "scenarios", broker=broker, backend=RESULTS, task_default_queue=queue
+        )
+        self.store = redis.Redis.from_url(RESULTS)
+        self.queue = queue
+
+    def send(self, task, *args, **options):
+        return self.app.send_task(task, args, **options)
+
+    def revoke(self, ids, **options):
+        # Any other worker stores "revoked" for what it does not run itself.
+        self.app.control.revoke(ids, destination=[self.name], **options)
+
+    def key(self):
+        return f"celerant-h6-{uuid.uuid4().hex[:8]}"
+
+    def await_entry(self, key):
+        assert self.store.blpop([f"{key}-entered"], 30), "the task did not begin"
+
+    def let_go(self, key):
+        self.store.lpush(f"{key}-go", 1)
+        self.store.expire(f"{key}-go", 600)
+
+    def record(self, result, timeout=30):
+        """Return what is stored in the end, without what differs between two runs."""
+        result.get(timeout=timeout, propagate=False)
+        return self.comparable(result)
+
+    def comparable(self, result):
+        stored = self.store.get(f"celery-task-meta-{result.id}")
+        if stored is None:
+            return None
+        record = json.loads(stored)
+        del record["task_id"]
+        record["date_done"] = record["date_done"] is not None
+        record["traceback"] = record["traceback"] is not None
+        if "worker" in record:
+            record["worker"] = record["worker"] == self.name
+        if record["status"] == "FAILURE":
+            failure = record["result"]
+            # Billiard's text counts its jobs; ours has no such number.
+            if failure["exc_type"] == "WorkerLostError":
+                failure["exc_message"] = "its own words"
+        if record.get("args"):
+            keys = "celerant-h6-"
+            record["args"] = [
+                keys if str(a).startswith(keys) else a for a in record["args"]
+            ]
+        if "queue" in record:
+            record["queue"] = record["queue"] == self.queue
+        return record
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def shops(request, redis_url, celery_worker, tmp_path_factory):
+    """A stock prefork worker and ours with processes, two slots each."""
+    broker = URLS[request.param]
+    if request.param == "rabbitmq":
+        request.getfixturevalue("rabbitmq_url")
+    folder = tmp_path_factory.mktemp("scenarios")
+    code = MODULE.format(broker=broker, results=RESULTS)
+    (folder / "h6scenarios.py").write_text(textwrap.dedent(code))
+    made, ours = {}, None
+    try:
+        for kind in KINDS:
+            queue = f"celerant-h6-{kind}-{uuid.uuid4().hex[:8]}"
+            environment = {"PYTHONPATH": str(folder), "H6_QUEUE": queue}
+            name = f"{queue}-{os.getpid()}@localhost"
+            made[kind] = Shop(broker, queue, name)
+            if kind == "stock":
+                celery_worker(
+                    broker=broker,
+                    backend=RESULTS,
+                    queue=queue,
+                    module="h6scenarios:stock",
+                    pool="prefork",
+                    environment=environment,
+                )
+            else:
+                ours = CelerantWorker(
+                    folder=folder,
+                    module="h6scenarios:app",
+                    hostname=name,
+                    environment={**os.environ, **environment},
+                )
+                ours.__enter__()
+        yield made
+    finally:
+        if ours is not None:
+            ours.stop()
+        for shop in made.values():
+            _forget(broker, shop)
+
+
+def _forget(broker, shop):
+    with Connection(broker) as connection:
+        connection.default_channel.queue_delete(shop.queue)
+    shop.app.close()
+    with redis.Redis(db=BROKER_DB) as client:
+        client.delete(*(client.keys(f"*{shop.queue}*") or ["-"]))
+    shop.store.close()
+
+
+def both(shops, scenario):
+    """Return what a scenario comes to in ours, having seen that it is the same."""
+    stock, ours = (scenario(shops[kind]) for kind in KINDS)
+    assert ours == stock
+    return ours
+
+
+def test_success(shops):
+    record = both(shops, lambda shop: shop.record(shop.send("h6.add", 1)))
+    assert (record["status"], record["result"], record["queue"]) == ("SUCCESS", 3, True)
+
+
+@pytest.mark.parametrize("task", ["h6.fail", "h6.own"])
+def test_failure(shops, task):
+    args = ("no such item", 3) if task == "h6.fail" else ()
+    record = both(shops, lambda shop: shop.record(shop.send(task, *args)))
+    assert record["status"] == "FAILURE"
+    assert record["traceback"]
+
+
+def test_a_task_nobody_knows(shops):
+    def scenario(shop):
+        record = shop.record(shop.send("h6.unheard", 1))
+        # Celery leaves the extended fields of such a record empty.
+        for field in ("name", "args", "kwargs", "worker", "retries", "queue"):
+            del record[field]
+        return record
+
+    record = both(shops, scenario)
+    assert record["result"]["exc_type"] == "NotRegistered"
+
+
+def test_ignored_results(shops):
+    def scenario(shop):
+        result = shop.send("h6.ignored", ignore_result=True)
+        # Two slots: by the end of the third the first has ended.
+        for _ in range(3):
+            shop.record(shop.send("h6.add", 1))
+        return shop.comparable(result)
+
+    assert both(shops, scenario) is None
+
+
+def test_eta(shops):
+    soon = datetime.now(timezone.utc) + timedelta(seconds=1)
+    record = both(shops, lambda s: s.record(s.send("h6.add", 1, eta=soon)))
+    assert record["status"] == "SUCCESS"
+
+
+def test_expires(shops):
+    if shops["ours"].app.conf.broker_url.startswith("amqp"):
+        pytest.skip("RabbitMQ drops what has expired itself")
+    past = datetime.now(timezone.utc) - timedelta(seconds=9)
+    record = both(shops, lambda s: s.record(s.send("h6.add", 1, expires=past)))
+    assert record["status"] == "REVOKED"
+    assert record["result"]["exc_message"] == ["expired"]
+
+
+def test_hard_time_limit(shops):
+    record = both(shops, lambda s: s.record(s.send("h6.hold", s.key(), time_limit=1)))
+    assert record["status"] == "FAILURE"
+    assert record["result"]["exc_type"] == "TimeLimitExceeded"
+
+
+def test_soft_time_limit(shops):
+    record = both(
+        shops, lambda s: s.record(s.send("h6.hold", s.key(), soft_time_limit=1))
+    )
+    assert record["status"] == "FAILURE"
+    assert record["result"]["exc_type"] == "SoftTimeLimitExceeded"
+
+
+def test_soft_time_limit_that_the_task_catches(shops):
+    record = both(
+        shops, lambda s: s.record(s.send("h6.patient", s.key(), soft_time_limit=1))
+    )
+    assert record["result"] == "caught"
+
+
+def test_a_process_that_exits(shops):
+    record = both(shops, lambda s: s.record(s.send("h6.die", 3)))
+    assert record["result"]["exc_type"] == "WorkerLostError"
+
+
+def test_reject_on_worker_lost_runs_it_again(shops):
+    record = both(shops, lambda s: s.record(s.send("h6.die_once", s.key())))
+    assert (record["status"], record["result"]) == ("SUCCESS", 2)
+
+
+def test_revoke_before_its_time(shops):
+    def scenario(shop):
+        result = shop.send("h6.add", 1, countdown=3600)
+        shop.revoke(result.id)
+        return shop.record(result)
+
+    assert both(shops, scenario)["status"] == "REVOKED"
+
+
+def test_revoke_of_what_waits_for_a_slot(shops):
+    def scenario(shop):
+        keys = [shop.key(), shop.key()]
+        running = [shop.send("h6.hold", key) for key in keys]
+        for key in keys:
+            shop.await_entry(key)
+        waiting = [shop.send("h6.add", i) for i in range(2)]
+        shop.revoke([result.id for result in waiting])
+        records = [shop.record(result) for result in waiting]
+        for key in keys:
+            shop.let_go(key)
+        assert [r.get(timeout=30) for r in running] == [True, True]
+        # And nobody has run them since.
+        after = [shop.record(shop.send("h6.add", 1)) for _ in range(3)]
+        return records, after, [shop.record(result)["status"] for result in waiting]
+
+    records, _, states = both(shops, scenario)
+    assert [r["status"] for r in records] == ["REVOKED", "REVOKED"]
+    assert states == ["REVOKED", "REVOKED"]
+
+
+@pytest.mark.parametrize("signal", [None, "SIGKILL"])
+def test_terminate(shops, signal):
+    def scenario(shop):
+        key = shop.key()
+        result = shop.send("h6.hold", key)
+        shop.await_entry(key)
+        shop.revoke(result.id, terminate=True, signal=signal)
+        record = shop.record(result)
+        assert shop.send("h6.add", 5).get(timeout=30) == 7
+        return record
+
+    record = both(shops, scenario)
+    assert record["status"] == "REVOKED"
+    assert record["result"]["exc_message"] == ["terminated"]
+
+
+def test_revoke_by_stamps(shops):
+    def scenario(shop):
+        key, stamp = shop.key(), shop.key()
+        headers = {"stamped_headers": ["batch"], "stamps": {"batch": stamp}}
+        running = shop.send("h6.hold", key, headers=headers)
+        shop.await_entry(key)
+        shop.app.control.revoke_by_stamped_headers({"batch": stamp}, terminate=True)
+        ended = shop.record(running)
+        later = shop.record(shop.send("h6.add", 1, headers=headers))
+        for record in (ended, later):
+            assert record.pop("batch", stamp) == stamp
+        return ended, later
+
+    ended, later = both(shops, scenario)
+    assert (ended["status"], later["status"]) == ("REVOKED", "REVOKED")

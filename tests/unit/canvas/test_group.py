@@ -1,0 +1,121 @@
+"""Groups as data: what they share with the caller, and what copies are."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from celerant import Celerant, group
+from celerant.errors import CanvasError
+from harness.capture import drain
+from harness.tasks import define_tasks
+
+
+@pytest.fixture
+def shop(app):
+    tasks = define_tasks(app)
+    tasks.app = app
+    yield tasks
+    drain("memory://", app.conf.task_default_queue)
+
+
+def _args(shop):
+    sent = drain("memory://", shop.app.conf.task_default_queue)
+    return [message.headers["argsrepr"] for message in sent]
+
+
+def test_adding_leaves_the_callers_list_alone(shop):
+    given = [shop.add.s(1, 2)]
+    members = group(given)
+    other = group(members)
+    members.add(shop.add.s(3, 4))
+    members.add(shop.add.s(5, 6))
+    assert (len(given), len(members), len(other)) == (1, 3, 1)
+
+
+def test_adding_to_tuples_generators_and_maps(shop):
+    for made in (
+        group(shop.add.s(1, 1), shop.add.s(2, 2)),
+        group(shop.add.s(i, i) for i in (1, 2)),
+        group.starmap(shop.add, [(1, 1), (2, 2)]),
+        group.starmap(shop.add, ((i, i) for i in (1, 2))),
+    ):
+        made.add(shop.add.s(3, 3))
+        made.apply_async()
+        assert _args(shop) == ["(1, 1)", "(2, 2)", "(3, 3)"]
+
+
+@pytest.mark.parametrize("items", [[1, 2], (1, 2), range(1, 3), {1: 0, 2: 0}.keys()])
+def test_map_over_any_iterable(shop, items):
+    group.map(shop.echo, items).apply_async()
+    assert _args(shop) == ["(1,)", "(2,)"]
+
+
+def test_starmap_takes_any_iterable_of_arguments(shop):
+    group.starmap(shop.echo, [(1, 2), [3], iter([4]), "ab", ()]).apply_async()
+    assert _args(shop) == ["(1, 2)", "(3,)", "(4,)", "('a', 'b')", "()"]
+
+
+@pytest.mark.parametrize("items", [[1, 2], (1, 2), range(1, 3)])
+def test_a_map_of_a_list_can_be_sent_again_and_one_of_a_generator_not(shop, items):
+    held = group.map(shop.echo, items)
+    held.apply_async()
+    held.apply_async()
+    assert len(_args(shop)) == 4
+    streamed = group.map(shop.echo, iter([1, 2]))
+    streamed.apply_async()
+    with pytest.raises(CanvasError, match="generator"):
+        streamed.apply_async()
+
+
+def test_maps_inside_groups_inside_generators(shop):
+    inner = group.map(shop.echo, [1, 2])
+    outer = group(g for g in (inner, group([inner, shop.echo.s(9)]), inner))
+    result = outer.apply_async()
+    assert len(result) == 7
+    assert _args(shop) == [f"({i},)" for i in (1, 2, 1, 2, 9, 1, 2)]
+
+
+def test_arguments_of_the_call_go_before_those_of_members_but_immutable_ones(shop):
+    members = [shop.echo.s(1, k=1), shop.echo.si(2), dict(shop.echo.s(3))]
+    group([*members, group.map(shop.echo, [4])]).apply_async((0,), {"k": 5})
+    assert _args(shop) == ["(0, 1)", "(2,)", "(0, 3)", "(0, 4)"]
+
+
+def test_a_nested_group_is_pickled_with_its_members(shop):
+    made = group([shop.echo.s(1), group.map(shop.echo, [2, 3])])
+    again = pickle.loads(pickle.dumps(made))
+    again.apply_async()
+    assert _args(shop) == ["(1,)", "(2,)", "(3,)"]
+
+
+def test_cloning_what_is_no_member(shop):
+    with pytest.raises(CanvasError, match=r"group\[1\]") as caught:
+        group([shop.add.s(1, 2), 3]).clone()
+    assert caught.value.path == "group[1]"
+
+
+def test_a_clone_shares_nothing_with_its_original(shop):
+    made = group([shop.echo.s([1])], headers={"a": [1]})
+    cloned = made.clone()
+    cloned.options["headers"]["a"].append(2)
+    cloned.tasks[0].set(priority=3)
+    cloned.add(shop.echo.s(2))
+    assert made.options == {"headers": {"a": [1]}}
+    assert made.tasks[0].options == {}
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_stays_with_its_app(shop, copied):
+    with Celerant("celerant-t1-made-later"):
+        for canvas in (shop.add.s(1, 2), group([shop.add.s(1, 2)], app=shop.app)):
+            assert copied(canvas).app is shop.app
+
+
+def test_the_representation_of_a_group_in_itself_ends(shop):
+    made = group([shop.echo.s(1)])
+    made.add(made)
+    assert repr(made) == "group([celerant_test.echo(1), ...])"
