@@ -24,6 +24,8 @@ from harness.tcp_proxy import TcpProxy
 
 SIZE = 300
 MASTER = "celerant-master"
+#: Class 85, method 10, no-wait off: AMQP 0-9-1 with RabbitMQ's publisher confirms.
+CONFIRM_SELECT = b"\x00\x55\x00\x0a\x00"
 ONE_TRY = {"max_retries": 0}
 pytestmark = pytest.mark.timeout(90)  # RabbitMQ takes its time to start
 
@@ -312,11 +314,21 @@ def test_amqps_refuses_a_server_that_nobody_vouches_for(node):
 
 @pytest.mark.parametrize("confirms", [True, False])
 def test_amqp_with_and_without_confirms(node, server, confirms):
-    options = {"confirm_publish": confirms}
-    with make_app(
-        node.url(), backend=server.url(), broker_transport_options=options
-    ) as app:
-        sent_and_run(app)
+    asked = []
+
+    def watch(stream):
+        if CONFIRM_SELECT in stream:
+            asked.append(True)
+        return False
+
+    with TcpProxy(node.port, lose_request=watch) as proxy:
+        broker = node.url().replace(str(node.port), str(proxy.port))
+        options = {"confirm_publish": confirms}
+        with make_app(
+            broker, backend=server.url(), broker_transport_options=options
+        ) as app:
+            sent_and_run(app)
+    assert bool(asked) is confirms
 
 
 # -- failover ------------------------------------------------------------------------
