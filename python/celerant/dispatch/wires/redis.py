@@ -190,19 +190,17 @@ class RedisWire(Wire):
             self._redis.disconnect()
 
     def close(self) -> None:
-        redis, self._redis = self._redis, None
+        redis = self._redis
         if redis is None:
             return
         try:
             if self._mark is not None and redis.is_connected:
-                redis.send_command("UNWATCH")
-                redis.read_response()
-                redis.send_command("DEL", self._mark)
-                redis.read_response()
+                self._ask_all(("UNWATCH",), ("DEL", self._mark))
         except (RedisError, OSError):
             # The mark has a TTL; a connection in doubt must not go back as it is.
             redis.disconnect()
         finally:
+            self._redis = None
             self._pool.release(redis)
 
     def _settle(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
@@ -270,12 +268,9 @@ class RedisWire(Wire):
 
     def _probe(self) -> None:
         """Set the mark; without the right to it, go on without."""
-        for command in (
-            ("SET", self._mark, 0, "NX", "EX", _MARK_TTL),
-            ("WATCH", self._mark),
+        for answer in self._ask_all(
+            ("SET", self._mark, 0, "NX", "EX", _MARK_TTL), ("WATCH", self._mark)
         ):
-            self._redis.send_command(*command, check_health=False)
-            answer = self._reply()
             if isinstance(answer, NoPermissionError):
                 self._mark = None
                 return
@@ -312,18 +307,13 @@ class RedisWire(Wire):
 
     def _ask(self) -> int | None:
         """Read the mark and touch it, so that no EXEC of before can come late."""
-        pack = self._redis.pack_commands(
-            [
-                ("MULTI",),
-                ("GET", self._mark),
-                ("EXPIRE", self._mark, _MARK_TTL),
-                ("EXEC",),
-                ("WATCH", self._mark),
-            ]
-        )
-        self._redis.send_packed_command(pack, check_health=False)
-        replies = [self._reply() for _ in range(5)]
-        values = replies[3]
+        values = self._ask_all(
+            ("MULTI",),
+            ("GET", self._mark),
+            ("EXPIRE", self._mark, _MARK_TTL),
+            ("EXEC",),
+            ("WATCH", self._mark),
+        )[3]
         if isinstance(values, Exception):
             raise Broken(f"redis refused: {values}", recoverable=True) from values
         return None if values[0] is None else int(values[0])
@@ -337,6 +327,13 @@ class RedisWire(Wire):
             self.abort()
             message = f"redis did not answer: {exc}"
             raise Broken(message, recoverable=True) from exc
+
+    def _ask_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands in one write and return their replies, error replies too."""
+        self._redis.send_packed_command(
+            self._redis.pack_commands(commands), check_health=False
+        )
+        return [self._reply() for _ in commands]
 
     def _reply(self) -> Any:
         """Read one reply; an error is returned, for others behind it must be read."""
