@@ -146,7 +146,7 @@ def shops(request, redis_url, celery_worker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenarios")
     code = MODULE.format(broker=broker, results=RESULTS)
     (folder / "h6scenarios.py").write_text(textwrap.dedent(code))
-    made, ours = {}, None
+    made, workers = {}, []
     try:
         for kind in KINDS:
             queue = f"celerant-h6-{kind}-{uuid.uuid4().hex[:8]}"
@@ -154,7 +154,7 @@ def shops(request, redis_url, celery_worker, tmp_path_factory):
             name = f"{queue}-{os.getpid()}@localhost"
             made[kind] = Shop(broker, queue, name)
             if kind == "stock":
-                celery_worker(
+                worker = celery_worker(
                     broker=broker,
                     backend=RESULTS,
                     queue=queue,
@@ -163,17 +163,19 @@ def shops(request, redis_url, celery_worker, tmp_path_factory):
                     environment=environment,
                 )
             else:
-                ours = CelerantWorker(
+                worker = CelerantWorker(
                     folder=folder,
                     module="h6scenarios:app",
                     hostname=name,
                     environment={**os.environ, **environment},
                 )
-                ours.__enter__()
+                worker.__enter__()
+            workers.append(worker)
         yield made
     finally:
-        if ours is not None:
-            ours.stop()
+        # Before the queues go: a worker gives back what it holds.
+        for worker in workers:
+            worker.stop()
         for shop in made.values():
             _forget(broker, shop)
 

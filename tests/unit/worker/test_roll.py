@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from celerant.canvas.request import Request
+from celerant.worker import roll as rolls
+from celerant.worker.roll import Revocations, Roll
+
+
+def stamped(**stamps):
+    return Request("id", "task", stamped_headers=list(stamps), stamps=stamps)
+
+
+def test_revoked_ids_cover_their_requests():
+    revoked = Revocations()
+    revoked.add(["a", "b"])
+    assert revoked.cover(Request("a", "task"))
+    assert not revoked.cover(Request("c", "task"))
+    assert revoked.ids() == ["a", "b"]
+
+
+def test_the_oldest_ids_make_room(monkeypatch):
+    monkeypatch.setattr(rolls, "_MOST_REVOKED", 3)
+    revoked = Revocations()
+    revoked.add(["a", "b", "c"])
+    revoked.add(["a", "d"])
+    assert revoked.ids() == ["c", "a", "d"]
+
+
+def test_ids_are_forgotten_in_time(monkeypatch):
+    monkeypatch.setattr(rolls, "_REVOKED_FOR", -1.0)
+    revoked = Revocations()
+    revoked.add(["a"])
+    assert revoked.ids() == []
+    assert not revoked.cover(Request("a", "task"))
+
+
+@pytest.mark.parametrize(
+    ("stamps", "is_covered"),
+    [
+        ({"batch": "b1"}, True),
+        ({"batch": ["b0", "b2"]}, True),
+        ({"batch": "b3"}, False),
+        ({"batch": None}, False),
+        ({"batch": {"not": "hashable"}}, False),
+        ({"other": "b1"}, False),
+        ({}, False),
+    ],
+)
+def test_revoked_stamps_cover_requests_that_bear_one(stamps, is_covered):
+    revoked = Revocations()
+    revoked.add_stamps({"batch": ["b1"]})
+    revoked.add_stamps({"batch": ["b2"]})
+    assert revoked.cover(stamped(**stamps)) is is_covered
+
+
+def test_two_runs_of_one_task_are_two_entries():
+    roll = Roll()
+    first, again = Request("a", "task"), Request("a", "task")
+    roll.begin(first)
+    roll.begin(again)
+    roll.end(first)
+    assert [request for request, _ in roll.active()] == [again]
+    assert roll.total() == {"task": 2}
