@@ -218,13 +218,15 @@ class Celerant:
             return self._backend
 
     def _open_backend(self) -> Backend:
-        return make_backend(
+        backend = make_backend(
             self._backend_url(),
             self.name,
             self.conf,
             self.connection_for_read,
             backend_reach(self.conf),
         )
+        backend.revoke = self.control.revoke
+        return backend
 
     def _backend_url(self) -> str | None:
         """Return where results go; by default the server that the broker is."""

@@ -9,7 +9,7 @@ import pytest
 import redis
 from kombu import Connection, Exchange
 
-from celerant import Celerant
+from celerant import Celerant, group
 from celerant.errors import TaskRevoked
 
 BROKER_DB, RESULT_DB = 7, 8
@@ -187,3 +187,28 @@ def test_memory_needs_no_broker():
             with pytest.raises(TaskRevoked):
                 held.get(timeout=20)
             assert echo.delay(2).get(timeout=20) == 2
+
+
+def test_a_groups_result_revokes_its_members(app):
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.task(name="h6.block")
+    def block():
+        entered.set()
+        gate.wait(30)
+
+    @app.task(name="h6.never")
+    def never(x):
+        return x
+
+    with app.worker(concurrency=1):
+        block.delay()
+        assert entered.wait(20)
+        # One slot, taken: these wait in the worker or in the queue.
+        result = group([never.s(i) for i in range(5)]).apply_async()
+        result.revoke()
+        # The worker answers in order, so it has heard of them by now.
+        assert app.control.ping(timeout=3)
+        gate.set()
+        values = result.get(timeout=30, propagate=False)
+    assert all(isinstance(value, TaskRevoked) for value in values)

@@ -296,6 +296,19 @@ class GroupResult(Generic[R]):
             self._handle = make_handle(self._members, self.id)
         return self._handle
 
+    def revoke(
+        self, *, terminate: bool = False, signal: str | int | None = None
+    ) -> None:
+        """Let the members not run; one broadcast names many of them.
+
+        Args:
+            terminate: Also end those that run in processes.
+            signal: What ends them, by name or number; SIGTERM by default.
+        """
+        members = self._members
+        ids = members.roster.ids(0, len(self))
+        members.backend.revoke(ids, terminate=terminate, signal=signal)
+
     def forget(self) -> None:
         """Delete the stored results; what is known here stays."""
         members = self._members

@@ -263,6 +263,17 @@ class AsyncResult(Generic[R]):
         """Delete the stored result; what is known here stays."""
         self._members.backend.forget([self.id])
 
+    def revoke(
+        self, *, terminate: bool = False, signal: str | int | None = None
+    ) -> None:
+        """Let the task not run; a worker that has it discards it and says REVOKED.
+
+        Args:
+            terminate: Also end it where it runs in a process.
+            signal: What ends it, by name or number; SIGTERM by default.
+        """
+        self.backend.revoke([self.id], terminate=terminate, signal=signal)
+
     def as_tuple(self) -> tuple[tuple[str, Any], None]:
         """Return Celery's form: ``((id, parent), None)``."""
         parent = self.parent

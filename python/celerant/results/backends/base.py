@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from celerant.results.members import Members
 
 __all__ = ["Backend", "Feed", "FeedLostError"]
+
+
+def _no_workers(*_args: Any, **_kwargs: Any) -> None:
+    msg = "this result's backend belongs to no app: revoke with app.control.revoke(ids)"
+    raise CelerantError(msg)
 
 
 class FeedLostError(Exception):
@@ -130,6 +135,8 @@ class Backend(ABC):
             compression=compression,
             extended=extended,
         )
+        #: Tells workers not to run tasks; the app sets it, for it knows the broker.
+        self.revoke: Callable[..., None] = _no_workers
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
 
