@@ -6,16 +6,21 @@ import time
 from typing import Any
 
 import pytest
+from baselines import BROKERS, QUEUE, RESULTS
 from versus import rate
 
 from celerant import Celerant, Task, group
 
-N = 20_000
 
-
-def no_op_app() -> tuple[Celerant, Task[[int], int]]:
-    """Return an app over memory:// and its task that does nothing."""
-    app = Celerant("bench-worker")
+def no_op_app(broker: str = "memory") -> tuple[Celerant, Task[[int], int]]:
+    """Return an app and its task that does nothing; results in Redis or memory."""
+    in_memory = broker == "memory"
+    app = Celerant(
+        "bench-worker",
+        broker=None if in_memory else BROKERS[broker],
+        backend=None if in_memory else RESULTS,
+        task_default_queue=QUEUE,
+    )
 
     @app.task(name="bench.same")
     def same(x: int) -> int:
@@ -25,17 +30,20 @@ def no_op_app() -> tuple[Celerant, Task[[int], int]]:
 
 
 @pytest.mark.benchmark(group="embedded worker")
-def test_end_to_end(benchmark: Any) -> None:
-    """Send, run and collect no-op tasks over memory://, with threads."""
-    app, same = no_op_app()
+@pytest.mark.parametrize(
+    ("broker", "n"), [("memory", 20_000), ("redis", 2_000), ("amqp", 2_000)]
+)
+def test_end_to_end(benchmark: Any, broker: str, n: int) -> None:
+    """Send, run and collect no-op tasks, with threads."""
+    app, same = no_op_app(broker)
     rates: list[float] = []
 
     def run() -> None:
         def volley() -> None:
-            result = group.map(same, range(N)).apply_async()
-            assert result.get(timeout=60) == list(range(N))
+            result = group.map(same, range(n)).apply_async()
+            assert result.get(timeout=60) == list(range(n))
 
-        rates.append(rate(N, volley))
+        rates.append(rate(n, volley))
 
     with app, app.worker():
         benchmark.pedantic(run, rounds=5, warmup_rounds=1)

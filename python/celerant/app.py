@@ -301,6 +301,15 @@ class Celerant:
         if backend is not None:
             backend.close()
 
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what is not there: Celery's tools ask for Celery's own attributes.
+        msg = (
+            f"{type(self).__name__!r} object has no attribute {name!r}; where Celery "
+            "wants its own app, give it app.to_celery(), as in "
+            "celery -A module:celery_app worker"
+        )
+        raise AttributeError(msg)
+
     def __enter__(self) -> Self:
         return self
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from celerant.apps import task_by_name
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.config import nearest
-from celerant.errors import SettingError
+from celerant.errors import CelerantError, SettingError
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
@@ -101,6 +101,12 @@ class Task(Generic[P, R]):
                 hint = f"; did you mean {near!r}" if near else ""
                 msg = f"task {name}: unknown option {option!r}{hint}"
                 raise SettingError(msg, name=option, nearest=near)
+        if inspect.iscoroutinefunction(function):
+            msg = (
+                f"task {name}: a coroutine function cannot be a task, for no worker "
+                "awaits it; call asyncio.run inside a plain function"
+            )
+            raise TypeError(msg)
         self.name = name
         self.app = app
         self.run = function
@@ -155,6 +161,18 @@ class Task(Generic[P, R]):
             return self.run(self, *args, **kwargs)
         return self.run(*args, **kwargs)
 
+    def retry(self, *_args: Any, **_options: Any) -> NoReturn:
+        """Refuse: only Celery's workers retry, where `self` is Celery's own task.
+
+        Raises:
+            CelerantError: Always.
+        """
+        msg = (
+            f"task {self.name}: self.retry works in Celery's workers "
+            "(app.to_celery()), not in the embedded one yet"
+        )
+        raise CelerantError(msg)
+
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Make a signature with these arguments, also partial ones."""
         return Signature(self.name, args, kwargs, app=self.app)
@@ -194,7 +212,7 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> AsyncResult[R]:
         """Send it with arguments and options; see `Signature.apply_async`."""
-        return self.s().apply_async(tuple(args or ()), kwargs, **options)
+        return self.s().apply_async(args, kwargs, **options)
 
     def apply(
         self,
@@ -203,7 +221,7 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> AsyncResult[R]:
         """Run it here and now and return its finished result."""
-        return self.s().apply(tuple(args or ()), kwargs, **options)
+        return self.s().apply(args, kwargs, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A task travels by name: the other process has its own app.

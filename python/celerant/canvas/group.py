@@ -6,7 +6,12 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from celerant.canvas.signature import Canvas, Signature, maybe_signature
+from celerant.canvas.signature import (
+    Canvas,
+    Signature,
+    maybe_signature,
+    positional,
+)
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
@@ -101,8 +106,12 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
                 return canvas._app  # noqa: SLF001 - of its own class
             seen.add(id(canvas))
             source = canvas["kwargs"].get("tasks")
-            first = source[0] if isinstance(source, (list, tuple)) and source else None
-            canvas = first
+            if isinstance(source, Stream):
+                canvas = source.peek()
+            elif isinstance(source, (list, tuple)):
+                canvas = source[0] if source else None
+            else:
+                break
         return super().app
 
     @property
@@ -199,7 +208,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             raise TypeError(_NO_ERRLINK)
         return cast(
             "GroupResult[R]",
-            self.app.sender.send_group(self, tuple(args or ()), kwargs or {}, options),
+            self.app.sender.send_group(self, positional(args), kwargs or {}, options),
         )
 
     def apply(
@@ -211,7 +220,7 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         """Run every member here, one after the other."""
         return cast(
             "GroupResult[R]",
-            self.app.sender.apply_group(self, tuple(args or ()), kwargs or {}, options),
+            self.app.sender.apply_group(self, positional(args), kwargs or {}, options),
         )
 
     def resume(self, result: GroupResult[R], unknown: str = "send") -> GroupResult[R]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from celerant.canvas.host import Host, current_app
 from celerant.errors import CanvasError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from celerant.results.result import AsyncResult
 
-__all__ = ["Canvas", "Signature", "maybe_signature", "signature"]
+__all__ = ["Canvas", "Signature", "maybe_signature", "positional", "signature"]
 
 R = TypeVar("R")
 
@@ -111,6 +111,21 @@ class Canvas(dict[str, Any]):
                 if value is not None and not (name in fixed and name in own)
             },
         }
+
+    def __or__(self, other: Any) -> NoReturn:
+        """Refuse `|`, which would merge two signatures as dicts and lose one.
+
+        Raises:
+            CanvasError: Always: chains are not there yet.
+        """
+        msg = (
+            f"{self.task} | ...: chains and chords cannot be made yet; send the steps "
+            "one after the other, or build the chain with Celery's own signatures"
+        )
+        raise CanvasError(msg)
+
+    __ror__ = __or__
+    __ior__ = __or__
 
     def __json__(self) -> dict[str, Any]:
         """Return the plain dict that kombu's encoder writes."""
@@ -209,7 +224,7 @@ class Signature(Canvas, Generic[R]):
             PublishError: The broker refused or vanished.
         """
         return self.app.sender.send_signature(
-            self, tuple(args or ()), kwargs or {}, options
+            self, positional(args), kwargs or {}, options
         )
 
     def apply(
@@ -220,7 +235,7 @@ class Signature(Canvas, Generic[R]):
     ) -> AsyncResult[R]:
         """Run it here and now and return its finished result."""
         return self.app.sender.apply_signature(
-            self, tuple(args or ()), kwargs or {}, options
+            self, positional(args), kwargs or {}, options
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
@@ -255,6 +270,23 @@ class Signature(Canvas, Generic[R]):
         parts = [repr(arg) for arg in self.args]
         parts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
         return f"{self.task}({', '.join(parts)})"
+
+
+def positional(args: Any) -> tuple[Any, ...]:
+    """Return the positional arguments of a call as a tuple.
+
+    Raises:
+        TypeError: Neither a list nor a tuple: text would fall apart into letters.
+    """
+    if args is None:
+        return ()
+    if not isinstance(args, (list, tuple)):
+        msg = (
+            f"args must be a list or tuple of arguments, not {type(args).__name__}; "
+            "one argument is written (x,)"
+        )
+        raise TypeError(msg)
+    return tuple(args)
 
 
 def signature(

@@ -6,6 +6,7 @@ many arguments, without a signature object per item. The Rust core reads both.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,6 +40,19 @@ class Stream:
             raise CanvasError(msg, path="group")
         self._spent = True
         return iter(self._items)
+
+    def peek(self) -> Any:
+        """Return the first item, which stays the first; None where there is none."""
+        if isinstance(self._items, list):
+            return self._items[0] if self._items else None
+        if self._spent:
+            return None
+        rest = iter(self._items)
+        for first in rest:
+            self._items = itertools.chain([first], rest)
+            return first
+        self._items = []
+        return None
 
     def hold(self) -> list[Any]:
         """Take all items and keep them."""

@@ -73,9 +73,9 @@ pub(crate) fn named(
     }
 }
 
-/// A `TypeError` about the arguments of the member at `path`.
-pub(crate) fn argument_error(path: &str, task: &str, reason: &str) -> PyErr {
+/// A `TypeError` about the arguments of a call.
+pub(crate) fn argument_error(whose: &str, reason: &str) -> PyErr {
     PyTypeError::new_err(format!(
-        "{path}: task {task}: {reason}; the call does not match the task's parameters"
+        "{whose}: {reason}; the call does not match the task's parameters"
     ))
 }

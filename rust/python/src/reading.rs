@@ -160,6 +160,15 @@ impl<'a, 'py> Reading<'a, 'py> {
         }
     }
 
+    /// Which task of which member, for messages.
+    fn whose(&self, task: &str) -> String {
+        if self.plan.is_grouped {
+            format!("{}: task {task}", self.state.unroll.path())
+        } else {
+            format!("task {task}")
+        }
+    }
+
     fn member(&mut self, index: u32, leaf: Leaf) -> PyResult<()> {
         let call = self.call(leaf)?;
         let number = self.template(&call)?;
@@ -322,7 +331,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             None => Ok(()),
             Some(reason) => {
                 let task = call.task.to_string_lossy();
-                Err(argument_error(&self.path(), &task, &reason))
+                Err(argument_error(&self.whose(&task), &reason))
             }
         }
     }
@@ -439,7 +448,8 @@ impl<'a, 'py> Reading<'a, 'py> {
         let py = self.py;
         let path = self.path();
         let reason = error.value(py);
-        let message = format!("{path}: task {}: {reason}", call.task);
+        let whose = self.whose(&call.task.to_string_lossy());
+        let message = format!("{whose}: {reason}");
         let build = || -> PyResult<PyErr> {
             let fields = [("path", path.as_str())].into_py_dict(py)?;
             fields.set_item("task", &call.task)?;
