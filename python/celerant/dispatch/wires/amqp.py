@@ -19,14 +19,13 @@ from amqp.exceptions import (
     MessageNacked,
 )
 from amqp.serialization import dumps as pack_arguments
-from kombu.common import maybe_declare
 from kombu.transport import pyamqp
 
 from celerant._core import Chunk, Form, Ledger, Roster
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Wire, unfit
+from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -140,8 +139,7 @@ class AmqpWire(Wire):
     def _declare(self, blueprint: Blueprint) -> None:
         while True:
             try:
-                for entity in blueprint.declare:
-                    maybe_declare(entity, self._channel)
+                declare(blueprint.declare, self._channel)
             except _LOST as exc:
                 self._recover(exc)
             else:

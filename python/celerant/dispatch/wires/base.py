@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from kombu.common import maybe_declare
 
 from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
@@ -16,7 +18,7 @@ from celerant.urls import masked
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["Broken", "Wire", "broken", "unfit"]
+__all__ = ["Broken", "Wire", "broken", "declare", "unfit"]
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
@@ -51,6 +53,19 @@ def _tried(connection: Connection) -> str:
 def unfit(exc: Exception) -> EncodeError:
     """Return the error of a header or property that no message can carry."""
     return EncodeError(f"a header or property of the message cannot be sent: {exc}")
+
+
+def declare(entities: Iterable[Any], channel: Any) -> None:
+    """Declare the queues and exchanges that this connection has not declared yet.
+
+    Cost: kombu copies and binds an entity before it looks whether it is known, 20 us
+    each; here is looked first, by kombu's own key.
+    """
+    raw = channel.connection
+    known = raw.client.declared_entities if raw is not None else ()
+    for entity in entities:
+        if not (entity.can_cache_declaration and hash(entity) in known):
+            maybe_declare(entity, channel)
 
 
 class Wire(ABC):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kombu.common import maybe_declare
 from kombu.exceptions import BatchPublishError
 
 from celerant._core import Chunk, Form, Ledger
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.dispatch.envelope import SLOTS
-from celerant.dispatch.wires.base import Broken, Wire
+from celerant.dispatch.wires.base import Broken, Wire, declare
 
 if TYPE_CHECKING:
     from kombu import Producer
@@ -113,8 +112,7 @@ class GenericWire(Wire):
 
     def _declare(self, form: _Shared) -> None:
         if form.declared_on != self._connected:
-            for entity in form.declare:
-                maybe_declare(entity, self._producer.channel)
+            declare(form.declare, self._producer.channel)
             form.declared_on = self._connected
 
     def _mark(self, messages: list[Any], state: str) -> None:

@@ -11,7 +11,6 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kombu.common import maybe_declare
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,7 +21,7 @@ from celerant._core import Chunk, Form, Ledger
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.envelope import SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Wire, unfit
+from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -99,8 +98,7 @@ class RedisWire(Wire):
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
         try:
-            for entity in blueprint.declare:
-                maybe_declare(entity, self._channel)
+            declare(blueprint.declare, self._channel)
             key = self._key(blueprint)
         except ResponseError as exc:
             self._refuse(exc)
