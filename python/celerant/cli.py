@@ -12,7 +12,7 @@ import sys
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celerant.errors import CelerantError
 
@@ -32,6 +32,8 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _USAGE = 2
 #: Seconds between attempts to reach the broker at the start.
 _RETRY_PAUSE = 2.0
+#: Signals that stop at once, as they stop Celery; Windows has none.
+_COLD = tuple(filter(None, [getattr(signal, "SIGQUIT", None)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the same
     try:
         app = load_app(parsed.app)
+        if parsed.task_events:
+            app.conf.worker_send_task_events = True
         worker = app.worker(
             concurrency=parsed.concurrency,
             pool=parsed.pool,
@@ -119,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "-l", "--loglevel", type=str.upper, choices=_LEVELS, default="INFO"
     )
+    worker.add_argument(
+        "-E", "--task-events", action="store_true", help="send events for monitors"
+    )
     worker.add_argument("-n", "--hostname", metavar="NAME", help="the worker's name")
     return parser
 
@@ -150,7 +157,7 @@ def _serve(app: Celerant, worker: Worker) -> int:
     # Handlers only note the signal: they may interrupt a thread that holds any lock,
     # and of all queues and events only this queue is safe to use there.
     noted: SimpleQueue[int | None] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, *_COLD):
         signal.signal(number, lambda number, _frame: noted.put(number))
     # A warm stop, asked for by remote control.
     worker.on_shutdown = lambda: noted.put(signal.SIGTERM)
@@ -163,6 +170,8 @@ def _serve(app: Celerant, worker: Worker) -> int:
         return 1
     if first is None:
         first = noted.get()
+    if first is not None and first in _COLD:
+        _cut_off(worker, first)
     logger.warning("stopping after what runs; a second signal stops at once")
 
     def stop() -> None:
@@ -174,12 +183,17 @@ def _serve(app: Celerant, worker: Worker) -> int:
     threading.Thread(target=stop, daemon=True).start()
     second = noted.get()
     if second is not None:
-        # What still runs is cut off; late acks come again.
-        worker.kill()
-        logging.shutdown()
-        os._exit(128 + second)
+        _cut_off(worker, second)
     app.close()
     return 0
+
+
+def _cut_off(worker: Worker, number: int) -> NoReturn:
+    """End at once: what runs is lost, or comes again where its acks are late."""
+    logger.warning("stopping at once")
+    worker.kill()
+    logging.shutdown()
+    os._exit(128 + number)
 
 
 class _UnreachableError(Exception):

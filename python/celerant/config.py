@@ -88,6 +88,7 @@ DEFAULTS: dict[str, Any] = {
     "worker_concurrency": None,
     "worker_eta_task_limit": None,
     "worker_prefetch_multiplier": 4,
+    "worker_send_task_events": False,
 }
 
 #: What Celery knows and Celerant only hands to ``to_celery()``.
@@ -140,7 +141,7 @@ HANDED_OVER: frozenset[str] = frozenset(
     worker_max_memory_per_child worker_max_tasks_per_child worker_pool
     worker_pool_putlocks worker_pool_restarts worker_pool_start_method
     worker_proc_alive_timeout worker_redirect_stdouts
-    worker_redirect_stdouts_level worker_send_task_events
+    worker_redirect_stdouts_level
     worker_soft_shutdown_timeout worker_state_db worker_task_log_datefmt
     worker_task_log_format worker_timer worker_timer_precision
     """.split()

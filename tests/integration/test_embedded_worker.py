@@ -478,6 +478,25 @@ def test_a_second_signal_stops_cold(module, pool):
     assert process.returncode == 128 + signal.SIGTERM
 
 
+def test_quit_stops_cold_and_events_are_asked_for(module):
+    folder, twin = module
+    host = f"{twin.name}@here"
+    process = start_cli(folder, "-E", "-c", "1", "-n", host)
+    try:
+        twin.send_task("stay")
+        assert process.stdout.readline() == "STAYING\n"
+        answers = twin.control.broadcast(
+            "enable_events", destination=[host], reply=True, timeout=20
+        )
+        assert answers == [{host: {"ok": "task events already enabled"}}]
+        process.send_signal(signal.SIGQUIT)
+        _, log = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGQUIT, log
+
+
 def test_a_broker_that_is_away_at_the_start_is_waited_for(module):
     folder, _ = module
     code = (folder / "h3tasks.py").read_text()

@@ -121,6 +121,23 @@ def clock(_panel: Panel, **_: Any) -> Any:
     return {"clock": 0}
 
 
+def enable_events(panel: Panel, **_: Any) -> Any:
+    """Tell monitors of tasks."""
+    already = "" if panel.events.enable() else "already "
+    return {"ok": f"task events {already}enabled"}
+
+
+def disable_events(panel: Panel, **_: Any) -> Any:
+    """Tell monitors of tasks no more."""
+    already = "" if panel.events.disable() else "already "
+    return {"ok": f"task events {already}disabled"}
+
+
+def heartbeat(panel: Panel, **_: Any) -> Any:
+    """Tell monitors now that the worker lives, as they ask where they start."""
+    panel.events.heartbeat()
+
+
 def hello(
     panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any
 ) -> Any:
@@ -164,6 +181,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
         active_queues,
         stats,
         clock,
+        enable_events,
+        disable_events,
+        heartbeat,
         hello,
         shutdown,
     )

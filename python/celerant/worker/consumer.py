@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
+    from celerant.worker.events import Events
     from celerant.worker.flow import Flow
     from celerant.worker.mailbox import MailboxNode
 
@@ -53,6 +54,7 @@ class BrokerSource:
         *,
         accept: AbstractSet[str],
         flow: Flow,
+        events: Events,
         mailbox: MailboxNode | None = None,
     ) -> None:
         """Consume `queues` (of kombu) from connections that `connect` makes.
@@ -64,6 +66,7 @@ class BrokerSource:
             refuse: Is told of those that it refuses.
             accept: Content types.
             flow: How much to hold.
+            events: Is told what comes.
             mailbox: Hears remote control by the same connections.
         """
         self._connect = connect
@@ -72,6 +75,7 @@ class BrokerSource:
         self._refuse = refuse
         self._accept = accept
         self._flow = flow
+        self._events = events
         self._mailbox = mailbox
         self._connection: Any = None
         self._consumer: Any = None
@@ -213,6 +217,8 @@ class BrokerSource:
             self._pending.append((refused, queue))
         else:
             delivery.queue, delivery.generation = queue, self._generation
+            if self._events.tells_tasks:
+                self._events.received(delivery)
             if delivery.due is not None and delivery.due > time.time():
                 self._held.add(delivery.due, delivery)
                 return

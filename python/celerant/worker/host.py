@@ -22,6 +22,7 @@ class Runnable(Protocol):
     acks_late: Any
     acks_on_failure_or_timeout: Any
     reject_on_worker_lost: Any
+    send_events: Any
     store_errors_even_if_ignored: Any
     track_started: Any
     time_limit: Any
@@ -78,4 +79,8 @@ class WorkerApp(Protocol):
 
     def connection_for_read(self) -> Any:
         """Return a new broker connection to consume from."""
+        ...
+
+    def connection_for_write(self) -> Any:
+        """Return a new broker connection to send by."""
         ...

@@ -17,6 +17,8 @@ from celerant.worker.schedule import Schedule
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from celerant.worker.events import Events
+
 __all__ = ["MemorySource"]
 
 #: Seconds between looks for a queue that was deleted and made again.
@@ -50,6 +52,7 @@ class MemorySource:
         queues: Sequence[Any],
         reader: Reader,
         refuse: Callable[[Refused, str], None],
+        events: Events,
     ) -> None:
         """Take `queues` (of kombu) from `connection`; `open` begins."""
         self._connection = connection
@@ -57,6 +60,7 @@ class MemorySource:
         self._channel: Any = None
         self._reader = reader
         self._refuse = refuse
+        self._events = events
         self._names: list[str] = []
         self._held: Schedule[Delivery] = Schedule()
         self._changed = threading.Event()
@@ -141,6 +145,8 @@ class MemorySource:
                     self._refuse(refused, name)
                     continue
                 delivery.queue = name
+                if self._events.tells_tasks:
+                    self._events.received(delivery)
                 if delivery.due is None or delivery.due <= time.time():
                     return delivery
                 # The broker is this process's memory: holding it here costs the same.

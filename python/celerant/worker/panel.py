@@ -15,6 +15,7 @@ from celerant.worker.trace import REVOKED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from celerant.worker.events import Events
     from celerant.worker.message import Delivery
     from celerant.worker.pool import Engine
     from celerant.worker.roll import Roll
@@ -35,6 +36,7 @@ class Panel:
         *,
         hostname: str,
         roll: Roll,
+        events: Events,
         engine: Engine,
         backend: Any,
         tasks: Iterable[str],
@@ -46,6 +48,7 @@ class Panel:
         """Answer for the parts of a worker."""
         self.hostname = hostname
         self.roll = roll
+        self.events = events
         self._engine = engine
         self._backend = backend
         self.tasks = tasks

@@ -14,16 +14,17 @@ from kombu.exceptions import EncodeError as KombuEncodeError
 
 from celerant.errors import EncodeError
 from celerant.worker.named import encode_error, task_revoked
-from celerant.worker.roll import Roll
 from celerant.worker.trace import FAILURE, REVOKED, STARTED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celerant.canvas.request import Request
+    from celerant.worker.events import Events
     from celerant.worker.host import ResultStore, Runnable
     from celerant.worker.message import Delivery, Refused
     from celerant.worker.pool import Engine
+    from celerant.worker.roll import Roll
 
 __all__ = ["Runner", "Settlement"]
 
@@ -59,6 +60,7 @@ class _Policy(NamedTuple):
     rejects_lost: bool
     tracks_started: bool
     stores_errors: bool
+    sends_events: bool
     throws: tuple[type[BaseException], ...]
 
     @classmethod
@@ -70,6 +72,7 @@ class _Policy(NamedTuple):
             rejects_lost=bool(task.reject_on_worker_lost),
             tracks_started=bool(task.track_started),
             stores_errors=bool(task.store_errors_even_if_ignored),
+            sends_events=task.send_events is not False,
             throws=tuple(task.throws or ()),
         )
 
@@ -83,14 +86,16 @@ class Runner:
         backend: ResultStore | None,
         *,
         hostname: str,
-        roll: Roll | None = None,
+        roll: Roll,
+        events: Events,
     ) -> None:
         """Run in `engine`, store in `backend`; set `settle` before the first call.
 
-        `roll` is told what runs, and tells what is revoked.
+        `roll` is told what runs, and tells what is revoked; `events` go to monitors.
         """
         self._engine = engine
-        self._roll = roll or Roll()
+        self._roll = roll
+        self._events = events
         self._backend = backend
         self.settle: Callable[[Delivery, Settlement], None] = _untold
         self._hostname = hostname
@@ -133,6 +138,8 @@ class Runner:
         if policy.tracks_started and not request.ignore_result:
             about = {"pid": os.getpid(), "hostname": self._hostname}
             self._store(request, about, STARTED, None)
+        if self._events.tells_tasks and policy.sends_events:
+            self._events.started(request)
         return self._finish(request, policy, self._engine.run(delivery))
 
     def refuse(self, refused: Refused, queue: str) -> None:
@@ -144,11 +151,15 @@ class Runner:
         )
         if request is not None and not request.ignore_result:
             self._store(request, refused.exception, FAILURE, None)
+        if request is not None and self._events.tells_tasks:
+            self._events.refused(request, refused.exception)
 
     def _discard(self, request: Request, policy: _Policy, reason: str) -> None:
         logger.info("task %s[%s] is revoked: %s", request.task, request.id, reason)
         if not request.ignore_result or policy.stores_errors:
             self._store(request, task_revoked(reason), REVOKED, None)
+        if self._events.tells_tasks and policy.sends_events:
+            self._events.revoked(request, expired=reason == "expired")
 
     def _finish(self, request: Request, policy: _Policy, outcome: Outcome) -> Outcome:
         if outcome.state == SUCCESS:
@@ -160,10 +171,16 @@ class Runner:
                         FAILURE, exception=problem, runtime=outcome.runtime
                     )
         wanted = not request.ignore_result or policy.stores_errors
-        comes_again = _verdict(policy, outcome) is Settlement.REQUEUE
+        verdict = _verdict(policy, outcome)
+        comes_again = verdict is Settlement.REQUEUE
         if outcome.state != SUCCESS and wanted and not comes_again:
             self._store(request, outcome.exception, outcome.state, outcome.traceback)
         _log(request, policy, outcome)
+        if self._events.tells_tasks and policy.sends_events:
+            if verdict is not Settlement.ACK:
+                self._events.rejected(request, requeue=comes_again)
+            if not comes_again:
+                self._events.finished(request, outcome)
         return outcome
 
     def _store(

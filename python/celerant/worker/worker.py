@@ -13,6 +13,7 @@ from kombu.serialization import prepare_accept_content
 
 from celerant.errors import SettingError
 from celerant.worker.consumer import BrokerSource
+from celerant.worker.events import Events
 from celerant.worker.flow import Flow
 from celerant.worker.mailbox import MailboxNode, make_mailbox
 from celerant.worker.memory import MemorySource
@@ -96,6 +97,7 @@ class Worker:
         self._slots: Pool | None = None
         self._runner: Runner | None = None
         self._engine: Engine | None = None
+        self._events: Events | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
         #: What remote control reaches; None until it was started.
@@ -149,6 +151,8 @@ class Worker:
             raise
         self._source, self._runner, self._slots = source, runner, slots
         self._engine, self._pid = engine, os.getpid()
+        if conf.worker_send_task_events and self._events is not None:
+            self._events.enable()
         self._thread = threading.Thread(
             target=source.run, args=(slots.wake,), name=self.hostname, daemon=True
         )
@@ -166,7 +170,12 @@ class Worker:
         accept = prepare_accept_content(conf.accept_content)
         queues = [app.queues[name] for name in self.queues]
         roll = Roll()
-        runner = Runner(engine, app.backend, hostname=self.hostname, roll=roll)
+        self._events = events = Events(
+            app.connection_for_write, conf, hostname=self.hostname, roll=roll
+        )
+        runner = Runner(
+            engine, app.backend, hostname=self.hostname, roll=roll, events=events
+        )
         connection = app.connection_for_read()
         is_memory = connection.transport_cls == "memory"
         reader = Reader(
@@ -179,6 +188,7 @@ class Worker:
         self.panel = panel = Panel(
             hostname=self.hostname,
             roll=roll,
+            events=events,
             engine=engine,
             backend=app.backend,
             tasks=app.tasks,
@@ -188,7 +198,7 @@ class Worker:
             shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - may change until then
         )
         if is_memory:
-            source = MemorySource(connection, queues, reader, runner.refuse)
+            source = MemorySource(connection, queues, reader, runner.refuse, events)
         else:
             connection.release()
             multiplier = conf.worker_prefetch_multiplier
@@ -203,6 +213,7 @@ class Worker:
                 runner.refuse,
                 accept=accept,
                 flow=flow,
+                events=events,
                 mailbox=mailbox,
             )
         runner.settle = source.settle
@@ -225,6 +236,8 @@ class Worker:
             self._engine.stop()
         if self.panel is not None:
             self.panel.close()
+        if self._events is not None:
+            self._events.close()
         self._thread = self._source = self._slots = None
         logger.info("worker %s stopped", self.hostname)
 

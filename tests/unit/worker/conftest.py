@@ -25,6 +25,7 @@ class FakeTask:
         self.reject_on_worker_lost = None
         self.store_errors_even_if_ignored = False
         self.track_started = False
+        self.send_events = None
         self.time_limit = None
         self.soft_time_limit = None
         self.__dict__.update(options)
@@ -82,6 +83,9 @@ class FakeApp:
             worker_max_tasks_per_child=None,
             worker_enable_remote_control=None,
             worker_prefetch_multiplier=4,
+            worker_send_task_events=False,
+            event_exchange=None,
+            event_serializer=None,
         )
         self.tasks = {}
         self.queues = _Queues()
@@ -92,6 +96,8 @@ class FakeApp:
 
     def connection_for_read(self):
         return Connection("memory://")
+
+    connection_for_write = connection_for_read
 
     def send(self, name, *args, body=None, queue=None, headers=None, **kwargs):
         """Publish a message of protocol 2 and return its id."""

@@ -1,0 +1,187 @@
+"""What a worker tells monitors of its tasks and itself: Celery's events.
+
+Nothing is told before `enable`; until then a caller looks at `tells_tasks` and goes on.
+Source: ``celery.events`` and ``celery.worker.request`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import build_info
+from celerant.worker.outbox import Outbox
+from celerant.worker.trace import FAILURE, SUCCESS, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.canvas.request import Request
+    from celerant.worker.message import Delivery
+    from celerant.worker.roll import Roll
+
+__all__ = ["Events"]
+
+#: Seconds between heartbeats; monitors take a worker for lost after a minute.
+_INTERVAL = 2.0
+#: Characters of a result that are told: Celery's ``resultrepr_maxsize``.
+_MOST_OF_RESULT = 1024
+_SOFTWARE = {
+    "sw_ident": "celerant",
+    "sw_ver": build_info().get("version", ""),
+    "sw_sys": platform.system(),
+}
+
+
+class Events:
+    """Tells what happens, by the names and fields that Celery's workers use."""
+
+    def __init__(
+        self, connect: Callable[[], Any], conf: Any, *, hostname: str, roll: Roll
+    ) -> None:
+        """Tell of the worker `hostname` by connections that `connect` makes."""
+        self._roll = roll
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._says = "worker-online"
+        #: Whether tasks are told of; the caller asks, so that silence is free.
+        self.tells_tasks = False
+        self._outbox = Outbox(
+            connect,
+            hostname=hostname,
+            exchange=conf.event_exchange or "celeryev",
+            serializer=conf.event_serializer or "json",
+            beat=self._beat,
+            interval=_INTERVAL,
+        )
+
+    def enable(self) -> bool:
+        """Tell of tasks, and from now on of the worker; return whether that is new."""
+        with self._lock:
+            if self.tells_tasks or self._is_closed:
+                return False
+            self._outbox.start()
+            self.tells_tasks = True
+            return True
+
+    def disable(self) -> bool:
+        """Tell of tasks no more, only of the worker; return whether that is new."""
+        with self._lock:
+            told, self.tells_tasks = self.tells_tasks, False
+            return told
+
+    def close(self) -> None:
+        """Say that the worker goes, and end."""
+        with self._lock:
+            self.tells_tasks, self._is_closed = False, True
+            if self._outbox.is_running:
+                self._tell_worker("worker-offline")
+            self._outbox.close()
+
+    # -- of the worker -----------------------------------------------------------------
+
+    def heartbeat(self) -> None:
+        """Say now that the worker lives."""
+        if self._outbox.is_running:
+            self._tell_worker("worker-heartbeat")
+
+    def _beat(self) -> None:
+        self._tell_worker(self._says)
+        self._says = "worker-heartbeat"
+
+    def _tell_worker(self, kind: str) -> None:
+        about = {
+            "freq": _INTERVAL,
+            "active": len(self._roll.active()),
+            "processed": sum(self._roll.total().values()),
+            "loadavg": _load_average(),
+        }
+        self._outbox.put(kind, about | _SOFTWARE)
+
+    # -- of tasks ----------------------------------------------------------------------
+
+    def received(self, delivery: Delivery) -> None:
+        """Tell that a message came; not of one that is known not to run."""
+        request = delivery.request
+        if delivery.task.send_events is False or self._roll.revoked.cover(request):
+            return
+        if delivery.expires is not None and time.time() > delivery.expires:
+            return
+        headers = delivery.message.headers
+        fields = {
+            "uuid": request.id,
+            "name": request.shadow or request.task,
+            "args": _text(headers.get("argsrepr")),
+            "kwargs": _text(headers.get("kwargsrepr")),
+            "root_id": request.root_id,
+            "parent_id": request.parent_id,
+            "retries": request.retries or 0,
+            "eta": request.eta,
+            "expires": request.expires,
+        }
+        self._outbox.put("task-received", fields)
+
+    def started(self, request: Request) -> None:
+        """Tell that a task begins."""
+        self._outbox.put("task-started", {"uuid": request.id})
+
+    def finished(self, request: Request, outcome: Outcome) -> None:
+        """Tell what came of a task that ran."""
+        about: dict[str, Any] = {"uuid": request.id}
+        if outcome.state == SUCCESS:
+            about["result"] = _shown(outcome.value)
+            about["runtime"] = outcome.runtime
+            self._outbox.put("task-succeeded", about)
+        elif outcome.state == FAILURE:
+            about["exception"] = _shown(outcome.exception)
+            about["traceback"] = outcome.traceback
+            self._outbox.put("task-failed", about)
+        else:
+            self.revoked(request, terminated=True)
+
+    def revoked(
+        self, request: Request, *, terminated: bool = False, expired: bool = False
+    ) -> None:
+        """Tell that a task does not run, or not to its end."""
+        about = {
+            "uuid": request.id,
+            "terminated": terminated,
+            # Which signal it was is not kept.
+            "signum": None,
+            "expired": expired,
+        }
+        self._outbox.put("task-revoked", about)
+
+    def rejected(self, request: Request, *, requeue: bool) -> None:
+        """Tell that the broker was told to take a message back, or to drop it."""
+        self._outbox.put("task-rejected", {"uuid": request.id, "requeue": requeue})
+
+    def refused(self, request: Request, exception: BaseException) -> None:
+        """Tell that a message was not understood."""
+        about = {"uuid": request.id, "exception": _shown(exception)}
+        self._outbox.put("task-failed", about)
+
+
+def _load_average() -> list[float]:
+    try:
+        return [round(load, 2) for load in os.getloadavg()]
+    except (AttributeError, OSError):
+        # Windows has none, and some containers hide it.
+        return [0.0, 0.0, 0.0]
+
+
+def _text(header: Any) -> str:
+    return header if isinstance(header, str) else ""
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+        text = f"<{type(value).__name__}>"
+    cut = text if len(text) <= _MOST_OF_RESULT else text[: _MOST_OF_RESULT - 3] + "..."
+    # A lone surrogate is no UTF-8, so no broker takes it.
+    return cut.encode(errors="backslashreplace").decode()
