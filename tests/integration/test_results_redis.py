@@ -400,7 +400,7 @@ def test_a_forked_child_and_its_parent_each_get_their_results(backend):
     assert result.get(timeout=5) == ["child", "parent"]
 
 
-def test_a_program_that_ends_while_waiting_ends_in_silence():
+def test_a_program_that_ends_while_waiting_ends_in_silence(redis_url):
     program = (
         "import os, sys\n"
         "from celerant.results.backends import open_backend\n"

@@ -110,6 +110,8 @@ class BrokerSource:
             self._queues,
             accept=self._accept,
             on_message=self._receive,
+            # What kombu cannot even decompress is refused like any broken message.
+            on_decode_error=lambda message, _exc: self._receive(message),
             auto_declare=True,
         )
         self._prefetch = -1

@@ -53,9 +53,9 @@ class Outcome:
 def run_task(task: Callable[..., Any], request: Request) -> Outcome:
     """Call `task` with the request's arguments under that request.
 
-    Nothing that the task raises comes out: also SystemExit and KeyboardInterrupt
-    are failures, for a thread of a pool must outlive its tasks. Only where the
-    request is eager do those two pass, for there they are meant for the caller.
+    Nothing that the task raises comes out: also what is no Exception (SystemExit,
+    CancelledError, ...) is a failure, for a thread of a pool must outlive its tasks.
+    Only where the request is eager does that pass: there it is meant for the caller.
 
     Args:
         task: What to call.
@@ -67,7 +67,7 @@ def run_task(task: Callable[..., Any], request: Request) -> Outcome:
         value = task(*request.args, **request.kwargs)
     except Exception as exc:  # noqa: BLE001 - the task's failure is its outcome
         return _failure(exc, started)
-    except (SystemExit, KeyboardInterrupt) as exc:
+    except BaseException as exc:
         if request.is_eager:
             raise
         return _failure(exc, started)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from celerant import Celerant
 from celerant.canvas.request import Request, current_request
 from celerant.worker.trace import run_task
 
@@ -66,3 +69,15 @@ def test_request_is_current_during_the_call_only():
 def test_wrong_arguments_are_a_failure():
     outcome = run_task(lambda: None, Request("i", "f", (1,)))
     assert isinstance(outcome.exception, TypeError)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException])
+def test_what_is_no_exception_is_a_failure_too(kind):
+    def body():
+        raise kind
+
+    with Celerant("celerant-test-trace") as app:
+        task = app.task(body)
+        outcome = run_task(task, Request("1", task.name))
+    assert outcome.state == "FAILURE"
+    assert isinstance(outcome.exception, kind)
