@@ -12,13 +12,18 @@ from typing import Any
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-__all__ = ["Connections", "Patience", "connect", "recoverable_errors"]
+__all__ = ["Connections", "Patience", "abandon", "connect", "recoverable_errors"]
 
 logger = logging.getLogger("celerant")
 
 #: Sockets of a parent process must be neither used nor closed politely by a forked
 #: child: they are kept here, so that nobody collects them.
 _abandoned: list[Any] = []
+
+
+def abandon(of_parent: Any) -> None:
+    """Keep what holds a parent's sockets, unused, for as long as this child lives."""
+    _abandoned.append(of_parent)
 
 
 class Connections:
@@ -69,7 +74,7 @@ class Connections:
 
     def after_fork(self) -> None:
         """Forget the parent's connections."""
-        _abandoned.append(self._pool)
+        abandon(self._pool)
         self._pool = None
         self._lock = threading.Lock()
         self._held = _Held()

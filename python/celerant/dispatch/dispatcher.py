@@ -19,6 +19,7 @@ from celerant.dispatch.blueprints import Blueprints
 from celerant.dispatch.connections import (
     Connections,
     Patience,
+    abandon,
     connect,
     recoverable_errors,
 )
@@ -34,8 +35,6 @@ logger = logging.getLogger("celerant")
 #: Members per chunk, and bytes after which a chunk is full earlier.
 CHUNK_MEMBERS = 500
 CHUNK_BYTES = 1 << 20
-#: Wires of a parent process, kept in its child so that nobody closes their sockets.
-connections_of_parents: list[Wire] = []
 #: A list is encoded whole before its first byte leaves up to this size.
 HELD_BYTES = 16 << 20
 
@@ -177,7 +176,7 @@ class _Run:
     def _leave(self, wire: Wire, exc: BaseException) -> None:
         """Drop what is under way, with its fate where that can be had."""
         if os.getpid() != self._pid:
-            connections_of_parents.append(wire)
+            abandon(wire)
             return
         try:
             if isinstance(exc, Exception):
