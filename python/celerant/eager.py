@@ -14,16 +14,25 @@ from celerant.canvas.group import group
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.dispatch.options import check_options
-from celerant.errors import EncodeError
+from celerant.errors import ArgumentError, EncodeError, Retry
 from celerant.freezing import leaves
+from celerant.results.forms import shape_of
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
-from celerant.worker.trace import run_task
+from celerant.worker.continuation import Continuation
+from celerant.worker.control_flow import RETRY
+from celerant.worker.errbacks import call_errbacks
+from celerant.worker.storing import Storing
+from celerant.worker.trace import FAILURE, SUCCESS, Outcome, failure, run_task
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
+    from celerant.task import Task
 
 __all__ = ["run_group", "run_signature"]
+
+#: What has no code, as a task that is ignored, has no value to wait for.
+_CODES = {SUCCESS: Barrier.SUCCESS, FAILURE: Barrier.FAILURE}
 
 
 def run_group(
@@ -51,13 +60,22 @@ def run_group(
             roster.adopt(index, task.options["task_id"])
     for index, task in enumerate(tasks):
         # As when sent: nothing runs where one member is wrong.
-        check_options(task.options, f"group[{index}]: task {task.task}")
-        _check_call(app, task, args, kwargs, f"group[{index}]")
+        path = f"group[{index}]"
+        check_options(task.options, path, f"{path}: task {task.task}")
+        if isinstance(task, Signature):
+            check_call(app, task, args, kwargs, index)
+    nested: dict[int, GroupResult[Any]] = {}
     runs = [
         _run(app, task, args, kwargs, call, roster.id(index), group_id, index)
+        if isinstance(task, Signature)
+        else _run_inside(task, args, kwargs, roster.id(index), index, nested)
         for index, task in enumerate(tasks)
     ]
-    return _finished(app, roster, group_id, runs)
+    result = _finished(app, roster, group_id, runs)
+    for index, inner in nested.items():
+        roster.place(index, index + 1, shape_of(inner.as_tuple()))
+        result._nest(index, inner)  # noqa: SLF001 - of the same package
+    return result
 
 
 def run_signature(
@@ -73,26 +91,48 @@ def run_signature(
         LookupError: The task is not registered here.
         Exception: What it raised, where ``task_eager_propagates`` is set.
     """
-    check_options(options, f"task {signature.task}")
+    check_options(options, "task", f"task {signature.task}")
     roster = Roster(uuid.uuid4().bytes)
     roster.resize(1)
     own = options.get("task_id") or signature.options.get("task_id")
     if own:
         roster.adopt(0, own)
-    _check_call(app, signature, args, kwargs, "task")
+    check_call(app, signature, args, kwargs, None)
     run = _run(app, signature, args, kwargs, options, roster.id(0), None, None)
     return _finished(app, roster, roster.uuid, [run])[0]
 
 
-def _check_call(
+def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
+    canvas: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    task_id: str,
+    index: int,
+    nested: dict[int, GroupResult[Any]],
+) -> tuple[int, Any]:
+    """Run a member that is a chain or chord; return its state and value.
+
+    Where it ends in a group, the group's result is put into `nested` instead.
+    """
+    result = canvas.apply(args, kwargs, task_id=task_id)
+    if isinstance(result, GroupResult):
+        nested[index] = result
+        return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
+    value = result.get(propagate=False, disable_sync_subtasks=False)
+    failed = isinstance(value, BaseException)
+    return (Barrier.FAILURE if failed else Barrier.SUCCESS), value
+
+
+def check_call(
     app: Celerant,
     signature: Signature[Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    path: str,
+    index: int | None,
 ) -> None:
     """Refuse a task that is not here, and arguments that it does not take."""
     name = signature.task
+    path = "task" if index is None else f"group[{index}]"
     try:
         task = app.tasks[name]
     except KeyError:
@@ -104,8 +144,9 @@ def _check_call(
     try:
         task.parameters.bind(*call_args, **call_kwargs)
     except TypeError as exc:
-        msg = f"{path}: task {name}: {exc}; the call does not match its parameters"
-        raise TypeError(msg) from None
+        whose = f"task {name}" if index is None else f"{path}: task {name}"
+        msg = f"{whose}: {exc}; the call does not match the task's parameters"
+        raise ArgumentError(msg, task=name, group_index=index, path=path) from None
 
 
 def _run(  # noqa: PLR0913, PLR0917 - a member and its place
@@ -135,31 +176,77 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
                 msg, task=signature.task, group_index=index, path=path
             ) from exc
         call_args, call_kwargs = loads(data, kind, encoding, accept=[kind])
-    parent = current_request.get()
-    request = Request(
-        id=task_id,
-        task=signature.task,
-        args=tuple(call_args),
-        kwargs=dict(call_kwargs),
-        root_id=(parent.root_id or parent.id) if parent else task_id,
-        parent_id=parent.id if parent else None,
-        group=group_id,
-        group_index=index,
-        headers=dict(merged.get("headers") or {}),
-        ignore_result=bool(merged.get("ignore_result", task.ignore_result)),
-        delivery_info={"is_eager": True},
-        hostname=socket.gethostname(),
-        is_eager=True,
-    )
+    request = _request(signature, task, call_args, call_kwargs, merged, task_id)
+    request.group, request.group_index = group_id, index
     outcome = run_task(task, request)
-    failed = outcome.exception is not None
-    if app.conf.task_store_eager_result:
+    if outcome.state == SUCCESS and request.callbacks:
+        problem = Continuation(app, Storing(app.backend)).send(request, outcome.value)
+        if problem is not None:
+            outcome = failure(problem, outcome.runtime)
+    raised = outcome.exception
+    if raised is not None and outcome.state in {FAILURE, RETRY}:
+        if app.conf.task_eager_propagates:
+            raise raised
+        if outcome.state == FAILURE:
+            call_errbacks(app, request, raised, outcome.traceback)
+    if app.conf.task_store_eager_result and _is_stored(task, request, outcome):
         app.backend.store_result(
             task_id, outcome.result, outcome.state, outcome.traceback, request=request
         )
-    if failed and app.conf.task_eager_propagates and outcome.exception is not None:
-        raise outcome.exception
-    return (Barrier.FAILURE if failed else Barrier.SUCCESS), outcome.result
+    if isinstance(raised, Retry) and raised.sig is not None:
+        return _run(app, raised.sig, (), {}, {}, task_id, group_id, index)
+    return _CODES.get(
+        outcome.state, Barrier.IGNORED
+    ), outcome.value if raised is None else raised
+
+
+def _request(  # noqa: PLR0913, PLR0917 - of one call
+    signature: Signature[Any],
+    task: Task[Any, Any],
+    args: Any,
+    kwargs: Any,
+    options: Mapping[str, Any],
+    task_id: str,
+) -> Request:
+    """Return the request of a call, as its message would tell it."""
+    parent = current_request.get()
+    stamps = options.get("stamped_headers") or ()
+    return Request(
+        id=task_id,
+        task=signature.task,
+        args=tuple(args),
+        kwargs=dict(kwargs),
+        root_id=(parent.root_id or parent.id) if parent else task_id,
+        parent_id=parent.id if parent else None,
+        callbacks=_listed(options.get("link")),
+        errbacks=_listed(options.get("link_error")),
+        retries=options.get("retries") or 0,
+        timelimit=(task.time_limit, task.soft_time_limit),
+        headers=dict(options.get("headers") or {}),
+        stamped_headers=list(stamps) or None,
+        stamps={name: _listed(options.get(name)) or [] for name in stamps},
+        ignore_result=bool(options.get("ignore_result", task.ignore_result)),
+        delivery_info={
+            "is_eager": True,
+            **{n: options.get(n) for n in ("exchange", "routing_key", "priority")},
+        },
+        hostname=socket.gethostname(),
+        is_eager=True,
+    )
+
+
+def _is_stored(task: Task[Any, Any], request: Request, outcome: Outcome) -> bool:
+    if outcome.state not in {SUCCESS, FAILURE, RETRY}:
+        return False
+    return not request.ignore_result or (
+        outcome.state != SUCCESS and bool(task.store_errors_even_if_ignored)
+    )
+
+
+def _listed(value: Any) -> list[Any] | None:
+    if value is None or isinstance(value, list):
+        return value
+    return list(value) if isinstance(value, tuple) else [value]
 
 
 def _finished(

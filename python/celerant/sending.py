@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from kombu.common import oid_from
 
-from celerant._core import Ledger, Roster
+from celerant._core import Ledger, Roster, unroll
 from celerant.canvas.group import group
+from celerant.canvas.kinds import readable_types
+from celerant.canvas.nesting import same_members
 from celerant.canvas.request import current_request
 from celerant.canvas.signature import Signature
+from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
 from celerant.dispatch.options import check_options
 from celerant.dispatch.wires.base import Broken
 from celerant.eager import run_group, run_signature
+from celerant.eager_canvas import run_canvas
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
 from celerant.freezing import freeze
+from celerant.holding import Held, hold
+from celerant.lowering import is_ignored
+from celerant.results.forms import clipped
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
+from celerant.sending_canvases import CanvasSender
+from celerant.sent_call import SentCall, new_seed
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
@@ -41,8 +50,16 @@ class Sender:
         self._local = threading.local()
         self._pid = os.getpid()
         self._dispatcher: Dispatcher | None = None
+        #: Run in place.
+        self.apply_signature = partial(run_signature, app)
+        self.apply_group = partial(run_group, app)
+        self.apply_canvas = partial(run_canvas, app)
+        canvases = CanvasSender(app, self)
+        self.send_canvas = canvases.send
+        self.send_chord = canvases.send_chord
+        self.freeze_canvas = canvases.freeze
         #: How a result's group was sent, for `resume`.
-        self._calls: weakref.WeakKeyDictionary[GroupResult[Any], _Call] = (
+        self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -73,68 +90,105 @@ class Sender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: AsyncResult[Any] | None = None,
     ) -> AsyncResult[Any]:
-        """Send one task; see `Signature.apply_async`."""
+        """Send one task; see `Signature.apply_async`. `held` is its result already."""
         if self._app.conf.task_always_eager and signature.task in self._app.tasks:
-            return run_signature(self._app, signature, args, kwargs, options)
-        check_options(options, f"task {signature.task}")
-        roster = Roster(_new_seed())
+            ran = self.apply_signature(signature, args, kwargs, options)
+            return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
+        check_options(options, "task", f"task {signature.task}")
+        roster = Roster(new_seed())
         task_id = options.pop("task_id", None)
+        source: list[Any] = [signature]
         if task_id:
-            signature = signature.clone(task_id=task_id)
-        call = _Call(args, kwargs, options, self._app.backend.losses)
-        sent = self._send([signature], roster, call, group_id=None)
-        result: AsyncResult[Any] = self._group_result(roster, None, sent, call)[0]
+            named = {**signature.options, "task_id": task_id}
+            source = [{**signature, "options": named}]
+        call = SentCall(source, args, kwargs, options, self._app.backend.losses)
+        sent = self.dispatch(source, roster, call, group_id=None)
+        result: AsyncResult[Any] = self.group_result(roster, None, sent, call)[0]
+        if held is not None:
+            result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:
             if isinstance(sent.error, PublishError):
                 sent.error.report = sent.report
             raise sent.error
-        self._add_to_parent(result, options)
+        self.add_to_parent(result, options)
         return result
 
-    def send_group(
+    def send_group(  # noqa: PLR0913 - a call, and what it has already
         self,
         members: group[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: GroupResult[Any] | None = None,
+        origin: group[Any] | None = None,
     ) -> GroupResult[Any]:
-        """Send a group; see `group.apply_async`."""
+        """Send a group; see `group.apply_async`.
+
+        Args:
+            members: The group.
+            args: As `group.apply_async`.
+            kwargs: The same.
+            options: The same.
+            held: Its result, where it was held and has one.
+            origin: The caller's group of which `members` is the frozen copy.
+        """
         if self._app.conf.task_always_eager:
-            return run_group(self._app, members, args, kwargs, options)
+            ran = self.apply_group(members, args, kwargs, options)
+            return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
         check_options(options, "group")
         merged = members.merged_options(options)
-        call = _Call(args, kwargs, merged, self._app.backend.losses)
-        roster = Roster(members._seed or _new_seed())  # noqa: SLF001 - set by our own freeze
+        source = members["kwargs"]["tasks"]
+        given = source if origin is None else origin["kwargs"]["tasks"]
+        call = SentCall(given, args, kwargs, merged, self._app.backend.losses)
+        roster = Roster(members._seed or new_seed())  # noqa: SLF001 - set by our own freeze
         group_id = call.options.pop("task_id", None) or roster.uuid
-        sent = self._send(members["kwargs"]["tasks"], roster, call, group_id=group_id)
-        result = self._group_result(roster, group_id, sent, call)
+        sent = self.dispatch(source, roster, call, group_id=group_id)
+        result = self.group_result(roster, group_id, sent, call)
+        if held is not None:
+            result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:
             raise self._resumable(sent.error, result, call)
-        self._add_to_parent(result, options)
+        if held is None:
+            result = result._lone()  # noqa: SLF001 - as above
+        self.add_to_parent(result, options)
         return result
 
     def resume_group(
-        self, members: group[Any], result: GroupResult[Any], unknown: str
+        self,
+        members: group[Any],
+        result: GroupResult[Any],
+        unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
         """Send what an interrupted dispatch left over; see `group.resume`."""
         if unknown not in {"send", "skip"}:
             msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
             raise ValueError(msg)
         call, report = self._calls.get(result), result.report
-        source = members["kwargs"]["tasks"]
-        if call is None or report is None:
-            msg = "this result is of no interrupted dispatch of this app"
-            raise CanvasError(msg, path="group")
-        if not isinstance(source, (list, tuple)):
+        if report is None or (call is None and not report.complete):
             msg = (
-                "a group made from a generator cannot be resumed: its members are gone"
+                f"result {result.id} is of no dispatch of this app in this process; "
+                "resume takes what PublishError.result is"
+            )
+            raise CanvasError(msg, path="group")
+        source = members["kwargs"]["tasks"]
+        if isinstance(source, (list, tuple)):
+            _check_origin(members, result, call)
+        elif call is not None:
+            msg = (
+                "a group made from a generator or by group.map cannot be resumed: its "
+                "members are gone; send what the report calls unsent as a new group"
             )
             raise CanvasError(msg, path="group")
         only = report.unsent + report.rejected
         if unknown == "send":
             only += report.unknown
-        sent = self._send(
+        if call is None or not only:
+            return result
+        sent = self.dispatch(
             source,
             result.roster,
             call,
@@ -147,12 +201,24 @@ class Sender:
             raise self._resumable(sent.error, result, call)
         return result
 
+    def hold(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+        *,
+        unsent: str,
+    ) -> Held:
+        """Freeze a canvas that is sent later, or never because of `unsent`."""
+        return hold(self._app, canvas, args, kwargs, options, unsent=unsent)
+
     def freeze_group(
         self, members: group[Any], options: dict[str, Any]
     ) -> GroupResult[Any]:
         """Give a group and its members their ids; see `group.freeze`."""
         members.options.update(options)
-        seed = members._seed or _new_seed()  # noqa: SLF001 - frozen again: the same ids
+        seed = members._seed or new_seed()  # noqa: SLF001 - frozen again: the same ids
         roster, barrier = freeze(members, seed, self._app)
         return GroupResult(
             roster=roster,
@@ -161,36 +227,19 @@ class Sender:
             backend=self._app.backend,
         )
 
-    def apply_signature(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Run one task in place."""
-        return run_signature(self._app, signature, args, kwargs, options)
-
-    def apply_group(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> GroupResult[Any]:
-        """Run a group in place."""
-        return run_group(self._app, members, args, kwargs, options)
-
-    def _send(  # noqa: PLR0913 - one dispatch's whole context
+    def dispatch(  # noqa: PLR0913 - one dispatch's whole context
         self,
         source: Any,
         roster: Roster,
-        call: _Call,
+        call: SentCall,
         *,
         group_id: str | None,
         only: list[tuple[int, int]] | None = None,
         ledger: Ledger | None = None,
+        before_first: Callable[[], None] | None = None,
+        before_last: Callable[[int], None] | None = None,
     ) -> Sent:
+        """Send members under the ids of a roster."""
         self._refuse_forked_memory()
         queues, router = self._app.routes()
         options = call.options
@@ -200,7 +249,7 @@ class Sender:
             router,
             self._app.tasks,
             zone=zone_of(self._app.conf),
-            reply_to=self._reply_to,
+            reply_to=self.reply_to,
             lineage=Lineage.of(current_request.get()),
             group_id=group_id,
             options=options,
@@ -223,8 +272,32 @@ class Sender:
             only=only,
             repr_levels=self._app.conf.task_repr_maxlevels,
             ledger=Ledger() if ledger is None else ledger,
+            announce=self.announce,
+            before_first=before_first,
+            before_last=before_last,
+            vet=self._vet,
+            links_errors_to_headers=bool(
+                self._app.conf.task_allow_error_cb_on_chord_header
+            ),
         )
         return self._open().dispatch(order)
+
+    def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
+        """Tell the result backend of how many parts chords consist.
+
+        Of headers in which there are groups also their form, which the values given
+        to the body have.
+        """
+        backend = self._app.backend
+        for group_id, _, form in sizes:
+            if form is not None:
+                backend.save_group(group_id, form)
+        backend.set_chord_sizes({group_id: size for group_id, size, _ in sizes})
+
+    def _vet(self, canvas: Any, has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
+        if has_chords:
+            self._app.backend.ensure_chords_allowed()
+        return is_ignored(self._app, canvas)
 
     def _refuse_forked_memory(self) -> None:
         app = self._app
@@ -247,9 +320,10 @@ class Sender:
             )
             raise ForkError(msg, created_in_pid=request.memory_pid)
 
-    def _group_result(
-        self, roster: Roster, group_id: str | None, sent: Sent, call: _Call
+    def group_result(
+        self, roster: Roster, group_id: str | None, sent: Sent, call: SentCall
     ) -> GroupResult[Any]:
+        """Return what a dispatch leaves behind."""
         return GroupResult(
             roster=roster,
             group_id=group_id or roster.uuid,
@@ -260,7 +334,7 @@ class Sender:
         )
 
     def _resumable(
-        self, error: BaseException, result: GroupResult[Any], call: _Call
+        self, error: BaseException, result: GroupResult[Any], call: SentCall
     ) -> BaseException:
         if isinstance(error, PublishError):
             error.result, error.report = result, result.report
@@ -268,12 +342,13 @@ class Sender:
         return error
 
     @staticmethod
-    def _add_to_parent(result: Any, options: Mapping[str, Any]) -> None:
+    def add_to_parent(result: Any, options: Mapping[str, Any]) -> None:
+        """Count a result among the children of the task that runs here, if one does."""
         request = current_request.get()
         if request is not None and options.get("add_to_parent", True):
-            request.children.append(result.as_tuple())
+            request.children.append(clipped(result.as_tuple()))
 
-    def _reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone
+    def reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone
         """Return where the results of what is sent go; open there if one is to come."""
         try:
             queue = self._app.backend.reply_to(is_needed=is_needed)
@@ -289,24 +364,27 @@ class Sender:
         return oid
 
 
-class _Call:
-    """With what a group was sent."""
+def _check_origin(
+    members: group[Any], result: GroupResult[Any], call: SentCall | None
+) -> None:
+    """Refuse a result of another group: its ids would go to these members.
 
-    __slots__ = ("args", "kwargs", "losses", "options")
-
-    def __init__(
-        self,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-        losses: int,
-    ) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options
-        #: The backend's, before the first message left.
-        self.losses = losses
-
-
-def _new_seed() -> bytes:
-    return uuid.uuid4().bytes
+    Members may have been mended, but in the list that was sent.
+    """
+    source = members["kwargs"]["tasks"]
+    count = len(unroll(source, readable=readable_types(), mapped=Mapped))
+    if count != len(result):
+        reason = f"it has {len(result)} members, the group {count}"
+    elif call is not None and call.source is source:
+        return
+    elif members.id not in {None, result.id}:
+        reason = f"the group was frozen as {members.id}"
+    elif call is None or members.id is not None or same_members(source, call.source):
+        return
+    else:
+        reason = "its members are others"
+    msg = (
+        f"result {result.id} is not of this group: {reason}; resume with the group "
+        "that was sent"
+    )
+    raise CanvasError(msg, path="group")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.capture import drain, normalised
+from harness.tasks import TUNED_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +146,7 @@ CASES = {
     ),
     "task-options": Case(
         lambda lib: lib.group([lib.tuned.s(1), lib.tuned.s(2).set(priority=8)]),
-        queues=("celerant-test-tuned",),
+        queues=(TUNED_QUEUE,),
     ),
     "task-serializer": Case(
         lambda lib: lib.group([lib.pickled.s((1, 2)), lib.add.s(1, 2)])
@@ -153,16 +154,14 @@ CASES = {
     "routes-dict": Case(
         _pair,
         settings={
-            "task_routes": {
-                "celerant_test.add": {"queue": "celerant-test-tuned", "priority": 2}
-            }
+            "task_routes": {"celerant_test.add": {"queue": TUNED_QUEUE, "priority": 2}}
         },
-        queues=("celerant-test-tuned",),
+        queues=(TUNED_QUEUE,),
     ),
     "routes-glob": Case(
         _pair,
-        settings={"task_routes": {"celerant_test.e*": "celerant-test-tuned"}},
-        queues=("celerant-test-tuned",),
+        settings={"task_routes": {"celerant_test.e*": TUNED_QUEUE}},
+        queues=(TUNED_QUEUE,),
     ),
     "routes-function": Case(
         _pair,

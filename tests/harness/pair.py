@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import uuid
 from types import SimpleNamespace
 
 import celery
-import pytest
 from kombu import Connection, pools
 
 import celerant
-from harness.tasks import define_tasks
+from harness import services
+from harness.tasks import TUNED_QUEUE, define_tasks
 
 __all__ = ["Pair"]
 
 BROKERS = {
     "memory": "memory://",
-    "redis": "redis://127.0.0.1:6379/5",
-    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+    "redis": services.redis_url(5),
+    "rabbitmq": services.RABBITMQ,
 }
-_PORTS = {"redis": 6379, "rabbitmq": 5672}
-
-
-def _require(broker):
-    if broker not in _PORTS:
-        return
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        if probe.connect_ex(("127.0.0.1", _PORTS[broker])) == 0:
-            return
-    reason = f"{broker} is absent at 127.0.0.1:{_PORTS[broker]}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+_REQUIRE = {
+    "redis": services.require_redis,
+    "rabbitmq": services.require_rabbitmq,
+}
 
 
 class Pair:
     """Stock Celery and Celerant with the same tasks and settings on one broker."""
 
     def __init__(self, broker, **settings):
-        _require(broker)
+        if broker in _REQUIRE:
+            _REQUIRE[broker]()
         self.url = BROKERS[broker]
         self.queue = f"celerant-test-{uuid.uuid4().hex[:8]}"
         settings = {
@@ -60,7 +49,7 @@ class Pair:
         ours.conf.update(ours_settings)
         self.celery = self._side(stock, celery, shared=False)
         self.celerant = self._side(ours, celerant)
-        self.queues = {self.queue, "celerant-test-tuned"}
+        self.queues = {self.queue, TUNED_QUEUE}
 
     @staticmethod
     def _side(app, library, **common):

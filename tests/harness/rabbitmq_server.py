@@ -41,6 +41,7 @@ class RabbitmqServer:
         self._folder = folder
         self._certificate = certificate
         self._epmd_port = free_port()
+        self._environment: dict[str, str] = {}
         self._epmd: subprocess.Popen[bytes] | None = None
         self._script: subprocess.Popen[bytes] | None = None
         self._ready = threading.Event()
@@ -56,7 +57,7 @@ class RabbitmqServer:
         if binary is None:
             msg = "rabbitmq-server or epmd is absent"
             raise FileNotFoundError(msg)
-        environment = self._prepare()
+        environment = self._environment = self._prepare()
         # Started by the node it would stay behind as a daemon.
         self._epmd = subprocess.Popen(
             ["epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)],
@@ -83,6 +84,22 @@ class RabbitmqServer:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    def control(self, *words: str) -> None:
+        """Run `rabbitmqctl` on the node.
+
+        Raises:
+            subprocess.CalledProcessError: It refuses.
+        """
+        script = Path(_SCRIPT).with_name("rabbitmqctl")
+        binary = script if script.exists() else "rabbitmqctl"
+        subprocess.run(
+            [binary, *words],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+        )
 
     def stop(self) -> None:
         """Kill the node: what it holds is in a temporary folder."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["define_tasks"]
+__all__ = ["TUNED_QUEUE", "define_tasks"]
+
+#: The queue of task `tuned`; one for each of several test processes.
+TUNED_QUEUE = f"celerant-test-tuned{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 def define_tasks(app: Any, **common: Any) -> SimpleNamespace:
@@ -39,7 +43,7 @@ def define_tasks(app: Any, **common: Any) -> SimpleNamespace:
 
     @task(
         name="celerant_test.tuned",
-        queue="celerant-test-tuned",
+        queue=TUNED_QUEUE,
         priority=3,
         expires=900,
         compression="gzip",

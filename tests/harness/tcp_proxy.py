@@ -45,15 +45,19 @@ class TcpProxy:
         self._start(self._accept)
         return self
 
+    def cut(self) -> None:
+        """Close all connections; new ones are taken."""
+        with self._lock:
+            ends = list(self._open)
+        for end in ends:
+            _shut(end)
+
     def __exit__(self, *exc_info: object) -> None:
         self._closing.set()
         # A connection of our own ends the accept; shutdown ends the reads.
         with socket.create_connection(self._listener.getsockname()):
             pass
-        with self._lock:
-            ends = list(self._open)
-        for end in ends:
-            _shut(end)
+        self.cut()
         for thread in self._threads:
             thread.join(10)
         self._listener.close()

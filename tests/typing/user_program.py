@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from typing_extensions import assert_type
 
-from celerant import AsyncResult, Celerant, GroupResult, group
-from celerant.canvas.signature import Signature
+from celerant import (
+    AsyncResult,
+    Celerant,
+    GroupResult,
+    Report,
+    StampingVisitor,
+    chain,
+    chord,
+    group,
+    shared_task,
+)
+from celerant.canvas.signature import Canvas, Signature
 from celerant.task import Task
 
 app = Celerant("shop")
@@ -26,6 +38,26 @@ def attempt(self: Task[[str], str], name: str) -> str:
     return self.name + name
 
 
+@shared_task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@shared_task(name="shop.shout", queue="greetings")
+def shout(name: str) -> str:
+    return name.upper()
+
+
+def send_shared() -> None:
+    assert_type(double(1), int)
+    assert_type(shout.delay("a"), AsyncResult[str])
+    assert_type(group([double.s(1)]).delay().get(), list[int])
+    assert_type(double.delay_on_commit(1), AsyncResult[int])
+    assert_type(double.apply_async_on_commit((1,), queue="q"), AsyncResult[int])
+    assert_type(group([double.s(1)]).apply_async_on_commit(), GroupResult[int])
+    double.delay_on_commit("1")  # type: ignore[arg-type]
+
+
 def send() -> None:
     assert_type(add(1, 2), int)
     assert_type(add.delay(1, 2), AsyncResult[int])
@@ -40,6 +72,16 @@ def send() -> None:
     assert_type(sums, group[int])
     assert_type(group(add.s(i, i) for i in range(3)), group[int])
     assert_type(group(add.s(1, 1), add.s(2, 2)), group[int])
+    assert_type(group(group(add.s(1, 1)), add.s(1, 2)), group[int])
+    assert_type(group(add.s(1, 2), group([add.s(1, 1)])), group[int])
+    assert_type(group([group([add.s(1, 1)]), add.s(1, 2)]), group[int])
+    assert_type(group((add.s(1, 2), group(add.s(1, 1)))), group[int])
+    assert_type(group(group(add.s(i, i) for i in range(3)) for _ in "ab"), group[int])
+    assert_type(group([sums, sums]), group[int])
+    assert_type(group(sums), group[int])
+    assert_type(group([group(sums), group([sums])]).delay().get(), list[int])
+    assert_type(group(greet.s("a"), add.s(1, 2)), group[Any])
+    assert_type(group({"task": "shop.add"}, {"task": "shop.add"}), group[Any])
     assert_type(group.map(greet, ["a", "b"]), group[str])
     assert_type(group.starmap(add, [(1, 2)]), group[int])
     assert_type(sums.apply_async(), GroupResult[int])
@@ -49,6 +91,36 @@ def send() -> None:
     assert_type(sums.delay().ready(), bool)
     assert_type(sums.delay().completed_count(), int)
     assert_type(sums.delay().handle, str)
+    assert_type(sums.delay().report, Report | None)
+    assert_type(sums.resume(sums.delay(), unknown="skip"), GroupResult[int])
+
+
+@app.task
+def total(values: list[int]) -> str:
+    return str(sum(values))
+
+
+class Owner(StampingVisitor):
+    def on_signature(self, sig: Signature[Any], **headers: Any) -> dict[str, Any]:
+        return {"owner": headers["owner"], "task": sig.task}
+
+
+def compose() -> None:
+    sums = group([add.s(1, 1), add.s(2, 2)])
+    assert_type(add.s(1, 2) | double.s(), Canvas[int])
+    assert_type(add.s(1, 2) | greet.s() | total.s(), Canvas[str])
+    assert_type(sums | total.s(), Canvas[str])
+    assert_type(chain(add.s(1, 2), total.s()), Canvas[str])
+    assert_type(chain(add.s(1, 2), sums, total.s()), Canvas[str])
+    assert_type(chain([add.s(1, 2), double.s()]), Canvas[Any])
+    assert_type(group([add.s(1, 2) | double.s()]), group[int])
+    assert_type(group([add.s(1, 2) | double.s()]).delay().get(), list[int])
+    assert_type(chord(sums, total.s()), chord[str])
+    assert_type(chord([add.s(1, 2)])(total.s()), AsyncResult[str])
+    assert_type(chord([add.s(1, 2)])(total.s()).get(), str)
+    assert_type(sums.stamp(Owner(), owner="shop"), group[int])
+    assert_type(add.s(1).on_error(greet.s()).replace(args=(1, 2)), Signature[int])
+    assert_type(sums.skew(step=2), group[int])
 
 
 async def send_from_a_loop() -> None:
@@ -58,6 +130,7 @@ async def send_from_a_loop() -> None:
     assert_type(await app.asend(sums, queue="q"), GroupResult[int])
     assert_type(await app.asend(add.s(1, 2)), AsyncResult[int])
     assert_type(await (await app.asend(add.s(1, 2))), int)
+    assert_type(await app.asend(add.s(1, 2) | double.s()), Any)
     async for member in await app.asend(sums):
         assert_type(member, AsyncResult[int])
         assert_type(await member, int)
@@ -69,3 +142,5 @@ def wrong() -> None:
     add.si(1, z=2)  # type: ignore[call-arg]
     add("1", 2)  # type: ignore[arg-type]
     greet.delay("a", loud="very")  # type: ignore[arg-type]
+    sums = group([add.s(1, 1)])
+    sums.resume(sums.delay(), unknown="maybe")  # type: ignore[arg-type]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
+from celerant.canvas.nesting import Node, nodes_of, path_to, same_members
 from celerant.canvas.signature import (
     Canvas,
-    Signature,
+    check_callback,
     maybe_signature,
+    on_commit,
     positional,
 )
 from celerant.canvas.source import Mapped, Stream
@@ -28,7 +30,7 @@ _NO_LINK = "Cannot add link to group: use a chord"
 _NO_ERRLINK = "Cannot add link to group: do that on individual tasks"
 
 
-class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
+class group(Canvas[R]):  # noqa: N801 - Celery's name
     """Members that go out as one volley; their results come back in order.
 
     Shape: members are unrolled left to right, depth first; the result at position i
@@ -39,6 +41,9 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             list, tuple or generator. A generator is consumed by its dispatch and
             never held whole; `len`, `tasks` and `freeze` hold it.
         options: Options of every member, over the member's own.
+    Raises:
+        CanvasError: A member that is neither; a generator's are looked at when it
+            is sent.
     """
 
     __slots__ = ("_owns", "_seed")
@@ -50,15 +55,21 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
 
     @overload
     def __init__(
-        self, *tasks: Signature[R], app: Host | None = None, **options: Any
+        self,
+        *tasks: Canvas[R],
+        app: Host | None = None,
+        **options: Any,
     ) -> None: ...
     @overload
     def __init__(
-        self, *tasks: Iterable[Signature[R]], app: Host | None = None, **options: Any
+        self,
+        *tasks: Iterable[Canvas[R]],
+        app: Host | None = None,
+        **options: Any,
     ) -> None: ...
     @overload
     def __init__(
-        self, *tasks: Any, app: Host | None = None, **options: Any
+        self: group[Any], *tasks: Any, app: Host | None = None, **options: Any
     ) -> None: ...
     def __init__(self, *tasks: Any, app: Host | None = None, **options: Any) -> None:
         super().__init__(
@@ -75,6 +86,8 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
 
         Holds no signature per item. (Celery's ``task.map`` is one message whose
         worker loops over all items; this is n messages.)
+        Raises:
+            CanvasError: Neither a task nor its name, or items that are none.
         """
         return cls._mapped(task, items, options, star=False)
 
@@ -82,14 +95,32 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     def starmap(
         cls, task: Task[Any, R], items: Iterable[Iterable[Any]], /, **options: Any
     ) -> group[R]:
-        """Make a group of one task per item, called with that item's arguments."""
+        """Make a group of one task per item, called with that item's arguments.
+
+        Raises:
+            CanvasError: Neither a task nor its name, or items that are none.
+        """
         return cls._mapped(task, items, options, star=True)
 
     @classmethod
     def _mapped(
         cls, task: Any, items: Iterable[Any], options: dict[str, Any], *, star: bool
     ) -> group[R]:
-        name = task if isinstance(task, str) else task.name
+        form = "starmap" if star else "map"
+        name = task if isinstance(task, str) else getattr(task, "name", None)
+        if not isinstance(name, str):
+            msg = (
+                f"group.{form} takes a task or a task's name, not "
+                f"{type(task).__name__}; make one with @app.task"
+            )
+            raise CanvasError(msg, path="group")
+        if not isinstance(items, Iterable):
+            each = "the arguments of each task" if star else "one argument per task"
+            msg = (
+                f"group.{form} takes an iterable of {each}, not "
+                f"{type(items).__name__}; for one task put it into a list"
+            )
+            raise CanvasError(msg, path="group")
         made: group[R] = cls(app=getattr(task, "app", None), **options)
         made["kwargs"]["tasks"] = Mapped(name, items, {}, star=star)
         return made
@@ -123,6 +154,11 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             self["kwargs"]["tasks"] = source
         return cast("list[Any]", source)
 
+    @tasks.setter
+    def tasks(self, tasks: Any) -> None:
+        self["kwargs"]["tasks"] = _members((tasks,))
+        self._owns = False
+
     def __len__(self) -> int:
         return len(self.tasks)
 
@@ -131,18 +167,20 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         # Whether a generator is empty is known only by consuming it.
         return True if isinstance(source, (Stream, Mapped)) else bool(source)
 
-    def add(self, member: Signature[R] | group[R]) -> None:
+    def add(self, member: Canvas[R]) -> None:
         """Append a member; Celery's group has no such method."""
+        _refuse_strangers([member], start=len(self))
         if not self._owns:
             # The list may be the caller's, or another group's.
-            self["kwargs"]["tasks"] = list(self.tasks)
-            self._owns = True
+            self._take(list(self.tasks))
         self.tasks.append(member)
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say of every member whether it ignores the arguments of a call."""
-        for member in self.tasks:
-            member.set_immutable(immutable)
+        for node in nodes_of(self):
+            for position, member in enumerate(node.members):
+                if position not in node.inner:
+                    member["immutable"] = immutable
 
     def clone(
         self,
@@ -150,21 +188,88 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> group[R]:
-        """Return a copy whose members are copies."""
-        members = [
-            self._member(index, member).clone(args, kwargs)
-            for index, member in enumerate(self.tasks)
-        ]
-        cloned: group[R] = group(members, app=self._app)
-        cloned["options"] = copy.deepcopy(self.merged_options(options))
-        # A frozen group's copy has its ids, as the copies of its members have.
-        cloned._seed = self._seed
-        return cloned
+        """Return a copy whose members are copies, at any depth."""
 
-    def _member(self, index: int, member: Any) -> Any:
-        if not isinstance(member, Mapping):
-            raise CanvasError(_no_member(index, member), path=f"group[{index}]")
-        return maybe_signature(member, self._app)
+        def cloned(member: Any, holder: group[Any]) -> Any:
+            return maybe_signature(member, holder._app).clone(args, kwargs)
+
+        made = self._copied(cloned)
+        made["options"] = copy.deepcopy(self.merged_options(options))
+        return made
+
+    def _copied(self, copied: Callable[[Any, group[Any]], Any]) -> group[R]:
+        """Return a copy of the group and all groups inside.
+
+        Args:
+            copied: Copies a member that is no group, for the group that gets it.
+        """
+        nodes = nodes_of(self)
+        made: list[group[Any]] = []
+        for node in nodes:
+            new: group[Any] = group(app=getattr(node.group, "_app", self._app))
+            new["options"] = copy.deepcopy(node.group.get("options") or {})
+            # A frozen group's copy has its ids, as the copies of its members have.
+            new._seed = getattr(node.group, "_seed", None)
+            made.append(new)
+        for node, new in zip(nodes, made, strict=True):
+            members = [
+                made[node.inner[position]]
+                if position in node.inner
+                else copied(_checked(node, position), new)
+                for position in range(len(node.members))
+            ]
+            new._take(members)  # noqa: SLF001 - of its own class
+        return made[0]
+
+    def _take(self, members: list[Any]) -> None:
+        """Have these members, in a list that is the group's own."""
+        self["kwargs"]["tasks"] = members
+        self._owns = True
+
+    def skew(
+        self, start: float = 1.0, stop: float | None = None, step: float = 1.0
+    ) -> group[R]:
+        """Delay each member by more than the one before; returns self.
+
+        Args:
+            start: Countdown of the first member, in seconds.
+            stop: From where all wait alike, where it is given.
+            step: By how many seconds each waits longer.
+        """
+        members = [maybe_signature(member, self._app) for member in self.tasks]
+        wait = start
+        for member in members:
+            is_over = bool(stop) and wait > cast("float", stop)
+            member.set(countdown=wait - step if is_over else wait)
+            wait += 0 if is_over else step
+        self._take(members)
+        return self
+
+    def link(self, callback: Canvas[Any]) -> Canvas[Any]:
+        """Send `callback` when the first member succeeds, as Celery does; returns it.
+
+        It is a copy that ignores the member's result. What should run after all
+        members is a chord: ``group | callback``.
+
+        Raises:
+            CanvasError: The group is empty, or the callback no canvas.
+        """
+        check_callback(self, "link", callback)
+        if not self.tasks:
+            msg = "group: an empty group has no member to link a callback to"
+            raise CanvasError(msg, path="group")
+        first = maybe_signature(self.tasks[0], self._app)
+        self.tasks[0] = first
+        linked: Canvas[Any] = first.link(callback.clone().set(immutable=True))
+        return linked
+
+    def link_error(self, errback: Canvas[Any]) -> tuple[Canvas[Any], ...]:
+        """Call `errback` for each member that fails; returns a copy for each."""
+        check_callback(self, "link_error", errback)
+        members = [maybe_signature(member, self._app) for member in self.tasks]
+        if not isinstance(self["kwargs"]["tasks"], tuple):
+            self.tasks[:] = members
+        return tuple(member.link_error(errback.clone()) for member in members)
 
     def freeze(self, **options: Any) -> GroupResult[R]:
         """Give the group and its members their ids; returns the result to come.
@@ -211,6 +316,37 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             self.app.sender.send_group(self, positional(args), kwargs or {}, options),
         )
 
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> GroupResult[R]:
+        """Send every member once Django's transaction is committed.
+
+        The group is frozen and checked now: its result, ids and handle are there at
+        once. A generator is held. What a serializer refuses shows at the commit.
+
+        Outside of a transaction it is sent at once. After a rollback nothing was sent,
+        and the result says so with `NotSent`.
+
+        Args:
+            args: As `apply_async`.
+            kwargs: As `apply_async`.
+            using: The database's alias; None: the default one.
+            options: As `apply_async`; times count from the commit.
+        Raises:
+            CelerantError: Django is not installed.
+            RuntimeError: Later, by `get` inside the same transaction.
+            TypeError, SettingError: As `apply_async`, now.
+        """
+        found: GroupResult[R] = on_commit(
+            self, positional(args), kwargs or {}, options, using
+        )
+        return found
+
     def apply(
         self,
         args: tuple[Any, ...] | list[Any] = (),
@@ -223,13 +359,23 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
             self.app.sender.apply_group(self, positional(args), kwargs or {}, options),
         )
 
-    def resume(self, result: GroupResult[R], unknown: str = "send") -> GroupResult[R]:
+    def resume(
+        self,
+        result: GroupResult[R],
+        unknown: Literal["send", "skip"] = "send",
+    ) -> GroupResult[R]:
         """Send what `result`'s interrupted dispatch left over, under the same ids.
 
+        Does nothing where nothing is left over.
         Args:
             result: ``PublishError.result`` of the dispatch.
             unknown: ``"send"`` sends members again whose fate is unknown (they may
                 run twice), ``"skip"`` counts them as sent.
+        Returns:
+            `result`, which now waits for those that were sent.
+        Raises:
+            CanvasError: The result is not of this group, or its members are gone.
+            PublishError: Again.
         """
         return cast(
             "GroupResult[R]", self.app.sender.resume_group(self, result, unknown)
@@ -238,35 +384,56 @@ class group(Canvas, Generic[R]):  # noqa: N801 - Celery's name
     def __copy__(self) -> group[R]:
         return self.clone()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> group[R]:
-        return self.clone()
+    # dict does it by recursion, which ends at Python's limit.
 
-    def __repr__(self) -> str:
-        source = self["kwargs"]["tasks"]
-        if isinstance(source, (Stream, Mapped)):
-            return f"group({source!r})"
-        shown = ", ".join("..." if m is self else repr(m) for m in source[:3])
-        return f"group([{shown}{', ...' if len(source) > 3 else ''}])"  # noqa: PLR2004
+    def __eq__(self, other: object) -> bool:
+        return same_members([self], [other])
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _members(tasks: tuple[Any, ...]) -> Any:
     """Return the members as the group keeps them: a list as given is not copied."""
-    if len(tasks) != 1:
-        return tasks
-    (only,) = tasks
-    if isinstance(only, group):
-        return only["kwargs"]["tasks"]
-    if isinstance(only, Signature):
-        return [only.clone()]
-    if isinstance(only, (list, tuple)):
-        return only
-    if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
-        raise CanvasError(_no_member(0, only), path="group[0]")
-    return Stream(only)
+    if len(tasks) == 1:
+        (only,) = tasks
+        if isinstance(only, group):
+            return only["kwargs"]["tasks"]
+        if isinstance(only, Canvas):
+            return [only.clone()]
+        if isinstance(only, (list, tuple)):
+            _refuse_strangers(only)
+            return only
+        if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
+            raise _stranger(only, "group[0]")
+        return Stream(only)
+    _refuse_strangers(tasks)
+    return tasks
 
 
-def _no_member(index: int, found: Any) -> str:
-    return (
-        f"group[{index}]: a member must be a signature or a group, not "
+def _refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> None:
+    # By their types, of which there are few: a loop over the members would cost more
+    # than to make the group.
+    if all(issubclass(kind, dict) for kind in set(map(type, members))):
+        return
+    for position, member in enumerate(members, start):
+        if not isinstance(member, dict):
+            raise _stranger(member, f"group[{position}]")
+
+
+def _checked(node: Node, position: int) -> Any:
+    """Return a member, which may have come into a list that was checked before."""
+    member = node.members[position]
+    if not isinstance(member, dict):
+        raise _stranger(member, path_to(node, position))
+    return member
+
+
+def _stranger(found: Any, path: str) -> CanvasError:
+    msg = (
+        f"{path}: a member must be a signature or a group, not "
         f"{type(found).__name__}; use task.s(...)"
     )
+    return CanvasError(msg, path=path)

@@ -6,7 +6,7 @@ The canvas room imports no app; an app registers itself here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from celerant.canvas.group import group
@@ -66,8 +66,57 @@ class Sender(Protocol):
         """Give a group and its members their ids, sending nothing."""
         ...
 
+    def send_canvas(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Send a chain."""
+        ...
+
+    def send_chord(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Send a chord."""
+        ...
+
+    def apply_canvas(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Run a chain or chord in place."""
+        ...
+
+    def freeze_canvas(self, canvas: Any, task_id: str | None) -> Any:
+        """Give a chain or chord and all in it their ids, sending nothing."""
+        ...
+
+    def hold(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+        *,
+        unsent: str,
+    ) -> Any:
+        """Freeze a canvas that is sent later, or never because of `unsent`."""
+        ...
+
     def resume_group(
-        self, members: group[Any], result: GroupResult[Any], unknown: str
+        self,
+        members: group[Any],
+        result: GroupResult[Any],
+        unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
         """Send what an interrupted dispatch left over."""
         ...

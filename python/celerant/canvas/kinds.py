@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
 from celerant.canvas.group import group
+from celerant.canvas.mapping import chunks
 from celerant.canvas.signature import Signature
 
 __all__ = ["readable_types"]
@@ -15,7 +18,7 @@ def readable_types() -> list[type]:
 
     A subclass may have changed how it is applied, so only registered ones are read.
     """
-    types: list[type] = [Signature, group, dict]
+    types: list[type] = [Signature, group, Chain, chord, chunks, dict]
     celery = sys.modules.get("celery.canvas")
     if celery is not None:
         types += [celery.Signature, *celery.Signature.TYPES.values()]

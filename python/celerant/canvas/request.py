@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Request", "current_request"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextvars import Token
+
+__all__ = ["Request", "current_request", "enter", "own_request"]
 
 
 @dataclass(slots=True)
@@ -49,9 +53,62 @@ class Request:
     memory_pid: int = 0
     #: Results of what this task sent, in the ``as_tuple`` form of stored records.
     children: list[Any] = field(default_factory=list)
+    #: Calls that the worker sends in this one's place: retries and replacements.
+    successors: list[Any] = field(default_factory=list)
+    #: Whether the task was called as a function, so that this is no message's request.
+    called_directly: bool = False
+    #: Whether the task's function has begun: calls of it from now on are direct.
+    is_entered: bool = False
+    #: What `self.retry` was told last of how often; over the task's option.
+    max_retries: int | None = None
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds until the task is killed."""
+        return self.timelimit[0]
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """Seconds until the task gets a SoftTimeLimitExceeded."""
+        return self.timelimit[1]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field or a header of this name, as Celery's request does."""
+        return getattr(self, name, default)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Headers of one's own are fields of Celery's request too.
+            if not name.startswith("_") and name != "headers" and name in self.headers:
+                return self.headers[name]
+            msg = f"a task's request has no field and no header {name!r}"
+            raise AttributeError(msg)
 
 
 #: The request of the task that runs in this thread or context; None outside of tasks.
 current_request: ContextVar[Request | None] = ContextVar(
     "celerant_request", default=None
 )
+
+#: What the task that runs sees as its request; other than the current one where a task
+#: was called as a function: what that one sends is still of the task that runs.
+own_request: ContextVar[Request | None] = ContextVar(
+    "celerant_own_request", default=None
+)
+
+
+def enter(
+    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Token[Request | None]:
+    """Begin a call of a task's function; the token resets `own_request`.
+
+    The first call of the current request's task is the worker's; any other one is
+    a plain call of a function.
+    """
+    request = current_request.get()
+    if request is None or request.is_entered or request.task != name:
+        request = Request("", name, args, dict(kwargs), called_directly=True)
+    else:
+        request.is_entered = True
+    return own_request.set(request)

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from celerant.canvas.host import Host, current_app
-from celerant.errors import CanvasError
+from celerant.canvas.showing import called, shown
+from celerant.errors import CanvasError, CelerantError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from celerant.canvas.stamping import StampingVisitor
     from celerant.results.result import AsyncResult
 
-__all__ = ["Canvas", "Signature", "maybe_signature", "positional", "signature"]
+__all__ = [
+    "Canvas",
+    "Signature",
+    "check_callback",
+    "maybe_signature",
+    "on_commit",
+    "positional",
+    "signature",
+]
 
 R = TypeVar("R")
+_C = TypeVar("_C")
+_S = TypeVar("_S")
 
 #: Options that a call cannot override once a signature carries them.
 _IMMUTABLE_OPTIONS = frozenset({"group_id", "stamped_headers"})
 
 
-class Canvas(dict[str, Any]):
+class Canvas(dict[str, Any], Generic[R]):
     """What signatures and groups share: six keys, options and an app.
 
     Shape: `task`, `args`, `kwargs`, `options`, `subtask_type` and `immutable`, as
@@ -73,15 +86,48 @@ class Canvas(dict[str, Any]):
         options: dict[str, Any] = self["options"]
         return options
 
+    @options.setter
+    def options(self, options: dict[str, Any]) -> None:
+        self["options"] = options
+
+    @property
+    def subtask_type(self) -> str | None:
+        """Which kind of canvas; None of a task."""
+        kind: str | None = self["subtask_type"]
+        return kind
+
     @property
     def immutable(self) -> bool:
         """Whether the arguments of a call are ignored."""
         return bool(self["immutable"])
 
+    @immutable.setter
+    def immutable(self, immutable: bool) -> None:
+        self["immutable"] = immutable
+
     @property
     def id(self) -> str | None:
         """The id it was given by hand or by `freeze`, if any."""
         return self.options.get("task_id")
+
+    @property
+    def root_id(self) -> str | None:
+        """The id of the task that all began with, where it is set."""
+        return self.options.get("root_id")
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the task that sends it, where it is set."""
+        return self.options.get("parent_id")
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], app: Host | None = None) -> Any:
+        """Return the canvas that a plain dict describes, of the kind that it says.
+
+        Raises:
+            CanvasError: The dict is no signature.
+        """
+        return _rebuild(plain, app)
 
     def set(self, *, immutable: bool | None = None, **options: Any) -> Self:
         """Change options in place and return self."""
@@ -93,6 +139,53 @@ class Canvas(dict[str, Any]):
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say whether the arguments of a call are ignored."""
         self["immutable"] = immutable
+
+    def replace(
+        self,
+        args: tuple[Any, ...] | list[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return a copy with these arguments or options in place of its own."""
+        made: Self = self.clone()
+        if args is not None:
+            made["args"] = positional(args)
+        if kwargs is not None:
+            made["kwargs"] = dict(kwargs)
+        if options is not None:
+            made["options"] = dict(options)
+        return made
+
+    def on_error(self, errback: Canvas[Any]) -> Self:
+        """Call `errback` where this fails; returns self."""
+        self.link_error(errback)
+        return self
+
+    def stamp(
+        self,
+        visitor: StampingVisitor | None = None,
+        append_stamps: bool = False,  # noqa: FBT001, FBT002 - Celery's name and form
+        **headers: Any,
+    ) -> Self:
+        """Put headers of one's own on every message of this canvas; returns self.
+
+        All tasks in it are stamped in place, with their callbacks and errbacks; a
+        generator's when they come out of it. A chord's body is stamped by visitors
+        alone, as in Celery.
+
+        Args:
+            visitor: Says of each part how it is stamped.
+            append_stamps: Whether a stamp that is there already becomes a list of both;
+                else the one from further out stays.
+            headers: Stamps of every task, by name.
+        Raises:
+            CanvasError: A canvas that contains itself, is nested more than 256 deep, or
+                has a member that is no canvas.
+        """
+        from celerant.canvas.stamping import stamp  # noqa: PLC0415 - it imports this module
+
+        stamp(self, visitor, headers, append=append_stamps)
+        return self
 
     def merged_options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Return own options overlaid by those of a call.
@@ -112,33 +205,91 @@ class Canvas(dict[str, Any]):
             },
         }
 
-    def __or__(self, other: Any) -> NoReturn:
-        """Refuse `|`, which would merge two signatures as dicts and lose one.
+    @property
+    def own_app(self) -> Host | None:
+        """The app it was made for; None where it takes what there is."""
+        return self._app
 
-        Raises:
-            CanvasError: Always: chains are not there yet.
+    if TYPE_CHECKING:
+
+        def clone(
+            self,
+            args: tuple[Any, ...] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            **options: Any,
+        ) -> Any:
+            """Return a copy, with what a call brings merged in."""
+
+        def link_error(self, errback: Any) -> Any:
+            """Call `errback` where this fails."""
+
+        def apply_async(
+            self,
+            args: tuple[Any, ...] | list[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            **options: Any,
+        ) -> Any:
+            """Send it."""
+
+    @overload  # type: ignore[override]  # no dict's
+    def __or__(self, other: Signature[_S]) -> Canvas[_S]: ...
+    @overload
+    def __or__(self, other: Any) -> Canvas[Any]: ...
+    def __or__(self, other: Any) -> Canvas[Any]:
+        """Return a canvas that runs `other` with this one's result.
+
+        A chain; a chord where this one is a group; where this one is a chord, its body
+        goes on.
         """
-        msg = (
-            f"{self.task} | ...: chains and chords cannot be made yet; send the steps "
-            "one after the other, or build the chain with Celery's own signatures"
-        )
-        raise CanvasError(msg)
+        from celerant.canvas.composing import joined  # noqa: PLC0415 - it imports this module
 
-    __ror__ = __or__
-    __ior__ = __or__
+        return joined(self, other)
+
+    def __ror__(self, other: Any) -> Canvas[Any]:  # type: ignore[override]  # no dict's
+        """Return ``other | self`` for another's signature in plain dict form."""
+        left: Canvas[Any] = maybe_signature(other, self._app)
+        return left | self
+
+    def __ior__(self, other: Any) -> Canvas[Any]:  # type: ignore[override,misc]  # no dict's
+        # dict's own would merge two signatures in place and lose one.
+        made: Canvas[Any] = self | other
+        return made
+
+    def __invert__(self) -> Any:
+        """Send it and wait for its result: ``~add.s(1, 2)``."""
+        return self.apply_async().get()
+
+    def _append(self, option: str, callback: _C) -> _C:
+        """Append to a list option what is not in it."""
+        check_callback(self, option, callback)
+        existing = self.options.get(option) or []
+        if not isinstance(existing, (list, tuple)):
+            existing = [existing]
+        if callback not in existing:
+            existing = [*existing, callback]
+        self.options[option] = list(existing)
+        return callback
 
     def __json__(self) -> dict[str, Any]:
         """Return the plain dict that kombu's encoder writes."""
         return dict(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return signature, (dict(self),)
+        from celerant.canvas.flattening import restored, rows_of  # noqa: PLC0415 - it imports this module
+
+        return restored, (rows_of(self),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return _rebuild(copy.deepcopy(dict(self), memo), self._app)
+        from celerant.canvas.flattening import deep_copy  # noqa: PLC0415 - it imports this module
+
+        return deep_copy(self, memo)
+
+    @reprlib.recursive_repr()
+    def __repr__(self) -> str:
+        return shown(self)
 
 
-class Signature(Canvas, Generic[R]):
+class Signature(Canvas[R]):
     """One task with its arguments and options, not yet sent.
 
     ``add.s(1, 2)`` makes one; it can be sent any number of times, each time under
@@ -152,11 +303,19 @@ class Signature(Canvas, Generic[R]):
         """Positional arguments."""
         return tuple(self["args"])
 
+    @args.setter
+    def args(self, args: tuple[Any, ...] | list[Any]) -> None:
+        self["args"] = positional(args)
+
     @property
     def kwargs(self) -> dict[str, Any]:
         """Keyword arguments."""
         kwargs: dict[str, Any] = self["kwargs"]
         return kwargs
+
+    @kwargs.setter
+    def kwargs(self, kwargs: dict[str, Any]) -> None:
+        self["kwargs"] = kwargs
 
     def merged(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
@@ -227,6 +386,34 @@ class Signature(Canvas, Generic[R]):
             self, positional(args), kwargs or {}, options
         )
 
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send it once Django's transaction is committed; it has its id now.
+
+        Outside of a transaction it is sent at once. After a rollback nothing was sent,
+        and the result says so with `NotSent`.
+
+        Args:
+            args: As `apply_async`.
+            kwargs: As `apply_async`.
+            using: The database's alias; None: the default one.
+            options: As `apply_async`; times count from the commit.
+        Raises:
+            CelerantError: Django is not installed.
+            RuntimeError: Later, by `get` inside the same transaction.
+            TypeError, SettingError: As `apply_async`, now.
+        """
+        found: AsyncResult[R] = on_commit(
+            self, positional(args), kwargs or {}, options, using
+        )
+        return found
+
     def apply(
         self,
         args: tuple[Any, ...] | list[Any] = (),
@@ -257,19 +444,18 @@ class Signature(Canvas, Generic[R]):
         """Call `errback` when the task fails; returns it."""
         return self._append("link_error", errback)
 
-    def _append(self, option: str, callback: Signature[Any]) -> Signature[Any]:
-        existing = self.options.get(option) or []
-        if not isinstance(existing, (list, tuple)):
-            existing = [existing]
-        if callback not in existing:
-            existing = [*existing, callback]
-        self.options[option] = list(existing)
-        return callback
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """Return the call as text, with these arguments added, long ones cut."""
+        return called(self.task, (*args, *self.args), {**self.kwargs, **kwargs})
 
     def __repr__(self) -> str:
-        parts = [repr(arg) for arg in self.args]
-        parts += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.task}({', '.join(parts)})"
+        return self.reprcall()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signature, (dict(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return _rebuild(copy.deepcopy(dict(self), memo), self._app)
 
 
 def positional(args: Any) -> tuple[Any, ...]:
@@ -289,25 +475,50 @@ def positional(args: Any) -> tuple[Any, ...]:
     return tuple(args)
 
 
-def signature(
+def on_commit(
+    canvas: Canvas[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+    using: str | None,
+) -> Any:
+    """Send a canvas at the commit of Django's transaction; return its result."""
+    try:
+        from celerant.django.on_commit import send_on_commit  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] != "django":
+            raise
+        msg = "sending on commit needs Django: pip install 'celerant[django]'"
+        raise CelerantError(msg) from exc
+    return send_on_commit(canvas, args, kwargs, options, using)
+
+
+def signature(  # noqa: PLR0913 - Celery's, and an app
     task: str | Mapping[str, Any],
     args: tuple[Any, ...] | list[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     *,
     immutable: bool = False,
     app: Host | None = None,
-    **options: Any,
+    **more: Any,
 ) -> Any:
     """Make a signature by name, rebuild one from a dict, or clone one.
 
     Args:
-        task: A task's name, or a signature or group, also in plain dict form.
+        task: A task's name, or a canvas, also in plain dict form.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        options: How it is sent.
+        immutable: Whether it ignores the arguments of a call.
+        app: Whose task it is; None: that of the app made last.
+        more: Options by name.
     Returns:
-        A `Signature`, or a `group` where the dict says so.
+        A `Signature`, or whatever canvas the dict says.
     Raises:
         CanvasError: The dict is no signature.
     """
-    if isinstance(task, Signature):
+    if isinstance(task, Canvas):
         return task.clone()
     if isinstance(task, Mapping):
         return _rebuild(task, app)
@@ -315,10 +526,24 @@ def signature(
         task,
         tuple(args),
         dict(kwargs or {}),
-        options,
+        {**(options or {}), **more},
         immutable=immutable,
         app=app,
     )
+
+
+def check_callback(canvas: Canvas[Any], option: str, callback: Any) -> None:
+    """Refuse what no worker could send.
+
+    Raises:
+        CanvasError: The callback is no canvas.
+    """
+    if not isinstance(callback, dict):
+        msg = (
+            f"{canvas.task}: {option} takes a signature, not "
+            f"{type(callback).__name__}; use task.s(...)"
+        )
+        raise CanvasError(msg, path=option)
 
 
 def maybe_signature(value: Any, app: Host | None = None) -> Any:
@@ -342,6 +567,20 @@ def _rebuild(plain: Mapping[str, Any], app: Host | None) -> Any:
         return group(
             [maybe_signature(m, app) for m in members], app=app, **plain["options"]
         )
+    if plain.get("subtask_type") == "chain":
+        from celerant.canvas.chain import Chain  # noqa: PLC0415 - chain imports this module
+
+        steps = [maybe_signature(step, app) for step in plain["kwargs"]["tasks"]]
+        return Chain(steps, dict(plain.get("options") or {}), app=app)
+    if plain.get("subtask_type") == "chord":
+        from celerant.canvas.chord import rebuilt  # noqa: PLC0415 - chord imports this module
+
+        return rebuilt(plain, app)
+    if plain.get("subtask_type") == "chunks":
+        from celerant.canvas.mapping import chunks  # noqa: PLC0415 - mapping imports this module
+
+        parts = (plain["kwargs"][key] for key in ("task", "it", "n"))
+        return chunks(*parts, app=app, **(plain.get("options") or {}))
     return Signature(
         plain["task"],
         plain.get("args") or (),

@@ -95,7 +95,9 @@ class Mapped:
             yield Signature(self.task, args, {}, dict(self.options))
 
     def hold(self) -> list[Any]:
-        """Make the signatures, one per item."""
+        """Make the signatures, one per item; the items are kept for another time."""
+        if isinstance(self.items, Stream):
+            self.items = self.items.hold()
         return list(self)
 
     def __json__(self) -> list[Any]:

@@ -73,10 +73,15 @@ fn push(index: u32, chunk: &mut Chunk) -> Result<()> {
     arena.push_int(i64::from(index))?;
     let kwargs = arena.position()?;
     arena.push_dict(0)?;
-    let body = Body::Plain { args, kwargs };
+    let body = Body::Plain {
+        args,
+        kwargs,
+        embed: None,
+    };
     chunk.members.push(Member {
         template: 0,
         index,
+        position: index,
         args,
         kwargs,
         own_id: None,

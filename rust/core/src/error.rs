@@ -122,6 +122,9 @@ pub enum Error {
         /// Members allowed.
         limit: u32,
     },
+    /// A chain without steps stands where something must have a result.
+    #[error("a chain without steps has no result; leave it out, or give it a step")]
+    EmptyChain,
     /// The ledger cannot count that many members.
     #[error(
         "cannot add {add} members to {len}, limit {}; split the group",

@@ -110,6 +110,24 @@ impl Ids {
         String::from_utf8_lossy(&out).into_owned()
     }
 
+    /// The id of the `position`-th thing inside member `member`: a step, a group, a body.
+    ///
+    /// It names no member: [`index`](Self::index) does not know it.
+    #[must_use]
+    pub fn inner_text(&self, member: u32, position: u32) -> String {
+        let mut hasher = SipHasher128::new_with_key(self.seed.as_bytes());
+        hasher.write(b"celerant inner");
+        hasher.write_u64((u64::from(member) << 32) | u64::from(position));
+        let hash = hasher.finish128();
+        let mut out = [0; ID_LEN];
+        write_uuid(
+            (hash.h1 & !0xf000) | 0x8000,
+            (hash.h2 & TAIL_MASK) | VARIANT,
+            &mut out,
+        );
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     /// The index that `id` names, or `None` where the id does not derive from this seed.
     #[must_use]
     pub fn index(&self, id: &str) -> Option<u32> {

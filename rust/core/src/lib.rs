@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod barrier;
+pub mod canvas;
 pub mod error;
 pub mod id;
 pub mod json;
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod message;
 pub mod meta;
 pub mod saferepr;
+pub mod several;
 pub mod unroll;
 pub mod value;
 pub mod wire;

@@ -119,6 +119,9 @@ pub enum Body {
         args: ValueRef,
         /// Keyword arguments: a dict with `str` keys.
         kwargs: ValueRef,
+        /// The third item, where it is not the template's: the member's callbacks, chain and
+        /// chord.
+        embed: Option<ValueRef>,
     },
     /// Bytes made by kombu's serializer (and compressor).
     Ready(Span),
@@ -129,8 +132,10 @@ pub enum Body {
 pub struct Member {
     /// Index among the chunk's templates.
     pub template: u32,
-    /// `group_index`, from which the id derives too.
+    /// Its place among all, from which the id derives too.
     pub index: u32,
+    /// `group_index`: `index`, but where the caller counts otherwise.
+    pub position: u32,
     /// Positional arguments for `argsrepr`; not read where the template says so.
     pub args: ValueRef,
     /// Keyword arguments for `kwargsrepr`; not read where the template says so.
@@ -176,8 +181,10 @@ pub struct Chunk {
 /// One message for `kombu.Producer.publish`, where kombu writes the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainMessage {
-    /// `group_index`.
+    /// Its place among all.
     pub index: u32,
+    /// `group_index`.
+    pub position: u32,
     /// Task id, WTF-8.
     pub id: Vec<u8>,
     /// `argsrepr`, WTF-8; empty where the template makes none.
@@ -213,6 +220,7 @@ impl Chunk {
         let mut derived = [0; ID_LEN];
         let mut message = PlainMessage {
             index: member.index,
+            position: member.position,
             id: self.id(member, ids, &mut derived).to_vec(),
             args_repr: Vec::new(),
             kwargs_repr: Vec::new(),
@@ -237,12 +245,7 @@ impl Chunk {
     }
 
     /// The member's id as WTF-8; a derived one is written to `derived`.
-    pub(crate) fn id<'a>(
-        &'a self,
-        member: &Member,
-        ids: &Ids,
-        derived: &'a mut [u8; ID_LEN],
-    ) -> &'a [u8] {
+    pub fn id<'a>(&'a self, member: &Member, ids: &Ids, derived: &'a mut [u8; ID_LEN]) -> &'a [u8] {
         if let Some(span) = member.own_id {
             return self.arena.text(span);
         }
@@ -275,13 +278,20 @@ impl Chunk {
     fn write_body(&self, member: &Member, out: &mut Vec<u8>) -> Result<()> {
         match member.body {
             Body::Ready(span) => out.extend_from_slice(self.arena.text(span)),
-            Body::Plain { args, kwargs } => {
+            Body::Plain {
+                args,
+                kwargs,
+                embed,
+            } => {
                 out.push(b'[');
                 json::write(&self.arena, args, out)?;
                 out.extend_from_slice(b", ");
                 json::write(&self.arena, kwargs, out)?;
                 out.extend_from_slice(b", ");
-                out.extend_from_slice(&self.template(member)?.embed);
+                match embed {
+                    Some(embed) => json::write(&self.arena, embed, out)?,
+                    None => out.extend_from_slice(&self.template(member)?.embed),
+                }
                 out.push(b']');
             }
         }
@@ -320,10 +330,15 @@ mod tests {
             reprs: true,
         };
         chunk.templates.push(Arc::new(template));
-        let body = Body::Plain { args, kwargs };
+        let body = Body::Plain {
+            args,
+            kwargs,
+            embed: None,
+        };
         chunk.members.push(Member {
             template: 0,
             index: 3,
+            position: 3,
             args,
             kwargs,
             own_id: None,
@@ -339,6 +354,7 @@ mod tests {
         let messages = chunk.plain_messages(&ids).collect::<Result<Vec<_>>>()?;
         let expected = PlainMessage {
             index: 3,
+            position: 3,
             id: ids.text(3).into_bytes(),
             args_repr: "(1, 'é')".into(),
             kwargs_repr: b"{}".to_vec(),

@@ -58,10 +58,15 @@ fn chunk(case: &Value, envelope: Envelope) -> Result<Chunk> {
         let kwargs = arena.position()?;
         push(&member["kwargs"], arena)?;
         let own_id = Some(arena.store(&from_hex(&member["id"]))?);
-        let body = Body::Plain { args, kwargs };
+        let body = Body::Plain {
+            args,
+            kwargs,
+            embed: None,
+        };
         chunk.members.push(Member {
             template: 0,
             index,
+            position: index,
             args,
             kwargs,
             own_id,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use celerant_core::id::{Ids, Tags};
+use celerant_core::id::{ID_LEN, Ids, Tags};
 use celerant_core::message::{Chunk, Member};
 use celerant_core::wire::redis::{Mark, Route};
 use celerant_core::wire::{amqp, redis};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::error::Raised;
 
@@ -18,15 +18,19 @@ use crate::error::Raised;
 /// Source: `benches/test_encode.py`: 1 us for a detach, 0.7 us for a member.
 const DETACH_FROM: usize = 16;
 
-/// A loose message: form, id, index, argsrepr, kwargsrepr, body.
+/// A loose message: form, id, index, `group_index`, argsrepr, kwargsrepr, body.
 type Loose<'py> = (
     Py<PyAny>,
     Bound<'py, PyAny>,
+    u32,
     u32,
     Bound<'py, PyAny>,
     Bound<'py, PyAny>,
     Bound<'py, PyBytes>,
 );
+
+/// As [`crate::lowered::ChordSize`].
+pub(crate) type KeptSize = (Py<PyAny>, u32, Option<Py<PyTuple>>);
 
 /// Members as owned data: what a wire encodes, and what kombu publishes.
 #[pyclass(frozen, module = "celerant._core", name = "Chunk")]
@@ -41,17 +45,35 @@ pub struct PyChunk {
     /// The forms of `loose`'s templates, in their order.
     pub(crate) forms: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
+    /// Groups inside members, and how many results their chords wait for.
+    pub(crate) chord_sizes: Vec<KeptSize>,
+    /// What the members count towards a chord that waits for all of them.
+    pub(crate) results: u64,
     pub(crate) len_bytes: usize,
+    /// Members that are several messages and begin here: index, and how many in all chunks.
+    pub(crate) several: Vec<(u32, u32)>,
+    /// Members of which this chunk has only some messages, or more than one; ascending.
+    pub(crate) shared: Vec<u32>,
 }
 
 impl PyChunk {
-    /// The members' indices as half-open ranges.
-    pub(crate) fn ranges(&self) -> Vec<Range<u32>> {
-        let mut runs = Vec::new();
-        for member in self.wired.members.iter().chain(&self.loose.members) {
-            extend(&mut runs, member.index);
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        self.wired.members.iter().chain(&self.loose.members)
+    }
+
+    /// Members that are one message, as half-open ranges; of the others, the messages here.
+    pub(crate) fn tally(&self) -> (Vec<Range<u32>>, BTreeMap<u32, u32>) {
+        let mut whole = Vec::new();
+        let mut shared = BTreeMap::new();
+        for member in self.members() {
+            if self.shared.is_empty() || self.shared.binary_search(&member.index).is_err() {
+                extend(&mut whole, member.index);
+            } else {
+                *shared.entry(member.index).or_default() += 1;
+            }
         }
-        runs.into_iter().map(|(start, end)| start..end).collect()
+        let whole = whole.into_iter().map(|(start, end)| start..end).collect();
+        (whole, shared)
     }
 
     fn detached<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
@@ -88,7 +110,30 @@ impl PyChunk {
         !self.wired.members.is_empty()
     }
 
-    /// The indices of the members for the wire, in order.
+    /// The members' indices as half-open ranges; one that is several messages comes again.
+    fn ranges(&self) -> Vec<(u32, u32)> {
+        let mut runs = Vec::new();
+        for member in self.members() {
+            extend(&mut runs, member.index);
+        }
+        runs
+    }
+
+    /// The task id of the wired message at `position`.
+    ///
+    /// Raises:
+    ///     `IndexError`: There is no such message.
+    fn id<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
+        let Some(member) = self.wired.members.get(position) else {
+            return Err(PyIndexError::new_err(format!(
+                "no message {position} in this chunk"
+            )));
+        };
+        let mut derived = [0; ID_LEN];
+        from_wtf8(py, self.wired.id(member, &self.ids, &mut derived))
+    }
+
+    /// The indices of the messages for the wire, in order; of a member that is several, again.
     fn wired(&self) -> Vec<u32> {
         self.wired
             .members
@@ -102,16 +147,34 @@ impl PyChunk {
         self.ignored.clone()
     }
 
-    /// The same chunk with only the wired members `indices`.
+    /// Groups inside members, how many results their chords wait for, and the group's form where
+    /// groups are in it: to be told to the result backend before the chunk leaves.
+    fn chord_sizes(&self, py: Python<'_>) -> Vec<KeptSize> {
+        let sizes = self.chord_sizes.iter();
+        sizes
+            .map(|(id, size, form)| {
+                let form = form.as_ref().map(|form| form.clone_ref(py));
+                (id.clone_ref(py), *size, form)
+            })
+            .collect()
+    }
+
+    /// How many results a chord waits for that has these members in its header.
+    #[getter]
+    fn results(&self) -> u64 {
+        self.results
+    }
+
+    /// The same chunk with only the wired messages at `positions`, in that order.
     #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
-    fn select(&self, indices: Vec<u32>) -> Self {
-        let wanted: std::collections::HashSet<u32> = indices.into_iter().collect();
-        let keep = |member: &&Member| wanted.contains(&member.index);
+    fn select(&self, positions: Vec<usize>) -> Self {
+        let members = positions.iter();
+        let members = members.filter_map(|&position| self.wired.members.get(position));
         Self {
             ids: self.ids.clone(),
             wired: Chunk {
                 arena: self.wired.arena.clone(),
-                members: self.wired.members.iter().filter(keep).copied().collect(),
+                members: members.copied().collect(),
                 templates: self.wired.templates.clone(),
                 repr_limits: self.wired.repr_limits,
             },
@@ -119,7 +182,11 @@ impl PyChunk {
             loose: Chunk::default(),
             forms: Vec::new(),
             ignored: Vec::new(),
+            chord_sizes: Vec::new(),
+            results: 0,
             len_bytes: self.len_bytes,
+            several: Vec::new(),
+            shared: self.shared.clone(),
         }
     }
 
@@ -203,7 +270,7 @@ impl PyChunk {
         Ok((PyBytes::new(py, &buffer), next))
     }
 
-    /// Messages for `Producer.publish`: form, id, index, argsrepr, kwargsrepr, body.
+    /// Messages for `Producer.publish`: form, id, index, `group_index`, argsrepr, kwargsrepr, body.
     fn loose<'py>(&self, py: Python<'py>) -> PyResult<Vec<Loose<'py>>> {
         let mut messages = Vec::with_capacity(self.loose.members.len());
         let encoded = self.loose.plain_messages(&self.ids);
@@ -216,6 +283,7 @@ impl PyChunk {
                 form.clone_ref(py),
                 from_wtf8(py, &message.id)?,
                 message.index,
+                message.position,
                 from_wtf8(py, &message.args_repr)?,
                 from_wtf8(py, &message.kwargs_repr)?,
                 PyBytes::new(py, &message.body),
@@ -225,7 +293,7 @@ impl PyChunk {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let ranges = PyList::new(py, self.ranges().into_iter().map(|r| (r.start, r.end)))?;
+        let ranges = PyList::new(py, self.ranges())?;
         Ok(format!("<Chunk of members {ranges}>"))
     }
 }

@@ -9,6 +9,7 @@ use pyo3::types::{
 };
 
 use crate::error::Raised;
+use crate::frames::Kinds;
 
 /// Containers within containers that are followed. Deeper ones go to kombu's serializer, and
 /// reprs show three levels.
@@ -22,6 +23,8 @@ pub(crate) struct Reader<'a> {
     open: Vec<usize>,
     /// Whether the JSON writer may write what was read.
     pub(crate) is_plain: bool,
+    /// Subclasses of dict that are written as plain ones: signatures.
+    canvases: Option<&'a Kinds>,
 }
 
 impl<'a> Reader<'a> {
@@ -30,7 +33,14 @@ impl<'a> Reader<'a> {
             arena,
             open: Vec::new(),
             is_plain: true,
+            canvases: None,
         }
+    }
+
+    /// From here on signatures, groups, chains and chords count as plain dicts.
+    pub(crate) fn with_canvases(mut self, kinds: &'a Kinds) -> Self {
+        self.canvases = Some(kinds);
+        self
     }
 
     /// Where the next value will start.
@@ -85,7 +95,8 @@ impl<'a> Reader<'a> {
             return self.inside(address, Token::Tuple, &items);
         }
         if let Ok(dict) = value.cast::<PyDict>() {
-            self.is_plain &= value.is_exact_instance_of::<PyDict>();
+            self.is_plain &= value.is_exact_instance_of::<PyDict>()
+                || self.canvases.is_some_and(|kinds| kinds.is_readable(value));
             return self.dict(address, dict);
         }
         self.foreign(value, address)

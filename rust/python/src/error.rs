@@ -1,9 +1,9 @@
 //! The error map: what the core says, as what Python raises.
 
 use celerant_core::error::Error;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict};
+use pyo3::types::{IntoPyDict, PyDict, PyString};
 
 /// Carries a core error through `?` into Python.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         Error::ArenaFull { .. } | Error::FieldTooLong { .. } | Error::HeaderTooLarge { .. } => {
             named(py, "EncodeError", &message, &PyDict::new(py))
         }
+        Error::EmptyChain => canvas_error(py, &message, "chain"),
         Error::LedgerFull { .. } => canvas_error(py, &message, "group"),
         // Told apart from bad input: these are slips of ours.
         _ => PyRuntimeError::new_err(message),
@@ -73,9 +74,51 @@ pub(crate) fn named(
     }
 }
 
-/// A `TypeError` about the arguments of a call.
-pub(crate) fn argument_error(whose: &str, reason: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{whose}: {reason}; the call does not match the task's parameters"
-    ))
+/// An `ArgumentError`: the call does not fit the task's parameters.
+pub(crate) fn argument_error(py: Python<'_>, reason: &str) -> PyErr {
+    let message = format!("{reason}; the call does not match the task's parameters");
+    named(py, "ArgumentError", &message, &PyDict::new(py))
+}
+
+/// Which member an error is about.
+pub(crate) struct Place<'a, 'py> {
+    pub(crate) path: &'a str,
+    pub(crate) task: &'a Bound<'py, PyString>,
+    /// None outside of groups.
+    pub(crate) index: Option<u32>,
+}
+
+impl Place<'_, '_> {
+    /// Names the member in an error of `celerant.errors` that has a path, and none yet.
+    ///
+    /// The error stays the one that was raised, with its fields, cause and traceback.
+    pub(crate) fn given_to(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        match self.write(error.value(py)) {
+            Ok(()) => error,
+            Err(failure) => failure,
+        }
+    }
+
+    fn write(&self, error: &Bound<'_, PyBaseException>) -> PyResult<()> {
+        let py = error.py();
+        let root = py.import("celerant.errors")?.getattr("CelerantError")?;
+        if !error.is_instance(&root)? || !error.hasattr("path")? {
+            return Ok(());
+        }
+        if error.getattr("path")?.is_truthy()? {
+            return Ok(());
+        }
+        let task = self.task.to_string_lossy();
+        let message = match self.index {
+            Some(_) => format!("{}: task {task}: {error}", self.path),
+            None => format!("task {task}: {error}"),
+        };
+        error.setattr("args", (message,))?;
+        error.setattr("path", self.path)?;
+        if error.hasattr("group_index")? {
+            error.setattr("task", self.task)?;
+            error.setattr("group_index", self.index)?;
+        }
+        Ok(())
+    }
 }

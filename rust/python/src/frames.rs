@@ -13,6 +13,8 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple, PyType};
 pub(crate) enum Leaf {
     /// A signature, in one of the forms that are read.
     Signature(Py<PyDict>),
+    /// A chain or chord, which becomes messages of its own.
+    Unit(Py<PyDict>),
     /// One item of a mapped task.
     Item {
         /// Its positional arguments: a tuple or list.
@@ -68,7 +70,7 @@ impl Kinds {
         }
     }
 
-    fn is_readable(&self, value: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn is_readable(&self, value: &Bound<'_, PyAny>) -> bool {
         self.by_type.contains(&(value.get_type_ptr() as usize))
     }
 }
@@ -147,12 +149,35 @@ impl Walk {
                     None => Err(Unreadable::Member("this group has no tasks".to_owned())),
                 }
             }
-            // One message whose worker loops: sent as it is.
-            "xmap" | "xstarmap" => Ok(Step::Leaf(Leaf::Signature(dict.clone().unbind()))),
+            "chain" if is_stepless(dict)? => {
+                let nothing = PyTuple::empty(py).into_any();
+                Self::over(&nothing, &self.kinds).map(Step::Group)
+            }
+            "chain" | "chord" => Ok(Step::Leaf(Leaf::Unit(dict.clone().unbind()))),
+            // One message whose worker loops, or sends: sent as it is.
+            "xmap" | "xstarmap" | "chunks" => {
+                Ok(Step::Leaf(Leaf::Signature(dict.clone().unbind())))
+            }
             _ => Err(Unreadable::Member(format!(
                 "a {kind} inside a group cannot be sent yet; send it on its own"
             ))),
         }
+    }
+}
+
+/// Whether a chain has no steps: it is no member then.
+fn is_stepless(chain: &Bound<'_, PyDict>) -> PyResult<bool> {
+    let py = chain.py();
+    let tasks = chain
+        .get_item(intern!(py, "kwargs"))?
+        .and_then(|kwargs| kwargs.get_item(intern!(py, "tasks")).ok());
+    // Whatever else stands there is refused where it is read.
+    let is_list = |tasks: &Bound<'_, PyAny>| {
+        tasks.is_instance_of::<PyList>() || tasks.is_instance_of::<PyTuple>()
+    };
+    match tasks.filter(is_list) {
+        Some(tasks) => Ok(tasks.len()? == 0),
+        None => Ok(false),
     }
 }
 
@@ -172,7 +197,7 @@ fn iterate<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyIterator>, Unr
 }
 
 /// What to say of something that is no member.
-fn stranger(item: &Bound<'_, PyAny>) -> String {
+pub(crate) fn stranger(item: &Bound<'_, PyAny>) -> String {
     let name = item.get_type().name().map_or_else(
         |_| "an object".to_owned(),
         |name| name.to_string_lossy().into_owned(),

@@ -5,17 +5,22 @@
 use pyo3::prelude::*;
 
 mod barrier;
+mod call;
+mod canvas;
 mod chunk;
 mod convert;
 mod error;
 mod frames;
 mod ledger;
+mod lowered;
 mod meta;
+mod outcomes;
 mod parameters;
 mod plan;
 mod reading;
 mod roster;
 mod template;
+mod templates;
 
 /// The extension module `celerant._core`.
 #[pymodule]
@@ -31,7 +36,9 @@ mod _core {
     #[pymodule_export]
     use crate::ledger::PyLedger;
     #[pymodule_export]
-    use crate::plan::{PyPlan, unroll};
+    use crate::lowered::{freeze, lower};
+    #[pymodule_export]
+    use crate::plan::{PyPlan, count_results, unroll};
     #[pymodule_export]
     use crate::roster::PyRoster;
     #[pymodule_export]

@@ -9,9 +9,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
+use crate::call::{EMBEDDED, listed};
 use crate::chunk::PyChunk;
 use crate::error::{Raised, canvas_error};
 use crate::frames::{Kinds, Leaf, Unreadable, Walk};
+use crate::lowered::{Applied, Names, Parts, lower_at, results_of};
 use crate::reading::{Reading, State};
 use crate::roster::PyRoster;
 
@@ -21,11 +23,25 @@ use crate::roster::PyRoster;
 pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
     pub(crate) resolver: Py<PyAny>,
+    /// The same for messages to which the call has nothing to add.
+    pub(crate) final_resolver: Py<PyAny>,
+    pub(crate) kinds: Arc<Kinds>,
+    /// Options of the call, and what of them travels in bodies, by its names there.
+    options: Py<PyDict>,
+    pub(crate) embed: Py<PyDict>,
+    /// ``() -> str``: where results go.
+    reply_to: Py<PyAny>,
+    /// ``(canvas, has_chords) -> bool``: refuses a chain or chord, or says that its result is
+    /// ignored.
+    pub(crate) vet: Py<PyAny>,
+    links_errors_to_headers: bool,
     pub(crate) args: Py<PyTuple>,
     pub(crate) kwargs: Py<PyDict>,
     pub(crate) is_grouped: bool,
     pub(crate) is_list: bool,
     only: Option<Vec<(u32, u32)>>,
+    /// `group_index` of each member, where that is not its place among all.
+    positions: Option<Vec<u32>>,
     pub(crate) repr_limits: ReprLimits,
     // Taken out while Python runs, so that no lock is held then.
     state: Mutex<Option<State>>,
@@ -37,40 +53,66 @@ impl PyPlan {
     ///
     /// Args:
     ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per kind.
+    ///     `final_resolver`: The same for what chains and chords became, whose options are whole.
+    ///     `reply_to`: ``() -> str``, where results go; for what is inside chains and chords.
+    ///     vet: ``(canvas, has_chords) -> bool``, called for each chain and chord: raises to refuse
+    ///         it, and says whether its result is ignored.
+    ///     options: Of the call, for chains and chords.
     ///     source: The members: a list, a tuple or something to iterate once.
     ///     readable: Exact types of signatures and groups that are read.
     ///     mapped: The exact type of mapped sources.
     ///     only: Half-open ranges of members to read; None reads all.
+    ///     positions: ``group_index`` of each member; None: its place among all.
     #[new]
     #[pyo3(signature = (
-        roster, resolver, source, *, readable, mapped, args, kwargs, grouped, only = None,
-        repr_levels = 3
+        roster, resolver, final_resolver, reply_to, vet, source, *, readable, mapped, args, kwargs,
+        options, grouped, only = None, positions = None, repr_levels = 3, links_errors_to_headers = false
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only context of one dispatch
     fn new(
         py: Python<'_>,
         roster: Py<PyRoster>,
         resolver: Py<PyAny>,
+        final_resolver: Py<PyAny>,
+        reply_to: Py<PyAny>,
+        vet: Py<PyAny>,
         source: &Bound<'_, PyAny>,
         readable: Vec<Py<PyType>>,
         mapped: Py<PyType>,
         args: Py<PyTuple>,
         kwargs: Py<PyDict>,
+        options: &Bound<'_, PyDict>,
         grouped: bool,
         only: Option<Vec<(u32, u32)>>,
+        positions: Option<Vec<u32>>,
         repr_levels: usize,
+        links_errors_to_headers: bool,
     ) -> PyResult<Self> {
         let kinds = Arc::new(Kinds::new(readable, mapped));
         let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
         let is_list = source.is_instance_of::<PyList>() || source.is_instance_of::<PyTuple>();
+        let embed = PyDict::new(py);
+        for (option, name) in EMBEDDED {
+            if let Some(value) = options.get_item(option)?.filter(|value| !value.is_none()) {
+                embed.set_item(name, listed(option, value)?)?;
+            }
+        }
         Ok(Self {
             roster,
             resolver,
+            final_resolver,
+            kinds,
+            options: options.clone().unbind(),
+            embed: embed.unbind(),
+            reply_to,
+            vet,
+            links_errors_to_headers,
             args,
             kwargs,
             is_grouped: grouped,
             is_list,
             only,
+            positions,
             repr_limits: ReprLimits {
                 max_levels: repr_levels,
                 ..ReprLimits::default()
@@ -82,6 +124,11 @@ impl PyPlan {
     // A resolver usually holds the plan: without this the two would never be collected.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.resolver)?;
+        visit.call(&self.final_resolver)?;
+        visit.call(&self.reply_to)?;
+        visit.call(&self.vet)?;
+        visit.call(&self.options)?;
+        visit.call(&self.embed)?;
         visit.call(&self.args)?;
         visit.call(&self.kwargs)
     }
@@ -92,34 +139,44 @@ impl PyPlan {
         self.is_list
     }
 
-    /// Members met so far.
+    /// Members read or skipped so far, without one that could not be read.
     #[getter]
     fn count(&self) -> PyResult<u32> {
-        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        guard
-            .as_ref()
-            .map(|state| state.unroll.len())
-            .ok_or_else(in_use)
+        self.with_state(|state| Ok(state.read))
+    }
+
+    /// The path at which `read` failed; None where it has not.
+    #[getter]
+    fn failed_at(&self) -> PyResult<Option<String>> {
+        self.with_state(|state| Ok(state.failed_at.clone()))
     }
 
     /// The next chunk: up to `members` members or about `len_bytes` bytes; None at the end.
     ///
     /// Raises:
-    ///     `CanvasError`, `EncodeError`, `SettingError`, `TypeError`: A bad member.
+    ///     `CanvasError`, `ArgumentError`, `EncodeError`, `SettingError`: A bad member.
     fn read(&self, py: Python<'_>, members: usize, len_bytes: usize) -> PyResult<Option<PyChunk>> {
-        self.with_state(|state| Reading::new(py, self, state).chunk(members, len_bytes))
+        self.with_state(|state| {
+            let outcome = Reading::new(py, self, state).chunk(members, len_bytes);
+            if outcome.is_err() {
+                state.failed_at = Some(state.path(self.is_grouped));
+            }
+            outcome
+        })
     }
 
     /// Go through what is left without reading it, so that `count` is the total.
     fn skip_rest(&self, py: Python<'_>) -> PyResult<()> {
         self.with_state(|state| {
-            loop {
+            let outcome = loop {
                 match state.unroll.next() {
                     Ok(Some(_)) => {}
-                    Ok(None) => return Ok(()),
-                    Err(failure) => return Err(failed(py, &state.unroll, failure)),
+                    Ok(None) => break Ok(()),
+                    Err(failure) => break Err(failed(py, &state.unroll, failure)),
                 }
-            }
+            };
+            state.read = state.unroll.len();
+            outcome
         })
     }
 }
@@ -134,6 +191,35 @@ impl PyPlan {
         let outcome = work(&mut state);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         outcome
+    }
+
+    /// Lowers a member that is a chain or chord.
+    pub(crate) fn lower<'py>(
+        &self,
+        py: Python<'py>,
+        canvas: &Py<PyDict>,
+        index: u32,
+        path: String,
+    ) -> PyResult<Parts<'py>> {
+        let names = Names {
+            roster: self.roster.get(),
+            member: index,
+            reply_to: self.reply_to.bind(py).call0()?,
+        };
+        let applied = Applied {
+            args: self.args.bind(py),
+            kwargs: self.kwargs.bind(py),
+            options: self.options.bind(py),
+            group_index: self.is_grouped.then_some(index),
+            links_errors_to_headers: self.links_errors_to_headers,
+        };
+        lower_at(canvas.bind(py), &self.kinds, &names, &applied, path)
+    }
+
+    /// What `group_index` says of a member.
+    pub(crate) fn position(&self, index: u32) -> u32 {
+        let positions = self.positions.as_deref().unwrap_or_default();
+        positions.get(index as usize).copied().unwrap_or(index)
     }
 
     pub(crate) fn wants(&self, index: u32) -> bool {
@@ -163,10 +249,38 @@ pub(crate) fn unroll<'py>(
     loop {
         match unroll.next() {
             Ok(None) => return Ok(found),
-            Ok(Some((_, Leaf::Signature(signature)))) => found.append(signature)?,
+            Ok(Some((_, Leaf::Signature(member) | Leaf::Unit(member)))) => found.append(member)?,
             Ok(Some((_, Leaf::Item { args, mapped }))) => {
                 found.append((&mapped.task, args, &mapped.options))?;
             }
+            Err(failure) => return Err(failed(py, &unroll, failure)),
+        }
+    }
+}
+
+/// How many results a chord waits for that has these members in its header.
+///
+/// Raises:
+///     `CanvasError`: A cycle, too deep, or something that is no member.
+#[pyfunction]
+#[pyo3(signature = (source, *, readable, mapped))]
+pub(crate) fn count_results(
+    source: &Bound<'_, PyAny>,
+    readable: Vec<Py<PyType>>,
+    mapped: Py<PyType>,
+) -> PyResult<u64> {
+    let py = source.py();
+    let kinds = Arc::new(Kinds::new(readable, mapped));
+    let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let mut unroll = Unroll::new(walk);
+    let mut count = 0;
+    loop {
+        match unroll.next() {
+            Ok(None) => return Ok(count),
+            Ok(Some((_, Leaf::Unit(canvas)))) => {
+                count += u64::from(results_of(canvas.bind(py), &kinds, unroll.path())?);
+            }
+            Ok(Some(_)) => count += 1,
             Err(failure) => return Err(failed(py, &unroll, failure)),
         }
     }
@@ -176,7 +290,7 @@ fn in_use() -> PyErr {
     PyRuntimeError::new_err("a plan is read by one thread at a time")
 }
 
-fn unreadable(py: Python<'_>, error: Unreadable, path: &str) -> PyErr {
+pub(crate) fn unreadable(py: Python<'_>, error: Unreadable, path: &str) -> PyErr {
     match error {
         Unreadable::Python(error) => error,
         Unreadable::Member(reason) => canvas_error(py, &format!("{path}: {reason}"), path),

@@ -1,32 +1,27 @@
 //! Reads one chunk: members apart, templates looked up, arguments into the arena.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use celerant_core::json;
-use celerant_core::message::{Body, Chunk, Member, Template};
+use celerant_core::message::{Body, Chunk, Member};
 use celerant_core::unroll::Unroll;
-use celerant_core::value::Arena;
-use celerant_core::wire::redis::Route;
+use celerant_core::value::{Arena, Span, ValueRef};
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::chunk::{PyChunk, extend};
+use crate::call::Call;
+use crate::chunk::{KeptSize, PyChunk, extend};
 use crate::convert::{Reader, with_wtf8};
-use crate::error::{Raised, argument_error, canvas_error, named};
+use crate::error::{Place, Raised, argument_error, canvas_error};
 use crate::frames::{Leaf, Walk};
-use crate::plan::{PyPlan, failed};
+use crate::plan::{PyPlan, failed, unreadable};
 use crate::roster::PyRoster;
 use crate::template::PyTemplate;
+use crate::templates::{Known, Templates};
 
 /// A slow generator's members leave at least this often.
 const LINGER: Duration = Duration::from_millis(20);
-
-/// Templates kept from chunk to chunk: more would be a leak where each member is its own kind.
-const TEMPLATES_KEPT: usize = 256;
 
 /// About what a message takes beside its arguments, in bytes.
 const MESSAGE_BYTES: usize = 1100;
@@ -35,36 +30,36 @@ const MESSAGE_BYTES: usize = 1100;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) unroll: Unroll<Walk>,
-    kinds: HashMap<String, Kind>,
-    /// Templates of this dispatch, by the number that kinds refer to.
-    templates: Vec<Known>,
-    routes: Arc<Vec<Route>>,
+    /// Members that were read or skipped: without one that could not be read.
+    pub(crate) read: u32,
+    /// The path at which reading failed.
+    pub(crate) failed_at: Option<String>,
+    templates: Templates,
+    /// Messages of a chain or chord that are still to be read.
+    pending: VecDeque<Pending>,
     is_over: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Which member it is of.
+    index: u32,
+    message: Py<PyDict>,
+    /// Whether the member is several messages.
+    is_shared: bool,
 }
 
 impl State {
     pub(crate) fn new(unroll: Unroll<Walk>) -> Self {
         Self {
             unroll,
-            kinds: HashMap::new(),
-            templates: Vec::new(),
-            routes: Arc::default(),
+            read: 0,
+            failed_at: None,
+            templates: Templates::default(),
+            pending: VecDeque::new(),
             is_over: false,
         }
     }
-}
-
-/// Templates of one task, by the options that a member brings.
-#[derive(Debug, Default)]
-struct Kind {
-    without_options: Option<usize>,
-    with_options: HashMap<Vec<u8>, usize>,
-}
-
-#[derive(Clone, Debug)]
-struct Known {
-    core: Arc<Template>,
-    python: Arc<Py<PyTemplate>>,
 }
 
 /// One chunk in the making.
@@ -76,17 +71,12 @@ pub(crate) struct Reading<'a, 'py> {
     loose: Chunk,
     forms: Vec<Py<PyAny>>,
     ignored: Vec<(u32, u32)>,
+    chord_sizes: Vec<KeptSize>,
+    results: u64,
+    several: Vec<(u32, u32)>,
+    shared: Vec<u32>,
     /// Template number -> (is wired, number in its chunk).
     placed: HashMap<usize, (bool, u32)>,
-}
-
-/// A member's parts, still Python's.
-struct Call<'py> {
-    task: Bound<'py, PyString>,
-    args: Bound<'py, PyAny>,
-    kwargs: Bound<'py, PyDict>,
-    options: Bound<'py, PyDict>,
-    own_id: Option<Bound<'py, PyString>>,
 }
 
 impl<'a, 'py> Reading<'a, 'py> {
@@ -103,6 +93,10 @@ impl<'a, 'py> Reading<'a, 'py> {
             loose: chunk(),
             forms: Vec::new(),
             ignored: Vec::new(),
+            chord_sizes: Vec::new(),
+            results: 0,
+            several: Vec::new(),
+            shared: Vec::new(),
             placed: HashMap::new(),
         }
     }
@@ -110,12 +104,26 @@ impl<'a, 'py> Reading<'a, 'py> {
     pub(crate) fn chunk(mut self, members: usize, bytes: usize) -> PyResult<Option<PyChunk>> {
         let started = Instant::now();
         while !self.state.is_over && self.len() < members && self.len_bytes() < bytes {
+            if let Some(pending) = self.state.pending.pop_front() {
+                if pending.is_shared && self.shared.last() != Some(&pending.index) {
+                    self.shared.push(pending.index);
+                }
+                self.member(pending.index, Leaf::Unit(pending.message))?;
+                continue;
+            }
             match self.state.unroll.next() {
                 Ok(None) => self.state.is_over = true,
                 Ok(Some((index, leaf))) => {
                     if self.plan.wants(index) {
-                        self.member(index, leaf)?;
+                        match leaf {
+                            Leaf::Unit(canvas) => self.unit(index, &canvas)?,
+                            leaf => {
+                                self.results += 1;
+                                self.member(index, leaf)?;
+                            }
+                        }
                     }
+                    self.state.read = self.state.unroll.len();
                 }
                 Err(failure) => return Err(failed(self.py, &self.state.unroll, failure)),
             }
@@ -124,8 +132,8 @@ impl<'a, 'py> Reading<'a, 'py> {
             }
         }
         self.py.check_signals()?;
-        let routes = Arc::clone(&self.state.routes);
-        self.forget();
+        let routes = self.state.templates.routes();
+        self.state.templates.forget();
         let roster = self.plan.roster.get();
         roster.set_len(self.state.unroll.len());
         if self.len() == 0 && self.state.is_over {
@@ -139,7 +147,11 @@ impl<'a, 'py> Reading<'a, 'py> {
             loose: self.loose,
             forms: self.forms,
             ignored: self.ignored,
+            chord_sizes: self.chord_sizes,
+            results: self.results,
             len_bytes,
+            several: self.several,
+            shared: self.shared,
         }))
     }
 
@@ -151,253 +163,147 @@ impl<'a, 'py> Reading<'a, 'py> {
         self.wired.arena.len_bytes() + self.loose.arena.len_bytes() + self.len() * MESSAGE_BYTES
     }
 
-    /// Where the current member stands, for messages.
-    fn path(&self) -> String {
-        if self.plan.is_grouped {
-            self.state.unroll.path()
+    fn part(&mut self, is_wired: bool) -> &mut Chunk {
+        if is_wired {
+            &mut self.wired
         } else {
-            "task".to_owned()
+            &mut self.loose
         }
     }
 
-    /// Which task of which member, for messages.
-    fn whose(&self, task: &str) -> String {
-        if self.plan.is_grouped {
-            format!("{}: task {task}", self.state.unroll.path())
-        } else {
-            format!("task {task}")
+    /// Lowers a chain or chord; its messages are read next.
+    fn unit(&mut self, index: u32, canvas: &Py<PyDict>) -> PyResult<()> {
+        let path = self.state.path(self.plan.is_grouped);
+        let roster = self.plan.roster.get();
+        let parts = self.plan.lower(self.py, canvas, index, path)?;
+        if let Some(id) = &parts.id
+            && roster.derived().index(id) != Some(index)
+        {
+            refuse_taken(self.py, roster, id, index)?;
+            roster.keep(index, id);
         }
+        if let Some(shape) = parts.outcome
+            && !shape.is_plain()
+        {
+            roster.keep_outcome(index, shape);
+        }
+        let vet = self.plan.vet.bind(self.py);
+        if vet.call1((canvas, parts.has_chords))?.is_truthy()? {
+            extend(&mut self.ignored, index);
+        }
+        self.results += u64::from(parts.results);
+        let sizes = parts.chord_sizes.into_iter();
+        self.chord_sizes
+            .extend(sizes.map(|(id, size, form)| (id.unbind(), size, form.map(Bound::unbind))));
+        let is_shared = parts.messages.len() > 1;
+        if is_shared {
+            let messages = u32::try_from(parts.messages.len()).unwrap_or(u32::MAX);
+            self.several.push((index, messages));
+        }
+        let messages = parts.messages.into_iter();
+        self.state.pending.extend(messages.map(|message| Pending {
+            index,
+            message: message.unbind(),
+            is_shared,
+        }));
+        Ok(())
     }
 
     fn member(&mut self, index: u32, leaf: Leaf) -> PyResult<()> {
-        let call = self.call(leaf)?;
-        let number = self.template(&call)?;
-        let known = self.state.templates[number].clone();
+        // What a chain or chord became has all that the call brings.
+        let is_final = matches!(leaf, Leaf::Unit(_));
+        let py = self.py;
+        let (args, kwargs) = if is_final {
+            (PyTuple::empty(py), PyDict::new(py))
+        } else {
+            (
+                self.plan.args.bind(py).clone(),
+                self.plan.kwargs.bind(py).clone(),
+            )
+        };
+        // As if copied from the group: a plain dict is not, and its list shows in the repr.
+        let is_copied = match &leaf {
+            Leaf::Signature(signature) => {
+                self.plan.is_grouped && !signature.bind(py).is_exact_instance_of::<PyDict>()
+            }
+            Leaf::Unit(_) | Leaf::Item { .. } => false,
+        };
+        let mut call = Call::of(py, leaf, &args, &kwargs)
+            .map_err(|error| unreadable(self.py, error, &self.state.path(self.plan.is_grouped)))?;
+        if is_copied && let Ok(list) = call.args.cast::<PyList>() {
+            call.args = list.to_tuple().into_any();
+        }
+        self.take(index, &call, is_final).map_err(|error| {
+            Place {
+                path: &self.state.path(self.plan.is_grouped),
+                task: &call.task,
+                index: self.plan.is_grouped.then_some(index),
+            }
+            .given_to(self.py, error)
+        })
+    }
+
+    /// Puts a member into the chunk; an error says what, not which member.
+    fn take(&mut self, index: u32, call: &Call<'py>, is_final: bool) -> PyResult<()> {
+        let plan = self.plan;
+        let (resolver, embed) = if is_final {
+            (&plan.final_resolver, None)
+        } else {
+            (&plan.resolver, Some(plan.embed.bind(self.py)))
+        };
+        let resolver = resolver.bind(self.py);
+        let number = self.state.templates.number(call, resolver, is_final)?;
+        let known = self.state.templates.get(number);
         let template = known.python.get();
-        self.check(template, &call)?;
+        check(template, call)?;
         let (is_wired, placed) = self.place(number, &known);
         let roster = self.plan.roster.get();
-        let chunk = if is_wired {
-            &mut self.wired
-        } else {
-            &mut self.loose
+        let is_whole = match &call.own_id {
+            Some(id) if is_final => id.to_str()? == roster.member_id(index),
+            _ => true,
         };
+        let chunk = self.part(is_wired);
         let own_id = match &call.own_id {
-            Some(id) => {
-                let text = id.to_string_lossy();
-                if let Some(other) = roster.holder(&text).filter(|&other| other != index) {
-                    return Err(self.refused(&format!(
-                        "its task_id {text:?} is that of member {other}, and the two would \
-                         share one result; give it another, or freeze the group anew"
-                    )));
-                }
-                own_id(id, index, roster, &mut chunk.arena)?
-            }
+            Some(id) if is_final => Some(stored(id, &mut chunk.arena)?),
+            Some(id) => own_id(id, index, roster, &mut chunk.arena)?,
             None => None,
         };
-        let mut reader = Reader::new(&mut chunk.arena);
-        let args = chunk_position(&mut reader, &call.args)?;
-        let kwargs = chunk_position(&mut reader, &call.kwargs)?;
-        let is_plain = reader.is_plain && template.embed.is_some();
-        let body = if is_plain {
-            Body::Plain { args, kwargs }
-        } else {
-            let bytes = self.encoded(template, &call, index)?;
-            let chunk = if is_wired {
-                &mut self.wired
-            } else {
-                &mut self.loose
-            };
-            Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
+        let whole = match embed {
+            Some(embed) => call.whole_embed(embed)?,
+            None => call.whole_embed(&PyDict::new(call.task.py()))?,
         };
-        let chunk = if is_wired {
-            &mut self.wired
+        let mut reader = Reader::new(&mut chunk.arena);
+        let args = value(&mut reader, &call.args)?;
+        let kwargs = value(&mut reader, &call.kwargs)?;
+        let mut reader = reader.with_canvases(&plan.kinds);
+        let embed = match &whole {
+            Some(embed) => Some(value(&mut reader, embed)?),
+            None => None,
+        };
+        let body = if reader.is_plain && template.embed.is_some() {
+            Body::Plain {
+                args,
+                kwargs,
+                embed,
+            }
         } else {
-            &mut self.loose
+            let bytes = encoded(template, call, whole.as_ref())?;
+            Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
         };
         chunk.members.push(Member {
             template: placed,
             index,
+            position: plan.position(index),
             args,
             kwargs,
             own_id,
             body,
         });
-        if template.is_ignored {
+        // Of a chain the last step's result counts.
+        if template.is_ignored && is_whole {
             extend(&mut self.ignored, index);
         }
         Ok(())
-    }
-
-    /// Takes a member apart and merges what the call adds.
-    fn call(&self, leaf: Leaf) -> PyResult<Call<'py>> {
-        let py = self.py;
-        let mut call = match leaf {
-            Leaf::Item { args, mapped } => {
-                let call = Call {
-                    task: mapped.task.bind(py).clone(),
-                    args: args.into_bound(py),
-                    kwargs: PyDict::new(py),
-                    options: mapped.options.bind(py).clone(),
-                    own_id: None,
-                };
-                call.merged(self)?
-            }
-            Leaf::Signature(signature) => {
-                let signature = signature.bind(py);
-                let Some(task) = signature.get_item(intern!(py, "task"))? else {
-                    return Err(self.refused("this dict is no signature: it has no 'task'"));
-                };
-                let Ok(task) = task.cast_into::<PyString>() else {
-                    return Err(self.refused("the name of a task must be text"));
-                };
-                let call = Call {
-                    task,
-                    args: self.arguments(signature)?,
-                    kwargs: self.mapping(signature, intern!(py, "kwargs"))?,
-                    options: self.mapping(signature, intern!(py, "options"))?,
-                    own_id: None,
-                };
-                let immutable = signature.get_item(intern!(py, "immutable"))?;
-                if immutable.map_or(Ok(false), |flag| flag.is_truthy())? {
-                    call
-                } else {
-                    call.merged(self)?
-                }
-            }
-        };
-        if !call.options.is_empty()
-            && let Some(id) = call.options.get_item(intern!(py, "task_id"))?
-            && !id.is_none()
-        {
-            let Ok(id) = id.cast_into::<PyString>() else {
-                return Err(self.refused("task_id must be text"));
-            };
-            if id.to_str().is_err() {
-                return Err(self.refused("task_id must be text without lone surrogates"));
-            }
-            let options = call.options.copy()?;
-            options.del_item(intern!(py, "task_id"))?;
-            call.options = options;
-            // As in Celery, empty is none.
-            call.own_id = Some(id).filter(|id| id.is_truthy().unwrap_or(true));
-        }
-        Ok(call)
-    }
-
-    fn arguments(&self, signature: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.py;
-        let args = signature.get_item(intern!(py, "args"))?;
-        match args.filter(|args| !args.is_none()) {
-            None => Ok(PyTuple::empty(py).into_any()),
-            Some(args) if args.is_instance_of::<PyTuple>() || args.is_instance_of::<PyList>() => {
-                Ok(args)
-            }
-            Some(args) => {
-                let kind = args.get_type().name()?;
-                Err(self.refused(&format!("args must be a list or tuple, not {kind}")))
-            }
-        }
-    }
-
-    fn mapping(
-        &self,
-        signature: &Bound<'py, PyDict>,
-        key: &Bound<'py, PyString>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        match signature.get_item(key)?.filter(|found| !found.is_none()) {
-            None => Ok(PyDict::new(self.py)),
-            Some(found) => match found.cast_into::<PyDict>() {
-                Ok(found) => Ok(found),
-                Err(_) => Err(self.refused(&format!("{key} must be a dict"))),
-            },
-        }
-    }
-
-    fn refused(&self, reason: &str) -> PyErr {
-        let path = self.path();
-        canvas_error(self.py, &format!("{path}: {reason}"), &path)
-    }
-
-    /// Whether the call fits the task's parameters; only a misfit asks Python why.
-    fn check(&self, template: &PyTemplate, call: &Call<'py>) -> PyResult<()> {
-        let Some(parameters) = &template.parameters else {
-            return Ok(());
-        };
-        if parameters.fit(call.args.len()?, &call.kwargs)? {
-            return Ok(());
-        }
-        match parameters.explain(&call.args, &call.kwargs)? {
-            None => Ok(()),
-            Some(reason) => {
-                let task = call.task.to_string_lossy();
-                Err(argument_error(&self.whose(&task), &reason))
-            }
-        }
-    }
-
-    /// The number of the member's template, resolved by Python where it is a new kind.
-    fn template(&mut self, call: &Call<'py>) -> PyResult<usize> {
-        let Ok(task) = call.task.to_str() else {
-            return Err(self.refused("the name of a task must be text without lone surrogates"));
-        };
-        if call.options.is_empty() {
-            if let Some(number) = self.state.kinds.get(task).and_then(|k| k.without_options) {
-                return Ok(number);
-            }
-            let (number, is_reusable) = self.resolve(call)?;
-            if is_reusable {
-                let kind = self.state.kinds.entry(task.to_owned()).or_default();
-                kind.without_options = Some(number);
-            }
-            return Ok(number);
-        }
-        let Some(key) = fingerprint(&call.options)? else {
-            return Ok(self.resolve(call)?.0);
-        };
-        if let Some(kind) = self.state.kinds.get(task)
-            && let Some(&number) = kind.with_options.get(&key)
-        {
-            return Ok(number);
-        }
-        let (number, is_reusable) = self.resolve(call)?;
-        if is_reusable {
-            let kind = self.state.kinds.entry(task.to_owned()).or_default();
-            kind.with_options.insert(key, number);
-        }
-        Ok(number)
-    }
-
-    fn resolve(&mut self, call: &Call<'py>) -> PyResult<(usize, bool)> {
-        let resolver = self.plan.resolver.bind(self.py);
-        let template = resolver
-            .call1((&call.task, &call.options, &call.args, &call.kwargs))?
-            .cast_into::<PyTemplate>()
-            .map_err(|_| PyTypeError::new_err("the resolver must return a Template"))?
-            .unbind();
-        let details = template.get();
-        let form = details.form.get();
-        let core = Template {
-            envelope: form.envelope.clone(),
-            embed: details.embed.clone().unwrap_or_default(),
-            route: self.route(&form.route),
-            reprs: true,
-        };
-        let is_reusable = details.is_reusable;
-        self.state.templates.push(Known {
-            core: Arc::new(core),
-            python: Arc::new(template),
-        });
-        Ok((self.state.templates.len() - 1, is_reusable))
-    }
-
-    fn route(&mut self, route: &Route) -> u32 {
-        let known = self.state.routes.iter().position(|known| known == route);
-        let number = known.unwrap_or_else(|| {
-            Arc::make_mut(&mut self.state.routes).push(route.clone());
-            self.state.routes.len() - 1
-        });
-        u32::try_from(number).unwrap_or(u32::MAX)
     }
 
     /// Makes sure that the chunk knows a template; returns whether it is wired, and its number.
@@ -406,106 +312,58 @@ impl<'a, 'py> Reading<'a, 'py> {
             return placed;
         }
         let form = known.python.get().form.get();
-        let chunk = match &form.loose {
-            None => &mut self.wired,
-            Some(loose) => {
-                self.forms.push(loose.clone_ref(self.py));
-                &mut self.loose
-            }
-        };
-        chunk.templates.push(Arc::clone(&known.core));
-        let last = u32::try_from(chunk.templates.len() - 1).unwrap_or(u32::MAX);
-        let placed = (form.loose.is_none(), last);
-        self.placed.insert(number, placed);
-        placed
-    }
-
-    /// The body by kombu's serializer.
-    fn encoded(
-        &self,
-        template: &PyTemplate,
-        call: &Call<'py>,
-        index: u32,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let py = self.py;
-        let encode = template.encode.bind(py);
-        let body = encode.call1((&call.args, &call.kwargs)).map_err(|error| {
-            let raised = py
-                .import("celerant.errors")
-                .and_then(|errors| errors.getattr("EncodeError"));
-            match raised {
-                Ok(class) if error.is_instance(py, &class) => {
-                    self.encode_error(call, index, &error)
-                }
-                _ => error,
-            }
-        })?;
-        body.cast_into::<PyBytes>()
-            .map_err(|_| PyTypeError::new_err("a body encoder must return bytes"))
-    }
-
-    fn encode_error(&self, call: &Call<'py>, index: u32, error: &PyErr) -> PyErr {
-        let py = self.py;
-        let path = self.path();
-        let reason = error.value(py);
-        let whose = self.whose(&call.task.to_string_lossy());
-        let message = format!("{whose}: {reason}");
-        let build = || -> PyResult<PyErr> {
-            let fields = [("path", path.as_str())].into_py_dict(py)?;
-            fields.set_item("task", &call.task)?;
-            fields.set_item("group_index", self.plan.is_grouped.then_some(index))?;
-            fields.set_item("value_type", reason.getattr("value_type")?)?;
-            let raised = named(py, "EncodeError", &message, &fields);
-            raised.set_cause(py, error.cause(py));
-            Ok(raised)
-        };
-        build().unwrap_or_else(|failure| failure)
-    }
-
-    /// Drops templates that hold for this chunk only.
-    fn forget(&mut self) {
-        let templates = &self.state.templates;
-        if templates.len() > TEMPLATES_KEPT {
-            self.state.kinds.clear();
-            self.state.templates.clear();
-            // Only templates refer to them; chunks hold their own.
-            self.state.routes = Arc::default();
-            return;
+        if let Some(loose) = &form.loose {
+            self.forms.push(loose.clone_ref(self.py));
         }
-        let is_timed = |number: &usize| templates[*number].python.get().is_timed;
-        for kind in self.state.kinds.values_mut() {
-            kind.without_options = kind.without_options.filter(|number| !is_timed(number));
-            kind.with_options.retain(|_, number| !is_timed(number));
+        let is_wired = form.loose.is_none();
+        let templates = &mut self.part(is_wired).templates;
+        templates.push(known.core.clone());
+        let last = u32::try_from(templates.len() - 1).unwrap_or(u32::MAX);
+        self.placed.insert(number, (is_wired, last));
+        (is_wired, last)
+    }
+}
+
+impl State {
+    /// Where the current member stands, for messages.
+    pub(crate) fn path(&self, is_grouped: bool) -> String {
+        if is_grouped {
+            self.unroll.path()
+        } else {
+            "task".to_owned()
         }
     }
 }
 
-impl<'py> Call<'py> {
-    /// Prepends the call's arguments and lays its keywords over the member's.
-    fn merged(mut self, reading: &Reading<'_, 'py>) -> PyResult<Self> {
-        let py = reading.py;
-        let (more, keywords) = (reading.plan.args.bind(py), reading.plan.kwargs.bind(py));
-        if more.is_empty() && keywords.is_empty() {
-            return Ok(self);
-        }
-        if !more.is_empty() {
-            let own = self.args.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-            let all: Vec<_> = more.iter().chain(own).collect();
-            self.args = PyTuple::new(py, all)?.into_any();
-        }
-        if !keywords.is_empty() {
-            let merged = self.kwargs.copy()?;
-            merged.update(keywords.as_mapping())?;
-            self.kwargs = merged;
-        }
-        Ok(self)
+/// Whether the call fits the task's parameters; only a misfit asks Python why.
+fn check(template: &PyTemplate, call: &Call<'_>) -> PyResult<()> {
+    let Some(parameters) = &template.parameters else {
+        return Ok(());
+    };
+    if parameters.fit(call.args.len()?, &call.kwargs)? {
+        return Ok(());
+    }
+    match parameters.explain(&call.args, &call.kwargs)? {
+        None => Ok(()),
+        Some(reason) => Err(argument_error(call.task.py(), &reason)),
     }
 }
 
-fn chunk_position(
-    reader: &mut Reader<'_>,
-    value: &Bound<'_, PyAny>,
-) -> PyResult<celerant_core::value::ValueRef> {
+/// The body by kombu's serializer.
+fn encoded<'py>(
+    template: &PyTemplate,
+    call: &Call<'py>,
+    embed: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    template
+        .encode
+        .bind(call.task.py())
+        .call1((&call.args, &call.kwargs, embed))?
+        .cast_into::<PyBytes>()
+        .map_err(|_| PyTypeError::new_err("a body encoder must return bytes"))
+}
+
+fn value(reader: &mut Reader<'_>, value: &Bound<'_, PyAny>) -> PyResult<ValueRef> {
     let at = reader.position()?;
     reader.value(value)?;
     Ok(at)
@@ -517,28 +375,30 @@ fn own_id(
     index: u32,
     roster: &PyRoster,
     arena: &mut Arena,
-) -> PyResult<Option<celerant_core::value::Span>> {
-    if let Ok(text) = id.to_str() {
-        if roster.derived().index(text) == Some(index) {
-            return Ok(None);
-        }
-        roster.keep(index, text);
-    }
-    with_wtf8(id, |bytes| {
-        Ok(Some(arena.store(bytes).map_err(Raised::from)?))
-    })
-}
-
-/// The options as bytes to look them up by; None where they hold more than plain values.
-fn fingerprint(options: &Bound<'_, PyDict>) -> PyResult<Option<Vec<u8>>> {
-    let mut arena = Arena::new();
-    let at = arena.position().map_err(Raised::from)?;
-    let mut reader = Reader::new(&mut arena);
-    reader.value(options)?;
-    if !reader.is_plain {
+) -> PyResult<Option<Span>> {
+    let text = id.to_str()?;
+    refuse_taken(id.py(), roster, text, index)?;
+    if roster.derived().index(text) == Some(index) {
         return Ok(None);
     }
-    let mut key = Vec::new();
-    json::write(&arena, at, &mut key).map_err(Raised::from)?;
-    Ok(Some(key))
+    roster.keep(index, text);
+    stored(id, arena).map(Some)
+}
+
+fn stored(id: &Bound<'_, PyString>, arena: &mut Arena) -> PyResult<Span> {
+    with_wtf8(id, |bytes| Ok(arena.store(bytes).map_err(Raised::from)?))
+}
+
+/// Refuses an id that another member has.
+fn refuse_taken(py: Python<'_>, roster: &PyRoster, id: &str, index: u32) -> PyResult<()> {
+    match roster.holder(id).filter(|&other| other != index) {
+        None => Ok(()),
+        Some(other) => {
+            let reason = format!(
+                "its task_id {id:?} is that of member {other}, and the two would share one \
+                 result; give it another, or freeze the group anew"
+            );
+            Err(canvas_error(py, &reason, ""))
+        }
+    }
 }

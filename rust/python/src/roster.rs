@@ -7,7 +7,9 @@ use std::sync::{PoisonError, RwLock};
 use celerant_core::id::{Ids, Seed};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::outcomes::{Outcomes, Shape};
 
 /// The ids of one dispatch's members: derived from a seed, or the member's own.
 ///
@@ -20,6 +22,8 @@ pub struct PyRoster {
     /// so `Relaxed` is enough.
     len: AtomicU32,
     own: RwLock<Own>,
+    /// What members leave behind that are chains or chords.
+    outcomes: RwLock<Outcomes>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +50,15 @@ impl PyRoster {
         own.by_index.insert(index, task_id.to_owned());
     }
 
+    /// Keeps what a member leaves behind.
+    pub(crate) fn keep_outcome(&self, index: u32, shape: Shape) {
+        let mut outcomes = self
+            .outcomes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        outcomes.keep(index, index.saturating_add(1), shape);
+    }
+
     /// The member that has this id, known yet or not.
     pub(crate) fn holder(&self, task_id: &str) -> Option<u32> {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
@@ -53,6 +66,12 @@ impl PyRoster {
             .get(task_id)
             .copied()
             .or_else(|| self.ids.index(task_id))
+    }
+
+    /// The id of member `index`, known yet or not.
+    pub(crate) fn member_id(&self, index: u32) -> String {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        self.text(&own, index)
     }
 
     fn text(&self, own: &Own, index: u32) -> String {
@@ -75,6 +94,7 @@ impl PyRoster {
             ids: Ids::new(Seed::new(seed)),
             len: AtomicU32::new(count),
             own: RwLock::default(),
+            outcomes: RwLock::default(),
         })
     }
 
@@ -155,6 +175,42 @@ impl PyRoster {
             .unwrap_or_else(PoisonError::into_inner)
             .by_index
             .clone()
+    }
+
+    /// What member `index` leaves behind, in the form of Celery's `as_tuple`; None of a task.
+    fn outcome<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
+        let shape = outcomes.get(index);
+        drop(outcomes);
+        shape
+            .map(|shape| shape.form(py, &self.ids, index, &self.member_id(index)))
+            .transpose()
+    }
+
+    /// What members leave behind that are no tasks: `(start, stop, shape)`.
+    ///
+    /// A shape is `[(name, [shapes] or None), ...]` from the first to the last; a name is an id,
+    /// None for the member's own, or a number of one that derives.
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u32, u32, Bound<'py, PyList>)>> {
+        // Copied first: no lock is held while Python runs.
+        let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
+        let runs: Vec<_> = outcomes.runs().collect();
+        drop(outcomes);
+        let runs = runs.into_iter();
+        runs.map(|(start, stop, shape)| Ok((start, stop, shape.write(py)?)))
+            .collect()
+    }
+
+    /// Say what members `start` to `stop` (excluded) leave behind, as `outcomes` tells it.
+    fn place(&self, start: u32, stop: u32, shape: &Bound<'_, PyAny>) -> PyResult<()> {
+        // Read first: no lock is held while Python runs.
+        let shape = Shape::read(shape)?;
+        let mut outcomes = self
+            .outcomes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        outcomes.keep(start, stop, shape);
+        Ok(())
     }
 
     fn __repr__(&self) -> String {

@@ -126,7 +126,7 @@ impl Writer<'_> {
                     out.extend_from_slice(&[b'S', 0, 0, 0, id_len]);
                     out.extend_from_slice(id);
                 }
-                Part::Slot(Slot::GroupIndex) => write_int(member.index, out),
+                Part::Slot(Slot::GroupIndex) => write_int(member.position, out),
                 Part::Slot(Slot::ArgsRepr) => {
                     out.push(b'S');
                     let text = reserve_len(out);

@@ -160,7 +160,7 @@ impl<'a> Writer<'a> {
                 Part::Slot(Slot::Id) if member.own_id.is_none() => out.extend_from_slice(id),
                 Part::Slot(Slot::Id) => json::write_escaped(id, out),
                 Part::Slot(Slot::GroupIndex) => {
-                    out.extend_from_slice(itoa::Buffer::new().format(member.index).as_bytes());
+                    out.extend_from_slice(itoa::Buffer::new().format(member.position).as_bytes());
                 }
                 Part::Slot(Slot::ArgsRepr) => {
                     self.repr.clear();

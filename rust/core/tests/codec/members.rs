@@ -152,12 +152,17 @@ pub(crate) fn fill(drawn: &[Drawn], templates: Vec<Template>, first: u32) -> Res
             .transpose()?;
         let body = match &member.ready {
             Some(bytes) => Body::Ready(arena.store(bytes)?),
-            None => Body::Plain { args, kwargs },
+            None => Body::Plain {
+                args,
+                kwargs,
+                embed: None,
+            },
         };
         let template = member.template;
         chunk.members.push(Member {
             template,
             index,
+            position: index,
             args,
             kwargs,
             own_id,

@@ -1,0 +1,259 @@
+"""A group, and what gets its results."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from celerant.canvas.chain import Chain
+from celerant.canvas.group import group
+from celerant.canvas.signature import Canvas, Signature, maybe_signature, positional
+from celerant.canvas.source import Mapped, Stream
+from celerant.errors import CanvasError
+
+if TYPE_CHECKING:
+    from celerant.canvas.host import Host
+    from celerant.results.result import AsyncResult
+
+__all__ = ["chord", "rebuilt"]
+
+R = TypeVar("R")
+_S = TypeVar("_S")
+
+
+class chord(Canvas[R]):  # noqa: N801 - Celery's name
+    """A group, and a body that is called with the list of its results.
+
+    ``chord(header)(body)`` sends it, ``chord(header, body)`` makes it, and so does
+    ``group(...) | body``.
+
+    Args:
+        header: A group, or its members as an iterable; a group's own options are
+            lost, as in Celery.
+        body: What gets the results, in member order.
+        options: Of every task of the header and of the body.
+    Raises:
+        CanvasError: A header or body that is no canvas.
+    """
+
+    __slots__ = ()
+
+    @overload
+    def __init__(
+        self,
+        header: Any,
+        body: Signature[R],
+        *,
+        app: Host | None = None,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: chord[Any],
+        header: Any,
+        body: Any = None,
+        *,
+        app: Host | None = None,
+        **options: Any,
+    ) -> None: ...
+    def __init__(
+        self,
+        header: Any,
+        body: Any = None,
+        *,
+        app: Host | None = None,
+        **options: Any,
+    ) -> None:
+        if body is not None and not isinstance(body, dict):
+            msg = (
+                f"chord: the body must be a signature, group, chain or chord, not "
+                f"{type(body).__name__}; use task.s(...)"
+            )
+            raise CanvasError(msg, path="chord.chord_body")
+        kwargs = {
+            "kwargs": {},
+            "header": _header(header, app),
+            "body": maybe_signature(body, app),
+        }
+        super().__init__("celery.chord", (), kwargs, options, "chord", app=app)
+
+    @property
+    def app(self) -> Host:
+        """Own app, else that of the header's first task or the body's."""
+        if self._app is not None:
+            return self._app
+        tasks = self["kwargs"]["header"]
+        first = tasks.peek() if isinstance(tasks, Stream) else None
+        if isinstance(tasks, (list, tuple)):
+            first = tasks[0] if tasks else None
+        for canvas in (first, self.body):
+            if isinstance(canvas, Canvas):
+                return canvas.app
+        return super().app
+
+    @property
+    def tasks(self) -> Any:
+        """The header: a list; a generator's is held from now on."""
+        header = self["kwargs"]["header"]
+        if isinstance(header, (Stream, Mapped)):
+            header = self["kwargs"]["header"] = header.hold()
+        return header["kwargs"]["tasks"] if isinstance(header, dict) else header
+
+    @tasks.setter
+    def tasks(self, tasks: Any) -> None:
+        self["kwargs"]["header"] = _header(tasks, self._app)
+
+    @property
+    def body(self) -> Any:
+        """What gets the results; None where it is still to come."""
+        return self["kwargs"]["body"]
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        self["kwargs"]["body"] = body
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def clone(
+        self,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> chord[R]:
+        """Return a copy of header and body; the header's tasks get the arguments."""
+        tasks = [maybe_signature(task, self._app) for task in self.tasks]
+        made: chord[R] = chord([t.clone(args, kwargs) for t in tasks], app=self._app)
+        made.body = None if self.body is None else self.body.clone()
+        made["options"] = copy.deepcopy(self.merged_options(options))
+        return made
+
+    def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
+        """Say of every task of the header whether it ignores a call's arguments."""
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Canvas[Any]) -> Canvas[Any]:
+        """Send `callback` with the body's result; returns it."""
+        self._bodied().link(callback)
+        return callback
+
+    def link_error(self, errback: Canvas[Any]) -> Canvas[Any]:
+        """Call `errback` where the header or the body fails; returns it.
+
+        With ``task_allow_error_cb_on_chord_header`` also for each failed task of the
+        header.
+        """
+        allowed = getattr(self.app, "conf", {}).get(
+            "task_allow_error_cb_on_chord_header"
+        )
+        for task in self.tasks:
+            if allowed:
+                task.link_error(errback.clone())
+            if isinstance(task, chord):
+                task.link_error(errback)
+        self._bodied().link_error(errback)
+        return errback
+
+    def _bodied(self) -> Any:
+        if self.body is None:
+            msg = "this chord has no body yet: write chord(header, body)"
+            raise CanvasError(msg, path="chord.chord_body")
+        return self.body
+
+    @overload
+    def __call__(self, body: Signature[_S], **options: Any) -> AsyncResult[_S]: ...
+    @overload
+    def __call__(self, body: Any = None, **options: Any) -> Any: ...
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        """Send it with `body`; keywords are options here, as in Celery."""
+        if body is None:
+            return self.apply_async(**options)
+        made: chord[Any] = chord(self["kwargs"]["header"], body, app=self._app)
+        made["options"] = self.options
+        return made.apply_async(**options)
+
+    def delay(self, *args: Any, **kwargs: Any) -> Any:
+        """Send it; arguments go to every task of the header, before its own."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send the header; the body travels with each of its messages.
+
+        Args:
+            args: Prepended to the arguments of every task of the header.
+            kwargs: Override those of every task of the header.
+            options: Of the header and the body; but `task_id` names the body, `link`
+                and `link_error` go to the body, `countdown` and `eta` to the header.
+        Returns:
+            The body's result; its `parent` is the header's `GroupResult`.
+        Raises:
+            CanvasError: Before anything is sent; also where there is no body.
+            PublishError: ``exc.report`` says which tasks of the header are in.
+        """
+        self._bodied()
+        return self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+
+    def apply(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run the header and then the body here; returns the body's result."""
+        self._bodied()
+        return self.app.sender.apply_canvas(
+            self, positional(args), kwargs or {}, options
+        )
+
+    def freeze(self, task_id: str | None = None) -> Any:
+        """Give header and body their ids for good; returns the body's result."""
+        self._bodied()
+        return self.app.sender.freeze_canvas(self, task_id)
+
+    def __copy__(self) -> chord[R]:
+        return self.clone()
+
+
+def rebuilt(plain: Mapping[str, Any], app: Host | None) -> chord[Any]:
+    """Return the chord that a plain dict describes; a frozen header keeps its id."""
+    kwargs = plain["kwargs"]
+    made: chord[Any] = chord([], maybe_signature(kwargs.get("body"), app), app=app)
+    made["kwargs"]["header"] = (
+        maybe_signature(kwargs["header"], app)
+        if isinstance(kwargs["header"], Mapping)
+        else [maybe_signature(task, app) for task in kwargs["header"]]
+    )
+    made["kwargs"]["kwargs"] = dict(kwargs.get("kwargs") or {})
+    made["args"] = tuple(plain.get("args") or ())
+    made["options"] = dict(plain.get("options") or {})
+    made["immutable"] = bool(plain.get("immutable"))
+    return made
+
+
+def _header(header: Any, app: Host | None) -> Any:
+    """Return the tasks of a header as the chord keeps them."""
+    if isinstance(header, Mapping):
+        header = maybe_signature(header, app)
+    if isinstance(header, group):
+        tasks = header["kwargs"]["tasks"]
+        return tasks if isinstance(tasks, (Stream, Mapped)) else list(tasks)
+    if isinstance(header, Chain):
+        # Celery's reading: the steps at the same time.
+        return list(header.tasks)
+    if isinstance(header, Canvas):
+        return [header]
+    if isinstance(header, (Stream, Mapped)):
+        return header
+    # A group knows what may stand in it, and what to say of what may not.
+    tasks = cast("Any", group(header, app=app))["kwargs"]["tasks"]
+    return list(tasks) if isinstance(tasks, tuple) else tasks

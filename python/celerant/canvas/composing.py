@@ -1,0 +1,248 @@
+"""What `|` makes of two canvases, and `chain` of many.
+
+A group that something follows is the header of a chord; what follows a chord goes to
+its body; chains do not nest.
+
+Source: ``__or__`` of the classes in ``celery.canvas`` of celery 5.7.0, and its
+``_fold_chain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
+from celerant.canvas.group import group
+from celerant.canvas.signature import Canvas, Signature, maybe_signature
+from celerant.canvas.source import Mapped, Stream
+from celerant.errors import CanvasError
+
+__all__ = ["chain", "joined"]
+
+R = TypeVar("R")
+
+
+class _Chains:
+    """Make a canvas whose steps run one after the other, each with the last's result.
+
+    ``chain(a, b, c)`` is ``a | b | c``.
+
+    Args:
+        tasks: Signatures, groups, chords and chains, or one iterable of them.
+        options: Of the chain; `task_id` names the last step, `link` is called after
+            it, `link_error` where any step fails.
+    Returns:
+        A chain; a chord where a group is followed by the last step; a group where
+        nothing but a group is left, as Celery does.
+    Raises:
+        CanvasError: A step that is no canvas, or more chords than can follow one
+            another.
+    """
+
+    @overload
+    def __call__(self, _1: Canvas[Any], _2: Signature[R], /) -> Canvas[R]: ...
+    @overload
+    def __call__(
+        self, _1: Canvas[Any], _2: Canvas[Any], _3: Signature[R], /
+    ) -> Canvas[R]: ...
+    @overload
+    def __call__(
+        self, _1: Canvas[Any], _2: Canvas[Any], _3: Canvas[Any], _4: Signature[R], /
+    ) -> Canvas[R]: ...
+    @overload
+    def __call__(self, *tasks: Any, app: Any = None, **options: Any) -> Canvas[Any]: ...
+    def __call__(self, *tasks: Any, app: Any = None, **options: Any) -> Canvas[Any]:
+        steps = _listed(tasks)
+        for index, step in enumerate(steps):
+            if not isinstance(step, dict):
+                raise _stranger(step, f"chain[{index}]")
+        canvases = [maybe_signature(step, app) for step in steps]
+        # As in Celery: one task alone stays a chain, and options are for what is
+        # written.
+        is_lone = len(tasks) == 1 and isinstance(tasks[0], dict)
+        if options or app is not None or is_lone or not canvases:
+            return Chain(canvases, options, app=app)
+        try:
+            return _folded(canvases)
+        except RecursionError:
+            raise _too_deep("chain") from None
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any], app: Any = None) -> Any:
+        """Return the canvas that a plain dict describes, of the kind that it says."""
+        return Canvas.from_dict(plain, app)
+
+
+# No class: what it makes is a chain, a chord or a group.
+chain = _Chains()
+
+
+def joined(left: Canvas[Any], right: Any) -> Canvas[Any]:
+    """Return ``left | right``.
+
+    Raises:
+        CanvasError: `right` is no canvas, or one chord too many.
+    """
+    if not isinstance(right, dict):
+        raise _stranger(right, f"{left.task} | ...")
+    try:
+        return _joined(left, right, is_own=False)
+    except RecursionError:
+        raise _too_deep(f"{left.task} | ...") from None
+
+
+def _joined(left: Canvas[Any] | None, right: Any, *, is_own: bool) -> Canvas[Any]:
+    """Return ``left | right``; a `left` that is nobody else's may be changed for it."""
+    if left is None:
+        msg = (
+            "what follows a chord goes to its body, and this one has no body yet: "
+            "write chord(header, body)"
+        )
+        raise CanvasError(msg, path="chord.chord_body")
+    app = left.own_app
+    right = maybe_signature(right, app)
+    if isinstance(left, group):
+        return left if _is_empty(right) else chord(left, right, app=app)
+    is_group = isinstance(right, group)
+    right = _without_lone_group(right)
+    if isinstance(left, Chain):
+        return _after_chain(left, right, is_own=is_own)
+    if isinstance(left, chord) and (is_group or not isinstance(right, Chain)):
+        if isinstance(right, group):
+            return Chain([left, right], {}, app=app)
+        made = left if is_own else left.clone()
+        made.body = _joined(made.body, right, is_own=True)
+        return made
+    # A chain that was alone in a group stays one step.
+    is_spliced = isinstance(right, Chain) and not is_group
+    return Chain([left, *(right.unchained() if is_spliced else [right])], {}, app=app)
+
+
+def _after_chain(  # noqa: PLR0911 - one rule each
+    left: Chain[Any], right: Canvas[Any], *, is_own: bool
+) -> Canvas[Any]:
+    if _is_empty(right):
+        return left
+    if isinstance(right, Chain):
+        return _all_joined(left, right.unchained(), is_own=is_own)
+    if isinstance(right, group):
+        steps = left.unchained(is_own=is_own)
+        if not steps:
+            return right
+        if isinstance(steps[-1], chord):
+            steps[-1].body = _joined(steps[-1].body, right, is_own=True)
+            return Chain(steps, {}, app=left.own_app)
+        return Chain([*steps, right], {}, app=left.own_app)
+    last = left.tasks[-1] if left.tasks else None
+    if isinstance(last, group):
+        made = left if is_own else left.clone()
+        made.tasks[-1] = chord(made.tasks[-1], right, app=left.own_app)
+        if len(made.tasks) > 1 and isinstance(made.tasks[-2], chord):
+            before = made.tasks[-2]
+            before.body = _joined(before.body, made.tasks.pop(), is_own=True)
+        return made
+    if isinstance(last, chord) and not isinstance(right, chord):
+        made = left if is_own else left.clone()
+        made.tasks[-1].body = _joined(made.tasks[-1].body, right, is_own=True)
+        return made
+    return Chain([*left.unchained(is_own=is_own), right], {}, app=left.own_app)
+
+
+def _all_joined(
+    first: Canvas[Any], others: list[Any], *, is_own: bool = False
+) -> Canvas[Any]:
+    """Return ``first | others[0] | ...``, with one copy of each but the last.
+
+    Else `first`, which grows, would be copied for each.
+    """
+    if len(others) < 2:  # noqa: PLR2004 - copied by the one join, where it need be
+        return _joined(first, others[0], is_own=is_own) if others else first
+    made = first if is_own else first.clone()
+    for canvas in others[:-1]:
+        made = _joined(made, maybe_signature(canvas).clone(), is_own=True)
+    return _joined(made, others[-1], is_own=True)
+
+
+def _folded(canvases: list[Any]) -> Canvas[Any]:
+    """Join canvases from the left, in one pass: each but the last is copied once."""
+    steps: list[Any] = []
+    for index, canvas in enumerate(canvases):
+        made = _add(steps, canvas, is_last=index == len(canvases) - 1)
+        if made is not None:
+            return _all_joined(made, canvases[index + 1 :])
+    return Chain([*(step.clone() for step in steps[:-1]), *steps[-1:]], {})
+
+
+def _add(  # noqa: PLR0911 - one rule each
+    steps: list[Any], canvas: Any, *, is_last: bool
+) -> Canvas[Any] | None:
+    """Add a canvas to the steps; return what they become if that is no chain."""
+    if _is_empty(canvas):
+        return None
+    canvas = _without_lone_group(canvas)
+    last = steps[-1] if steps else None
+    if isinstance(canvas, Chain):
+        inner = canvas.unchained()
+        for index, step in enumerate(inner):
+            made = _add(steps, step, is_last=is_last and index == len(inner) - 1)
+            if made is not None:
+                return _all_joined(made, inner[index + 1 :])
+        return None
+    if isinstance(canvas, group) and last is None:
+        return canvas
+    own = canvas if is_last else canvas.clone()
+    if isinstance(canvas, group):
+        if isinstance(last, chord):
+            last.body = _joined(last.body, own, is_own=True)
+            return None
+    elif isinstance(last, group):
+        steps[-1] = chord(last, own)
+        return None
+    elif isinstance(last, chord) and not isinstance(canvas, chord):
+        last.body = _joined(last.body, own, is_own=True)
+        return None
+    steps.append(own)
+    return None
+
+
+def _listed(tasks: tuple[Any, ...]) -> list[Any]:
+    if len(tasks) == 1 and not isinstance(tasks[0], dict):
+        (only,) = tasks
+        if isinstance(only, (str, bytes)) or not isinstance(only, Iterable):
+            raise _stranger(only, "chain[0]")
+        return list(only)
+    return list(tasks)
+
+
+def _is_empty(canvas: Any) -> bool:
+    if not isinstance(canvas, group):
+        return False
+    tasks = canvas["kwargs"]["tasks"]
+    return not isinstance(tasks, (Stream, Mapped)) and not tasks
+
+
+def _without_lone_group(canvas: Any) -> Any:
+    """Return the member of a group of one, else the canvas."""
+    if isinstance(canvas, group):
+        tasks = canvas["kwargs"]["tasks"]
+        if isinstance(tasks, (list, tuple)) and len(tasks) == 1:
+            return maybe_signature(tasks[0], canvas.own_app)
+    return canvas
+
+
+def _stranger(found: Any, path: str) -> CanvasError:
+    msg = (
+        f"{path}: a step must be a signature, group, chain or chord, not "
+        f"{type(found).__name__}; use task.s(...)"
+    )
+    return CanvasError(msg, path=path)
+
+
+def _too_deep(path: str) -> CanvasError:
+    msg = (
+        f"{path}: so many groups and chords follow one another that their bodies "
+        "nest too deep; let a task send the rest of them"
+    )
+    return CanvasError(msg, path=path)

@@ -1,0 +1,114 @@
+"""One task over many arguments, many to a message: `Task.map`, `starmap`, `chunks`.
+
+Source: ``xmap``, ``xstarmap`` and ``chunks`` of ``celery.canvas``, celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import TYPE_CHECKING, Any, cast
+
+from celerant.canvas.group import group
+from celerant.canvas.plain import plain
+from celerant.canvas.signature import Signature, maybe_signature
+from celerant.errors import CanvasError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from celerant.canvas.host import Host
+    from celerant.results.group_result import GroupResult
+
+__all__ = ["chunks", "mapped"]
+
+
+def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signature[Any]:
+    """Return the signature of one message whose worker calls `task` for every item.
+
+    Args:
+        task: Which one; its arguments and options count for nothing, as in Celery.
+        items: All of them travel in the message.
+        star: Whether an item is a tuple of arguments.
+    """
+    return Signature(
+        "celery.starmap" if star else "celery.map",
+        (),
+        {"task": plain(task), "it": list(items)},
+        # Where the task itself would go.
+        {"route_name": task.task},
+        "xstarmap" if star else "xmap",
+        immutable=True,
+        app=task._app,  # noqa: SLF001 - of the same room
+    )
+
+
+class chunks(Signature[Any]):  # noqa: N801 - Celery's name
+    """Items in parts of `n`: sent, it is a group of one message for each part.
+
+    As a step of a chain or a callback it is one task, whose worker sends the group.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        task: Signature[Any],
+        items: Iterable[Iterable[Any]],
+        n: int,
+        *,
+        app: Host | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            msg = f"chunks of {task['task']}: n must be a positive number, not {n!r}"
+            raise CanvasError(msg, path="chunks")
+        super().__init__(
+            "celery.chunks",
+            (),
+            {"task": maybe_signature(task, app), "it": list(items), "n": n},
+            options,
+            "chunks",
+            immutable=True,
+            app=app,
+        )
+
+    def group(self) -> group[list[Any]]:
+        """Return the group that it stands for; its results are lists."""
+        task, size = self.kwargs["task"], self.kwargs["n"]
+        items = iter(self.kwargs["it"])
+        parts = iter(lambda: list(itertools.islice(items, size)), [])
+        return group([mapped(task, part, star=True) for part in parts], app=self._app)
+
+    def apply_async(  # type: ignore[override]  # Celery's form: a group's result
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> GroupResult[list[Any]]:
+        """Send the group.
+
+        Returns:
+            The group's result; that of one task where something follows it.
+        """
+        merged = self.merged_options(options)
+        if "chain" in merged or "chord" in merged or merged.get("link"):
+            merged.setdefault("route_name", self.kwargs["task"].task)
+            one: Any = Signature(self.task, (), self.kwargs, app=self._app)
+            return cast("GroupResult[list[Any]]", one.apply_async(**merged))
+        return self.group().apply_async(args, kwargs, **merged)
+
+    def clone(
+        self,
+        args: tuple[Any, ...] = (),  # noqa: ARG002 - it is immutable
+        kwargs: Mapping[str, Any] | None = None,  # noqa: ARG002
+        **options: Any,
+    ) -> chunks:
+        """Return a copy with options merged in as by a call."""
+        merged = copy.deepcopy(self.merged_options(options))
+        task, items, n = (self.kwargs[key] for key in ("task", "it", "n"))
+        return chunks(task, items, n, app=self._app, **merged)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Send the group; keywords are options here, as in Celery."""
+        return self.apply_async(args, **options)

@@ -1,0 +1,300 @@
+"""Stamps: headers of the user's own on every message of a canvas.
+
+Source: ``StampingVisitor`` and ``stamp`` in ``celery.canvas`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
+from celerant.canvas.group import group
+from celerant.canvas.signature import Canvas, Signature, maybe_signature
+from celerant.canvas.source import Mapped, Stream
+from celerant.errors import CanvasError
+
+if TYPE_CHECKING:
+    from celerant.canvas.host import Host
+
+__all__ = ["StampingVisitor", "stamp"]
+
+Stamps = dict[str, Any]
+
+#: Canvases inside canvases, as the core reads them.
+_MAX_DEPTH = 256
+
+
+class StampingVisitor(ABC):
+    """Says of each part of a canvas how it is stamped; give one to ``canvas.stamp``.
+
+    Each method gets the stamps from further out as `headers`, and returns its own by
+    name. Where ``stamped_headers`` is among them, only the names in it are stamps, and
+    the rest are options. Celery's visitors serve as well.
+    """
+
+    @abstractmethod
+    def on_signature(self, sig: Signature[Any], **headers: Any) -> Stamps:
+        """Return the stamps of one task."""
+
+    def on_group_start(self, group: group[Any], **headers: Any) -> Stamps:  # noqa: ARG002
+        """Return the stamps of every member; called before these are stamped."""
+        return {}
+
+    def on_group_end(  # noqa: B027 - a hook may stay empty
+        self, group: group[Any], **headers: Any
+    ) -> None:
+        """Do something once the members are stamped; a generator's are later."""
+
+    def on_chain_start(self, chain: Chain[Any], **headers: Any) -> Stamps:  # noqa: ARG002
+        """Return the stamps of every step; called before these are stamped."""
+        return {}
+
+    def on_chain_end(  # noqa: B027 - a hook may stay empty
+        self, chain: Chain[Any], **headers: Any
+    ) -> None:
+        """Do something once the steps are stamped."""
+
+    def on_chord_header_start(self, sig: chord[Any], **header: Any) -> Stamps:
+        """Return the stamps of the header's tasks: by default those of a group."""
+        return self.on_group_start(header_group(sig), **header)
+
+    def on_chord_header_end(self, sig: chord[Any], **header: Any) -> None:
+        """Do something once the header is stamped."""
+        self.on_group_end(header_group(sig), **header)
+
+    def on_chord_body(self, sig: chord[Any], **header: Any) -> Stamps:  # noqa: ARG002
+        """Return the stamps of a chord's body."""
+        return {}
+
+    def on_callback(self, callback: Canvas[Any], **header: Any) -> Stamps:  # noqa: ARG002
+        """Return the stamps of what is called after a success."""
+        return {}
+
+    def on_errback(self, errback: Canvas[Any], **header: Any) -> Stamps:  # noqa: ARG002
+        """Return the stamps of what is called after a failure."""
+        return {}
+
+
+def header_group(canvas: chord[Any]) -> group[Any]:
+    """Return a chord's header as a group that shares its tasks."""
+    header = canvas["kwargs"]["header"]
+    if isinstance(header, group):
+        return header
+    made: group[Any] = group(app=canvas.own_app)
+    made["kwargs"]["tasks"] = header
+    return made
+
+
+def stamp(canvas: Canvas[Any], visitor: Any, headers: Stamps, *, append: bool) -> None:
+    """Stamp a canvas and all in it; see `Canvas.stamp`.
+
+    Raises:
+        CanvasError: The canvas contains itself, or is too deep.
+    """
+    _Stamping(visitor, append=append).canvas(canvas, headers)
+
+
+class _Stamping:
+    """One walk over a canvas."""
+
+    def __init__(
+        self, visitor: Any, *, append: bool, inside: list[int] | None = None
+    ) -> None:
+        self._visitor = visitor
+        self._append = append
+        #: The canvases that are open, by id.
+        self._open = [] if inside is None else inside
+
+    def canvas(self, canvas: Canvas[Any], headers: Stamps) -> None:
+        """Stamp a canvas with what comes from further out."""
+        if not isinstance(canvas, Canvas):
+            msg = (
+                f"stamp: signatures, groups, chains and chords can be stamped, not "
+                f"{type(canvas).__name__}; use task.s(...)"
+            )
+            raise CanvasError(msg, path="stamp")
+        if id(canvas) in self._open:
+            msg = f"stamp: this {canvas['subtask_type'] or 'task'} contains itself"
+            raise CanvasError(msg, path="stamp")
+        if len(self._open) == _MAX_DEPTH:
+            msg = f"stamp: more than {_MAX_DEPTH} canvases inside each other"
+            raise CanvasError(msg, path="stamp")
+        self._open.append(id(canvas))
+        try:
+            if isinstance(canvas, group):
+                self._group(canvas, headers)
+            elif isinstance(canvas, Chain):
+                self._chain(canvas, headers)
+            elif isinstance(canvas, chord):
+                self._chord(canvas, headers)
+            else:
+                self._signature(canvas, headers)
+        finally:
+            self._open.pop()
+
+    def _signature(self, canvas: Canvas[Any], headers: Stamps) -> None:
+        self.links(canvas, headers)
+        found = self._asked("on_signature", canvas, headers)
+        canvas.set(**self._merged(found, headers, canvas.options))
+
+    def _group(self, canvas: group[Any], headers: Stamps) -> None:
+        found = self._asked("on_group_start", canvas, headers)
+        headers = self._merged(found, headers, canvas.options)
+        self.links(canvas, headers)
+        source = canvas["kwargs"]["tasks"]
+        stamped = self._members(source, headers, canvas.own_app)
+        if stamped is not source:
+            canvas._take(stamped)  # noqa: SLF001 - of the same room
+        self._told("on_group_end", canvas, headers)
+
+    def _chain(self, canvas: Chain[Any], headers: Stamps) -> None:
+        found = self._asked("on_chain_start", canvas, headers)
+        headers = self._merged(found, headers, canvas.options)
+        # Celery's own: what is linked to a chain is never appended to.
+        _Stamping(self._visitor, append=False, inside=self._open).links(canvas, headers)
+        canvas["kwargs"]["tasks"] = self._members(canvas.tasks, headers, canvas.own_app)
+        self._told("on_chain_end", canvas, headers)
+
+    def _chord(self, canvas: chord[Any], headers: Stamps) -> None:
+        kwargs = canvas["kwargs"]
+        is_list = not isinstance(kwargs["header"], dict)
+        if self._visitor is not None and is_list:
+            # For as long as a visitor looks: its hooks are for groups.
+            kwargs["header"] = header_group(canvas)
+        found = self._asked("on_chord_header_start", canvas, headers)
+        headers = self._merged(found, headers, canvas.options)
+        self.links(canvas, headers)
+        header = kwargs["header"]
+        holder, key = (kwargs, "header")
+        if isinstance(header, dict):
+            holder, key = (header["kwargs"], "tasks")
+        holder[key] = self._members(holder[key], headers, canvas.own_app)
+        self._told("on_chord_header_end", canvas, headers)
+        if is_list and isinstance(header, dict) and not header["options"]:
+            kwargs["header"] = header["kwargs"]["tasks"]
+        # Celery's own: without a visitor the body is left as it is.
+        if self._visitor is not None and canvas.body is not None:
+            found = self._asked("on_chord_body", canvas, headers)
+            headers = self._merged(found, headers, canvas.options)
+            canvas.body = maybe_signature(canvas.body, canvas.own_app)
+            self.canvas(canvas.body, headers)
+
+    def _members(self, source: Any, headers: Stamps, app: Host | None) -> Any:
+        """Stamp members; return them, which are others where some were plain dicts."""
+        if isinstance(source, Mapped) and self._visitor is None:
+            return self._mapped(source, headers)
+        if isinstance(source, (Stream, Mapped)):
+            return Stream(self._lazily(source, headers, app))
+        members = [maybe_signature(member, app) for member in source]
+        for member in members:
+            self.canvas(member, headers)
+        same = all(map(_is_same, members, source))
+        return source if same else members
+
+    def _lazily(
+        self, source: Iterable[Any], headers: Stamps, app: Host | None
+    ) -> Iterator[Any]:
+        """Stamp what comes out of a generator when it comes."""
+        for member in source:
+            canvas = maybe_signature(member, app)
+            stamp(canvas, self._visitor, headers, append=self._append)
+            yield canvas
+
+    def _mapped(self, source: Mapped, headers: Stamps) -> Mapped:
+        """Stamp what all items share."""
+        options = {
+            **source.options,
+            **self._merged(None, headers, source.options),
+        }
+        return Mapped(source.task, source.items, options, star=source.star)
+
+    def links(self, canvas: Canvas[Any], headers: Stamps) -> None:
+        """Stamp callbacks and errbacks; they do not get their task's own stamps."""
+        for option, hook in (("link", "on_callback"), ("link_error", "on_errback")):
+            listed = _listed(canvas.options.get(option))
+            if not listed:
+                continue
+            links = [maybe_signature(link, canvas.own_app) for link in listed]
+            canvas.options[option] = links
+            # As in Celery, each also gets what the visitor said of those before it.
+            common = copy.deepcopy(headers)
+            for link in links:
+                found = self._asked(hook, link, common)
+                common = self._merged(found, common, None)
+                self.canvas(link, common)
+
+    def _asked(self, hook: str, canvas: Any, headers: Stamps) -> Stamps | None:
+        """Return what the visitor says; None where there is none."""
+        return None if self._visitor is None else self._call(hook, canvas, headers)
+
+    def _told(self, hook: str, canvas: Any, headers: Stamps) -> None:
+        if self._visitor is not None:
+            self._call(hook, canvas, headers)
+
+    def _call(self, hook: str, canvas: Any, headers: Stamps) -> Stamps:
+        method = getattr(self._visitor, hook)
+        if hook.startswith("on_chord_header") and method.__module__ == "celery.canvas":
+            # Its default looks for a group of Celery's own.
+            default = getattr(StampingVisitor, hook)
+            return default(self._visitor, canvas, **headers) or {}
+        return method(canvas, **headers) or {}
+
+    def _merged(
+        self, found: Stamps | None, headers: Stamps, own: Mapping[str, Any] | None
+    ) -> Stamps:
+        """Return all stamps of a canvas.
+
+        Args:
+            found: What a visitor said of it.
+            headers: What comes from further out.
+            own: Its options, with the stamps that it has.
+        """
+        merged = {"stamped_headers": list(headers), **headers}
+        merged["stamped_headers"] = list(merged["stamped_headers"])
+        if found is not None:
+            found = {"stamped_headers": list(found), **found}
+            found["stamped_headers"] = list(found["stamped_headers"])
+            _lay_under(merged, found, append=self._append)
+        if own is not None:
+            names = own.get("stamped_headers") or ()
+            merged["stamped_headers"] = [*merged["stamped_headers"], *names]
+            known = {k: own[k] for k in merged["stamped_headers"] if k in own}
+            _lay_under(merged, known, append=self._append)
+        merged["stamped_headers"] = list(dict.fromkeys(merged["stamped_headers"]))
+        return merged
+
+
+def _lay_under(stamps: Stamps, more: Mapping[str, Any], *, append: bool) -> None:
+    """Add what is not there; what is, becomes a list of both if `append`.
+
+    Lists are joined and dicts merged in any case. No value is changed in place: it may
+    be another member's too.
+    """
+    for name, value in more.items():
+        present = stamps.get(name)
+        if name not in stamps:
+            stamps[name] = value
+        elif isinstance(present, dict) and isinstance(value, dict):
+            merged = dict(present)
+            _lay_under(merged, value, append=append)
+            stamps[name] = merged
+        elif isinstance(present, list) and isinstance(value, list):
+            stamps[name] = [*present, *value]
+        elif append:
+            is_scalar = isinstance(present, (int, float, str))
+            adds = value if is_scalar and isinstance(value, list) else [value]
+            stamps[name] = [*_listed(present), *adds]
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple, set)) else [value]
+
+
+def _is_same(left: Any, right: Any) -> bool:
+    return left is right

@@ -1,0 +1,193 @@
+"""Chains and chords on their way out: what leaves now, and the result it will have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import Roster, count_results, lower
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
+from celerant.canvas.group import group
+from celerant.canvas.kinds import readable_types
+from celerant.canvas.signature import Signature
+from celerant.canvas.source import Mapped, Stream
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+
+__all__ = [
+    "HeaderCall",
+    "Lowered",
+    "header_of",
+    "hold_nested",
+    "is_ignored",
+    "lowered",
+    "lowered_chord",
+    "results_in",
+]
+
+#: Options of a header's task that are its own and not those of the call.
+_OWN = ("add_to_parent", "group_index", "reply_to", "task_id")
+
+
+@dataclass(slots=True)
+class Lowered:
+    """What a canvas became."""
+
+    #: Tasks in plain dict form, with all options that they are sent with.
+    messages: list[dict[str, Any]]
+    #: Of chords: the id of the header's group, of how many parts they consist, and the
+    #: group's form where groups are in it.
+    chord_sizes: list[tuple[str, int, tuple[Any, Any] | None]]
+    #: As Celery's `as_tuple`; None of a chain without steps.
+    outcome: tuple[Any, Any] | None
+    has_chords: bool
+
+
+@dataclass(slots=True)
+class HeaderCall:
+    """How the tasks of a chord's header are sent."""
+
+    group_id: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    #: The body is in `chord`.
+    options: dict[str, Any]
+    #: The body's, as Celery's `as_tuple`.
+    outcome: tuple[Any, Any]
+
+
+def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
+    app: Celerant,
+    canvas: Any,
+    roster: Roster,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    reply_to: Callable[[bool], str],
+) -> Lowered:
+    """Return what leaves now for a chain or chord.
+
+    Args:
+        app: Whose settings hold.
+        canvas: In any form that is read.
+        roster: Of one member: the canvas, which gets that id unless it has one.
+        args: For what runs first.
+        kwargs: For what runs first.
+        options: Over the canvas's own.
+        reply_to: Where results go.
+    Raises:
+        CanvasError: A cycle, too deep, or something that is no canvas.
+    """
+    messages, sizes, outcome, has_chords = lower(
+        canvas,
+        roster,
+        args=args,
+        kwargs=dict(kwargs),
+        options=dict(options),
+        reply_to=reply_to(True),  # noqa: FBT003 - called by position alone
+        readable=readable_types(),
+        mapped=Mapped,
+        links_errors_to_headers=bool(app.conf.task_allow_error_cb_on_chord_header),
+    )
+    return Lowered(messages, sizes, outcome, has_chords)
+
+
+def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
+    app: Celerant,
+    canvas: chord[Any],
+    roster: Roster,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    reply_to: Callable[[bool], str],
+) -> HeaderCall:
+    """Return how a chord's header is sent, whatever its length.
+
+    One task stands in for all: what it is sent with, all are.
+    """
+    header: Any = [Signature("celerant.header")]
+    frozen = canvas["kwargs"]["header"]
+    if isinstance(frozen, dict):
+        header = {**frozen, "kwargs": {"tasks": header}}
+    short = {**canvas, "kwargs": {**canvas["kwargs"], "header": header}}
+    done = lowered(app, short, roster, args, kwargs, options, reply_to)
+    (message,) = done.messages
+    of_call = {k: v for k, v in message["options"].items() if k not in _OWN}
+    group_id = of_call.pop("group_id")
+    # A header is frozen, and a frozen group says so of what it does not know.
+    for lineage in ("root_id", "parent_id"):
+        of_call.setdefault(lineage, None)
+    assert done.outcome is not None  # noqa: S101 - a chord has a body
+    return HeaderCall(
+        group_id,
+        tuple(message["args"]),
+        dict(message["kwargs"]),
+        of_call,
+        done.outcome,
+    )
+
+
+def header_of(canvas: chord[Any]) -> Any:
+    """Return the members of a chord's header; None where there is none."""
+    header = canvas["kwargs"]["header"]
+    source = header["kwargs"]["tasks"] if isinstance(header, dict) else header
+    if isinstance(source, Stream):
+        return source if source.peek() is not None else None
+    if isinstance(source, Mapped):
+        return source
+    return source or None
+
+
+def hold_nested(source: Any) -> None:
+    """Keep the members of generators inside a header, which is gone through twice.
+
+    Args:
+        source: The header's members; itself it stays what it is.
+    """
+    pending = [source] if isinstance(source, (list, tuple)) else []
+    seen: set[int] = set()
+    while pending:
+        members = pending.pop()
+        # Plain signatures hold nothing, and of most headers all members are.
+        if id(members) in seen or {*map(type, members)} <= {Signature}:
+            continue
+        seen.add(id(members))
+        for member in members:
+            if isinstance(member, (Chain, chord, group)):
+                pending.append(member.tasks)
+            if isinstance(member, chord) and member.body is not None:
+                pending.append([member.body])
+
+
+def is_ignored(app: Celerant, canvas: Any) -> bool:
+    """Return whether nothing is stored of what a chain or chord results in."""
+    while True:
+        kind, kwargs = canvas.get("subtask_type"), canvas.get("kwargs") or {}
+        if kind == "chord":
+            canvas = kwargs.get("body")
+        elif kind in {"chain", "group"}:
+            tasks = kwargs.get("tasks")
+            # What a group leaves behind is told by each of its members.
+            if not isinstance(tasks, (list, tuple)) or not tasks:
+                return False
+            if kind == "group" and len(tasks) > 1:
+                return False
+            canvas = tasks[-1]
+        else:
+            break
+        if not isinstance(canvas, dict):
+            return False
+    said = (canvas.get("options") or {}).get("ignore_result")
+    if said is None and canvas.get("task") in app.tasks:
+        said = app.tasks[canvas["task"]].ignore_result
+    return bool(said)
+
+
+def results_in(source: Any) -> int | None:
+    """Return for how many results a header's chord waits; None: known at its end."""
+    if not isinstance(source, (list, tuple)):
+        return None
+    return count_results(source, readable=readable_types(), mapped=Mapped)

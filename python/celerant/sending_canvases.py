@@ -1,0 +1,186 @@
+"""Sends chains and chords for an app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import Barrier, Roster
+from celerant._core import freeze as core_freeze
+from celerant.canvas.chord import chord
+from celerant.canvas.kinds import readable_types
+from celerant.canvas.signature import maybe_signature
+from celerant.canvas.source import Mapped
+from celerant.dispatch.options import check_options
+from celerant.errors import NotSent, PublishError
+from celerant.lowering import (
+    header_of,
+    hold_nested,
+    is_ignored,
+    lowered,
+    lowered_chord,
+    results_in,
+)
+from celerant.results.forms import form_of, has_groups
+from celerant.results.tree import result_from_tuple, settle, task_ids
+from celerant.sent_call import SentCall, new_seed
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+    from celerant.dispatch.dispatcher import Sent
+    from celerant.sending import Sender
+
+__all__ = ["CanvasSender"]
+
+logger = logging.getLogger("celerant")
+
+#: Options of a send that are no options of its messages.
+_OF_SEND = ("add_to_parent", "producer", "retry", "retry_policy")
+
+
+class CanvasSender:
+    """What chains and chords call when they are applied."""
+
+    def __init__(self, app: Celerant, sender: Sender) -> None:
+        self._app = app
+        self._sender = sender
+
+    def send(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`."""
+        app, sender = self._app, self._sender
+        if app.conf.task_always_eager:
+            return sender.apply_canvas(canvas, args, kwargs, options)
+        check_options(options, canvas.task)
+        of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
+        roster = Roster(new_seed(), 1)
+        low = lowered(app, canvas, roster, args, kwargs, options, sender.reply_to)
+        if low.outcome is None:
+            return None
+        if low.has_chords:
+            app.backend.ensure_chords_allowed()
+        losses = app.backend.losses
+        result = result_from_tuple(low.outcome, app.backend)
+        if is_ignored(app, canvas):
+            settle(result, Barrier.IGNORED)
+        if low.messages:
+            call = SentCall(low.messages, (), {}, of_send, losses)
+            sent = sender.dispatch(
+                low.messages,
+                Roster(new_seed()),
+                call,
+                group_id=None,
+                before_first=partial(sender.announce, low.chord_sizes),
+            )
+            if sent.error is not None:
+                raise self._unsent(result, sent)
+        sender.add_to_parent(result, of_send)
+        return result
+
+    def send_chord(  # noqa: C901 - a closure for each moment
+        self,
+        canvas: chord[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Send a chord's header with its body; see `chord.apply_async`."""
+        app, sender = self._app, self._sender
+        source = header_of(canvas)
+        if source is None or app.conf.task_always_eager:
+            return self.send(canvas, args, kwargs, options)
+        hold_nested(source)
+        # Nothing but empty groups and chains is an empty header too.
+        size = results_in(source)
+        if size == 0:
+            return self.send(canvas, args, kwargs, options)
+        check_options(options, "chord")
+        app.backend.ensure_chords_allowed()
+        of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
+        roster = Roster(new_seed())
+        header = lowered_chord(
+            app, canvas, Roster(new_seed(), 1), args, kwargs, options, sender.reply_to
+        )
+        call = SentCall(
+            source,
+            header.args,
+            header.kwargs,
+            {**header.options, **of_send},
+            app.backend.losses,
+        )
+
+        def tell_size() -> None:
+            if size is not None:
+                sender.announce([(header.group_id, size, None)])
+
+        def complete_header(results: int) -> None:
+            if size is None:
+                sender.announce([(header.group_id, results, None)])
+            if has_groups(roster):
+                form = form_of(roster, header.group_id)
+                app.backend.save_group(header.group_id, form)
+
+        sent = sender.dispatch(
+            source,
+            roster,
+            call,
+            group_id=header.group_id,
+            before_first=tell_size,
+            before_last=complete_header,
+        )
+        if sent.error is None and len(roster) == 0:
+            # A generator that gave nothing: nobody else would send the body.
+            empty: chord[Any] = chord([], canvas.body, app=canvas.own_app)
+            empty["options"] = canvas.options
+            return self.send(empty, args, kwargs, {**options, **of_send})
+        members = sender.group_result(roster, header.group_id, sent, call)
+        result = result_from_tuple(header.outcome, app.backend, parent=members)
+        if is_ignored(app, canvas):
+            settle(result, Barrier.IGNORED)
+        if sent.error is not None:
+            raise self._unsent(result, sent)
+        sender.add_to_parent(result, of_send)
+        return result
+
+    def freeze(self, canvas: Any, task_id: str | None) -> Any:
+        """Give a chain or chord and all in it their ids; see `Chain.freeze`."""
+        roster = Roster(new_seed(), 1)
+        if task_id is not None:
+            roster.adopt(0, task_id)
+        frozen, outcome = core_freeze(
+            canvas,
+            roster,
+            reply_to=self._sender.reply_to(True),  # noqa: FBT003 - by position
+            readable=readable_types(),
+            mapped=Mapped,
+        )
+        rebuilt = maybe_signature(frozen, canvas.own_app)
+        canvas.update(kwargs=rebuilt["kwargs"], options=rebuilt["options"])
+        return result_from_tuple(outcome, self._app.backend)
+
+    def _unsent(self, result: Any, sent: Sent) -> BaseException:
+        """Let nobody wait for the end of what was interrupted; return the error."""
+        error = sent.error
+        assert error is not None  # noqa: S101 - the caller looked
+        settle(result, Barrier.NOT_SENT)
+        if isinstance(error, PublishError):
+            error.result, error.report = result, sent.report
+        reason = NotSent(f"what leads to it was not sent completely: {error}")
+        try:
+            # For those that wait elsewhere.
+            for task_id in task_ids(result):
+                self._app.backend.store_result(task_id, reason, "FAILURE")
+        except Exception:  # noqa: BLE001 - the caller is told of what came first
+            logger.warning(
+                "the results of what was not sent cannot be stored as failed: who "
+                "waits for %s in another process waits in vain",
+                result.id,
+            )
+        return error

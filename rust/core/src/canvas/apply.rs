@@ -1,0 +1,404 @@
+//! What leaves now.
+
+use super::freeze::Place;
+use super::options::{Given, Id, Item, Options, Setting};
+use super::steps::Steps;
+use super::tree::{Header, Kind, ListId, Node, NodeId, OutcomeId, Tree, deeper};
+use crate::error::Result;
+
+/// How a canvas is applied.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Sequences of positional arguments for what runs first.
+    pub args: Vec<Given>,
+    /// Mappings of keyword arguments for what runs first; later ones override.
+    pub kwargs: Vec<Given>,
+    /// Over the canvas's own.
+    pub options: Options,
+}
+
+/// A task that leaves now.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Which.
+    pub node: NodeId,
+    /// Its positional arguments: these sequences, one after the other.
+    pub args: Vec<Given>,
+    /// Its keyword arguments; later ones override.
+    pub kwargs: Vec<Given>,
+    /// How it is sent, `chain`, `chord`, `link` and `link_error` among it.
+    pub options: Options,
+}
+
+/// How many results a group's chord waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChordSize {
+    /// The group.
+    pub group_id: Setting,
+    /// Results.
+    pub size: u32,
+    /// What its members leave behind, where some are groups: the chord's values have that form.
+    pub members: Option<Vec<OutcomeId>>,
+}
+
+/// What became of a canvas.
+#[derive(Clone, Debug, Default)]
+pub struct Lowered {
+    /// What leaves now, in this order.
+    pub messages: Vec<Message>,
+    /// To be known before any message leaves.
+    pub chord_sizes: Vec<ChordSize>,
+    /// What the canvas as a whole leaves behind; none of a chain without steps.
+    pub outcome: Option<OutcomeId>,
+}
+
+/// A canvas that is being applied.
+struct Applying<'a> {
+    tree: &'a mut Tree,
+    lowered: Lowered,
+    /// Arguments of a body whose header is empty: one empty list.
+    no_results: Given,
+}
+
+impl Tree {
+    /// Applies a canvas.
+    ///
+    /// `place`: where it stands in a group, if it does; then it is frozen there first.
+    /// `no_results`: positional arguments that are one empty list.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::EmptyChain`] where a chain without steps should have a result.
+    pub fn lower(
+        &mut self,
+        root: NodeId,
+        place: Option<&Place>,
+        call: &Call,
+        no_results: Given,
+    ) -> Result<Lowered> {
+        let mut outcome = None;
+        if let Some(place) = place {
+            outcome = Some(self.freeze(root, place)?);
+        }
+        let mut applying = Applying {
+            tree: self,
+            lowered: Lowered::default(),
+            no_results,
+        };
+        let id = place.is_none().then_some(Id::Whole);
+        let applied = applying.apply(root, call, id)?;
+        let mut lowered = applying.lowered;
+        lowered.outcome = outcome.or(applied);
+        Ok(lowered)
+    }
+}
+
+impl Applying<'_> {
+    /// Applies a node; `id` is for what has none.
+    fn apply(&mut self, id: NodeId, call: &Call, whole: Option<Id>) -> Result<Option<OutcomeId>> {
+        deeper(|| self.apply_here(id, call, whole))
+    }
+
+    fn apply_here(
+        &mut self,
+        id: NodeId,
+        call: &Call,
+        whole: Option<Id>,
+    ) -> Result<Option<OutcomeId>> {
+        match self.tree.node(id).kind {
+            Kind::Task => Ok(Some(self.task(id, call, whole))),
+            Kind::Group(list) => self.group(id, list, call).map(Some),
+            Kind::Chain(list) => self.chain(id, list, call, whole),
+            Kind::Chord { header, body } => self.chord(id, header, body, call, whole).map(Some),
+        }
+    }
+
+    fn task(&mut self, id: NodeId, call: &Call, whole: Option<Id>) -> OutcomeId {
+        let node = self.tree.node(id);
+        let mut options = node.options.merged(&call.options.without_null());
+        let (mut args, mut kwargs) = (node.args.clone(), node.kwargs.clone());
+        if !node.is_immutable {
+            args.splice(0..0, call.args.iter().copied());
+            kwargs.extend_from_slice(&call.kwargs);
+        }
+        let own = Tree::own_id(&options);
+        let task_id = own.or(whole).unwrap_or_else(|| self.tree.draw());
+        if own.is_none() {
+            options.set("task_id", Setting::Id(task_id));
+        }
+        self.lowered.messages.push(Message {
+            node: id,
+            args,
+            kwargs,
+            options,
+        });
+        self.tree.expect(task_id, None)
+    }
+
+    fn group(&mut self, id: NodeId, list: ListId, call: &Call) -> Result<OutcomeId> {
+        if self.tree.nodes(list).is_empty() {
+            return self.tree.freeze(id, &Place::default());
+        }
+        let mut options = self.tree.node(id).options.merged(&call.options);
+        let group_id = match options.take("task_id") {
+            Some(given) if given != Setting::Null => given,
+            _ => Setting::Id(self.tree.draw()),
+        };
+        options.set("group_id", group_id.clone());
+        options.take("group_index");
+        let chord = options
+            .take("chord")
+            .filter(|chord| *chord != Setting::Null);
+        let root_id = options.some("root_id").cloned();
+        let mut members = Vec::new();
+        let mut outcomes = Vec::new();
+        for task in self.tree.unrolled(self.tree.nodes(list).to_vec()) {
+            let copy = self.tree.copy(task);
+            let place = Place {
+                group_id: Some(group_id.clone()),
+                group_index: u32::try_from(members.len()).ok(),
+                root_id: root_id.clone(),
+                ..Place::default()
+            };
+            outcomes.push(self.tree.freeze(copy, &place)?);
+            members.push(copy);
+        }
+        let size = members.iter().map(|&m| self.tree.count_results(m)).sum();
+        let of = |tree: &Tree, member| {
+            chord
+                .clone()
+                .or(tree.node(member).options.some("chord").cloned())
+        };
+        if let Some(&last) = members.last()
+            && of(self.tree, last).is_some()
+        {
+            let is_nested = |&member: &OutcomeId| self.tree.outcome(member).members.is_some();
+            let members = outcomes.iter().any(is_nested).then(|| outcomes.clone());
+            self.lowered.chord_sizes.push(ChordSize {
+                group_id: group_id.clone(),
+                size,
+                members,
+            });
+        }
+        for &member in &members {
+            let mut options = options.clone();
+            options.set("add_to_parent", Setting::No);
+            options.set("chord", of(self.tree, member).unwrap_or(Setting::Null));
+            let call = Call {
+                args: call.args.clone(),
+                kwargs: call.kwargs.clone(),
+                options,
+            };
+            self.apply(member, &call, None)?;
+        }
+        if let [only] = outcomes[..]
+            && self.tree.outcome(only).members.is_some()
+        {
+            return Ok(only);
+        }
+        let id = match group_id {
+            Setting::Id(id) => id,
+            Setting::Given(given) => Id::Given(given),
+            _ => self.tree.draw(),
+        };
+        Ok(self.tree.expect(id, Some(outcomes)))
+    }
+
+    fn chain(
+        &mut self,
+        id: NodeId,
+        list: ListId,
+        call: &Call,
+        whole: Option<Id>,
+    ) -> Result<Option<OutcomeId>> {
+        let node = self.tree.node(id);
+        let mut options = node.options.clone();
+        options.update(&call.options);
+        let mut args = node.args.clone();
+        if !node.is_immutable {
+            args.splice(0..0, call.args.iter().copied());
+        }
+        let link = options.list("link");
+        let steps = Steps {
+            tasks: self.tree.nodes(list).to_vec(),
+            args,
+            kwargs: call.kwargs.clone(),
+            link_error: options.list("link_error"),
+            place: Place {
+                id: Tree::own_id(&options).or(whole),
+                group_id: options.some("group_id").cloned(),
+                group_index: match options.some("group_index") {
+                    Some(Setting::Index(index)) => Some(*index),
+                    _ => None,
+                },
+                chord: options.some("chord").cloned(),
+                root_id: options.some("root_id").cloned(),
+                parent_id: options.some("parent_id").cloned(),
+            },
+            is_copy: true,
+        };
+        let mut options = options.without(&super::steps::RUN_OPTIONS);
+        let mut prepared = self.tree.prepare(id, steps)?;
+        let (Some(&final_step), Some(&outcome)) =
+            (prepared.tasks.first(), prepared.outcomes.first())
+        else {
+            return Ok(None);
+        };
+        if !link.is_empty() {
+            self.tree.options_mut(final_step).extend("link", &link);
+        }
+        let Some(first) = prepared.tasks.pop() else {
+            return Ok(None);
+        };
+        let rest: Vec<_> = prepared.tasks.into_iter().map(Item::Canvas).collect();
+        let is_lone = rest.is_empty();
+        let mut chain = options.list("chain");
+        chain.extend(rest);
+        options.set("chain", Setting::List(chain));
+        let call = Call {
+            options,
+            ..Call::default()
+        };
+        let applied = self.apply(first, &call, None)?;
+        Ok(if is_lone { applied } else { Some(outcome) })
+    }
+
+    fn chord(
+        &mut self,
+        id: NodeId,
+        header: Header,
+        body: NodeId,
+        call: &Call,
+        whole: Option<Id>,
+    ) -> Result<OutcomeId> {
+        let own = self.tree.node(id).options.clone();
+        let mut args = self.tree.node(id).args.clone();
+        if !self.tree.node(id).is_immutable {
+            args.splice(0..0, call.args.iter().copied());
+        }
+        let mut kwargs = self.tree.node(id).kwargs.clone();
+        kwargs.extend_from_slice(&call.kwargs);
+
+        let mut options = call.options.clone();
+        let task_id = Tree::own_id(&options);
+        options.take("task_id");
+        let mut delay = take_delay(&mut options);
+        let callbacks = take_some(&mut options, &["link", "link_error"]);
+        let body_options = options.without(&["parent_id"]);
+        let body = self.tree.copy_with(body, &[], &[], &body_options);
+        let header = self.header(header, &own);
+
+        let mut merged = own.clone();
+        merged.update(&options);
+        merged.update(&callbacks);
+        let task_id = task_id.or(Tree::own_id(&merged));
+        // Both the chord's own and the call's; neither delays the body.
+        for (key, setting) in take_delay(&mut merged).iter() {
+            if !delay.has(key) {
+                delay.set(key.clone(), setting.clone());
+            }
+        }
+        merged.take("task_id");
+        self.run_chord(
+            header,
+            body,
+            merged,
+            &delay,
+            task_id.or(whole),
+            Call {
+                args,
+                kwargs,
+                options: Options::new(),
+            },
+        )
+    }
+
+    /// The header as a group of its own, under the chord's id if it has one.
+    fn header(&mut self, header: Header, own: &Options) -> NodeId {
+        match header {
+            Header::Group(group) => self.tree.copy(group),
+            Header::List(list) => {
+                let group_id = Tree::own_id(own).unwrap_or_else(|| self.tree.draw());
+                let options = [("task_id".into(), Setting::Id(group_id))];
+                let list = self.tree.list(self.tree.nodes(list).to_vec());
+                self.tree.add(Node {
+                    origin: None,
+                    kind: Kind::Group(list),
+                    args: Vec::new(),
+                    kwargs: Vec::new(),
+                    options: options.into_iter().collect(),
+                    is_immutable: false,
+                })
+            }
+        }
+    }
+
+    fn run_chord(
+        &mut self,
+        header: NodeId,
+        body: NodeId,
+        mut options: Options,
+        delay: &Options,
+        whole: Option<Id>,
+        call: Call,
+    ) -> Result<OutcomeId> {
+        let tree = &mut *self.tree;
+        let group_id = Tree::own_id(&tree.node(header).options).unwrap_or_else(|| tree.draw());
+        let root_id = tree.node(body).options.some("root_id").cloned();
+        let body = tree.add_body_callbacks(body, &mut options);
+        tree.options_mut(body)
+            .update(&options.without(&["parent_id"]));
+        // Frozen first, a chord in the body would carry all that follows it.
+        tree.split_bodies(body);
+        let place = Place {
+            id: whole,
+            group_id: Some(Setting::Id(group_id)),
+            root_id: root_id.clone(),
+            ..Place::default()
+        };
+        let outcome = tree.freeze(body, &place)?;
+        tree.drop_header_links(body);
+        options.take("chain");
+        options.take("chord");
+        tree.options_mut(header)
+            .set("task_id", Setting::Id(group_id));
+        let place = Place {
+            group_id: Some(Setting::Id(group_id)),
+            chord: tree.callback(body),
+            root_id,
+            ..Place::default()
+        };
+        let frozen = tree.freeze(header, &place)?;
+        let before = if tree.members(header).is_empty() {
+            let nothing = Call {
+                args: vec![self.no_results],
+                ..Call::default()
+            };
+            self.apply(body, &nothing, None)?;
+            frozen
+        } else {
+            options.update(delay);
+            options.set("task_id", Setting::Id(group_id));
+            let Kind::Group(list) = self.tree.node(header).kind else {
+                return Ok(outcome);
+            };
+            self.group(header, list, &Call { options, ..call })?
+        };
+        self.tree.outcome_mut(outcome).parent = Some(before);
+        Ok(outcome)
+    }
+}
+
+/// Takes out `countdown` and `eta`.
+fn take_delay(options: &mut Options) -> Options {
+    take_some(options, &["countdown", "eta"]).without_null()
+}
+
+fn take_some(options: &mut Options, keys: &[&'static str]) -> Options {
+    let mut taken = Options::new();
+    for &key in keys {
+        if let Some(setting) = options.take(key) {
+            taken.set(key, setting);
+        }
+    }
+    taken
+}

@@ -1,0 +1,25 @@
+//! From a canvas to the messages that leave for it.
+//!
+//! A [`Tree`] holds one canvas: tasks, groups, chains and chords. [`Tree::lower`] applies it as
+//! Celery's `apply_async` would: steps of chains are frozen from the last to the first, a group
+//! that something follows becomes a chord, nested groups and chains are unrolled, and what can
+//! leave now is told as [`Message`]s. What waits for them travels in their options.
+//!
+//! Values of the caller are opaque here ([`Given`]): nothing but the structure decides.
+//!
+//! # Source
+//! `celery/canvas.py` of celery 5.7.0: `_chain.run`, `_chain.prepare_steps`, `_chord.run`,
+//! `group._prepared` and the `freeze` methods. Differences: groups inside groups are numbered and
+//! ordered as written (`docs/compatibility.md`).
+
+mod apply;
+mod callbacks;
+mod freeze;
+mod options;
+mod steps;
+mod tree;
+
+pub use apply::{Call, ChordSize, Lowered, Message};
+pub use freeze::Place;
+pub use options::{Given, Id, Item, Key, Options, Setting};
+pub use tree::{Header, Kind, ListId, MAX_DEPTH, Node, NodeId, Outcome, OutcomeId, Tree, deeper};

@@ -1,0 +1,143 @@
+//! Members that are several messages: the state of each follows from the fates of all.
+
+use std::collections::HashMap;
+
+use crate::ledger::State;
+
+/// What became of the messages of one member so far.
+#[derive(Clone, Copy, Debug)]
+struct Tally {
+    messages: u32,
+    confirmed: u32,
+    rejected: u32,
+    unknown: u32,
+    /// Whether some of it may be in already: this is not its first dispatch.
+    is_doubtful: bool,
+}
+
+impl Tally {
+    fn count(&mut self, messages: u32, fate: State) {
+        match fate {
+            State::Confirmed => self.confirmed += messages,
+            State::Rejected => self.rejected += messages,
+            State::Unknown => self.unknown += messages,
+            State::Unsent => {}
+        }
+    }
+
+    const fn state(&self) -> State {
+        match (self.confirmed, self.rejected, self.unknown) {
+            (0, 0, 0) if !self.is_doubtful => State::Unsent,
+            (0, 1.., 0) if !self.is_doubtful => State::Rejected,
+            (confirmed, 0, 0) if confirmed == self.messages => State::Confirmed,
+            // Some of it is in, or may be, and some is not.
+            _ => State::Unknown,
+        }
+    }
+
+    const fn is_told(&self) -> bool {
+        self.confirmed + self.rejected + self.unknown >= self.messages
+    }
+}
+
+/// Members of a dispatch that are several messages each, until the fate of all is told.
+#[derive(Clone, Debug, Default)]
+pub struct Several {
+    members: HashMap<u32, Tally>,
+}
+
+impl Several {
+    /// Says of how many messages member `index` consists, and its state of a dispatch before.
+    ///
+    /// What was told of it so far is forgotten.
+    pub fn expect(&mut self, index: u32, messages: u32, before: State) {
+        let tally = Tally {
+            messages,
+            confirmed: 0,
+            rejected: 0,
+            unknown: 0,
+            is_doubtful: matches!(before, State::Confirmed | State::Unknown),
+        };
+        self.members.insert(index, tally);
+    }
+
+    /// Notes the fate of `messages` messages of member `index`; returns the member's state.
+    ///
+    /// A member that is one message has that message's fate.
+    pub fn note(&mut self, index: u32, messages: u32, fate: State) -> State {
+        if self.members.is_empty() {
+            return fate;
+        }
+        let Some(tally) = self.members.get_mut(&index) else {
+            return fate;
+        };
+        tally.count(messages, fate);
+        let state = tally.state();
+        if tally.is_told() {
+            self.members.remove(&index);
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use State::{Confirmed, Rejected, Unknown, Unsent};
+
+    /// The state after each of the fates of a member's messages.
+    fn states(messages: u32, before: State, fates: &[State]) -> Vec<State> {
+        let mut several = Several::default();
+        several.expect(7, messages, before);
+        let fates = fates.iter();
+        fates.map(|&fate| several.note(7, 1, fate)).collect()
+    }
+
+    #[test]
+    fn a_member_is_confirmed_with_its_last_message() {
+        let found = states(3, Unsent, &[Confirmed; 3]);
+        assert_eq!(found, [Unknown, Unknown, Confirmed]);
+    }
+
+    #[test]
+    fn a_member_of_which_nothing_is_in_is_rejected() {
+        assert_eq!(states(3, Unsent, &[Rejected; 3]), [Rejected; 3]);
+    }
+
+    #[test]
+    fn a_mixed_member_is_unknown_in_any_order() {
+        for mixed in [
+            [Rejected, Confirmed, Confirmed],
+            [Confirmed, Rejected, Confirmed],
+            [Confirmed, Confirmed, Rejected],
+            [Unknown, Confirmed, Confirmed],
+            [Rejected, Rejected, Unknown],
+        ] {
+            assert_eq!(states(3, Unsent, &mixed)[2], Unknown, "{mixed:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_sent_again_is_confirmed_or_still_unknown() {
+        assert_eq!(states(2, Unknown, &[Rejected; 2]), [Unknown; 2]);
+        assert_eq!(states(2, Unknown, &[Confirmed; 2]), [Unknown, Confirmed]);
+        assert_eq!(states(2, Rejected, &[Rejected; 2]), [Rejected; 2]);
+    }
+
+    #[test]
+    fn a_member_of_one_message_has_its_fate() {
+        let mut several = Several::default();
+        assert_eq!(several.note(1, 1, Rejected), Rejected);
+        several.expect(2, 2, Unsent);
+        assert_eq!(several.note(1, 1, Confirmed), Confirmed);
+    }
+
+    #[test]
+    fn messages_of_one_member_may_be_told_together() {
+        let mut several = Several::default();
+        several.expect(0, 900, Unsent);
+        assert_eq!(several.note(0, 500, Confirmed), Unknown);
+        assert_eq!(several.note(0, 400, Confirmed), Confirmed);
+        assert!(several.members.is_empty());
+    }
+}

@@ -1,0 +1,321 @@
+//! A canvas of Python's as a tree of the core's: one pass in.
+
+use std::collections::HashMap;
+
+use celerant_core::canvas::{
+    Given, Header, Item, Key, Kind, MAX_DEPTH, Node, NodeId, Options, Setting, Tree, deeper,
+};
+use celerant_core::error::Error;
+use celerant_core::json;
+use celerant_core::value::Arena;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple};
+
+use crate::convert::Reader;
+use crate::error::{Raised, canvas_error};
+use crate::frames::{Kinds, stranger};
+
+/// Options that hold lists of signatures.
+const LISTS: [&str; 3] = ["link", "link_error", "chain"];
+
+/// A canvas, and the values that its tree refers to by number.
+pub(crate) struct Canvas<'py> {
+    pub(crate) tree: Tree,
+    given: Vec<Bound<'py, PyAny>>,
+    /// Numbers of callbacks: those that are written alike have one.
+    callbacks: HashMap<Vec<u8>, Given>,
+}
+
+impl<'py> Canvas<'py> {
+    pub(crate) fn new(links_errors_to_headers: bool) -> Self {
+        let mut tree = Tree::new();
+        tree.links_errors_to_headers = links_errors_to_headers;
+        Self {
+            tree,
+            given: Vec::new(),
+            callbacks: HashMap::new(),
+        }
+    }
+
+    /// Takes a value in.
+    pub(crate) fn give(&mut self, value: Bound<'py, PyAny>) -> Given {
+        self.given.push(value);
+        Given(u32::try_from(self.given.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// A value as it was taken in.
+    pub(crate) fn value(&self, given: Given) -> &Bound<'py, PyAny> {
+        &self.given[given.0 as usize]
+    }
+
+    /// Takes a callback in.
+    ///
+    /// Alike are callbacks of the same JSON, in which 1 and true differ as they do for the task;
+    /// no code of theirs runs. What JSON cannot say is like nothing else.
+    fn give_callback(&mut self, callback: Bound<'py, PyAny>, kinds: &Kinds) -> PyResult<Item> {
+        let Some(key) = written(&callback, kinds)? else {
+            return Ok(Item::Given(self.give(callback)));
+        };
+        if let Some(&known) = self.callbacks.get(&key) {
+            return Ok(Item::Given(known));
+        }
+        let given = self.give(callback);
+        self.callbacks.insert(key, given);
+        Ok(Item::Given(given))
+    }
+
+    /// Takes options in.
+    pub(crate) fn options(
+        &mut self,
+        options: &Bound<'py, PyDict>,
+        kinds: &Kinds,
+    ) -> PyResult<Options> {
+        let mut read = Options::new();
+        // Gathered first: PyO3 panics where a dict changes while it is iterated.
+        let entries: Vec<_> = options.iter().collect();
+        for (key, value) in entries {
+            let name: String = key.extract()?;
+            let setting = self.setting(&name, value, kinds)?;
+            read.set(Key::Owned(name), setting);
+        }
+        Ok(read)
+    }
+
+    fn setting(
+        &mut self,
+        name: &str,
+        value: Bound<'py, PyAny>,
+        kinds: &Kinds,
+    ) -> PyResult<Setting> {
+        if value.is_none() {
+            return Ok(Setting::Null);
+        }
+        if LISTS.contains(&name) {
+            return Ok(Setting::List(self.items(&value, kinds)?));
+        }
+        if name == "group_index"
+            && let Ok(index) = value.extract::<u32>()
+        {
+            return Ok(Setting::Index(index));
+        }
+        if name == "stamped_headers" {
+            let names = value.try_iter()?.map(|name| {
+                let name: String = name?.extract()?;
+                Ok(Key::Owned(name))
+            });
+            let names = names.collect::<PyResult<Vec<_>>>()?;
+            return Ok(Setting::Stamps(self.give(value), names));
+        }
+        Ok(Setting::Given(self.give(value)))
+    }
+
+    fn items(&mut self, value: &Bound<'py, PyAny>, kinds: &Kinds) -> PyResult<Vec<Item>> {
+        let is_list = value.is_instance_of::<PyList>()
+            || value.is_instance_of::<PyTuple>()
+            || value.is_instance_of::<PySet>();
+        if !is_list {
+            return Ok(vec![self.give_callback(value.clone(), kinds)?]);
+        }
+        let mut items = Vec::new();
+        for item in value.try_iter()? {
+            items.push(self.give_callback(item?, kinds)?);
+        }
+        Ok(items)
+    }
+}
+
+/// A long path without its middle.
+fn shortened(path: &str) -> String {
+    const EDGE: usize = 60;
+    if path.len() <= 3 * EDGE {
+        return path.to_owned();
+    }
+    let (head, tail) = (&path[..EDGE], &path[path.len() - EDGE..]);
+    format!("{head} ... {tail}")
+}
+
+/// A callback as JSON; None where that cannot say it.
+fn written(callback: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Option<Vec<u8>>> {
+    let mut arena = Arena::new();
+    let at = arena.position().map_err(Raised::from)?;
+    let mut reader = Reader::new(&mut arena).with_canvases(kinds);
+    reader.value(callback)?;
+    if !reader.is_plain {
+        return Ok(None);
+    }
+    let mut key = Vec::new();
+    json::write(&arena, at, &mut key).map_err(Raised::from)?;
+    Ok(Some(key))
+}
+
+/// One pass over a canvas.
+pub(crate) struct Reading<'a, 'py> {
+    pub(crate) canvas: &'a mut Canvas<'py>,
+    kinds: &'a Kinds,
+    /// Addresses of the canvases that are open.
+    open: Vec<usize>,
+    path: String,
+}
+
+impl<'a, 'py> Reading<'a, 'py> {
+    /// `path`: where the canvas stands.
+    pub(crate) fn new(canvas: &'a mut Canvas<'py>, kinds: &'a Kinds, path: String) -> Self {
+        Self {
+            canvas,
+            kinds,
+            open: Vec::new(),
+            path,
+        }
+    }
+
+    /// Reads one signature and all in it.
+    pub(crate) fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<NodeId> {
+        let py = value.py();
+        let signature = match value.cast::<PyDict>() {
+            Ok(dict) if self.kinds.is_readable(value) => dict,
+            _ => return Err(self.refused(py, &stranger(value))),
+        };
+        let address = signature.as_ptr() as usize;
+        if self.open.contains(&address) {
+            return Err(Raised::from(Error::Cycle {
+                path: self.path.clone(),
+            })
+            .into());
+        }
+        if self.open.len() == MAX_DEPTH {
+            return Err(Raised::from(Error::TooDeep {
+                path: shortened(&self.path),
+                limit: MAX_DEPTH,
+            })
+            .into());
+        }
+        self.open.push(address);
+        let read = deeper(|| self.signature(signature));
+        self.open.pop();
+        read
+    }
+
+    fn signature(&mut self, signature: &Bound<'py, PyDict>) -> PyResult<NodeId> {
+        let py = signature.py();
+        let kwargs = self.mapping(signature, intern!(py, "kwargs"))?;
+        let kind = match signature.get_item(intern!(py, "subtask_type"))? {
+            Some(kind) if !kind.is_none() => kind.str()?.to_string_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let (kind, kwargs) = match kind.as_str() {
+            "group" => (Kind::Group(self.tasks(&kwargs, "tasks", "")?), None),
+            "chain" => (Kind::Chain(self.tasks(&kwargs, "tasks", "")?), None),
+            "chord" => self.chord(&kwargs)?,
+            _ => (Kind::Task, Some(kwargs)),
+        };
+        let args = signature
+            .get_item(intern!(py, "args"))?
+            .filter(|args| !args.is_none());
+        let args = match args {
+            Some(args) if args.is_instance_of::<PyTuple>() || args.is_instance_of::<PyList>() => {
+                Some(args).filter(|args| kind == Kind::Task || args.len().unwrap_or(1) > 0)
+            }
+            Some(args) => {
+                let found = args.get_type().name()?;
+                let reason = format!("args must be a list or tuple, not {found}");
+                return Err(self.refused(py, &reason));
+            }
+            None => None,
+        };
+        let options = self.mapping(signature, intern!(py, "options"))?;
+        let is_immutable = match signature.get_item(intern!(py, "immutable"))? {
+            Some(flag) => flag.is_truthy()?,
+            None => false,
+        };
+        let node = Node {
+            origin: Some(self.canvas.give(signature.clone().into_any())),
+            kind,
+            args: args.into_iter().map(|a| self.canvas.give(a)).collect(),
+            kwargs: kwargs
+                .into_iter()
+                .map(|k| self.canvas.give(k.into_any()))
+                .collect(),
+            options: self.canvas.options(&options, self.kinds)?,
+            is_immutable,
+        };
+        Ok(self.canvas.tree.add(node))
+    }
+
+    fn chord(
+        &mut self,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> PyResult<(Kind, Option<Bound<'py, PyDict>>)> {
+        let py = kwargs.py();
+        let body = match kwargs.get_item(intern!(py, "body"))? {
+            Some(body) if !body.is_none() => self.at(".chord_body", |this| this.node(&body))?,
+            _ => {
+                let reason =
+                    "this chord has no body; write chord(header, body) or chord(header)(body)";
+                return Err(self.refused(py, reason));
+            }
+        };
+        let frozen = kwargs
+            .get_item(intern!(py, "header"))?
+            .filter(PyAnyMethods::is_instance_of::<PyDict>);
+        let header = match frozen {
+            Some(group) => Header::Group(self.at(".chord_header", |this| this.node(&group))?),
+            None => Header::List(self.tasks(kwargs, "header", ".chord_header")?),
+        };
+        let own = self.mapping(kwargs, intern!(py, "kwargs"))?;
+        Ok((Kind::Chord { header, body }, Some(own)))
+    }
+
+    /// The canvases under `key`.
+    fn tasks(
+        &mut self,
+        kwargs: &Bound<'py, PyDict>,
+        key: &str,
+        place: &str,
+    ) -> PyResult<celerant_core::canvas::ListId> {
+        let py = kwargs.py();
+        let Some(mut tasks) = kwargs.get_item(key)? else {
+            return Err(self.refused(py, &format!("this chain, group or chord has no {key}")));
+        };
+        if !tasks.is_instance_of::<PyList>() && !tasks.is_instance_of::<PyTuple>() {
+            // What stands inside another canvas is held: it may be needed twice.
+            let Ok(hold) = tasks.getattr(intern!(py, "hold")) else {
+                let found = tasks.get_type().name()?;
+                return Err(self.refused(py, &format!("{key} must be a list, not {found}")));
+            };
+            tasks = hold.call0()?;
+        }
+        let mut nodes = Vec::with_capacity(tasks.len()?);
+        for (index, task) in tasks.try_iter()?.enumerate() {
+            let task = task?;
+            nodes.push(self.at(&format!("{place}[{index}]"), |this| this.node(&task))?);
+        }
+        Ok(self.canvas.tree.list(nodes))
+    }
+
+    fn mapping(
+        &self,
+        signature: &Bound<'py, PyDict>,
+        key: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let py = signature.py();
+        match signature.get_item(key)?.filter(|found| !found.is_none()) {
+            None => Ok(PyDict::new(py)),
+            Some(found) => found
+                .cast_into::<PyDict>()
+                .map_err(|_| self.refused(py, &format!("{key} must be a dict"))),
+        }
+    }
+
+    fn at<T>(&mut self, place: &str, read: impl FnOnce(&mut Self) -> PyResult<T>) -> PyResult<T> {
+        let len = self.path.len();
+        self.path.push_str(place);
+        let outcome = read(self);
+        self.path.truncate(len);
+        outcome
+    }
+
+    fn refused(&self, py: Python<'py>, reason: &str) -> PyErr {
+        canvas_error(py, &format!("{}: {reason}", self.path), &self.path)
+    }
+}

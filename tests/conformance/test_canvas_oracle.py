@@ -1,0 +1,92 @@
+"""Random canvases, sent by stock Celery and by Celerant, give the same messages.
+
+Groups inside groups are written out flat: their numbers and their order differ on
+purpose (docs/compatibility.md), which `test_nested_groups_are_flat_ones` is about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+
+import celerant
+from harness.canvases import build, calls, recipes
+from harness.oracle import both_sides, sent, stamps_apart
+
+#: 2,000 in CI; `make test-slow` asks for more.
+EXAMPLES = int(os.environ.get("CELERANT_ORACLE_EXAMPLES", "2000"))
+
+
+@pytest.fixture(scope="module")
+def sides():
+    with both_sides() as both:
+        yield both
+
+
+def messages(side, recipe, call, *, as_dict):
+    """Build a canvas and send it; return its messages."""
+    canvas = build(recipe, side)
+    if as_dict:
+        canvas = side.signature(json.loads(json.dumps(canvas)), app=side.app)
+    return sent(canvas, call)
+
+
+def compare(sides, recipe, call, *, as_dict=False):
+    """Send a canvas with both, and compare."""
+    try:
+        expected = messages(sides.celery, recipe, call, as_dict=as_dict)
+    except Exception as exc:  # noqa: BLE001 - ours must refuse it too
+        event(f"refused: {type(exc).__name__}")
+        # Each bare: a CanvasError, not some slip of ours.
+        with pytest.raises((celerant.CelerantError, TypeError)):
+            messages(sides.celerant, recipe, call, as_dict=as_dict)
+        return
+    event(f"messages: {min(len(expected), 5)}")
+    assert messages(sides.celerant, recipe, call, as_dict=as_dict) == expected
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(recipe=recipes(), call=calls(), as_dict=st.booleans())
+@pytest.mark.timeout(max(900, EXAMPLES // 4))
+@pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
+def test_messages_are_celerys(sides, recipe, call, as_dict):
+    compare(sides, recipe, call, as_dict=as_dict)
+
+
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(recipe=recipes(stamped=True), call=calls())
+@pytest.mark.timeout(max(600, EXAMPLES // 5))
+@pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
+def test_messages_of_stamped_canvases_are_celerys(sides, recipe, call):
+    with stamps_apart():
+        compare(sides, recipe, call)
+
+
+@settings(max_examples=EXAMPLES // 10, deadline=None)
+@given(recipe=recipes(), call=calls())
+@pytest.mark.timeout(max(300, EXAMPLES // 10))
+def test_nested_groups_are_flat_ones(sides, recipe, call):
+    try:
+        flat, nested = build(recipe, sides.celerant), build(recipe, sides.nested)
+    except celerant.CanvasError:
+        # Such as a callback of an empty group; the other test compares refusals.
+        assume(condition=False)
+    # A lone group in a chain is its member, whatever that is: written out, another.
+    assume(type(flat) is type(nested))
+    try:
+        expected = sent(flat, call)
+    except Exception:  # noqa: BLE001 - the other test compares refusals
+        assume(condition=False)
+    assert sent(nested, call) == expected

@@ -1,0 +1,247 @@
+"""Random canvases as plain recipes, which Celery and Celerant build alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+__all__ = ["Call", "Recipe", "Stamping", "build", "calls", "recipes"]
+
+NAMES = ("one", "two", "three")
+
+
+@dataclass(frozen=True)
+class Stamping:
+    """A call of `stamp`."""
+
+    headers: dict[str, Any]
+    append: bool = False
+    #: Hooks of the visitor that stamp, each under its own name; None: no visitor.
+    hooks: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A canvas to be built."""
+
+    kind: str
+    name: str = ""
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    immutable: bool = False
+    parts: tuple[Recipe, ...] = ()
+    body: Recipe | None = None
+    links: tuple[Recipe, ...] = ()
+    errbacks: tuple[Recipe, ...] = ()
+    stamps: tuple[Stamping, ...] = ()
+
+    def __repr__(self) -> str:
+        said = {k: v for k, v in vars(self).items() if v and k != "kind"}
+        return f"{self.kind}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
+
+    @property
+    def size(self) -> int:
+        """Nodes in it."""
+        inside = (*self.parts, *self.links, *self.errbacks, *filter(None, (self.body,)))
+        return 1 + sum(part.size for part in inside)
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a canvas is applied."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def build(recipe: Recipe, lib: Any) -> Any:
+    """Build a recipe with a library's `tasks`, `group`, `chain` and `chord`.
+
+    Groups inside groups are written out flat where `lib.flat` says so: Celery numbers
+    and orders them in its own way, Celerant as they are written.
+    """
+    parts = [build(part, lib) for part in recipe.parts]
+    if recipe.kind == "task":
+        made = lib.tasks[recipe.name].s(*recipe.args, **recipe.kwargs)
+        made.set(immutable=recipe.immutable)
+    elif recipe.kind == "group":
+        made = lib.group(_flat(parts, lib) if lib.flat else parts)
+    elif recipe.kind == "chain":
+        made = lib.chain(*parts)
+    elif recipe.kind == "pipe":
+        made = parts[0]
+        for part in parts[1:]:
+            made = made | part
+    else:
+        assert recipe.body is not None
+        header = _flat(parts, lib) if lib.flat else parts
+        made = lib.chord(header, build(recipe.body, lib))
+    if recipe.options:
+        made.set(**recipe.options)
+    for link in recipe.links:
+        made.link(build(link, lib))
+    for errback in recipe.errbacks:
+        made.link_error(build(errback, lib))
+    _stamp(made, recipe, lib)
+    return made
+
+
+def _stamp(made: Any, recipe: Recipe, lib: Any) -> None:
+    for stamping in recipe.stamps:
+        visitor = None
+        if stamping.hooks is not None:
+            visitor = _visitor(lib.visitor, stamping.hooks)
+        made.stamp(visitor, stamping.append, **stamping.headers)
+
+
+def _visitor(base: type, hooks: frozenset[str]) -> Any:
+    """Return a visitor of a library's class."""
+
+    def hook(name: str) -> Any:
+        return lambda _self, _part, **_headers: {name: name, "x": name}
+
+    said = {"on_signature": lambda _self, _part, **_headers: {}}
+    said.update({name: hook(name) for name in sorted(hooks)})
+    return type("Visitor", (base,), said)()
+
+
+def _flat(parts: list[Any], lib: Any) -> list[Any]:
+    flat: list[Any] = []
+    for part in parts:
+        is_group = isinstance(part, lib.group)
+        flat += _flat(list(part.tasks), lib) if is_group else [part]
+    return flat
+
+
+_VALUES = st.one_of(
+    st.integers(-3, 99), st.text('aé"', max_size=3), st.none(), st.just([1, {"k": 2}])
+)
+_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "priority": st.integers(0, 9),
+        "shadow": st.sampled_from(["s1", "s2"]),
+        "headers": st.just({"x": 1}),
+        "soft_time_limit": st.just(5),
+        "retries": st.just(2),
+    },
+)
+_FEW_OPTIONS = st.one_of(st.just({}), st.just({}), _OPTIONS)
+
+
+def _tasks(*, links: bool) -> st.SearchStrategy[Recipe]:
+    callbacks = (
+        st.one_of(
+            st.just(()),
+            st.just(()),
+            st.lists(_tasks(links=False), max_size=2).map(tuple),
+        )
+        if links
+        else st.just(())
+    )
+    return st.builds(
+        Recipe,
+        kind=st.just("task"),
+        name=st.sampled_from(NAMES),
+        args=st.lists(_VALUES, max_size=2).map(tuple),
+        kwargs=st.dictionaries(st.sampled_from(["k", "l"]), _VALUES, max_size=1),
+        options=_FEW_OPTIONS,
+        immutable=st.booleans(),
+        links=callbacks,
+        errbacks=callbacks,
+    )
+
+
+_HOOKS = (
+    "on_signature",
+    "on_group_start",
+    "on_chain_start",
+    "on_chord_header_start",
+    "on_chord_body",
+    "on_callback",
+    "on_errback",
+)
+
+
+def _stamps() -> st.SearchStrategy[tuple[Stamping, ...]]:
+    """Make calls of `stamp`."""
+    stamping = st.builds(
+        Stamping,
+        headers=st.fixed_dictionaries(
+            {},
+            optional={
+                "x": st.sampled_from([1, "s", None, [1, 2]]),
+                "z": st.dictionaries(st.sampled_from(["k", "l"]), st.integers(0, 2)),
+            },
+        ),
+        append=st.booleans(),
+        hooks=st.one_of(st.none(), st.frozensets(st.sampled_from(_HOOKS))),
+    )
+    return st.lists(stamping, max_size=3).map(tuple)
+
+
+def calls() -> st.SearchStrategy[Call]:
+    """Make ways to apply a canvas, most of them plain."""
+    options = st.fixed_dictionaries(
+        {},
+        optional={
+            "priority": st.integers(0, 9),
+            "countdown": st.just(60),
+            "shadow": st.just("called"),
+            "headers": st.just({"y": 2}),
+            "time_limit": st.just(9),
+            "task_id": st.just("00000000-0000-4000-8000-000000000001"),
+        },
+    )
+    call = st.builds(
+        Call,
+        args=st.lists(_VALUES, max_size=2).map(tuple),
+        kwargs=st.dictionaries(st.just("z"), _VALUES, max_size=1),
+        options=options,
+    )
+    return st.one_of(st.just(Call()), call)
+
+
+def recipes(*, max_nodes: int = 40, stamped: bool = False) -> st.SearchStrategy[Recipe]:
+    """Make recipes of up to `max_nodes` nodes, as a whole stamped or not."""
+
+    def nested(inner: st.SearchStrategy[Recipe]) -> st.SearchStrategy[Recipe]:
+        several = st.lists(inner, min_size=1, max_size=4).map(tuple)
+        callbacks = st.one_of(
+            st.just(()),
+            st.just(()),
+            st.lists(_tasks(links=False), max_size=1).map(tuple),
+        )
+        return st.one_of(
+            st.builds(
+                Recipe,
+                kind=st.just("group"),
+                parts=st.lists(inner, max_size=4).map(tuple),
+                options=_FEW_OPTIONS,
+            ),
+            st.builds(
+                Recipe,
+                kind=st.sampled_from(["chain", "pipe"]),
+                parts=several,
+                options=_FEW_OPTIONS,
+            ),
+            st.builds(
+                Recipe,
+                kind=st.just("chord"),
+                parts=st.lists(inner, max_size=4).map(tuple),
+                body=inner,
+                options=_FEW_OPTIONS,
+                links=callbacks,
+                errbacks=callbacks,
+            ),
+        )
+
+    made = st.recursive(_tasks(links=True), nested, max_leaves=12)
+    made = made.filter(lambda recipe: recipe.size <= max_nodes)
+    if not stamped:
+        return made
+    return st.builds(replace, made, stamps=_stamps())

@@ -1,0 +1,24 @@
+"""The module that a `celery worker` process runs whose tasks send groups."""
+
+from __future__ import annotations
+
+from celery import Task, group
+
+from harness.stock_worker import app
+
+__all__ = ["app"]
+
+
+@app.task(name="celerant_test.spread", bind=True)
+def spread(self: Task, n: int) -> list[str]:
+    """Send a group from inside a task; return its members' ids."""
+    add = app.tasks["celerant_test.add"]
+    result = group(add.s(i, i) for i in range(n)).apply_async()
+    return [one.id for one in result]
+
+
+@app.task(name="celerant_test.become", bind=True)
+def become(self: Task, n: int) -> None:
+    """Be replaced by a group."""
+    add = app.tasks["celerant_test.add"]
+    raise self.replace(group([add.s(i, i) for i in range(n)]))

@@ -1,0 +1,170 @@
+"""Deep and wide canvases: what is sent grows with them, and they run to the end."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+import pytest
+
+from celerant import CanvasError, Celerant, chain, chord, group
+from celerant.canvas.signature import Signature
+from harness.capture import drain
+
+pytestmark = pytest.mark.timeout(120)
+WAIT = 100
+
+
+@pytest.fixture
+def shop():
+    """An app with tasks whose values stay small."""
+    with Celerant("celerant-test-sizes") as app:
+
+        @app.task(name="sizes.more")
+        def more(number, step=1):
+            return number + step
+
+        @app.task(name="sizes.one")
+        def one(_before=None):
+            return 1
+
+        @app.task(name="sizes.total")
+        def total(values):
+            return sum(values)
+
+        app.more, app.one, app.total = more, one, total
+        yield app
+
+
+def chain_of(shop, n):
+    return chain(shop.more.s(0), *[shop.more.s() for _ in range(n - 1)])
+
+
+def chord_of(shop, n):
+    return chord([shop.one.s() for _ in range(n)], shop.total.s())
+
+
+def chords_as_bodies(shop, n):
+    canvas = shop.total.s()
+    for _ in range(n):
+        canvas = chord([shop.one.s(), shop.one.s()], canvas)
+    return canvas
+
+
+def groups_and_tasks(shop, n):
+    stage = [group(shop.one.s(), shop.one.s()), shop.total.s()]
+    return chain(stage * n)
+
+
+def groups_in_a_row(shop, n):
+    return chain([group(shop.one.s(), shop.one.s()) for _ in range(n)])
+
+
+def groups_in_groups(shop, n):
+    canvas = shop.one.s()
+    for _ in range(n):
+        canvas = group(canvas, shop.one.s())
+    return canvas
+
+
+def chords_in_headers(shop, n):
+    canvas = shop.one.s()
+    for _ in range(n):
+        canvas = chord([canvas, shop.one.s()], shop.total.s())
+    return canvas
+
+
+def sizes(shop, canvas):
+    """Send a canvas; return the lengths of its messages' bodies."""
+    canvas.apply_async()
+    return [len(m.body) for m in drain("memory://", shop.conf.task_default_queue)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        chain_of,
+        chord_of,
+        chords_as_bodies,
+        groups_and_tasks,
+        groups_in_a_row,
+        groups_in_groups,
+    ],
+)
+def test_bytes_sent_grow_linearly(shop, make):
+    small, middle, large = (sum(sizes(shop, make(shop, n))) for n in (30, 60, 120))
+    assert (large - middle) == pytest.approx(2 * (middle - small), rel=0.02)
+
+
+def test_chords_in_headers_send_one_body_for_each_that_contains_a_task(shop):
+    """By the protocol: a message has the bodies of all chords that it is a part of."""
+    found = [sizes(shop, chords_in_headers(shop, n)) for n in (30, 60, 120)]
+    assert [len(messages) for messages in found] == [31, 61, 121]
+    small, middle, large = map(max, found)
+    assert (large - middle) == pytest.approx(2 * (middle - small), rel=0.02)
+
+
+def test_each_step_is_copied_once_however_many_there_are(shop, monkeypatch):
+    copied = []
+    clone = Signature.clone
+
+    def counting(self, *args, **kwargs):
+        copied.append(self)
+        return clone(self, *args, **kwargs)
+
+    monkeypatch.setattr(Signature, "clone", counting)
+    counts = []
+    for n in (20, 40):
+        groups_and_tasks(shop, n)
+        counts.append(len(copied))
+        copied.clear()
+    assert counts[1] <= 2 * counts[0] + 10
+
+
+@pytest.fixture
+def few_frames():
+    """Let Python recurse less than usual; returns what sets the limit."""
+    before = sys.getrecursionlimit()
+    yield lambda: sys.setrecursionlimit(len(inspect.stack()) + 120)
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.parametrize(
+    "longer",
+    [
+        lambda shop, _long: groups_and_tasks(shop, 100),
+        lambda shop, long: long | shop.one.s(),
+    ],
+    ids=["chain", "|"],
+)
+def test_more_chords_in_a_row_than_python_recurses_are_refused(
+    shop, few_frames, longer
+):
+    long = groups_and_tasks(shop, 100)
+    few_frames()
+    with pytest.raises(CanvasError, match="nest too deep; let a task send the rest"):
+        longer(shop, long)
+
+
+def test_more_chords_in_a_row_than_a_message_takes_are_refused(shop):
+    with pytest.raises(CanvasError, match="nested deeper than 256") as caught:
+        groups_and_tasks(shop, 200).apply_async()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "value"),
+    [
+        (chain_of, 1_000, 1_000),
+        (chord_of, 10_000, 10_000),
+        pytest.param(chord_of, 100_000, 100_000, marks=pytest.mark.slow),
+        (chords_as_bodies, 200, 2),
+        (chords_in_headers, 200, 201),
+        (groups_and_tasks, 100, 2),
+        (groups_in_a_row, 200, [1, 1]),
+        (groups_in_groups, 200, [1] * 201),
+    ],
+)
+def test_they_run_to_the_end(shop, make, size, value):
+    with shop.worker(concurrency=2):
+        assert make(shop, size).apply_async().get(timeout=WAIT) == value
