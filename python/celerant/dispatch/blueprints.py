@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
+from kombu.serialization import registry
 
 from celerant.canvas.request import Request
 from celerant.config import Settings
 from celerant.dispatch.clock import times_of
+from celerant.dispatch.delays import delay_by_broker
 from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
 from celerant.dispatch.options import MESSAGE_PROPERTIES, check_options
 from celerant.dispatch.routing import Queues, Router
@@ -26,6 +28,30 @@ from celerant.errors import SettingError
 
 __all__ = ["Blueprints", "Lineage"]
 
+#: Options that make no two messages of a task differ by themselves. Without those that
+#: tell a time, name a task, or may be changed where they are.
+_LASTING = frozenset(
+    {
+        "add_to_parent",
+        "compression",
+        "delivery_mode",
+        "exchange",
+        "ignore_result",
+        "immediate",
+        "mandatory",
+        "priority",
+        "queue",
+        "retry",
+        "routing_key",
+        "serializer",
+        "shadow",
+        "soft_time_limit",
+        "time_limit",
+    }
+)
+#: kombu has no public look at them.
+_ENCODERS = registry._encoders  # noqa: SLF001
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _ECHOED = ("argsrepr", "kwargsrepr", "origin")
 _MODES = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 _HOSTNAME = socket.gethostname()
@@ -46,6 +72,9 @@ class Lineage:
             return cls()
         priority = request.delivery_info.get("priority")
         return cls(request.root_id or request.id, request.id, priority)
+
+
+_NO_LINEAGE = Lineage()
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,13 +114,76 @@ class Blueprints:
         self._reply_to = reply_to
         self._lineage = lineage
         self._group_id = group_id
+        self._given = options
         self._call = {k: v for k, v in options.items() if v is not None}
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
+
+    def bare(self) -> Blueprints:
+        """Return the same without group and call: for options that are whole."""
+        return Blueprints(
+            self._conf,
+            self._queues,
+            self._router,
+            self._tasks,
+            zone=self._zone,
+            reply_to=self._reply_to,
+            lineage=self._lineage,
+            group_id=None,
+            options={},
+        )
+
+    def reply_to(self) -> str:
+        """Return where results go that somebody waits for."""
+        return self._reply_to(True)  # noqa: FBT003 - called by position alone
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """The options of the call as given, with the group's id."""
+        if self._group_id is None:
+            return dict(self._given)
+        return {**self._given, "group_id": self._group_id}
 
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
         task = self._tasks.get(name)
         return task.parameters if task is not None and task.typing else None
+
+    def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:
+        """Return all that the message of a member depends on.
+
+        Returns:
+            None where that is not worth telling: it serves this dispatch alone.
+        """
+        if (
+            self._group_id is not None
+            or self._lineage != _NO_LINEAGE
+            or self._router.reads_arguments
+        ):
+            return None
+        task = self._tasks.get(name)
+        of_task = {} if task is None else task.sent_options()
+        if of_task.get("expires") is not None:
+            return None
+        of_task.pop("expires", None)
+        told = [_told(options) for options in (of_task, own, self._call)]
+        if None in told:
+            return None
+        ignored = self._call.get("ignore_result", own.get("ignore_result"))
+        if task is not None:
+            ignored = task.ignore_result if ignored is None else ignored
+            told.append((task, ignored, task.typing))
+        serializers = {
+            options.get("serializer") for options in (of_task, own, self._call)
+        }
+        return (
+            name,
+            *told,
+            # Somebody may register another encoder under the name.
+            *(_ENCODERS.get(s or self._conf.task_serializer) for s in serializers),
+            self._conf.version,
+            self._queues.version,
+            self._reply_to(not ignored),
+        )
 
     def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
         """Draw the message of a member.
@@ -102,10 +194,18 @@ class Blueprints:
             args: For routes that look at arguments.
             kwargs: For routes that look at arguments.
         Raises:
-            SettingError: An unknown or impossible option.
+            SettingError: An unknown or impossible option; its `path` is set where
+                the call gave it, for no single member is to blame then.
         """
-        where = f"task {name}"
-        check_options(own, where)
+        try:
+            return self._draw(name, own, args, kwargs)
+        except SettingError as exc:
+            if self._group_id is not None and exc.name in self._call:
+                exc.path, exc.args = "group", (f"group: {exc}",)
+            raise
+
+    def _draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
+        check_options(own)
         task = self._tasks.get(name)
         options = self._merge(task, own)
         ignore_result = options.pop("ignore_result", None)
@@ -113,8 +213,17 @@ class Blueprints:
         options = self._router.route(
             options, options.pop("route_name", None) or name, args, kwargs, task
         )
+        self._inherit_priority(options)
         countdown, eta = options.pop("countdown", None), options.pop("eta", None)
         expires = options.pop("expires", None)
+        if (countdown or eta) and self._is_rabbitmq():
+            delay_by_broker(
+                options,
+                self._queues.values(),
+                countdown=countdown,
+                eta=eta,
+                zone=self._zone,
+            )
         times = times_of(countdown=countdown, eta=eta, expires=expires, zone=self._zone)
         headers, properties = self._message(name, options, times, ignore_result, shadow)
         blueprint = self._address(options, headers, properties)
@@ -127,6 +236,11 @@ class Blueprints:
             timed=bool(countdown) or expires is not None,
         )
 
+    def _is_rabbitmq(self) -> bool:
+        url = self._conf.broker_write_url or self._conf.broker_url
+        scheme = str(url).partition("://")[0].removeprefix("py")
+        return scheme in {"amqp", "amqps"}
+
     def _merge(self, task: Any, own: Mapping[str, Any]) -> dict[str, Any]:
         fixed = {"group_id", "stamped_headers", *(own.get("stamped_headers") or ())}
         merged = {k: v for k, v in own.items() if v is not None}
@@ -137,14 +251,22 @@ class Blueprints:
             merged = {**task.sent_options(), **merged}
             merged.setdefault("ignore_result", task.ignore_result)
         # Who sends and who reads them: not part of a message.
-        for option in ("add_to_parent", "producer", "task_id", "group_index"):
+        for option in ("add_to_parent", "producer", "task_id"):
             merged.pop(option, None)
         if self._group_id is not None:
             merged.setdefault("group_id", self._group_id)
-        lineage = self._lineage
-        if self._conf.task_inherit_parent_priority and lineage.priority is not None:
-            merged.setdefault("priority", lineage.priority)
         return merged
+
+    def _inherit_priority(self, options: dict[str, Any]) -> None:
+        # Once routed, as in Celery: what a task says nothing of is None until then.
+        lineage = self._lineage
+        is_whole = options.get("root_id") and options.get("parent_id")
+        if (
+            self._conf.task_inherit_parent_priority
+            and lineage.parent_id is not None
+            and not is_whole
+        ):
+            options.setdefault("priority", lineage.priority)
 
     def _message(
         self,
@@ -156,6 +278,8 @@ class Blueprints:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take protocol 2's fields out of the options; the rest stays in them."""
         take = options.pop
+        # Alone it is where another dispatch, or a worker, put it: a step of a chain.
+        group_index = take("group_index", None)
         # Celery passes these on among the properties too, where nobody reads them.
         echoed = {k: options[k] for k in _ECHOED if options.get(k) is not None}
         stamped = take("stamped_headers", None)
@@ -169,7 +293,9 @@ class Blueprints:
             "eta": times.eta,
             "expires": times.expires,
             "group": take("group_id", None),
-            "group_index": None if self._group_id is None else SLOTS["group_index"],
+            "group_index": (
+                group_index if self._group_id is None else SLOTS["group_index"]
+            ),
             "retries": take("retries", 0),
             "timelimit": [take("time_limit", None), take("soft_time_limit", None)],
             "root_id": take("root_id", None) or parent.root_id or SLOTS["id"],
@@ -255,6 +381,16 @@ class Blueprints:
             confirm_timeout=take("confirm_timeout", None),
             body=body,
         )
+
+
+def _told(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Return options as a key, types included; None where they may not last."""
+    found: list[Any] = []
+    for name, value in options.items():
+        if name not in _LASTING or type(value) not in _PLAIN:
+            return None
+        found += name, type(value), value
+    return tuple(found)
 
 
 def _mode(delivery_mode: int | str) -> int:

@@ -1,89 +1,18 @@
-"""Broker connections of a process: pooled, exclusive while held, dropped by a fork."""
+"""Connecting, and how often to try again."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-__all__ = ["Connections", "Patience", "abandon", "connect", "recoverable_errors"]
+__all__ = ["Patience", "connect", "recoverable_errors"]
 
 logger = logging.getLogger("celerant")
-
-#: Sockets of a parent process must be neither used nor closed politely by a forked
-#: child: they are kept here, so that nobody collects them.
-_abandoned: list[Any] = []
-
-
-def abandon(of_parent: Any) -> None:
-    """Keep what holds a parent's sockets, unused, for as long as this child lives."""
-    _abandoned.append(of_parent)
-
-
-class Connections:
-    """A pool of kombu connections for sending."""
-
-    def __init__(self, make: Callable[[], Connection], limit: int | None) -> None:
-        self._make = make
-        self._limit = limit or None
-        self._pool: Any = None
-        self._lock = threading.Lock()
-        self._held = _Held()
-
-    @contextmanager
-    def acquire(self) -> Iterator[Connection]:
-        """Hold one connection; it may not be connected yet.
-
-        Waits while all are in use, but for a thread that holds one already (it sends
-        from within a generator that is being sent): it gets one beyond the limit.
-        """
-        held = self._held
-        connection = self._take(wait=held.count == 0)
-        held.count += 1
-        try:
-            yield connection
-        finally:
-            held.count -= 1
-            # Back to its pool; one without a pool is closed.
-            connection.release()
-
-    def _take(self, *, wait: bool) -> Connection:
-        with self._lock:
-            if self._pool is None:
-                self._pool = self._make().Pool(limit=self._limit)
-            pool = self._pool
-        try:
-            return pool.acquire(block=wait)
-        except pool.LimitExceeded:
-            if wait:
-                raise
-            return self._make()
-
-    def close(self) -> None:
-        """Close all connections of the pool."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.force_close_all()
-
-    def after_fork(self) -> None:
-        """Forget the parent's connections."""
-        abandon(self._pool)
-        self._pool = None
-        self._lock = threading.Lock()
-        self._held = _Held()
-
-
-class _Held(threading.local):
-    """How many connections this thread holds."""
-
-    count = 0
 
 
 class Patience:
@@ -112,12 +41,21 @@ class Patience:
         Raises:
             BaseException: `exc` itself, where no try is left.
         """
+        seconds = self.next(exc)
+        logger.warning("broker lost (%s); try %d follows", exc, self.tries + 1)
+        time.sleep(seconds)
+
+    def next(self, exc: BaseException) -> float:
+        """Return the seconds to wait before the next try.
+
+        Raises:
+            BaseException: `exc` itself, where no try is left.
+        """
         if self._limit is not None and self.tries >= self._limit:
             raise exc
         seconds = min(self._start + self.tries * self._step, self._max)
         self.tries += 1
-        logger.warning("broker lost (%s); try %d follows", exc, self.tries + 1)
-        time.sleep(seconds)
+        return seconds
 
 
 def recoverable_errors(connection: Connection) -> tuple[type[BaseException], ...]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant._core import Barrier, Chunk, Ledger, Plan, Roster, Template
+from celerant._core import Barrier, Chunk, Ledger, Plan, Roster
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
-from celerant.dispatch.connections import (
-    Connections,
-    Patience,
-    abandon,
-    connect,
-    recoverable_errors,
-)
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.links import Link, Links
+from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.report import Intervals, Report
-from celerant.dispatch.wires.base import Broken, Wire, broken
-from celerant.dispatch.wires.generic import GenericWire
+from celerant.dispatch.wires.base import Broken, Dispatch
 from celerant.errors import ForkError, PublishError
 
 __all__ = ["Dispatcher", "Order", "Sent"]
@@ -58,9 +52,23 @@ class Order:
     producer: Producer | None = None
     #: Half-open ranges to send; None sends all.
     only: Intervals | None = None
+    #: ``group_index`` of each member; None: its place among all.
+    positions: list[int] | None = None
     #: Nested containers that `argsrepr` shows.
     repr_levels: int = 3
     ledger: Ledger = field(default_factory=Ledger)
+    #: Tells the result backend of chords: the group's id, of how many parts they
+    #: consist, and the group's form where groups are in it.
+    announce: Callable[[list[tuple[str, int, Any]]], None] | None = None
+    #: Called before anything leaves.
+    before_first: Callable[[], None] | None = None
+    #: Called with the number of results before the last chunk leaves.
+    before_last: Callable[[int], None] | None = None
+    #: Called with each member that is a chain or chord and whether there is a chord in
+    #: it: raises to refuse it, and says whether its result is ignored.
+    vet: Callable[[Any, bool], bool] = field(default=lambda _canvas, _has_chords: False)
+    #: Celery's ``task_allow_error_cb_on_chord_header``.
+    links_errors_to_headers: bool = False
 
 
 @dataclass(slots=True)
@@ -78,15 +86,15 @@ class Dispatcher:
     def __init__(
         self, make_connection: Callable[[], Connection], pool_limit: int | None
     ) -> None:
-        self._connections = Connections(make_connection, pool_limit)
+        self._links = Links(make_connection, pool_limit)
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._connections.close()
+        self._links.close()
 
     def after_fork(self) -> None:
         """Forget the parent's connections."""
-        self._connections.after_fork()
+        self._links.after_fork()
 
     def dispatch(self, order: Order) -> Sent:
         """Send an order.
@@ -95,46 +103,55 @@ class Dispatcher:
             The barrier, and the report of what was sent. Where the broker was lost
             or a member could not be read after others had left, `error` says so.
         Raises:
-            CanvasError, EncodeError, SettingError, TypeError: A bad member, and
+            CanvasError, ArgumentError, EncodeError, SettingError: A bad member, and
                 nothing has been sent.
         """
-        patience = Patience(order.retry_policy, enabled=order.retry)
-        return _Run(order, patience).over(self._connections)
+        return _Run(order).over(self._links)
 
 
 class _Run:
     """The state of one dispatch."""
 
-    def __init__(self, order: Order, patience: Patience) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
-        self._patience = patience
         self._ledger = order.ledger
-        self._barrier = Barrier()
+        self._dispatch = Dispatch(
+            order.ledger,
+            Patience(order.retry_policy, enabled=order.retry),
+        )
+        #: Members of an earlier dispatch, of which some messages may be in.
+        self._doubtful = _indices(order.ledger.intervals("unknown"))
         self._ignored: Intervals = []
-        self._wire: Wire | None = None
-        self._loose: GenericWire | None = None
-        self._producer: Producer | None = None
         self._started = False
         self._pid = os.getpid()
+        self._renderer = Renderer(order.blueprints)
+        self._final_renderer = Renderer(order.blueprints.bare())
+        self._results = 0
         self._plan = Plan(
             order.roster,
-            # Weak: the run owns the plan, and a cycle would wait for the collector.
-            _weakly(self._resolve),
+            self._renderer.resolve,
+            self._renderer.resolve_final,
+            order.blueprints.reply_to,
+            order.vet,
             order.source,
             readable=readable_types(),
             mapped=Mapped,
             args=order.args,
             kwargs=dict(order.kwargs),
+            options=order.blueprints.call,
             grouped=order.grouped,
             only=order.only,
+            positions=order.positions,
             repr_levels=order.repr_levels,
+            links_errors_to_headers=order.links_errors_to_headers,
         )
 
-    def over(self, connections: Connections) -> Sent:
+    def over(self, links: Links) -> Sent:
         error: BaseException | None = None
         try:
-            with self._connected(connections):
-                self._send_all()
+            with self._held(links) as link:
+                self._renderer.link = link
+                self._send_all(link)
         except Broken as exc:
             error = self._publish_error(exc)
         except BaseException as exc:
@@ -145,148 +162,83 @@ class _Run:
             self._count_rest()
         return Sent(self._sealed(), self._report(), error)
 
-    # -- wires -------------------------------------------------------------------
-
     @contextmanager
-    def _connected(self, connections: Connections) -> Iterator[None]:
+    def _held(self, links: Links) -> Iterator[Link]:
         producer = self._order.producer
-        if producer is not None:
-            # The caller's producer: its connection, its channel, its batch.
-            self._producer = producer
-            yield
+        if producer is None:
+            with links.acquire(self._dispatch) as link:
+                yield link
             return
-        with connections.acquire() as connection:
-            with broken(connection):
-                self._producer = Producer(connection, auto_declare=False)
-                self._wire = self._open(connection)
-                self._patience.reset()
-            if self._wire is None:
-                yield
-                return
-            try:
-                yield
-            except BaseException as exc:
-                self._leave(self._wire, exc)
-                raise
-            finally:
-                # In a forked child the connection is still the parent's.
-                if os.getpid() == self._pid:
-                    self._wire.close()
-
-    def _leave(self, wire: Wire, exc: BaseException) -> None:
-        """Drop what is under way, with its fate where that can be had."""
-        if os.getpid() != self._pid:
-            abandon(wire)
-            return
-        try:
-            if isinstance(exc, Exception):
-                # A member or its source failed: that says nothing of the wire.
-                with suppress(Broken):
-                    wire.flush()
-        finally:
-            wire.abort()
-
-    def _open(self, connection: Connection) -> Wire | None:
-        """Connect, over the failover list, and return what carries the messages."""
-        # It may have died while nobody used it: finding that out is not a try.
-        is_doubtful = connection.connected
-        while True:
-            connect(connection, self._patience)
-            try:
-                return self._choose(connection)
-            except recoverable_errors(connection) as exc:
-                connection.collect()
-                if not is_doubtful:
-                    self._patience.pause(exc)
-                is_doubtful = False
-
-    def _choose(self, connection: Connection) -> Wire | None:
-        driver = connection.transport.driver_type
-        order = self._order
-        # Imported where it is needed: redis-py and py-amqp are extras.
-        if driver == "redis":
-            from celerant.dispatch.wires import redis  # noqa: PLC0415
-
-            if redis.carries(connection.default_channel):
-                token = f"{order.roster.uuid}.{os.urandom(4).hex()}"
-                return redis.RedisWire(connection, self._ledger, token, self._patience)
-        elif driver == "amqp":
-            from celerant.dispatch.wires import amqp  # noqa: PLC0415
-
-            if amqp.carries(connection.default_channel):
-                return amqp.AmqpWire(
-                    connection, self._ledger, order.roster, self._patience
-                )
-        return None
-
-    def _resolve(
-        self, name: str, options: Mapping[str, Any], args: Any, kwargs: Any
-    ) -> Template:
-        """Render the message of a member; the plan calls this once per kind."""
-        drawn = self._order.blueprints.draw(name, options, args, kwargs)
-        form = None
-        if self._wire is not None:
-            assert self._producer is not None  # noqa: S101 - set before the wire
-            with broken(self._producer.connection):
-                form = self._wire.render(drawn)
-        if form is None:
-            form = self._generic().render(drawn)
-        body = drawn.blueprint.body
-        return Template(
-            form,
-            encode=body,
-            embed=body.embed_json() if body.plain else None,
-            parameters=self._order.blueprints.parameters(name),
-            ignored=drawn.ignored,
-            reusable=drawn.reusable,
-            timed=drawn.timed,
-        )
-
-    def _generic(self) -> GenericWire:
-        if self._loose is None:
-            assert self._producer is not None  # noqa: S101 - set before the plan is read
-            self._loose = GenericWire(self._producer, self._ledger, self._patience)
-        return self._loose
+        # The caller's producer: its connection, its channel, its batch.
+        link = Link(producer)
+        link.begin(self._dispatch)
+        yield link
 
     # -- sending -----------------------------------------------------------------
 
-    def _send_all(self) -> None:
+    def _send_all(self, link: Link) -> None:
         held: list[Chunk] | None = [] if self._plan.holds else None
         size = 0
+        last: Chunk | None = None
         while (chunk := self._plan.read(CHUNK_MEMBERS, CHUNK_BYTES)) is not None:
             self._ledger.grow(self._plan.count)
+            self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
+            self._results += chunk.results
+            if self._order.before_last is not None:
+                # The last one waits until all are read, or a chord could be
+                # complete before its size and form are known.
+                chunk, last = last, chunk  # one chunk of look-ahead
+                if chunk is None:
+                    continue
             if held is None:
-                self._send(chunk)
+                self._send(link, chunk)
                 continue
             held.append(chunk)
             size += chunk.size
             if size > HELD_BYTES:
                 for ready in held:
-                    self._send(ready)
+                    self._send(link, ready)
                 held = None
         for ready in held or ():
-            self._send(ready)
-        if self._wire is not None:
-            self._wire.flush()
+            self._send(link, ready)
+        if last is not None:
+            assert self._order.before_last is not None  # noqa: S101 - else none waits
+            self._order.before_last(self._results)
+            self._send(link, last)
+        if link.wire is not None:
+            link.wire.flush()
 
-    def _send(self, chunk: Chunk) -> None:
+    def _announce(self, sizes: list[tuple[str, int, Any]]) -> None:
+        if sizes and self._order.announce is not None:
+            self._order.announce(sizes)
+
+    def _send(self, link: Link, chunk: Chunk) -> None:
         if os.getpid() != self._pid:
             msg = (
                 f"process {self._pid} was forked while it sent a group; its child "
                 f"{os.getpid()} must not go on with the same connection"
             )
             raise ForkError(msg, created_in_pid=self._pid)
+        if not self._started and self._order.before_first is not None:
+            self._order.before_first()
+        self._announce(chunk.chord_sizes())
         self._started = True
-        if self._wire is not None and chunk.has_wired:
-            self._wire.send(chunk)
-        if self._loose is not None:
-            self._loose.send(chunk)
+        if self._doubtful:
+            again = _indices(chunk.ranges()) & self._doubtful
+            self._dispatch.maybe_double |= again
+        if link.wire is not None and chunk.has_wired:
+            link.wire.send(chunk)
+        link.loose.send(chunk)
 
     # -- accounting --------------------------------------------------------------
 
     def _count_rest(self) -> None:
-        """Count what an interrupted list still holds, so that it can be resumed."""
+        """Count what an interrupted list still holds, so that it can be resumed.
+
+        Of a generator only what was read counts: a bad member and those behind it
+        are in no report.
+        """
         if self._plan.holds:
             try:
                 self._plan.skip_rest()
@@ -298,7 +250,7 @@ class _Run:
     def _sealed(self) -> Barrier:
         total = len(self._ledger)
         self._order.roster.resize(total)
-        barrier = self._barrier
+        barrier = Barrier()
         barrier.grow(total)
         for state in ("rejected", "unsent"):
             for start, stop in self._ledger.intervals(state):
@@ -309,10 +261,8 @@ class _Run:
         return barrier
 
     def _report(self) -> Report:
-        double: set[int] = set()
-        for wire in (self._wire, self._loose):
-            double |= getattr(wire, "maybe_double", set())
-        return Report(self._ledger, _intervals(sorted(double)))
+        double = sorted(self._dispatch.maybe_double)
+        return Report(self._ledger, _intervals(double))
 
     def _publish_error(self, exc: Broken) -> PublishError:
         error = PublishError(str(exc), recoverable=exc.recoverable)
@@ -323,22 +273,19 @@ class _Run:
         if not isinstance(exc, Exception):
             # Ctrl-C and the like go on as they are.
             return exc
-        message = f"sending stopped at group[{self._plan.count}]: {exc}"
-        error = PublishError(message, recoverable=False)
+        path = getattr(exc, "path", "")
+        message = f"sending stopped: {exc}"
+        if not path and self._plan.failed_at is not None:
+            # The source raised: it knows nothing of paths.
+            path = self._plan.failed_at
+            message = f"sending stopped at {path}: {exc}"
+        error = PublishError(message, recoverable=False, path=path)
         error.__cause__ = exc
         return error
 
 
-def _weakly(method: Any) -> Callable[..., Template]:
-    found = weakref.WeakMethod(method)
-
-    def call(*args: Any) -> Template:
-        alive = found()
-        assert alive is not None  # noqa: S101 - who reads the plan holds the run
-        resolved: Template = alive(*args)
-        return resolved
-
-    return call
+def _indices(runs: Intervals) -> set[int]:
+    return {index for start, stop in runs for index in range(start, stop)}
 
 
 def _intervals(indices: list[int]) -> Intervals:

@@ -15,6 +15,7 @@ from kombu.compression import compress, get_encoder
 from kombu.exceptions import SerializerNotInstalled
 from kombu.serialization import dumps, registry
 
+from celerant.canvas.plain import plain
 from celerant.config import nearest
 from celerant.errors import EncodeError, SettingError
 
@@ -104,14 +105,24 @@ class BodyEncoder:
         """Return the third item of a body, as kombu writes it."""
         return _bytes(dumps(self._embed, "json")[2])
 
-    def __call__(self, args: Any, kwargs: Any) -> bytes:
+    def __call__(
+        self, args: Any, kwargs: Any, embed: dict[str, Any] | None = None
+    ) -> bytes:
         """Encode one body.
 
+        Args:
+            args: The member's.
+            kwargs: The member's.
+            embed: Its own third item; None: that of all members.
         Raises:
             EncodeError: The serializer refuses the arguments.
         """
+        embed = self._embed if embed is None else embed
         try:
-            _, _, payload = dumps((args, kwargs, self._embed), self._serializer)
+            if self.content_type != "application/json":
+                # JSON has no classes; a stock worker has none of these here.
+                embed = {name: plain(canvases) for name, canvases in embed.items()}
+            _, _, payload = dumps((args, kwargs, embed), self._serializer)
         except Exception as exc:
             msg = f"{self._serializer} does not take an argument: {exc}"
             raise EncodeError(msg, value_type=_culprit(exc)) from exc

@@ -93,28 +93,40 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def check_options(options: Mapping[str, Any], where: str) -> None:
-    """Refuse option names that nobody reads.
+def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -> None:
+    """Refuse option names that nobody reads, and values that nobody can use.
 
     Args:
-        where: What the options belong to, for the message.
+        options: As given.
+        path: What the options belong to; empty where the caller adds it to the error.
+        whose: The same for people, by default `path`.
     Raises:
         SettingError: With the nearest known name.
     """
+    prefix = f"{whose or path}: " if path else ""
     stamps: Iterable[str] = options.get("stamped_headers") or ()
     for name in options:
         if name in SEND_OPTIONS or name in stamps:
             continue
         near = nearest(name, SEND_OPTIONS)
         hint = f"; did you mean {near!r}" if near else ""
-        msg = f"{where}: unknown option {name!r}{hint}"
-        raise SettingError(msg, name=name, nearest=near)
+        msg = f"{prefix}unknown option {name!r}{hint}"
+        raise SettingError(msg, name=name, nearest=near, path=path)
     for name, (kinds, wanted) in _KINDS.items():
         value = options.get(name)
         if value is not None and not isinstance(value, kinds):
-            msg = f"{where}: {name} must be {wanted}, not {type(value).__name__}"
-            raise SettingError(msg, name=name)
+            msg = f"{prefix}{name} must be {wanted}, not {type(value).__name__}"
+            raise SettingError(msg, name=name, path=path)
+    for name in ("link", "link_error"):
+        value = options.get(name)
+        for one in value if isinstance(value, (list, tuple, set)) else (value,):
+            if not (value is None or isinstance(one, dict)):
+                msg = (
+                    f"{prefix}{name} must be a signature or a list of them, not "
+                    f"{type(one).__name__}; use task.s(...)"
+                )
+                raise SettingError(msg, name=name, path=path)
     hard, soft = options.get("time_limit"), options.get("soft_time_limit")
     if hard is not None and soft is not None and soft > hard:
-        msg = f"{where}: soft_time_limit {soft} s is over time_limit {hard} s"
-        raise SettingError(msg, name="soft_time_limit")
+        msg = f"{prefix}soft_time_limit {soft} s is over time_limit {hard} s"
+        raise SettingError(msg, name="soft_time_limit", path=path)

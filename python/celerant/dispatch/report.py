@@ -16,7 +16,10 @@ Intervals = list[tuple[int, int]]
 class Report:
     """Which members are confirmed, rejected, unknown and unsent.
 
-    Shape: every member is in exactly one of the four; intervals are half open.
+    Shape: every member is in exactly one of the four; intervals are half open. Where
+    a generator stopped at a bad member, that one and those behind it are in none.
+    A chain or chord can be several messages: it is confirmed with the last of them,
+    rejected where nothing of it is in, and unknown where only some of it may be.
     """
 
     ledger: Ledger
@@ -40,7 +43,7 @@ class Report:
 
     @property
     def unknown(self) -> Intervals:
-        """They left, and nobody knows whether they arrived."""
+        """They left, and nobody knows whether they arrived; or only part of them is."""
         return self.ledger.intervals("unknown")
 
     @property

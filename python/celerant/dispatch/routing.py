@@ -28,6 +28,8 @@ class Queues(dict[str, Queue]):
 
     def __init__(self, conf: Settings) -> None:
         super().__init__()
+        #: Counts the changes, so that what was made for a queue can tell its age.
+        self.version = 0
         self._conf = conf
         default = conf.task_default_queue
         self.default_exchange = Exchange(
@@ -54,6 +56,10 @@ class Queues(dict[str, Queue]):
             self.include(queue)
         #: Names that a worker consumes from by default.
         self.declared: tuple[str, ...] = tuple(self)
+
+    def __setitem__(self, name: str, queue: Queue) -> None:
+        self.version += 1
+        super().__setitem__(name, queue)
 
     def include(self, queue: Queue) -> Queue:
         """Add a queue, filling in what the settings give."""

@@ -6,10 +6,9 @@ import pytest
 from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
 
-from celerant import group
+from celerant import chord, group
 from celerant.errors import NotSent, PublishError
 from harness.capture import drain
-from harness.tasks import define_tasks
 
 
 class Failing(Producer):
@@ -29,12 +28,9 @@ class Failing(Producer):
 
 
 @pytest.fixture
-def shop(app):
-    tasks = define_tasks(app)
-    tasks.app = app
-    app.conf.task_publish_retry_policy = {"max_retries": 2, "interval_max": 0}
-    yield tasks
-    drain("memory://", app.conf.task_default_queue)
+def shop(shop):
+    shop.app.conf.task_publish_retry_policy = {"max_retries": 2, "interval_max": 0}
+    return shop
 
 
 @pytest.fixture
@@ -128,3 +124,31 @@ def test_ignored_members_need_nobody_after_a_resume(shop, failing):
     result = members.resume(caught.value.result)
     with shop.app.worker(concurrency=1):
         assert result.get(timeout=10) == [None, 2, None]
+
+
+def _around_a_chord(shop):
+    """Return three members, of which the second is the messages 1, 2 and 3."""
+    header = [shop.add.s(i, i) for i in range(3)]
+    middle = chord(header, shop.add.si(0, 0))
+    return group([shop.add.s(1, 1), middle, shop.add.s(2, 2)])
+
+
+def _sent(shop):
+    return len(drain("memory://", shop.app.conf.task_default_queue))
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_lasting_failure_within_a_member(shop, failing, at):
+    producer = failing(ConnectionResetError("gone"), {at, at + 1, at + 2})
+    members = _around_a_chord(shop)
+    with pytest.raises(PublishError) as caught:
+        members.apply_async(producer=producer)
+    report = caught.value.report
+    assert report.confirmed == [(0, 1)]
+    assert report.unknown == [(1, 2)]
+    assert report.unsent == [(2, 3)]
+    assert _sent(shop) == at
+    result = members.resume(caught.value.result)
+    assert _sent(shop) == 4
+    assert result.report.complete
+    assert result.report.maybe_double == [(1, 2)]

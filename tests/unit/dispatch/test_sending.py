@@ -6,7 +6,6 @@ import gc
 import threading
 import tracemalloc
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from celerant.errors import (
 )
 from harness.capture import drain
 from harness.tasks import define_tasks
-
-
-@pytest.fixture
-def shop(app):
-    tasks = define_tasks(app)
-    tasks.app = app
-    yield tasks
-    drain("memory://", app.conf.task_default_queue)
 
 
 def _sent(shop):
@@ -79,17 +70,31 @@ def test_one_group_applied_by_many_threads(shop):
 
 def test_threads_of_one_app_share_one_pool(shop):
     make = shop.app.connection_for_write
-    made = []
-    # Met only where two threads make a pool at the same time.
-    both = threading.Barrier(2)
+    made, asked, all_asked = [], [], threading.Event()
 
-    def counting():
+    class Lock:
+        """The pool's own, which tells when all threads have asked for it."""
+
+        def __init__(self, lock):
+            self.lock = lock
+
+        def __enter__(self):
+            asked.append(1)
+            if len(asked) == 4:
+                all_asked.set()
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+
+    def making():
         made.append(make())
-        with suppress(threading.BrokenBarrierError):
-            both.wait(0.3)
+        assert all_asked.wait(10)
         return made[-1]
 
-    shop.app.connection_for_write = counting
+    shop.app.connection_for_write = making
+    links = shop.app.sender._open()._links
+    links._lock = Lock(links._lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1
 
@@ -129,6 +134,7 @@ def test_two_thousand_groups_leave_nothing(shop):
     assert after[1] == before[1]
 
 
+@pytest.mark.timeout(120)
 def test_members_of_a_kind_each_are_not_kept(shop):
     def members(count):
         for i in range(count):
@@ -137,10 +143,10 @@ def test_members_of_a_kind_each_are_not_kept(shop):
                 # The broker's own memory is not what is measured.
                 drain("memory://", "celerant-t1-kinds")
 
-    group(members(1_000)).apply_async()
+    group(members(600)).apply_async()
     tracemalloc.start()
     try:
-        group(members(6_000)).apply_async()
+        group(members(3_000)).apply_async()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -157,7 +163,8 @@ def test_an_interrupt_from_a_generator_goes_on_as_it_is(shop):
 
     with pytest.raises(KeyboardInterrupt):
         group(members()).apply_async()
-    assert len(_sent(shop)) == 1_000
+    # Whole chunks: a slow machine makes smaller ones, for members don't linger.
+    assert 1_000 <= len(_sent(shop)) < 1_200
     # The app is not the worse for it.
     assert group([shop.add.s(1, 2)]).apply_async().report.complete
     assert len(_sent(shop)) == 1

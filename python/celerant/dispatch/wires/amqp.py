@@ -1,14 +1,16 @@
 """RabbitMQ: ready frames in few writes, confirmed by window.
 
 A channel of its own on an exclusive connection: its delivery tags count the messages
-of this dispatch, so a confirm names members.
+of its dispatches, so a confirm names members. It is kept from one dispatch to the next.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amqp import Message, spec
@@ -19,15 +21,18 @@ from amqp.exceptions import (
     MessageNacked,
 )
 from amqp.serialization import dumps as pack_arguments
+from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
-from celerant._core import Chunk, Form, Ledger, Roster
+from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
-from celerant.dispatch.envelope import SLOTS, Blueprint
+from celerant.dispatch.envelope import SLOTS
 from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kombu import Connection
 
 __all__ = ["AmqpWire", "carries"]
@@ -41,6 +46,9 @@ _WINDOW = 5000
 #: Seconds without any word from the broker, while confirms are due.
 _CONFIRM_TIMEOUT = 60.0
 
+#: Seconds that a blocked broker is listened to, even where the policy has no pause.
+_LEAST_WAIT = 0.01
+
 #: What ends the use of a channel: transport errors and the broker's own closes.
 _LOST = (OSError, AMQPError)
 #: Closes that would come again: an unknown exchange, a missing right, a bad argument.
@@ -53,55 +61,93 @@ def carries(channel: Any) -> bool:
 
 
 class _Part:
-    """A chunk and which of its members are not settled."""
+    """A chunk, and which of its messages are not settled and which were written.
 
-    __slots__ = ("chunk", "open")
+    Messages go by their position in the chunk: those of a chord share an index.
+    """
+
+    __slots__ = ("chunk", "indices", "open", "written")
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
-        self.open = set(chunk.wired())
+        #: Position -> index of the member.
+        self.indices = chunk.wired()
+        self.open = set(range(len(self.indices)))
+        #: How many were written, from the first on.
+        self.written = 0
+
+    def doubtful(self) -> set[int]:
+        """Return positions of messages that were written and are not settled."""
+        return {position for position in self.open if position < self.written}
+
+    def keep_open(self) -> set[int]:
+        """Forget what is settled; return the members that are doubtful."""
+        doubtful = self.doubtful()
+        members = {self.indices[position] for position in doubtful}
+        kept = sorted(self.open)
+        self.chunk = self.chunk.select(kept)
+        self.indices = [self.indices[position] for position in kept]
+        self.open = set(range(len(kept)))
+        # Those that were written come before those that were not.
+        self.written = len(doubtful)
+        return members
 
 
 class AmqpWire(Wire):
-    """A confirming channel, held for the dispatch."""
+    """A confirming channel."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        roster: Roster,
-        patience: Patience,
-    ) -> None:
+    def __init__(self, connection: Connection, patience: Patience) -> None:
         """Open the channel.
 
         Args:
             connection: A connected kombu connection, exclusively ours.
+            patience: How often to connect again.
         Raises:
             Broken: The broker vanished.
         """
+        super().__init__()
         self._connection = connection
-        self._ledger = ledger
-        self._roster = roster
-        self._patience = patience
         options = connection.transport_options or {}
         #: Off only where the user says so; then what is written counts as confirmed.
         self._confirms: bool = options.get("confirm_publish", True)
         self._parts: deque[_Part] = deque()
-        #: Delivery tag -> (part, index of the member), in order of tags.
+        #: Delivery tag -> (part, position in it), in order of tags.
         self._tags: dict[int, tuple[_Part, int]] = {}
-        self._returned: dict[int, tuple[str, Exception]] = {}
+        self._tag = 0
+        #: Task id of an unroutable message -> why, until its ack comes.
+        self._returned: dict[str, tuple[str, Exception]] = {}
         self._refusal: str | None = None
         self._cause: Exception | None = None
-        self._blocked = False
-        self.maybe_double: set[int] = set()
+        #: What the broker says of why it takes nothing; None: it does.
+        self._blocked: str | None = None
         self._channel: Any = None
-        self._open()
+        self._open(patience)
+
+    def end(self) -> None:
+        super().end()
+        self._returned.clear()
+
+    def is_alive(self) -> bool:
+        try:
+            self._poll()
+        except _LOST:
+            return False
+        return self._channel is not None and self._channel.is_open
 
     # -- rendering -------------------------------------------------------------
 
+    def declare(self, entities: Iterable[Any]) -> None:
+        while True:
+            try:
+                declare(entities, self._channel)
+            except _LOST as exc:
+                self._recover(exc)
+            else:
+                return
+
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
-        self._declare(blueprint)
+        self.declare(blueprint.declare)
         body = blueprint.body
         message = Message(
             b"",
@@ -136,15 +182,6 @@ class AmqpWire(Wire):
             after=_cut(after, b"%b%b", ">B"),
         )
 
-    def _declare(self, blueprint: Blueprint) -> None:
-        while True:
-            try:
-                declare(blueprint.declare, self._channel)
-            except _LOST as exc:
-                self._recover(exc)
-            else:
-                return
-
     # -- sending ---------------------------------------------------------------
 
     def send(self, chunk: Chunk) -> None:
@@ -168,8 +205,9 @@ class AmqpWire(Wire):
 
     def abort(self) -> None:
         for part in self._parts:
-            for index in part.open:
-                self._ledger.mark_index(index, "unknown")
+            # What was not written never left.
+            for position in part.doubtful():
+                self.dispatch.ledger.mark_index(part.indices[position], "unknown")
         self._tags.clear()
         self._parts.clear()
         # Half a frame may be on its way: nobody must use this socket again.
@@ -182,36 +220,32 @@ class AmqpWire(Wire):
             return
         raw = channel.connection
         if raw is not None:
-            # The connection outlives the dispatch and must not keep it.
             raw.on_blocked = raw.on_unblocked = None
-        # A py-amqp channel is a cycle: what it holds waits for the collector.
+        # A py-amqp channel is a cycle: what it holds waits for the collector. It ends
+        # with its connection, which a blocked broker would not let it do by itself.
         channel.events.clear()
-        try:
-            channel.close()
-        except _LOST:
-            self._connection.collect()
 
     def _write(self, part: _Part) -> None:
-        """Write the part's members, reading confirms between buffers."""
+        """Write the part's messages, reading confirms between buffers."""
         raw = self._channel.connection
-        members = part.chunk.wired()
-        start = 0
-        while start < len(members):
+        start, end = 0, len(part.indices)
+        while start < end:
+            if self._blocked is not None:
+                self._wait_while_blocked()
             buffer, stop = part.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
+            part.written = max(part.written, stop)
             if self._confirms:
-                for index in members[start:stop]:
+                for position in range(start, stop):
                     self._tag += 1
-                    self._tags[self._tag] = (part, index)
+                    self._tags[self._tag] = (part, position)
             raw.transport.write(buffer)
             if not self._confirms:
-                for index in members[start:stop]:
-                    self._settle(part, index, "confirmed")
+                for position in range(start, stop):
+                    self._settle(part, position, "confirmed")
             start = stop
             self._poll()
-            while self._blocked:
-                self._read()
 
     def _poll(self) -> None:
         """Take what the broker has said so far, without waiting."""
@@ -224,18 +258,32 @@ class AmqpWire(Wire):
 
     def _read(self) -> None:
         """Wait for the broker's next word."""
-        try:
-            self._channel.connection.drain_events(timeout=_CONFIRM_TIMEOUT)
-        except TimeoutError:
-            if self._blocked:
-                # The broker said so itself; it lifts the block or closes.
-                return
-            raise
+        if self._blocked is not None:
+            self._wait_while_blocked()
+            return
+        self._channel.connection.drain_events(timeout=_CONFIRM_TIMEOUT)
+
+    def _wait_while_blocked(self) -> None:
+        """Wait until the broker takes messages again, as the retry policy says."""
+        raw = self._channel.connection
+        while self._blocked is not None:
+            message = f"rabbitmq takes no messages: {self._blocked}"
+            exc = OperationalError(message)
+            try:
+                end = time.monotonic() + self.dispatch.patience.next(exc)
+            except OperationalError:
+                self.abort()
+                raise Broken(message, recoverable=True) from exc
+            left = _LEAST_WAIT
+            while self._blocked is not None and left > 0:
+                with suppress(TimeoutError):
+                    raw.drain_events(timeout=left)
+                left = end - time.monotonic()
 
     # -- confirms --------------------------------------------------------------
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        self._patience.reset()
+        self.dispatch.patience.reset()
         self._confirmed(tag, multiple=multiple, state="confirmed")
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
@@ -248,14 +296,10 @@ class AmqpWire(Wire):
     def _on_return(
         self, exc: Exception, exchange: str, routing_key: str, message: Any
     ) -> None:
-        """Note an unroutable member; its ack follows."""
-        index = self._roster.index(message.properties.get("correlation_id", ""))
-        if index is None:
-            headers = message.properties.get("application_headers") or {}
-            index = self._roster.index(str(headers.get("id")))
-        if index is not None:
-            where = f"exchange {exchange!r}, routing key {routing_key!r}"
-            self._returned[index] = f"unroutable ({where}): {exc}", exc
+        """Note an unroutable message; its ack follows."""
+        headers = message.properties.get("application_headers") or {}
+        where = f"exchange {exchange!r}, routing key {routing_key!r}"
+        self._returned[str(headers.get("id"))] = f"unroutable ({where}): {exc}", exc
 
     def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
         if not multiple:
@@ -269,13 +313,14 @@ class AmqpWire(Wire):
                 return
             self._settle(*self._tags.pop(first), state)
 
-    def _settle(self, part: _Part, index: int, state: str) -> None:
-        reason = self._returned.pop(index, None)
-        if reason is not None:
-            state = "rejected"
-            self._refusal, self._cause = reason
-        part.open.discard(index)
-        self._ledger.mark_index(index, state)
+    def _settle(self, part: _Part, position: int, state: str) -> None:
+        if self._returned:
+            reason = self._returned.pop(part.chunk.id(position), None)
+            if reason is not None:
+                state = "rejected"
+                self._refusal, self._cause = reason
+        part.open.discard(position)
+        self.dispatch.ledger.mark_index(part.indices[position], state)
         while self._parts and not self._parts[0].open:
             self._parts.popleft()
 
@@ -293,13 +338,13 @@ class AmqpWire(Wire):
 
     # -- connection --------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, patience: Patience) -> None:
         while True:
             try:
                 self._open_once()
             except recoverable_errors(self._connection) as exc:
-                self._again(exc)
-                self._reconnect()
+                self._again(exc, patience)
+                self._reconnect(patience)
             else:
                 return
 
@@ -308,7 +353,7 @@ class AmqpWire(Wire):
         raw = self._channel.connection
         raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
         self._tag = 0
-        self._blocked = False
+        self._blocked = None
         if self._confirms:
             self._channel.confirm_select()
         self._channel.events["basic_ack"].add(self._on_ack)
@@ -317,15 +362,15 @@ class AmqpWire(Wire):
 
     def _on_blocked(self, reason: str) -> None:
         logger.warning("rabbitmq blocks publishing: %s", reason)
-        self._blocked = True
+        self._blocked = reason
 
     def _on_unblocked(self) -> None:
-        self._blocked = False
+        self._blocked = None
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, patience: Patience) -> None:
         self._connection.collect()
         try:
-            connect(self._connection, self._patience)
+            connect(self._connection, patience)
         except recoverable_errors(self._connection) as exc:
             self._lose(exc)
 
@@ -336,23 +381,24 @@ class AmqpWire(Wire):
                 self.abort()
                 message = f"rabbitmq refuses: {exc}"
                 raise Broken(message, recoverable=False) from exc
-            self._again(exc)
+            self._again(exc, self.dispatch.patience)
             self._tags.clear()
-            self._reconnect()
+            # They go out again, and may find a queue now.
+            self._returned.clear()
+            self._reconnect(self.dispatch.patience)
             try:
                 self._open_once()
                 for part in list(self._parts):
-                    self.maybe_double |= part.open
-                    part.chunk = part.chunk.select(sorted(part.open))
+                    self.dispatch.maybe_double |= part.keep_open()
                     self._write(part)
             except _LOST as again:
                 exc = again
                 continue
             return
 
-    def _again(self, exc: BaseException) -> None:
+    def _again(self, exc: BaseException, patience: Patience) -> None:
         try:
-            self._patience.pause(exc)
+            patience.pause(exc)
         except Exception:  # noqa: BLE001 - the last try's own error
             self._lose(exc)
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kombu.common import maybe_declare
 
-from celerant._core import Chunk, Form
+from celerant._core import Chunk, Form, Ledger
 from celerant.dispatch.blueprints import Drawn
-from celerant.dispatch.connections import recoverable_errors
+from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.errors import EncodeError
 from celerant.urls import masked
 
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["Broken", "Wire", "broken", "declare", "unfit"]
+__all__ = ["Broken", "Dispatch", "Wire", "broken", "declare", "unfit"]
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
@@ -27,6 +28,16 @@ class Broken(Exception):  # noqa: N818 - a signal between two modules, not a use
     def __init__(self, message: str, *, recoverable: bool) -> None:
         super().__init__(message)
         self.recoverable = recoverable
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """What a wire is told of the dispatch that it carries."""
+
+    ledger: Ledger
+    patience: Patience
+    #: Members that may be in a queue twice.
+    maybe_double: set[int] = field(default_factory=set)
 
 
 @contextmanager
@@ -71,12 +82,42 @@ def declare(entities: Iterable[Any], channel: Any) -> None:
 class Wire(ABC):
     """Renders messages into bytes and hands chunks of them to the broker.
 
-    A wire marks each member in the ledger once its fate is known.
+    It carries one dispatch after the other: `begin`, any number of `render` and
+    `send`, `flush`, `end`. It tells the ledger each message's fate once, when it is
+    known; the ledger makes one state of them where a member is several messages.
     """
+
+    def __init__(self) -> None:
+        self._dispatch: Dispatch | None = None
+
+    @property
+    def dispatch(self) -> Dispatch:
+        """The dispatch that is carried."""
+        assert self._dispatch is not None  # noqa: S101 - between `begin` and `end`
+        return self._dispatch
+
+    def begin(self, dispatch: Dispatch) -> None:
+        """Take up a dispatch."""
+        self._dispatch = dispatch
+
+    def end(self) -> None:
+        """Forget the dispatch, of which nothing is under way."""
+        self._dispatch = None
+
+    def is_alive(self) -> bool:
+        """Whether another dispatch can begin, as far as this side can see."""
+        return True
+
+    def declare(self, entities: Iterable[Any]) -> None:  # noqa: B027 - nothing to do is a sound default
+        """Declare queues and exchanges that the connection has not declared yet.
+
+        Raises:
+            Broken: The broker refuses.
+        """
 
     @abstractmethod
     def render(self, drawn: Drawn) -> Form | None:
-        """Render what members share; None where this wire cannot carry it."""
+        """Declare and render what members share; None: this wire cannot carry it."""
 
     @abstractmethod
     def send(self, chunk: Chunk) -> None:
@@ -95,7 +136,7 @@ class Wire(ABC):
         """
 
     def abort(self) -> None:  # noqa: B027 - nothing to do is a sound default
-        """Leave at once: what is in flight is unknown."""
+        """Leave at once: what is in flight is unknown. Only `close` may follow."""
 
     def close(self) -> None:  # noqa: B027 - nothing to do is a sound default
-        """Give back what the wire holds."""
+        """Give back what the wire holds; again does nothing."""

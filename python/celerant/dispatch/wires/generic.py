@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import BatchPublishError
 
-from celerant._core import Chunk, Form, Ledger
+from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
-from celerant.dispatch.connections import Patience, recoverable_errors
+from celerant.dispatch.connections import recoverable_errors
 from celerant.dispatch.envelope import SLOTS
 from celerant.dispatch.wires.base import Broken, Wire, declare
 
@@ -69,14 +69,12 @@ class _Shared:
 class GenericWire(Wire):
     """A producer; one `publish` per member."""
 
-    def __init__(self, producer: Producer, ledger: Ledger, patience: Patience) -> None:
+    def __init__(self, producer: Producer) -> None:
         """Publish through `producer`, which stays the caller's."""
+        super().__init__()
         self._producer = producer
-        self._ledger = ledger
-        self._patience = patience
         #: Counts the connections: what was declared on one is not on the next.
         self._connected = 1
-        self.maybe_double: set[int] = set()
 
     def render(self, drawn: Drawn) -> Form:
         return Form.loose(_Shared(drawn))
@@ -91,7 +89,7 @@ class GenericWire(Wire):
         for message in messages:
             index = message[2]
             self._tried(index, lambda: self._publish(*message))  # noqa: B023 - called at once
-            self._ledger.mark_index(index, "confirmed")
+            self.dispatch.ledger.mark_index(index, "confirmed")
 
     def _send_batch(self, messages: list[Any]) -> None:
         for form, _, index, *_ in messages:
@@ -117,20 +115,21 @@ class GenericWire(Wire):
 
     def _mark(self, messages: list[Any], state: str) -> None:
         for message in messages:
-            self._ledger.mark_index(message[2], state)
+            self.dispatch.ledger.mark_index(message[2], state)
 
     def _publish(  # noqa: PLR0913, PLR0917 - one message's fields, in their order
         self,
         form: _Shared,
         task_id: str,
-        index: int,
+        _index: int,
+        group_index: int,
         argsrepr: str,
         kwargsrepr: str,
         body: bytes,
     ) -> None:
         fields = {
             "id": task_id,
-            "group_index": index,
+            "group_index": group_index,
             "argsrepr": argsrepr,
             "kwargsrepr": kwargsrepr,
         }
@@ -148,29 +147,32 @@ class GenericWire(Wire):
             try:
                 work()
             except recoverable_errors(connection) as exc:
-                self.maybe_double.add(index)
+                self.dispatch.maybe_double.add(index)
                 self._again(exc, index)
             except (*connection.connection_errors, *connection.channel_errors) as exc:
-                self._ledger.mark_index(index, "rejected")
+                self.dispatch.ledger.mark_index(index, "rejected")
                 message = f"{connection.as_uri()} refuses group[{index}]: {exc}"
                 raise Broken(message, recoverable=False) from exc
             except BaseException:
                 # Ctrl-C, for one: nobody knows how far it came.
-                self._ledger.mark_index(index, "unknown")
+                self.dispatch.ledger.mark_index(index, "unknown")
                 raise
             else:
                 return
 
     def _again(self, exc: BaseException, index: int) -> None:
         connection = self._producer.connection
-        self._ledger.mark_index(index, "unknown")
         try:
-            self._patience.pause(exc)
+            self.dispatch.patience.pause(exc)
             connection.collect()
             connection.ensure_connection(max_retries=0, interval_start=0)
             self._producer.revive(connection)
             self._connected += 1
-        except recoverable_errors(connection) as lost:
+        except BaseException as lost:
+            # Each message's fate is told once: while tries are left it is open.
+            self.dispatch.ledger.mark_index(index, "unknown")
+            if not isinstance(lost, recoverable_errors(connection)):
+                raise
             message = f"{connection.as_uri()} is lost: {lost}"
             raise Broken(message, recoverable=True) from exc
 

@@ -1,14 +1,16 @@
 """Redis: chunks as ready RESP, each in one transaction that can be asked about later.
 
 Each chunk is ``MULTI, LPUSH .., SET mark n, EXEC, WATCH mark`` in one write. `mark` is
-a key of this dispatch: after a lost reply it says whether chunk n is in, and touching
-it makes a late EXEC of the old connection fail. So a chunk is enqueued exactly once.
+a key of this wire, n counts its chunks: after a lost reply it says whether chunk n is
+in, and touching it makes a late EXEC of the old connection fail. So a chunk is enqueued
+exactly once. Between dispatches mark and WATCH stay, and the next costs one round trip.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kombu.transport import redis as kombu_redis
@@ -17,21 +19,27 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant._core import Chunk, Form, Ledger
+from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
-from celerant.dispatch.connections import Patience
 from celerant.dispatch.envelope import SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
+from celerant.dispatch.wires.base import Broken, Dispatch, Wire, declare, unfit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kombu import Connection
 
 __all__ = ["RedisWire", "carries"]
 
-#: Seconds that a mark outlives its last chunk: longer than any retry policy waits.
+#: Seconds that a mark lives: longer than any retry policy waits. A process that ends
+#: without closing its app leaves one for each connection.
 _MARK_TTL = 3600
+#: A chunk that comes later than this has the mark's life prolonged first.
+_MARK_FRESH = _MARK_TTL / 2
 #: Discarded transactions of one dispatch before it is given up.
 _MAX_DISCARDED = 3
+#: Seconds that a server may take to delete the mark before it is left to its TTL.
+_FAREWELL = 1.0
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _SLOT = re.compile(
     '"({group_index})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(**SLOTS)
@@ -60,45 +68,65 @@ class _Flight:
 
 
 class RedisWire(Wire):
-    """One redis-py connection, held for the dispatch, one transaction in flight."""
+    """One redis-py connection, one transaction in flight."""
 
-    def __init__(
-        self, connection: Connection, ledger: Ledger, token: str, patience: Patience
-    ) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Open the mark.
 
         Args:
             connection: A connected kombu connection.
-            token: Names the mark; unique to this dispatch.
         Raises:
             Broken: Redis refused the mark.
             RedisError, OSError: Redis vanished; nothing is sent yet, so the caller
                 may connect elsewhere.
         """
+        super().__init__()
         self._channel = connection.default_channel
-        self._ledger = ledger
-        self._patience = patience
         self._prefix = self._channel.global_keyprefix
+        token = os.urandom(16).hex()
         self._mark: bytes | None = f"{self._prefix}_kombu.celerant.{token}".encode()
+        #: Monotonic; when the mark was last given its whole life.
+        self._marked_at: float | None = None
         self._step = 0
         self._flight: _Flight | None = None
         #: Transactions in which nothing was done, as the mark had been touched.
         self._discarded = 0
+        #: Whether nothing was heard from Redis since the dispatch began.
+        self._is_doubtful = False
         self._pool = self._channel.pool
         self._redis: Any = None
         try:
             self._connect()
             self._probe()
         except BaseException:
+            self.abort()
             self.close()
             raise
 
+    def begin(self, dispatch: Dispatch) -> None:
+        super().begin(dispatch)
+        self._discarded = 0
+        self._is_doubtful = True
+
+    def is_alive(self) -> bool:
+        try:
+            # What can be read now is the end of the connection, or nothing of ours.
+            return not self._redis.can_read(0)
+        except (RedisError, OSError):
+            return False
+
     # -- rendering -------------------------------------------------------------
+
+    def declare(self, entities: Iterable[Any]) -> None:
+        try:
+            declare(entities, self._channel)
+        except ResponseError as exc:
+            self._refuse(exc)
 
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
+        self.declare(blueprint.declare)
         try:
-            declare(blueprint.declare, self._channel)
             key = self._key(blueprint)
         except ResponseError as exc:
             self._refuse(exc)
@@ -161,6 +189,8 @@ class RedisWire(Wire):
         self._step = step
         self._flight = _Flight(chunk, buffer, commands, step)
         try:
+            if self._is_aging():
+                self._probe()
             self._redis.send_packed_command([buffer], check_health=False)
         except _LOST as exc:
             self._recover(exc)
@@ -177,28 +207,32 @@ class RedisWire(Wire):
             self._recover(exc)
             return
         self._flight = None
-        self._patience.reset()
+        self._is_doubtful = False
+        self.dispatch.patience.reset()
         self._settle(flight, replies[-1], replies[1:-1])
 
     def abort(self) -> None:
         flight, self._flight = self._flight, None
         if flight is not None:
-            self._ledger.mark(flight.chunk, "unknown")
+            self.dispatch.ledger.mark(flight.chunk, "unknown")
         if self._redis is not None:
             self._redis.disconnect()
 
     def close(self) -> None:
-        redis = self._redis
+        redis, self._redis = self._redis, None
         if redis is None:
             return
         try:
             if self._mark is not None and redis.is_connected:
-                self._ask_all(("UNWATCH",), ("DEL", self._mark))
+                command = redis.pack_command("DEL", self._mark)
+                redis.send_packed_command(command, check_health=False)
+                # Once it answers, it has not lost the command with the connection.
+                redis.can_read(_FAREWELL)
         except (RedisError, OSError):
-            # The mark has a TTL; a connection in doubt must not go back as it is.
-            redis.disconnect()
+            # The mark has a TTL.
+            pass
         finally:
-            self._redis = None
+            redis.disconnect()
             self._pool.release(redis)
 
     def _settle(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
@@ -206,22 +240,23 @@ class RedisWire(Wire):
         refusals = [r for r in queued if isinstance(r, Exception)]
         if isinstance(outcome, Exception):
             cause = refusals[0] if refusals else outcome
-            self._ledger.mark(flight.chunk, "rejected")
+            self.dispatch.ledger.mark(flight.chunk, "rejected")
             self._refuse(cause)
         if outcome is None:
             self._renew(flight)
             return
-        self._ledger.mark(flight.chunk, "confirmed")
         refusals = [r for r in outcome if isinstance(r, Exception)]
-        if refusals:
-            # EXEC runs all commands; a push that failed pushed nothing.
-            at = 0
-            for commands, members in flight.chunk.by_route():
-                if isinstance(outcome[at], Exception):
-                    for index in members:
-                        self._ledger.mark_index(index, "rejected")
-                at += commands
-            self._refuse(refusals[0])
+        if not refusals:
+            self.dispatch.ledger.mark(flight.chunk, "confirmed")
+            return
+        # EXEC runs all commands; a push that failed pushed nothing.
+        at = 0
+        for commands, members in flight.chunk.by_route():
+            fate = "rejected" if isinstance(outcome[at], Exception) else "confirmed"
+            for index in members:
+                self.dispatch.ledger.mark_index(index, fate)
+            at += commands
+        self._refuse(refusals[0])
 
     def _renew(self, flight: _Flight) -> None:
         """Send a discarded chunk again: the mark was touched, so nothing of it is in.
@@ -230,15 +265,12 @@ class RedisWire(Wire):
         """
         self._discarded += 1
         if self._discarded > _MAX_DISCARDED:
-            self._ledger.mark(flight.chunk, "rejected")
+            self.dispatch.ledger.mark(flight.chunk, "rejected")
             cause = WatchError("the watched mark was touched")
             message = "redis discards the transactions: is something deleting its keys?"
             raise Broken(message, recoverable=True) from cause
         self._flight = flight
         try:
-            # Setting a watched key would discard the next transaction too.
-            self._redis.send_command("UNWATCH", check_health=False)
-            self._reply()
             self._probe()
             self._redis.send_packed_command([flight.buffer], check_health=False)
         except _LOST as exc:
@@ -266,14 +298,24 @@ class RedisWire(Wire):
 
     def _probe(self) -> None:
         """Set the mark; without the right to it, go on without."""
-        for answer in self._ask_all(
-            ("SET", self._mark, 0, "NX", "EX", _MARK_TTL), ("WATCH", self._mark)
-        ):
-            if isinstance(answer, NoPermissionError):
+        answers = self._ask_all(
+            # Setting a watched key would discard the next transaction.
+            ("UNWATCH",),
+            ("SET", self._mark, 0, "NX", "EX", _MARK_TTL),
+            ("EXPIRE", self._mark, _MARK_TTL),
+            ("WATCH", self._mark),
+        )
+        for answer in answers:
+            if isinstance(answer, NoPermissionError) and self._marked_at is None:
                 self._mark = None
                 return
             if isinstance(answer, Exception):
                 self._refuse(answer)
+        self._marked_at = time.monotonic()
+
+    def _is_aging(self) -> bool:
+        at = self._marked_at
+        return at is not None and time.monotonic() - at > _MARK_FRESH
 
     def _recover(self, exc: BaseException) -> None:
         """Find out whether the chunk in flight is in; send it again if not."""
@@ -291,7 +333,7 @@ class RedisWire(Wire):
                 value = self._ask()
                 if value == flight.step:
                     self._flight = None
-                    self._ledger.mark(flight.chunk, "confirmed")
+                    self.dispatch.ledger.mark(flight.chunk, "confirmed")
                     return
                 if value is None:
                     self.abort()
@@ -319,8 +361,12 @@ class RedisWire(Wire):
     def _again(self, exc: BaseException) -> None:
         if self._redis is not None:
             self._redis.disconnect()
+        if self._is_doubtful:
+            # It died while nobody used it: finding that out is not a try.
+            self._is_doubtful = False
+            return
         try:
-            self._patience.pause(exc)
+            self.dispatch.patience.pause(exc)
         except Exception:  # noqa: BLE001 - the last try's own error
             self.abort()
             message = f"redis did not answer: {exc}"

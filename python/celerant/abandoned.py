@@ -1,0 +1,16 @@
+"""Sockets of a parent process, in its forked child."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["abandon"]
+
+#: Neither used nor collected: py-amqp and redis-py say goodbye on sockets that are
+#: collected, and would end the parent's connections by that.
+_abandoned: list[Any] = []
+
+
+def abandon(of_parent: Any) -> None:
+    """Keep what holds a parent's sockets, unused, for as long as this child lives."""
+    _abandoned.append(of_parent)

@@ -1,0 +1,269 @@
+"""Links: pooled broker connections, each with what sending over it has made.
+
+A link is held by one dispatch at a time and kept for the next, so that a single task
+costs no channel, mark or template of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Connection, Producer
+
+from celerant._core import Form, Template
+from celerant.abandoned import abandon
+from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.wires.base import Broken, Dispatch, Wire, broken
+from celerant.dispatch.wires.generic import GenericWire
+
+__all__ = ["Link", "Links"]
+
+#: Templates kept by a link: more would be a leak where each task is its own kind.
+_TEMPLATES_KEPT = 256
+
+
+class Link:
+    """A producer, the wire over its connection if there is one, and templates.
+
+    Args:
+        producer: Over a connection that is exclusively ours, or a caller's own.
+        wire: What carries messages in the form of the transport; None: kombu does.
+    """
+
+    __slots__ = ("_connection", "_templates", "loose", "wire")
+
+    def __init__(self, producer: Producer, wire: Wire | None = None) -> None:
+        self._connection = producer.connection
+        self.wire = wire
+        #: For what the wire does not carry.
+        self.loose = GenericWire(producer)
+        self._templates: dict[Hashable, tuple[Template, tuple[Any, ...]]] = {}
+
+    @classmethod
+    def over(cls, connection: Connection, patience: Patience) -> Link:
+        """Connect, over the failover list, and return a link.
+
+        Raises:
+            Exception: kombu's, where no broker answered within the retry policy.
+        """
+        # It may have died while nobody used it: finding that out is not a try.
+        is_doubtful = connection.connected
+        while True:
+            connect(connection, patience)
+            try:
+                wire = _wire(connection, patience)
+            except recoverable_errors(connection) as exc:
+                connection.collect()
+                if not is_doubtful:
+                    patience.pause(exc)
+                is_doubtful = False
+            else:
+                return cls(Producer(connection, auto_declare=False), wire)
+
+    def is_alive(self) -> bool:
+        """Whether what was kept can be used again, as far as this side can see."""
+        is_connected: bool = self._connection.connected
+        return is_connected and (self.wire is None or self.wire.is_alive())
+
+    def begin(self, dispatch: Dispatch) -> None:
+        """Take up a dispatch."""
+        self.loose.begin(dispatch)
+        if self.wire is not None:
+            self.wire.begin(dispatch)
+
+    def end(self) -> None:
+        """Forget the dispatch."""
+        self.loose.end()
+        if self.wire is not None:
+            self.wire.end()
+
+    def flush(self, pid: int) -> bool:
+        """Wait for what is under way; whether that went well, in process `pid`."""
+        if self.wire is None or os.getpid() != pid:
+            return self.wire is None
+        try:
+            self.wire.flush()
+        except Broken:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Leave at once, for good: what is under way is unknown."""
+        if self.wire is not None:
+            self.wire.abort()
+            self.wire.close()
+
+    def close(self) -> None:
+        """Give back what the wire holds."""
+        if self.wire is not None:
+            self.wire.close()
+
+    def wired_form(self, drawn: Drawn) -> Form | None:
+        """Declare and render for the wire; None where that is not its message."""
+        if self.wire is None:
+            return None
+        with broken(self._connection):
+            return self.wire.render(drawn)
+
+    def template(self, key: Hashable) -> Template | None:
+        """Return the template of `key`, if it is kept; its queues are declared then."""
+        found = self._templates.get(key)
+        if found is None:
+            return None
+        template, entities = found
+        if self.wire is not None and entities:
+            with broken(self._connection):
+                self.wire.declare(entities)
+        return template
+
+    def keep(
+        self, key: Hashable, template: Template, entities: tuple[Any, ...]
+    ) -> None:
+        """Keep a template for the next dispatch.
+
+        Args:
+            key: All that it depends on.
+            template: One that holds for any member and at any time.
+            entities: What the wire must have declared before it is used.
+        """
+        if len(self._templates) >= _TEMPLATES_KEPT:
+            self._templates.clear()
+        self._templates[key] = template, entities
+
+
+def _wire(connection: Connection, patience: Patience) -> Wire | None:
+    driver = connection.transport.driver_type
+    # Imported where it is needed: redis-py and py-amqp are extras.
+    if driver == "redis":
+        from celerant.dispatch.wires import redis  # noqa: PLC0415
+
+        if redis.carries(connection.default_channel):
+            return redis.RedisWire(connection)
+    elif driver == "amqp":
+        from celerant.dispatch.wires import amqp  # noqa: PLC0415
+
+        if amqp.carries(connection.default_channel):
+            return amqp.AmqpWire(connection, patience)
+    return None
+
+
+class Links:
+    """A pool of links.
+
+    Args:
+        make: Makes a connection, not yet connected.
+        limit: How many there may be; None: each dispatch makes its own.
+    """
+
+    def __init__(self, make: Callable[[], Connection], limit: int | None) -> None:
+        self._make = make
+        self._limit = limit or None
+        self._pool: Any = None
+        #: Links of the pool's connections that nobody holds.
+        self._idle: dict[Connection, Link] = {}
+        self._lock = threading.Lock()
+        self._held = _Held()
+
+    @contextmanager
+    def acquire(self, dispatch: Dispatch) -> Iterator[Link]:
+        """Hold a link for a dispatch.
+
+        Waits while all are in use, but for a thread that holds one already (it sends
+        from within a generator that is being sent): it gets one beyond the limit.
+
+        Raises:
+            Broken: No broker answered within the retry policy, or it refused.
+        """
+        held = self._held
+        pool, connection = self._take(wait=held.count == 0)
+        held.count += 1
+        try:
+            link = self._open(connection, dispatch.patience)
+            link.begin(dispatch)
+            is_sound, pid = False, os.getpid()
+            try:
+                yield link
+                is_sound = True
+            except Exception as exc:
+                # A member or its source failed: that says nothing of the wire.
+                is_sound = not isinstance(exc, Broken) and link.flush(pid)
+                raise
+            finally:
+                if os.getpid() != pid:
+                    # In a forked child the connection is still the parent's.
+                    abandon(link)
+                elif is_sound:
+                    self._give_back(link, connection, pool)
+                else:
+                    link.abort()
+        finally:
+            held.count -= 1
+            # Back to its pool; one without a pool is closed.
+            connection.release()
+
+    def _take(self, *, wait: bool) -> tuple[Any, Connection]:
+        """Return a connection and the pool that it goes back to, None for none."""
+        if self._limit is None:
+            return None, self._make()
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._make().Pool(limit=self._limit)
+            pool = self._pool
+        try:
+            return pool, pool.acquire(block=wait)
+        except pool.LimitExceeded:
+            if wait:
+                raise
+            return None, self._make()
+
+    def _give_back(self, link: Link, connection: Connection, pool: Any) -> None:
+        link.end()
+        if pool is not None and pool is self._pool:
+            self._idle[connection] = link
+        else:
+            link.close()
+
+    def _open(self, connection: Connection, patience: Patience) -> Link:
+        with broken(connection):
+            link = self._idle.pop(connection, None)
+            if link is not None:
+                if link.is_alive():
+                    return link
+                link.close()
+                connection.collect()
+            link = Link.over(connection, patience)
+        patience.reset()
+        return link
+
+    def close(self) -> None:
+        """Close all connections of the pool."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            idle, self._idle = self._idle, {}
+        if pool is None:
+            return
+        while idle:
+            try:
+                link = idle.popitem()[1]
+            except KeyError:  # somebody took the last one
+                break
+            link.close()
+        pool.force_close_all()
+
+    def after_fork(self) -> None:
+        """Forget the parent's connections."""
+        abandon((self._pool, self._idle))
+        self._pool, self._idle = None, {}
+        self._lock = threading.Lock()
+        self._held = _Held()
+
+
+class _Held(threading.local):
+    """How many links this thread holds."""
+
+    count = 0
