@@ -6,14 +6,26 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from celerant.errors import CelerantError, MaxRetriesExceeded, TaskError, TaskRevoked
+from celerant.errors import (
+    ChordError,
+    Ignore,
+    MaxRetriesExceeded,
+    Reject,
+    Retry,
+    TaskError,
+    TaskRevoked,
+)
 
-__all__ = ["RemoteTraceback", "rebuild"]
+__all__ = ["RemoteTraceback", "rebuild", "shown"]
 
 #: Celery's errors that have a counterpart here.
-_COUNTERPARTS: dict[tuple[str, str], type[CelerantError]] = {
-    ("celery.exceptions", "TaskRevokedError"): TaskRevoked,
+_COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
+    ("celery.exceptions", "ChordError"): ChordError,
+    ("celery.exceptions", "Ignore"): Ignore,
     ("celery.exceptions", "MaxRetriesExceededError"): MaxRetriesExceeded,
+    ("celery.exceptions", "Reject"): Reject,
+    ("celery.exceptions", "Retry"): Retry,
+    ("celery.exceptions", "TaskRevokedError"): TaskRevoked,
 }
 _SHOWN_LENGTH = 200
 
@@ -49,6 +61,16 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     if traceback:
         made.__cause__ = RemoteTraceback(traceback)
     return made
+
+
+def shown(stored: Any) -> str:
+    """Return what the exception of a record looks like, as its own class shows it."""
+    if not isinstance(stored, Mapping):
+        return repr(stored)
+    message = stored.get("exc_message")
+    args = message if isinstance(message, (list, tuple)) else (message,)
+    name = str(stored.get("exc_type")).rpartition(".")[2]
+    return f"{name}({', '.join(map(repr, args))})"
 
 
 def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exception:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from celerant._core import Barrier, Roster
 from celerant.errors import ResultTimeout
 from celerant.results.arrivals import Arrivals
 from celerant.results.awaiting import wait_in_loop
+from celerant.results.forms import form_of, form_with_parents, ids_in, task_ids
 from celerant.results.handle import make_handle
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.result import AsyncResult
-from celerant.results.waiting import deadline_after, refuse_inside_task
+from celerant.results.saving import delete, reduced_group, restore, save
+from celerant.results.waiting import because, deadline_after, refuse_inside_task
 
 if TYPE_CHECKING:
+    from celerant.dispatch.report import Report
     from celerant.results.backends.base import Backend
+    from celerant.results.graph import ResultGraph
 
 __all__ = ["GroupResult"]
 
@@ -54,7 +59,7 @@ class GroupResult(Generic[R]):
         group_id: str,
         barrier: Barrier,
         backend: Backend,
-        report: Any = None,
+        report: Report | None = None,
         ignored: Iterable[int] = (),
         parent: Any = None,
         values: list[Any] | None = None,
@@ -65,7 +70,7 @@ class GroupResult(Generic[R]):
             barrier.arrive(index, Barrier.IGNORED)
         self.id = group_id
         self.parent = parent
-        self.report = report
+        self.report: Report | None = report
         self._handle: str | None = None
         self._members = Members(
             roster, barrier, backend, values=values, sent_at=sent_at, losses=losses
@@ -115,7 +120,7 @@ class GroupResult(Generic[R]):
         """Wait for all members and return their values.
 
         Shape: a new list of n values; the value of member i at i, None for a member
-        whose result is ignored.
+        whose result is ignored, a list for one that ends in a group.
 
         Args:
             timeout: Seconds for all together; 0 looks once, None waits for ever.
@@ -128,19 +133,25 @@ class GroupResult(Generic[R]):
         Raises:
             ResultTimeout: Not done in time; ``exc.remaining`` are missing.
             NotSent: A member never reached the broker; `group.resume` sends it.
-            RuntimeError: Called inside a task.
+            RuntimeError: Called inside a task, or inside the transaction at whose
+                commit it is sent.
             Exception: What a member's task raised.
         """
         refuse_inside_task(is_refused=disable_sync_subtasks)
+        if self._members.refuse_waiting is not None:
+            self._members.refuse_waiting()
         deadline = deadline_after(timeout)
         members = self._members
         is_done = self._is_settled if propagate else self._is_complete
         members.look(timeout)
+        if not is_done():
+            members.backend.tell_obstacle()
         if not members.wait(is_done, deadline):
             remaining = members.barrier.remaining
+            where = f" ({members.path})" if members.path else ""
             msg = (
-                f"{remaining} of {len(self)} results of group {self.id} "
-                f"are missing after {timeout} s"
+                f"{remaining} of {len(self)} results of group {self.id}{where} "
+                f"are missing after {timeout} s{because(members.backend)}"
             )
             raise ResultTimeout(msg, remaining=remaining)
         if propagate:
@@ -177,9 +188,8 @@ class GroupResult(Generic[R]):
         return Arrivals(self._members, self._member)
 
     def _raise_first(self) -> None:
-        failed = self._members.failed_member()
-        if failed is not None:
-            raise self._members.exception(failed)
+        if self._members.failed_member() is not None:
+            raise self._members.first_exception()
 
     def then(
         self,
@@ -246,7 +256,7 @@ class GroupResult(Generic[R]):
 
     @property
     def results(self) -> list[AsyncResult[R]]:
-        """A view on each member, in order."""
+        """A view on each member, in order; a `GroupResult` of one that ends in one."""
         return list(self)
 
     children = results
@@ -276,6 +286,9 @@ class GroupResult(Generic[R]):
 
     def _member(self, index: int) -> AsyncResult[R]:
         members = self._members
+        if index in members.nested:
+            # A list in the place of a value, and a group in the place of a task.
+            return cast("AsyncResult[R]", members.nested[index])
         return AsyncResult(
             members.roster.id(index), members.backend, members=members, index=index
         )
@@ -293,40 +306,111 @@ class GroupResult(Generic[R]):
             CelerantError: The results live in this process alone (memory://).
         """
         if self._handle is None:
-            self._handle = make_handle(self._members, self.id)
+            self._handle = make_handle(self._members, self.id, self.parent)
         return self._handle
 
     def revoke(
         self, *, terminate: bool = False, signal: str | int | None = None
     ) -> None:
-        """Let the members not run; one broadcast names many of them.
+        """Let the members not run, steps of chains neither; a broadcast names many.
 
         Args:
             terminate: Also end those that run in processes.
             signal: What ends them, by name or number; SIGTERM by default.
         """
-        members = self._members
-        ids = members.roster.ids(0, len(self))
-        members.backend.revoke(ids, terminate=terminate, signal=signal)
+        ids = list(task_ids(self.roster))
+        self.backend.revoke(ids, terminate=terminate, signal=signal)
 
     def forget(self) -> None:
-        """Delete the stored results; what is known here stays."""
-        members = self._members
-        for start in range(0, len(self), _FORGET_CHUNK):
-            stop = min(start + _FORGET_CHUNK, len(self))
-            members.backend.forget(members.roster.ids(start, stop))
+        """Delete the stored results, and those that the group follows.
+
+        What is known here stays.
+        """
+        ids = task_ids(self.roster)
+        while chunk := list(islice(ids, _FORGET_CHUNK)):
+            self.backend.forget(chunk)
+        if self.parent is not None:
+            self.parent.forget()
 
     def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
         """Return Celery's form: ``((id, parent), [each member's])``."""
-        parent = self.parent
-        above = None if parent is None else parent.as_tuple()
-        return (self.id, above), [result.as_tuple() for result in self]
+        form: tuple[tuple[str, Any], list[Any]] = form_with_parents(self)
+        return form
 
-    def _renew(self, barrier: Barrier, report: Any) -> None:
+    def _member_forms(self) -> list[Any]:
+        members: list[Any] = form_of(self.roster, self.id)[1]
+        return members
+
+    def as_list(self) -> list[str]:
+        """Return the ids of all tasks in it and of all that it follows."""
+        return list(ids_in(self.as_tuple()))
+
+    def build_graph(self, *, intermediate: bool = False) -> ResultGraph:
+        """Return the tree that this result is in; see `AsyncResult.build_graph`."""
+        from celerant.results.graph import ResultGraph  # noqa: PLC0415 - it imports this module
+
+        return ResultGraph(self, intermediate=intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """The tree that this result is in, done as it is; see `build_graph`."""
+        return self.build_graph()
+
+    def save(self, backend: Backend | None = None) -> None:
+        """Keep the group under its id, for `restore` here and in Celery.
+
+        Args:
+            backend: Where; by default where its results are.
+
+        Raises:
+            CelerantError: Nothing can be kept there, as on ``rpc://``.
+        """
+        save(self, backend or self.backend)
+
+    def delete(self, backend: Backend | None = None) -> None:
+        """Undo `save`; the members' results stay."""
+        delete(self.id, backend or self.backend)
+
+    @classmethod
+    def restore(
+        cls,
+        id: str,  # noqa: A002 - Celery's name
+        backend: Backend | None = None,
+        app: Any = None,
+    ) -> GroupResult[Any] | None:
+        """Return a group that was saved, here or by Celery; None where none was.
+
+        Args:
+            id: Of the group.
+            backend: Where it was saved; by default where `app` has its results.
+            app: By default the one made last.
+        """
+        return restore(id, app if backend is None else backend)
+
+    def _lone(self) -> GroupResult[R]:
+        """Return the result of the one member if that is a group's: as Celery does."""
+        if len(self) != 1 or 0 not in self._members.nested:
+            return self
+        lone: GroupResult[R] = self._members.nested[0]
+        lone.report = self.report
+        lone._members.path = ""
+        return lone
+
+    def _renew(self, barrier: Barrier, report: Report) -> None:
         """Go on with a barrier in which members that were never sent are pending."""
         self._members.renew(barrier)
         self.report = report
         self._handle = None
+
+    def _go_on_as(self, sent: GroupResult[R]) -> GroupResult[R]:
+        """Be the result of what was held and has been sent under the same ids."""
+        self._members.adopt(sent._members)
+        self.report = sent.report
+        return self
+
+    def _nest(self, index: int, inner: GroupResult[Any]) -> None:
+        """Have `inner` in the place of a member that ran here and ended in a group."""
+        self._members.nested.settle(index, inner)
 
     def _is_complete(self) -> bool:
         return self._members.barrier.is_complete
@@ -354,9 +438,5 @@ class GroupResult(Generic[R]):
             f"[{len(barrier)} members, {barrier.remaining} pending]>"
         )
 
-    def __reduce__(self) -> NoReturn:
-        msg = (
-            "a GroupResult holds this process's waiters and cannot be pickled; "
-            "pass `result.handle` and `app.attach(handle)` there"
-        )
-        raise TypeError(msg)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced_group(self)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from celerant.results.group_result import GroupResult
     from celerant.results.members import Members
 
-__all__ = ["HandleError", "attach", "make_handle"]
+__all__ = ["HandleError", "attach", "make_handle", "rebuilt", "snapshot"]
 
 _MARK = "cel1."
 _HAS_ASIDE = 1
@@ -39,15 +39,20 @@ class HandleError(CelerantError, ValueError):
     """A text that is no handle, or was cut or changed on its way."""
 
 
-def make_handle(members: Members, group_id: str) -> str:
+def make_handle(members: Members, group_id: str, parent: Any = None) -> str:
     """Return the handle of a group's result; stores aside what it cannot say.
+
+    Args:
+        members: What is known of them.
+        group_id: The group's id.
+        parent: The result that the group follows.
 
     Raises:
         CelerantError: The results live in this process alone, or the group is still
             being sent.
     """
     backend, barrier, roster = members.backend, members.barrier, members.roster
-    aside = _aside(members)
+    aside = _aside(members, parent)
     if not backend.supports_handles:
         backend.put_aside("", b"")  # says why
     if not barrier.is_sealed:
@@ -81,8 +86,6 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
         ResultExpired: What is stored beside the results is gone.
         CelerantError: `backend` is not shared between processes.
     """
-    from celerant.results.group_result import GroupResult  # noqa: PLC0415 - it imports this module
-
     body = _body(handle)
     if not backend.supports_handles:
         backend.take_aside("")  # says why
@@ -90,11 +93,10 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
     count = int.from_bytes(body[17:21], "big")
     sent_at = int.from_bytes(body[21:25], "big")
     named = body[_FIXED_LENGTH:].decode()
-    roster, barrier = Roster(seed, count), Barrier()
-    barrier.grow(count)
-    group_id = named or roster.uuid
+    uuid = Roster(seed).uuid
+    group_id, aside = named or uuid, {}
     if flags & _HAS_ASIDE:
-        packed = backend.take_aside(roster.uuid)
+        packed = backend.take_aside(uuid)
         if packed is None:
             msg = (
                 f"group {group_id} is gone from {backend.as_uri()}: "
@@ -103,27 +105,74 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
             raise ResultExpired(msg)
         aside = json.loads(zlib.decompress(packed))
         group_id = aside.get("group_id") or group_id
-        for index, task_id in aside.get("own", ()):
-            roster.adopt(index, task_id)
-        for state, intervals in aside.get("states", {}).items():
-            for start, stop in intervals:
-                barrier.arrive_range(start, stop, int(state))
+    return rebuilt(
+        backend,
+        seed=seed,
+        count=count,
+        sent_at=float(sent_at),
+        group_id=group_id,
+        aside=aside,
+    )
+
+
+def snapshot(members: Members, group_id: str, parent: Any) -> dict[str, Any]:
+    """Return what `rebuilt` takes for a group's result."""
+    return {
+        "seed": members.roster.seed,
+        "count": len(members.barrier),
+        "sent_at": members.sent_at,
+        "group_id": group_id,
+        "aside": _aside(members, parent),
+    }
+
+
+def rebuilt(  # noqa: PLR0913 - what a handle says
+    backend: Backend,
+    *,
+    seed: bytes,
+    count: int,
+    sent_at: float,
+    group_id: str,
+    aside: dict[str, Any],
+) -> GroupResult[Any]:
+    """Return the result that a snapshot was taken of."""
+    from celerant.results.group_result import GroupResult  # noqa: PLC0415 - it imports this module
+    from celerant.results.tree import from_line  # noqa: PLC0415 - the same
+
+    roster, barrier = Roster(seed, count), Barrier()
+    barrier.grow(count)
+    for index, task_id in aside.get("own", ()):
+        roster.adopt(index, task_id)
+    for start, stop, shape in aside.get("outcomes", ()):
+        roster.place(start, stop, shape)
+    for state, intervals in aside.get("states", {}).items():
+        for start, stop in intervals:
+            barrier.arrive_range(start, stop, int(state))
     barrier.seal(count)
+    parent = from_line(aside["parent"], backend) if "parent" in aside else None
     return GroupResult(
         roster=roster,
         group_id=group_id,
         barrier=barrier,
         backend=backend,
-        sent_at=float(sent_at),
+        sent_at=sent_at,
+        parent=parent,
     )
 
 
-def _aside(members: Members) -> dict[str, Any]:
+def _aside(members: Members, parent: Any) -> dict[str, Any]:
+    from celerant.results.tree import line_of  # noqa: PLC0415 - it imports this module
+
     barrier = members.barrier
     aside: dict[str, Any] = {}
     own = members.roster.own()
     if own:
         aside["own"] = sorted(own.items())
+    outcomes = members.roster.outcomes()
+    if outcomes:
+        aside["outcomes"] = outcomes
+    if parent is not None:
+        aside["parent"] = line_of(parent)
     states = {}
     for state in (Barrier.IGNORED, Barrier.NOT_SENT):
         if barrier.count(state):

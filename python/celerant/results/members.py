@@ -8,11 +8,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
-from celerant.errors import CelerantError, NotSent, ResultExpired
+from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
 from celerant.results.exceptions import rebuild
+from celerant.results.forms import groups_in
+from celerant.results.intake import absorb
+from celerant.results.nested import Nested
 from celerant.results.waiters import Waiter, Waiters
 
 if TYPE_CHECKING:
@@ -40,6 +44,13 @@ _NO_SEED = bytes(16)
 _FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
 
 
+#: What a member that is a group itself is, unless it was never sent.
+_OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
+
+#: Held while they are made, by whoever looks first.
+_making = threading.Lock()
+
+
 class Members:
     """The states and values of n members, shared by a result and its consumer.
 
@@ -50,6 +61,7 @@ class Members:
     __slots__ = (
         "__weakref__",
         "_arrivals",
+        "_nested",
         "backend",
         "barrier",
         "callbacks",
@@ -57,9 +69,13 @@ class Members:
         "first_failure",
         "is_watched",
         "losses",
+        "path",
         "pid",
+        "ran_here",
+        "refuse_waiting",
         "roster",
         "sent_at",
+        "unsent",
         "values",
         "waiters",
     )
@@ -80,6 +96,8 @@ class Members:
         #: A slot per member, made at the first look; a failure's holds its record
         #: until somebody asks for the exception.
         self.values: list[Any] = [] if values is None else values
+        #: Whether it ran in place, so that there may be no records.
+        self.ran_here = values is not None
         #: The member whose failure arrived first.
         self.first_failure: int | None = None
         #: Whether the consumer serves these members and has swept them once.
@@ -90,8 +108,16 @@ class Members:
         self.callbacks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
+        #: Where the group stands, if it is a member of another.
+        self.path = ""
+        #: Members that are groups themselves; None until the first look.
+        self._nested: Nested | None = None
         #: Of the backend's losses those that who waits here knows of.
         self.losses = backend.losses if losses is None else losses
+        #: Raises where a wait could not end: what is held is sent after it.
+        self.refuse_waiting: Callable[[], None] | None = None
+        #: Why those that were never sent were not; None: the broker has not got them.
+        self.unsent: str | None = None
         #: The process that holds what was sent from here.
         self.pid = os.getpid()
         self.waiters = Waiters()
@@ -108,6 +134,72 @@ class Members:
         roster.adopt(0, task_id)
         return cls(roster, barrier, backend)
 
+    def wait_for(self, index: int, timeout: float | None) -> bool:
+        """Wait until one member is done; False where `timeout` (seconds) passed.
+
+        Args:
+            index: The member.
+            timeout: 0 looks once, None waits for ever.
+        """
+        if self.is_done(index):
+            return True
+        deadline = None if timeout is None else time.monotonic() + timeout
+        event = threading.Event()
+        waiter = Waiter(partial(self.is_done, index), event.set, index)
+        task_id = self.roster.id(index)
+        self.backend.check(self)
+        if (
+            self.is_watched
+            or self.may_have_expired()
+            or not self.backend.listen(self, task_id, event.set)
+        ):
+            self.look(timeout)
+            return self._wait_on(waiter, event, deadline)
+        self.error = None
+        try:
+            take = partial(self._take, index, task_id)
+            take()
+            return self._wait_on(waiter, event, deadline, take)
+        finally:
+            self.backend.unlisten(self, task_id, event.set)
+
+    @property
+    def nested(self) -> Nested:
+        """Members that are groups themselves."""
+        if self._nested is None:
+            with _making:
+                if self._nested is None:
+                    self._nested = Nested(self, groups_in(self.roster))
+        return self._nested
+
+    def where(self, index: int) -> str:
+        """Return what an error calls a member."""
+        return f"member {index}" + (f" of {self.path}" if self.path else "")
+
+    def is_done(self, index: int) -> bool:
+        """Whether a member is done, in whatever way."""
+        return self.barrier.state(index) != Barrier.PENDING
+
+    def may_have_expired(self) -> bool:
+        """Whether a record stored when the members were sent would be gone by now."""
+        kept = self.backend.expires
+        return bool(kept) and time.time() - self.sent_at > kept
+
+    def _take(self, index: int, task_id: str) -> None:
+        """Take in a member's record in the place of the consumer."""
+        absorb(self.backend, self, [index], self.backend.fetch([task_id]))
+
+    def _wait_on(
+        self,
+        waiter: Waiter,
+        event: threading.Event,
+        deadline: float | None,
+        look: Callable[[], None] | None = None,
+    ) -> bool:
+        if not waiter.is_done():
+            self.backend.tell_obstacle()
+        return self._wait(waiter, event, deadline, look)
+
     def look(self, timeout: float | None = None) -> bool:
         """Have the members swept once and watched from then on; O(1) afterwards.
 
@@ -117,6 +209,8 @@ class Members:
         if self.is_watched or self.barrier.is_complete:
             return True
         self.backend.check(self)
+        # First: the consumer has swept them, too, once it has swept these.
+        self.nested.begin()
         return self.backend.consumer.watch(self, timeout)
 
     def begin(self) -> None:
@@ -127,6 +221,7 @@ class Members:
         """
         if not self.is_watched and not self.barrier.is_complete:
             self.backend.check(self)
+            self.nested.begin()
             self.backend.consumer.begin(self)
 
     def when(self, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
@@ -136,6 +231,7 @@ class Members:
             return
         self.backend.check(self)
         self.callbacks.append((is_done, call))
+        self.nested.begin()
         self.backend.consumer.keep(self)
 
     def wait(
@@ -152,11 +248,23 @@ class Members:
             index: The one member that it asks about, if so.
         """
         event = threading.Event()
-        waiter = Waiter(is_done, event.set, index)
+        return self._wait(Waiter(is_done, event.set, index), event, deadline)
+
+    def _wait(
+        self,
+        waiter: Waiter,
+        event: threading.Event,
+        deadline: float | None,
+        look: Callable[[], None] | None = None,
+    ) -> bool:
         # Register first, look second: an arrival in between wakes the event.
         self.waiters.add(waiter)
         try:
-            while not is_done():
+            while True:
+                if look is not None:
+                    look()
+                if waiter.is_done():
+                    return True
                 self.raise_error()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -165,7 +273,6 @@ class Members:
                 event.clear()
         finally:
             self.waiters.discard(waiter)
-        return True
 
     def notify(self, indices: Sequence[int] | None = None) -> None:
         """Wake and call those whose condition holds.
@@ -219,6 +326,21 @@ class Members:
         barrier.inherit(self.barrier, Barrier.NOT_SENT)
         self.barrier = barrier
         self.is_watched = False
+        if self._nested is not None:
+            self._nested.renew()
+
+    def adopt(self, sent: Members) -> None:
+        """Go on as `sent`, which has the same ids: what was held has been sent."""
+        self.values = sent.values or self.values
+        self.ran_here = sent.ran_here
+        self.sent_at, self.losses = sent.sent_at, sent.losses
+        # It knows by now what chains in the group leave behind.
+        self.roster, self._nested = sent.roster, None
+        self.renew(sent.barrier)
+        if len(self.waiters) or self.callbacks:
+            # What arrived meanwhile, for who was there first.
+            self.begin()
+        self.notify()
 
     def failed_member(self) -> int | None:
         """Return the member whose failure arrived first, or None."""
@@ -246,23 +368,35 @@ class Members:
             return self.exception(index)
         return None
 
+    def control(self, index: int) -> TaskControl | None:
+        """Return what a member raised that ran in place: no value is to come."""
+        if self.barrier.state(index) != Barrier.IGNORED or not self.values:
+            return None
+        kept = self.values[index]
+        return kept if isinstance(kept, TaskControl) else None
+
     def exception(self, index: int) -> BaseException:
         """Return the exception of a member that failed; the same one every time."""
         state = self.barrier.state(index)
+        if state in _OF_NESTED and index in self.nested:
+            return self.nested.members(index).first_exception()
         self.reserve()
         kept = self.values[index]
         if isinstance(kept, BaseException):
             return kept
         made: BaseException
-        if state == Barrier.NOT_SENT:
+        if state == Barrier.NOT_SENT and self.unsent is not None:
+            msg = f"{self.where(index)} was not sent: {self.unsent}"
+            made = NotSent(msg, group_index=index)
+        elif state == Barrier.NOT_SENT:
             made = NotSent(
-                f"member {index} never reached the broker; "
+                f"{self.where(index)} never reached the broker; "
                 "`group.resume(result)` sends it under the same id",
                 group_index=index,
             )
         elif state == Barrier.EXPIRED:
             made = ResultExpired(
-                f"member {index} has no stored result, and one stored when it was "
+                f"{self.where(index)} has no stored result, and one stored when it was "
                 "sent would have expired by now; raise `result_expires` to keep longer"
             )
         else:
@@ -272,6 +406,12 @@ class Members:
         self.values[index] = made
         return made
 
+    def first_exception(self) -> BaseException:
+        """Return the exception of the member whose failure arrived first."""
+        failed = self.failed_member()
+        assert failed is not None  # noqa: S101 - asked of those that failed alone
+        return self.exception(failed)
+
     def collect(self) -> list[Any]:
         """Return all values in member order, exceptions in their places."""
         self.reserve()
@@ -280,6 +420,11 @@ class Members:
             if self.barrier.count(state):
                 for index in self.barrier.select(state, 0, len(values)):
                     values[index] = self.exception(index)
+        for index in self.barrier.select(Barrier.IGNORED, 0, len(values)):
+            values[index] = None
+        for index in self.nested:
+            if self.barrier.state(index) in _OF_NESTED:
+                values[index] = self.nested.members(index).collect()
         return values
 
 

@@ -18,7 +18,7 @@ from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils.encoding import safe_repr
 
 from celerant.canvas.request import Request
-from celerant.errors import EncodeError, MaxRetriesExceeded, SettingError, TaskRevoked
+from celerant.errors import EncodeError, SettingError, stored_as
 
 __all__ = ["READY_STATES", "Codec"]
 
@@ -27,11 +27,6 @@ _EXCEPTION_STATES = frozenset({"FAILURE", "REVOKED", "RETRY"})
 _COMPRESSED = b"\x00celery-compressed\x00"
 #: Serializers that carry an exception as it is.
 _CARRY_EXCEPTIONS = frozenset({"pickle", "yaml"})
-#: Under the names by which stock clients know them.
-_CELERY_NAMES: dict[type, str] = {
-    TaskRevoked: "TaskRevokedError",
-    MaxRetriesExceeded: "MaxRetriesExceededError",
-}
 
 
 @dataclass(frozen=True)
@@ -94,13 +89,9 @@ class Codec:
         Raises:
             EncodeError: The serializer does not take the result.
         """
-        if isinstance(result, BaseException) and state in _EXCEPTION_STATES:
-            result = self._exception(result)
-        elif self.serializer != "pickle" and hasattr(result, "as_tuple"):
-            result = result.as_tuple()
         meta: dict[str, Any] = {
             "status": state,
-            "result": result,
+            "result": self.plain(result, state),
             "traceback": traceback,
             "children": None if request is None else list(request.children),
             "date_done": _now() if state in READY_STATES else None,
@@ -113,6 +104,14 @@ class Codec:
         except EncodeError as exc:
             exc.task = request.task if request is not None else ""
             raise
+
+    def plain(self, result: Any, state: str) -> Any:
+        """Return a value or an exception as it stands in a record."""
+        if isinstance(result, BaseException) and state in _EXCEPTION_STATES:
+            return self._exception(result)
+        if self.serializer != "pickle" and hasattr(result, "as_tuple"):
+            return result.as_tuple()
+        return result
 
     def pack(self, value: Any) -> bytes:
         """Serialize and, where configured, compress.
@@ -150,12 +149,11 @@ class Codec:
     def _exception(self, exc: BaseException) -> Any:
         if self.serializer in _CARRY_EXCEPTIONS and _survives(exc):
             return exc
-        cls = type(exc)
-        name = _CELERY_NAMES.get(cls)
+        name, module = stored_as(type(exc))
         return {
-            "exc_type": name or cls.__qualname__,
+            "exc_type": name,
             "exc_message": [_storable(arg, self.pack) for arg in exc.args],
-            "exc_module": "celery.exceptions" if name else cls.__module__,
+            "exc_module": module,
         }
 
     def _about(self, request: Request) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
@@ -10,15 +10,21 @@ from celerant.errors import ResultTimeout
 from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
+from celerant.results.following import Line
+from celerant.results.forms import form_with_parents, ids_in
 from celerant.results.members import STATE_NAMES, Members
-from celerant.results.waiting import deadline_after, refuse_inside_task
+from celerant.results.waiting import because, refuse_inside_task
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
+    from celerant.results.graph import ResultGraph
 
 __all__ = ["AsyncResult"]
 
 R = TypeVar("R")
+
+#: A parent that nobody has asked for yet.
+_UNKNOWN = object()
 
 
 class AsyncResult(Generic[R]):
@@ -32,7 +38,7 @@ class AsyncResult(Generic[R]):
         parent: The result this one was made from, if any.
     """
 
-    __slots__ = ("_index", "_members", "id", "parent")
+    __slots__ = ("_index", "_members", "_parent", "id")
 
     def __init__(
         self,
@@ -48,7 +54,9 @@ class AsyncResult(Generic[R]):
             members = Members.alone(id, backend or DisabledBackend("disabled://"))
         self._members = members
         self._index = index
-        self.parent = parent
+        # A group's members know: they ask when they are asked.
+        is_member = parent is None and members is not None
+        self._parent = _UNKNOWN if is_member else parent
 
     @property
     def task_id(self) -> str:
@@ -67,6 +75,7 @@ class AsyncResult(Generic[R]):
         propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
         interval: float | None = None,
         no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         *,
         disable_sync_subtasks: bool = True,
     ) -> R: ...
@@ -77,15 +86,17 @@ class AsyncResult(Generic[R]):
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,
         no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         *,
         disable_sync_subtasks: bool = True,
     ) -> R | BaseException: ...
-    def get(
+    def get(  # noqa: PLR0913 - Celery's
         self,
         timeout: float | None = None,
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,  # noqa: ARG002 - results are pushed
         no_ack: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's; nothing is acknowledged
+        follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         *,
         disable_sync_subtasks: bool = True,
     ) -> R | BaseException:
@@ -96,6 +107,8 @@ class AsyncResult(Generic[R]):
             propagate: Raise the task's exception; False returns it.
             interval: Accepted for Celery's sake: nothing is polled here.
             no_ack: The same.
+            follow_parents: Raise at once what a task raised that this one follows;
+                without `propagate` it waits for its own end.
             disable_sync_subtasks: Refuse to wait inside a task.
 
         Returns:
@@ -104,18 +117,24 @@ class AsyncResult(Generic[R]):
         Raises:
             ResultTimeout: Not done in time.
             NotSent: The task never reached the broker.
-            RuntimeError: Called inside a task.
-            Exception: What the task raised.
+            RuntimeError: Called inside a task, or inside the transaction at whose
+                commit it is sent.
+            Exception: What the task raised, or one that it follows.
         """
         if self.ignored:
             return None  # type: ignore[return-value]  # there is no value to come
         refuse_inside_task(is_refused=disable_sync_subtasks)
-        deadline = deadline_after(timeout)
         members, index = self._members, self._index
-        members.look(timeout)
-        if not members.wait(self._is_done, deadline, index):
-            msg = f"task {self.id} is not done after {timeout} s"
+        if members.refuse_waiting is not None:
+            members.refuse_waiting()
+        line = self._line() if propagate and follow_parents else None
+        if not (line.wait(timeout) if line else members.wait_for(index, timeout)):
+            where = f" ({members.path}[{index}])" if members.path else ""
+            reason = because(members.backend)
+            msg = f"task {self.id}{where} is not done after {timeout} s{reason}"
             raise ResultTimeout(msg, remaining=1)
+        if line:
+            line.raise_failure()
         value = members.value(index)
         if propagate and self._code != Barrier.SUCCESS:
             raise value
@@ -137,12 +156,112 @@ class AsyncResult(Generic[R]):
     async def _awaited(self) -> R:
         if not self.ignored:
             refuse_inside_task(is_refused=True)
-            await wait_in_loop(self._members, self._is_done, self._index)
+            line = self._line()
+            if line:
+                await line.wait_in_loop()
+                line.raise_failure()
+            else:
+                await wait_in_loop(self._members, self._is_done, self._index)
             value = self._members.value(self._index)
             if self._code != Barrier.SUCCESS:
                 raise value
             return value  # type: ignore[no-any-return]  # the backend's word for it
         return None  # type: ignore[return-value]  # there is no value to come
+
+    def _line(self) -> Line:
+        return Line(self._members, self._index, self._above())
+
+    def _above(self) -> Iterator[tuple[Members, int]]:
+        """Yield the tasks that this one follows, nearest first."""
+        result = self.parent
+        while result is not None:
+            if isinstance(result, AsyncResult):
+                yield result._members, result._index  # noqa: SLF001 - of this class
+            result = result.parent
+
+    @property
+    def parent(self) -> Any:
+        """What it follows: an `AsyncResult`, a `GroupResult` or None."""
+        if self._parent is _UNKNOWN:
+            from celerant.results.tree import member_parent  # noqa: PLC0415 - it imports this module
+
+            self._parent = member_parent(self._members, self._index)
+        return self._parent
+
+    @parent.setter
+    def parent(self, parent: Any) -> None:
+        self._parent = parent
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of what the task has sent, next steps too; reads the record."""
+        return self._sent_in(self._record())
+
+    def _sent_in(self, record: dict[str, Any]) -> list[Any]:
+        from celerant.results.tree import result_from_tuple  # noqa: PLC0415 - as above
+
+        return [
+            result_from_tuple(form, self.backend)
+            for form in record.get("children") or ()
+        ]
+
+    def iterdeps(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (parent, result) for this one and all that its tasks have sent.
+
+        Args:
+            intermediate: Pass by what is not done.
+
+        Raises:
+            IncompleteStream: One of them is not done, and not `intermediate`.
+        """
+        from celerant.results.tree import iterdeps  # noqa: PLC0415 - as above
+
+        return iterdeps(self, intermediate=intermediate)
+
+    def collect(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+        **options: Any,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Wait for this one and all that its tasks have sent; yield (result, value).
+
+        Args:
+            intermediate: As `iterdeps`.
+            options: Of each `get`.
+
+        Raises:
+            Exception: What `get` raises.
+        """
+        for _, result in self.iterdeps(intermediate=intermediate):
+            yield result, result.get(**options)
+
+    def get_leaf(self) -> Any:
+        """Wait as `collect` and return the last value."""
+        value = None
+        for _, value in self.collect():  # noqa: B007 - the last one is returned
+            pass
+        return value
+
+    def build_graph(self, *, intermediate: bool = False) -> ResultGraph:
+        """Return the tree that this result is in: what it follows, and what was sent.
+
+        Args:
+            intermediate: Also of tasks that are not done; else these raise.
+
+        Raises:
+            IncompleteStream: A task is not done, and not `intermediate`.
+        """
+        from celerant.results.graph import ResultGraph  # noqa: PLC0415 - as above
+
+        return ResultGraph(self, intermediate=intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """The tree that this result is in, done as it is; see `build_graph`."""
+        return self.build_graph()
 
     @property
     def ignored(self) -> bool:
@@ -158,7 +277,8 @@ class AsyncResult(Generic[R]):
         """
         self._members.look()
         if self._is_done():
-            return STATE_NAMES[self._code]
+            control = self._members.control(self._index)
+            return STATE_NAMES[self._code] if control is None else control.state
         return str(self._record().get("status") or "PENDING")
 
     status = state
@@ -168,7 +288,8 @@ class AsyncResult(Generic[R]):
         """The value, the exception of a failed task, or what an unfinished one told."""
         self._members.look()
         if self._is_done():
-            return self._members.value(self._index)
+            control = self._members.control(self._index)
+            return self._members.value(self._index) if control is None else control
         return self._record().get("result")
 
     info = result
@@ -260,24 +381,51 @@ class AsyncResult(Generic[R]):
         self._members.when(self._is_done, call)
 
     def forget(self) -> None:
-        """Delete the stored result; what is known here stays."""
-        self._members.backend.forget([self.id])
+        """Delete the stored result, and those that it follows.
+
+        What is known here stays.
+        """
+        ids, result = [], self
+        while isinstance(result, AsyncResult):
+            ids.append(result.id)
+            result = result.parent
+        self.backend.forget(ids)
+        if result is not None:
+            result.forget()
 
     def revoke(
-        self, *, terminate: bool = False, signal: str | int | None = None
+        self,
+        *,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        follow_parents: bool = False,
     ) -> None:
         """Let the task not run; a worker that has it discards it and says REVOKED.
 
         Args:
             terminate: Also end it where it runs in a process.
             signal: What ends it, by name or number; SIGTERM by default.
+            follow_parents: Also all that it follows: the whole of a chain.
         """
-        self.backend.revoke([self.id], terminate=terminate, signal=signal)
+        ids = self.as_list() if follow_parents else [self.id]
+        self.backend.revoke(ids, terminate=terminate, signal=signal)
 
     def as_tuple(self) -> tuple[tuple[str, Any], None]:
         """Return Celery's form: ``((id, parent), None)``."""
-        parent = self.parent
-        return (self.id, None if parent is None else parent.as_tuple()), None
+        form: tuple[tuple[str, Any], None] = form_with_parents(self)
+        return form
+
+    def _member_forms(self) -> None:
+        """Of one task: none."""
+
+    def as_list(self) -> list[str]:
+        """Return the ids of the task and of all tasks that it follows."""
+        return list(ids_in(self.as_tuple()))
+
+    def _go_on_as(self, sent: AsyncResult[R]) -> AsyncResult[R]:
+        """Be the result of what was held and has been sent under the same id."""
+        self._members.adopt(sent._members)
+        return self
 
     def _is_done(self) -> bool:
         return self._members.barrier.state(self._index) != Barrier.PENDING
@@ -289,6 +437,11 @@ class AsyncResult(Generic[R]):
     def _record(self) -> dict[str, Any]:
         backend = self._members.backend
         return backend.decode(backend.read(self.id))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from celerant.results.saving import reduced_task  # noqa: PLC0415 - as above
+
+        return reduced_task(self)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):

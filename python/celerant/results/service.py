@@ -84,7 +84,7 @@ class Service:
             self._subscribe(watch, members)
             # What was stored between that sweep and the subscription.
             self._sweep(watch, members)
-        self.clock.plan(0.0, is_alone=self.subscriptions.is_refused)
+        self.clock.plan(0.0, is_alone=self.subscriptions.is_alone)
 
     def resume(self) -> None:
         """Take up all watches after a lost connection."""
@@ -124,8 +124,7 @@ class Service:
 
     def _expire(self, members: Members) -> None:
         """Let those arrive whose record, if there ever was one, is gone by now."""
-        kept = self._backend.expires
-        if not kept or time.time() - members.sent_at <= kept:
+        if not members.may_have_expired():
             return
         barrier = members.barrier
         gone = barrier.pending(0, len(barrier))
@@ -202,6 +201,9 @@ class Service:
             members = watch.members()
             if members is None:
                 continue
+            if self.subscriptions.is_unheard(watch):
+                # A pattern may be free by now, or few enough be left for channels.
+                self._subscribe(watch, members)
             if members.barrier.remaining >= _SWEEP_CHUNK:
                 self._sweep(watch, members)
                 continue
@@ -214,7 +216,7 @@ class Service:
                 few, ids = [], []
         self._sweep_few(few, ids)
         took = time.monotonic() - start
-        self.clock.plan(took, is_alone=self.subscriptions.is_refused)
+        self.clock.plan(took, is_alone=self.subscriptions.is_alone)
 
     def _sweep_few(
         self, few: list[tuple[Watch, Members, list[int]]], ids: list[str]
@@ -253,6 +255,7 @@ class Service:
         """Serve nobody any more; return who was served, None for who is gone."""
         served = [watch.members() for watch in self.routes.watches]
         self.routes.clear()
+        self.subscriptions.forget_all()
         return served
 
     def forget_threads(self) -> None:

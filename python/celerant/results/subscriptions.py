@@ -1,4 +1,7 @@
-"""What the feed is asked for: a channel per task, or a pattern for a large group."""
+"""What the feed is asked for: a channel per task, a pattern per large group, nothing.
+
+Nothing for a large group while all patterns are in use: it is read at intervals.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +39,29 @@ class Subscriptions:
         #: Nothing is pushed, or no longer: only reading brings results.
         self.is_refused = False
         self._lost_at: float | None = None
+        #: Large groups for which no pattern was left.
+        self._unheard: set[Watch] = set()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether reading is the only news of some members."""
+        return self.is_refused or bool(self._unheard)
+
+    def is_unheard(self, watch: Watch) -> bool:
+        """Whether reading is the only news of this watch's members."""
+        return watch in self._unheard
 
     def begin(self, feed: Feed, watch: Watch, members: Members) -> None:
         """Subscribe to what is pending of `members`."""
         watch.channels, watch.has_pattern = [], False
+        self._unheard.discard(watch)
         if feed.is_complete or self.is_refused:
             return
         pending = members.barrier.remaining
-        if pending > _CHANNELS_MOST and self._patterns() < _PATTERNS_MOST:
+        if pending > _CHANNELS_MOST:
+            if self._patterns() >= _PATTERNS_MOST:
+                self._unheard.add(watch)
+                return
             if feed.subscribe_prefix(watch.roster.prefix):
                 watch.has_pattern = True
                 self._subscribe_to(feed, watch, _own_pending(watch, members))
@@ -57,6 +75,7 @@ class Subscriptions:
 
     def end(self, feed: Feed, watch: Watch) -> None:
         """Undo `begin`."""
+        self._unheard.discard(watch)
         if not self._routes.watches:
             # Once nobody waits, the feed gets its next chance.
             self.is_refused = False
@@ -69,6 +88,10 @@ class Subscriptions:
         if watch.has_pattern:
             feed.unsubscribe_prefix(watch.roster.prefix)
         watch.channels, watch.has_pattern = [], False
+
+    def forget_all(self) -> None:
+        """Take note that nobody is served any more."""
+        self._unheard.clear()
 
     def on_lost(self, exc: Exception, now: float) -> None:
         """Take note that the feed was lost at `now` (monotonic)."""

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from celerant.canvas.request import current_request
 
-__all__ = ["deadline_after", "refuse_inside_task"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celerant.results.backends.base import Backend
+
+__all__ = [
+    "allow_join_result",
+    "because",
+    "deadline_after",
+    "may_join",
+    "refuse_inside_task",
+]
+
+#: Says whether the task that runs may wait for results, at the time of asking.
+may_join: ContextVar[Callable[[], bool]] = ContextVar(
+    "celerant_may_join", default=lambda: False
+)
+
+
+@contextlib.contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Let the task that runs wait for results, for the time of a ``with`` block.
+
+    For tasks whose subtasks have a free slot for certain, as on a queue and worker of
+    their own: workers that wait for workers can all be waiting.
+    """
+    token = may_join.set(lambda: True)
+    try:
+        yield
+    finally:
+        may_join.reset(token)
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -14,17 +47,24 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
+def because(backend: Backend) -> str:
+    """Return why results of `backend` cannot come now, as the end of a sentence."""
+    reason = backend.obstacle()
+    return f": {reason}" if reason else ""
+
+
 def refuse_inside_task(*, is_refused: bool) -> None:
     """Refuse to wait inside a task: workers that wait for workers can all be waiting.
 
     Raises:
-        RuntimeError: A task runs here and `is_refused` holds.
+        RuntimeError: A task runs here that may not wait, and `is_refused` holds.
     """
     request = current_request.get() if is_refused else None
-    if request is not None:
+    if request is not None and not may_join.get()():
         msg = (
             f"get() called inside task {request.task}[{request.id}]: a worker that "
-            "waits for others may wait for itself; link tasks instead, or pass "
-            "disable_sync_subtasks=False"
+            "waits for others may wait for itself; link tasks instead, or, "
+            "where a slot is free for certain, pass disable_sync_subtasks=False or "
+            "wait under celerant.allow_join_result()"
         )
         raise RuntimeError(msg)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import threading
 import time
 
@@ -247,11 +246,6 @@ def test_equality_hash_and_text_go_by_the_id(memory, group_of):
         (result.id, None),
         [((member.id, None), None) for member in result],
     )
-
-
-def test_pickling_says_to_pass_the_handle(memory, group_of):
-    with pytest.raises(TypeError, match=r"result\.handle"):
-        pickle.dumps(group_of(1, memory))
 
 
 def test_forget_deletes_the_records(memory, group_of):

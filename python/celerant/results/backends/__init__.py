@@ -102,6 +102,8 @@ def make_backend(
         },
         expires=conf.result_expires,
         failure_expires=conf.result_failure_expires,
+        chord_expires=conf.result_chord_expires,
+        join_timeout=conf.result_chord_join_timeout,
         serializer=conf.result_serializer,
         accept=conf.accept_content if accept is None else accept,
         compression=conf.result_compression,

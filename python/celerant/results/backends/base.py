@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError
+from celerant.results.backends.chords import ChordResults
 from celerant.results.record import Codec
 from celerant.urls import masked
 
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Feed", "FeedLostError"]
 
+logger = logging.getLogger("celerant")
+
 
 def _no_workers(*_args: Any, **_kwargs: Any) -> None:
     msg = "this result's backend belongs to no app: revoke with app.control.revoke(ids)"
     raise CelerantError(msg)
+
+
+def _no_obstacle() -> str | None:
+    return None
 
 
 class FeedLostError(Exception):
@@ -87,7 +95,7 @@ class Feed(ABC):
         self.close()
 
 
-class Backend(ABC):
+class Backend(ChordResults):
     """A store of results, and the one consumer that watches it for this process.
 
     Args:
@@ -99,6 +107,10 @@ class Backend(ABC):
         compression: kombu's name, or None.
         extended: Whether records name the task and its arguments too.
         transport_options: ``result_backend_transport_options``.
+        chord_expires: Seconds (or a timedelta) that the parts of a chord are kept;
+            None: as `expires`.
+        join_timeout: ``result_chord_join_timeout`` in seconds, to Celery's workers;
+            None: five.
 
     Raises:
         SettingError: A setting that cannot be.
@@ -122,12 +134,18 @@ class Backend(ABC):
         compression: str | None = None,
         extended: bool = False,
         transport_options: Mapping[str, Any] | None = None,
+        chord_expires: float | timedelta | None = None,
+        join_timeout: float | None = None,
     ) -> None:
         self._url = url
         self.expires = _seconds(expires)
         self.failure_expires = (
             self.expires if failure_expires is None else _seconds(failure_expires)
         )
+        self.chord_expires = (
+            self.expires if chord_expires is None else _seconds(chord_expires)
+        )
+        self.join_timeout = join_timeout
         self.transport_options = dict(transport_options or {})
         self.codec = Codec(
             serializer=serializer,
@@ -137,8 +155,20 @@ class Backend(ABC):
         )
         #: Tells workers not to run tasks; the app sets it, for it knows the broker.
         self.revoke: Callable[..., None] = _no_workers
+        #: Says why no result can come now, None where it can; the app sets it too.
+        self.obstacle: Callable[[], str | None] = _no_obstacle
+        #: Makes a result again from what its pickle holds; the app sets it as well.
+        self.unpickle: Callable[[dict[str, Any]], Any] | None = None
+        self._has_told = False
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
+
+    def tell_obstacle(self) -> None:
+        """Log, once, why no result can come now, for who is about to wait."""
+        reason = None if self._has_told else self.obstacle()
+        if reason is not None:
+            self._has_told = True
+            logger.warning("waiting for a result although %s", reason)
 
     @abstractmethod
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
@@ -175,7 +205,20 @@ class Backend(ABC):
         """
         return None
 
-    def check(self, members: Members) -> None:  # noqa: B027 - most are open to all
+    def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:  # noqa: ARG002 - for those that can
+        """Call `tell` for each record of a task from now on, if that needs no consumer.
+
+        Returns:
+            False where only the consumer hears of records.
+        """
+        return False
+
+    def unlisten(
+        self, members: Members, task_id: str, tell: Callable[[], None]
+    ) -> None:
+        """Undo one `listen` that returned True."""
+
+    def check(self, members: Members) -> None:
         """Refuse to wait for members whose results come to another process.
 
         Raises:

@@ -6,11 +6,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from celerant.errors import ForkError
+from celerant.errors import CelerantError, ForkError
 from celerant.results.backends.base import Backend, Feed
+from celerant.results.backends.memory_chord import MemoryChords
+
+if TYPE_CHECKING:
+    from celerant.results.members import Members
 
 __all__ = ["MemoryBackend", "MemoryFeed", "Store"]
 
@@ -25,6 +29,9 @@ class Store:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.feeds: set[MemoryFeed] = set()
+        #: Who waits for one record, by task id.
+        self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
+        self.chords = MemoryChords()
         #: (record, monotonic end of life or infinity), oldest first.
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
@@ -42,6 +49,21 @@ class Store:
                 self._purge(now)
         for feed in tuple(self.feeds):
             feed.push(name, payload)
+        for tell in self._listeners.get(name, ()):
+            tell()
+
+    def listen(self, name: str, tell: Callable[[], None]) -> None:
+        """Call `tell` for each record of this name, in the thread that stores it."""
+        with self._lock:
+            self._listeners[name] = (*self._listeners.get(name, ()), tell)
+
+    def unlisten(self, name: str, tell: Callable[[], None]) -> None:
+        """Undo one `listen`."""
+        with self._lock:
+            left = list(self._listeners.pop(name, ()))
+            left.remove(tell)
+            if left:
+                self._listeners[name] = tuple(left)
 
     def get(self, name: str) -> bytes | None:
         """Return the record, None where it is missing or expired."""
@@ -136,8 +158,11 @@ class MemoryBackend(Backend):
 
     def __init__(self, url: str, *, name: str, **settings: Any) -> None:
         super().__init__(url, **settings)
+        #: Who waits by `listen`; the same may do so in several threads.
+        self._listening: list[Members] = []
         with _stores_lock:
             self._shared = _stores.setdefault(name, Store())
+        self._shared.chords.expires = self.chord_expires
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids`."""
@@ -151,6 +176,29 @@ class MemoryBackend(Backend):
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""
         self._checked().drop(ids)
+
+    def chord_counter(self) -> MemoryChords:
+        """Return what counts the chords of this process."""
+        return self._checked().chords
+
+    def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
+        """Tell who waits in the thread that stores: no third one is needed."""
+        self._checked().listen(task_id, tell)
+        self._listening.append(members)
+        return True
+
+    def unlisten(
+        self, members: Members, task_id: str, tell: Callable[[], None]
+    ) -> None:
+        """Undo one `listen`."""
+        self._listening.remove(members)
+        self._shared.unlisten(task_id, tell)
+
+    def close(self) -> None:
+        """Stop the consumer and tell who waits."""
+        super().close()
+        for members in tuple(self._listening):
+            members.fail(CelerantError(f"{self!r} was closed"))
 
     def open_feed(self) -> MemoryFeed:
         """Return a feed of all that is stored from now on."""

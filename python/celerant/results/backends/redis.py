@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.errors import CelerantError
 from celerant.results.backends.base import Backend
+from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
 
@@ -85,6 +86,8 @@ class RedisBackend(Backend):
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
+        group_prefix = f"{prefix}celery-taskset-meta-"
+        self._chords = RedisChords(self, self._client, group_prefix, self._retried)
 
     def _params(
         self, url: str, use_ssl: Mapping[str, Any] | None, defaults: Mapping[str, Any]
@@ -135,6 +138,10 @@ class RedisBackend(Backend):
             chunk = ids[start : start + CHUNK]
             keys = [self.key_prefix + task_id for task_id in chunk]
             self._retried(partial(self._client.delete, *keys))
+
+    def chord_counter(self) -> RedisChords:
+        """Return what counts under Celery's keys."""
+        return self._chords
 
     def put_aside(self, name: str, payload: bytes) -> None:
         """Keep `payload` under a key of its own for as long as results live."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import NotFound
 
+from celerant.abandoned import abandon
 from celerant.results.backends.base import Feed
 from celerant.results.backends.wake_pipe import WakePipe
 
@@ -31,10 +32,6 @@ _PREFETCH = 4 * _BATCH
 #: A queue left between its declaration and its first consumer goes by itself.
 _UNUSED_MS = 60_000
 _SOCKET_TIMEOUT_S = 5.0
-
-#: Sockets of a parent process: py-amqp shuts them down, for the parent too, when they
-#: are collected.
-_abandoned: list[Any] = []
 
 
 class RpcFeed(Feed):
@@ -219,7 +216,7 @@ class RpcFeed(Feed):
 
     def after_fork(self) -> None:
         """Leave the parent's connection alone."""
-        _abandoned.append((self._connection, self._channel))
+        abandon((self._connection, self._channel))
         self._connection = self._channel = None
         self.is_open = False
         self._pipe.after_fork()

@@ -8,6 +8,8 @@ from typing import Any
 
 from kombu import Connection, Producer
 
+from celerant.abandoned import abandon
+
 __all__ = ["Replies"]
 
 #: Connections for the worker's threads to share: publishing is quick.
@@ -19,8 +21,6 @@ _RETRY_POLICY = {
     "interval_step": 1,
     "interval_max": 1,
 }
-#: A parent's sockets, which a forked child must not shut down.
-_abandoned: list[Any] = []
 
 
 class Replies:
@@ -78,7 +78,7 @@ class Replies:
     def after_fork(self) -> None:
         """Leave the parent's connections alone."""
         self._lock = threading.Lock()
-        _abandoned.append(self._pool)
+        abandon(self._pool)
         self._pool = None
 
     def _open(self) -> Any:

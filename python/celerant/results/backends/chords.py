@@ -1,0 +1,263 @@
+"""Chords as a result backend sees them: parts are counted, the last one completes.
+
+Source: ``on_chord_part_return``, ``set_chord_size`` and ``apply_chord`` of
+``celery.backends.redis`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celerant.errors import CelerantError, ChordError
+from celerant.results.exceptions import rebuild, shown
+
+if TYPE_CHECKING:
+    from celerant.canvas.request import Request
+    from celerant.results.record import Codec
+
+__all__ = ["ChordCounter", "ChordResults", "CompleteChord"]
+
+_PROPAGATED = frozenset({"FAILURE", "REVOKED"})
+#: Where a part without a `group_index` stands: after all others.
+_LAST = "+inf"
+
+
+class ChordCounter(ABC):
+    """Where the parts of chord headers are kept until all are there.
+
+    A chord goes by the id of its header group. Whoever adds the part that completes
+    it gets a claim: the right to send the body, for a while.
+    """
+
+    @abstractmethod
+    def set_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Say of how many parts each chord consists, in one round trip."""
+
+    @abstractmethod
+    def grow(self, group_id: str, more: int) -> None:
+        """Expect so many more parts than was said."""
+
+    @abstractmethod
+    def count(
+        self, group_id: str, task_id: str, index: int | str, part: bytes, *, token: str
+    ) -> bool:
+        """Add a part, once for each task and index; True where `token` is the claim."""
+
+    @abstractmethod
+    def parts(self, group_id: str) -> Iterator[bytes]:
+        """Return the parts by index, or in the order of their arrival."""
+
+    @abstractmethod
+    def renew(self, group_id: str, token: str, seconds: float) -> bool:
+        """Keep a claim for so long from now; False where another has it."""
+
+    @abstractmethod
+    def finish(self, group_id: str, token: str) -> bool:
+        """Forget the chord and ignore parts that come late; False as `renew`."""
+
+    @abstractmethod
+    def save_header(self, group_id: str, payload: bytes) -> None:
+        """Keep the form of a header that is no flat list."""
+
+    @abstractmethod
+    def delete_header(self, group_id: str) -> None:
+        """Forget what `save_header` kept."""
+
+    @abstractmethod
+    def header(self, group_id: str) -> bytes | None:
+        """Return what `save_header` kept."""
+
+
+class CompleteChord:
+    """A chord all of whose parts are there, for the one who sends its body."""
+
+    def __init__(
+        self, backend: ChordResults, counter: ChordCounter, group_id: str, token: str
+    ) -> None:
+        """Hold the claim `token` on the chord `group_id`."""
+        self._backend = backend
+        self._counter = counter
+        self._token = token
+        #: The id of the header's group.
+        self.group_id = group_id
+
+    def values(self) -> list[Any]:
+        """Return what the header's tasks returned, in the order of the header.
+
+        Raises:
+            ChordError: A task failed, or its result is needed and not stored.
+        """
+        form = self._backend.restore_group(self.group_id)
+        if form is not None:
+            return self._nested(form)
+        decode = self._backend.codec.decode
+        return [
+            _value(*decode(part)[1:]) for part in self._counter.parts(self.group_id)
+        ]
+
+    def renew(self, seconds: float) -> bool:
+        """Keep the claim for so long from now; False where another has it."""
+        return self._counter.renew(self.group_id, self._token, seconds)
+
+    def finish(self) -> bool:
+        """Forget the chord; False where another has the claim by now."""
+        return self._counter.finish(self.group_id, self._token)
+
+    def _nested(self, form: Any) -> list[Any]:
+        """Return values in the form of the header, of records and not of parts."""
+        ids = list(_leaves(form))
+        records = dict(zip(ids, self._backend.fetch(ids), strict=True))
+
+        def value(node: Any) -> Any:
+            (task_id, _parent), members = node
+            if members is not None:
+                return [value(member) for member in members]
+            meta = self._backend.decode(records[task_id])
+            if not meta:
+                msg = (
+                    f"Join error: no result of {task_id} is stored; tasks of a header "
+                    "with groups in it must not ignore their results"
+                )
+                raise ChordError(msg, task_id=task_id)
+            return _value(task_id, meta["status"], meta["result"])
+
+        values: list[Any] = value(form)
+        return values
+
+
+class ChordResults(ABC):
+    """The part of a result backend that chords take."""
+
+    codec: Codec
+
+    @abstractmethod
+    def fetch(self, ids: list[str]) -> list[bytes | None]:
+        """Return the records of `ids` as stored, None where there is none."""
+
+    @abstractmethod
+    def decode(self, payload: Any) -> dict[str, Any]:
+        """Return a record's fields; ``{}`` where there is none."""
+
+    @abstractmethod
+    def as_uri(self) -> str:
+        """Return the URL without its password."""
+
+    def chord_counter(self) -> ChordCounter | None:
+        """Return what counts; None where results are not kept in one place."""
+        return None
+
+    def ensure_chords_allowed(self) -> None:
+        """Refuse chords where nothing counts their parts, before one is sent.
+
+        Raises:
+            CelerantError: Always so on ``rpc://`` and without a result backend.
+        """
+        self._counting()
+
+    def set_chord_size(self, group_id: str, size: int) -> None:
+        """Say of how many parts a chord consists; see `set_chord_sizes`."""
+        self.set_chord_sizes({group_id: size})
+
+    def set_chord_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Say of how many parts chords consist, in one round trip.
+
+        Before a header's first message leaves: the last part that comes looks for it.
+
+        Args:
+            sizes: By the id of the header's group.
+        Raises:
+            CelerantError: The backend refused, is away or counts no chords.
+        """
+        if sizes:
+            self._counting().set_sizes(sizes)
+
+    def add_to_chord(self, group_id: str, more: int = 1) -> None:
+        """Expect so many more parts of a chord that runs.
+
+        Raises:
+            CelerantError: As `set_chord_sizes`.
+        """
+        self._counting().grow(group_id, more)
+
+    def on_chord_part(
+        self, request: Request, state: str, result: Any
+    ) -> CompleteChord | None:
+        """Count what became of a header's task.
+
+        The same task of the same index counts once, however often it runs.
+
+        Returns:
+            The chord where this part completes it: the caller sends the body.
+        Raises:
+            EncodeError: The serializer does not take the result; nothing is counted.
+            CelerantError: As `set_chord_sizes`.
+        """
+        if not request.group:
+            return None
+        counter = self._counting()
+        plain = self.codec.plain(result, state)
+        part = self.codec.pack([1, request.id, state, plain])
+        index = _LAST if request.group_index is None else request.group_index
+        token = uuid.uuid4().hex
+        if counter.count(request.group, request.id, index, part, token=token):
+            return CompleteChord(self, counter, request.group, token)
+        return None
+
+    def save_group(self, group_id: str, form: Any) -> None:
+        """Keep the form of a header in which there are groups, for its body.
+
+        Args:
+            group_id: Of the header.
+            form: ``GroupResult.as_tuple()``; members may be of that form themselves.
+        Raises:
+            CelerantError: As `set_chord_sizes`.
+        """
+        self._counting().save_header(group_id, self.codec.pack({"result": form}))
+
+    def restore_group(self, group_id: str) -> Any:
+        """Return what `save_group` kept; None where nothing was."""
+        payload = self._counting().header(group_id)
+        return self.codec.decode(payload)["result"] if payload else None
+
+    def delete_group(self, group_id: str) -> None:
+        """Forget what `save_group` kept.
+
+        Raises:
+            CelerantError: As `set_chord_sizes`.
+        """
+        self._counting().delete_header(group_id)
+
+    def _counting(self) -> ChordCounter:
+        counter = self.chord_counter()
+        if counter is None:
+            self._refuse_chords()
+        return counter
+
+    def _refuse_chords(self) -> NoReturn:
+        msg = (
+            f"chords need a result backend that counts the tasks of their header, and "
+            f"{self.as_uri()} does not: use redis://, sentinel:// or memory:// "
+            f"(a group followed by a task is a chord, too)"
+        )
+        raise CelerantError(msg)
+
+
+def _value(task_id: str, state: str, stored: Any) -> Any:
+    if state not in _PROPAGATED:
+        return stored
+    msg = f"Dependency {task_id} raised {shown(stored)}"
+    meta = {"result": stored}
+    raise ChordError(msg, task_id=task_id) from rebuild(
+        meta, is_revoked=state == "REVOKED"
+    )
+
+
+def _leaves(form: Any) -> Iterator[str]:
+    (task_id, _parent), members = form
+    if members is None:
+        yield task_id
+    for member in members or ():
+        yield from _leaves(member)

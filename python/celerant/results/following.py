@@ -1,0 +1,113 @@
+"""Waiting for a task that follows others: what they raise, it will not outlive."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import Barrier
+from celerant.results.awaiting import waker
+from celerant.results.waiters import Waiter
+
+if TYPE_CHECKING:
+    from celerant.results.members import Members
+
+__all__ = ["Line"]
+
+_FAILED = (Barrier.FAILURE, Barrier.REVOKED)
+
+
+class Line:
+    """A task and the tasks that it follows.
+
+    Of a group that it follows only what came before is watched: that a member failed
+    is told by the record of what follows.
+
+    Args:
+        members: What is known of the task.
+        index: Its position there.
+        above: The tasks that it follows, nearest first.
+    """
+
+    def __init__(
+        self, members: Members, index: int, above: Iterator[tuple[Members, int]]
+    ) -> None:
+        self._own = members, index
+        #: From the first to the last.
+        self._above = list(above)[::-1]
+        views = [members, *(view for view, _ in self._above)]
+        self._views = list({id(view): view for view in views}.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._above)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the task or for a failure of what it follows.
+
+        Args:
+            timeout: Seconds; 0 looks once, None waits for ever.
+
+        Returns:
+            False where the time passed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._is_settled():
+            return True
+        for view in self._views:
+            view.look(timeout)
+        if not self._is_settled():
+            self._own[0].backend.tell_obstacle()
+        event = threading.Event()
+        with self._waiting(event.set):
+            while not self._is_settled():
+                self._raise_errors()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                event.wait(left)
+                event.clear()
+        return True
+
+    async def wait_in_loop(self) -> None:
+        """Wait as `wait` in an event loop; cancelled, it leaves nothing behind."""
+        loop = asyncio.get_running_loop()
+        for view in self._views:
+            view.begin()
+        while not self._is_settled():
+            self._raise_errors()
+            future: asyncio.Future[None] = loop.create_future()
+            with self._waiting(waker(loop, future)):
+                # Registered first, looked second: nobody wakes for what is past.
+                if not self._is_settled() and all(v.error is None for v in self._views):
+                    await future
+
+    def raise_failure(self) -> None:
+        """Raise what the first task raised that failed, unless the last is done."""
+        members, index = self._own
+        if members.is_done(index):
+            return
+        for view, at in self._above:
+            if view.barrier.state(at) in _FAILED:
+                raise view.exception(at)
+
+    def _is_settled(self) -> bool:
+        members, index = self._own
+        return members.is_done(index) or any(
+            view.barrier.state(at) in _FAILED for view, at in self._above
+        )
+
+    def _waiting(self, wake: Callable[[], Any]) -> ExitStack:
+        waiter = Waiter(self._is_settled, wake)
+        stack = ExitStack()
+        for view in self._views:
+            view.waiters.add(waiter)
+            stack.callback(view.waiters.discard, waiter)
+        return stack
+
+    def _raise_errors(self) -> None:
+        for view in self._views:
+            view.raise_error()

@@ -1,0 +1,111 @@
+"""Trees of results as text that draws them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, TextIO
+
+from celerant.errors import IncompleteStream
+from celerant.results.group_result import GroupResult
+from celerant.results.record import READY_STATES
+from celerant.results.tree import incomplete
+
+if TYPE_CHECKING:
+    from celerant.results.result import AsyncResult
+
+__all__ = ["ResultGraph"]
+
+#: Characters of an id that are shown.
+_SHOWN = 8
+_COLOURS = {"SUCCESS": "palegreen", "FAILURE": "salmon", "REVOKED": "lightgrey"}
+
+
+class ResultGraph:
+    """What follows what: from the first task that a result follows to all sent since.
+
+    Args:
+        result: Any result of the tree.
+        intermediate: Also of tasks that are not done; else these raise.
+
+    Raises:
+        IncompleteStream: A task is not done, and not `intermediate`.
+    """
+
+    def __init__(
+        self, result: AsyncResult[Any] | GroupResult[Any], *, intermediate: bool = False
+    ) -> None:
+        #: Lines of text and state, by id, in the order they were found.
+        self.nodes: dict[str, tuple[list[str], str]] = {}
+        #: (id, id of what follows it), each once.
+        self.edges: dict[tuple[str, str], None] = {}
+        pending: deque[Any] = deque(self._lined(None, result))
+        while pending:
+            node = pending.popleft()
+            if node.id in self.nodes:
+                continue
+            for following in self._visit(node, intermediate=intermediate):
+                pending.extend(self._lined(node, following))
+
+    def _lined(self, node: Any, result: Any) -> list[Any]:
+        """Join a result, and those that it follows, to `node`; return them all."""
+        line = []
+        while result is not None and (node is None or result.id != node.id):
+            line.append(result)
+            result = result.parent
+        before = node
+        for step in reversed(line):
+            if before is not None:
+                self.edges[before.id, step.id] = None
+            before = step
+        return line[::-1]
+
+    def _visit(self, node: Any, *, intermediate: bool) -> list[Any]:
+        if isinstance(node, GroupResult):
+            counts = f"{node.completed_count()} of {len(node)}"
+            state = "SUCCESS" if node.successful() else "PENDING"
+            state = "FAILURE" if node.failed() else state
+            self.nodes[node.id] = ["group", node.id[:_SHOWN], counts], state
+            return list(node)
+        state, record = node.state, node._record()  # noqa: SLF001 - of the same room
+        if state not in READY_STATES and not intermediate:
+            raise IncompleteStream(incomplete(node))
+        name = record.get("name")
+        known = [name] if name else []
+        self.nodes[node.id] = [*known, node.id[:_SHOWN], state], state
+        sent: list[Any] = node._sent_in(record)  # noqa: SLF001 - as above
+        return sent
+
+    def dot(self) -> str:
+        """Return it in Graphviz's language."""
+        lines = ["digraph results {", "  node [shape=box, style=filled];"]
+        for task_id, (text, state) in self.nodes.items():
+            label = r"\n".join(map(_escaped, text))
+            colour = _COLOURS.get(state, "white")
+            lines.append(
+                f'  "{_escaped(task_id)}" [label="{label}", fillcolor={colour}];'
+            )
+        for before, after in self.edges:
+            lines.append(f'  "{_escaped(before)}" -> "{_escaped(after)}";')
+        return "\n".join([*lines, "}", ""])
+
+    def mermaid(self) -> str:
+        """Return it in Mermaid's language."""
+        number = {task_id: f"n{at}" for at, task_id in enumerate(self.nodes)}
+        lines = ["flowchart TD"]
+        for task_id, (text, _) in self.nodes.items():
+            label = "<br/>".join(line.replace('"', "#quot;") for line in text)
+            lines.append(f'  {number[task_id]}["{label}"]')
+        for before, after in self.edges:
+            lines.append(f"  {number[before]} --> {number[after]}")
+        return "\n".join([*lines, ""])
+
+    def to_dot(self, fh: TextIO) -> None:
+        """Write `dot` to a file, as Celery's graphs do."""
+        fh.write(self.dot())
+
+    def __str__(self) -> str:
+        return self.dot()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"")
