@@ -32,6 +32,8 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _USAGE = 2
 #: Seconds between attempts to reach the broker at the start.
 _RETRY_PAUSE = 2.0
+#: Seconds until a signal is noticed that came just before the wait for it.
+_LOOK_INTERVAL = 1.0
 #: Signals that stop at once, as they stop Celery; Windows has none.
 _COLD = tuple(filter(None, [getattr(signal, "SIGQUIT", None)]))
 
@@ -169,7 +171,7 @@ def _serve(app: Celerant, worker: Worker) -> int:
     except _UnreachableError:
         return 1
     if first is None:
-        first = noted.get()
+        first = _await(noted)
     if first is not None and first in _COLD:
         _cut_off(worker, first)
     logger.warning("stopping after what runs; a second signal stops at once")
@@ -181,11 +183,20 @@ def _serve(app: Celerant, worker: Worker) -> int:
             noted.put(None)
 
     threading.Thread(target=stop, daemon=True).start()
-    second = noted.get()
+    second = _await(noted)
     if second is not None:
         _cut_off(worker, second)
     app.close()
     return 0
+
+
+def _await(noted: SimpleQueue[int | None]) -> int | None:
+    """Wait for what is noted next."""
+    # A signal that comes while this thread gives up the GIL to wait does not end the
+    # wait, and its handler runs only after it: so no wait is for ever.
+    while True:
+        with contextlib.suppress(Empty):
+            return noted.get(timeout=_LOOK_INTERVAL)
 
 
 def _cut_off(worker: Worker, number: int) -> NoReturn:
@@ -211,14 +222,9 @@ def _start(app: Celerant, worker: Worker, noted: SimpleQueue[int | None]) -> int
     while True:
         try:
             worker.start()
-        except CelerantError:
-            raise
-        except Exception as exc:
+        except ConnectionError as exc:
             tried += 1
-            uri = app.connection_for_read().as_uri()
-            logger.error(  # noqa: TRY400 - the reason is enough, every few seconds
-                "cannot consume from %s (%s: %s)", uri, type(exc).__name__, exc
-            )
+            logger.error("%s", exc)  # noqa: TRY400 - the message says it all
             if not app.conf.broker_connection_retry or tried == attempts:
                 raise _UnreachableError from exc
         else:

@@ -5,15 +5,18 @@ Source: ``celery.app.control`` of celery 5.7.0.
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from celerant.urls import scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from celerant.app import Celerant
 
-__all__ = ["Control"]
+__all__ = ["Control", "no_worker_here"]
 
 #: Ids in one broadcast: some 200 KB, which every worker decodes at once.
 _IDS_AT_ONCE = 5_000
@@ -150,6 +153,20 @@ class Control:
             if worker.panel is not None
             and (destination is None or worker.hostname in destination)
         ]
+
+
+def no_worker_here(app: Celerant) -> str | None:
+    """Return why nothing runs: what is in this process's memory has no worker here."""
+    if scheme(app.conf.broker_read_url or app.conf.broker_url) != "memory":
+        return None
+    # Who has not imported the worker has none.
+    module = sys.modules.get("celerant.worker")
+    if module is not None and module.workers_of(app.name):
+        return None
+    return (
+        f"no worker of app {app.name} runs in this process, which alone has the "
+        f"messages of memory://; start one: with app.worker(): ..."
+    )
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from celerant.apps import task_by_name
-from celerant.canvas.request import Request, current_request
+from celerant.canvas.mapping import chunks, mapped
+from celerant.canvas.request import Request, current_request, enter, own_request
 from celerant.canvas.signature import Signature
 from celerant.config import nearest
-from celerant.errors import CelerantError, SettingError
+from celerant.errors import MaxRetriesExceeded, Retry, SettingError
+from celerant.task_replace import extend_chord, hand_over, replacement
+from celerant.task_retry import ask_retry, check_retry_options, with_autoretry
+from celerant.task_state import store_state
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from celerant.app import Celerant
+    from celerant.results.backends.base import Backend
     from celerant.results.result import AsyncResult
 
 __all__ = ["SENT_OPTIONS", "TASK_OPTIONS", "Task"]
@@ -77,8 +84,12 @@ class Task(Generic[P, R]):
     """A registered function: call it, make signatures of it, send it.
 
     Made by ``@app.task``. `delay`, `si` and calling take what the function takes;
-    `s` takes anything, for partial arguments.
+    `s` takes anything, for partial arguments. With ``bind=True`` the function gets the
+    task as first argument, for `request`, `retry`, `replace` and `update_state`.
     """
+
+    #: What `retry` raises at the end, for ``except self.MaxRetriesExceededError``.
+    MaxRetriesExceededError = MaxRetriesExceeded
 
     def __init__(
         self,
@@ -97,7 +108,7 @@ class Task(Generic[P, R]):
         self.options: dict[str, Any] = dict(options or {})
         for option in self.options:
             if option not in TASK_OPTIONS:
-                near = nearest(option, frozenset(TASK_OPTIONS))
+                near = nearest(option, frozenset({"bind", "name", *TASK_OPTIONS}))
                 hint = f"; did you mean {near!r}" if near else ""
                 msg = f"task {name}: unknown option {option!r}{hint}"
                 raise SettingError(msg, name=option, nearest=near)
@@ -111,6 +122,10 @@ class Task(Generic[P, R]):
         self.app = app
         self.run = function
         self.bind = bind
+        check_retry_options(self)
+        self._body: Callable[..., R] = self._run
+        if self.autoretry_for:
+            self._body = with_autoretry(self, self._run)
         functools.update_wrapper(self, function)
         hard, soft = self.time_limit, self.soft_time_limit
         if hard and soft and soft > hard:
@@ -151,27 +166,130 @@ class Task(Generic[P, R]):
         return found
 
     @property
-    def request(self) -> Request | None:
-        """The request this task runs under; None outside of a worker."""
-        return current_request.get()
+    def request(self) -> Request:
+        """The request this task runs under; an empty one where it was only called."""
+        for request in (own_request.get(), current_request.get()):
+            if request is not None and request.task == self.name:
+                return request
+        return Request("", self.name, called_directly=True)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the task's results are kept."""
+        return self.app.backend
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here."""
+        token = enter(self.name, args, kwargs)
+        try:
+            return self._body(*args, **kwargs)
+        finally:
+            own_request.reset(token)
+
+    def _run(self, *args: Any, **kwargs: Any) -> R:
+        # Looked up each time: tests put another function in its place.
         if self.bind:
             return self.run(self, *args, **kwargs)
         return self.run(*args, **kwargs)
 
-    def retry(self, *_args: Any, **_options: Any) -> NoReturn:
-        """Refuse: only Celery's workers retry, where `self` is Celery's own task.
+    def retry(  # noqa: PLR0913, PLR0917 - Celery's signature
+        self,
+        args: tuple[Any, ...] | list[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Run this task again later, under the same id and in the same place.
 
+        The worker sends it once the function has ended. Write ``raise self.retry()``,
+        so that the reader sees where it ends.
+
+        Args:
+            args: In place of this run's positional arguments.
+            kwargs: In place of its keyword arguments.
+            exc: Why; raised once the task may not be retried again.
+            throw: Raise the Retry; False returns it, and the task goes on.
+            eta: When, a datetime.
+            countdown: Seconds from now; by default the task's ``default_retry_delay``.
+            max_retries: For this call; by default the task's own, where None is
+                without limit.
+            options: As of `apply_async`, over those of this run's message.
+        Returns:
+            What is raised otherwise.
         Raises:
-            CelerantError: Always.
+            Retry: The worker knows by it that the task is retried.
+            MaxRetriesExceeded: It was retried too often, and there is no `exc`.
+            BaseException: `exc`, for that reason or where no worker runs the task.
         """
-        msg = (
-            f"task {self.name}: self.retry works in Celery's workers "
-            "(app.to_celery()), not in the embedded one yet"
+        options.update(eta=eta, countdown=countdown)
+        asked = ask_retry(
+            self, args, kwargs, exc=exc, max_retries=max_retries, options=options
         )
-        raise CelerantError(msg)
+        if throw:
+            raise asked
+        return asked
+
+    def replace(self, sig: Any) -> Any:
+        """Let `sig` take the place of this task: its id, callbacks, chain and chord.
+
+        Write ``return self.replace(...)``: nothing after it runs.
+
+        Args:
+            sig: A signature, group, chain or chord. A group's results come as a list.
+        Raises:
+            Ignore: In a worker, which sends `sig` once the function has ended.
+            CanvasError: A canvas that is in a chord, or an empty chain.
+        """
+        return self.on_replace(replacement(self, sig))
+
+    def on_replace(self, sig: Any) -> Any:
+        """Send or run what replaces this task; for subclasses to add to."""
+        return hand_over(self, sig)
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's form
+        """Add a member to the chord whose header this task is in.
+
+        Args:
+            sig: The member; it gets this task's place in the order.
+            lazy: Only count it, and return it to be sent by hand.
+        Raises:
+            ValueError: The task is in no chord's header.
+        """
+        return extend_chord(self, sig, lazy=lazy)
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None
+    ) -> None:
+        """Store a state of one's own while the task runs, such as ``"PROGRESS"``.
+
+        Args:
+            task_id: By default this task's.
+            state: Its name.
+            meta: What `AsyncResult.info` gives; anything that results can be.
+        Raises:
+            ValueError: No state, or no task that runs.
+            ForkError: The results are in the memory of another process.
+        """
+        store_state(self, task_id, state, meta)
+
+    def map(self, items: Iterable[Any]) -> Signature[list[R]]:
+        """Make one signature that calls the task with each item, in one worker.
+
+        (`group.map` makes one message for each item.)
+        """
+        return mapped(self.s(), items, star=False)
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature[list[R]]:
+        """Make one signature that calls the task with each item's arguments."""
+        return mapped(self.s(), items, star=True)
+
+    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> chunks:
+        """Make a group of `starmap` signatures of up to `n` items each."""
+        return chunks(self.s(), items, n, app=self.app)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Make a signature with these arguments, also partial ones."""
@@ -185,16 +303,17 @@ class Task(Generic[P, R]):
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
         *,
         immutable: bool = False,
-        **options: Any,
+        **more: Any,
     ) -> Signature[R]:
-        """Make a signature with arguments and options."""
+        """Make a signature with arguments and options, also by name."""
         return Signature(
             self.name,
             tuple(args),
             dict(kwargs or {}),
-            options,
+            {**(options or {}), **more},
             immutable=immutable,
             app=self.app,
         )
@@ -213,6 +332,21 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[R]:
         """Send it with arguments and options; see `Signature.apply_async`."""
         return self.s().apply_async(args, kwargs, **options)
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send it with these arguments once Django's transaction is committed."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send it at commit; see `Signature.apply_async_on_commit`."""
+        return self.s().apply_async_on_commit(args, kwargs, using=using, **options)
 
     def apply(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
+from celerant.task_builtins import is_builtin
 from celerant.to_celery_task import under_celery
 from celerant.urls import scheme
 
@@ -24,15 +25,15 @@ def to_celery(app: Celerant) -> celery.Celery:
     """Return a `celery.Celery` with the name, tasks and settings of `app`.
 
     Bound tasks get Celery's own task as `self`. What tasks send by Celerant has the
-    lineage of Celery's current task. Tasks registered later are handed
-    over too, until Celery finalizes its app, as a worker does when it starts. The
-    current app of Celery stays what it is.
+    lineage of Celery's current task. Tasks registered later are handed over too, until
+    a worker starts; it imports what the app's `import_tasks` does. The current app of
+    Celery stays what it is.
 
     Raises:
         CelerantError: Celery is not installed.
     """
     try:
-        from celery import Celery  # noqa: PLC0415 - an extra
+        from celery import Celery, signals  # noqa: PLC0415 - an extra
     except ImportError as exc:
         msg = (
             "to_celery() needs the package celery; install it with "
@@ -46,12 +47,17 @@ def to_celery(app: Celerant) -> celery.Celery:
 
     def hand_over(**_signal: Any) -> None:
         for name, task in app.tasks.items():
-            if name not in handed:
+            if name not in handed and not is_builtin(task):
                 handed.add(name)
                 _register(made, task)
 
+    def import_tasks(**_signal: Any) -> None:
+        app.import_tasks()
+        hand_over()
+
     hand_over()
     made.on_after_finalize.connect(hand_over, weak=False)
+    signals.import_modules.connect(import_tasks, sender=made, weak=False)
     return made
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.request import Request, current_request
+from celerant.errors import MaxRetriesExceeded, Reject, Retry, TaskControl
+from celerant.results.waiting import may_join
 
 if TYPE_CHECKING:
     import celery
@@ -51,7 +54,7 @@ def under_celery(
     """Return `function` as the task `name` of `made`, with Celery's request as ours.
 
     What Celerant sends inside it gets Celery's root and parent, counts among the
-    children of Celery's stored result, and `get` is refused there as in any task.
+    children of Celery's stored result, and `get` is refused where Celery's is.
     """
 
     @functools.wraps(function)
@@ -63,9 +66,16 @@ def under_celery(
             return function(*args, **kwargs)
         request = _read(name, context)
         token = current_request.set(request)
+        joins = may_join.set(_celery_allows)
         try:
-            return function(*args, **kwargs)
+            value = function(*args, **kwargs)
+            _send_successors(request)
+        except (TaskControl, MaxRetriesExceeded) as exc:
+            raise _theirs(exc, task, request) from exc
+        else:
+            return value
         finally:
+            may_join.reset(joins)
             current_request.reset(token)
             for child in request.children:
                 task.add_trail(_Child(child))
@@ -76,11 +86,50 @@ def under_celery(
     return run
 
 
+def _celery_allows() -> bool:
+    """Whether Celery's own results could be waited for: in its pool, at this time."""
+    from celery._state import task_join_will_block  # noqa: PLC0415 - an extra
+
+    return not task_join_will_block()
+
+
 def _read(name: str, context: Any) -> Request:
     known = {field: getattr(context, field, None) for field in _SAME}
     given = {field: value for field, value in known.items() if value is not None}
     limits = tuple(getattr(context, "timelimit", None) or (None, None))
-    return Request(context.id, name, timelimit=limits, **given)
+    # Celery calls the function itself: what calls ours in there does so directly.
+    return Request(context.id, name, timelimit=limits, is_entered=True, **given)
+
+
+def _send_successors(request: Request) -> None:
+    """Send the retries that were asked of our task, not of Celery's."""
+    successors, request.successors = request.successors, []
+    try:
+        for successor in successors:
+            successor.apply_async()
+    except Exception as exc:
+        raise Reject(exc, requeue=False) from exc
+
+
+def _theirs(exc: Exception, task: Any, request: Request) -> Any:
+    """Return Celery's own form of what a task raised to steer its worker."""
+    theirs: Any = importlib.import_module("celery.exceptions")
+    try:
+        _send_successors(request)
+    except Reject as unsent:
+        exc = unsent
+    if isinstance(exc, Retry):
+        sig = exc.sig and task.signature_from_request(
+            task.request, exc.sig.args, exc.sig.kwargs, retries=request.retries + 1
+        )
+        return theirs.Retry(
+            exc.message, exc.exc or exc.excs, exc.when, exc.is_eager, sig
+        )
+    if isinstance(exc, Reject):
+        return theirs.Reject(exc.reason, exc.requeue)
+    if isinstance(exc, MaxRetriesExceeded):
+        return theirs.MaxRetriesExceededError(*exc.args)
+    return theirs.Ignore(*exc.args)
 
 
 class _Child:

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.serialization import dumps, loads
 
+from celerant.errors import TaskControl, stored_as
+from celerant.worker import control_flow
 from celerant.worker.named import encode_error, named_exception
 from celerant.worker.softlimit import Limited, listen
+from celerant.worker.succession import pack_successors
 from celerant.worker.trace import FAILURE, SUCCESS, Outcome, run_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from celerant.canvas.request import Request
 
@@ -43,6 +46,12 @@ class Packed(NamedTuple):
     exception: tuple[str, str, tuple[Any, ...]] | None
     traceback: str | None
     runtime: float
+    #: A Retry, Ignore or Reject; None where the task raised none.
+    control: tuple[Any, ...] | None = None
+    #: What the task asks the parent to send in its place, pickled.
+    successors: bytes | None = None
+    #: Results of what the task sent.
+    children: tuple[Any, ...] = ()
 
 
 class Checked(NamedTuple):
@@ -53,8 +62,13 @@ class Checked(NamedTuple):
     missing: dict[str, str]
 
 
-def prepare(modules: Sequence[str]) -> None:
-    """Make this child ready: import the tasks' modules, die with the parent."""
+def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) -> None:
+    """Make this child ready: import the tasks' modules, die with the parent.
+
+    Args:
+        modules: What to import.
+        set_up: Called first; gets ready what the modules need.
+    """
     # Ctrl-C goes to the whole terminal group; when to stop is the parent's matter.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listen()
@@ -62,6 +76,11 @@ def prepare(modules: Sequence[str]) -> None:
     if parent is not None:
         watch = threading.Thread(target=_follow, args=(parent,), daemon=True)
         watch.start()
+    if set_up is not None:
+        try:
+            set_up()
+        except Exception as exc:  # noqa: BLE001 - told as below
+            _failed_imports["the app"] = f"{type(exc).__name__}: {exc}"
     for module in modules:
         try:
             importlib.import_module(module)
@@ -105,9 +124,14 @@ def run(
     except Exception as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
         return pack(Outcome(FAILURE, exception=exc), serializer)
     outcome = run_task(Limited(task, soft_limit), request)
-    if request.ignore_result:
+    if request.ignore_result and not (
+        request.callbacks or request.chain or request.chord
+    ):
         outcome.value = None
-    return pack(outcome, serializer)
+    successors, outcome = pack_successors(request, outcome)
+    return pack(outcome, serializer)._replace(
+        successors=successors, children=tuple(request.children)
+    )
 
 
 def _find(reference: bytes) -> Any:
@@ -136,17 +160,21 @@ def pack(outcome: Outcome, serializer: str) -> Packed:
             packed = (value[0], value[1], plain)
             return Packed(SUCCESS, packed, None, None, outcome.runtime)
     raised = outcome.exception
-    kind = type(raised)
-    # A script's module is called differently in a spawned child.
-    module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
-    args = tuple(_portable(arg) for arg in getattr(raised, "args", ()))
+    if isinstance(raised, TaskControl):
+        control = control_flow.pack(raised, _portable, _exception)
+        return Packed(
+            outcome.state, None, None, outcome.traceback, outcome.runtime, control
+        )
     return Packed(
-        outcome.state,
-        None,
-        (kind.__qualname__, module, args),
-        outcome.traceback,
-        outcome.runtime,
+        outcome.state, None, _exception(raised), outcome.traceback, outcome.runtime
     )
+
+
+def _exception(raised: BaseException | None) -> tuple[str, str, tuple[Any, ...]]:
+    name, module = stored_as(type(raised))
+    # A script's module is called differently in a spawned child.
+    module = "__main__" if module == "__mp_main__" else module
+    return name, module, tuple(_portable(arg) for arg in getattr(raised, "args", ()))
 
 
 def unserialisable(value: Any, serializer: str, exc: Exception) -> str:
@@ -179,6 +207,13 @@ def unpack(packed: Packed) -> Outcome:
         content_type, encoding, body = packed.value
         value = loads(body, content_type, encoding, force=True)
         return Outcome(SUCCESS, value, runtime=packed.runtime)
+    if packed.control is not None:
+        return Outcome(
+            packed.state,
+            exception=control_flow.unpack(packed.control),
+            traceback=packed.traceback,
+            runtime=packed.runtime,
+        )
     name, module, args = packed.exception or ("Exception", "builtins", ())
     return Outcome(
         packed.state,

@@ -8,11 +8,11 @@ Source: ``celery.worker.control`` of celery 5.7.0.
 from __future__ import annotations
 
 import logging
-import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from celerant.worker.roll import bears, described
+from celerant.worker.adjustment import ADJUSTMENTS
+from celerant.worker.inspection import INSPECTIONS
+from celerant.worker.roll import bears
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS"]
 
 logger = logging.getLogger("celerant.worker")
-
-
-def ping(_panel: Panel, **_: Any) -> Any:
-    """Say that the worker is there."""
-    return {"ok": "pong"}
 
 
 def revoke(
@@ -69,56 +64,6 @@ def revoke_by_stamped_headers(
     ended = panel.terminate_where(lambda request: bears(request, stamps), signal)
     verb = "revoked" if ended else "were not terminated"
     return {"ok": f"headers {headers} {verb}"}
-
-
-def active(panel: Panel, **_: Any) -> Any:
-    """Tell what runs."""
-    return [described(request, since) for request, since in panel.roll.active()]
-
-
-def reserved(panel: Panel, **_: Any) -> Any:
-    """Tell what waits for a slot."""
-    return [described(d.request) for d in panel.unstarted() if d.due is None]
-
-
-def scheduled(panel: Panel, **_: Any) -> Any:
-    """Tell what waits for its time."""
-    return [
-        {"eta": d.request.eta, "priority": 6, "request": described(d.request)}
-        for d in panel.unstarted()
-        if d.due is not None
-    ]
-
-
-def revoked(panel: Panel, **_: Any) -> Any:
-    """Tell which ids shall not run."""
-    return panel.roll.revoked.ids()
-
-
-def registered(panel: Panel, **_: Any) -> Any:
-    """Tell which tasks the worker knows."""
-    return sorted(panel.tasks)
-
-
-def active_queues(panel: Panel, **_: Any) -> Any:
-    """Tell which queues it consumes."""
-    return [queue.as_dict(recurse=True) for queue in panel.queues()]
-
-
-def stats(panel: Panel, **_: Any) -> Any:
-    """Tell how the worker does."""
-    return {
-        "total": panel.roll.total(),
-        "pid": os.getpid(),
-        "clock": "0",
-        "uptime": round(time.monotonic() - panel.since),
-        **panel.about(),
-    }
-
-
-def clock(_panel: Panel, **_: Any) -> Any:
-    """Tell the logical clock, which is not kept here."""
-    return {"clock": 0}
 
 
 def enable_events(panel: Panel, **_: Any) -> Any:
@@ -167,24 +112,19 @@ def _listed(ids: set[str]) -> str:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    command.__name__: command
-    for command in (
-        ping,
-        revoke,
-        terminate,
-        revoke_by_stamped_headers,
-        active,
-        reserved,
-        scheduled,
-        revoked,
-        registered,
-        active_queues,
-        stats,
-        clock,
-        enable_events,
-        disable_events,
-        heartbeat,
-        hello,
-        shutdown,
-    )
+    **INSPECTIONS,
+    **ADJUSTMENTS,
+    **{
+        command.__name__: command
+        for command in (
+            revoke,
+            terminate,
+            revoke_by_stamped_headers,
+            enable_events,
+            disable_events,
+            heartbeat,
+            hello,
+            shutdown,
+        )
+    },
 }

@@ -8,11 +8,14 @@ import socket
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kombu import Consumer
 from kombu.asynchronous import Hub
 
+from celerant.worker.delays import are_quorum
+from celerant.worker.envelopes import guard_envelopes
 from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.runner import Settlement
 from celerant.worker.schedule import Schedule
@@ -56,6 +59,7 @@ class BrokerSource:
         flow: Flow,
         events: Events,
         mailbox: MailboxNode | None = None,
+        prepare: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
         """Consume `queues` (of kombu) from connections that `connect` makes.
 
@@ -68,15 +72,17 @@ class BrokerSource:
             flow: How much to hold.
             events: Is told what comes.
             mailbox: Hears remote control by the same connections.
+            prepare: Called with the queues when they are declared.
         """
         self._connect = connect
-        self._queues = queues
+        self._queues = list(queues)
         self._reader = reader
         self._refuse = refuse
         self._accept = accept
         self._flow = flow
         self._events = events
         self._mailbox = mailbox
+        self._prepare = prepare
         self._connection: Any = None
         self._consumer: Any = None
         #: The channel of a cancelled consumer, until nothing more comes by it.
@@ -85,11 +91,15 @@ class BrokerSource:
         self._pending: deque[Delivery | tuple[Refused, str]] = deque()
         self._held: Schedule[Delivery] = Schedule()
         self._settlements: deque[tuple[Any, int, Settlement]] = deque()
+        #: What remote control wants of the consumer, for the thread that has it.
+        self._changes: deque[Callable[[], None]] = deque()
         self._waker = Waker()
         self._cancelled = threading.Event()
         self._finished = threading.Event()
         self._prefetch = 0
         self._wake: Callable[[int], None] | None = None
+        #: Set when it hears of messages and of remote control.
+        self.begun = threading.Event()
 
     def open(self) -> None:
         """Connect, declare the queues and get ready to consume.
@@ -105,6 +115,8 @@ class BrokerSource:
         else:
             connection.connect()
         channel = connection.channel()
+        lost = (*connection.connection_errors, *connection.channel_errors)
+        guard_envelopes(channel, lost, self._pass_refused)
         self._consumer = Consumer(
             channel,
             self._queues,
@@ -116,6 +128,8 @@ class BrokerSource:
         )
         self._prefetch = -1
         self._set_prefetch()
+        if self._prepare is not None:
+            self._prepare(self._queues)
         if self._mailbox is not None:
             self._mailbox.listen(connection)
 
@@ -143,6 +157,7 @@ class BrokerSource:
             self._consume_evented()
         else:
             self._consumer.consume()
+            self.begun.set()
             while not self._is_over():
                 self._tick()
                 with contextlib.suppress(socket.timeout):
@@ -166,6 +181,8 @@ class BrokerSource:
             if connection.transport.driver_type == "amqp":
                 with contextlib.suppress(socket.timeout):
                     connection.drain_events(timeout=0)
+            # The first turn subscribes to broadcasts, and must not wait for a message.
+            self._waker.wake()
             loop, alarm = hub.create_loop(), None
             while not self._is_over():
                 self._tick()
@@ -177,6 +194,7 @@ class BrokerSource:
                     next(loop)
                 except StopIteration:
                     loop = hub.create_loop()
+                self.begun.set()
         finally:
             hub.close()
 
@@ -188,6 +206,8 @@ class BrokerSource:
             # The broker has taken back what a lost connection had not settled.
             if generation == self._generation:
                 getattr(message, settlement.value)()
+        while self._changes:
+            self._changes.popleft()()
         self._set_prefetch()
         if self._wake is not None and self.waiting():
             self._wake(len(self._pending) + len(self._held))
@@ -200,10 +220,7 @@ class BrokerSource:
             return
         # RabbitMQ applies a later change to running consumers only where it counts
         # for the whole channel, which quorum queues refuse.
-        static = any(
-            (queue.queue_arguments or {}).get("x-queue-type") == "quorum"
-            for queue in self._queues
-        )
+        static = are_quorum(self._queues)
         if static and self._prefetch >= 0:
             return
         self._prefetch = wanted
@@ -215,16 +232,22 @@ class BrokerSource:
             delivery = self._reader.read(message)
         except Refused as refused:
             message.reject()
-            # Storing its failure may have to wait for the backend: not here.
-            self._pending.append((refused, queue))
-        else:
-            delivery.queue, delivery.generation = queue, self._generation
-            if self._events.tells_tasks:
-                self._events.received(delivery)
-            if delivery.due is not None and delivery.due > time.time():
-                self._held.add(delivery.due, delivery)
-                return
-            self._pending.append(delivery)
+            self._pass_refused(refused, queue)
+            return
+        delivery.queue, delivery.generation = queue, self._generation
+        if self._events.tells_tasks:
+            self._events.received(delivery)
+        if delivery.due is not None and delivery.due > time.time():
+            self._held.add(delivery.due, delivery)
+            return
+        self._pass(delivery)
+
+    def _pass_refused(self, refused: Refused, queue: str) -> None:
+        # Storing its failure may have to wait for the backend: not in this thread.
+        self._pass((refused, queue))
+
+    def _pass(self, item: Delivery | tuple[Refused, str]) -> None:
+        self._pending.append(item)
         if self._wake is not None:
             self._wake(len(self._pending))
 
@@ -236,6 +259,40 @@ class BrokerSource:
         """Return what is held here and does not run yet."""
         pending = [item for item in list(self._pending) if isinstance(item, Delivery)]
         return pending + self._held.items()
+
+    def queues(self) -> list[Any]:
+        """Return the queues it takes from."""
+        return list(self._queues)
+
+    def add_queue(self, queue: Any) -> None:
+        """Take from one more queue (of kombu), soon."""
+        self._change(lambda: self._add(queue))
+
+    def cancel_queue(self, name: str) -> None:
+        """Take from a queue no more, soon; what is held of it still runs."""
+        self._change(lambda: self._drop(name))
+
+    def resize(self, slots: int) -> None:
+        """Hold messages for this many slots."""
+        self._flow = replace(self._flow, slots=slots)
+        self._waker.wake()
+
+    def _change(self, change: Callable[[], None]) -> None:
+        # Not at once: who asks may be in the middle of reading from the broker.
+        self._changes.append(change)
+        self._waker.wake()
+
+    def _add(self, queue: Any) -> None:
+        if self._consumer is None or any(q.name == queue.name for q in self._queues):
+            return
+        self._queues.append(queue)
+        self._consumer.add_queue(queue)
+        self._consumer.consume()
+
+    def _drop(self, name: str) -> None:
+        self._queues = [queue for queue in self._queues if queue.name != name]
+        if self._consumer is not None:
+            self._consumer.cancel_by_queue(name)
 
     def about(self) -> dict[str, Any]:
         """Return what ``celery inspect stats`` tells of the broker."""

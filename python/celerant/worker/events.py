@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import build_info
+from celerant.worker.control_flow import RETRY
 from celerant.worker.outbox import Outbox
-from celerant.worker.trace import FAILURE, SUCCESS, Outcome
+from celerant.worker.trace import FAILURE, REVOKED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,11 @@ class Events:
             about["exception"] = _shown(outcome.exception)
             about["traceback"] = outcome.traceback
             self._outbox.put("task-failed", about)
-        else:
+        elif outcome.state == RETRY:
+            about["exception"] = _shown(outcome.result)
+            about["traceback"] = outcome.traceback
+            self._outbox.put("task-retried", about)
+        elif outcome.state == REVOKED:
             self.revoked(request, terminated=True)
 
     def revoked(

@@ -11,15 +11,16 @@ __all__ = ["Flow"]
 class Flow:
     """How much the broker may hand over ahead of its run."""
 
-    #: Messages held unstarted; 0 is without limit.
-    prefetch: int
+    slots: int
+    #: Messages held for each slot; 0 is without limit.
+    multiplier: int
     #: Messages with an eta held besides; None is without limit.
     eta_limit: int | None = None
 
     def wanted(self, held: int) -> int:
         """Return the prefetch count while `held` messages wait for their time."""
-        if not self.prefetch:
+        if not self.multiplier:
             return 0
         if self.eta_limit is not None:
             held = min(held, self.eta_limit)
-        return self.prefetch + held
+        return self.slots * self.multiplier + held

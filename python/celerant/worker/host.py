@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from celerant.canvas.request import Request
+    from celerant.worker.message import Delivery
 
-__all__ = ["ResultStore", "Runnable", "WorkerApp"]
+__all__ = ["ResultStore", "Runnable", "Source", "WorkerApp"]
 
 
 class Runnable(Protocol):
@@ -49,6 +50,34 @@ class ResultStore(Protocol):
         ...
 
 
+class Source(Protocol):
+    """The part of a source of messages that remote control reaches."""
+
+    def queues(self) -> list[Any]:
+        """Return the queues it takes from."""
+        ...
+
+    def add_queue(self, queue: Any) -> None:
+        """Take from one more queue (of kombu), soon."""
+        ...
+
+    def cancel_queue(self, name: str) -> None:
+        """Take from a queue no more, soon."""
+        ...
+
+    def unstarted(self) -> list[Delivery]:
+        """Return what is held and does not run yet."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``celery inspect stats`` tells of the broker."""
+        ...
+
+    def resize(self, slots: int) -> None:
+        """Hold messages for this many slots."""
+        ...
+
+
 class WorkerApp(Protocol):
     """The part of an app that a worker calls."""
 
@@ -75,6 +104,11 @@ class WorkerApp(Protocol):
     @property
     def backend(self) -> Any:
         """Where results go; None where they go nowhere."""
+        ...
+
+    @property
+    def child_setup(self) -> Callable[[], None]:
+        """What a child process calls to have this app and its tasks; can be pickled."""
         ...
 
     def connection_for_read(self) -> Any:

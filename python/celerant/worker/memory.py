@@ -6,6 +6,7 @@ threads of the pool take from the queues themselves, and a put wakes the worker.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MemorySource"]
 
+logger = logging.getLogger("celerant.worker")
+
 #: Seconds between looks for a queue that was deleted and made again.
 _LOOK_INTERVAL = 1.0
 
@@ -30,13 +33,13 @@ class _Notifying(threading.Condition):
 
     def __init__(self, mutex: Any) -> None:
         super().__init__(mutex)
-        self.listeners: tuple[threading.Event, ...] = ()
+        #: Called with the queue's lock held.
+        self.listeners: tuple[Callable[[], None], ...] = ()
 
     def notify(self, n: int = 1) -> None:
         super().notify(n)
-        for event in self.listeners:
-            if not event.is_set():
-                event.set()
+        for tell in self.listeners:
+            tell()
 
 
 class MemorySource:
@@ -66,6 +69,7 @@ class MemorySource:
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._finished = threading.Event()
+        self._wake: Callable[[int], None] | None = None
 
     def open(self) -> None:
         """Declare the queues and listen to them."""
@@ -85,11 +89,17 @@ class MemorySource:
                 if not isinstance(store.not_empty, _Notifying):
                     # Nobody waits on it: kombu takes without blocking.
                     store.not_empty = _Notifying(store.mutex)
-                if self._changed not in store.not_empty.listeners:
-                    store.not_empty.listeners += (self._changed,)
+                if self._on_put not in store.not_empty.listeners:
+                    store.not_empty.listeners += (self._on_put,)
+
+    def _on_put(self) -> None:
+        # Who puts wakes a slot itself: by way of the thread of `run` it is late.
+        if self._wake is not None:
+            self._wake(1)
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Wake the pool whenever something can be taken, until `stop`."""
+        self._wake = wake
         while not self._stopping.is_set():
             # Clear first: a put after it is seen here or sets it again.
             self._changed.clear()
@@ -105,6 +115,7 @@ class MemorySource:
 
     def stop(self) -> None:
         """Wake the pool no more."""
+        self._wake = None
         self._stopping.set()
         self._changed.set()
 
@@ -124,6 +135,28 @@ class MemorySource:
     def unstarted(self) -> list[Delivery]:
         """Return what is held here and does not run yet."""
         return self._held.items()
+
+    def queues(self) -> list[Any]:
+        """Return the queues it takes from."""
+        return list(self._queues)
+
+    def add_queue(self, queue: Any) -> None:
+        """Take from one more queue (of kombu)."""
+        if queue.name in self._names:
+            return
+        queue(self._channel).declare()
+        # New lists: others go through the old ones at this moment.
+        self._queues = [*self._queues, queue]
+        self._names = [*self._names, queue.name]
+        self._changed.set()
+
+    def cancel_queue(self, name: str) -> None:
+        """Take from a queue no more; what it holds stays there."""
+        self._queues = [queue for queue in self._queues if queue.name != name]
+        self._names = [other for other in self._names if other != name]
+
+    def resize(self, slots: int) -> None:
+        """Do nothing: no message is held for a slot."""
 
     def about(self) -> dict[str, Any]:
         """Return what ``celery inspect stats`` tells of the broker."""
@@ -167,10 +200,19 @@ class MemorySource:
     def _release(self) -> None:
         for delivery in self._held.clear():
             self._put_back(delivery)
+        left = 0
         for store in self._stores() if self._channel else ():
             with store.mutex:
                 listening = getattr(store.not_empty, "listeners", ())
-                store.not_empty.listeners = tuple(
-                    event for event in listening if event is not self._changed
+                store.not_empty.listeners = others = tuple(
+                    tell for tell in listening if tell != self._on_put
                 )
+                left += 0 if others else store._qsize()  # noqa: SLF001 - its lock is held
+        if left:
+            logger.warning(
+                "%d messages stay unstarted in %s, where no other worker takes them; "
+                "they last as long as this process",
+                left,
+                ", ".join(self._names),
+            )
         self._connection.release()

@@ -5,6 +5,7 @@ Source: Celery message protocol 2 as emitted by celery 5.7.0 ``as_task_v2``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import reprlib
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["Delivery", "Reader", "Refused", "timestamp"]
+__all__ = ["Delivery", "Reader", "Refused", "short", "timestamp"]
 
 _JSON = "application/json"
 
@@ -123,7 +124,7 @@ class Reader:
             raise
         except Exception as exc:
             # No message may stop a worker, whatever is wrong with it.
-            msg = f"reading it failed: {type(exc).__name__}: {_short_text(exc)}"
+            msg = f"reading it failed: {type(exc).__name__}: {short(exc)}"
             raise Refused(msg, None) from exc
 
     def _read(self, message: Any) -> Delivery:
@@ -152,6 +153,9 @@ class Reader:
                 f"task {_SHORT.repr(name)} is not registered in this worker; import "
                 f"the module that defines it, or send it to another queue"
             )
+            with contextlib.suppress(Refused):
+                # Who waits for what would have followed it is told, too.
+                self._read_body(message, request)
             raise Refused(msg, request, not_registered(name))
         self._read_body(message, request)
         delivery = Delivery(message, request, task)
@@ -198,7 +202,7 @@ class Reader:
         except Exception as exc:
             msg = (
                 f"its body ({message.content_type}) cannot be read: "
-                f"{type(exc).__name__}: {_short_text(exc)}"
+                f"{type(exc).__name__}: {short(exc)}"
             )
             raise Refused(msg, request) from exc
         if not isinstance(body, (list, tuple)) or len(body) != _BODY_LENGTH:
@@ -270,8 +274,9 @@ def _wrong(name: str, value: Any, request: Request) -> Refused:
     return Refused(msg, request)
 
 
-def _short_text(exc: Exception) -> str:
-    text = " ".join(str(exc).split())
+def short(told: object) -> str:
+    """Return the text of something in one line that is not too long for a log."""
+    text = " ".join(str(told).split())
     return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - enough to tell what is wrong
 
 

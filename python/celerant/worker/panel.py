@@ -13,11 +13,12 @@ from celerant.worker.named import task_revoked
 from celerant.worker.trace import REVOKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from celerant.worker.events import Events
+    from celerant.worker.host import Source, WorkerApp
     from celerant.worker.message import Delivery
-    from celerant.worker.pool import Engine
+    from celerant.worker.pool import Engine, Pool
     from celerant.worker.roll import Roll
 
 __all__ = ["Panel"]
@@ -34,30 +35,60 @@ class Panel:
     def __init__(  # noqa: PLR0913 - what the worker joins here
         self,
         *,
+        app: WorkerApp,
         hostname: str,
         roll: Roll,
         events: Events,
         engine: Engine,
-        backend: Any,
-        tasks: Iterable[str],
-        unstarted: Callable[[], list[Delivery]],
-        about: Callable[[], dict[str, Any]],
-        queues: Callable[[], list[Any]],
         shutdown: Callable[[], Any],
     ) -> None:
-        """Answer for the parts of a worker."""
+        """Answer for the parts of a worker; `join` brings the rest of them."""
+        self.app = app
         self.hostname = hostname
         self.roll = roll
         self.events = events
-        self._engine = engine
-        self._backend = backend
-        self.tasks = tasks
-        self.unstarted = unstarted
-        self.about = about
-        self.queues = queues
+        self.engine = engine
         self.shutdown = shutdown
         self.since = time.monotonic()
+        self.source: Source
+        self._slots: Pool
         self._marker: ThreadPoolExecutor | None = None
+        self._is_closed = False
+
+    def join(self, source: Source, slots: Pool) -> None:
+        """Answer for these too; before the first command."""
+        self.source, self._slots = source, slots
+
+    def unstarted(self) -> list[Delivery]:
+        """Return what the worker holds and does not run yet."""
+        return self.source.unstarted()
+
+    def pool(self) -> dict[str, Any]:
+        """Return what ``celery inspect stats`` tells of the pool."""
+        return {
+            "implementation": self.engine.name,
+            "max-concurrency": self._slots.size,
+            "processes": self.engine.pids(),
+        }
+
+    def resize(self, more: int) -> None:
+        """Run so many more tasks side by side, or fewer.
+
+        Raises:
+            ValueError: None would be left.
+        """
+        size = self._slots.size + more
+        if size < 1:
+            msg = f"the pool has {self._slots.size} slots and must keep one"
+            raise ValueError(msg)
+        # New slots find their children, and old ones keep theirs until they end.
+        if more > 0:
+            self.engine.resize(more)
+        self._slots.resize(size)
+        if more < 0:
+            self.engine.resize(more)
+        self.source.resize(size)
+        logger.info("the pool has %d slots now", size)
 
     def handle(self, command: str, arguments: dict[str, Any]) -> Any:
         """Carry out a command and return its reply, JSON's types only."""
@@ -72,8 +103,9 @@ class Panel:
 
     def close(self) -> None:
         """Let go of what marking takes, when no command comes any more."""
+        self._is_closed = True
         if self._marker is not None:
-            self._marker.shutdown(wait=False)
+            self._marker.shutdown(wait=False, cancel_futures=True)
 
     # -- what the commands do ----------------------------------------------------------
 
@@ -81,7 +113,7 @@ class Panel:
         """Remember ids, and store the end of those that nobody runs."""
         self.roll.revoked.add(ids)
         running = {request.id for request, _ in self.roll.active()}
-        if self._backend is not None and ids - running:
+        if self.app.backend is not None and ids - running:
             if self._marker is None:
                 self._marker = ThreadPoolExecutor(1, "celerant-revoker")
             # Two trips to the store for each: not in the thread that consumes.
@@ -89,11 +121,13 @@ class Panel:
 
     def _mark(self, ids: set[str]) -> None:
         for task_id in ids:
+            if self._is_closed:
+                return
             try:
-                record = self._backend.decode(self._backend.read(task_id))
+                record = self.app.backend.decode(self.app.backend.read(task_id))
                 if record.get("status") in _UNSTARTED:
                     reason = task_revoked("revoked")
-                    self._backend.store_result(task_id, reason, REVOKED)
+                    self.app.backend.store_result(task_id, reason, REVOKED)
             except Exception as exc:  # noqa: BLE001 - it will not run, stored or not
                 logger.warning(
                     "task %s is revoked, but that cannot be stored (%s: %s)",
@@ -110,7 +144,7 @@ class Panel:
         return [
             request.id
             for request, _ in self.roll.active()
-            if is_meant(request) and self._engine.terminate(request.id, number)
+            if is_meant(request) and self.engine.terminate(request.id, number)
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,9 @@ _UNLIMITED = TimeLimit(None, None)
 class Engine(Protocol):
     """How a slot runs a task."""
 
+    #: As ``celery inspect stats`` tells it.
+    name: str
+
     def start(self) -> None:
         """Get ready; raise where that cannot be."""
         ...
@@ -35,6 +39,22 @@ class Engine(Protocol):
 
     def terminate(self, task_id: str, signal: int) -> bool:
         """End a task that runs, or will at once; say whether that can be done."""
+        ...
+
+    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
+        """Set a task's time limits; return whether they can be kept."""
+        ...
+
+    def resize(self, more: int) -> None:
+        """Get ready for so many more slots, or fewer."""
+        ...
+
+    def restart(self) -> bool:
+        """Begin again with new processes; return whether there are any."""
+        ...
+
+    def pids(self) -> list[int]:
+        """Return the processes that run tasks."""
         ...
 
     def stop(self) -> None:
@@ -48,6 +68,8 @@ class Engine(Protocol):
 
 class Threads:
     """Runs a task in the slot's own thread."""
+
+    name = "threads"
 
     def __init__(self) -> None:
         self._limits = Limits()
@@ -78,6 +100,21 @@ class Threads:
             task_id,
         )
         return False
+
+    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - no thread can
+        """Do nothing: a thread cannot be ended from outside."""
+        return False
+
+    def resize(self, more: int) -> None:
+        """Do nothing: the slots are all it takes."""
+
+    def restart(self) -> bool:
+        """Do nothing: a thread has nothing to begin again with."""
+        return False
+
+    def pids(self) -> list[int]:
+        """Return this process."""
+        return [os.getpid()]
 
     def stop(self) -> None:
         """Do nothing."""
@@ -152,7 +189,7 @@ class Pool:
     def _drain(self) -> None:
         while True:
             try:
-                while not self._stopping:
+                while not self._stopping and self._busy <= self.size:
                     delivery = self._take()
                     if delivery is None:
                         break
@@ -166,6 +203,16 @@ class Pool:
             # did not wake another: so look once more.
             if self._stopping or not self._waiting() or not self._enter():
                 return
+
+    def resize(self, size: int) -> None:
+        """Have this many slots; those too many end after what they run."""
+        with self._lock:
+            self.size = size
+            # It starts threads when it needs them, and reads this every time.
+            self._threads._max_workers = size  # noqa: SLF001 - there is no other way
+        # What waits may run in the new ones.
+        if self._waiting():
+            self.wake(size)
 
     def close(self) -> None:
         """Start nothing more; what runs goes on."""

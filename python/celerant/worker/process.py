@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.worker.child import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["ChildProcess"]
 
@@ -20,12 +20,16 @@ __all__ = ["ChildProcess"]
 class ChildProcess:
     """An executor of one spawned process; `replace` makes a new one."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(
+        self, modules: Sequence[str], set_up: Callable[[], None] | None = None
+    ) -> None:
         """Start nothing yet: the first `submit` does.
 
         Args:
             modules: What a child imports before its first task.
+            set_up: What it calls before that.
         """
+        self._set_up = set_up
         self._modules = tuple(modules)
         self._executor = self._new()
         self._pid: Future[int] | None = None
@@ -33,6 +37,8 @@ class ChildProcess:
         self.served = 0
         #: Whether somebody has sent it a signal to end its task.
         self.terminated = False
+        #: Whether it is to be replaced before another task.
+        self.is_worn = False
 
     def _new(self) -> ProcessPoolExecutor:
         # One process each: where an executor breaks, all its tasks fail with it and
@@ -41,7 +47,7 @@ class ChildProcess:
             1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=prepare,
-            initargs=(self._modules,),
+            initargs=(self._modules, self._set_up),
         )
 
     @property
@@ -66,7 +72,7 @@ class ChildProcess:
         """Begin again with a new process; the old one ends after its task."""
         self._executor.shutdown(wait=False)
         self._executor, self._pid = self._new(), None
-        self.served, self.terminated = 0, False
+        self.served, self.terminated, self.is_worn = 0, False, False
         # So that it imports its modules before the next task wants them.
         self.start()
 
@@ -76,9 +82,9 @@ class ChildProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def stop(self) -> None:
+    def stop(self, *, wait: bool = True) -> None:
         """Let it end by itself."""
-        self._executor.shutdown(wait=True)
+        self._executor.shutdown(wait=wait)
 
     def kill(self) -> None:
         """End it at once."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import sys
 import threading
-from collections import deque
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
@@ -17,10 +18,11 @@ from celerant.worker.child import Checked, check, run, unpack
 from celerant.worker.limits import Limits
 from celerant.worker.named import task_revoked, time_limit_exceeded, worker_lost
 from celerant.worker.process import ChildProcess
+from celerant.worker.succession import unpack_successors
 from celerant.worker.trace import FAILURE, REVOKED, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from celerant.worker.message import Delivery
 
@@ -32,12 +34,15 @@ logger = logging.getLogger("celerant.worker")
 class Processes:
     """Runs each task in a child of its own slot, several slots side by side."""
 
+    name = "processes"
+
     def __init__(
         self,
         size: int,
         tasks: Mapping[str, Any],
         serializer: str,
         max_tasks: int | None = None,
+        set_up: Callable[[], None] | None = None,
     ) -> None:
         """Prepare `size` children for `tasks`; none is started yet.
 
@@ -46,20 +51,30 @@ class Processes:
             tasks: The app's tasks by name; children import their modules.
             serializer: What children encode return values with.
             max_tasks: After how many tasks a child is replaced; None never.
+            set_up: What a child calls first; travels by pickle.
         """
         self._tasks = tasks
         self._serializer = serializer
         self._max_tasks = max_tasks
         self._limits = Limits()
         self._references: dict[str, bytes] = {}
-        modules = sorted({_module_of(task) for task in tasks.values()} - {"__main__"})
-        self._children = [ChildProcess(modules) for _ in range(size)]
-        self._free: deque[ChildProcess] = deque(self._children)
-        #: Guards the two below: a signal must not reach a child's next task.
+        self._modules = sorted({_module_of(t) for t in tasks.values()} - {"__main__"})
+        self._set_up = set_up
+        self._children = [self._new_child() for _ in range(size)]
+        #: A slot that ends with its child gone waits here for another's.
+        self._free: SimpleQueue[ChildProcess] = SimpleQueue()
+        for child in self._children:
+            self._free.put(child)
+        #: Guards those below: a signal must not reach a child's next task.
         self._lock = threading.Lock()
+        #: How many children are to go as soon as they are free.
+        self._surplus = 0
         self._running: dict[str, ChildProcess] = {}
         #: To be terminated as soon as they run.
         self._doomed: set[str] = set()
+
+    def _new_child(self) -> ChildProcess:
+        return ChildProcess(self._modules, self._set_up)
 
     def start(self) -> None:
         """Start all children and see that they find the tasks.
@@ -90,17 +105,17 @@ class Processes:
 
     def run(self, delivery: Delivery) -> Outcome:
         """Run it in a free child; one that dies is replaced and fails its task."""
-        child = self._free.popleft()
+        child = self._free.get()
         try:
             return self._run_in(child, delivery)
         except Exception as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
             return Outcome(FAILURE, exception=exc)
         finally:
             child.served += 1
-            if child.served == self._max_tasks or child.terminated:
-                # A signal that came too late may still be on its way to it.
-                child.replace()
-            self._free.append(child)
+            if not self._retire(child):
+                if child.served == self._max_tasks or child.is_worn:
+                    child.replace()
+                self._free.put(child)
 
     def _run_in(self, child: ChildProcess, delivery: Delivery) -> Outcome:
         task_id, limit = delivery.request.id, self._limits.of(delivery)
@@ -128,7 +143,10 @@ class Processes:
         if not done:
             return _overrun(child, delivery, limit.hard)
         try:
-            return unpack(answer.result())
+            packed = answer.result()
+            delivery.request.successors = unpack_successors(packed.successors)
+            delivery.request.children += packed.children
+            return unpack(packed)
         except BrokenProcessPool:
             return _lost(child, delivery)
 
@@ -157,7 +175,64 @@ class Processes:
                 self._doomed.add(task_id)
             else:
                 child.terminated = True
+                # The signal may come too late, and is then still on its way to it.
+                child.is_worn = True
                 child.signal(signal)
+        return True
+
+    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
+        """Set a task's time limits, for messages without their own."""
+        self._limits.set(task, hard, soft)
+        return True
+
+    def resize(self, more: int) -> None:
+        """Start so many more children, or let some go, each after its task."""
+        if more > 0:
+            grown = [self._new_child() for _ in range(more)]
+            with self._lock:
+                self._children += grown
+            for child in grown:
+                child.start()
+                self._free.put(child)
+            return
+        with self._lock:
+            self._surplus -= more
+        for child in self._idle():
+            if not self._retire(child):
+                self._free.put(child)
+
+    def restart(self) -> bool:
+        """Replace the children, each after the task it runs."""
+        with self._lock:
+            for child in self._children:
+                child.is_worn = True
+        for child in self._idle():
+            child.replace()
+            self._free.put(child)
+        return True
+
+    def pids(self) -> list[int]:
+        """Return the children that are ready."""
+        with self._lock:
+            pids = [child.pid for child in self._children]
+        return [pid for pid in pids if pid is not None]
+
+    def _idle(self) -> list[ChildProcess]:
+        """Take the children that run nothing."""
+        idle: list[ChildProcess] = []
+        with contextlib.suppress(Empty):
+            while True:
+                idle.append(self._free.get_nowait())
+        return idle
+
+    def _retire(self, child: ChildProcess) -> bool:
+        """Let a child go if there are too many; return whether it went."""
+        with self._lock:
+            if not self._surplus:
+                return False
+            self._surplus -= 1
+            self._children.remove(child)
+        child.stop(wait=False)
         return True
 
     def _reference(self, task: Any) -> bytes:

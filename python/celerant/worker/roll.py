@@ -111,13 +111,22 @@ class Roll:
             return dict(self._total)
 
 
-def described(request: Request, since: float | None = None) -> dict[str, Any]:
-    """Return what Celery's ``Request.info`` says of a task."""
+def described(
+    request: Request, since: float | None = None, *, safe: bool = False
+) -> dict[str, Any]:
+    """Return what Celery's ``Request.info`` says of a task.
+
+    Args:
+        request: Of the task.
+        since: When it began (`time.time`), if it has.
+        safe: Whether arguments are given as text.
+    """
+    args, kwargs = request.args, request.kwargs
     return {
         "id": request.id,
         "name": request.shadow or request.task,
-        "args": request.args,
-        "kwargs": request.kwargs,
+        "args": repr(tuple(args)) if safe else args,
+        "kwargs": repr(kwargs) if safe else kwargs,
         "type": request.task,
         "hostname": request.hostname,
         "time_start": since,

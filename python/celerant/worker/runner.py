@@ -6,14 +6,15 @@ import enum
 import logging
 import os
 import reprlib
-import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kombu.exceptions import EncodeError as KombuEncodeError
-
-from celerant.errors import EncodeError
-from celerant.worker.named import encode_error, task_revoked
+from celerant.errors import Reject
+from celerant.worker.continuation import Continuation
+from celerant.worker.control_flow import IGNORED, REJECTED, RETRY
+from celerant.worker.named import task_revoked
+from celerant.worker.storing import Storing
+from celerant.worker.succession import send_successors
 from celerant.worker.trace import FAILURE, REVOKED, STARTED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from celerant.canvas.request import Request
     from celerant.worker.events import Events
-    from celerant.worker.host import ResultStore, Runnable
+    from celerant.worker.host import Runnable, WorkerApp
     from celerant.worker.message import Delivery, Refused
     from celerant.worker.pool import Engine
     from celerant.worker.roll import Roll
@@ -30,18 +31,9 @@ __all__ = ["Runner", "Settlement"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: What a backend raises for a value it cannot write, rather than for being away.
-_UNWRITABLE = (
-    EncodeError,
-    KombuEncodeError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-#: Seconds between attempts to store a result while the backend is away; about a
-#: minute in all, the time a Redis takes to restart.
-_STORE_PAUSES = (0.1, 0.2, 0.5, *[1.0] * 5, *[5.0] * 10)
+
+#: A success is stored before; what is ignored or comes again leaves no record.
+_STORED_HERE = frozenset({FAILURE, REVOKED, RETRY})
 
 
 class Settlement(enum.Enum):
@@ -83,29 +75,26 @@ class Runner:
     def __init__(
         self,
         engine: Engine,
-        backend: ResultStore | None,
+        app: WorkerApp,
         *,
         hostname: str,
         roll: Roll,
         events: Events,
     ) -> None:
-        """Run in `engine`, store in `backend`; set `settle` before the first call.
+        """Run in `engine`, store and go on by `app`; set `settle` before a call.
 
         `roll` is told what runs, and tells what is revoked; `events` go to monitors.
         """
         self._engine = engine
         self._roll = roll
         self._events = events
-        self._backend = backend
+        #: What stores results.
+        self.storing = Storing(app.backend)
+        #: What goes on after tasks.
+        self.continuation = Continuation(app, self.storing)
         self.settle: Callable[[Delivery, Settlement], None] = _untold
         self._hostname = hostname
-        self._abandoned = threading.Event()
-        self._unsupported: set[str] = set()
         self._policies: dict[str, _Policy] = {}
-
-    def abandon(self) -> None:
-        """Wait no more for a backend that is away."""
-        self._abandoned.set()
 
     def __call__(self, delivery: Delivery) -> None:
         """Execute one delivery; its task's failure is stored and not raised."""
@@ -137,10 +126,15 @@ class Runner:
             return Outcome(REVOKED)
         if policy.tracks_started and not request.ignore_result:
             about = {"pid": os.getpid(), "hostname": self._hostname}
-            self._store(request, about, STARTED, None)
+            self.storing(request, about, STARTED)
         if self._events.tells_tasks and policy.sends_events:
             self._events.started(request)
-        return self._finish(request, policy, self._engine.run(delivery))
+        outcome = self._engine.run(delivery)
+        if request.successors:
+            outcome = send_successors(delivery, outcome)
+        if outcome.state == REJECTED:
+            outcome = _rejection(outcome)
+        return self._finish(request, policy, outcome)
 
     def refuse(self, refused: Refused, queue: str) -> None:
         """Store the failure of a message that cannot run, and log it once."""
@@ -150,31 +144,43 @@ class Runner:
             "message %s from queue %r refused: %s", task_id, queue, refused.reason
         )
         if request is not None and not request.ignore_result:
-            self._store(request, refused.exception, FAILURE, None)
+            self.storing.at_once(request, refused.exception, FAILURE)
+        if request is not None:
+            self.continuation.fail(
+                request, refused.exception, is_stored=not request.ignore_result
+            )
         if request is not None and self._events.tells_tasks:
             self._events.refused(request, refused.exception)
 
     def _discard(self, request: Request, policy: _Policy, reason: str) -> None:
         logger.info("task %s[%s] is revoked: %s", request.task, request.id, reason)
-        if not request.ignore_result or policy.stores_errors:
-            self._store(request, task_revoked(reason), REVOKED, None)
+        exception = task_revoked(reason)
+        is_stored = not request.ignore_result or policy.stores_errors
+        if is_stored:
+            self.storing(request, exception, REVOKED)
+        self.continuation.fail(request, exception, state=REVOKED, is_stored=is_stored)
         if self._events.tells_tasks and policy.sends_events:
             self._events.revoked(request, expired=reason == "expired")
 
     def _finish(self, request: Request, policy: _Policy, outcome: Outcome) -> Outcome:
         if outcome.state == SUCCESS:
-            self._warn_of_unsupported(request)
-            if not request.ignore_result:
-                problem = self._store(request, outcome.value, SUCCESS, None)
-                if problem is not None:
-                    outcome = Outcome(
-                        FAILURE, exception=problem, runtime=outcome.runtime
-                    )
+            problem = self._succeed(request, outcome)
+            if problem is not None:
+                outcome = Outcome(FAILURE, exception=problem, runtime=outcome.runtime)
         wanted = not request.ignore_result or policy.stores_errors
+        wanted = wanted and outcome.state in _STORED_HERE
         verdict = _verdict(policy, outcome)
         comes_again = verdict is Settlement.REQUEUE
-        if outcome.state != SUCCESS and wanted and not comes_again:
-            self._store(request, outcome.exception, outcome.state, outcome.traceback)
+        if wanted and not comes_again:
+            self.storing(request, outcome.result, outcome.state, outcome.traceback)
+        if outcome.state in {FAILURE, REVOKED} and not comes_again:
+            self.continuation.fail(
+                request,
+                outcome.exception,
+                outcome.traceback,
+                state=outcome.state,
+                is_stored=wanted,
+            )
         _log(request, policy, outcome)
         if self._events.tells_tasks and policy.sends_events:
             if verdict is not Settlement.ACK:
@@ -183,63 +189,32 @@ class Runner:
                 self._events.finished(request, outcome)
         return outcome
 
-    def _store(
-        self, request: Request, result: Any, state: str, traceback: str | None
-    ) -> Exception | None:
-        """Store, waiting for a backend that is away; return why it cannot be."""
-        if self._backend is None:
-            return None
-        for pause in (*_STORE_PAUSES, None):
-            try:
-                self._backend.store_result(
-                    request.id, result, state, traceback, request=request
-                )
-            except _UNWRITABLE as exc:
-                if state == SUCCESS:
-                    return encode_error(
-                        f"the task returned {reprlib.repr(result)} of type "
-                        f"{type(result).__name__}, which cannot be stored ({exc}); "
-                        f"return plain data or set result_serializer"
-                    )
-                logger.exception("state %s of %s cannot be stored", state, request.id)
-                return None
-            except Exception as exc:
-                if pause is None or self._abandoned.wait(pause):
-                    logger.exception(
-                        "state %s of task %s[%s] is lost: the result backend is away",
-                        state,
-                        request.task,
-                        request.id,
-                    )
-                    return None
-                logger.warning(
-                    "result backend is away (%s: %s); task %s[%s] is stored later",
-                    type(exc).__name__,
-                    exc,
-                    request.task,
-                    request.id,
-                )
-            else:
-                return None
-        return None
-
-    def _warn_of_unsupported(self, request: Request) -> None:
-        if not (request.callbacks or request.chain or request.chord):
-            return
-        if request.task not in self._unsupported:
-            self._unsupported.add(request.task)
-            logger.warning(
-                "task %s carries callbacks, a chain or a chord, which this worker does "
-                "not send; use a celery worker (app.to_celery()) for such canvases",
-                request.task,
-            )
+    def _succeed(self, request: Request, outcome: Outcome) -> Exception | None:
+        """Go on after a task; return why it has failed nevertheless."""
+        problem = self.continuation.send(request, outcome.value)
+        if problem is None and not request.ignore_result:
+            problem = self.storing(request, outcome.value, SUCCESS)
+        if problem is None:
+            problem = self.continuation.succeed(request, outcome.value)
+        return problem
 
 
 def _untold(_delivery: Delivery, _settlement: Settlement) -> None:
     """Tell no broker: the message came from none."""
 
 
+def _rejection(outcome: Outcome) -> Outcome:
+    """Return a failure for a message that will not come again, as Celery stores it."""
+    exc = outcome.exception
+    if isinstance(exc, Reject) and exc.requeue:
+        return outcome
+    return Outcome(FAILURE, exception=exc, runtime=outcome.runtime)
+
+
 def _verdict(policy: _Policy, outcome: Outcome) -> Settlement:
+    if isinstance(outcome.exception, Reject) and policy.acks_late:
+        requeue = outcome.exception.requeue
+        return Settlement.REQUEUE if requeue else Settlement.REJECT
     if outcome.state != FAILURE or not policy.acks_late:
         return Settlement.ACK
     if outcome.is_lost and policy.rejects_lost:
@@ -264,6 +239,12 @@ def _log(request: Request, policy: _Policy, outcome: Outcome) -> None:
     exc = outcome.exception
     if outcome.state == REVOKED:
         logger.info("task %s[%s] is revoked: terminated", name, request.id)
+    elif outcome.state == RETRY:
+        logger.info("task %s[%s] is retried: %s", name, request.id, exc)
+    elif outcome.state == IGNORED:
+        logger.info("task %s[%s] is ignored", name, request.id)
+    elif isinstance(exc, Reject):
+        logger.warning("task %s[%s] is rejected: %s", name, request.id, _shown(exc))
     elif isinstance(exc, policy.throws):
         logger.info("task %s[%s] raised expected: %s", name, request.id, _shown(exc))
     else:

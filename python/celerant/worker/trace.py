@@ -8,13 +8,24 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.request import current_request
+from celerant.errors import Retry
+from celerant.worker import control_flow
+from celerant.worker.surroundings import surrounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celerant.canvas.request import Request
 
-__all__ = ["FAILURE", "REVOKED", "STARTED", "SUCCESS", "Outcome", "run_task"]
+__all__ = [
+    "FAILURE",
+    "REVOKED",
+    "STARTED",
+    "SUCCESS",
+    "Outcome",
+    "failure",
+    "run_task",
+]
 
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
@@ -22,14 +33,17 @@ REVOKED = "REVOKED"
 STARTED = "STARTED"
 
 #: Modules whose frames above a task's own tell the reader nothing.
-_OUR_FRAMES = frozenset({__name__, "celerant.worker.softlimit"})
+_OUR_FRAMES = frozenset(
+    {__name__, "celerant.worker.softlimit", "celerant.worker.surroundings"}
+)
 
 
 @dataclass(slots=True)
 class Outcome:
     """What came of one run of a task."""
 
-    #: ``"SUCCESS"``, ``"FAILURE"`` or ``"REVOKED"``.
+    #: ``"SUCCESS"``, ``"FAILURE"``, ``"REVOKED"``, ``"RETRY"``, ``"IGNORED"`` or
+    #: ``"REJECTED"``.
     state: str
     #: What the task returned; None unless `state` is SUCCESS.
     value: Any = None
@@ -46,8 +60,12 @@ class Outcome:
 
     @property
     def result(self) -> Any:
-        """What is stored: the value or the exception."""
-        return self.value if self.state == SUCCESS else self.exception
+        """What is stored: the value or the exception; of a retry its reason."""
+        if self.state == SUCCESS:
+            return self.value
+        return (
+            self.exception.exc if isinstance(self.exception, Retry) else self.exception
+        )
 
 
 def run_task(task: Callable[..., Any], request: Request) -> Outcome:
@@ -64,19 +82,27 @@ def run_task(task: Callable[..., Any], request: Request) -> Outcome:
     token = current_request.set(request)
     started = monotonic()
     try:
-        value = task(*request.args, **request.kwargs)
+        # In place it is part of what its caller does.
+        call = task if request.is_eager else surrounded(task)
+        value = call(*request.args, **request.kwargs)
     except Exception as exc:  # noqa: BLE001 - the task's failure is its outcome
-        return _failure(exc, started)
+        return failure(exc, monotonic() - started)
     except BaseException as exc:
         if request.is_eager:
             raise
-        return _failure(exc, started)
+        return failure(exc, monotonic() - started)
     finally:
         current_request.reset(token)
     return Outcome(SUCCESS, value, runtime=monotonic() - started)
 
 
-def _failure(exc: BaseException, started: float) -> Outcome:
+def failure(exc: BaseException, runtime: float) -> Outcome:
+    """Return the outcome of a task that raised: a failure, or control flow."""
+    control = control_flow.read(exc)
+    if control is not None:
+        state, exc = control.state, control
+    else:
+        state = FAILURE
     below = exc.__traceback__
     while below is not None and below.tb_frame.f_globals.get("__name__") in _OUR_FRAMES:
         below = below.tb_next
@@ -85,6 +111,4 @@ def _failure(exc: BaseException, started: float) -> Outcome:
         text = "".join(tracebacks.format_exception(type(exc), exc, below))
     except Exception:  # noqa: BLE001 - a hostile `__str__` must not win
         text = "".join(tracebacks.format_tb(below)) + type(exc).__name__ + "\n"
-    return Outcome(
-        FAILURE, exception=exc, traceback=text, runtime=monotonic() - started
-    )
+    return Outcome(state, exception=exc, traceback=text, runtime=runtime)

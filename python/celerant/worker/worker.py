@@ -7,12 +7,14 @@ import os
 import socket
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from kombu.serialization import prepare_accept_content
 
 from celerant.errors import SettingError
 from celerant.worker.consumer import BrokerSource
+from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
 from celerant.worker.flow import Flow
 from celerant.worker.mailbox import MailboxNode, make_mailbox
@@ -23,6 +25,7 @@ from celerant.worker.pool import Engine, Pool, Threads
 from celerant.worker.processes import Processes
 from celerant.worker.roll import Roll
 from celerant.worker.runner import Runner
+from celerant.worker.unsupported import tell_unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "workers_of"]
 
 logger = logging.getLogger("celerant.worker")
+
+#: Seconds that a start waits until it consumes; the broker may be lost again by then.
+_BEGIN_TIMEOUT = 2.0
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
@@ -117,7 +123,7 @@ class Worker:
         Raises:
             SettingError: Child processes cannot run the app's tasks; says why.
             RuntimeError: It runs already.
-            Exception: The transport's own, where the broker is not reachable.
+            ConnectionError: The broker is not reachable, or refuses the queues.
         """
         if self._thread is not None:
             msg = f"worker {self.hostname} runs already; make another with app.worker()"
@@ -131,6 +137,7 @@ class Worker:
                 self.app.tasks,
                 serializer,
                 conf.worker_max_tasks_per_child,
+                self.app.child_setup,
             )
         source, runner = self._join_parts(engine)
         slots = Pool(
@@ -140,14 +147,18 @@ class Worker:
             waiting=source.waiting,
             name=self.hostname,
         )
+        if self.panel is not None:
+            self.panel.join(source, slots)
         engine.start()
         try:
             source.open()
-        except BaseException:
+        except BaseException as exc:
             source.close()
             source.run(slots.wake)
             engine.kill()
             slots.abandon()
+            if isinstance(exc, Exception):
+                raise self._unreachable(exc) from exc
             raise
         self._source, self._runner, self._slots = source, runner, slots
         self._engine, self._pid = engine, os.getpid()
@@ -157,6 +168,9 @@ class Worker:
             target=source.run, args=(slots.wake,), name=self.hostname, daemon=True
         )
         self._thread.start()
+        if isinstance(source, BrokerSource):
+            source.begun.wait(_BEGIN_TIMEOUT)
+        tell_unsupported(self.app.tasks, conf)
         logger.info(
             "worker %s consumes %s with %d %s",
             self.hostname,
@@ -173,9 +187,7 @@ class Worker:
         self._events = events = Events(
             app.connection_for_write, conf, hostname=self.hostname, roll=roll
         )
-        runner = Runner(
-            engine, app.backend, hostname=self.hostname, roll=roll, events=events
-        )
+        runner = Runner(engine, app, hostname=self.hostname, roll=roll, events=events)
         connection = app.connection_for_read()
         is_memory = connection.transport_cls == "memory"
         reader = Reader(
@@ -186,23 +198,22 @@ class Worker:
         )
         source: MemorySource | BrokerSource
         self.panel = panel = Panel(
+            app=app,
             hostname=self.hostname,
             roll=roll,
             events=events,
             engine=engine,
-            backend=app.backend,
-            tasks=app.tasks,
-            unstarted=lambda: source.unstarted(),  # noqa: PLW0108 - it is made below
-            about=lambda: {**source.about(), "pool": self._about_pool()},
-            queues=lambda: queues,
             shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - may change until then
         )
         if is_memory:
             source = MemorySource(connection, queues, reader, runner.refuse, events)
         else:
             connection.release()
-            multiplier = conf.worker_prefetch_multiplier
-            flow = Flow(self.concurrency * multiplier, conf.worker_eta_task_limit)
+            flow = Flow(
+                self.concurrency,
+                conf.worker_prefetch_multiplier,
+                conf.worker_eta_task_limit,
+            )
             mailbox = None
             if conf.worker_enable_remote_control is not False:
                 mailbox = MailboxNode(panel, make_mailbox(conf))
@@ -215,19 +226,39 @@ class Worker:
                 flow=flow,
                 events=events,
                 mailbox=mailbox,
+                prepare=partial(
+                    offer_delays,
+                    app.connection_for_write,
+                    conf.broker_native_delayed_delivery_queue_type,
+                ),
             )
         runner.settle = source.settle
         return source, runner
 
+    def _unreachable(self, exc: Exception) -> ConnectionError:
+        uri = self.app.connection_for_read().as_uri()
+        msg = (
+            f"worker {self.hostname} cannot consume {', '.join(self.queues)} from "
+            f"{uri} ({type(exc).__name__}: {exc}); see that the broker runs and lets "
+            f"this user declare the queues"
+        )
+        return ConnectionError(msg)
+
     def stop(self) -> None:
-        """Stop consuming, finish what runs, give back the rest, disconnect."""
+        """Stop consuming, finish what runs, give back the rest, disconnect.
+
+        It lasts as long as the tasks that run. Their results are stored as the result
+        backend's retry policy says; what it does not take by then is lost and logged.
+        """
         thread, source, slots = self._thread, self._source, self._slots
-        if thread is None or source is None or slots is None:
+        runner = self._runner
+        if thread is None or source is None or slots is None or runner is None:
             return
         if os.getpid() != self._pid:
             # A forked child has none of the threads; they are the parent's.
             return
         slots.close()
+        runner.storing.stop()
         source.stop()
         slots.join()
         source.close()
@@ -238,6 +269,7 @@ class Worker:
             self.panel.close()
         if self._events is not None:
             self._events.close()
+        runner.storing.report()
         self._thread = self._source = self._slots = None
         logger.info("worker %s stopped", self.hostname)
 
@@ -245,15 +277,12 @@ class Worker:
         # Who asks is the thread that consumes, which a stop waits for.
         threading.Thread(target=self.stop, daemon=True).start()
 
-    def _about_pool(self) -> dict[str, Any]:
-        return {"implementation": self.pool, "max-concurrency": self.concurrency}
-
     def kill(self) -> None:
         """Stop at once: child processes die, threads are left to the interpreter."""
         if self._slots is None or self._runner is None or self._engine is None:
             return
         self._slots.abandon()
-        self._runner.abandon()
+        self._runner.storing.abandon()
         self._engine.kill()
 
     def __enter__(self) -> Self:

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
 from datetime import datetime, timedelta, timezone
+from queue import SimpleQueue
 
 import pytest
 
 from celerant.errors import SettingError
-from celerant.worker import Worker
+from celerant.worker import Worker, memory
 
 
 def from_now(seconds):
@@ -227,13 +227,27 @@ def test_a_put_starts_a_task_without_a_poll(app):
             assert app.backend.last(app.send("add", i, 0), timeout=5) == ("SUCCESS", i)
 
 
-def test_an_idle_worker_hardly_turns(app):
+def test_an_idle_worker_hardly_turns(app, monkeypatch):
+    monkeypatch.setattr(memory, "_LOOK_INTERVAL", 0.05)
+    turns = SimpleQueue()
     with Worker(app) as worker:
-        looked = []
-        listen = worker._source._listen
-        worker._source._listen = lambda: (looked.append(1), listen())
-        threading.Event().wait(0.5)
-        assert len(looked) <= 2
+        wait = worker._source._changed.wait
+        worker._source._changed.wait = lambda s: turns.put((s, wait(s)))
+        # Between looks it sleeps for the whole interval, and nothing cuts it short.
+        assert [turns.get(timeout=10) for _ in range(3)] == [(0.05, False)] * 3
+
+
+@pytest.mark.parametrize("kind", ["application/x-gzip", "application/x-unheard"])
+def test_a_body_that_cannot_be_decompressed_fails_its_task(app, kind, caplog):
+    app.task("add", lambda x, y: x + y)
+    with Worker(app) as worker:
+        sent = app.send("add", body=b"not compressed", headers={"compression": kind})
+        state, failure = app.backend.last(sent)
+        assert app.backend.last(app.send("add", 1, 2)) == ("SUCCESS", 3)
+        assert worker.is_running
+    assert state == "FAILURE"
+    assert "its body (application/json) cannot be read" in str(failure)
+    assert caplog.text.count(" refused: ") == 1
 
 
 def test_a_backend_that_is_away_gets_the_result_later(app):
@@ -251,15 +265,6 @@ def test_late_ack_of_a_rejected_failure_leaves_nothing(app):
     with Worker(app):
         assert app.backend.last(app.send("burst"))[0] == "FAILURE"
     assert app.left() == 0
-
-
-def test_canvas_parts_that_are_not_sent_are_told(app, caplog):
-    app.task("add", lambda x, y: x + y)
-    embed = {"callbacks": [{"task": "next"}], "errbacks": None, "chain": None}
-    body = json.dumps([[1, 2], {}, embed])
-    with Worker(app):
-        app.backend.last(app.send("add", body=body))
-    assert "carries callbacks" in caplog.text
 
 
 @pytest.mark.parametrize(

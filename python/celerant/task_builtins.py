@@ -1,0 +1,78 @@
+"""The tasks that every app has: Celery's, run here by code of our own.
+
+Source: ``celery.app.builtins`` of celery 5.7.0: names, arguments and values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celerant.canvas.mapping import chunks as make_chunks
+from celerant.canvas.signature import maybe_signature
+from celerant.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.app import Celerant
+
+__all__ = ["builtin_tasks", "is_builtin"]
+
+
+def builtin_tasks(app: Celerant) -> dict[str, Task[Any, Any]]:
+    """Return the tasks of an app that no one has to define, by name."""
+    return {
+        name: Task(function, name=name, app=app, bind=True)
+        for name, function in _FUNCTIONS.items()
+    }
+
+
+def is_builtin(task: Task[Any, Any]) -> bool:
+    """Whether it is one of these, and not one that somebody put in its place."""
+    return _FUNCTIONS.get(task.name) is task.run
+
+
+def accumulate(_task: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:
+    """Return its arguments, or one of them: the end of a group that replaced a task."""
+    index = kwargs.get("index")
+    return args if index is None else args[index]
+
+
+def backend_cleanup(_task: Task[Any, Any]) -> None:
+    """Do nothing: results expire by themselves in every store there is here."""
+
+
+def over_items(bound: Task[Any, Any], task: Any, it: Any) -> list[Any]:
+    """Call a task with every item."""
+    called = _called(bound, task)
+    return [called(item) for item in it]
+
+
+def over_arguments(bound: Task[Any, Any], task: Any, it: Any) -> list[Any]:
+    """Call a task with every item's arguments."""
+    called = _called(bound, task)
+    return [called(*item) for item in it]
+
+
+def chunks(bound: Task[Any, Any], task: Any, it: Any, n: int) -> Any:
+    """Send a task's items in parts."""
+    sent = make_chunks(maybe_signature(task, bound.app), it, n, app=bound.app)
+    return sent.apply_async()
+
+
+def _called(bound: Task[Any, Any], task: Any) -> Any:
+    name = maybe_signature(task, bound.app).task
+    try:
+        return bound.app.tasks[name]
+    except KeyError:
+        msg = f"task {name!r} is not registered in this worker: {bound.name} needs it"
+        raise LookupError(msg) from None
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "celery.accumulate": accumulate,
+    "celery.backend_cleanup": backend_cleanup,
+    "celery.chunks": chunks,
+    "celery.map": over_items,
+    "celery.starmap": over_arguments,
+}

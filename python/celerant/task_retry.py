@@ -1,0 +1,237 @@
+"""Run a task again: `self.retry`, and what ``autoretry_for`` adds to a task.
+
+Source: ``Task.retry``, ``Task.signature_from_request`` and ``celery.app.autoretry`` of
+celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celerant.canvas.signature import Signature
+from celerant.dispatch.options import check_options
+from celerant.errors import Ignore, MaxRetriesExceeded, Retry, SettingError
+from celerant.worker import control_flow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from celerant.canvas.request import Request
+    from celerant.task import Task
+
+__all__ = ["ask_retry", "check_retry_options", "signature_of", "with_autoretry"]
+
+#: Of dead-lettered messages; sent along, RabbitMQ would see a cycle.
+_DEATH_HEADERS = frozenset(
+    {
+        "x-death",
+        "x-first-death-exchange",
+        "x-first-death-queue",
+        "x-first-death-reason",
+        "x-last-death-exchange",
+        "x-last-death-queue",
+        "x-last-death-reason",
+    }
+)
+
+
+def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
+    task: Task[Any, Any],
+    args: tuple[Any, ...] | list[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    *,
+    exc: BaseException | None,
+    max_retries: int | None,
+    options: dict[str, Any],
+) -> Retry:
+    """Have the worker send the task again once its function has ended.
+
+    Raises:
+        SettingError: An option that does not exist.
+        MaxRetriesExceeded: It was retried too often, and there is no `exc`.
+        BaseException: `exc`, for the same reason or where the task was called.
+    """
+    request = task.request
+    if max_retries is None:
+        max_retries = task.max_retries
+    else:
+        request.max_retries = max_retries
+    if request.called_directly:
+        _raise(exc or Retry("Task can be retried"))
+    check_options(options, "retry", f"task {task.name}: retry")
+    if not options.get("eta") and options.get("countdown") is None:
+        options["countdown"] = task.default_retry_delay
+    given, named = _arguments(task, request, args, kwargs)
+    retries = request.retries + 1
+    options["retries"] = retries
+    again = signature_of(task, request, given, named, options)
+    if max_retries is not None and retries > max_retries:
+        if exc is not None:
+            _raise(exc)
+        msg = (
+            f"task {task.name}[{request.id}] was retried {request.retries} times, and "
+            f"its max_retries is {max_retries}; pass exc= to store the reason instead"
+        )
+        raise MaxRetriesExceeded(msg, task_args=again.args, task_kwargs=again.kwargs)
+    if not request.is_eager:
+        request.successors.append(again)
+    when = options.get("eta") or options.get("countdown")
+    return Retry(None, exc, when, is_eager=request.is_eager, sig=again)
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    current = sys.exc_info()[1]
+    if current is exc:
+        raise exc
+    raise exc from current
+
+
+def signature_of(
+    task: Task[Any, Any],
+    request: Request,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Signature[Any]:
+    """Return the call that a request is, to be sent again as `options` say."""
+    merged = {**_options(request), **_route(request), **options}
+    present = {name: value for name, value in merged.items() if value is not None}
+    return Signature(task.name, args, dict(kwargs), present, app=task.app)
+
+
+def _options(request: Request) -> dict[str, Any]:
+    hard, soft = request.timelimit
+    headers = {k: v for k, v in request.headers.items() if k not in _DEATH_HEADERS}
+    stamps = request.stamped_headers or ()
+    return {
+        "task_id": request.id,
+        "root_id": request.root_id,
+        "parent_id": request.parent_id,
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "shadow": request.shadow,
+        "chord": request.chord,
+        "chain": request.chain,
+        "link": request.callbacks,
+        "link_error": request.errbacks,
+        "expires": request.expires,
+        "time_limit": hard,
+        "soft_time_limit": soft,
+        "headers": headers or None,
+        "reply_to": request.reply_to,
+        "replaced_task_nesting": request.replaced_task_nesting,
+        "origin": request.origin,
+        "ignore_result": request.ignore_result,
+        "stamped_headers": request.stamped_headers,
+        **{name: value for name, value in request.stamps.items() if name in stamps},
+    }
+
+
+def _route(request: Request) -> dict[str, Any]:
+    info = request.delivery_info
+    exchange, routing_key = info.get("exchange"), info.get("routing_key")
+    route = {"priority": info.get("priority")}
+    if exchange == "" and routing_key:
+        # The exchange without a name takes a queue's name as routing key.
+        return {**route, "queue": routing_key}
+    return {**route, "exchange": exchange, "routing_key": routing_key}
+
+
+def _arguments(
+    task: Task[Any, Any],
+    request: Request,
+    args: tuple[Any, ...] | list[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the arguments of the next run: given ones, else those of this one.
+
+    What is given by position replaces what came by keyword and the other way round.
+    """
+    own_args, own_kwargs = tuple(request.args), request.kwargs
+    given = own_args if args is None else tuple(args)
+    named = own_kwargs if kwargs is None else kwargs
+    parameters = task.parameters
+    if parameters is None or (args is None) == (kwargs is None):
+        return given, named
+    if args is not None:
+        positional = [
+            p
+            for p in parameters.parameters.values()
+            if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}
+        ]
+        taken = {
+            p.name
+            for p in positional[: len(given)]
+            if p.kind is p.POSITIONAL_OR_KEYWORD
+        }
+        return given, {k: v for k, v in own_kwargs.items() if k not in taken}
+    try:
+        bound = parameters.bind_partial(*own_args)
+    except TypeError:
+        return given, named
+    rest = dict(named)
+    for name in named:
+        kind = parameters.parameters[name].kind if name in bound.arguments else None
+        if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            bound.arguments[name] = rest.pop(name)
+    return bound.args, {**bound.kwargs, **rest}
+
+
+def with_autoretry(
+    task: Task[Any, Any], function: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return `function`, which asks for a retry where it raises what is retried."""
+    wanted = tuple(task.autoretry_for)
+    unwanted = tuple(task.dont_autoretry_for)
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except wanted as exc:
+            if isinstance(exc, unwanted) or isinstance(
+                control_flow.read(exc), (Ignore, Retry)
+            ):
+                raise
+            options = dict(task.retry_kwargs)
+            if task.retry_backoff:
+                options["countdown"] = _backoff(task, task.request.retries)
+            # What the function asked for itself is over what the task says.
+            if task.request.max_retries is not None:
+                options["max_retries"] = task.request.max_retries
+            raise task.retry(exc=exc, **options) from exc
+
+    return run
+
+
+def _backoff(task: Task[Any, Any], retries: int) -> int:
+    """Return the seconds to the next run: doubled each time, up to a maximum."""
+    factor = int(max(1.0, float(task.retry_backoff)))
+    seconds = min(int(task.retry_backoff_max), factor * 2**retries)
+    # Full jitter: those that failed together shall not come back together.
+    # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    if task.retry_jitter:
+        seconds = random.randrange(seconds + 1)  # noqa: S311 - no secret
+    return max(0, int(seconds))
+
+
+def check_retry_options(task: Task[Any, Any]) -> None:
+    """Refuse options that would fail only when a task is to be retried.
+
+    Raises:
+        SettingError: No exceptions in ``autoretry_for`` or ``dont_autoretry_for``.
+    """
+    for option in ("autoretry_for", "dont_autoretry_for"):
+        kinds = getattr(task, option)
+        if not isinstance(kinds, (tuple, list, set, frozenset)) or not all(
+            isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+        ):
+            msg = (
+                f"task {task.name}: {option} must be a tuple of exception classes, "
+                f"not {kinds!r}"
+            )
+            raise SettingError(msg, name=option)

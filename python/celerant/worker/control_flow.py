@@ -1,0 +1,70 @@
+"""What a task raises to steer its worker: Retry, Ignore and Reject.
+
+Celery's own classes count as ours, for tasks that import them from there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from celerant.errors import Ignore, Reject, Retry, TaskControl
+from celerant.worker.named import named_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["IGNORED", "REJECTED", "RETRY", "pack", "read", "unpack"]
+
+RETRY = Retry.state
+IGNORED = Ignore.state
+REJECTED = Reject.state
+
+
+def read(exc: BaseException) -> TaskControl | None:
+    """Return an exception as control flow, None where it is an error."""
+    if isinstance(exc, TaskControl):
+        return exc
+    theirs: Any = sys.modules.get("celery.exceptions")
+    if theirs is None:
+        return None
+    ours: TaskControl | None = None
+    if isinstance(exc, theirs.Retry):
+        ours = Retry(exc.message, exc.exc or exc.excs, exc.when)
+    elif isinstance(exc, theirs.Reject):
+        ours = Reject(exc.reason, exc.requeue)
+    elif isinstance(exc, theirs.Ignore):
+        ours = Ignore(*exc.args)
+    return None if ours is None else ours.with_traceback(exc.__traceback__)
+
+
+def pack(
+    exc: TaskControl,
+    portable: Callable[[Any], Any],
+    named: Callable[[BaseException], tuple[str, str, tuple[Any, ...]]],
+) -> tuple[Any, ...]:
+    """Return it as data that any pipe carries.
+
+    `portable` makes a value plain, `named` an exception.
+    """
+    if isinstance(exc, Retry):
+        cause = None if exc.exc is None else named(exc.exc)
+        return RETRY, exc.message, cause, exc.excs, portable(exc.when)
+    if isinstance(exc, Reject):
+        return REJECTED, portable(exc.reason), bool(exc.requeue)
+    return IGNORED, *(portable(arg) for arg in exc.args)
+
+
+def unpack(packed: tuple[Any, ...]) -> TaskControl:
+    """Return the control flow that `pack` packed."""
+    state, *rest = packed
+    if state == RETRY:
+        message, cause, shown, when = rest
+        exc = None
+        if cause is not None:
+            name, module, args = cause
+            exc = named_exception(name, module, *args)
+        made = Retry(message, exc, when)
+        made.excs = shown
+        return made
+    return Reject(*rest) if state == REJECTED else Ignore(*rest)

@@ -1,0 +1,95 @@
+"""What a canvas would have become, where it is not sent any more.
+
+Frozen steps of a chain and bodies of chords have their ids, and somebody may wait for
+them: where what they follow fails, they fail too.
+Source: ``Backend._fail_chain`` and ``_handle_group_chord_error`` of celery 5.7.0,
+which leaves the members of groups waiting; here they fail as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from celerant.canvas.request import Request
+
+__all__ = ["branches", "followers"]
+
+
+def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
+    """Return a request for all that is to have a result in the steps of a chain.
+
+    In their order, groups before their members, chords before their bodies; without
+    an id where a step was not frozen.
+    """
+    waiting = [step for step in steps or () if isinstance(step, Mapping)]
+    waiting.reverse()
+    while waiting:
+        step = waiting.pop()
+        yield _request(step)
+        inner = _inner(step)
+        waiting += reversed([one for one in inner if isinstance(one, Mapping)])
+
+
+def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Request]:
+    """Return a request for each task that a canvas would have begun with.
+
+    Each has its `errbacks`, and as its `chain` what would have followed it; of a chord
+    it is the body.
+
+    Args:
+        canvas: As a message carries it.
+        errbacks: Of what the canvas is in.
+    """
+    kind, options = canvas.get("subtask_type"), canvas.get("options") or {}
+    own = _listed(options.get("link_error"))
+    linked = [*own, *(errback for errback in errbacks if errback not in own)]
+    inner = [one for one in _inner(canvas) if isinstance(one, Mapping)]
+    if kind == "chain" and inner:
+        first, *rest = inner
+        found = branches(first, linked)
+        if found:
+            found[0].chain = [*(found[0].chain or ()), *map(dict, rest)]
+    elif kind in {"group", "chord"} and inner:
+        found = [made for one in inner for made in branches(one, linked)]
+    else:
+        made = _request(canvas)
+        made.errbacks = linked
+        return [made]
+    if found and options.get("chain"):
+        found[0].chain = [*(found[0].chain or ()), *options["chain"]]
+    return found
+
+
+def _inner(canvas: Mapping[str, Any]) -> Iterable[Any]:
+    kind, kwargs = canvas.get("subtask_type"), canvas.get("kwargs") or {}
+    if kind in {"group", "chain"}:
+        return kwargs.get("tasks") or ()
+    if kind == "chord" and kwargs.get("body") is not None:
+        return (kwargs["body"],)
+    return ()
+
+
+def _request(canvas: Mapping[str, Any]) -> Request:
+    options = canvas.get("options") or {}
+    return Request(
+        id=options.get("task_id") or "",
+        task=str(canvas.get("task")),
+        args=canvas.get("args") or (),
+        kwargs=dict(canvas.get("kwargs") or {}),
+        root_id=options.get("root_id"),
+        parent_id=options.get("parent_id"),
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        chord=options.get("chord"),
+        chain=options.get("chain"),
+        errbacks=_listed(options.get("link_error")),
+        reply_to=options.get("reply_to"),
+        stamped_headers=options.get("stamped_headers"),
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

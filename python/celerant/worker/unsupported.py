@@ -1,0 +1,34 @@
+"""What tasks and settings ask for that the embedded worker does not do."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["tell_unsupported"]
+
+logger = logging.getLogger("celerant.worker")
+
+#: Options of ``@app.task``.
+_OPTIONS = ("rate_limit",)
+_SETTINGS = ("task_annotations", "task_default_rate_limit")
+_ADVICE = "use a celery worker (app.to_celery()) where that matters"
+
+
+def tell_unsupported(tasks: Mapping[str, Any], conf: Any) -> None:
+    """Log once for each task, and once for the settings, what is not honoured."""
+    for name, task in sorted(tasks.items()):
+        asked = [option for option in _OPTIONS if getattr(task, option, None)]
+        if asked:
+            logger.warning(
+                "task %s: this worker does not honour %s; %s",
+                name,
+                " and ".join(asked),
+                _ADVICE,
+            )
+    asked = [setting for setting in _SETTINGS if getattr(conf, setting, None)]
+    if asked:
+        logger.warning("this worker does not honour %s; %s", asked, _ADVICE)

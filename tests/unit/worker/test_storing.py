@@ -1,0 +1,106 @@
+"""A result backend that is away holds up a stop no longer than it must."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from celerant.canvas.request import Request
+from celerant.worker import Worker
+from celerant.worker.storing import Storing
+
+
+class Away:
+    """Refuses `times` times (None: always) and tells of each attempt."""
+
+    def __init__(self, times=None):
+        self.times = times
+        self.attempts = []
+        self.asked = threading.Semaphore(0)
+        self.stored = {}
+
+    def store_result(self, task_id, result, state, *_, **__):
+        self.attempts.append((task_id, state))
+        self.asked.release()
+        if self.times is None or len(self.attempts) <= self.times:
+            raise ConnectionError("away")
+        self.stored[task_id] = (state, result)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 0.001)
+
+
+def test_a_running_worker_tries_again():
+    backend = Away(times=3)
+    assert Storing(backend)(Request("a", "t"), 1, "SUCCESS") is None
+    assert backend.stored == {"a": ("SUCCESS", 1)}
+    assert len(backend.attempts) == 4
+
+
+def test_a_running_worker_gives_up_in_the_end(monkeypatch, caplog):
+    monkeypatch.setattr("celerant.worker.storing._PATIENCE", 0.05)
+    storing = Storing(Away())
+    storing(Request("a", "t"), 1, "SUCCESS")
+    assert "state SUCCESS of task t[a] is lost" in caplog.text
+    storing.report()
+    assert "1 states were not stored" in caplog.text
+    caplog.clear()
+    storing.report()
+    assert not caplog.text
+
+
+def test_one_that_stops_makes_one_attempt():
+    backend = Away()
+    storing = Storing(backend)
+    storing.stop()
+    storing(Request("a", "t"), 1, "SUCCESS")
+    assert len(backend.attempts) == 1
+
+
+def test_a_stop_ends_the_waiting_after_a_last_attempt(monkeypatch):
+    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 50.0)
+    backend = Away()
+    storing = Storing(backend)
+    request = Request("a", "t")
+    thread = threading.Thread(target=storing, args=(request, 1, "SUCCESS"))
+    thread.start()
+    assert backend.asked.acquire(timeout=10)
+    storing.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(backend.attempts) == 2
+
+
+def test_what_began_is_not_waited_for():
+    backend = Away()
+    Storing(backend)(Request("a", "t"), {}, "STARTED")
+    assert backend.attempts == [("a", "STARTED")]
+
+
+def test_a_refused_message_holds_up_no_stop(caplog):
+    backend = Away()
+    storing = Storing(backend)
+    storing.stop()
+    for number in range(20):
+        storing.at_once(Request(f"id-{number}", "t"), ValueError(), "FAILURE")
+    assert len(backend.attempts) == 1
+    storing.report()
+    assert "20 states were not stored" in caplog.text
+    assert "id-9 and 10 more" in caplog.text
+
+
+def test_a_worker_stops_and_says_what_is_lost(app, monkeypatch, caplog):
+    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 50.0)
+    app.backend = Away()
+    app.task("add", lambda x, y: x + y)
+    with Worker(app, concurrency=2):
+        ids = [app.send("add", 1, 2) for _ in range(2)]
+        for _ in ids:
+            assert app.backend.asked.acquire(timeout=10)
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    (summary,) = [line for line in lines if "were not stored" in line]
+    assert all(task_id in summary for task_id in ids)
