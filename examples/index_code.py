@@ -5,7 +5,10 @@
 
 With a broker given, the work is done by `celery worker` processes; start them first:
 
-    CELERANT_BROKER=redis://127.0.0.1:6379/0 celery -A index_code:celery_app worker
+    export CELERANT_BROKER=redis://127.0.0.1:6379/0 PYTHONPATH=examples
+    celery -A index_code:celery_app worker
+
+It gives up where nothing gets done for `--patience` seconds.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 LONGEST = 10
 POLL_S = 0.1
+NO_WORKER = """\
+is a worker running? Start one, with the same broker:
+  CELERANT_BROKER=... PYTHONPATH=examples celery -A index_code:celery_app worker"""
 
 app = Celerant(
     "index_code",
@@ -113,8 +119,12 @@ def python_files(folder: Path) -> list[str]:
     )
 
 
-def watch(result: GroupResult[FileIndex], total: int) -> None:
-    """Show how many files are done until all are."""
+def watch(result: GroupResult[FileIndex], total: int, patience: float) -> bool:
+    """Show how many files are done until all are.
+
+    Returns:
+        Whether all are; not so once nothing more got done for `patience` seconds.
+    """
     from rich.progress import (  # noqa: PLC0415 - workers of the tasks need no rich
         BarColumn,
         MofNCompleteColumn,
@@ -131,10 +141,18 @@ def watch(result: GroupResult[FileIndex], total: int) -> None:
     )
     with Progress(*columns) as progress:
         bar = progress.add_task("index", total=total)
+        done, moved = 0, time.monotonic()
         while not result.ready():
-            progress.update(bar, completed=result.completed_count())
+            before, done = done, result.completed_count()
+            progress.update(bar, completed=done)
+            now = time.monotonic()
+            if done > before:
+                moved = now
+            elif now - moved >= patience:
+                return False
             time.sleep(POLL_S)
         progress.update(bar, completed=result.completed_count())
+    return True
 
 
 def show(indexes: Sequence[FileIndex], seconds: float) -> None:
@@ -187,6 +205,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--broker", help="URL; default: the worker in this process")
     parser.add_argument("--backend", help="URL of the results; default: the broker's")
     parser.add_argument("--concurrency", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long nothing may get done before giving up (default: 30)",
+    )
     options = parser.parse_args(arguments)
 
     files = python_files(Path(options.folder))
@@ -207,7 +232,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with app, worker:
         start = time.perf_counter()
         result = group.map(index_file, files).apply_async()
-        watch(result, len(files))
+        if not watch(result, len(files), options.patience):
+            print(
+                f"gave up: {result.completed_count():,} of {len(files):,} files are "
+                f"done and nothing got done for {options.patience:g} s"
+                + ("" if embedded else f"; {NO_WORKER}"),
+                file=sys.stderr,
+            )
+            return 1
         outcomes = result.get(timeout=60, propagate=False)
         seconds = time.perf_counter() - start
 

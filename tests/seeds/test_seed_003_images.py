@@ -1,4 +1,7 @@
-"""Seed 003, "Task grouping with Django": its tasks on an app, without Django."""
+"""Seed 003, "Task grouping with Django": its code, without Django.
+
+`examples/django_images` is the same as a Django project, with images.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 
 import pytest
 
-from celerant import group
+from celerant import apps, group, shared_task
 
 
 @pytest.fixture
@@ -29,8 +32,9 @@ def slept(monkeypatch):
 
 
 @pytest.fixture
-def my_app(myapp, slept):
-    shared_task = myapp.task
+def my_app(myapp, slept, monkeypatch):
+    # These tasks are for this test's app alone.
+    monkeypatch.setattr(apps, "_shared", {})
 
     @shared_task
     def resize_image(image_path):

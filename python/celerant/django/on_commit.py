@@ -1,0 +1,53 @@
+"""Sending once a database transaction is committed, and not at all otherwise."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+__all__ = ["send_on_commit"]
+
+_ROLLED_BACK = (
+    "the database transaction at whose commit it was to be sent was rolled back"
+)
+
+
+def send_on_commit(
+    canvas: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+    using: str | None,
+) -> Any:
+    """Freeze a canvas, have it sent at commit, and return the result it will have.
+
+    Outside of a transaction it is sent at once. Django tells nobody of a rollback: it
+    drops what was to be called at commit, and that tells the result.
+
+    Args:
+        canvas: A signature or a group.
+        args: As `apply_async`.
+        kwargs: As `apply_async`.
+        options: As `apply_async`.
+        using: The database's alias; None: the default one.
+    """
+    held = canvas.app.sender.hold(canvas, args, kwargs, options, unsent=_ROLLED_BACK)
+    result = held.result
+    thread, shown = threading.get_ident(), result.id
+
+    def refuse() -> None:
+        if threading.get_ident() != thread:
+            return
+        if transaction.get_connection(using).in_atomic_block:
+            msg = (
+                f"waiting for {shown} inside the transaction at whose commit it is "
+                "sent would last for ever: wait after the atomic block"
+            )
+            raise RuntimeError(msg)
+
+    held.refuse_waiting(refuse)
+    transaction.on_commit(held.send, using=using)
+    return result

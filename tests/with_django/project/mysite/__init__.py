@@ -1,0 +1,3 @@
+from mysite.celerant import app
+
+__all__ = ["app"]
