@@ -1,0 +1,19 @@
+"""Celery's own groups through Celerant: nothing else of a Celery project changes.
+
+    import celerant.celery
+
+    celerant.celery.install()
+
+From then on ``celery.group(...).apply_async()``, chord headers, ``Task.chunks`` and
+groups inside chains leave as one volley. `docs/celery.md` says which members do, and
+why others take Celery's own path.
+"""
+
+from __future__ import annotations
+
+from celerant.celery.canvas import group
+from celerant.celery.eligibility import explain
+from celerant.celery.installing import Installation, install, uninstall
+from celerant.celery.loader import Loader
+
+__all__ = ["Installation", "Loader", "explain", "group", "install", "uninstall"]

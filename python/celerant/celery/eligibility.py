@@ -1,0 +1,217 @@
+"""What may leave in a volley, and why the rest takes Celery's own path.
+
+A volley skips code that Celery runs for each task. It is taken only where that code is
+Celery's own and nobody listens: then leaving it out shows nowhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import celery
+import kombu.messaging
+from celery import canvas, result, signals
+from celery.app import amqp as celery_amqp
+from celery.app import base as celery_base
+from celery.app import routes as celery_routes
+from celery.app import task as celery_task
+
+__all__ = ["GROUPS", "explain", "is_of", "of_app", "of_call", "of_signature", "of_task"]
+
+#: Classes of groups that are taken apart; a subclass may mean something else.
+GROUPS: set[type] = {canvas.group}
+
+#: Options that a volley carries. Any other one, known or not, takes Celery's own path.
+OPTIONS = frozenset(
+    {
+        "chain",
+        "chord",
+        "compression",
+        "countdown",
+        "delivery_mode",
+        "eta",
+        "exchange",
+        "expires",
+        "group_id",
+        "group_index",
+        "headers",
+        "ignore_result",
+        "link",
+        "link_error",
+        "parent_id",
+        "priority",
+        "queue",
+        "reply_to",
+        "retries",
+        "root_id",
+        "route_name",
+        "routing_key",
+        "serializer",
+        "shadow",
+        "soft_time_limit",
+        "stamped_headers",
+        "task_id",
+        "time_limit",
+    }
+)
+#: Those of a call, too: what kombu does when the broker is lost.
+CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
+
+#: What a signature keeps beside its dict when nobody has changed it.
+_OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
+
+_BACKENDS = Path(celery.__file__).parent / "backends"
+
+_SIGNALS = {
+    "before_task_publish": signals.before_task_publish,
+    "after_task_publish": signals.after_task_publish,
+    "task_sent": signals.task_sent,
+}
+_TASK_METHODS = (
+    "apply_async",
+    "shadow_name",
+    "_get_exec_options",
+    "_get_app",
+    "AsyncResult",
+)
+_CANVAS_METHODS = {
+    canvas.Signature: ("apply_async", "_merge", "freeze", "clone"),
+    canvas.group: ("_prepared", "_apply_tasks", "_freeze_gid"),
+    canvas.xmap: ("apply_async",),
+    canvas.xstarmap: ("apply_async",),
+}
+
+
+def _file_of(function: Any) -> str:
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    return str(getattr(code, "co_filename", ""))
+
+
+def is_of(function: Any, module: ModuleType) -> bool:
+    """Whether a function is written in `module`: a wrapper is not, whatever it says."""
+    return _file_of(function) == module.__file__
+
+
+def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:
+    """Return why a group is not sent as a volley, looking at the call alone."""
+    if type(members) not in GROUPS:
+        return f"{type(members).__name__} is a subclass of group"
+    if producer is not None:
+        return "the call brings a producer"
+    others = options.keys() - CALL_OPTIONS - set(options.get("stamped_headers") or ())
+    if others:
+        return f"option {min(others)!r} is not carried by a volley"
+    return None
+
+
+def of_app(app: Any) -> str | None:
+    """Return why no group of `app` is sent as a volley; None: they are."""
+    return (
+        _of_settings(app.conf) or _of_sending(app) or _of_library() or _of_results(app)
+    )
+
+
+def _of_settings(conf: Any) -> str | None:
+    if conf.task_protocol != 2:  # noqa: PLR2004 - Celery's protocol versions
+        return f"task_protocol is {conf.task_protocol}"
+    if conf.task_send_sent_event:
+        return "task_send_sent_event asks for an event per task"
+    return None
+
+
+def _of_sending(app: Any) -> str | None:
+    for name in ("send_task", "producer_or_acquire"):
+        if not is_of(getattr(app, name), celery_base):
+            return f"Celery.{name} is overridden or wrapped"
+    amqp = app.amqp
+    if not (
+        type(amqp) is celery_amqp.AMQP
+        and amqp.Producer is kombu.messaging.Producer
+        and (amqp.argsrepr_maxsize, amqp.kwargsrepr_maxsize) == (1024, 1024)
+        and type(amqp.router) is celery_routes.Router
+        and is_of(amqp.create_task_message, celery_amqp)
+        and is_of(amqp.send_task_message, celery_amqp)
+    ):
+        return "the app's amqp is not Celery's own"
+    return None
+
+
+def _of_library() -> str | None:
+    """Return which method of Celery's or kombu's somebody has changed for all apps."""
+    producer = kombu.messaging.Producer
+    for name in ("publish", "_publish"):
+        if not is_of(getattr(producer, name), kombu.messaging):
+            return f"kombu's Producer.{name} is wrapped"
+    for owner, names in _CANVAS_METHODS.items():
+        for name in names:
+            if not is_of(getattr(owner, name), canvas):
+                return f"{owner.__name__}.{name} is overridden or wrapped"
+    return None
+
+
+def _of_results(app: Any) -> str | None:
+    if Path(_file_of(app.backend.on_task_call)).parent != _BACKENDS:
+        return "the result backend wants to know of each task that is sent"
+    if result.GroupResult not in app.GroupResult.__bases__:
+        return "the app has a GroupResult of its own"
+    return None
+
+
+def of_task(app: Any, name: str, task: Any) -> str | None:
+    """Return why members of a task are not sent in a volley.
+
+    Args:
+        app: The group's.
+        name: The task's.
+        task: Its `Task`; None where the app does not know it.
+    """
+    for signal_name, signal in _SIGNALS.items():
+        if signal.receivers and signal.has_listeners(name):
+            return f"signal {signal_name} has a receiver"
+    return None if task is None else _of_methods(app, name, task)
+
+
+def _of_methods(app: Any, name: str, task: Any) -> str | None:
+    if not isinstance(task, celery_task.Task):
+        return f"{name} is no Celery task"
+    for method in _TASK_METHODS:
+        if not is_of(getattr(task, method), celery_task):
+            return f"Task.{method} of {name} is overridden or wrapped"
+    if getattr(task, "_dump_pydantic_arguments", None) is not None:
+        return f"{name} takes pydantic models"
+    if getattr(task, "__v2_compat__", False) or task._get_app() is not app:  # noqa: SLF001 - Celery has no public one
+        return f"{name} is a task of another app"
+    return None
+
+
+def of_signature(signature: Any) -> str | None:
+    """Return why one signature is not sent in a volley, looking at it alone."""
+    options = signature["options"]
+    if options:
+        others = options.keys() - OPTIONS - set(options.get("stamped_headers") or ())
+        if others:
+            return f"option {min(others)!r} is not carried by a volley"
+    if not vars(signature).keys() <= _OWN:
+        return "the signature has methods of its own"
+    return None
+
+
+def explain(members: Any, **options: Any) -> str | None:
+    """Say why a group would take Celery's own path as a whole, in this process, now.
+
+    Args:
+        members: A `celery.group`.
+        options: As `group.apply_async` would get.
+    Returns:
+        The reason; None where it is sent as a volley. Single members may still take
+        Celery's own path: `docs/celery.md` lists why.
+    """
+    producer = options.pop("producer", None)
+    app = members.app
+    if app.conf.task_always_eager:
+        return "task_always_eager"
+    reason = of_call(members, producer, {**members.options, **options})
+    return reason or of_app(app)

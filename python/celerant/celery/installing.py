@@ -1,0 +1,167 @@
+"""Putting the swap-in in place, and taking it out again."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import celery
+from celery import canvas
+from celery.backends import redis
+from celery.result import GroupResult
+
+from celerant.celery.eligibility import is_of
+from celerant.celery.sending import SETTINGS, apply_group
+
+__all__ = ["Installation", "install", "uninstall"]
+
+#: Celery's versions that are known to send as this does; the second is not.
+_KNOWN = ((5, 7), (5, 8))
+
+_lock = threading.Lock()
+
+
+class _Patch:
+    """One method of Celery's, and what stands in its place."""
+
+    def __init__(
+        self, owner: Any, name: str, replacement: Callable[[Any], Callable[..., Any]]
+    ) -> None:
+        self._owner = owner
+        self._name = name
+        self._make = replacement
+        #: As the class has it in its own `__dict__`.
+        self._original: Any = None
+        self._replacement: Any = None
+
+    def put(self) -> None:
+        """Put the replacement in place, unless it is there or wrapped there."""
+        if self._replacement is None:
+            self._original = vars(self._owner)[self._name]
+            self._replacement = self._make(self._original)
+            setattr(self._owner, self._name, self._replacement)
+
+    def take(self) -> None:
+        """Put the original back, unless somebody has wrapped the replacement."""
+        if (
+            self._replacement is not None
+            and vars(self._owner).get(self._name) is self._replacement
+        ):
+            setattr(self._owner, self._name, self._original)
+            self._original = self._replacement = None
+
+
+class _State:
+    """Whether replacements do something; else they pass through."""
+
+    is_active = False
+
+
+class Installation:
+    """What `install` returns: ``with install(): ...`` uninstalls at the end."""
+
+    def __enter__(self) -> Installation:  # noqa: PYI034 - Self is in typing from 3.11
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        uninstall()
+
+
+def install(*, uuid4: bool = False) -> Installation:
+    """Send the groups of all Celery apps of this process through Celerant.
+
+    Installing again changes the settings and nothing else. Threads may install and
+    send at the same time.
+
+    Args:
+        uuid4: Random task ids, as Celery's own. Otherwise ids derive from one random
+            number per group: as unique and as hard to guess, cheaper to make and keep.
+    Returns:
+        A context manager that uninstalls.
+
+    A Celery of another version than 5.7 is left alone, with a `RuntimeWarning`: groups
+    take its own path.
+    """
+    with _lock:
+        SETTINGS.uuid4 = uuid4
+        if not _is_known(celery.__version__):
+            warnings.warn(
+                f"celery {celery.__version__} is not known to celerant.celery, which "
+                "serves 5.7: groups take Celery's own path",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return Installation()
+        _State.is_active = True
+        for patch in _PATCHES:
+            patch.put()
+    return Installation()
+
+
+def uninstall() -> None:
+    """Leave Celery as it was before `install`.
+
+    Where somebody has wrapped `group.apply_async` since, their wrapper stays and what
+    it wraps passes through.
+    """
+    with _lock:
+        _State.is_active = False
+        for patch in _PATCHES:
+            patch.take()
+
+
+def _is_known(version: str) -> bool:
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    return _KNOWN[0] <= numbers < _KNOWN[1]
+
+
+def _group_apply_async(original: Any) -> Callable[..., Any]:
+    is_wrapped = not is_of(original, canvas)
+
+    @functools.wraps(original)
+    def apply_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Who wrapped it before us is to be called for each group.
+        if is_wrapped or not _State.is_active:
+            return original(self, *args, **kwargs)
+        # A subclass's `super()` comes here too, with its own `self`.
+        return apply_group(functools.partial(original, self), self, *args, **kwargs)
+
+    return apply_async
+
+
+def _redis_apply_chord(original: Any) -> Callable[..., Any]:
+    """Of a header of plain tasks Celery's own makes a result, looks, and drops it.
+
+    Making it subscribes to every member.
+    """
+    is_wrapped = not is_of(original, redis)
+
+    @functools.wraps(original)
+    def apply_chord(self: Any, header: Any, body: Any, **kwargs: Any) -> Any:
+        if is_wrapped or not _State.is_active or not _is_plain(header[1]):
+            return original(self, header, body, **kwargs)
+        return None
+
+    return apply_chord
+
+
+def _is_plain(results: Any) -> bool:
+    return type(results) is list and not any(
+        isinstance(found, GroupResult) for found in results
+    )
+
+
+_PATCHES = (
+    _Patch(canvas.group, "apply_async", _group_apply_async),
+    _Patch(redis.RedisBackend, "apply_chord", _redis_apply_chord),
+)

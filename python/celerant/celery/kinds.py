@@ -1,0 +1,76 @@
+"""The tasks of a group's members: which may be sent in a volley."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from celery._state import get_current_app
+
+from celerant.celery.eligibility import of_task
+
+__all__ = ["Kind", "Kinds"]
+
+
+class Kind:
+    """One task, as members refer to it."""
+
+    __slots__ = ("app", "name", "reason", "task")
+
+    def __init__(self, app: Any, name: str, task: Any, reason: str | None) -> None:
+        self.app = app
+        self.name = name
+        #: None where the app does not know it.
+        self.task = task
+        #: Why its members take Celery's own path; None: they need not.
+        self.reason = reason
+
+    def result(self, task_id: str) -> Any:
+        """Return the `AsyncResult` of a member."""
+        owner = self.app if self.task is None else self.task
+        return owner.AsyncResult(task_id)
+
+
+class Kinds:
+    """The kinds of one group."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        #: By name, and what a signature keeps of its task and app, by identity.
+        self._found: dict[tuple[str, int, int], Kind] = {}
+        self._sent: dict[str, Any] = {}
+
+    def of(self, signature: Any) -> Kind:
+        """Return the kind of a Celery signature."""
+        return self._kind(signature["task"], signature._type, signature._app)  # noqa: SLF001 - Celery has no public ones
+
+    def task(self, name: str) -> Any:
+        """Return the task that is sent under a name; None where there is none."""
+        return self._sent[name]
+
+    def parameters(self, name: str) -> Any:
+        """Return the `inspect.Signature` that arguments must fit, if there is one."""
+        task = self._sent[name]
+        if task is None or not task.typing or not hasattr(task, "__header__"):
+            return None
+        return inspect.signature(task.run)
+
+    def _kind(self, name: str, task: Any, app: Any) -> Kind:
+        key = (name, id(task), id(app))
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._look(name, task, app)
+            if found.reason is None:
+                self._sent[name] = found.task
+        return found
+
+    def _look(self, name: str, task: Any, app: Any) -> Kind:
+        ours = self._app
+        if task is None:
+            app = get_current_app() if app is None else app
+            if app is not ours:
+                return Kind(ours, name, None, f"{name} is a task of another app")
+            task = ours.tasks.get(name)
+        elif ours.tasks.get(name) is not task:
+            return Kind(ours, name, task, f"{name} is not the task of that name")
+        return Kind(ours, name, task, of_task(ours, name, task))

@@ -1,0 +1,213 @@
+"""The members of a Celery group in Celery's order, apart by how they may be sent.
+
+Source: ``group._prepared`` of celery 5.7.0: depth first as written, each level counts
+its own members, empty chains leave gaps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from celery import canvas
+from celery.utils.abstract import CallableSignature
+from celery.utils.functional import _regen
+from kombu.utils.uuid import uuid
+
+from celerant.celery.eligibility import GROUPS, of_signature
+from celerant.celery.kinds import Kind, Kinds
+
+__all__ = ["Members", "Run", "Slow"]
+
+_MAPS = (canvas.xmap, canvas.xstarmap)
+
+#: Members of a generator that leave together: at first, and at most. What comes slowly
+#: leaves at least that often, in seconds.
+_FIRST, _MOST, _LINGER = 16, 8192, 0.02
+
+#: Options of a frozen member that its run says for all of them.
+_OF_RUN = frozenset({"group_index", "chord"})
+
+
+_DICT = "it is a plain dict"
+
+
+class Slow:
+    """A member that takes Celery's own path.
+
+    Args:
+        prepare: Gives what ``group._prepared`` yields for it: the frozen signature, its
+            result and the group's id.
+        reason: Why it takes that path.
+    """
+
+    __slots__ = ("prepare", "reason")
+
+    def __init__(
+        self, prepare: Callable[[], Iterator[tuple[Any, Any, str]]], reason: str
+    ) -> None:
+        self.prepare = prepare
+        self.reason = reason
+
+
+class Run:
+    """Members next to each other that are sent in the same way."""
+
+    __slots__ = ("canvases", "chord", "is_fast", "kinds", "originals", "positions")
+
+    def __init__(self, *, is_fast: bool) -> None:
+        self.is_fast = is_fast
+        #: What the core reads.
+        self.canvases: list[Any] = []
+        #: The same as they were given; of slow ones, `Slow`.
+        self.originals: list[Any] = []
+        #: `group_index` of each.
+        self.positions: list[int] = []
+        self.kinds: list[Kind] = []
+        #: The body of the chord of which all of them are parts, if any.
+        self.chord: Any = None
+
+    def __len__(self) -> int:
+        return len(self.originals)
+
+
+class Members:
+    """Reads a group.
+
+    Args:
+        app: Of the group.
+        kinds: Collects the tasks.
+        group_id: The group's.
+        options: Of the call.
+        uuid4: Whether members get random ids.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        kinds: Kinds,
+        group_id: str,
+        options: dict[str, Any],
+        *,
+        uuid4: bool,
+    ) -> None:
+        self._app = app
+        self._kinds = kinds
+        self._group_id = group_id
+        self._root_id = options.get("root_id")
+        self._route_name = options.get("route_name")
+        self._reads_names = bool(app.amqp.router.routes)
+        self._uuid4 = uuid4
+
+    def runs(self, members: Any) -> Iterator[Run]:
+        """Yield a group's members, cut where the way of sending changes.
+
+        A list is read whole before its first run is yielded, a generator is not.
+        """
+        held = not isinstance(members.tasks, _regen)
+        found = self._runs(members, limit=None if held else _FIRST)
+        return iter(list(found)) if held else found
+
+    def _runs(self, members: Any, *, limit: int | None) -> Iterator[Run]:
+        run: Run | None = None
+        started = time.monotonic()
+        for position, original, kind in self._walk(members, level=0):
+            is_fast = kind is not None
+            chord = original["options"].get("chord") if is_fast else None
+            if run is not None and (
+                run.is_fast != is_fast
+                or run.chord is not chord
+                or (
+                    limit is not None
+                    and (len(run) >= limit or time.monotonic() - started > _LINGER)
+                )
+            ):
+                yield run
+                run = None
+                if limit is not None:
+                    limit, started = min(limit * 2, _MOST), time.monotonic()
+            if run is None:
+                run = Run(is_fast=is_fast)
+                run.chord = chord
+            run.originals.append(original)
+            run.positions.append(position)
+            if kind is not None:
+                run.canvases.append(self._plain(original))
+                run.kinds.append(kind)
+        if run is not None:
+            yield run
+
+    def _walk(
+        self, members: Any, *, level: int
+    ) -> Iterator[tuple[int, Any, Kind | None]]:
+        """Yield place, member and kind; without a kind the member is `Slow`."""
+        for position, given in enumerate(members.tasks):
+            is_own = isinstance(given, CallableSignature)
+            task = given
+            if not is_own:
+                task = canvas.Signature.from_dict(given, app=self._app)
+            if type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
+                yield from self._walk(task, level=level + 1)
+            elif isinstance(task, canvas._chain) and not task.tasks:  # noqa: SLF001 - Celery has no public one
+                continue
+            elif is_own or level > 0:
+                yield self._signature(position, task)
+            else:
+                # Celery writes ids into it, which it has when it is sent again.
+                yield position, self._slow(position, task, _DICT), None
+
+    def _signature(self, position: int, task: Any) -> tuple[int, Any, Kind | None]:
+        cls = type(task)
+        if cls is canvas.Signature or cls in _MAPS:
+            kind = self._kinds.of(task)
+            reason = of_signature(task) or kind.reason
+            if reason is None:
+                return position, task, kind
+        else:
+            reason = f"it is a {cls.__name__}"
+        return position, self._slow(position, task, reason), None
+
+    def _plain(self, task: Any) -> Any:
+        """Return what the core reads of a member, without what its run says."""
+        if type(task) in _MAPS:
+            task = self._map(task)
+        options = task["options"]
+        if not self._uuid4 and (not options or options.keys().isdisjoint(_OF_RUN)):
+            return task
+        options = {k: v for k, v in options.items() if k not in _OF_RUN}
+        if self._uuid4 and not options.get("task_id"):
+            options["task_id"] = uuid()
+        # As in a copy of a signature, where they are a tuple.
+        return {**task, "args": tuple(task["args"]), "options": options}
+
+    def _map(self, task: Any) -> dict[str, Any]:
+        """Return what `xmap.apply_async` sends."""
+        inner, items = task.kwargs["task"], task.kwargs["it"]
+        options = dict(task.options)
+        name = self._route_name or options.pop("route_name", None)
+        if self._reads_names:
+            options["route_name"] = name or canvas.task_name_from(inner)
+        return {
+            "task": task.task,
+            "args": (),
+            "kwargs": {"task": inner, "it": list(items)},
+            "options": options,
+            "subtask_type": None,
+            "immutable": True,
+        }
+
+    def _slow(self, position: int, task: Any, reason: str) -> Slow:
+        def prepare() -> Iterator[tuple[Any, Any, str]]:
+            signature = task if reason == _DICT else task.clone()
+            if isinstance(signature, canvas.group):
+                yield from signature._prepared(  # noqa: SLF001 - a subclass's own
+                    signature.tasks, [], self._group_id, self._root_id, self._app
+                )
+                return
+            result = signature.freeze(
+                group_id=self._group_id, root_id=self._root_id, group_index=position
+            )
+            yield signature, result, self._group_id
+
+        return Slow(prepare, reason)

@@ -1,0 +1,311 @@
+"""Celery's `GroupResult` whose members are made when they are looked at."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery import states
+from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from celery.result import AsyncResult, GroupResult
+from vine import barrier
+
+from celerant._core import Roster
+from celerant.celery.kinds import Kind
+
+__all__ = ["Segment", "group_result"]
+
+#: Results that are asked for together.
+_AT_ONCE = 1000
+#: Seconds between two sweeps: at least, and as a share of what a sweep takes.
+_PAUSE, _PAUSE_PER_SWEEP = 0.01, 2.0
+
+
+class Segment:
+    """Members that were sent together: their ids and tasks.
+
+    Args:
+        roster: Their ids.
+        kinds: The kind of each.
+    """
+
+    __slots__ = ("_kinds", "_roster")
+
+    def __init__(self, roster: Roster, kinds: list[Kind]) -> None:
+        self._roster = roster
+        # Most groups are of one task: one reference instead of one per member.
+        first = kinds[0]
+        same = all(kind is first for kind in kinds)
+        self._kinds: Kind | list[Kind] = first if same else kinds
+
+    def __len__(self) -> int:
+        return len(self._roster)
+
+    def ids(self) -> list[str]:
+        """Return the members' ids."""
+        return self._roster.ids(0, len(self._roster))
+
+    def results(self) -> list[Any]:
+        """Make the members' results."""
+        kinds = self._kinds
+        if isinstance(kinds, Kind):
+            return [kinds.result(task_id) for task_id in self.ids()]
+        return [
+            kind.result(task_id)
+            for kind, task_id in zip(kinds, self.ids(), strict=True)
+        ]
+
+
+def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -> Any:
+    """Return the result of a group.
+
+    Args:
+        app: The Celery app.
+        group_id: The group's.
+        segments: Its members in order: sent together, or their results.
+    Returns:
+        A `celery.result.GroupResult` of the app. Of one member that is a group, that
+        group's, as `group.apply_async` does.
+    """
+    if any(isinstance(segment, Segment) for segment in segments):
+        return _lazy_class(app)(group_id, segments)
+    results: list[Any] = list(itertools.chain.from_iterable(segments))  # type: ignore[arg-type] # no `Segment`
+    ready = barrier()
+    for found in results:
+        ready.size += 1
+        found.then(ready, weak=True)
+    whole = app.GroupResult(group_id, results, ready_barrier=ready)
+    ready.finalize()
+    if len(results) == 1 and isinstance(results[0], GroupResult):
+        return results[0]
+    return whole
+
+
+def _lazy_class(app: Any) -> Any:
+    own = app.GroupResult
+    found = own.__dict__.get("_celerant_lazy")
+    if found is None:
+        found = type(
+            own.__name__, (_LazyGroupResult, own), {"__module__": own.__module__}
+        )
+        own._celerant_lazy = found  # noqa: SLF001 - one class per app, kept by the app's own
+    return found
+
+
+class _LazyGroupResult:
+    """The part of a `GroupResult` that makes its members late.
+
+    As long as only this class's own methods have looked, nothing is subscribed. What
+    needs Celery's barrier (`then`, `add`, a parent's barrier) makes it, and from then
+    on all is as in Celery.
+    """
+
+    app: Any
+    backend: Any
+    supports_native_join: Any
+
+    def __init__(self, group_id: str, segments: list[Segment | list[Any]]) -> None:
+        self.id = group_id
+        self.parent: Any = None
+        self._segments = segments
+        self._made: list[Any] | None = None
+        self._barrier: Any = None
+        self._promise: Any = None
+
+    # -- members -------------------------------------------------------------------
+
+    @property
+    def results(self) -> list[Any]:
+        """The members' results; made now, if nobody has looked."""
+        if self._made is None:
+            made: list[Any] = []
+            for segment in self._segments:
+                made += segment.results() if isinstance(segment, Segment) else segment
+            self._made, self._segments = made, []
+        return self._made
+
+    @results.setter
+    def results(self, results: list[Any]) -> None:
+        self._made, self._segments = results, []
+
+    def __len__(self) -> int:
+        if self._made is not None:
+            return len(self._made)
+        return sum(len(segment) for segment in self._segments)
+
+    # -- Celery's barrier ------------------------------------------------------------
+
+    @property
+    def _on_full(self) -> Any:
+        self._arm()
+        return self._barrier
+
+    @_on_full.setter
+    def _on_full(self, value: Any) -> None:
+        self._barrier = value
+
+    @property
+    def on_ready(self) -> Any:
+        """Celery's promise of the whole group."""
+        self._arm()
+        return self._promise
+
+    @on_ready.setter
+    def on_ready(self, value: Any) -> None:
+        self._promise = value
+
+    def _arm(self) -> None:
+        """Wait for every member as `group.apply_async` of Celery does."""
+        if self._barrier is not None:
+            return
+        ready = self._barrier = barrier()
+        for found in self.results:
+            ready.size += 1
+            found.then(ready, weak=True)
+        self._celery("_set_ready_barrier", ready)
+        ready.finalize()
+
+    # -- looking -----------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """See `celery.result.ResultSet.ready`; one bulk read."""
+        if not self._is_swept():
+            return bool(self._celery("ready"))
+        return not self._swept()
+
+    def waiting(self) -> bool:
+        """See `celery.result.ResultSet.waiting`; one bulk read."""
+        if not self._is_swept():
+            return bool(self._celery("waiting"))
+        return bool(self._swept())
+
+    def successful(self) -> bool:
+        """See `celery.result.ResultSet.successful`; one bulk read."""
+        if not self._is_swept():
+            return bool(self._celery("successful"))
+        return not self._swept() and self._count(states.SUCCESS) == len(self)
+
+    def failed(self) -> bool:
+        """See `celery.result.ResultSet.failed`; one bulk read."""
+        if not self._is_swept():
+            return bool(self._celery("failed"))
+        self._swept()
+        return self._count(states.FAILURE) > 0
+
+    def completed_count(self) -> int:
+        """See `celery.result.ResultSet.completed_count`; one bulk read."""
+        if not self._is_swept():
+            return int(self._celery("completed_count"))
+        self._swept()
+        return self._count(states.SUCCESS)
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - as Celery's
+        on_message: Any = None,
+        on_interval: Any = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """See `celery.result.ResultSet.iter_native`; bulk reads, no subscriptions.
+
+        `interval` is the longest pause between two of them.
+        """
+        if on_message is not None or not self._is_swept():
+            told = (timeout, interval, no_ack, on_message, on_interval)
+            return iter(self._celery("iter_native", *told))
+        self.backend._ensure_not_eager()  # noqa: SLF001 - Celery has no public one
+        return self._iter_swept(timeout, interval, on_interval)
+
+    def _iter_swept(
+        self, timeout: float | None, interval: float, on_interval: Any
+    ) -> Iterator[tuple[str, Any]]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pending = list(self.results)
+        while True:
+            started = time.monotonic()
+            ready: list[Any] = []
+            pending = _sweep(self.backend, pending, ready)
+            for found in ready:
+                yield found.id, found._cache  # noqa: SLF001 - as Celery's own
+            if not pending:
+                return
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise CeleryTimeoutError("The operation timed out.")
+            if on_interval is not None:
+                on_interval()
+            pause = max(_PAUSE, _PAUSE_PER_SWEEP * (now - started))
+            pause = min(pause, interval or _PAUSE)
+            time.sleep(pause if deadline is None else min(pause, deadline - now))
+
+    # -- sweeping ----------------------------------------------------------------------
+
+    def _is_swept(self) -> bool:
+        """Whether bulk reads serve: plain tasks on one key-value store.
+
+        Once Celery's barrier is there, its consumer gets the results.
+        """
+        backend = self.backend
+        return (
+            self._barrier is None
+            and isinstance(backend, BaseKeyValueStoreBackend)
+            and type(backend).get_task_meta is BaseKeyValueStoreBackend.get_task_meta
+            and all(
+                isinstance(found, AsyncResult) and found.backend is backend
+                for found in self.results
+            )
+        )
+
+    def _swept(self) -> list[Any]:
+        """Read what is not known yet; return what is still pending."""
+        return _sweep(self.backend, self.results, [])
+
+    def _count(self, state: str) -> int:
+        return sum(
+            1
+            for found in self.results
+            if found._cache is not None and found._cache["status"] == state  # noqa: SLF001 - else a round trip each
+        )
+
+    def _celery(self, method: str, *args: Any) -> Any:
+        return getattr(super(), method)(*args)
+
+
+def _sweep(backend: Any, results: list[Any], ready: list[Any]) -> list[Any]:
+    """Read results that are not known; add all that are done to `ready`.
+
+    Returns:
+        Those that are not done.
+    """
+    pending: list[Any] = []
+    unknown: list[Any] = []
+    for found in results:
+        (unknown if found._cache is None else ready).append(found)  # noqa: SLF001 - else a round trip each
+    for start in range(0, len(unknown), _AT_ONCE):
+        part = unknown[start : start + _AT_ONCE]
+        payloads = backend.mget([backend.get_key_for_task(found.id) for found in part])
+        for found, payload in zip(
+            part, _in_order(backend, part, payloads), strict=True
+        ):
+            meta = backend.decode(payload) if payload else None
+            if meta is not None and meta["status"] in states.READY_STATES:
+                found._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's own consumers
+                ready.append(found)
+            else:
+                pending.append(found)
+    return pending
+
+
+def _in_order(backend: Any, part: list[Any], payloads: Any) -> list[Any]:
+    """Return payloads in the order of `part`: some stores answer with a dict."""
+    if not hasattr(payloads, "items"):
+        return list(payloads)
+    by_id = {
+        backend._strip_prefix(key): value  # noqa: SLF001 - Celery has no public one
+        for key, value in payloads.items()
+    }
+    return [by_id.get(found.id) for found in part]

@@ -1,0 +1,281 @@
+"""Sends Celery's groups: what may leave in volleys, the rest as Celery does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from celery import canvas
+from celery.backends.rpc import RPCBackend
+from kombu.exceptions import OperationalError
+
+from celerant._core import Roster
+from celerant.celery.drawing import CeleryBlueprints
+from celerant.celery.eligibility import of_app, of_call
+from celerant.celery.kinds import Kinds
+from celerant.celery.members import Members, Run
+from celerant.celery.results import Segment, group_result
+from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.errors import PublishError
+
+__all__ = ["SETTINGS", "apply_group"]
+
+logger = logging.getLogger("celerant")
+
+
+@dataclass
+class _Settings:
+    """What `install` was told."""
+
+    uuid4: bool = False
+
+
+SETTINGS = _Settings()
+
+
+def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
+    original: Callable[..., Any],
+    members: Any,
+    args: Any = None,
+    kwargs: Any = None,
+    add_to_parent: bool = True,  # noqa: FBT001, FBT002 - as Celery's
+    producer: Any = None,
+    link: Any = None,
+    link_error: Any = None,
+    **options: Any,
+) -> Any:
+    """Send a Celery group.
+
+    Args:
+        original: Celery's own `apply_async` of `members`.
+        members: The group.
+        args: As `group.apply_async`, like all that follow.
+        kwargs: The same.
+        add_to_parent: The same.
+        producer: The same.
+        link: The same.
+        link_error: The same.
+        **options: The same.
+    Returns:
+        A `celery.result.GroupResult`.
+    """
+    app = members.app
+    reason: str | None = "Celery's own matter"
+    if link is None and link_error is None and not app.conf.task_always_eager:
+        reason = of_call(members, producer, {**members.options, **options})
+        if reason is None and members.tasks:
+            reason = of_app(app)
+            if reason is None:
+                return _Sending(app, members, args, kwargs, options).over(add_to_parent)
+            logger.debug("a group takes Celery's own path: %s", reason)
+    return original(
+        args,
+        kwargs,
+        add_to_parent=add_to_parent,
+        producer=producer,
+        link=link,
+        link_error=link_error,
+        **options,
+    )
+
+
+class _Sending:
+    """One call of `group.apply_async`.
+
+    Source: the same and `group._apply_tasks` of celery 5.7.0.
+    """
+
+    def __init__(
+        self, app: Any, members: Any, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> None:
+        self._app = app
+        self._args = tuple(args or ())
+        self._kwargs = dict(kwargs or {})
+        options, self._group_id, _ = members._freeze_gid(options)  # noqa: SLF001 - Celery has no public one
+        #: Celery swallows them on the way to the members.
+        options.pop("group_index", None)
+        self._chord = options.pop("chord", None)
+        self._options = options
+        self._kinds = Kinds(app)
+        self._runs = Members(
+            app, self._kinds, self._group_id, options, uuid4=SETTINGS.uuid4
+        ).runs(members)
+        #: Results that the body of the members' chord waits for.
+        self._chord_size = 0
+        self._segments: list[Segment | list[Any]] = []
+
+    def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
+        """Send all members and return their result."""
+        for run, is_last in self._told_last():
+            self._chord_size += len(run) if run.is_fast else 0
+            if not run.is_fast or not self._volley(run, is_last=is_last):
+                self._one_by_one(run, is_last=is_last)
+        found = group_result(self._app, self._group_id, self._segments)
+        parent = self._app.current_worker_task
+        if add_to_parent and parent:
+            parent.add_trail(found)
+        return found
+
+    def _told_last(self) -> Iterator[tuple[Run, bool]]:
+        """Yield runs and whether each is the last; only chords wait to know that."""
+        waiting: Run | None = None
+        for run in self._runs:
+            if waiting is not None:
+                yield waiting, False
+            waiting = run
+            if run.is_fast and run.chord is None and self._chord is None:
+                yield run, False
+                waiting = None
+        if waiting is not None:
+            yield waiting, True
+
+    def _volley(self, run: Run, *, is_last: bool) -> bool:
+        """Send members together; False where that cannot be and none has left."""
+        app, conf = self._app, self._app.conf
+        chord = run.chord if self._chord is None else self._chord
+        options = {k: v for k, v in self._options.items() if v is not None}
+        # Celery takes it as a parameter for canvases alone.
+        options.pop("route_name", None)
+        retry, policy = options.pop("retry", None), options.pop("retry_policy", None)
+        if chord is not None:
+            options["chord"] = chord
+        before_last: Callable[[int], None] | None = None
+        if chord is not None and is_last:
+            before_last = self._announce
+        roster = Roster(uuid.uuid4().bytes)
+        is_plain = run.positions == list(range(len(run)))
+        try:
+            _open_replies(app)
+            sent = _dispatcher(app).dispatch(
+                Order(
+                    source=run.canvases,
+                    roster=roster,
+                    blueprints=CeleryBlueprints(app, self._kinds, options),
+                    args=self._args,
+                    kwargs=self._kwargs,
+                    retry=conf.task_publish_retry if retry is None else retry,
+                    retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
+                    positions=None if is_plain else run.positions,
+                    repr_levels=conf.task_repr_maxlevels,
+                    before_last=before_last,
+                )
+            )
+        except Exception:
+            # Nothing has left: Celery says itself what is wrong, if anything is.
+            logger.debug("a volley takes Celery's own path", exc_info=True)
+            return False
+        if sent.error is not None:
+            if isinstance(sent.error, PublishError):
+                sent.error.report = sent.report
+            raise _celerys(sent.error)
+        self._segments.append(Segment(roster, run.kinds))
+        return True
+
+    def _one_by_one(self, run: Run, *, is_last: bool) -> None:
+        """Send members as Celery does."""
+        results: list[Any] = []
+        with self._app.producer_or_acquire(None) as producer:
+            waiting: tuple[Any, Any, str] | None = None
+            for prepared in self._prepared(run):
+                if waiting is not None:
+                    results.append(self._one(waiting, producer, is_last=False))
+                waiting = prepared
+            if waiting is not None:
+                results.append(self._one(waiting, producer, is_last=is_last))
+        self._segments.append(results)
+
+    def _one(self, prepared: Any, producer: Any, *, is_last: bool) -> Any:
+        signature, result_, group_id = prepared
+        chord = self._chord
+        if chord is None:
+            chord = signature.options.get("chord")
+        self._chord_size += canvas._chord._descend(signature)  # noqa: SLF001 - Celery has no public one
+        if chord is not None and is_last:
+            self._app.backend.set_chord_size(group_id, self._chord_size)
+        signature.apply_async(
+            producer=producer,
+            add_to_parent=False,
+            chord=chord,
+            args=self._args,
+            kwargs=self._kwargs,
+            **self._options,
+        )
+        return result_
+
+    def _prepared(self, run: Run) -> Iterator[tuple[Any, Any, str]]:
+        if not run.is_fast:
+            for slow in run.originals:
+                yield from slow.prepare()
+            return
+        # Counted already as members of a volley.
+        self._chord_size -= len(run)
+        root_id = self._options.get("root_id")
+        for position, task in zip(run.positions, run.originals, strict=True):
+            if isinstance(task, canvas.Signature):
+                signature = task.clone()
+            else:
+                signature = canvas.Signature.from_dict(task, app=self._app)
+            found = signature.freeze(
+                group_id=self._group_id, root_id=root_id, group_index=position
+            )
+            yield signature, found, self._group_id
+
+    def _announce(self, _results: int) -> None:
+        self._app.backend.set_chord_size(self._group_id, self._chord_size)
+
+
+def _celerys(error: BaseException) -> BaseException:
+    """Return what Celery would raise where not all members have left."""
+    if not isinstance(error, PublishError):
+        return error
+    cause = error.__cause__
+    if isinstance(cause, Exception) and not error.recoverable:
+        return cause
+    lost: BaseException = OperationalError(str(error))
+    lost.__cause__ = error
+    return lost
+
+
+def _open_replies(app: Any) -> None:
+    """Declare where the results go, where that must exist before the tasks leave."""
+    if isinstance(app.backend, RPCBackend):
+        with app.producer_or_acquire() as producer:
+            app.backend.on_task_call(producer, "")
+
+
+_lock = threading.Lock()
+_dispatchers: weakref.WeakKeyDictionary[Any, Dispatcher] = weakref.WeakKeyDictionary()
+
+
+def _dispatcher(app: Any) -> Dispatcher:
+    with _lock:
+        found = _dispatchers.get(app)
+        if found is None:
+            # An app that nobody else holds takes its dispatcher with it.
+            connection = weakref.WeakMethod(app.connection_for_write)
+
+            def connect() -> Any:
+                make = connection()
+                assert make is not None  # noqa: S101 - the app is sending
+                return make()
+
+            found = Dispatcher(connect, app.conf.broker_pool_limit)
+            _dispatchers[app] = found
+            weakref.finalize(app, found.close).atexit = False
+        return found
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - the parent may have held it
+    _lock = threading.Lock()
+    for dispatcher in list(_dispatchers.values()):
+        dispatcher.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from unittest import mock
+
+import celery
+import kombu
+import pytest
+from celery import canvas, result
+from celery.app import amqp
+from celery.app import base as app_base
+from celery.app import task as app_task
+from celery.backends import base as backend_base
+from celery.backends import redis as backend_redis
+
+import celerant.celery
+from celerant.celery import group, install, uninstall
+
+CLASSES = [
+    *{cls for cls in vars(canvas).values() if isinstance(cls, type)},
+    *{cls for cls in vars(result).values() if isinstance(cls, type)},
+    app_base.Celery,
+    app_task.Task,
+    amqp.AMQP,
+    backend_base.Backend,
+    backend_base.KeyValueStoreBackend,
+    backend_redis.RedisBackend,
+    kombu.Producer,
+    kombu.Connection,
+]
+
+
+def attributes():
+    return {cls: dict(vars(cls)) for cls in CLASSES}
+
+
+def test_nothing_is_left_of_it(make_app):
+    side = make_app()
+    before = attributes()
+    install()
+    assert attributes() != before
+    celery.group(side.add.s(i, i) for i in range(3)).apply_async()
+    uninstall()
+    assert attributes() == before
+
+
+def test_installing_twice_is_installing_once():
+    original = vars(canvas.group)["apply_async"]
+    install()
+    once = vars(canvas.group)["apply_async"]
+    install()
+    assert vars(canvas.group)["apply_async"] is once is not original
+    uninstall()
+    assert vars(canvas.group)["apply_async"] is original
+    uninstall()
+    assert vars(canvas.group)["apply_async"] is original
+
+
+def test_the_context_manager_uninstalls_also_after_an_error():
+    original = vars(canvas.group)["apply_async"]
+    with pytest.raises(KeyError), install():
+        raise KeyError
+    assert vars(canvas.group)["apply_async"] is original
+
+
+def test_who_wrapped_it_since_stays_and_ours_passes_through(
+    make_app, volleys, monkeypatch
+):
+    side = make_app()
+    install()
+    ours = vars(canvas.group)["apply_async"]
+    seen = []
+
+    def theirs(self, *args, **kwargs):
+        seen.append(self)
+        return ours(self, *args, **kwargs)
+
+    monkeypatch.setattr(canvas.group, "apply_async", theirs)
+    celery.group([side.add.s(1, 1)] * 2).apply_async()
+    assert (len(seen), volleys) == (1, [2])
+    uninstall()
+    assert vars(canvas.group)["apply_async"] is theirs
+    celery.group([side.add.s(1, 1)] * 2).apply_async()
+    assert (len(seen), volleys) == (2, [2])
+    # Installed again under them: no second layer.
+    install()
+    assert vars(canvas.group)["apply_async"] is theirs
+    celery.group([side.add.s(1, 1)] * 2).apply_async()
+    assert (len(seen), volleys) == (3, [2, 2])
+    uninstall()
+    monkeypatch.undo()
+    assert vars(canvas.group)["apply_async"] is ours
+
+
+def test_who_wrapped_it_before_is_called(make_app, monkeypatch):
+    side = make_app()
+    original = vars(canvas.group)["apply_async"]
+    seen = []
+
+    def theirs(self, *args, **kwargs):
+        seen.append(self)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(canvas.group, "apply_async", theirs)
+    with install():
+        celery.group([side.add.s(1, 1)] * 2).apply_async()
+    assert len(seen) == 1
+
+
+def test_threads_install_and_uninstall_at_once():
+    original = vars(canvas.group)["apply_async"]
+    start = threading.Barrier(8)
+
+    def work():
+        start.wait()
+        for _ in range(200):
+            install()
+            uninstall()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert vars(canvas.group)["apply_async"] is original
+
+
+@pytest.mark.parametrize("version", ["5.6.3", "5.8.0", "6.0.0rc1"])
+def test_an_unknown_celery_is_left_alone(version):
+    original = vars(canvas.group)["apply_async"]
+    with (
+        mock.patch.object(celery, "__version__", version),
+        pytest.warns(RuntimeWarning, match="not known to celerant.celery"),
+    ):
+        install()
+    assert vars(canvas.group)["apply_async"] is original
+
+
+def test_the_explicit_group_needs_no_installing(make_app, both_ways, volleys):
+    side = make_app()
+    members = [side.add.s(i, i) for i in range(3)]
+    stock, ours = both_ways(side, lambda: celery.group(members).apply_async())
+    assert stock == ours
+    volleys.clear()
+    found = group(members).apply_async()
+    assert isinstance(found, celery.result.GroupResult)
+    assert volleys == [3]
+    assert isinstance(group(members), celery.group)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["-c", "import celerant.celery.auto, t"], {}),
+        (["-c", "import t; t.app.loader"], {"CELERY_LOADER": "celerant.celery:Loader"}),
+    ],
+)
+def test_it_is_installed_where_no_code_can_be_touched(tmp_path, arguments, environment):
+    (tmp_path / "t.py").write_text(
+        "import atexit, celery, celery.canvas\n"
+        "app = celery.Celery('t')\n"
+        "show = lambda: print(celery.canvas.group.apply_async.__code__.co_filename)\n"
+        "atexit.register(show)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env={"PATH": "", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == celerant.celery.installing.__file__
