@@ -11,6 +11,8 @@ CARGO := cargo
 # Two jobs: the build fits machines with little memory and few cores.
 JOBS := -j2
 PYTEST_ARGS ?=
+# Most tests wait for workers and brokers: more at a time than there are cores.
+PYTEST_JOBS ?= 3
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null)
 PY_TREES := python tests $(sort $(dir $(wildcard benches/*.py examples/*.py)))
@@ -71,7 +73,7 @@ test-rust:  ## Rust unit and property tests
 	$(CARGO) test $(JOBS) --workspace --quiet
 
 test-py: build  ## Python tests (PYTEST_ARGS="-k name" for some)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # A target directory of its own: the flag reaches every crate and would rebuild all.
 test-loom:  ## Model-check the barrier: every interleaving of up to three threads
@@ -86,7 +88,9 @@ test-loom:  ## Model-check the barrier: every interleaving of up to three thread
 	grep -q 'test result: FAILED. 0 passed' target/loom-mutant.log
 
 test-slow: build  ## The slow tests too, with many more examples for Hypothesis
-	HYPOTHESIS_PROFILE=slow $(PY) -m pytest -m 'slow or not slow' $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=slow CELERANT_ORACLE_EXAMPLES=50000 \
+		$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile \
+		-m 'slow or not slow' $(PYTEST_ARGS)
 
 bench: build  ## Benches against the yardsticks of the same run
 	$(PY) -m pytest benches --benchmark-only --benchmark-group-by=group \

@@ -92,6 +92,29 @@ def celery_dispatch(
     return reached
 
 
+def celery_rpc(queue: str, n: int) -> float:
+    """Stock ``group(...).apply_async().get()`` over ``rpc://``."""
+    app = celery_app("amqp", "rpc://")
+    app.conf.task_default_queue = queue
+    add = app.signature("celerant_test.add")
+
+    def volley() -> None:
+        job = celery_group([add.clone((i, i)) for i in range(n)], app=app)
+        values = job.apply_async().get(timeout=120)
+        assert values == [2 * i for i in range(n)]
+
+    reached = rate(n, volley)
+    app.backend.result_consumer.stop()
+    app.close()
+    return reached
+
+
+def delete(queue: str) -> None:
+    """Delete a queue of RabbitMQ."""
+    with Connection(RABBITMQ) as connection:
+        connection.default_channel.queue_delete(queue)
+
+
 def raw_redis_socket(n: int, chunk: int = 500) -> float:
     """A bare socket: ready RESP, variadic LPUSH, one reply awaited per chunk."""
     message = _message("redis")

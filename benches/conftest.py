@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from versus import Versus
+from versus import Versus, told
 
 from celerant import _core
 
+_FIGURES = pytest.StashKey[list[tuple[str, dict[str, Any]]]]()
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Refuse to measure what nobody should run."""
     if _core.build_info()["profile"] != "release":
         raise pytest.UsageError("benches need a release build: make build")
+    config.stash[_FIGURES] = []
 
 
 @pytest.fixture
 def versus(benchmark: Any) -> Versus:
     """Measure against baselines, interleaved."""
     return Versus(benchmark)
+
+
+@pytest.fixture(autouse=True)
+def _figures(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[None]:
+    """Keep what a bench found, for the table at the end."""
+    yield
+    figures = dict(benchmark.extra_info)
+    # A bench that failed has no figures.
+    if figures:
+        assert figures.pop("correct"), f"measured something wrong: {figures}"
+    if figures:
+        request.config.stash[_FIGURES].append((request.node.name, figures))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what pytest-benchmark keeps for its JSON: rates, and ratios of a round."""
+    if not config.stash[_FIGURES]:
+        return
+    terminalreporter.section("figures; ratios: median (quartiles)")
+    for name, figures in config.stash[_FIGURES]:
+        terminalreporter.write_line(name.removeprefix("test_"))
+        for line in told(figures):
+            terminalreporter.write_line(f"    {line}")

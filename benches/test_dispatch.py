@@ -14,7 +14,6 @@ from celerant import Celerant, Signature, _core, group
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints, Lineage
-from celerant.dispatch.connections import Patience
 from celerant.dispatch.wires.redis import RedisWire
 
 N = 20_000
@@ -101,8 +100,7 @@ def test_encode(versus: Versus) -> None:
     queues, router = app.routes()
     with app.connection_for_write() as connection:
         connection.connect()
-        patience = Patience({}, enabled=False)
-        wire = RedisWire(connection, _core.Ledger(), "bench", patience)
+        wire = RedisWire(connection)
 
         def encode() -> None:
             roster = _core.Roster(bytes(16))
@@ -136,11 +134,15 @@ def test_encode(versus: Versus) -> None:
             plan = _core.Plan(
                 roster,
                 resolve,
+                resolve,
+                str,
+                lambda _canvas, _has_chords: False,
                 members,
                 readable=readable_types(),
                 mapped=Mapped,
                 args=(),
                 kwargs={},
+                options={},
                 grouped=True,
             )
             encoded = 0

@@ -13,8 +13,12 @@ from baselines import BROKERS, QUEUE, RESULTS, purge, store_results
 from versus import Versus, rate
 
 from celerant import Celerant, GroupResult, Signature, group
+from harness.celery_worker import CeleryWorker
 
 N = 100_000
+N_RPC = 10_000
+#: As many as take stock Celery seconds, not minutes.
+N_RPC_CELERY = 2_000
 
 
 @pytest.fixture
@@ -54,6 +58,36 @@ def test_get_stored(versus: Versus, app: Celerant) -> None:
         return rate(N, read)
 
     versus(get, mget_orjson=lambda: baselines.mget(ids))
+
+
+@pytest.mark.benchmark(group="results")
+@pytest.mark.timeout(600)
+def test_rpc(versus: Versus) -> None:
+    """Send, have a stock worker run, and collect over RabbitMQ alone."""
+    queue = f"{QUEUE}-rpc"
+    worker = CeleryWorker(
+        broker=BROKERS["amqp"],
+        backend="rpc://",
+        queue=queue,
+        settings={"worker_prefetch_multiplier": 64},
+    )
+    app = Celerant("bench", broker=BROKERS["amqp"], backend="rpc://")
+    app.conf.task_default_queue = queue
+
+    def volley() -> None:
+        members: Iterator[Signature[int]] = (
+            Signature("celerant_test.add", (i, i)) for i in range(N_RPC)
+        )
+        result = group(members, app=app).apply_async()
+        assert result.get(timeout=120) == [2 * i for i in range(N_RPC)]
+
+    with app, worker:
+        versus(
+            lambda: rate(N_RPC, volley),
+            rounds=3,
+            celery=lambda: baselines.celery_rpc(queue, N_RPC_CELERY),
+        )
+    baselines.delete(queue)
 
 
 @pytest.mark.benchmark(group="results")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["Versus", "rate"]
+__all__ = ["Versus", "rate", "told"]
 
 Rate = Callable[[], float]
 
@@ -52,6 +52,19 @@ class Versus:
             low, middle, high = statistics.quantiles(ratios, n=4)
             info[f"vs_{name}"] = [round(low, 2), round(middle, 2), round(high, 2)]
         info["correct"] = True
+
+
+def told(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each figure that a bench put into ``extra_info``."""
+    for name, value in figures.items():
+        if name.startswith("vs_"):
+            low, middle, high = value
+            baseline = name.removeprefix("vs_")
+            yield f"{middle:g} ({low:g} to {high:g}) x {baseline}"
+        elif name.endswith("_per_second"):
+            yield f"{name.removesuffix('_per_second')}: {value:,}/s"
+        else:
+            yield f"{name}: {value:,}"
 
 
 def rate(n: int, work: Callable[[], Any]) -> float:

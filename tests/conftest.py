@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +17,30 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+def _take_a_redis() -> None:
+    """Give each of several test processes a Redis of its own.
+
+    Broadcasts reach all workers of one server, whatever test they belong to. Without
+    `redis-server` they share the one that runs.
+    """
+    name = "CELERANT_TEST_REDIS_PORT"
+    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+    if is_alone or name in os.environ or shutil.which("redis-server") is None:
+        return
+    from harness.redis_server import RedisServer  # after the environment is known
+
+    folder = Path(tempfile.mkdtemp(prefix="celerant-test-redis-"))
+    server = RedisServer(folder)
+    server.__enter__()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.__exit__, None, None, None)
+    # Read by `harness.services`, here and in the workers that tests start.
+    os.environ[name] = str(server.port)
+
+
+_take_a_redis()
 
 
 @pytest.fixture

@@ -5,26 +5,36 @@ Source: `README.md` shows how to begin; ``celerant.errors`` draws what is raised
 
 from __future__ import annotations
 
+import logging
 import warnings
 from importlib.metadata import version
 
 from celerant import _core
 from celerant.app import Celerant
+from celerant.canvas.chord import chord
+from celerant.canvas.composing import chain
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature, signature
+from celerant.canvas.stamping import StampingVisitor
 from celerant.dispatch.report import Report
 from celerant.errors import (
+    ArgumentError,
     BarrierError,
     CanvasError,
     CelerantError,
     ChordError,
     EncodeError,
     ForkError,
+    Ignore,
+    IncompleteStream,
     MaxRetriesExceeded,
+    MaxRetriesExceededError,
     NotSent,
     PublishError,
+    Reject,
     ResultExpired,
     ResultTimeout,
+    Retry,
     SettingError,
     SoftTimeLimitExceeded,
     TaskError,
@@ -32,9 +42,13 @@ from celerant.errors import (
 )
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
+from celerant.results.tree import result_from_tuple
+from celerant.results.waiting import allow_join_result
+from celerant.shared import shared_task
 from celerant.task import Task
 
 __all__ = [
+    "ArgumentError",
     "AsyncResult",
     "BarrierError",
     "CanvasError",
@@ -44,23 +58,37 @@ __all__ = [
     "EncodeError",
     "ForkError",
     "GroupResult",
+    "Ignore",
+    "IncompleteStream",
     "MaxRetriesExceeded",
+    "MaxRetriesExceededError",
     "NotSent",
     "PublishError",
+    "Reject",
     "Report",
     "ResultExpired",
     "ResultTimeout",
+    "Retry",
     "SettingError",
     "Signature",
     "SoftTimeLimitExceeded",
+    "StampingVisitor",
     "Task",
     "TaskError",
     "TaskRevoked",
+    "allow_join_result",
+    "chain",
+    "chord",
     "group",
+    "result_from_tuple",
+    "shared_task",
     "signature",
 ]
 
 __version__ = version("celerant")
+
+# Where to log is for the application to say; until it does, nothing is printed.
+logging.getLogger("celerant").addHandler(logging.NullHandler())
 
 if _core.build_info()["profile"] == "debug":
     warnings.warn(

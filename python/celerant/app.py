@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from celerant.apps import register
+from celerant.apps import load_app, register, result_of
 from celerant.asending import LoopSender
 from celerant.broker import make_connection
 from celerant.canvas.group import group
 from celerant.canvas.host import set_current_app
-from celerant.canvas.signature import Signature
+from celerant.canvas.signature import Canvas, Signature
 from celerant.canvas.signature import signature as make_signature
-from celerant.config import Settings
-from celerant.control import Control
+from celerant.config import Settings, unknown_setting
+from celerant.config_source import read_settings
+from celerant.control import Control, no_worker_here
 from celerant.default_backend import backend_reach, backend_url
+from celerant.discovery import Discovery, Packages
 from celerant.dispatch.routing import Queues, Router
 from celerant.results.backends import make_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 from celerant.results.result import AsyncResult
+from celerant.results.saving import GroupResults
 from celerant.sending import Sender
 from celerant.task import Task
+from celerant.task_builtins import builtin_tasks
 from celerant.urls import masked
 
 if TYPE_CHECKING:
@@ -53,7 +58,8 @@ class Celerant:
             ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
         settings: Celery's lower-case names, as on `conf`.
     Raises:
-        SettingError: A setting that does not exist.
+        SettingError: A setting that does not exist, or a broker whose transport
+            kombu does not have.
     """
 
     def __init__(
@@ -74,8 +80,14 @@ class Celerant:
             self.conf.broker_url = broker
         if backend is not None:
             self.conf.result_backend = backend
+        for setting in settings:
+            if setting not in self.conf:
+                raise unknown_setting(setting, "name", "broker", "backend")
         self.conf.update(settings)
-        self._tasks: dict[str, Task[Any, Any]] = {}
+        #: Where it was made; a child process of a worker imports that.
+        self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
+        self._tasks: dict[str, Task[Any, Any]] = builtin_tasks(self)
+        self._discovery = Discovery()
         self._lock = threading.RLock()
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
@@ -84,6 +96,20 @@ class Celerant:
         self._loop_sender = LoopSender()
         register(self)
         set_current_app(self)
+
+    def config_from_object(self, source: Any, *, namespace: str | None = None) -> None:
+        """Set what an object, a mapping or a module says; read now.
+
+        Args:
+            source: The object, or its name: ``"package.module"``,
+                ``"django.conf:settings"``.
+            namespace: Read only names that begin with it: ``"CELERY"`` reads
+                ``CELERY_BROKER_URL`` as ``broker_url``.
+        Raises:
+            SettingError: A setting that does not exist.
+            ImportError: There is no such module.
+        """
+        self.conf.update(read_settings(source, namespace))
 
     # -- tasks ---------------------------------------------------------------------
 
@@ -131,7 +157,7 @@ class Celerant:
         def register(function: Callable[..., Any]) -> Task[Any, Any]:
             made: Task[Any, Any] = Task(
                 function,
-                name=name or self._task_name(function),
+                name=name or self.gen_task_name(function.__name__, function.__module__),
                 app=self,
                 bind=bind,
                 options=options,
@@ -141,17 +167,43 @@ class Celerant:
 
         return register if function is None else register(function)
 
-    def _task_name(self, function: Callable[..., Any]) -> str:
-        module = function.__module__
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that is given none."""
         # A script and the copy of it that a spawned process imports are one.
         if module in {"__main__", "__mp_main__"}:
             module = self.name
-        return f"{module}.{function.__name__}"
+        return f"{module}.{name}"
 
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
         """Registered tasks by name."""
         return MappingProxyType(self._tasks)
+
+    def autodiscover_tasks(
+        self,
+        packages: Packages = None,
+        related_name: str | None = "tasks",
+        *,
+        force: bool = False,
+    ) -> None:
+        """Have the modules named `related_name` of packages imported by workers.
+
+        Args:
+            packages: Names, or what returns them; by default the apps of Django.
+            related_name: The module's name inside a package; None: the package.
+            force: Import them now, and not only where a worker needs the tasks.
+        """
+        self._discovery.add(packages, related_name)
+        if force:
+            self.import_tasks()
+
+    def import_tasks(self) -> None:
+        """Import what ``imports``, ``include`` and `autodiscover_tasks` ask for.
+
+        Workers do; call it where all tasks are to be known. Sets Django up first where
+        ``DJANGO_SETTINGS_MODULE`` says so.
+        """
+        self._discovery.run(self.conf)
 
     def signature(
         self,
@@ -178,6 +230,8 @@ class Celerant:
     async def asend(self, canvas: group[R], **options: Any) -> GroupResult[R]: ...
     @overload
     async def asend(self, canvas: Signature[R], **options: Any) -> AsyncResult[R]: ...
+    @overload
+    async def asend(self, canvas: Canvas[Any], **options: Any) -> Any: ...
     async def asend(self, canvas: Any, **options: Any) -> Any:
         """Send a canvas from an event loop, which goes on meanwhile.
 
@@ -226,6 +280,8 @@ class Celerant:
             backend_reach(self.conf),
         )
         backend.revoke = self.control.revoke
+        backend.obstacle = partial(no_worker_here, self)
+        backend.unpickle = partial(result_of, self.name, self.module)
         return backend
 
     def _backend_url(self) -> str | None:
@@ -243,6 +299,11 @@ class Celerant:
             CelerantError: Not a handle, or results that no other process can see.
         """
         return attach(handle, self.backend)
+
+    @property
+    def GroupResult(self) -> GroupResults:  # noqa: N802 - Celery's name
+        """Restores saved groups: ``app.GroupResult.restore(id)``, as in Celery."""
+        return GroupResults(self)
 
     # -- brokers and workers -----------------------------------------------------------
 
@@ -274,7 +335,13 @@ class Celerant:
         """
         from celerant.worker import Worker  # noqa: PLC0415 - senders need no worker
 
+        self.import_tasks()
         return Worker(self, concurrency=concurrency, pool=pool, **options)
+
+    @property
+    def child_setup(self) -> Callable[[], None]:
+        """What makes this app and its tasks known in another process."""
+        return partial(load_app, self.name, self.module)
 
     @property
     def control(self) -> Control:

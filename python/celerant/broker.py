@@ -16,6 +16,21 @@ __all__ = ["make_connection"]
 _AMQP = frozenset({"amqp", "amqps", "pyamqp"})
 
 
+class _Connection(Connection):  # type: ignore[misc]
+    """kombu's, whose shown URL has a mask only where there is a password."""
+
+    def as_uri(
+        self,
+        include_password: bool = False,  # noqa: FBT001, FBT002 - kombu's own
+        mask: str = "**",
+        **more: Any,
+    ) -> str:
+        # A transport that reads its URL itself keeps the password to itself too.
+        is_shown = self.password or self.transport.can_parse_url
+        uri: str = super().as_uri(include_password, mask if is_shown else "", **more)
+        return uri
+
+
 def make_connection(
     conf: Settings, urls: str | list[str], **options: Any
 ) -> Connection:
@@ -29,7 +44,7 @@ def make_connection(
     Raises:
         SettingError: TLS options that the broker's transport does not know.
     """
-    connection = Connection(
+    connection = _Connection(
         # kombu warns where a URL names no host, which memory has no need of.
         "memory://localhost//" if urls == "memory://" else urls,
         ssl=conf.broker_use_ssl,

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from kombu.transport import TRANSPORT_ALIASES
+
 from celerant.errors import SettingError
 
-__all__ = ["DEFAULTS", "HANDED_OVER", "Settings", "nearest"]
+__all__ = ["DEFAULTS", "HANDED_OVER", "Settings", "nearest", "unknown_setting"]
 
 #: What Celerant itself reads, with Celery's defaults.
 DEFAULTS: dict[str, Any] = {
@@ -148,6 +150,7 @@ HANDED_OVER: frozenset[str] = frozenset(
 )
 
 _KNOWN = frozenset(DEFAULTS) | HANDED_OVER
+_BROKER_URLS = frozenset({"broker_read_url", "broker_url", "broker_write_url"})
 _SHOWN_LENGTH = 60
 
 
@@ -188,11 +191,11 @@ class Settings:
             return self._defaults[name]
         if name in HANDED_OVER:
             return None
-        raise _unknown(name)
+        raise unknown_setting(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _KNOWN:
-            raise _unknown(name)
+            raise unknown_setting(name)
         _check(name, value)
         self._changed[name] = value
         object.__setattr__(self, "version", self.version + 1)
@@ -211,7 +214,7 @@ class Settings:
         wanted = {**(settings or {}), **more}
         for name, value in wanted.items():
             if name not in _KNOWN:
-                raise _unknown(name)
+                raise unknown_setting(name)
             _check(name, value)
         self._changed.update(wanted)
         object.__setattr__(self, "version", self.version + 1)
@@ -230,10 +233,17 @@ class Settings:
         return f"<Settings: {', '.join(sorted(self._changed)) or 'defaults'}>"
 
 
-def _unknown(name: str) -> SettingError:
-    near = nearest(name, _KNOWN)
+def unknown_setting(name: str, *others: str) -> SettingError:
+    """Return the error for a name that is no setting.
+
+    Args:
+        name: As given.
+        others: Names that would be right there too.
+    """
+    known = _KNOWN.union(others)
+    near = nearest(name, known)
     if near is None and name.isupper():
-        near = nearest(name.lower(), _KNOWN)
+        near = nearest(name.lower(), known)
     hint = f"; did you mean {near!r}" if near else ""
     return SettingError(f"unknown setting {name!r}{hint}", name=name, nearest=near)
 
@@ -244,12 +254,39 @@ def _check(name: str, value: Any) -> None:
             f"task_protocol must be 2, not {value!r}: protocol 1 is not spoken here",
             name=name,
         )
+    if name in _BROKER_URLS:
+        _check_broker(name, value)
     if name == "worker_concurrency" and value is not None:
         _positive_int(name, value)
     if name == "task_default_queue" and not (isinstance(value, str) and value):
         raise SettingError(
             f"{name} must be the name of a queue, not {_shown(value)}", name=name
         )
+
+
+def _check_broker(name: str, urls: Any) -> None:
+    """Refuse what kombu would meet at the first send, with a bare `KeyError`."""
+    listed = [urls] if isinstance(urls, str) else urls or ()
+    if not isinstance(listed, (list, tuple)) or not all(
+        isinstance(url, str) for url in listed
+    ):
+        raise SettingError(
+            f"{name} must be a URL or a list of URLs, not {type(urls).__name__}",
+            name=name,
+        )
+    known = {alias.lower() for alias in TRANSPORT_ALIASES}
+    for url in ";".join(listed).split(";"):
+        before, has_scheme, _ = url.partition("://")
+        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker.
+        transport = before.partition("+")[0].lower()
+        if has_scheme and transport not in known:
+            near = nearest(transport, frozenset(known))
+            hint = f"; did you mean {near}://" if near else ""
+            raise SettingError(
+                f"{name}: kombu has no transport {transport!r}{hint}",
+                name=name,
+                nearest=near,
+            )
 
 
 def _positive_int(name: str, value: Any) -> None:

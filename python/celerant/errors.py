@@ -2,6 +2,7 @@
 
 CelerantError(Exception)
 ├─ CanvasError(ValueError)      a canvas that cannot be sent: cycle, size, used twice
+├─ ArgumentError(TypeError)     arguments that the task does not take
 ├─ EncodeError(TypeError)       an argument that the serializer does not take
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished
@@ -13,34 +14,54 @@ CelerantError(Exception)
 ├─ MaxRetriesExceeded           a task was retried too often
 ├─ ResultExpired                a result was stored, and its time is over
 ├─ ResultTimeout(TimeoutError)  not all results arrived in time
+├─ IncompleteStream             what a task sends is not known before its end
 ├─ BarrierError(RuntimeError)   an unknown member, or use after seal
 └─ ForkError(RuntimeError)      used in a forked child where that cannot work
+
+Control flow of tasks, not errors:
+
+TaskControl(Exception)
+├─ Retry                        the task runs again later
+├─ Ignore                       nothing is stored, nothing follows
+└─ Reject                       the broker is told that the message is refused
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from celerant.dispatch.report import Report
     from celerant.results.group_result import GroupResult
 
 __all__ = [
+    "ArgumentError",
     "BarrierError",
     "CanvasError",
     "CelerantError",
     "ChordError",
     "EncodeError",
     "ForkError",
+    "Ignore",
+    "IncompleteStream",
     "MaxRetriesExceeded",
+    "MaxRetriesExceededError",
     "NotSent",
     "PublishError",
+    "Reject",
     "ResultExpired",
     "ResultTimeout",
+    "Retry",
     "SettingError",
     "SoftTimeLimitExceeded",
+    "TaskControl",
     "TaskError",
     "TaskRevoked",
+    "stored_as",
 ]
 
 
@@ -62,14 +83,25 @@ class CanvasError(CelerantError, ValueError):
     path: str = ""
 
 
+class ArgumentError(CelerantError, TypeError):
+    """The arguments of a call do not fit the task's parameters."""
+
+    #: Name of the task.
+    task: str = ""
+    #: Position of the member after unrolling; None outside of a group.
+    group_index: int | None = None
+    #: Where in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
+    path: str = ""
+
+
 class EncodeError(CelerantError, TypeError):
     """An argument is not representable in the task's serializer."""
 
     #: Name of the task.
     task: str = ""
-    #: Position of the member after unrolling.
+    #: Position of the member after unrolling; None outside of a group.
     group_index: int | None = None
-    #: Where in the canvas, e.g. ``group[3]``.
+    #: Where in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
     path: str = ""
     #: Name of the type that was refused, where it is known.
     value_type: str = ""
@@ -82,12 +114,16 @@ class SettingError(CelerantError, ValueError):
     name: str = ""
     #: The known name that is nearest to it, if any is near.
     nearest: str | None = None
+    #: The member whose option it is, e.g. ``group[3]``; ``group`` or ``task`` where
+    #: the call gave it; empty for a setting of the app.
+    path: str = ""
 
 
 class PublishError(CelerantError):
-    """The broker refused or vanished, and the retry policy is spent.
+    """Members have left, and the rest cannot follow.
 
-    ``__cause__`` is the transport's own error.
+    The broker refused or vanished and the retry policy is spent, or a member could
+    not be read. ``__cause__`` is the transport's own error, or the member's.
     """
 
     #: What was sent and what was not; pass it to ``group.resume``.
@@ -96,6 +132,9 @@ class PublishError(CelerantError):
     report: Report | None = None
     #: Whether sending the rest may succeed later without a change.
     recoverable: bool = True
+    #: The member that could not be read, e.g. ``group[3]``; empty where the broker is
+    #: the cause.
+    path: str = ""
 
 
 class NotSent(CelerantError):  # noqa: N818 - the field's name for a state, not a fault of the caller
@@ -134,6 +173,15 @@ class TaskRevoked(CelerantError):  # noqa: N818 - named after the state REVOKED
 class MaxRetriesExceeded(CelerantError):  # noqa: N818 - Celery's own name without its suffix
     """The task asked to be retried more often than it may."""
 
+    #: The arguments of the run that was asked for.
+    task_args: tuple[Any, ...] = ()
+    #: Its keyword arguments.
+    task_kwargs: Mapping[str, Any] = MappingProxyType({})
+
+
+#: Celery's name.
+MaxRetriesExceededError = MaxRetriesExceeded
+
 
 class ResultExpired(CelerantError):  # noqa: N818 - named after what happened to the result
     """The result was stored once, and its time to live is over."""
@@ -146,6 +194,10 @@ class ResultTimeout(CelerantError, TimeoutError):  # noqa: N818 - timeouts end i
     remaining: int = 0
 
 
+class IncompleteStream(CelerantError):  # noqa: N818 - Celery's own name
+    """A tree of results was followed to a task that is not done."""
+
+
 class BarrierError(CelerantError, RuntimeError):
     """A barrier was told of a member it does not have, or used after its seal."""
 
@@ -155,3 +207,103 @@ class ForkError(CelerantError, RuntimeError):
 
     #: The process that made the object.
     created_in_pid: int = 0
+
+
+class TaskControl(Exception):  # noqa: N818 - control flow, not an error
+    """What a task raises to tell its worker what to do with it."""
+
+    #: Celery's name of the state that the task is in then.
+    state = "IGNORED"
+
+
+class Retry(TaskControl):
+    """The task runs again later; what `self.retry` raises.
+
+    Args:
+        message: Shown in place of the reason.
+        exc: Why: an exception, or text.
+        when: Seconds from now, or a datetime.
+        is_eager: Whether the task runs in place.
+        sig: The call that replaces this one.
+    """
+
+    state = "RETRY"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | str | None = None,
+        when: float | datetime | None = None,
+        *,
+        is_eager: bool = False,
+        sig: Any = None,
+    ) -> None:
+        super().__init__(message, exc, when)
+        self.message = message
+        self.exc = None if isinstance(exc, str) else exc
+        self.excs = exc if isinstance(exc, str) or exc is None else _shown(exc)
+        self.when = when
+        self.is_eager = is_eager
+        self.sig = sig
+
+    def humanize(self) -> str:
+        """Return when it runs again, for people."""
+        if isinstance(self.when, (int, float)):
+            return f"in {self.when}s"
+        return f"at {self.when}"
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        reason = f": {self.excs}" if self.excs else ""
+        return f"Retry {self.humanize()}{reason}"
+
+
+class Ignore(TaskControl):
+    """Nothing is stored for this run, and nothing follows it."""
+
+
+class Reject(TaskControl):
+    """The broker is told that the message is refused.
+
+    With ``acks_late`` only: else the message is acknowledged by now.
+
+    Args:
+        reason: Why; stored where the message does not come again.
+        requeue: Whether the broker delivers it again.
+    """
+
+    state = "REJECTED"
+
+    def __init__(self, reason: Any = None, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's order
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
+
+    def __repr__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"
+
+
+def _shown(exc: BaseException) -> str:
+    try:
+        return repr(exc)
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+        return type(exc).__name__
+
+
+_CELERY_NAMES: dict[type, str] = {
+    ChordError: "ChordError",
+    Ignore: "Ignore",
+    MaxRetriesExceeded: "MaxRetriesExceededError",
+    Reject: "Reject",
+    Retry: "Retry",
+    TaskRevoked: "TaskRevokedError",
+}
+
+
+def stored_as(kind: type) -> tuple[str, str]:
+    """Return name and module by which stock clients know an exception's class."""
+    name = _CELERY_NAMES.get(kind)
+    if name is not None:
+        return name, "celery.exceptions"
+    return kind.__qualname__, kind.__module__

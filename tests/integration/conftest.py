@@ -1,38 +1,25 @@
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import uuid
 
 import pytest
-import redis
 from kombu import Connection
 
+from celerant import Celerant
+from harness import services
 from harness.celery_worker import CeleryWorker
 from harness.redis_server import RedisServer
 
 REDIS_DATABASES = {"broker": 3, "backend": 4}
-RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
-
-
-def _absent(what: str) -> None:
-    reason = f"{what} is absent: start it to run this test"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+#: Where apps of one test each are, that run workers of their own.
+OWN_DATABASES = {"broker": 7, "backend": 8}
 
 
 @pytest.fixture(scope="session")
 def absent():
     """Return what skips a test that lacks something; in CI it fails."""
-    return _absent
-
-
-def _listening(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    return services.absent
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +29,14 @@ def redis_url():
     Not emptied: other runs of the tests may use them at the same time. Queues have
     names of their own and are deleted, results have ids of their own and expire.
     """
-    if not _listening(6379):
-        _absent("Redis at 127.0.0.1:6379")
-    return {
-        name: f"redis://127.0.0.1:6379/{db}" for name, db in REDIS_DATABASES.items()
-    }
+    services.require_redis()
+    return {name: services.redis_url(db) for name, db in REDIS_DATABASES.items()}
 
 
 @pytest.fixture(scope="module")
 def rabbitmq_url():
-    if not _listening(5672):
-        _absent("RabbitMQ at 127.0.0.1:5672")
-    return RABBITMQ
+    services.require_rabbitmq()
+    return services.RABBITMQ
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +49,12 @@ def new_queue():
         return names[-1]
 
     yield new
-    if _listening(5672):
-        with Connection(RABBITMQ) as connection:
+    if services.is_listening(services.RABBITMQ_PORT):
+        with Connection(services.RABBITMQ) as connection:
             for name in names:
                 connection.default_channel.queue_delete(name)
-    if _listening(6379):
-        with redis.Redis(db=REDIS_DATABASES["broker"]) as client:
+    if services.is_listening(services.REDIS_PORT):
+        with services.redis_client(REDIS_DATABASES["broker"]) as client:
             for name in names:
                 client.delete(*client.keys(f"*{name}*") or ["-"])
 
@@ -79,6 +62,57 @@ def new_queue():
 @pytest.fixture
 def queue(new_queue):
     return new_queue()
+
+
+@pytest.fixture
+def own_urls(redis_url):
+    """Brokers by name, and the result store, of apps of one test each."""
+    return {
+        "redis": services.redis_url(OWN_DATABASES["broker"]),
+        "rabbitmq": services.RABBITMQ,
+        "results": services.redis_url(OWN_DATABASES["backend"]),
+    }
+
+
+def _forget(broker: str, name: str) -> None:
+    if broker == "rabbitmq":
+        with Connection(services.RABBITMQ) as connection:
+            channel = connection.default_channel
+            channel.queue_delete(name)
+            for exchange in (f"{name}.pidbox", f"reply.{name}.pidbox", f"{name}.ev"):
+                channel.exchange_delete(exchange)
+    with services.redis_client(OWN_DATABASES["broker"]) as client:
+        client.delete(*client.keys(f"*{name}*") or ["-"])
+
+
+@pytest.fixture
+def make_app(request, own_urls):
+    """Return apps with a queue and exchanges of their own, gone afterwards.
+
+    `make_app("redis")`: all of them have the app's name in theirs.
+    """
+    made = []
+
+    def make(broker):
+        if broker == "rabbitmq":
+            request.getfixturevalue("rabbitmq_url")
+        name = f"celerant-test-{uuid.uuid4().hex[:8]}"
+        app = Celerant(
+            name,
+            broker=own_urls[broker],
+            backend=own_urls["results"],
+            task_default_queue=name,
+            result_expires=600,
+            control_exchange=name,
+            event_exchange=f"{name}.ev",
+        )
+        made.append((app, broker))
+        return app
+
+    yield make
+    for app, broker in made:
+        app.close()
+        _forget(broker, app.name)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +134,7 @@ def celery_worker():
 def redis_server(tmp_path):
     """Start Redis servers of the test's own: `redis_server(acl=, options=, port=)`."""
     if shutil.which("redis-server") is None:
-        _absent("redis-server on PATH")
+        services.absent("redis-server on PATH")
     running: list[RedisServer] = []
 
     def start(**options):

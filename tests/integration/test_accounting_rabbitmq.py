@@ -15,10 +15,9 @@ from kombu import Connection, Exchange, Queue
 from celerant import Celerant, group
 from celerant.errors import EncodeError, PublishError
 from harness.capture import drain
+from harness.services import RABBITMQ_PORT as PORT
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
-
-PORT = 5672
 
 
 @pytest.fixture

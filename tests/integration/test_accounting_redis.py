@@ -11,10 +11,12 @@ from kombu import Connection, Exchange, Producer, Queue
 
 from celerant import Celerant, group
 from celerant.errors import EncodeError, NotSent, PublishError
+from harness import services
 from harness.capture import drain
 from harness.tasks import define_tasks
 
-URL = "redis://127.0.0.1:6379/2"
+DATABASE = 2
+URL = services.redis_url(DATABASE)
 
 
 def _shop(url, queue, **settings):
@@ -26,7 +28,7 @@ def _shop(url, queue, **settings):
 
 @pytest.fixture
 def client(redis_url):
-    with redis.Redis(db=2) as client:
+    with services.redis_client(DATABASE) as client:
         yield client
 
 

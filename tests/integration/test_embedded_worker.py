@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import uuid
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -18,55 +17,8 @@ from kombu import Connection
 from celerant import Celerant, group
 from celerant.errors import TaskError, TaskRevoked
 
-BROKER_DB, RESULT_DB = 7, 8
 BROKERS = ["redis", "rabbitmq"]
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def urls(redis_url):
-    """Brokers by name, and the result store."""
-    return {
-        "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
-        "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
-        "results": f"redis://127.0.0.1:6379/{RESULT_DB}",
-    }
-
-
-@pytest.fixture
-def make_app(urls, request):
-    """Return apps with a queue of their own, gone afterwards."""
-    made = []
-
-    def make(broker):
-        if broker == "rabbitmq":
-            request.getfixturevalue("rabbitmq_url")
-        name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
-        app = Celerant(
-            name,
-            broker=urls[broker],
-            backend=urls["results"],
-            task_default_queue=name,
-            result_expires=600,
-        )
-        made.append((app, broker))
-        return app
-
-    yield make
-    for app, broker in made:
-        app.close()
-        if broker == "rabbitmq":
-            with Connection(urls[broker]) as connection:
-                connection.default_channel.queue_delete(app.name)
-        else:
-            forget_queue(app.name)
-
-
-def forget_queue(name):
-    with redis.Redis(db=BROKER_DB) as client:
-        client.delete(
-            name, f"_kombu.binding.{name}", f"_kombu.binding_permanent.{name}"
-        )
 
 
 def left(app):
@@ -94,7 +46,7 @@ def test_a_group_comes_back_in_order(make_app, broker):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_a_stock_client_sends_to_it_and_reads_its_results(make_app, urls, broker):
+def test_a_stock_client_sends_to_it_and_reads_its_results(make_app, own_urls, broker):
     import celery
     from celery.exceptions import NotRegistered, TaskRevokedError
 
@@ -105,7 +57,10 @@ def test_a_stock_client_sends_to_it_and_reads_its_results(make_app, urls, broker
         return x / y
 
     stock = celery.Celery(
-        "stock", broker=urls[broker], backend=urls["results"], set_as_current=False
+        "stock",
+        broker=own_urls[broker],
+        backend=own_urls["results"],
+        set_as_current=False,
     )
     queue = app.conf.task_default_queue
     stock.conf.task_default_queue = queue
@@ -392,14 +347,17 @@ def test_tasks_of_an_interactive_session_are_refused_for_processes():
 
 
 @pytest.fixture
-def module(tmp_path, urls):
+def module(tmp_path, make_app):
     """A folder with a module `h3tasks` that holds an app, and the app's twin here."""
-    name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
+    twin = make_app("redis")
+    name, urls = twin.name, twin.conf
     code = f"""
-        import os, time
+        import os, redis, time
         from celerant import Celerant
-        app = Celerant({name!r}, broker={urls["redis"]!r},
-                       backend={urls["results"]!r}, task_default_queue={name!r},
+        store = redis.Redis.from_url({urls.result_backend!r}, socket_timeout=40)
+        app = Celerant({name!r}, broker={urls.broker_url!r},
+                       backend={urls.result_backend!r}, task_default_queue={name!r},
+                       control_exchange={name!r}, event_exchange={name + ".ev"!r},
                        result_expires=600)
 
         @app.task(name="who")
@@ -409,7 +367,7 @@ def module(tmp_path, urls):
         @app.task(name="linger")
         def linger():
             print("LINGERING", flush=True)
-            time.sleep(1.0)
+            store.blpop([{(name + "-go")!r}], 30)
             return "finished"
 
         @app.task(name="stay")
@@ -418,12 +376,7 @@ def module(tmp_path, urls):
             time.sleep(600)
     """
     (tmp_path / "h3tasks.py").write_text(textwrap.dedent(code))
-    twin = Celerant(
-        name, broker=urls["redis"], backend=urls["results"], task_default_queue=name
-    )
-    with twin:
-        yield tmp_path, twin
-    forget_queue(name)
+    return tmp_path, twin
 
 
 def start_cli(folder, *arguments):
@@ -451,6 +404,10 @@ def test_command_line_runs_tasks_and_stops_warm(module, pool, number):
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
+        while "stopping after what runs" not in process.stderr.readline():
+            assert process.poll() is None
+        with redis.Redis.from_url(twin.conf.result_backend) as store:
+            store.lpush(f"{twin.name}-go", 1)
         _, log = process.communicate(timeout=20)
     finally:
         process.kill()
@@ -505,7 +462,7 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(module):
     process = start_cli(folder)
     try:
         line = process.stderr.readline()
-        assert "cannot consume from" in line
+        assert "cannot consume" in line
         assert "secret" not in line
         process.terminate()
         _, log = process.communicate(timeout=20)
@@ -555,7 +512,7 @@ LATE = """
 @pytest.mark.parametrize("pool", ["threads", "processes"])
 @pytest.mark.parametrize("broker", BROKERS)
 def test_a_late_ack_survives_kill_9_and_counts_once(
-    make_app, urls, tmp_path, broker, pool
+    make_app, own_urls, tmp_path, broker, pool
 ):
     app = make_app(broker)
     options = {
@@ -570,7 +527,10 @@ def test_a_late_ack_survives_kill_9_and_counts_once(
     }
     options = options if broker == "redis" else {}
     code = LATE.format(
-        name=app.name, broker=urls[broker], results=urls["results"], options=options
+        name=app.name,
+        broker=own_urls[broker],
+        results=own_urls["results"],
+        options=options,
     )
     (tmp_path / "h3tasks.py").write_text(textwrap.dedent(code))
     first = start_cli(tmp_path, "-P", pool, "-c", "1")
@@ -592,7 +552,7 @@ def test_a_late_ack_survives_kill_9_and_counts_once(
         first.kill()
         first.communicate()
     assert left(app) == 0
-    with redis.Redis.from_url(urls["results"]) as store:
+    with redis.Redis.from_url(own_urls["results"]) as store:
         runs, ends = store.mget(f"{app.name}-runs", f"{app.name}-runs-ends")
         store.delete(f"{app.name}-runs", f"{app.name}-runs-ends")
     assert (runs, ends) == (b"2", b"1")

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,14 +71,52 @@ def test_on_redis_with_celerys_worker(redis_url, celery_worker):
     _check(_run("--folder", str(FOLDER), "--broker", broker, "--backend", backend))
 
 
-@pytest.mark.timeout(60)
-def test_a_missing_result_is_told_by_the_exit_code(monkeypatch, capsys):
+@pytest.fixture
+def module(monkeypatch):
+    """The example as a module."""
     spec = importlib.util.spec_from_file_location(
         "index_code", EXAMPLES / "index_code.py"
     )
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "index_code", module)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.timeout(60)
+def test_without_a_worker_it_gives_up_and_says_how_to_start_one(redis_server):
+    broker = redis_server().url()
+    done = _run("--folder", str(FOLDER), "--broker", broker, "--patience", "0.5")
+
+    assert done.returncode == 1
+    told, command = done.stderr.splitlines()
+    assert f"0 of {len(FILES)} files are done" in told
+    assert "nothing got done for 0.5 s; is a worker running?" in told
+    assert command.endswith("celery -A index_code:celery_app worker")
+
+
+def test_patience_begins_anew_with_every_file_that_is_done(module, monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(
+        monotonic=lambda: now[0], sleep=lambda _: now.append(now.pop() + 4)
+    )
+    monkeypatch.setattr(module, "time", clock)
+
+    def watch(done_at):
+        now[0] = 0.0
+        result = SimpleNamespace(
+            ready=lambda: now[0] >= done_at[-1],
+            completed_count=lambda: sum(at <= now[0] for at in done_at),
+        )
+        return module.watch(result, len(done_at), patience=10)
+
+    assert watch([8, 16, 24, 32])
+    assert not watch([8, 16, 32])
+    assert now[0] == 28
+
+
+@pytest.mark.timeout(60)
+def test_a_missing_result_is_told_by_the_exit_code(module, monkeypatch, capsys):
     files = [str(FILES[0]), "/nowhere/gone.py"]
     monkeypatch.setattr(module, "python_files", lambda _folder: files)
     worker = functools.partial(module.app.worker, concurrency=2, pool="threads")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from celerant import Celerant, group
+from harness.services import RABBITMQ_PORT
 from harness.tasks import define_tasks
 
 _CHILD_LIMIT_S = 20
@@ -105,13 +106,13 @@ def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue):
         app.conf.task_ignore_result = True
         tasks = define_tasks(app)
         # Connections of earlier tests may not be collected yet.
-        before = _sockets_to(5672)
+        before = _sockets_to(RABBITMQ_PORT)
         tasks.add.delay(1, 2)
-        inherited = _sockets_to(5672)
+        inherited = _sockets_to(RABBITMQ_PORT)
         assert len(inherited - before) == 1
 
         def sockets_used():
             tasks.add.delay(1, 2)
-            return _sockets_to(5672)
+            return _sockets_to(RABBITMQ_PORT)
 
         assert len(_in_child(sockets_used) - inherited) == 1

@@ -94,13 +94,30 @@ def test_every_message_is_in_the_queue_exactly_once(
         assert len(set(_tags(client, key))) == SIZE
 
 
-def test_the_mark_is_gone_or_expires(server):
-    with _app(server.url()) as app:
+def _lifetimes(client):
+    """Return the seconds that each mark still lives; -1 is for ever."""
+    return [client.ttl(mark) for mark in client.scan_iter("*_kombu.celerant.*")]
+
+
+def test_the_mark_expires_by_itself_and_goes_with_the_app(server):
+    seen = []
+
+    def look(stream):
+        if _chunk(2)(stream):
+            with server.client() as client:
+                seen.extend(_lifetimes(client))
+        return False
+
+    with (
+        TcpProxy(server.port, lose_request=look) as proxy,
+        _app(server.url(port=proxy.port)) as app,
+    ):
         _members(app).apply_async()
+    assert seen
+    assert min(seen) > 0
     with server.client() as client:
         assert client.llen(QUEUE) == SIZE
-        marks = list(client.scan_iter("*_kombu.celerant.*"))
-        assert [mark for mark in marks if client.ttl(mark) < 0] == []
+        assert _lifetimes(client) == []
 
 
 def test_without_the_right_to_the_mark_lost_members_are_reported(server):

@@ -6,43 +6,17 @@ import threading
 import uuid
 
 import pytest
-import redis
-from kombu import Connection, Exchange
+from kombu import Exchange
 
 from celerant import Celerant, group
 from celerant.errors import TaskRevoked
 
-BROKER_DB, RESULT_DB = 7, 8
-RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
-URLS = {
-    "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
-    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
-}
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
-def app(request, redis_url):
-    """An app with a queue and a mailbox of its own, gone afterwards."""
-    if request.param == "rabbitmq":
-        request.getfixturevalue("rabbitmq_url")
-    name = f"celerant-h6-{uuid.uuid4().hex[:8]}"
-    with Celerant(
-        name,
-        broker=URLS[request.param],
-        backend=RESULTS,
-        task_default_queue=name,
-        result_expires=600,
-        control_exchange=name,
-    ) as made:
-        yield made
-    with Connection(URLS[request.param]) as connection:
-        connection.default_channel.queue_delete(name)
-        if request.param == "rabbitmq":
-            for exchange in (f"{name}.pidbox", f"reply.{name}.pidbox"):
-                connection.default_channel.exchange_delete(exchange)
-    with redis.Redis(db=BROKER_DB) as client:
-        client.delete(*(client.keys(f"*{name}*") or ["-"]))
+def app(request, make_app):
+    return make_app(request.param)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,9 +21,10 @@ from celerant.results.backends import open_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 from celerant.results.result import AsyncResult
+from harness import services
 
 DATABASE = 9
-URL = f"redis://127.0.0.1:6379/{DATABASE}"
+URL = services.redis_url(DATABASE)
 
 pytestmark = [
     pytest.mark.redis,
@@ -58,13 +58,8 @@ def until(condition, seconds=10.0):
 
 @pytest.fixture
 def client():
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", 6379)):
-            reason = "Redis at 127.0.0.1:6379 is absent: start it to run this test"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(reason)
-    with redis.Redis(db=DATABASE) as client:
+    services.require_redis()
+    with services.redis_client(DATABASE) as client:
         client.flushdb()
         yield client
         client.flushdb()

@@ -8,8 +8,7 @@ import uuid
 from collections import Counter, defaultdict
 
 import pytest
-import redis
-from kombu import Connection, Exchange, Queue
+from kombu import Exchange, Queue
 
 from celerant import Celerant, group
 from celerant.worker.events import Events
@@ -17,41 +16,15 @@ from celerant.worker.outbox import _MOST_WAITING
 from celerant.worker.roll import Roll
 from harness.tasks import define_tasks
 
-BROKER_DB, RESULT_DB = 7, 8
-RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
-URLS = {
-    "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
-    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
-}
 pytestmark = pytest.mark.timeout(90)
 HOST = "here@test"
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
-def app(request, redis_url):
-    """An app with a queue and exchanges of its own, gone afterwards."""
-    if request.param == "rabbitmq":
-        request.getfixturevalue("rabbitmq_url")
-    name = f"celerant-h9-{uuid.uuid4().hex[:8]}"
-    with Celerant(
-        name,
-        broker=URLS[request.param],
-        backend=RESULTS,
-        task_default_queue=name,
-        result_expires=600,
-        control_exchange=name,
-        event_exchange=f"{name}.ev",
-    ) as made:
-        made.twins = define_tasks(made)
-        yield made
-    with Connection(URLS[request.param]) as connection:
-        channel = connection.default_channel
-        channel.queue_delete(name)
-        if request.param == "rabbitmq":
-            for exchange in (f"{name}.pidbox", f"reply.{name}.pidbox", f"{name}.ev"):
-                channel.exchange_delete(exchange)
-    with redis.Redis(db=BROKER_DB) as client:
-        client.delete(*(client.keys(f"*{name}*") or ["-"]))
+def app(request, make_app):
+    made = make_app(request.param)
+    made.twins = define_tasks(made)
+    return made
 
 
 class Monitor:
@@ -185,7 +158,7 @@ def test_the_events_are_those_of_a_stock_worker(app, celery_worker):
         broker = app.conf.broker_url
         stock = celery_worker(
             broker=broker,
-            backend=RESULTS,
+            backend=app.conf.result_backend,
             queue=app.name,
             pool="threads",
             settings=settings,

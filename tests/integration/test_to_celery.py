@@ -6,14 +6,14 @@ import textwrap
 import uuid
 
 import pytest
-import redis
 
 from celerant import Celerant, group
 from celerant.errors import CelerantError
+from harness import services
 
 BROKER_DB, RESULT_DB = 7, 8
-BROKER = f"redis://127.0.0.1:6379/{BROKER_DB}"
-RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
+BROKER = services.redis_url(BROKER_DB)
+RESULTS = services.redis_url(RESULT_DB)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_what_tasks_of_a_prefork_worker_send_keeps_its_lineage(
         pool="prefork",
         environment={"PYTHONPATH": str(tmp_path)},
     )
-    client = redis.Redis(db=RESULT_DB)
+    client = services.redis_client(RESULT_DB)
 
     def children(task_id):
         return json.loads(client.get(f"celery-task-meta-{task_id}"))["children"]
@@ -235,7 +235,7 @@ def test_what_tasks_of_a_prefork_worker_send_keeps_its_lineage(
 
         with pytest.raises(RuntimeError, match=r"inside task h6\.waits"):
             app.send_task("h6.waits").get(timeout=30)
-    with redis.Redis(db=BROKER_DB) as broker:
+    with services.redis_client(BROKER_DB) as broker:
         broker.delete(*(broker.keys(f"*{name}*") or ["-"]))
 
 
@@ -277,5 +277,5 @@ def test_a_stock_worker_runs_it(redis_url, celery_worker, tmp_path):
             assert app.send_task("h3.retries").get(timeout=30) == 2
     finally:
         sys.path.remove(str(tmp_path))
-        with redis.Redis(db=BROKER_DB) as client:
+        with services.redis_client(BROKER_DB) as client:
             client.delete(*(client.keys(f"*{name}*") or ["-"]))

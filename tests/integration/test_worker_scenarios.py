@@ -13,13 +13,14 @@ import redis
 from kombu import Connection
 
 from celerant import Celerant
+from harness import services
 from harness.celerant_worker import CelerantWorker
 
 BROKER_DB, RESULT_DB = 7, 8
-RESULTS = f"redis://127.0.0.1:6379/{RESULT_DB}"
+RESULTS = services.redis_url(RESULT_DB)
 URLS = {
-    "redis": f"redis://127.0.0.1:6379/{BROKER_DB}",
-    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
+    "redis": services.redis_url(BROKER_DB),
+    "rabbitmq": services.RABBITMQ,
 }
 KINDS = ["stock", "ours"]
 pytestmark = pytest.mark.timeout(150)
@@ -184,7 +185,7 @@ def _forget(broker, shop):
     with Connection(broker) as connection:
         connection.default_channel.queue_delete(shop.queue)
     shop.app.close()
-    with redis.Redis(db=BROKER_DB) as client:
+    with services.redis_client(BROKER_DB) as client:
         client.delete(*(client.keys(f"*{shop.queue}*") or ["-"]))
     shop.store.close()
 

@@ -6,8 +6,16 @@ import logging
 
 import pytest
 
-from celerant import Celerant, group
-from celerant.errors import CanvasError, CelerantError, EncodeError, SettingError
+from celerant import Celerant, Signature, chord, group
+from celerant.canvas.chain import Chain
+from celerant.errors import (
+    ArgumentError,
+    CanvasError,
+    CelerantError,
+    EncodeError,
+    PublishError,
+    SettingError,
+)
 from harness.capture import drain
 from harness.tasks import define_tasks
 
@@ -27,14 +35,36 @@ def _queue_is_empty():
     return drain("memory://", QUEUE) == []
 
 
-@pytest.mark.parametrize(
-    "bad", [3, None, "celerant_test.add", b"x", object(), [1], {"args": []}, print]
-)
+STRANGERS = [3, None, "celerant_test.add", b"x", object(), [1], print]
+
+
+@pytest.mark.parametrize("bad", STRANGERS)
+@pytest.mark.parametrize("made", [group, lambda members: group(*members)])
+def test_a_member_that_is_no_signature_is_refused_as_the_group_is_made(shop, bad, made):
+    with pytest.raises(CanvasError) as caught:
+        made([shop.add.s(1, 2), bad])
+    assert caught.value.path == "group[1]"
+    assert str(caught.value).startswith("group[1]: a member must be a signature")
+
+
+@pytest.mark.parametrize("bad", STRANGERS)
+def test_adding_what_is_no_signature(shop, bad):
+    members = group([shop.add.s(1, 2)])
+    with pytest.raises(CanvasError, match="must be a signature") as caught:
+        members.add(bad)
+    assert caught.value.path == "group[1]"
+    assert len(members) == 1
+
+
+@pytest.mark.parametrize("bad", [*STRANGERS, {"args": []}])
 def test_a_member_that_is_no_signature(shop, bad):
-    members = [shop.add.s(1, 2), group([shop.add.s(1, 2), bad])]
+    inner = [shop.add.s(1, 2)]
+    members = group([shop.add.s(1, 2), group(inner)])
+    # Too late for the constructor: the send looks again.
+    inner.append(bad)
 
     with pytest.raises(CanvasError) as caught:
-        group(members).apply_async()
+        members.apply_async()
 
     assert caught.value.path == "group[1][1]"
     assert "group[1][1]" in str(caught.value)
@@ -42,10 +72,22 @@ def test_a_member_that_is_no_signature(shop, bad):
 
 
 @pytest.mark.parametrize("bad", [3, None, "celerant_test.add", {"task": "x"}])
-def test_a_group_of_what_is_no_signature(shop, bad):
-    with pytest.raises(CanvasError, match=r"group\[0\]"):
-        group(bad).apply_async()
-    assert _queue_is_empty()
+def test_a_group_of_what_is_no_signature(bad):
+    with pytest.raises(CanvasError, match=r"group\[0\]") as caught:
+        group(bad)
+    assert caught.value.path == "group[0]"
+
+
+@pytest.mark.parametrize("form", ["map", "starmap"])
+def test_mapping_over_what_is_not_iterable(shop, form):
+    with pytest.raises(CanvasError, match=f"group.{form} .*, not int; .* a list"):
+        getattr(group, form)(shop.add, 5)
+
+
+@pytest.mark.parametrize("task", [print, None, 3])
+def test_mapping_what_is_no_task(task):
+    with pytest.raises(CanvasError, match=r"group.map .*@app\.task"):
+        group.map(task, [1])
 
 
 def test_a_task_instead_of_its_signature(shop):
@@ -89,17 +131,38 @@ def test_depth_over_the_limit(shop):
 
 
 @pytest.mark.parametrize("kind", ["chain", "chord"])
-def test_a_chain_or_chord_member_is_refused_in_this_release(shop, kind):
+def test_a_chain_or_chord_without_its_parts_is_refused(shop, kind):
     step = dict(shop.add.s(1, 2))
-    canvas = {
-        "chain": {**step, "task": "celery.chain", "subtask_type": "chain"},
-        "chord": {**step, "task": "celery.chord", "subtask_type": "chord"},
-    }[kind]
+    broken = {**step, "task": f"celery.{kind}", "subtask_type": kind}
 
     with pytest.raises(CanvasError, match=kind) as caught:
-        group([shop.add.s(1, 2), canvas], app=shop.app).apply_async()
+        group([shop.add.s(1, 2), broken], app=shop.app).apply_async()
 
     assert caught.value.path == "group[1]"
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (lambda good, bad: group([good, Chain([good, bad], {})]), "group[1][1]"),
+        (lambda good, bad: Chain([good, bad], {}), "chain[1]"),
+        (lambda good, bad: chord([good], bad), "chord.chord_body"),
+        (
+            lambda good, bad: chord([chord([bad], good)], good),
+            "group[0].chord_header[0]",
+        ),
+    ],
+    ids=["group", "chain", "body", "header"],
+)
+def test_a_part_without_its_parts_is_named(shop, make, path):
+    bad = Signature("celery.chain", subtask_type="chain")
+
+    with pytest.raises(CanvasError) as caught:
+        make(shop.add.s(1, 2), bad).apply_async()
+
+    assert caught.value.path == path
+    assert path in str(caught.value)
     assert _queue_is_empty()
 
 
@@ -166,13 +229,105 @@ def test_an_unknown_compression(shop):
     [((1,), {}), ((1, 2, 3), {}), ((1,), {"z": 2}), ((1, 2), {"x": 1}), ((), {})],
 )
 def test_arguments_that_the_task_does_not_take(shop, args, kwargs):
+    wrong = shop.add.s(*args, **kwargs)
+    members = group([shop.add.s(1, 2), group([shop.add.s(1, 2), wrong])])
     with pytest.raises(TypeError, match="add") as caught:
-        group([shop.add.s(1, 2), shop.add.s(*args, **kwargs)]).apply_async()
-    assert "group[1]" in str(caught.value)
+        members.apply_async()
+    error = caught.value
+    assert isinstance(error, ArgumentError)
+    assert str(error).startswith("group[1][1]: task celerant_test.add: ")
+    assert (error.path, error.group_index) == ("group[1][1]", 2)
+    assert error.task == "celerant_test.add"
     assert _queue_is_empty()
-    with pytest.raises(TypeError):
+    with pytest.raises(ArgumentError, match=r"^task celerant_test\.add: ") as caught:
         shop.add.apply_async(args, kwargs)
+    assert (caught.value.path, caught.value.group_index) == ("task", None)
     assert _queue_is_empty()
+
+
+@pytest.mark.parametrize("is_eager", [False, True])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("countdwn", 3), ("queue", 3), ("time_limit", "long")],
+)
+def test_a_members_option_is_refused_with_its_path(shop, is_eager, option, value):
+    shop.app.conf.task_always_eager = is_eager
+    wrong = shop.add.s(1, 2).set(**{option: value})
+    with pytest.raises(SettingError, match=option) as caught:
+        group([shop.add.s(1, 2), wrong]).apply_async()
+    assert (caught.value.name, caught.value.path) == (option, "group[1]")
+    assert str(caught.value).startswith("group[1]: task celerant_test.add: ")
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize("option", ["serializer", "compression", "delivery_mode"])
+def test_what_only_the_message_needs_is_refused_with_its_path(shop, option):
+    wrong = shop.add.s(1, 2).set(**{option: "jsn"})
+    with pytest.raises(SettingError, match="jsn") as caught:
+        group([shop.add.s(1, 2), group([wrong])]).apply_async()
+    assert (caught.value.name, caught.value.path) == (option, "group[1][0]")
+    assert str(caught.value).startswith("group[1][0]: task celerant_test.add: ")
+    with pytest.raises(SettingError, match="jsn") as caught:
+        wrong.apply_async()
+    assert caught.value.path == "task"
+    assert str(caught.value).startswith("task celerant_test.add: ")
+    assert _queue_is_empty()
+
+
+def test_an_option_of_the_task_is_refused_with_the_members_path(shop):
+    @shop.app.task(name="celerant_test.misspelt", serializer="jsn")
+    def misspelt():
+        return None
+
+    with pytest.raises(SettingError, match=r"task celerant_test\.misspelt: ") as caught:
+        group([shop.add.s(1, 2), misspelt.s()]).apply_async()
+    assert (caught.value.path, caught.value.nearest) == ("group[1]", "json")
+
+
+@pytest.mark.parametrize("option", ["serializer", "compression", "countdwn"])
+def test_an_option_of_the_call_is_refused_without_blaming_a_member(shop, option):
+    with pytest.raises(SettingError, match=f"^group: .*{option}") as caught:
+        group([shop.add.s(1, 2)]).apply_async(**{option: "jsn"})
+    assert caught.value.path == "group"
+    assert _queue_is_empty()
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [("task", CanvasError), ("arguments", ArgumentError), ("value", EncodeError)],
+)
+def test_a_late_bad_member_of_a_generator_is_named_once(shop, bad, kind):
+    wrong = {
+        "task": {"args": []},
+        "arguments": shop.add.s(1),
+        "value": shop.echo.s(object()),
+    }[bad]
+
+    def members():
+        for i in range(1_200):
+            yield shop.add.s(i, 1)
+        yield group([shop.add.s(1, 1), wrong])
+        pytest.fail("what is behind a bad member is not read")
+
+    with pytest.raises(PublishError) as caught:
+        group(members()).apply_async()
+
+    error = caught.value
+    assert isinstance(error.__cause__, kind)
+    assert error.path == error.__cause__.path == "group[1200][1]"
+    assert str(error).count("group[") == 1
+    # Read and good: 1201. The bad one is in no report.
+    sent = len(drain("memory://", QUEUE))
+    assert error.report.total == 1_201
+    assert error.report.confirmed == [(0, sent)]
+    assert error.report.counts()["unsent"] == 1_201 - sent
+
+
+def test_the_task_id_of_another_member(shop):
+    first, second = (shop.add.s(i, 2).set(task_id="mine") for i in (1, 2))
+    with pytest.raises(CanvasError, match="that of member 0") as caught:
+        group([first, group([second])]).apply_async()
+    assert caught.value.path == "group[1][0]"
 
 
 def test_wrong_arguments_of_a_task_without_typing_are_sent(shop):
@@ -198,6 +353,8 @@ def test_a_generator_that_raises_half_way_reports_what_was_sent(shop):
     report = caught.value.report
     sent = [m.headers["group_index"] for m in drain("memory://", QUEUE)]
     assert isinstance(caught.value.__cause__, LookupError)
+    assert caught.value.path == "group[1200]"
+    assert str(caught.value) == ("sending stopped at group[1200]: the source is broken")
     assert report.counts()["confirmed"] == len(sent)
     assert sent == list(range(len(sent)))
 
@@ -288,13 +445,6 @@ def test_a_result_of_memory_cannot_be_attached(shop):
     result = group([shop.add.s(1, 2)]).apply_async()
     with pytest.raises(CelerantError, match="memory"):
         shop.app.attach(result.handle)
-
-
-def test_a_complete_dispatch_has_nothing_to_resume(shop):
-    members = group([shop.add.s(1, 2)])
-    result = members.apply_async()
-    with pytest.raises(CelerantError, match=r"resume|interrupted"):
-        members.resume(result)
 
 
 @pytest.mark.parametrize(

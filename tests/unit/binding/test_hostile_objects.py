@@ -10,15 +10,6 @@ import pytest
 from celerant import group
 from celerant.errors import CanvasError, EncodeError, PublishError
 from harness.capture import drain
-from harness.tasks import define_tasks
-
-
-@pytest.fixture
-def shop(app):
-    tasks = define_tasks(app)
-    tasks.app = app
-    yield tasks
-    drain("memory://", app.conf.task_default_queue)
 
 
 def _sent(shop):

@@ -1,0 +1,105 @@
+"""How fast deep and wide canvases leave and how large they are, beside Celery."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import celery
+import pytest
+from kombu import Connection, Queue
+from versus import Versus, rate
+
+import celerant
+
+#: Numbers of tasks; bytes sent are told for both.
+_SIZES = (100, 200)
+
+Make = Callable[[Any, int], Any]
+
+
+def chain(side: Any, n: int) -> Any:
+    """Make n steps."""
+    return side.chain([side.add.s(1) for _ in range(n)])
+
+
+def chord(side: Any, n: int) -> Any:
+    """Make n tasks and their body."""
+    return side.chord([side.add.s(1, 1) for _ in range(n)], side.add.s(1))
+
+
+def chords_as_bodies(side: Any, n: int) -> Any:
+    """Make n / 2 chords, each the body of the one before."""
+    canvas = side.add.s(1)
+    for _ in range(n // 2):
+        canvas = side.chord([side.add.s(1), side.add.s(1)], canvas)
+    return canvas
+
+
+def groups_and_tasks(side: Any, n: int) -> Any:
+    """Make a chain of n / 6 groups of two, and of a task after each."""
+    stage = [side.group(side.add.s(1), side.add.s(1)), side.add.s(1)]
+    return side.chain(stage * (n // 6))
+
+
+class Side:
+    """A library, its app on memory://, and what arrives there."""
+
+    def __init__(self, library: Any, app: Any, **common: Any) -> None:
+        app.conf.task_default_queue = self.queue = f"bench-{uuid.uuid4().hex[:8]}"
+
+        def add(x: int, y: int = 0) -> int:
+            return x + y
+
+        made = app.task(name="bench.add", typing=False, **common)(add)
+        self.canvases = SimpleNamespace(
+            add=made,
+            chain=library.chain,
+            chord=library.chord,
+            group=library.group,
+        )
+
+    def measure(self, make: Make, n: int) -> float:
+        """Make and send a canvas; return tasks per second."""
+        reached = rate(n, lambda: make(self.canvases, n).apply_async())
+        assert self.bytes_sent() > n
+        return reached
+
+    def bytes_sent(self) -> int:
+        """Take all messages; return the length of their bodies."""
+        size = 0
+        with Connection("memory://") as connection:
+            queue = Queue(self.queue, channel=connection.channel(), no_declare=True)
+            while (message := queue.get(no_ack=True)) is not None:
+                size += len(message.body)
+        return size
+
+
+@pytest.fixture
+def sides() -> Iterator[tuple[Side, Side]]:
+    """Return Celerant's side and Celery's."""
+    stock = celery.Celery("bench", broker="memory://", backend="cache+memory://")
+    with celerant.Celerant("bench-canvas") as app:
+        yield Side(celerant, app), Side(celery, stock, shared=False)
+    stock.close()
+
+
+@pytest.mark.benchmark(group="canvases: made and sent to memory://")
+@pytest.mark.parametrize(
+    "make", [chain, chord, chords_as_bodies, groups_and_tasks], ids=lambda m: m.__name__
+)
+def test_canvas(
+    versus: Versus, sides: tuple[Side, Side], make: Make, benchmark: Any
+) -> None:
+    ours, theirs = sides
+    for n in _SIZES:
+        for name, side in (("celerant", ours), ("celery", theirs)):
+            make(side.canvases, n).apply_async()
+            benchmark.extra_info[f"bytes of {n} tasks, {name}"] = side.bytes_sent()
+    n = _SIZES[-1]
+    versus(
+        lambda: ours.measure(make, n),
+        celery=lambda: theirs.measure(make, n),
+    )

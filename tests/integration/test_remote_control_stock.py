@@ -1,0 +1,326 @@
+"""Every command of `celery inspect` and `celery control`, to both kinds of worker."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import uuid
+
+import pytest
+import redis
+from kombu import Connection
+
+from celerant import Celerant
+from harness import services
+from harness.celerant_worker import CelerantWorker
+
+RESULTS = services.redis_url(8)
+URLS = {"redis": services.redis_url(7), "rabbitmq": services.RABBITMQ}
+pytestmark = pytest.mark.timeout(150)
+
+MODULE = """
+    import os, redis
+    from celerant import Celerant
+    app = Celerant("commands", broker={broker!r}, backend={results!r},
+                   task_default_queue=os.environ["CELERANT_QUEUE"],
+                   control_exchange={exchange!r}, result_expires=600,
+                   worker_prefetch_multiplier=1)
+    stock = app.to_celery()
+    store = redis.Redis.from_url({results!r}, socket_timeout=90)
+
+    @app.task(name="commands.hold")
+    def hold(key):
+        "Run until the key is let go."
+        store.lpush(key + "-entered", 1)
+        store.expire(key + "-entered", 600)
+        return store.blpop([key + "-go"], 60) is not None
+
+    @app.task(name="commands.limited", rate_limit="9/s", routing_key="limited")
+    def limited():
+        return True
+"""
+
+
+class Both:
+    """A stock worker and one of ours, and a stock client of both."""
+
+    def __init__(self, broker, exchange, names):
+        self.app = Celerant(
+            "commands", broker=broker, backend=RESULTS, control_exchange=exchange
+        )
+        self.stock = self.app.to_celery()
+        self.store = redis.Redis.from_url(RESULTS, socket_timeout=90)
+        #: Host names and queues, by kind.
+        self.names = names
+
+    def ask(self, kind, command, **arguments):
+        host = self.names[kind][0]
+        answers = self.stock.control.broadcast(
+            command, arguments, destination=[host], reply=True, timeout=20, limit=1
+        )
+        (answer,) = answers
+        return answer[host]
+
+    def same(self, command, **arguments):
+        """Return the answer of both, which is the same."""
+        stock, ours = (self.ask(kind, command, **arguments) for kind in self.names)
+        assert ours == stock
+        return ours
+
+    def keys(self, command, **arguments):
+        """Return the names in the answers of both."""
+        return [set(self.ask(kind, command, **arguments)) for kind in self.names]
+
+    def await_prefetch(self, kind, count):
+        """Wait for what a worker tells the broker in its own time."""
+        for _ in range(500):
+            if self.ask(kind, "stats")["prefetch_count"] == count:
+                return
+        pytest.fail(f"{kind}: {self.ask(kind, 'stats')['prefetch_count']}")
+
+    def send(self, kind, task, *args, **options):
+        queue = options.pop("queue", self.names[kind][1])
+        return self.app.send_task(task, args, queue=queue, **options)
+
+    def hold(self, kind, **options):
+        """Let one task begin; return its result and what lets it go."""
+        key = f"celerant-commands-{uuid.uuid4().hex[:8]}"
+        result = self.send(kind, "commands.hold", key, **options)
+        assert self.store.blpop([f"{key}-entered"], 30), "the task did not begin"
+
+        def let_go():
+            self.store.lpush(f"{key}-go", 1)
+            self.store.expire(f"{key}-go", 600)
+
+        return result, let_go
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def both(request, redis_url, celery_worker, tmp_path_factory):
+    broker = URLS[request.param]
+    if request.param == "rabbitmq":
+        request.getfixturevalue("rabbitmq_url")
+    folder = tmp_path_factory.mktemp("commands")
+    exchange = f"celerant-commands-{uuid.uuid4().hex[:8]}"
+    code = MODULE.format(broker=broker, results=RESULTS, exchange=exchange)
+    (folder / "celerant_commands.py").write_text(textwrap.dedent(code))
+    names, workers = {}, []
+    try:
+        for kind in ("stock", "ours"):
+            queue = f"{exchange}-{kind}"
+            host = f"{queue}-{os.getpid()}@localhost"
+            names[kind] = host, queue
+            environment = {"PYTHONPATH": str(folder), "CELERANT_QUEUE": queue}
+            if kind == "stock":
+                worker = celery_worker(
+                    broker=broker,
+                    backend=RESULTS,
+                    queue=queue,
+                    module="celerant_commands:stock",
+                    pool="prefork",
+                    environment=environment,
+                )
+            else:
+                worker = CelerantWorker(
+                    folder=folder,
+                    module="celerant_commands:app",
+                    hostname=host,
+                    environment={**os.environ, **environment},
+                )
+                worker.__enter__()
+            workers.append(worker)
+        made = Both(broker, exchange, names)
+        yield made
+    finally:
+        for worker in workers:
+            worker.stop()
+    made.app.close()
+    made.stock.close()
+    made.store.close()
+    with Connection(broker) as connection:
+        channel = connection.default_channel
+        for _, queue in names.values():
+            channel.queue_delete(queue)
+            channel.queue_delete(f"{queue}-more")
+        if request.param == "rabbitmq":
+            for name in (f"{exchange}.pidbox", f"reply.{exchange}.pidbox"):
+                channel.exchange_delete(name)
+    with services.redis_client(7) as client:
+        client.delete(*(client.keys(f"*{exchange}*") or ["-"]))
+
+
+def test_ping(both):
+    assert both.same("ping") == {"ok": "pong"}
+
+
+def test_registered(both):
+    assert both.same("registered") == [
+        "commands.hold",
+        "commands.limited [routing_key=limited rate_limit=9/s]",
+    ]
+    assert both.same("dump_tasks", taskinfoitems=["rate_limit", "_app"]) == [
+        "commands.hold",
+        "commands.limited [rate_limit=9/s]",
+    ]
+
+
+def test_conf_is_told_without_secrets(both):
+    for command in ("conf", "dump_conf"):
+        stock, ours = (both.ask(kind, command) for kind in both.names)
+        for name, value in ours.items():
+            if name not in {"task_default_queue", "broker_url"}:
+                assert stock[name] == value, name
+        assert "guest:guest" not in str(ours)
+        assert ours["broker_url"]
+    stock, ours = both.keys("conf", with_defaults=True)
+    assert {"task_acks_late", "worker_prefetch_multiplier"} <= stock & ours
+
+
+def test_report(both):
+    for kind in both.names:
+        told = both.ask(kind, "report")
+        assert set(told) == {"ok"}
+        assert "control_exchange" in told["ok"]
+        assert "guest:guest" not in told["ok"]
+
+
+def test_stats(both):
+    stock, ours = (both.ask(kind, "stats") for kind in both.names)
+    expected = {"total", "pid", "clock", "uptime", "pool", "broker", "rusage"}
+    assert expected | {"prefetch_count"} <= set(stock) & set(ours)
+    assert set(ours["rusage"]) == set(stock["rusage"])
+    assert ours["prefetch_count"] == stock["prefetch_count"] == 2
+    assert len(ours["pool"]["processes"]) == len(stock["pool"]["processes"]) == 2
+    assert ours["pool"]["max-concurrency"] == stock["pool"]["max-concurrency"]
+    assert set(stock["broker"]) - {"login_method", "userid"} <= set(ours["broker"])
+
+
+def _plain(info, queue):
+    """Return what `info` says of a task, without what differs between two runs."""
+    assert info["id"]
+    plain = {**info, "id": True, "hostname": info["hostname"].partition("-")[0]}
+    plain["time_start"] = info["time_start"] is not None
+    plain["worker_pid"] = info["worker_pid"] is not None
+    plain["args"] = bool(info["args"])
+    routing_key = info["delivery_info"]["routing_key"]
+    plain["delivery_info"] = {**info["delivery_info"], "routing_key": routing_key}
+    assert routing_key == queue
+    del plain["delivery_info"]["routing_key"]
+    return plain
+
+
+def test_where_tasks_are(both):
+    seen = {}
+    for kind, (_, queue) in both.names.items():
+        running = [both.hold(kind) for _ in range(2)]
+        later = both.send(kind, "commands.limited", countdown=600)
+        told = {}
+        ids = [running[0][0].id, later.id, "nobody-knows"]
+
+        def are_there(kind=kind, ids=ids):
+            return set(both.ask(kind, "query_task", ids=ids)) == set(ids[:2])
+
+        # The worker reads the broker in its own time; asking is waiting.
+        for _ in range(100):
+            if are_there():
+                break
+        found = both.ask(kind, "query_task", ids=ids)
+        told["states"] = [found[task_id][0] for task_id in ids[:2]]
+        told["infos"] = [_plain(found[task_id][1], queue) for task_id in ids[:2]]
+        told["active"] = [_plain(i, queue) for i in both.ask(kind, "active")]
+        told["safe"] = [type(i["args"]) for i in both.ask(kind, "active", safe=True)]
+        (entry,) = both.ask(kind, "scheduled")
+        assert entry["eta"]
+        told["scheduled"] = entry["priority"], _plain(entry["request"], queue)
+        told["one"] = list(both.ask(kind, "query_task", ids=later.id)) == [later.id]
+        both.app.control.revoke(later.id, destination=[both.names[kind][0]])
+        for _, let_go in running:
+            let_go()
+        assert [result.get(timeout=30) for result, _ in running] == [True, True]
+        assert later.id in both.ask(kind, "revoked")
+        seen[kind] = told
+    assert seen["ours"] == seen["stock"]
+    assert seen["ours"]["states"] == ["active", "scheduled"]
+
+
+def test_add_and_cancel_consumer(both):
+    for kind, (_, queue) in both.names.items():
+        more = f"{queue}-more"
+        told = both.ask(kind, "add_consumer", queue=more)
+        assert told == {"ok": f"add consumer {more}"}
+        result = both.send(kind, "commands.limited", queue=more)
+        assert result.get(timeout=30) is True
+        queues = {q["name"]: q for q in both.ask(kind, "active_queues")}
+        assert set(queues) == {queue, more}
+        assert queues[more]["exchange"]["type"] == "direct"
+        told = both.ask(kind, "cancel_consumer", queue=more)
+        assert told == {"ok": f"no longer consuming from {more}"}
+        for _ in range(100):
+            if [q["name"] for q in both.ask(kind, "active_queues")] == [queue]:
+                break
+        else:
+            pytest.fail(f"{kind} still consumes {more}")
+        unheard = both.send(kind, "commands.limited", queue=more)
+        assert both.send(kind, "commands.limited").get(timeout=30) is True
+        assert not unheard.ready()
+
+
+def test_active_queues_are_described_alike(both):
+    stock, ours = (both.ask(kind, "active_queues")[0] for kind in both.names)
+    assert set(ours) == set(stock)
+    for name, value in ours.items():
+        if name not in {"name", "exchange", "routing_key"}:
+            assert value == stock[name], name
+
+
+def test_pool_grow_and_shrink(both):
+    for kind in both.names:
+        before = both.ask(kind, "stats")["prefetch_count"]
+        assert both.ask(kind, "pool_grow", n=1) == {"ok": "pool will grow"}
+        running = [both.hold(kind) for _ in range(3)]
+        assert len(both.ask(kind, "stats")["pool"]["processes"]) == 3
+        both.await_prefetch(kind, before + 1)
+        for _, let_go in running:
+            let_go()
+        assert all(result.get(timeout=30) for result, _ in running)
+        for _ in range(100):
+            told = both.ask(kind, "pool_shrink", n=1)
+            # A stock worker shrinks only by what is idle at that moment.
+            if told == {"ok": "pool will shrink"}:
+                break
+        if kind == "ours":
+            # A stock worker tells of the one that went for some time yet.
+            assert len(both.ask(kind, "stats")["pool"]["processes"]) == 2
+        both.await_prefetch(kind, before)
+        assert both.send(kind, "commands.limited").get(timeout=30) is True
+    assert set(both.ask("ours", "pool_shrink", n=9)) == {"error"}
+
+
+def test_time_limit(both):
+    arguments = {"task_name": "commands.hold", "hard": 1, "soft": None}
+    told = both.same("time_limit", **arguments)
+    assert told == {"ok": "time limits set successfully"}
+    result, _ = both.hold("ours")
+    assert "TimeLimitExceeded" in repr(result.get(timeout=30, propagate=False))
+    both.same("time_limit", **(arguments | {"hard": None}))
+    result, let_go = both.hold("ours")
+    let_go()
+    assert result.get(timeout=30) is True
+    unknown = both.same("time_limit", task_name="no.such", hard=1)
+    assert unknown == {"error": "unknown task"}
+
+
+def test_what_the_embedded_worker_does_not_do_is_an_error(both):
+    told = both.ask("ours", "rate_limit", task_name="commands.hold", rate_limit="1/s")
+    assert set(told) == {"error"}
+    assert "rates" in told["error"]
+    for command, arguments in (
+        ("rate_limit", {"task_name": "no.such", "rate_limit": "1/s"}),
+        ("pool_restart", {}),
+        ("autoscale", {"max": 3, "min": 1}),
+    ):
+        assert set(both.same(command, **arguments)) == {"error"}, command
+    for kind in both.names:
+        told = both.ask(kind, "no_such_command")
+        assert set(told) == {"error"}
+        assert "no_such_command" in told["error"]

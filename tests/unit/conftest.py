@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.capture import drain
+from harness.tasks import define_tasks
+
+
+@pytest.fixture
+def shop(app):
+    """The test tasks on an app on memory://; what is left in its queue is dropped."""
+    tasks = define_tasks(app)
+    tasks.app = app
+    yield tasks
+    drain("memory://", app.conf.task_default_queue)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import inspect
+import pickle
+import uuid
+
+import pytest
+
+from celerant import Celerant, SettingError, Task, apps, group, shared_task
+from celerant.canvas.host import set_current_app
+
+
+@pytest.fixture(autouse=True)
+def _no_other_shared_tasks(monkeypatch):
+    """Let none of these tasks reach the apps of later tests."""
+    monkeypatch.setattr(apps, "_shared", {})
+
+
+@pytest.fixture
+def none_yet():
+    """Let no app be the current one, as where a module is imported first."""
+    set_current_app(None)
+
+
+@pytest.fixture
+def add(none_yet):
+    @shared_task
+    def add(x, y):
+        """Add two."""
+        return x + y
+
+    return add
+
+
+def test_it_is_the_task_of_the_app_made_last(add):
+    first = Celerant("first")
+    assert add.app is first
+    second = Celerant("second")
+    assert add.app is second
+
+
+def test_apps_made_before_and_after_have_it():
+    before = Celerant("before")
+
+    @shared_task(name="shared.tell")
+    def tell():
+        return "told"
+
+    after = Celerant("after")
+    for app in (before, after):
+        assert app.tasks["shared.tell"].app is app
+        with app.worker(concurrency=1):
+            assert app.tasks["shared.tell"].delay().get(timeout=10) == "told"
+
+
+def test_it_can_be_made_before_any_app_and_says_what_is_missing(add):
+    with pytest.raises(RuntimeError, match="no app"):
+        add.delay(1, 2)
+
+
+def test_it_is_called_sent_and_grouped_as_a_task(add, app):
+    assert add(1, 2) == 3
+    with app.worker(concurrency=2):
+        assert add.delay(1, 2).get(timeout=10) == 3
+        assert group(add.s(i, i) for i in range(3))().get(timeout=10) == [0, 2, 4]
+        assert group.starmap(add, [(1, 2), (3, 4)])().get(timeout=10) == [3, 7]
+
+
+def test_it_passes_for_a_task(add):
+    # A task travels by its app's name, which is to be of one app alone.
+    app = Celerant(f"alone-{uuid.uuid4().hex}")
+    assert isinstance(add, Task)
+    assert add.name == f"{__name__}.add"
+    assert add.__name__ == "add"
+    assert add.__doc__ == "Add two."
+    assert list(inspect.signature(add).parameters) == ["x", "y"]
+    assert pickle.loads(pickle.dumps(add)) is app.tasks[add.name]
+
+
+def test_options_and_binding_are_the_tasks():
+    @shared_task(name="shared.named", bind=True, queue="q", max_retries=9)
+    def named(self, x):
+        return self.name, x
+
+    app = Celerant("shop")
+    task = app.tasks["shared.named"]
+    assert (task.queue, task.max_retries) == ("q", 9)
+    assert named(1) == ("shared.named", 1)
+
+
+def test_a_task_of_a_script_is_named_after_the_app():
+    def run():
+        pass
+
+    run.__module__ = "__main__"
+    task = shared_task(run)
+    assert Celerant("script") is task.app
+    assert task.name == "script.run"
+
+
+def test_a_second_one_of_a_name_replaces_the_first():
+    app = Celerant("shop")
+    for answer in (1, 2):
+
+        def tell(answer=answer):
+            return answer
+
+        told = shared_task(tell)
+    assert told() == 2
+    assert [name for name in app.tasks if name.endswith(".tell")] == [told.name]
+    assert Celerant("later").tasks[told.name]() == 2
+
+
+def test_a_wrong_option_is_refused_where_there_is_an_app(app):
+    with pytest.raises(SettingError, match="'queue'"):
+        shared_task(name="shared.wrong", quue="q")(print)
+
+
+def test_sharing_twice_is_refused(add):
+    with pytest.raises(TypeError, match=r"add> is a shared task already"):
+        shared_task(add)
+
+
+def test_an_attribute_that_is_set_is_the_tasks(add, app):
+    add.queue = "elsewhere"
+    assert app.tasks[add.name].queue == "elsewhere"
+    assert repr(add) == f"<@shared_task: {__name__}.add>"
