@@ -194,8 +194,8 @@ def test_heartbeats_are_those_of_a_stock_worker(monitored):
     beats = {}
 
     def note(event):
-        # Others' workers may beat on this broker too; and what a stock worker sends when
-        # it is asked to by remote control says less than its own beats.
+        # Others' workers may beat on this broker too; and what a stock worker sends
+        # when it is asked to by remote control says less than its own beats.
         is_asked = event["hostname"] == monitored.hosts["stock"]
         is_asked = is_asked and "active" not in event
         if event["hostname"] in monitored.hosts.values() and not is_asked:
