@@ -260,7 +260,8 @@ def test_dispatches_leave_nothing(shop):
     before = volleys(20)
     after = volleys(200)
     assert after[0] - before[0] < 50
-    assert after[1] == before[1]
+    # Fewer, where what an earlier test left was collected in between.
+    assert after[1] <= before[1]
 
 
 def test_a_channels_cycle_holds_nothing_of_ours(shop):
