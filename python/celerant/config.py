@@ -168,27 +168,24 @@ class Settings:
             that the setting cannot have.
     """
 
-    __slots__ = ("_changed", "_defaults", "version")
+    __slots__ = ("_changed", "_values", "version")
 
     _changed: dict[str, Any]
-    _defaults: dict[str, Any]
+    #: These and the defaults: sending one task makes a dozen looks.
+    _values: dict[str, Any]
     #: Counts the changes, so that what was derived from settings can tell its age.
     version: int
 
     def __init__(self, **defaults: Any) -> None:
         object.__setattr__(self, "version", 0)
         object.__setattr__(self, "_changed", {})
-        object.__setattr__(self, "_defaults", {**DEFAULTS, **defaults})
+        object.__setattr__(self, "_values", {**DEFAULTS, **defaults})
 
     def __getattr__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
         if name.startswith("__"):
             raise AttributeError(name)
-        try:
-            return self._changed[name]
-        except KeyError:
-            pass
-        if name in self._defaults:
-            return self._defaults[name]
         if name in HANDED_OVER:
             return None
         raise unknown_setting(name)
@@ -197,7 +194,7 @@ class Settings:
         if name not in _KNOWN:
             raise unknown_setting(name)
         _check(name, value)
-        self._changed[name] = value
+        self._changed[name] = self._values[name] = value
         object.__setattr__(self, "version", self.version + 1)
 
     __getitem__ = __getattr__
@@ -217,6 +214,7 @@ class Settings:
                 raise unknown_setting(name)
             _check(name, value)
         self._changed.update(wanted)
+        self._values.update(wanted)
         object.__setattr__(self, "version", self.version + 1)
 
     def get(self, name: str, default: Any = None) -> Any:

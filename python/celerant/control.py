@@ -157,11 +157,11 @@ class Control:
 
 def no_worker_here(app: Celerant) -> str | None:
     """Return why nothing runs: what is in this process's memory has no worker here."""
-    if scheme(app.conf.broker_read_url or app.conf.broker_url) != "memory":
-        return None
     # Who has not imported the worker has none.
     module = sys.modules.get("celerant.worker")
     if module is not None and module.workers_of(app.name):
+        return None
+    if scheme(app.conf.broker_read_url or app.conf.broker_url) != "memory":
         return None
     return (
         f"no worker of app {app.name} runs in this process, which alone has the "

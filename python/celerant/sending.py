@@ -31,6 +31,7 @@ from celerant.holding import Held, hold
 from celerant.lowering import is_ignored
 from celerant.results.forms import clipped
 from celerant.results.group_result import GroupResult
+from celerant.results.members import Members
 from celerant.results.result import AsyncResult
 from celerant.sending_canvases import CanvasSender
 from celerant.sent_call import SentCall, new_seed
@@ -106,7 +107,9 @@ class Sender:
             source = [{**signature, "options": named}]
         call = SentCall(source, args, kwargs, options, self._app.backend.losses)
         sent = self.dispatch(source, roster, call, group_id=None)
-        result: AsyncResult[Any] = self.group_result(roster, None, sent, call)[0]
+        backend = self._app.backend
+        members = Members(roster, sent.barrier, backend, losses=call.losses)
+        result: AsyncResult[Any] = AsyncResult(roster.id(0), backend, members=members)
         if held is not None:
             result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:

@@ -146,7 +146,10 @@ class Task(Generic[P, R]):
 
         All names are there, None included, as in Celery's exec options.
         """
-        values = {name: self.options.get(name) for name in SENT_OPTIONS}
+        values = dict.fromkeys(SENT_OPTIONS)
+        values.update(
+            (name, value) for name, value in self.options.items() if name in values
+        )
         if values["priority"] is None:
             values["priority"] = self.app.conf.task_default_priority
         if values["serializer"] is None:

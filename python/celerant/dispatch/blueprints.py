@@ -164,7 +164,7 @@ class Blueprints:
         of_task = {} if task is None else task.sent_options()
         if of_task.get("expires") is not None:
             return None
-        of_task.pop("expires", None)
+        of_task = {k: v for k, v in of_task.items() if v is not None}
         told = [_told(options) for options in (of_task, own, self._call)]
         if None in told:
             return None

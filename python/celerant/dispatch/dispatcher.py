@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +125,6 @@ class _Run:
         self._started = False
         self._pid = os.getpid()
         self._renderer = Renderer(order.blueprints)
-        self._final_renderer = Renderer(order.blueprints.bare())
         self._results = 0
         self._plan = Plan(
             order.roster,
@@ -162,17 +161,14 @@ class _Run:
             self._count_rest()
         return Sent(self._sealed(), self._report(), error)
 
-    @contextmanager
-    def _held(self, links: Links) -> Iterator[Link]:
+    def _held(self, links: Links) -> AbstractContextManager[Link]:
         producer = self._order.producer
         if producer is None:
-            with links.acquire(self._dispatch) as link:
-                yield link
-            return
+            return links.acquire(self._dispatch)
         # The caller's producer: its connection, its channel, its batch.
         link = Link(producer)
         link.begin(self._dispatch)
-        yield link
+        return nullcontext(link)
 
     # -- sending -----------------------------------------------------------------
 

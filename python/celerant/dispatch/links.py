@@ -18,6 +18,7 @@ from celerant._core import Form, Template
 from celerant.abandoned import abandon
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.base import Broken, Dispatch, Wire, broken
 from celerant.dispatch.wires.generic import GenericWire
 
@@ -33,15 +34,21 @@ class Link:
     Args:
         producer: Over a connection that is exclusively ours, or a caller's own.
         wire: What carries messages in the form of the transport; None: kombu does.
+        loose: What carries the others; None: kombu does.
     """
 
     __slots__ = ("_connection", "_templates", "loose", "wire")
 
-    def __init__(self, producer: Producer, wire: Wire | None = None) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        wire: Wire | None = None,
+        loose: GenericWire | None = None,
+    ) -> None:
         self._connection = producer.connection
         self.wire = wire
         #: For what the wire does not carry.
-        self.loose = GenericWire(producer)
+        self.loose = loose or GenericWire(producer)
         self._templates: dict[Hashable, tuple[Template, tuple[Any, ...]]] = {}
 
     @classmethod
@@ -63,7 +70,8 @@ class Link:
                     patience.pause(exc)
                 is_doubtful = False
             else:
-                return cls(Producer(connection, auto_declare=False), wire)
+                producer = Producer(connection, auto_declare=False)
+                return cls(producer, wire, _loose(producer))
 
     def is_alive(self) -> bool:
         """Whether what was kept can be used again, as far as this side can see."""
@@ -149,6 +157,12 @@ def _wire(connection: Connection, patience: Patience) -> Wire | None:
 
         if amqp.carries(connection.default_channel):
             return amqp.AmqpWire(connection, patience)
+    return None
+
+
+def _loose(producer: Producer) -> GenericWire | None:
+    if memory.carries(producer.channel):
+        return memory.MemoryWire(producer)
     return None
 
 

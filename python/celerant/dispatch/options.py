@@ -103,6 +103,8 @@ def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -
     Raises:
         SettingError: With the nearest known name.
     """
+    if not options:
+        return
     prefix = f"{whose or path}: " if path else ""
     stamps: Iterable[str] = options.get("stamped_headers") or ()
     for name in options:

@@ -127,7 +127,8 @@ class AsyncResult(Generic[R]):
         members, index = self._members, self._index
         if members.refuse_waiting is not None:
             members.refuse_waiting()
-        line = self._line() if propagate and follow_parents else None
+        follows = propagate and follow_parents and self.parent is not None
+        line = self._line() if follows else None
         if not (line.wait(timeout) if line else members.wait_for(index, timeout)):
             where = f" ({members.path}[{index}])" if members.path else ""
             reason = because(members.backend)

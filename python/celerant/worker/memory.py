@@ -11,7 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from celerant.worker.message import Delivery, Reader, Refused
+from celerant.worker.memory_message import MemoryMessage
+from celerant.worker.message import Delivery, Reader, Refused, short
 from celerant.worker.runner import Settlement
 from celerant.worker.schedule import Schedule
 
@@ -34,12 +35,12 @@ class _Notifying(threading.Condition):
     def __init__(self, mutex: Any) -> None:
         super().__init__(mutex)
         #: Called with the queue's lock held.
-        self.listeners: tuple[Callable[[], None], ...] = ()
+        self.listeners: tuple[Callable[[int], None], ...] = ()
 
     def notify(self, n: int = 1) -> None:
         super().notify(n)
         for tell in self.listeners:
-            tell()
+            tell(n)
 
 
 class MemorySource:
@@ -92,10 +93,10 @@ class MemorySource:
                 if self._on_put not in store.not_empty.listeners:
                     store.not_empty.listeners += (self._on_put,)
 
-    def _on_put(self) -> None:
-        # Who puts wakes a slot itself: by way of the thread of `run` it is late.
+    def _on_put(self, count: int) -> None:
+        # Who puts wakes slots itself: by way of the thread of `run` they are late.
         if self._wake is not None:
-            self._wake(1)
+            self._wake(count)
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Wake the pool whenever something can be taken, until `stop`."""
@@ -169,11 +170,14 @@ class MemorySource:
             return due
         for name in self._names:
             while True:
-                message = self._channel.basic_get(name, no_ack=True)
-                if message is None:
+                try:
+                    # As `Queue.get` does, which waits for room to tell of: these
+                    # queues have no end.
+                    raw = self._channel._queue_for(name).queue.popleft()  # noqa: SLF001 - see `_stores`
+                except IndexError:
                     break
                 try:
-                    delivery = self._reader.read(message)
+                    delivery = self._reader.read(self._message(raw))
                 except Refused as refused:
                     self._refuse(refused, name)
                     continue
@@ -186,6 +190,13 @@ class MemorySource:
                 if self._held.add(delivery.due, delivery):
                     self._changed.set()
         return None
+
+    def _message(self, raw: Any) -> Any:
+        try:
+            return MemoryMessage.read(raw, self._channel)
+        except Exception as exc:
+            msg = f"it is no message but {short(repr(raw))}"
+            raise Refused(msg, None) from exc
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         """Put a message back if wanted; it left the queue when it was taken."""

@@ -26,21 +26,21 @@ __all__ = ["Delivery", "Reader", "Refused", "short", "timestamp"]
 _JSON = "application/json"
 
 #: Headers that go to the request as they are, and the types they have if not null.
-_HEADERS: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("root_id", (str,)),
-    ("parent_id", (str,)),
-    ("group", (str,)),
-    ("group_index", (int,)),
-    ("eta", (str,)),
-    ("expires", (str,)),
-    ("shadow", (str,)),
-    ("origin", (str,)),
-    ("retries", (int,)),
-    ("stamped_headers", (list, tuple)),
-    ("stamps", (dict,)),
-    ("replaced_task_nesting", (int,)),
-)
-_KNOWN = frozenset(name for name, _ in _HEADERS) | {
+_HEADERS: dict[str, type | tuple[type, ...]] = {
+    "root_id": str,
+    "parent_id": str,
+    "group": str,
+    "group_index": int,
+    "eta": str,
+    "expires": str,
+    "shadow": str,
+    "origin": str,
+    "retries": int,
+    "stamped_headers": (list, tuple),
+    "stamps": dict,
+    "replaced_task_nesting": int,
+}
+_KNOWN = _HEADERS.keys() | {
     "argsrepr",
     "compression",
     "id",
@@ -241,9 +241,12 @@ def _read_properties(message: Any, request: Request) -> None:
 
 def _read_headers(headers: dict[str, Any], request: Request) -> None:
     # Most headers of most messages are empty, as the request's fields already are.
-    for name, types in _HEADERS:
-        value = headers.get(name)
-        if value is not None:
+    for name, value in headers.items():
+        types = _HEADERS.get(name)
+        if types is None:
+            if name not in _KNOWN:
+                request.headers[name] = value
+        elif value is not None:
             if not isinstance(value, types):
                 raise _wrong(name, value, request)
             setattr(request, name, value)
@@ -251,13 +254,13 @@ def _read_headers(headers: dict[str, Any], request: Request) -> None:
     if ignore is not None and not isinstance(ignore, (bool, int)):
         msg = "ignore_result"
         raise _wrong(msg, ignore, request)
-    request.timelimit = _limits(headers.get("timelimit"), request)
-    if len(headers) > len(_KNOWN) or not _KNOWN.issuperset(headers):
-        request.headers = {k: v for k, v in headers.items() if k not in _KNOWN}
+    limits = headers.get("timelimit")
+    if limits is not None:
+        request.timelimit = _limits(limits, request)
 
 
 def _limits(value: Any, request: Request) -> tuple[float | None, float | None]:
-    if value is None or value == _NO_LIMITS:
+    if value == _NO_LIMITS:
         return (None, None)
     if (
         isinstance(value, (list, tuple))

@@ -80,35 +80,46 @@ def _hashable(value: Any) -> bool:
 
 
 class Roll:
-    """What runs now, and how much has run; safe between threads."""
+    """What runs now, and how much has run; safe between threads.
+
+    No slot takes a lock for a run: where tasks are short and slots many, they would
+    wait for each other at it, and hand the interpreter over each time.
+    """
 
     def __init__(self) -> None:
         self.revoked = Revocations()
-        self._lock = threading.Lock()
         #: By identity: a redelivered task may run twice at a time.
         self._active: dict[int, tuple[Request, float]] = {}
-        self._total: Counter[str] = Counter()
+        self._tallies: list[Counter[str]] = []
+        self._own = _OwnTally(self._tallies)
 
     def begin(self, request: Request) -> None:
         """Note that a run begins."""
-        with self._lock:
-            self._active[id(request)] = (request, time.time())
-            self._total[request.task] += 1
+        self._active[id(request)] = (request, time.time())
+        self._own.tally[request.task] += 1
 
     def end(self, request: Request) -> None:
         """Note that it has ended."""
-        with self._lock:
-            self._active.pop(id(request), None)
+        self._active.pop(id(request), None)
 
     def active(self) -> list[tuple[Request, float]]:
         """Return what runs, and since when (`time.time`)."""
-        with self._lock:
-            return list(self._active.values())
+        return list(self._active.copy().values())
 
     def total(self) -> dict[str, int]:
         """Return how many runs have begun, by the task's name."""
-        with self._lock:
-            return dict(self._total)
+        total: Counter[str] = Counter()
+        for tally in tuple(self._tallies):
+            total.update(tally.copy())
+        return dict(total)
+
+
+class _OwnTally(threading.local):
+    """A slot's own count of runs by task, among those of all slots."""
+
+    def __init__(self, tallies: list[Counter[str]]) -> None:
+        self.tally: Counter[str] = Counter()
+        tallies.append(self.tally)
 
 
 def described(

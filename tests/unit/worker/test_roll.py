@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from celerant.canvas.request import Request
@@ -62,3 +64,21 @@ def test_two_runs_of_one_task_are_two_entries():
     roll.end(first)
     assert [request for request, _ in roll.active()] == [again]
     assert roll.total() == {"task": 2}
+
+
+def test_runs_of_many_threads_are_counted_exactly():
+    roll = Roll()
+
+    def run(name):
+        for _ in range(2000):
+            request = Request("id", name)
+            roll.begin(request)
+            roll.end(request)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "aabb"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert roll.total() == {"a": 4000, "b": 4000}
+    assert roll.active() == []

@@ -16,13 +16,17 @@ from celerant.dispatch.wires.base import Broken, Wire, declare
 if TYPE_CHECKING:
     from kombu import Producer
 
-__all__ = ["GenericWire"]
+__all__ = ["GenericWire", "Shared"]
 
 #: Transport operations per flush where the transport batches.
 _BATCH = 500
 
 
-class _Shared:
+#: What a message's headers say of its member alone.
+_BY_MEMBER = ("id", "group_index", "argsrepr", "kwargsrepr")
+
+
+class Shared:
     """What members share, ready for `publish`."""
 
     __slots__ = ("declare", "declared_on", "headers", "properties", "publish", "slots")
@@ -31,12 +35,12 @@ class _Shared:
         blueprint = drawn.blueprint
         body = blueprint.body
         self.headers = blueprint.headers
-        #: Header name -> which slot it holds.
-        names = {text: name for name, text in SLOTS.items()}
+        #: Header name -> which of `_BY_MEMBER` it holds.
+        places = {SLOTS[name]: place for place, name in enumerate(_BY_MEMBER)}
         self.slots = [
-            (header, names[value])
+            (header, places[value])
             for header, value in blueprint.headers.items()
-            if isinstance(value, str) and value in names
+            if isinstance(value, str) and value in places
         ]
         self.properties = {
             name: value
@@ -65,6 +69,13 @@ class _Shared:
         if blueprint.properties.get("correlation_id") != SLOTS["id"]:
             self.publish["correlation_id"] = blueprint.properties["correlation_id"]
 
+    def headers_of(self, *of_member: Any) -> dict[str, Any]:
+        """Return a member's headers, from what `_BY_MEMBER` names."""
+        headers = dict(self.headers)
+        for header, place in self.slots:
+            headers[header] = of_member[place]
+        return headers
+
 
 class GenericWire(Wire):
     """A producer; one `publish` per member."""
@@ -77,7 +88,10 @@ class GenericWire(Wire):
         self._connected = 1
 
     def render(self, drawn: Drawn) -> Form:
-        return Form.loose(_Shared(drawn))
+        return Form.loose(self._form(drawn))
+
+    def _form(self, drawn: Drawn) -> Shared:
+        return Shared(drawn)
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.loose()
@@ -108,7 +122,7 @@ class GenericWire(Wire):
         finally:
             self._mark(messages, fate)
 
-    def _declare(self, form: _Shared) -> None:
+    def _declare(self, form: Shared) -> None:
         if form.declared_on != self._connected:
             declare(form.declare, self._producer.channel)
             form.declared_on = self._connected
@@ -119,7 +133,7 @@ class GenericWire(Wire):
 
     def _publish(  # noqa: PLR0913, PLR0917 - one message's fields, in their order
         self,
-        form: _Shared,
+        form: Shared,
         task_id: str,
         _index: int,
         group_index: int,
@@ -127,15 +141,7 @@ class GenericWire(Wire):
         kwargsrepr: str,
         body: bytes,
     ) -> None:
-        fields = {
-            "id": task_id,
-            "group_index": group_index,
-            "argsrepr": argsrepr,
-            "kwargsrepr": kwargsrepr,
-        }
-        headers = dict(form.headers)
-        for header, slot in form.slots:
-            headers[header] = fields[slot]
+        headers = form.headers_of(task_id, group_index, argsrepr, kwargsrepr)
         properties = {"correlation_id": task_id, **form.publish, **form.properties}
         self._declare(form)
         self._producer.publish(body, headers=headers, **properties)

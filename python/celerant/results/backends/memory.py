@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError, ForkError
@@ -24,7 +25,11 @@ _PURGE_EVERY = 1024
 
 
 class Store:
-    """The records of one app, by task id. Safe to use from any thread."""
+    """The records of one app, by task id. Safe to use from any thread.
+
+    Storing and reading take no lock: slots that store at the same time would wait for
+    each other at it, and hand the interpreter over each time.
+    """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -40,12 +45,13 @@ class Store:
     def put(self, name: str, payload: bytes, expires: int) -> None:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
         now = time.monotonic()
-        with self._lock:
-            # Anew at the end, so that the oldest stay in front.
-            self._records.pop(name, None)
-            self._records[name] = (payload, now + expires if expires else float("inf"))
-            self._stored += 1
-            if self._stored % _PURGE_EVERY == 0:
+        # Anew at the end, so that the oldest stay in front.
+        self._records.pop(name, None)
+        self._records[name] = (payload, now + expires if expires else float("inf"))
+        # Two threads may count as one: it is about how often to look.
+        self._stored += 1
+        if self._stored % _PURGE_EVERY == 0:
+            with self._lock:
                 self._purge(now)
         for feed in tuple(self.feeds):
             feed.push(name, payload)
@@ -72,18 +78,19 @@ class Store:
 
     def drop(self, names: Sequence[str]) -> None:
         """Delete records; unknown ones are no error."""
-        with self._lock:
-            for name in names:
-                self._records.pop(name, None)
+        for name in names:
+            self._records.pop(name, None)
 
     def _purge(self, now: float) -> None:
         # From the front, up to one that lives: a failure with a shorter life of its
         # own may stay longer than it must, and `get` does not return it.
-        while self._records:
-            oldest = next(iter(self._records))
-            if self._records[oldest][1] > now:
-                return
-            del self._records[oldest]
+        # Others store meanwhile, which ends an iteration; the next purge goes on.
+        with suppress(RuntimeError, StopIteration):
+            while True:
+                oldest, (_, end) = next(iter(self._records.items()))
+                if end > now:
+                    return
+                self._records.pop(oldest, None)
 
 
 _stores: dict[str, Store] = {}

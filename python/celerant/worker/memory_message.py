@@ -1,0 +1,61 @@
+"""A message out of one of kombu's in-process queues."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from typing import Any
+
+__all__ = ["MemoryMessage"]
+
+
+class MemoryMessage:
+    """What a worker reads of a message.
+
+    kombu's own class also knows channels, acknowledgements and encodings, at 8 us a
+    message; `read` leaves to it what is compressed or encoded otherwise.
+
+    Source: ``kombu.transport.virtual.base.Message`` of kombu 5.7.0.
+    """
+
+    __slots__ = (
+        "_raw",
+        "body",
+        "content_encoding",
+        "content_type",
+        "delivery_info",
+        "headers",
+        "properties",
+    )
+
+    #: As kombu's messages, which tell here of what could not be decompressed.
+    errors = ()
+
+    def __init__(self, raw: dict[str, Any], body: bytes) -> None:
+        properties = raw["properties"]
+        self._raw = raw
+        self.body = body
+        self.content_type = raw.get("content-type")
+        self.content_encoding = raw.get("content-encoding")
+        self.headers = raw.get("headers") or {}
+        self.properties = properties
+        self.delivery_info = properties.get("delivery_info") or {}
+
+    @classmethod
+    def read(cls, raw: dict[str, Any], channel: Any) -> Any:
+        """Return a queue's item as a message, of this class or of kombu's.
+
+        Raises:
+            Exception: Nobody sane has put it there.
+        """
+        body, headers = raw.get("body"), raw.get("headers")
+        if (
+            isinstance(body, str)
+            and raw["properties"].get("body_encoding") == "base64"
+            and (not headers or "compression" not in headers)
+        ):
+            return cls(raw, a2b_base64(body))
+        return channel.Message(raw, channel=channel)
+
+    def serializable(self) -> dict[str, Any]:
+        """Return it as it was in its queue."""
+        return self._raw

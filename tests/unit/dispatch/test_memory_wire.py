@@ -1,0 +1,157 @@
+"""What lies in kombu's in-process queues is what kombu itself would have put there."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from celerant import Celerant, group
+from celerant.dispatch.wires.generic import GenericWire
+from harness.tasks import define_tasks
+
+
+def _left(queue):
+    with Connection("memory://") as connection:
+        store = connection.default_channel._queue_for(queue)
+        found = list(store.queue)
+        store.queue.clear()
+        return found
+
+
+def _plain(raw, ids):
+    """Return an item of a queue with what is drawn for each message named."""
+    headers, properties = dict(raw["headers"]), dict(raw["properties"])
+    place = ids.index(headers["id"])
+    own = {headers["id"]: place, headers["group"]: "group"}
+    tag = properties.pop("delivery_tag")
+    assert len(tag) == 36
+    for told in (headers, properties):
+        for name, value in told.items():
+            if isinstance(value, str):
+                told[name] = own.get(value, value)
+    return {**raw, "headers": headers, "properties": properties}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"priority": 3},
+        {"expires": 60, "countdown": 5},
+        {"compression": "zlib"},
+        {"serializer": "pickle"},
+        {"headers": {"x": 1}, "shadow": "other"},
+        {"delivery_mode": 1, "reply_to": "r", "correlation_id": "c"},
+    ],
+)
+def test_it_is_what_kombu_puts_there(shop, options):
+    queue = shop.app.conf.task_default_queue
+    members = [shop.add.s(i, i) for i in range(3)]
+    with Connection("memory://") as connection, closing(connection.Producer()) as own:
+        kombus = group(members).apply_async(producer=own, **options)
+        expected = _left(queue)
+    ours = group(members).apply_async(**options)
+    found = _left(queue)
+    assert len({raw["properties"]["delivery_tag"] for raw in found}) == 3
+
+    def read(raws, result):
+        ids = [member.id for member in result]
+        return [_undated(_plain(raw, ids)) for raw in raws]
+
+    assert read(found, ours) == read(expected, kombus)
+
+
+def _undated(raw):
+    for name in ("eta", "expires"):
+        if raw["headers"][name] is not None:
+            raw["headers"][name] = raw["headers"][name][:10]
+    return raw
+
+
+@pytest.fixture
+def routed():
+    """Make an app whose default queues are bound to an exchange of a type."""
+
+    def make(kind, count):
+        exchange = Exchange(f"celerant-wire-{kind}", kind)
+        names = [f"celerant-wire-{kind}-{i}" for i in range(count)]
+        app = Celerant("celerant-test-wire")
+        app.conf.task_queues = [Queue(n, exchange, routing_key="k") for n in names]
+        app.conf.task_default_exchange = exchange.name
+        app.conf.task_default_exchange_type = kind
+        app.conf.task_default_routing_key = "k"
+        app.conf.task_default_queue = names[0]
+        made.append(app)
+        with Connection("memory://") as connection:
+            for queue in app.conf.task_queues:
+                queue(connection.default_channel).declare()
+        return define_tasks(app), names
+
+    made = []
+    yield make
+    for app in made:
+        app.close()
+
+
+@pytest.fixture
+def by_kombu(monkeypatch):
+    """How many messages went through `Producer.publish`."""
+    published = []
+    publish = GenericWire._publish
+
+    def counted(self, *args):
+        published.append(args)
+        return publish(self, *args)
+
+    monkeypatch.setattr(GenericWire, "_publish", counted)
+    return published
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("direct", 0), ("topic", 3)])
+def test_every_bound_queue_gets_a_message(routed, by_kombu, kind, passes):
+    shop, names = routed(kind, 2)
+    call = {"exchange": f"celerant-wire-{kind}", "routing_key": "k"}
+    members = group([shop.add.s(i, i) for i in range(3)])
+    result = members.apply_async(**call)
+    ids = [member.id for member in result]
+    for name in names:
+        assert [raw["headers"]["id"] for raw in _left(name)] == ids
+    assert len(by_kombu) == passes
+
+
+def test_another_encoding_of_bodies_is_kombus_to_make(by_kombu):
+    with Celerant("celerant-test-encoding") as app:
+        app.conf.broker_transport_options = {"body_encoding": None}
+        shop = define_tasks(app)
+        group([shop.add.s(i, i) for i in range(3)]).apply_async()
+        left = _left(app.conf.task_default_queue)
+    assert len(by_kombu) == 3
+    assert [raw["properties"]["body_encoding"] for raw in left] == [None] * 3
+
+
+def test_a_volley_wakes_a_slot_for_each_message(app, monkeypatch):
+    # Else the worker's own look now and then would do.
+    monkeypatch.setattr("celerant.worker.memory._LOOK_INTERVAL", 3600.0)
+    both = threading.Barrier(2, timeout=10)
+    task = app.task(lambda: both.wait() >= 0, name="celerant_test.both")
+    with app.worker(concurrency=2):
+        # Each waits for the other: one slot alone would never end.
+        assert group([task.s(), task.s()])().get(timeout=10) == [True, True]
+
+
+def test_an_interrupt_leaves_a_volley_unknown(shop, monkeypatch):
+    from celerant.dispatch.wires.memory import MemoryWire
+
+    reports = []
+
+    def interrupted(self, queue, messages):
+        reports.append(self.dispatch.ledger)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MemoryWire, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        group([shop.add.s(i, i) for i in range(3)]).apply_async()
+    assert reports[0].intervals("unknown") == [(0, 3)]
