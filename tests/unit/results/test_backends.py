@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import itertools
 import os
 import ssl
+import sys
+import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,3 +149,31 @@ def test_a_closed_feed_leaves_alone_who_got_its_descriptors():
         os.read(out, 1)
     os.close(out)
     os.close(into)
+
+
+def test_threads_store_and_purge_at_the_same_time(monkeypatch):
+    clock = itertools.count()
+    fake = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(memory, "time", fake)
+    store, failed = memory.Store(), []
+
+    def fill(prefix):
+        try:
+            for i in range(4 * memory._PURGE_EVERY):
+                store.put(f"{prefix}{i}", b"x", 1)
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            failed.append(exc)
+
+    threads = [threading.Thread(target=fill, args=(p,)) for p in "abcd"]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failed == []
+    # What has expired goes, if not at once where others store meanwhile.
+    assert len(store._records) < 4 * memory._PURGE_EVERY
