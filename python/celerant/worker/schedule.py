@@ -35,7 +35,11 @@ class Schedule(Generic[T]):
 
     def pop_due(self, now: float) -> T | None:
         """Return an item whose time has come, if there is one."""
-        if not self._heap:
+        # Every slot asks before each task: a lock only where there is something.
+        try:
+            if self._heap[0][0] > now:
+                return None
+        except IndexError:
             return None
         with self._lock:
             if not self._heap or self._heap[0][0] > now:
