@@ -44,8 +44,8 @@ from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
 from celerant.results.tree import result_from_tuple
 from celerant.results.waiting import allow_join_result
-from celerant.shared import shared_task
-from celerant.task import Task
+from celerant.tasks.shared import shared_task
+from celerant.tasks.task import Task
 
 __all__ = [
     "ArgumentError",

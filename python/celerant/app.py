@@ -10,7 +10,6 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from celerant.apps import load_app, register, result_of
-from celerant.asending import LoopSender
 from celerant.broker import make_connection
 from celerant.canvas.group import group
 from celerant.canvas.host import set_current_app
@@ -27,9 +26,10 @@ from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 from celerant.results.result import AsyncResult
 from celerant.results.saving import GroupResults
-from celerant.sending import Sender
-from celerant.task import Task
-from celerant.task_builtins import builtin_tasks
+from celerant.sending.event_loop import LoopSender
+from celerant.sending.sender import Sender
+from celerant.tasks.builtins import builtin_tasks
+from celerant.tasks.task import Task
 from celerant.urls import masked
 
 if TYPE_CHECKING:

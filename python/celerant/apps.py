@@ -14,7 +14,7 @@ from celerant.results.saving import unpickled
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["load_app", "register", "result_of", "share", "task_by_name"]
 

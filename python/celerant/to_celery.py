@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
-from celerant.task_builtins import is_builtin
+from celerant.tasks.builtins import is_builtin
 from celerant.to_celery_task import under_celery
 from celerant.urls import scheme
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from celerant import Celerant, group
 from celerant.canvas.source import Mapped
-from celerant.freezing import freeze, leaves
+from celerant.sending.freezing import freeze, leaves
 from harness.capture import drain
 from harness.tasks import define_tasks
 

@@ -18,7 +18,7 @@ from celerant import (
     shared_task,
 )
 from celerant.canvas.signature import Canvas, Signature
-from celerant.task import Task
+from celerant.tasks.task import Task
 
 app = Celerant("shop")
 

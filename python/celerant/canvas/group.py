@@ -20,7 +20,7 @@ from celerant.errors import CanvasError
 if TYPE_CHECKING:
     from celerant.canvas.host import Host
     from celerant.results.group_result import GroupResult
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["group"]
 

@@ -329,7 +329,7 @@ def test_backoff_doubles_up_to_its_maximum(app, options, waits):
 
 
 def test_jitter_stays_below_the_backoff(app):
-    from celerant.task_retry import _backoff
+    from celerant.tasks.retry import _backoff
 
     task = app.task(retry_backoff=10)(lambda: None)
     waits = {_backoff(task, 2) for _ in range(300)}

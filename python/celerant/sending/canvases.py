@@ -15,7 +15,10 @@ from celerant.canvas.signature import maybe_signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.options import check_options
 from celerant.errors import NotSent, PublishError
-from celerant.lowering import (
+from celerant.results.forms import form_of, has_groups
+from celerant.results.tree import result_from_tuple, settle, task_ids
+from celerant.sending.call import SentCall, new_seed
+from celerant.sending.lowering import (
     header_of,
     hold_nested,
     is_ignored,
@@ -23,14 +26,11 @@ from celerant.lowering import (
     lowered_chord,
     results_in,
 )
-from celerant.results.forms import form_of, has_groups
-from celerant.results.tree import result_from_tuple, settle, task_ids
-from celerant.sent_call import SentCall, new_seed
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.dispatch.dispatcher import Sent
-    from celerant.sending import Sender
+    from celerant.sending.sender import Sender
 
 __all__ = ["CanvasSender"]
 

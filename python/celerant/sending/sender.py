@@ -23,18 +23,18 @@ from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
 from celerant.dispatch.options import check_options
 from celerant.dispatch.wires.base import Broken
-from celerant.eager import run_group, run_signature
-from celerant.eager_canvas import run_canvas
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
-from celerant.freezing import freeze
-from celerant.holding import Held, hold
-from celerant.lowering import is_ignored
 from celerant.results.forms import clipped
 from celerant.results.group_result import GroupResult
 from celerant.results.members import Members
 from celerant.results.result import AsyncResult
-from celerant.sending_canvases import CanvasSender
-from celerant.sent_call import SentCall, new_seed
+from celerant.sending.call import SentCall, new_seed
+from celerant.sending.canvases import CanvasSender
+from celerant.sending.eager import run_group, run_signature
+from celerant.sending.eager_canvas import run_canvas
+from celerant.sending.freezing import freeze
+from celerant.sending.holding import Held, hold
+from celerant.sending.lowering import is_ignored
 
 if TYPE_CHECKING:
     from celerant.app import Celerant

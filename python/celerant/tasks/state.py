@@ -10,7 +10,7 @@ from celerant.errors import ForkError
 from celerant.urls import scheme
 
 if TYPE_CHECKING:
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["refuse_lost_memory", "store_state"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.mapping import chunks as make_chunks
 from celerant.canvas.signature import maybe_signature
-from celerant.task import Task
+from celerant.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

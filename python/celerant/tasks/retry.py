@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from celerant.canvas.request import Request
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["ask_retry", "check_retry_options", "signature_of", "with_autoretry"]
 

@@ -15,10 +15,10 @@ from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.dispatch.options import check_options
 from celerant.errors import ArgumentError, EncodeError, Retry
-from celerant.freezing import leaves
 from celerant.results.forms import shape_of
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
+from celerant.sending.freezing import leaves
 from celerant.worker.continuation import Continuation
 from celerant.worker.control_flow import RETRY
 from celerant.worker.errbacks import call_errbacks
@@ -27,7 +27,7 @@ from celerant.worker.trace import FAILURE, SUCCESS, Outcome, failure, run_task
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["run_group", "run_signature"]
 

@@ -13,9 +13,9 @@ from celerant.canvas.request import Request, current_request, enter, own_request
 from celerant.canvas.signature import Signature
 from celerant.config import nearest
 from celerant.errors import MaxRetriesExceeded, Retry, SettingError
-from celerant.task_replace import extend_chord, hand_over, replacement
-from celerant.task_retry import ask_retry, check_retry_options, with_autoretry
-from celerant.task_state import store_state
+from celerant.tasks.replace import extend_chord, hand_over, replacement
+from celerant.tasks.retry import ask_retry, check_retry_options, with_autoretry
+from celerant.tasks.state import store_state
 
 if TYPE_CHECKING:
     from datetime import datetime

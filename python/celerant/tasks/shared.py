@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from celerant.apps import share
 from celerant.canvas.host import current_app
-from celerant.task import Task
+from celerant.tasks.task import Task
 
 __all__ = ["shared_task"]
 

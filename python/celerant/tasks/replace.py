@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.signature import maybe_signature
 from celerant.errors import CanvasError, Ignore
-from celerant.task_state import refuse_lost_memory
+from celerant.tasks.state import refuse_lost_memory
 
 if TYPE_CHECKING:
-    from celerant.task import Task
+    from celerant.tasks.task import Task
 
 __all__ = ["extend_chord", "hand_over", "replacement"]
 

@@ -10,7 +10,7 @@ from celerant._core import Barrier
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.dispatch.options import check_options
-from celerant.eager import check_call
+from celerant.sending.eager import check_call
 
 if TYPE_CHECKING:
     from celerant.app import Celerant

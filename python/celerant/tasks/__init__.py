@@ -1,0 +1,1 @@
+"""Tasks: registered functions, how they steer their worker, those that all have."""
