@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from celery import states
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
-from vine import barrier
+from vine import barrier, promise
 
 from celerant._core import Roster
 from celerant.celery.kinds import Kind
@@ -165,7 +166,9 @@ class _LazyGroupResult:
         for found in self.results:
             ready.size += 1
             found.then(ready, weak=True)
-        self._celery("_set_ready_barrier", ready)
+        # As `ResultSet` does when it is made with a barrier.
+        self._promise = promise(args=(weakref.proxy(self),))
+        ready.then(promise(self._on_ready, weak=True))
         ready.finalize()
 
     # -- looking -----------------------------------------------------------------------
