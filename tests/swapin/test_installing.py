@@ -7,45 +7,11 @@ import threading
 from unittest import mock
 
 import celery
-import kombu
 import pytest
-from celery import canvas, result
-from celery.app import amqp
-from celery.app import base as app_base
-from celery.app import task as app_task
-from celery.backends import base as backend_base
-from celery.backends import redis as backend_redis
+from celery import canvas
 
 import celerant.celery
 from celerant.celery import group, install, uninstall
-
-CLASSES = [
-    *{cls for cls in vars(canvas).values() if isinstance(cls, type)},
-    *{cls for cls in vars(result).values() if isinstance(cls, type)},
-    app_base.Celery,
-    app_task.Task,
-    amqp.AMQP,
-    backend_base.Backend,
-    backend_base.KeyValueStoreBackend,
-    backend_redis.RedisBackend,
-    kombu.Producer,
-    kombu.Connection,
-]
-
-
-def attributes():
-    return {cls: dict(vars(cls)) for cls in CLASSES}
-
-
-def test_nothing_is_left_of_it(make_app):
-    side = make_app()
-    before = attributes()
-    install()
-    assert attributes() != before
-    celery.group(side.add.s(i, i) for i in range(3)).apply_async()
-    uninstall()
-    assert attributes() == before
-
 
 def test_installing_twice_is_installing_once():
     original = vars(canvas.group)["apply_async"]

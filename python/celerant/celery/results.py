@@ -86,14 +86,14 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
 
 
 def _lazy_class(app: Any) -> Any:
+    # Kept by nobody but its instances: an app goes when its user lets it go, and Celery's
+    # classes have no attribute more than before.
     own = app.GroupResult
-    found = own.__dict__.get("_celerant_lazy")
-    if found is None:
-        found = type(
-            own.__name__, (_LazyGroupResult, own), {"__module__": own.__module__}
-        )
-        own._celerant_lazy = found  # noqa: SLF001 - one class per app, kept by the app's own
-    return found
+    bases = (_LazyGroupResult, own)
+    for found in own.__subclasses__():
+        if found.__bases__ == bases:
+            return found
+    return type(own.__name__, bases, {"__module__": own.__module__})
 
 
 class _LazyGroupResult:
