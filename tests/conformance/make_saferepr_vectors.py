@@ -2,9 +2,9 @@
 
 Run: ``python tests/conformance/make_saferepr_vectors.py``; it rewrites
 ``rust/core/tests/data/{saferepr,json}.json``. With Celery 5.6 it rewrites
-``saferepr_before_5_7.json`` there, with what differs. Values are spelled out as typed trees
-and texts as the hex of their UTF-8 with surrogates passed, since JSON cannot carry a
-lone surrogate.
+``saferepr_before_5_7.json`` there, with what differs. Values are spelled out as typed
+trees and texts as the hex of their UTF-8 with surrogates passed, since JSON cannot
+carry a lone surrogate.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from celery import canvas
 import celerant.celery
 from celerant.celery import group, install, uninstall
 
+
 def test_installing_twice_is_installing_once():
     original = vars(canvas.group)["apply_async"]
     install()

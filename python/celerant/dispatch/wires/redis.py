@@ -155,7 +155,7 @@ class RedisWire(Wire):
             exchange=blueprint.exchange, routing_key=blueprint.routing_key
         )
         # Before 5.7 kombu's queues on Redis did not expire.
-        expire = getattr(self._channel, "_expires", {}).get(key)
+        expire: int = getattr(self._channel, "_expires", {}).get(key, 0)
         steps = self._channel.priority_steps if expire else ()
         priority = self._channel._get_message_priority(message, reverse=False)  # noqa: SLF001
         try:
