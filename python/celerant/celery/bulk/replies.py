@@ -10,6 +10,8 @@ from celery.backends.asynchronous import Drainer
 from celery.backends.rpc import ResultConsumer, RPCBackend
 from kombu.transport.pyamqp import Transport
 
+from celerant.celery.versions import KNOWS_SILENCE
+
 __all__ = ["are_replies", "receive"]
 
 #: Seconds of silence after which a virtual transport has no more: it polls.
@@ -46,6 +48,7 @@ def receive(backend: Any) -> None:
             # Changes nothing; its answer comes behind the messages.
             consumer._consumer.channel.basic_qos(0, 0, False)  # noqa: FBT003, SLF001
         return
+    drain = (consumer if KNOWS_SILENCE else consumer._connection).drain_events  # noqa: SLF001
     with contextlib.suppress(TimeoutError):
         while True:
-            consumer.drain_events(timeout=_SILENCE)
+            drain(timeout=_SILENCE)
