@@ -36,7 +36,7 @@ _RUNNING = _numbers(celery.__version__)
 SWALLOWS_GROUP_INDEX = _RUNNING >= (5, 6)
 #: Whether groups pass over chains with nothing in them; an error before.
 SKIPS_EMPTY_CHAINS = _RUNNING >= (5, 7)
-#: Whether a consumer of replies knows silence from a lost connection: 5.6 connects again.
+#: Whether a consumer of replies knows silence from a lost connection: 5.6 does not.
 KNOWS_SILENCE = _RUNNING >= (5, 7)
 #: Whether reprs that are cut close what they open, and nothing else.
 BALANCES_REPRS = _RUNNING >= (5, 7)
