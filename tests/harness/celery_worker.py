@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -14,6 +15,8 @@ from harness.logged_process import LoggedProcess
 __all__ = ["CeleryWorker"]
 
 _TESTS = Path(__file__).resolve().parents[1]
+#: Two of one name would take each other's control queue.
+_numbers = itertools.count(1)
 
 
 class CeleryWorker(LoggedProcess):
@@ -38,7 +41,7 @@ class CeleryWorker(LoggedProcess):
             [
                 *(str(python), "-m", "celery", "-A", module, "worker"),
                 *("--pool", pool, "-c", str(concurrency), "-Q", queue, "-l", "INFO"),
-                *("-n", f"{queue}-{os.getpid()}@localhost"),
+                *("-n", f"{queue}-{os.getpid()}-{next(_numbers)}@localhost"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat"),
                 *more,
             ],

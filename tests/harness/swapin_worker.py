@@ -33,3 +33,9 @@ def weave(self: Task, n: int) -> list[str]:
     body = chord(parts, echo.s()).apply_async()
     spread_out = chain(add.s(1, 1), group([add.s(i) for i in range(n)])).apply_async()
     return [body.id, *(one.id for one in spread_out)]
+
+
+@app.task(name="celerant_test.where", bind=True)
+def where(self: Task) -> str:
+    """Return the routing key under which this came."""
+    return str(self.request.delivery_info["routing_key"])
