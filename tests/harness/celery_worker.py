@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
@@ -15,8 +14,6 @@ from harness.logged_process import LoggedProcess
 __all__ = ["CeleryWorker"]
 
 _TESTS = Path(__file__).resolve().parents[1]
-#: Two of one name would take each other's control queue.
-_numbers = itertools.count(1)
 
 
 class CeleryWorker(LoggedProcess):
@@ -35,13 +32,14 @@ class CeleryWorker(LoggedProcess):
         environment: Mapping[str, str] | None = None,
         python: str | Path = sys.executable,
         more: Sequence[str] = (),
+        name: str | None = None,
     ) -> None:
         path = os.pathsep.join([str(_TESTS), os.environ.get("PYTHONPATH", "")])
         super().__init__(
             [
                 *(str(python), "-m", "celery", "-A", module, "worker"),
                 *("--pool", pool, "-c", str(concurrency), "-Q", queue, "-l", "INFO"),
-                *("-n", f"{queue}-{os.getpid()}-{next(_numbers)}@localhost"),
+                *("-n", f"{name or queue}-{os.getpid()}@localhost"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat"),
                 *more,
             ],

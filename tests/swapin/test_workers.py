@@ -104,7 +104,8 @@ def values(side, ids):
 
 def test_installed_and_stock_processes_share_a_queue(side, celery_worker, volleys):
     running(side, celery_worker, environment=INSTALLED)
-    running(side, celery_worker)
+    # Two of one name would take each other's control queue.
+    running(side, celery_worker, name=f"{side.queue}-stock")
     members = [side.add.s(i, i) for i in range(100)]
     ours = [group(members)() for _ in range(3)]
     celerant.celery.uninstall()
