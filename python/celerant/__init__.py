@@ -9,6 +9,9 @@ import logging
 import warnings
 from importlib.metadata import version
 
+import celerant.patching  # noqa: F401 - before anything that has to do with sockets
+
+# isort: split
 from celerant import _core
 from celerant.app import Celerant
 from celerant.canvas.chord import chord

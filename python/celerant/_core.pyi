@@ -211,6 +211,7 @@ class Plan:
         only: list[tuple[int, int]] | None = None,
         positions: list[int] | None = None,
         repr_levels: int = 3,
+        balanced_reprs: bool = True,
         links_errors_to_headers: bool = False,
     ) -> Plan: ...
     @property

@@ -1,9 +1,10 @@
 """Write what the running celery and json make of many values, for the Rust tests.
 
 Run: ``python tests/conformance/make_saferepr_vectors.py``; it rewrites
-``rust/core/tests/data/{saferepr,json}.json``. Values are spelled out as typed trees
-and texts as the hex of their UTF-8 with surrogates passed, since JSON cannot carry a
-lone surrogate.
+``rust/core/tests/data/{saferepr,json}.json``. With Celery 5.6 it rewrites
+``saferepr_before_5_7.json`` there, with what differs. Values are spelled out as typed
+trees and texts as the hex of their UTF-8 with surrogates passed, since JSON cannot
+carry a lone surrogate.
 """
 
 from __future__ import annotations
@@ -180,6 +181,19 @@ def write(name: str, cases: list[dict[str, Any]]) -> None:
     (DATA / name).write_text(text, encoding="ascii")
 
 
+def main() -> None:
+    """Rewrite the files that are of the running Celery."""
+    cases = saferepr_cases()
+    if celery.VERSION >= (5, 7):
+        write("saferepr.json", cases)
+        write("json.json", json_cases())
+        return
+    later = json.loads((DATA / "saferepr.json").read_text())["cases"]
+    write(
+        "saferepr_before_5_7.json",
+        [case for case, other in zip(cases, later, strict=True) if case != other],
+    )
+
+
 if __name__ == "__main__":
-    write("saferepr.json", saferepr_cases())
-    write("json.json", json_cases())
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,17 @@ class CeleryWorker(LoggedProcess):
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         python: str | Path = sys.executable,
+        more: Sequence[str] = (),
+        name: str | None = None,
     ) -> None:
         path = os.pathsep.join([str(_TESTS), os.environ.get("PYTHONPATH", "")])
         super().__init__(
             [
                 *(str(python), "-m", "celery", "-A", module, "worker"),
                 *("--pool", pool, "-c", str(concurrency), "-Q", queue, "-l", "INFO"),
-                *("-n", f"{queue}-{os.getpid()}@localhost"),
+                *("-n", f"{name or queue}-{os.getpid()}@localhost"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+                *more,
             ],
             is_ready=lambda line: line.rstrip().endswith(" ready."),
             folder=_TESTS,

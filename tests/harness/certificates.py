@@ -17,13 +17,23 @@ class Certificate:
     key: Path
 
 
-def self_signed(folder: Path) -> Certificate:
-    """Make a certificate for localhost and 127.0.0.1, valid for one day."""
+#: What `openssl req` is told of a key.
+_ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+_RSA = ("rsa:2048",)
+
+
+def self_signed(folder: Path, *, is_rsa: bool = False) -> Certificate:
+    """Make a certificate for localhost and 127.0.0.1, valid for one day.
+
+    Args:
+        folder: Where its files are made.
+        is_rsa: Celery signs messages with no other key.
+    """
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-days", "1", "-subj", "/CN=localhost"),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-newkey", *(_RSA if is_rsa else _ELLIPTIC), "-nodes"),
             *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
             *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
             *("-keyout", str(made.key), "-out", str(made.certificate)),

@@ -19,6 +19,9 @@ app.conf.update(
     result_backend=os.environ.get("CELERANT_TEST_BACKEND"),
     # What a test leaves behind goes away by itself.
     result_expires=600,
+    # RabbitMQ: an idle worker wakes twice a second, and so sees that it is to stop.
+    broker_heartbeat=60,
+    broker_heartbeat_checkrate=120,
     **json.loads(os.environ.get("CELERANT_TEST_SETTINGS", "{}")),
 )
 define_tasks(app)

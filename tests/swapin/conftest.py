@@ -92,6 +92,8 @@ def make_app():
                     channel.client.delete(*keys)
         if isinstance(app.backend, RedisBackend):
             app.backend.result_consumer.stop()
+            # A result that goes later would connect again, to unsubscribe.
+            app.backend.result_consumer._pubsub = None
             app.backend.client.connection_pool.disconnect()
         elif isinstance(app.backend, RPCBackend):
             app.backend.result_consumer.stop()

@@ -1,49 +1,17 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from unittest import mock
 
 import celery
-import kombu
 import pytest
-from celery import canvas, result
-from celery.app import amqp
-from celery.app import base as app_base
-from celery.app import task as app_task
-from celery.backends import base as backend_base
-from celery.backends import redis as backend_redis
+from celery import canvas
 
 import celerant.celery
 from celerant.celery import group, install, uninstall
-
-CLASSES = [
-    *{cls for cls in vars(canvas).values() if isinstance(cls, type)},
-    *{cls for cls in vars(result).values() if isinstance(cls, type)},
-    app_base.Celery,
-    app_task.Task,
-    amqp.AMQP,
-    backend_base.Backend,
-    backend_base.KeyValueStoreBackend,
-    backend_redis.RedisBackend,
-    kombu.Producer,
-    kombu.Connection,
-]
-
-
-def attributes():
-    return {cls: dict(vars(cls)) for cls in CLASSES}
-
-
-def test_nothing_is_left_of_it(make_app):
-    side = make_app()
-    before = attributes()
-    install()
-    assert attributes() != before
-    celery.group(side.add.s(i, i) for i in range(3)).apply_async()
-    uninstall()
-    assert attributes() == before
 
 
 def test_installing_twice_is_installing_once():
@@ -127,7 +95,7 @@ def test_threads_install_and_uninstall_at_once():
     assert vars(canvas.group)["apply_async"] is original
 
 
-@pytest.mark.parametrize("version", ["5.6.3", "5.8.0", "6.0.0rc1"])
+@pytest.mark.parametrize("version", ["5.4.0", "5.8.0", "6.0.0rc1"])
 def test_an_unknown_celery_is_left_alone(version):
     original = vars(canvas.group)["apply_async"]
     with (
@@ -164,10 +132,12 @@ def test_it_is_installed_where_no_code_can_be_touched(tmp_path, arguments, envir
         "show = lambda: print(celery.canvas.group.apply_async.__code__.co_filename)\n"
         "atexit.register(show)\n"
     )
+    # Where this Celerant is not installed but lent.
+    carried = {k: v for k, v in os.environ.items() if k == "PYTHONPATH"}
     ran = subprocess.run(
         [sys.executable, *arguments],
         cwd=tmp_path,
-        env={"PATH": "", **environment},
+        env={"PATH": "", **environment, **carried},
         capture_output=True,
         text=True,
         check=True,

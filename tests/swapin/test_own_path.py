@@ -148,6 +148,7 @@ def test_settings_that_ask_for_each_task(make_app, volleys, settings, said):
     assert len(drain(side.url, side.queue)) == sent
 
 
+@pytest.mark.skipif(not hasattr(kombu.Producer, "batch"), reason="new in kombu 5.7")
 def test_a_producer_of_the_callers_and_its_batch_are_used(make_app, volleys):
     side = make_app("redis")
     canvas = group(members_of(side))
@@ -228,8 +229,12 @@ def test_options_that_nobody_knows_go_celerys_way(side, both_ways, volleys):
 
 
 def test_a_group_of_one_chain_that_ends_in_a_group_is_that_group(side, both_ways):
-    canvas = group([chain(side.add.s(1, 1), group([side.echo.s(), side.echo.s()]))])
-    stock, ours = both_ways(side, lambda: group.apply_async(canvas))
+    def send():
+        # Older versions write ids into it, which it has when it is sent again.
+        inner = group([side.echo.s(), side.echo.s()])
+        return group([chain(side.add.s(1, 1), inner)]).apply_async()
+
+    stock, ours = both_ways(side, send)
     assert ours == stock
 
 

@@ -251,15 +251,3 @@ def test_on_other_stores_it_is_read_in_bulk_too(make_app, volleys):
         side.app.backend.store_result(one.id, one.id, states.SUCCESS)
     assert result.completed_count() == 5
     assert result.get(timeout=10) == [one.id for one in result]
-
-
-def test_on_a_database_all_is_celerys(make_app, volleys, tmp_path):
-    pytest.importorskip("sqlalchemy")
-    side = make_app(backend=f"db+sqlite:///{tmp_path}/r.sqlite")
-    celerant.celery.install()
-    result = group([side.add.s(i, i) for i in range(5)]).apply_async()
-    assert volleys == [5]
-    for one in result:
-        side.app.backend.store_result(one.id, one.id, states.SUCCESS)
-    assert (result.ready(), result.completed_count()) == (True, 5)
-    assert result.get(timeout=10) == [one.id for one in result]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,11 +16,9 @@ from celery.result import GroupResult
 
 from celerant.celery.eligibility import is_of
 from celerant.celery.sending import SETTINGS, apply_group
+from celerant.celery.versions import is_served
 
 __all__ = ["Installation", "install", "uninstall"]
-
-#: Celery's versions that are known to send as this does; the second is not.
-_KNOWN = ((5, 7), (5, 8))
 
 _lock = threading.Lock()
 
@@ -89,15 +86,15 @@ def install(*, uuid4: bool = False) -> Installation:
     Returns:
         A context manager that uninstalls.
 
-    A Celery of another version than 5.7 is left alone, with a `RuntimeWarning`: groups
-    take its own path.
+    A Celery older than 5.5 or newer than 5.7 is left alone, with a `RuntimeWarning`:
+    groups take its own path.
     """
     with _lock:
         SETTINGS.uuid4 = uuid4
-        if not _is_known(celery.__version__):
+        if not is_served(celery.__version__):
             warnings.warn(
                 f"celery {celery.__version__} is not known to celerant.celery, which "
-                "serves 5.7: groups take Celery's own path",
+                "serves 5.5 to 5.7: groups take Celery's own path",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -118,11 +115,6 @@ def uninstall() -> None:
         _State.is_active = False
         for patch in _PATCHES:
             patch.take()
-
-
-def _is_known(version: str) -> bool:
-    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    return _KNOWN[0] <= numbers < _KNOWN[1]
 
 
 def _group_apply_async(original: Any) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from kombu.utils.uuid import uuid
 
 from celerant.celery.eligibility import GROUPS, of_signature
 from celerant.celery.kinds import Kind, Kinds
+from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
 __all__ = ["Members", "Run", "Slow"]
 
@@ -31,6 +32,11 @@ _OF_RUN = frozenset({"group_index", "chord"})
 
 
 _DICT = "it is a plain dict"
+
+
+def _is_skipped(task: Any) -> bool:
+    is_empty = isinstance(task, canvas._chain) and not task.tasks  # noqa: SLF001 - Celery has no public one
+    return is_empty and SKIPS_EMPTY_CHAINS
 
 
 class Slow:
@@ -149,7 +155,7 @@ class Members:
                 task = canvas.Signature.from_dict(given, app=self._app)
             if type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
                 yield from self._walk(task, level=level + 1)
-            elif isinstance(task, canvas._chain) and not task.tasks:  # noqa: SLF001 - Celery has no public one
+            elif _is_skipped(task):
                 continue
             elif is_own or level > 0:
                 yield self._signature(position, task)

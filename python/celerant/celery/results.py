@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 from celery import states
-from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
-from vine import barrier
+from vine import barrier, promise
 
 from celerant._core import Roster
+from celerant.celery.bulk import (
+    AT_ONCE,
+    Reader,
+    UnreadError,
+    are_replies,
+    reader_of,
+    receive,
+)
 from celerant.celery.kinds import Kind
 
 __all__ = ["Segment", "group_result"]
 
-#: Results that are asked for together.
-_AT_ONCE = 1000
+logger = logging.getLogger("celerant")
+
 #: Seconds between two sweeps: at least, and as a share of what a sweep takes.
 _PAUSE, _PAUSE_PER_SWEEP = 0.01, 2.0
 
@@ -85,14 +94,14 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
 
 
 def _lazy_class(app: Any) -> Any:
+    # Kept by nobody but its instances: an app goes when its user lets it go, and no
+    # class of Celery's has an attribute more than before.
     own = app.GroupResult
-    found = own.__dict__.get("_celerant_lazy")
-    if found is None:
-        found = type(
-            own.__name__, (_LazyGroupResult, own), {"__module__": own.__module__}
-        )
-        own._celerant_lazy = found  # noqa: SLF001 - one class per app, kept by the app's own
-    return found
+    bases = (_LazyGroupResult, own)
+    for found in own.__subclasses__():
+        if found.__bases__ == bases:
+            return found
+    return type(own.__name__, bases, {"__module__": own.__module__})
 
 
 class _LazyGroupResult:
@@ -106,6 +115,7 @@ class _LazyGroupResult:
     app: Any
     backend: Any
     supports_native_join: Any
+    _on_ready: Any
 
     def __init__(self, group_id: str, segments: list[Segment | list[Any]]) -> None:
         self.id = group_id
@@ -165,41 +175,40 @@ class _LazyGroupResult:
         for found in self.results:
             ready.size += 1
             found.then(ready, weak=True)
-        self._celery("_set_ready_barrier", ready)
+        # As `ResultSet` does when it is made with a barrier.
+        self._promise = promise(args=(weakref.proxy(self),))
+        ready.then(promise(self._on_ready, weak=True))
         ready.finalize()
 
     # -- looking -----------------------------------------------------------------------
 
     def ready(self) -> bool:
         """See `celery.result.ResultSet.ready`; one bulk read."""
-        if not self._is_swept():
-            return bool(self._celery("ready"))
-        return not self._swept()
+        pending = self._look()
+        return bool(self._celery("ready")) if pending is None else not pending
 
     def waiting(self) -> bool:
         """See `celery.result.ResultSet.waiting`; one bulk read."""
-        if not self._is_swept():
-            return bool(self._celery("waiting"))
-        return bool(self._swept())
+        pending = self._look()
+        return bool(self._celery("waiting") if pending is None else pending)
 
     def successful(self) -> bool:
         """See `celery.result.ResultSet.successful`; one bulk read."""
-        if not self._is_swept():
+        pending = self._look()
+        if pending is None:
             return bool(self._celery("successful"))
-        return not self._swept() and self._count(states.SUCCESS) == len(self)
+        return not pending and self._count(states.SUCCESS) == len(self)
 
     def failed(self) -> bool:
         """See `celery.result.ResultSet.failed`; one bulk read."""
-        if not self._is_swept():
+        if self._look() is None:
             return bool(self._celery("failed"))
-        self._swept()
         return self._count(states.FAILURE) > 0
 
     def completed_count(self) -> int:
         """See `celery.result.ResultSet.completed_count`; one bulk read."""
-        if not self._is_swept():
+        if self._look() is None:
             return int(self._celery("completed_count"))
-        self._swept()
         return self._count(states.SUCCESS)
 
     def iter_native(
@@ -214,21 +223,26 @@ class _LazyGroupResult:
 
         `interval` is the longest pause between two of them.
         """
-        if on_message is not None or not self._is_swept():
+        read = self._reader()
+        if on_message is not None or read is None or not self._is_of(self.backend):
             told = (timeout, interval, no_ack, on_message, on_interval)
             return iter(self._celery("iter_native", *told))
         self.backend._ensure_not_eager()  # noqa: SLF001 - Celery has no public one
-        return self._iter_swept(timeout, interval, on_interval)
+        return self._iter_swept(read, timeout, interval, on_interval)
 
     def _iter_swept(
-        self, timeout: float | None, interval: float, on_interval: Any
+        self,
+        read: Reader,
+        timeout: float | None,
+        interval: float,
+        on_interval: Any,
     ) -> Iterator[tuple[str, Any]]:
         deadline = None if timeout is None else time.monotonic() + timeout
         pending = list(self.results)
         while True:
             started = time.monotonic()
             ready: list[Any] = []
-            pending = _sweep(self.backend, pending, ready)
+            pending = _sweep(self.backend, read, pending, ready)
             for found in ready:
                 yield found.id, found._cache  # noqa: SLF001 - as Celery's own
             if not pending:
@@ -242,27 +256,43 @@ class _LazyGroupResult:
             pause = min(pause, interval or _PAUSE)
             time.sleep(pause if deadline is None else min(pause, deadline - now))
 
-    # -- sweeping ----------------------------------------------------------------------
+    # -- bulk reads --------------------------------------------------------------------
 
-    def _is_swept(self) -> bool:
-        """Whether bulk reads serve: plain tasks on one key-value store.
+    def _look(self) -> list[Any] | None:
+        """Read in bulk what is not known yet.
 
-        Once Celery's barrier is there, its consumer gets the results.
+        Returns:
+            What is still pending; None where only Celery's own methods serve.
         """
         backend = self.backend
-        return (
-            self._barrier is None
-            and isinstance(backend, BaseKeyValueStoreBackend)
-            and type(backend).get_task_meta is BaseKeyValueStoreBackend.get_task_meta
-            and all(
-                isinstance(found, AsyncResult) and found.backend is backend
-                for found in self.results
-            )
-        )
+        if not self._is_of(backend):
+            return None
+        if are_replies(backend):
+            # Celery's consumer gives them to who waits for them.
+            self._arm()
+            receive(backend)
+            return [found for found in self.results if found._cache is None]  # noqa: SLF001 - else a round trip each
+        read = self._reader()
+        if read is None:
+            return None
+        try:
+            return _sweep(backend, read, self.results, [])
+        except UnreadError:
+            logger.debug("a bulk read failed", exc_info=True)
+            return None
 
-    def _swept(self) -> list[Any]:
-        """Read what is not known yet; return what is still pending."""
-        return _sweep(self.backend, self.results, [])
+    def _reader(self) -> Reader | None:
+        # Once Celery's barrier is there, its consumer gets the results.
+        if self._barrier is not None and self.backend.is_async:
+            return None
+        return reader_of(self.backend)
+
+    def _is_of(self, backend: Any) -> bool:
+        """Whether all members are plain tasks with results in one store."""
+        return all(
+            isinstance(found, AsyncResult) and found.backend is backend
+            for found in self.results
+        )
 
     def _count(self, state: str) -> int:
         return sum(
@@ -275,7 +305,9 @@ class _LazyGroupResult:
         return getattr(super(), method)(*args)
 
 
-def _sweep(backend: Any, results: list[Any], ready: list[Any]) -> list[Any]:
+def _sweep(
+    backend: Any, read: Reader, results: list[Any], ready: list[Any]
+) -> list[Any]:
     """Read results that are not known; add all that are done to `ready`.
 
     Returns:
@@ -285,27 +317,14 @@ def _sweep(backend: Any, results: list[Any], ready: list[Any]) -> list[Any]:
     unknown: list[Any] = []
     for found in results:
         (unknown if found._cache is None else ready).append(found)  # noqa: SLF001 - else a round trip each
-    for start in range(0, len(unknown), _AT_ONCE):
-        part = unknown[start : start + _AT_ONCE]
-        payloads = backend.mget([backend.get_key_for_task(found.id) for found in part])
-        for found, payload in zip(
-            part, _in_order(backend, part, payloads), strict=True
-        ):
-            meta = backend.decode(payload) if payload else None
-            if meta is not None and meta["status"] in states.READY_STATES:
+    for start in range(0, len(unknown), AT_ONCE):
+        part = unknown[start : start + AT_ONCE]
+        metas = read(backend, [found.id for found in part])
+        for found in part:
+            meta = metas.get(found.id)
+            if meta is None:
+                pending.append(found)
+            else:
                 found._maybe_set_cache(meta)  # noqa: SLF001 - as Celery's own consumers
                 ready.append(found)
-            else:
-                pending.append(found)
     return pending
-
-
-def _in_order(backend: Any, part: list[Any], payloads: Any) -> list[Any]:
-    """Return payloads in the order of `part`: some stores answer with a dict."""
-    if not hasattr(payloads, "items"):
-        return list(payloads)
-    by_id = {
-        backend._strip_prefix(key): value  # noqa: SLF001 - Celery has no public one
-        for key, value in payloads.items()
-    }
-    return [by_id.get(found.id) for found in part]

@@ -21,6 +21,11 @@ from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
 from celerant.celery.results import Segment, group_result
+from celerant.celery.versions import (
+    BALANCES_REPRS,
+    SWALLOWS_GROUP_INDEX,
+    repr_levels,
+)
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.errors import PublishError
 
@@ -98,8 +103,10 @@ class _Sending:
         self._args = tuple(args or ())
         self._kwargs = dict(kwargs or {})
         options, self._group_id, _ = members._freeze_gid(options)  # noqa: SLF001 - Celery has no public one
-        #: Celery swallows them on the way to the members.
-        options.pop("group_index", None)
+        #: Of all members, where Celery does not swallow it on the way to them.
+        self._position = None if SWALLOWS_GROUP_INDEX else options.get("group_index")
+        if SWALLOWS_GROUP_INDEX:
+            options.pop("group_index", None)
         self._chord = options.pop("chord", None)
         self._options = options
         self._kinds = Kinds(app)
@@ -149,7 +156,10 @@ class _Sending:
         if chord is not None and is_last:
             before_last = self._announce
         roster = Roster(uuid.uuid4().bytes)
-        is_plain = run.positions == list(range(len(run)))
+        positions = run.positions
+        if self._position is not None:
+            positions = [self._position] * len(run)
+        is_plain = positions == list(range(len(run)))
         try:
             _open_replies(app)
             sent = _dispatcher(app).dispatch(
@@ -161,8 +171,9 @@ class _Sending:
                     kwargs=self._kwargs,
                     retry=conf.task_publish_retry if retry is None else retry,
                     retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
-                    positions=None if is_plain else run.positions,
-                    repr_levels=conf.task_repr_maxlevels,
+                    positions=None if is_plain else positions,
+                    repr_levels=repr_levels(conf),
+                    balanced_reprs=BALANCES_REPRS,
                     before_last=before_last,
                 )
             )

@@ -56,6 +56,8 @@ class Order:
     positions: list[int] | None = None
     #: Nested containers that `argsrepr` shows.
     repr_levels: int = 3
+    #: Whether it closes what it opens where it is cut, as from Celery 5.7 on.
+    balanced_reprs: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     #: Tells the result backend of chords: the group's id, of how many parts they
     #: consist, and the group's form where groups are in it.
@@ -142,6 +144,7 @@ class _Run:
             only=order.only,
             positions=order.positions,
             repr_levels=order.repr_levels,
+            balanced_reprs=order.balanced_reprs,
             links_errors_to_headers=order.links_errors_to_headers,
         )
 

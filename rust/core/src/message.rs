@@ -146,25 +146,6 @@ pub struct Member {
     pub body: Body,
 }
 
-/// How far reprs go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReprLimits {
-    /// Characters of `argsrepr` and of `kwargsrepr`, each.
-    pub max_len: usize,
-    /// Nested containers shown (`task_repr_maxlevels`); 0 for all.
-    pub max_levels: usize,
-}
-
-impl Default for ReprLimits {
-    /// Celery's: 1,024 characters, 3 levels.
-    fn default() -> Self {
-        Self {
-            max_len: 1024,
-            max_levels: 3,
-        }
-    }
-}
-
 /// Members that are encoded and sent together, as owned data.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
@@ -175,7 +156,7 @@ pub struct Chunk {
     /// Templates that members name by index.
     pub templates: Vec<Arc<Template>>,
     /// How far `argsrepr` and `kwargsrepr` go.
-    pub repr_limits: ReprLimits,
+    pub repr_limits: saferepr::Limits,
 }
 
 /// One message for `kombu.Producer.publish`, where kombu writes the envelope.
@@ -254,11 +235,7 @@ impl Chunk {
     }
 
     pub(crate) fn write_repr(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
-        let ReprLimits {
-            max_len,
-            max_levels,
-        } = self.repr_limits;
-        saferepr::write(&self.arena, value, max_len, max_levels, out)
+        saferepr::write(&self.arena, value, self.repr_limits, out)
     }
 
     /// The bytes of the member's body; a plain one is written over `scratch`.

@@ -13,34 +13,49 @@ struct Open {
     end: &'static str,
 }
 
+/// How far a repr goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Characters (a lone surrogate counts as one); `usize::MAX` for no limit.
+    pub max_len: usize,
+    /// Nested containers shown (`task_repr_maxlevels`); 0 for all.
+    pub max_levels: usize,
+    /// Whether what was cut has all the parentheses that were opened and no others. Before 5.7
+    /// Celery lost one where it cut before its end, and closed one that it had not opened.
+    pub is_balanced: bool,
+}
+
+impl Default for Limits {
+    /// Those of `argsrepr` in Celery 5.7: 1,024 characters, 3 levels.
+    fn default() -> Self {
+        Self {
+            max_len: 1024,
+            max_levels: 3,
+            is_balanced: true,
+        }
+    }
+}
+
 /// Appends `saferepr(value, max_len, max_levels)` as Celery writes it.
-///
-/// `max_len` is in characters (a lone surrogate counts as one), `usize::MAX` for no limit;
-/// `max_levels` is how many containers may be open, 0 for no limit.
 ///
 /// # Errors
 /// [`Error::Incomplete`] where the arena ends early.
 ///
 /// # Source
-/// `celery.utils.saferepr` of celery 5.7.0, for the types of [`Token`].
-pub fn write(
-    arena: &Arena,
-    value: ValueRef,
-    max_len: usize,
-    max_levels: usize,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    let budget = isize::try_from(max_len).unwrap_or(isize::MAX);
-    let max_levels = if max_levels == 0 {
+/// `celery.utils.saferepr` of celery 5.7.0, and unbalanced of 5.6.3, for the types of [`Token`].
+pub fn write(arena: &Arena, value: ValueRef, limits: Limits, out: &mut Vec<u8>) -> Result<()> {
+    let budget = isize::try_from(limits.max_len).unwrap_or(isize::MAX);
+    let max_levels = if limits.max_levels == 0 {
         usize::MAX
     } else {
-        max_levels
+        limits.max_levels
     };
     let mut printer = Printer {
         arena,
         rest: arena.tokens_from(value),
         budget,
         max_levels,
+        is_balanced: limits.is_balanced,
         out,
     };
     printer.print()
@@ -52,6 +67,7 @@ struct Printer<'a> {
     /// Characters that may still be written; what exhausts it is written whole or cut.
     budget: isize,
     max_levels: usize,
+    is_balanced: bool,
     out: &'a mut Vec<u8>,
 }
 
@@ -60,18 +76,20 @@ impl Printer<'_> {
         let mut open: Stack<Open> = Stack::new();
         loop {
             if self.budget <= 0 {
-                self.cut(&mut open);
+                self.cut_before_next(&mut open);
                 return Ok(());
             }
             let token = self.next()?;
             if let Some((start, frame)) = container(token) {
                 if open.len() >= self.max_levels {
-                    self.literal(start);
-                    self.literal("...");
-                    self.literal(frame.end);
+                    self.hidden(start, frame.end);
                     self.skip(token)?;
                 } else if frame.left == 0 {
                     self.literal(start);
+                    if self.is_lost() {
+                        self.cut(&mut open);
+                        return Ok(());
+                    }
                     // Closing an empty container is free once the budget is used up.
                     self.literal(frame.end);
                 } else {
@@ -101,8 +119,12 @@ impl Printer<'_> {
             top.left -= 1;
             let Open { left, is_dict, end } = *top;
             if left == 0 {
-                self.literal(end);
                 open.pop();
+                if self.is_lost() {
+                    self.cut(open);
+                    return Ok(false);
+                }
+                self.literal(end);
                 continue;
             }
             if self.budget <= 0 {
@@ -149,11 +171,39 @@ impl Printer<'_> {
             rest: &tokens,
             budget: self.budget,
             max_levels: self.max_levels,
+            is_balanced: self.is_balanced,
             out: &mut text,
         };
         inner.print()?;
         self.raw(&text);
         Ok(())
+    }
+
+    /// A container that is too deep to be shown.
+    fn hidden(&mut self, start: &str, end: &str) {
+        if self.is_balanced {
+            self.literal(start);
+            self.literal("...");
+            self.literal(end);
+        } else {
+            let text = [start, "...", end].concat();
+            self.bare(text.as_bytes());
+        }
+    }
+
+    /// Whether the end of a container is left out, for the budget is used up.
+    const fn is_lost(&self) -> bool {
+        !self.is_balanced && self.budget <= 0
+    }
+
+    /// Leaves out the next value and the rest.
+    fn cut_before_next(&mut self, open: &mut Stack<Open>) {
+        if !self.is_balanced && open.len() < self.max_levels {
+            if let Some((_, frame)) = self.rest.first().copied().and_then(container) {
+                open.push(frame);
+            }
+        }
+        self.cut(open);
     }
 
     /// Leaves the rest out, and closes what is open.

@@ -21,19 +21,27 @@ fn read(tree: &Value) -> Result<(Arena, ValueRef)> {
 
 #[test]
 fn saferepr_is_celerys_to_the_byte() -> Result<()> {
-    for case in cases(include_str!("data/saferepr.json")) {
+    are_celerys(include_str!("data/saferepr.json"), true)
+}
+
+#[test]
+fn saferepr_is_that_of_celery_before_5_7_to_the_byte() -> Result<()> {
+    are_celerys(include_str!("data/saferepr_before_5_7.json"), false)
+}
+
+fn are_celerys(file: &str, is_balanced: bool) -> Result<()> {
+    for case in cases(file) {
         let (arena, value) = read(&case["value"])?;
         let limit = |name: &str| {
             usize::try_from(case[name].as_u64().expect("a limit")).expect("a small limit")
         };
         let mut out = Vec::new();
-        saferepr::write(
-            &arena,
-            value,
-            limit("max_len"),
-            limit("max_levels"),
-            &mut out,
-        )?;
+        let limits = saferepr::Limits {
+            max_len: limit("max_len"),
+            max_levels: limit("max_levels"),
+            is_balanced,
+        };
+        saferepr::write(&arena, value, limits, &mut out)?;
         let expected = from_hex(&case["expected"]);
         assert_eq!(
             String::from_utf8_lossy(&out),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use celerant_core::message::ReprLimits;
+use celerant_core::saferepr::Limits;
 use celerant_core::unroll::{Failure, Unroll};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -42,7 +42,7 @@ pub struct PyPlan {
     only: Option<Vec<(u32, u32)>>,
     /// `group_index` of each member, where that is not its place among all.
     positions: Option<Vec<u32>>,
-    pub(crate) repr_limits: ReprLimits,
+    pub(crate) repr_limits: Limits,
     // Taken out while Python runs, so that no lock is held then.
     state: Mutex<Option<State>>,
 }
@@ -63,10 +63,12 @@ impl PyPlan {
     ///     mapped: The exact type of mapped sources.
     ///     only: Half-open ranges of members to read; None reads all.
     ///     positions: ``group_index`` of each member; None: its place among all.
+    ///     `balanced_reprs`: Whether reprs that are cut close what they open, as from Celery 5.7 on.
     #[new]
     #[pyo3(signature = (
         roster, resolver, final_resolver, reply_to, vet, source, *, readable, mapped, args, kwargs,
-        options, grouped, only = None, positions = None, repr_levels = 3, links_errors_to_headers = false
+        options, grouped, only = None, positions = None, repr_levels = 3, balanced_reprs = true,
+        links_errors_to_headers = false
     ))]
     #[allow(clippy::too_many_arguments)] // keyword-only context of one dispatch
     fn new(
@@ -86,6 +88,7 @@ impl PyPlan {
         only: Option<Vec<(u32, u32)>>,
         positions: Option<Vec<u32>>,
         repr_levels: usize,
+        balanced_reprs: bool,
         links_errors_to_headers: bool,
     ) -> PyResult<Self> {
         let kinds = Arc::new(Kinds::new(readable, mapped));
@@ -113,9 +116,10 @@ impl PyPlan {
             is_list,
             only,
             positions,
-            repr_limits: ReprLimits {
+            repr_limits: Limits {
                 max_levels: repr_levels,
-                ..ReprLimits::default()
+                is_balanced: balanced_reprs,
+                ..Limits::default()
             },
             state: Mutex::new(Some(State::new(Unroll::new(walk)))),
         })

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import BatchPublishError
+from kombu import exceptions
 
 from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
@@ -20,6 +20,10 @@ __all__ = ["GenericWire", "Shared"]
 
 #: Transport operations per flush where the transport batches.
 _BATCH = 500
+#: A batch that may not have arrived. kombu has none before 5.7, nor batches.
+_BatchPublishError: tuple[type[Exception], ...] = tuple(
+    filter(None, [getattr(exceptions, "BatchPublishError", None)])
+)
 
 
 #: What a message's headers say of its member alone.
@@ -97,7 +101,7 @@ class GenericWire(Wire):
         messages = chunk.loose()
         if not messages:
             return
-        if self._producer.supports_batch_publish:
+        if getattr(self._producer, "supports_batch_publish", False):
             self._send_batch(messages)
             return
         for message in messages:
@@ -117,7 +121,7 @@ class GenericWire(Wire):
             # In a batch of the caller's they wait for its end.
             if batch.is_outermost:
                 fate = "confirmed"
-        except BatchPublishError as exc:
+        except _BatchPublishError as exc:
             raise Broken(f"broker: {exc}", recoverable=True) from exc
         finally:
             self._mark(messages, fate)

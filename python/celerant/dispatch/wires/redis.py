@@ -13,6 +13,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import redis as redis_py
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,6 +41,8 @@ _MARK_FRESH = _MARK_TTL / 2
 _MAX_DISCARDED = 3
 #: Seconds that a server may take to delete the mark before it is left to its TTL.
 _FAREWELL = 1.0
+#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
+_FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _SLOT = re.compile(
     '"({group_index})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(**SLOTS)
@@ -53,6 +56,11 @@ def carries(channel: Any) -> bool:
         type(channel) in {kombu_redis.Channel, kombu_redis.SentinelChannel}
         and channel.body_encoding == "base64"
     )
+
+
+def _is_connected(redis: Any) -> bool:
+    # Older versions of redis-py do not tell.
+    return bool(getattr(redis, "is_connected", getattr(redis, "_sock", None)))
 
 
 class _Flight:
@@ -146,7 +154,8 @@ class RedisWire(Wire):
         message["properties"]["delivery_info"].update(
             exchange=blueprint.exchange, routing_key=blueprint.routing_key
         )
-        expire = self._channel._expires.get(key)  # noqa: SLF001 - kombu has no reader for it
+        # Before 5.7 kombu's queues on Redis did not expire.
+        expire: int = getattr(self._channel, "_expires", {}).get(key, 0)
         steps = self._channel.priority_steps if expire else ()
         priority = self._channel._get_message_priority(message, reverse=False)  # noqa: SLF001
         try:
@@ -223,7 +232,7 @@ class RedisWire(Wire):
         if redis is None:
             return
         try:
-            if self._mark is not None and redis.is_connected:
+            if self._mark is not None and _is_connected(redis):
                 command = redis.pack_command("DEL", self._mark)
                 redis.send_packed_command(command, check_health=False)
                 # Once it answers, it has not lost the command with the connection.
@@ -293,7 +302,7 @@ class RedisWire(Wire):
 
     def _connect(self) -> None:
         if self._redis is None:
-            self._redis = self._pool.get_connection()
+            self._redis = self._pool.get_connection(*_FOR_COMMAND)
         self._redis.connect()
 
     def _probe(self) -> None:

@@ -201,6 +201,6 @@ impl Drawn {
 /// The repr of `value`, as text.
 pub(crate) fn repr(chunk: &Chunk, value: ValueRef) -> Result<String> {
     let mut out = Vec::new();
-    saferepr::write(&chunk.arena, value, 1024, 3, &mut out)?;
+    saferepr::write(&chunk.arena, value, saferepr::Limits::default(), &mut out)?;
     Ok(String::from_utf8(out).expect("no surrogates were drawn"))
 }

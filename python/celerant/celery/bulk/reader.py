@@ -1,0 +1,46 @@
+"""Which store is read how."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from celery.backends.base import Backend, BaseKeyValueStoreBackend
+
+from celerant.celery.bulk import django_models, key_value, sql_tables
+
+__all__ = ["AT_ONCE", "Reader", "reader_of"]
+
+#: Results that are asked for together.
+AT_ONCE = 1000
+
+#: Takes a backend and up to `AT_ONCE` ids; returns what Celery's own `get_task_meta`
+#: would, by id, of those that are done.
+Reader = Callable[[Any, list[str]], dict[str, Any]]
+
+#: Where classes are that some installations lack, and what reads for them.
+_DATABASES: tuple[tuple[str, Reader], ...] = (
+    ("celery.backends.database", sql_tables.read),
+    ("django_celery_results.backends.database", django_models.read),
+)
+
+
+def reader_of(backend: Any) -> Reader | None:
+    """Return what reads from a result store in bulk; None where only Celery can.
+
+    Somebody's subclass that gets results in its own way is asked for each.
+    """
+    cls = type(backend)
+    if isinstance(backend, BaseKeyValueStoreBackend):
+        own = BaseKeyValueStoreBackend.get_task_meta
+        return key_value.read if cls.get_task_meta is own else None
+    if getattr(cls, "get_task_meta", None) is not Backend.get_task_meta:
+        return None
+    for name, read in _DATABASES:
+        # Who has such a backend has imported it.
+        known = getattr(sys.modules.get(name), "DatabaseBackend", None)
+        if known is not None and isinstance(backend, known):
+            own = known._get_task_meta_for  # noqa: SLF001 - Celery has no public one
+            return read if cls._get_task_meta_for is own else None
+    return None

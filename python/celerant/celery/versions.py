@@ -1,0 +1,47 @@
+"""The versions of Celery that are served, and how they send otherwise than 5.7."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import celery
+
+__all__ = [
+    "BALANCES_REPRS",
+    "KNOWS_SILENCE",
+    "SERVED",
+    "SKIPS_EMPTY_CHAINS",
+    "SWALLOWS_GROUP_INDEX",
+    "is_served",
+    "repr_levels",
+]
+
+#: From the first, up to but without the second.
+SERVED = ((5, 5), (5, 8))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+
+
+def is_served(version: str) -> bool:
+    """Whether a version of Celery is known to send as is said here."""
+    return SERVED[0] <= _numbers(version) < SERVED[1]
+
+
+_RUNNING = _numbers(celery.__version__)
+
+#: Whether a `group_index` of the call is dropped; it overrules the members' own before.
+SWALLOWS_GROUP_INDEX = _RUNNING >= (5, 6)
+#: Whether groups pass over chains with nothing in them; an error before.
+SKIPS_EMPTY_CHAINS = _RUNNING >= (5, 7)
+#: Whether a consumer of replies knows silence from a lost connection: 5.6 does not.
+KNOWS_SILENCE = _RUNNING >= (5, 7)
+#: Whether reprs that are cut close what they open, and nothing else.
+BALANCES_REPRS = _RUNNING >= (5, 7)
+
+
+def repr_levels(conf: Any) -> int:
+    """Return how many nested containers `argsrepr` shows: not a setting before 5.7."""
+    return int(conf.task_repr_maxlevels) if _RUNNING >= (5, 7) else 3
