@@ -18,7 +18,16 @@ from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
 
-__all__ = ["GROUPS", "explain", "is_of", "of_app", "of_call", "of_signature", "of_task"]
+__all__ = [
+    "GROUPS",
+    "explain",
+    "file_of",
+    "is_of",
+    "of_app",
+    "of_call",
+    "of_signature",
+    "of_task",
+]
 
 #: Classes of groups that are taken apart; a subclass may mean something else.
 GROUPS: set[type] = {canvas.group}
@@ -78,13 +87,22 @@ _TASK_METHODS = (
 )
 _CANVAS_METHODS = {
     canvas.Signature: ("apply_async", "_merge", "freeze", "clone"),
-    canvas.group: ("_prepared", "_apply_tasks", "_freeze_gid"),
+    canvas.group: (
+        "_prepared",
+        "_apply_tasks",
+        "_freeze_gid",
+        "_freeze_group_tasks",
+        "_freeze_tasks",
+        "_freeze_unroll",
+        "_unroll_tasks",
+    ),
     canvas.xmap: ("apply_async",),
     canvas.xstarmap: ("apply_async",),
 }
 
 
-def _file_of(function: Any) -> str:
+def file_of(function: Any) -> str:
+    """Return the file in which a function is written; a wrapper is in its own."""
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     return str(getattr(code, "co_filename", ""))
@@ -92,7 +110,7 @@ def _file_of(function: Any) -> str:
 
 def is_of(function: Any, module: ModuleType) -> bool:
     """Whether a function is written in `module`: a wrapper is not, whatever it says."""
-    return _file_of(function) == module.__file__
+    return file_of(function) == module.__file__
 
 
 def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:
@@ -153,7 +171,7 @@ def _of_library() -> str | None:
 
 
 def _of_results(app: Any) -> str | None:
-    if Path(_file_of(app.backend.on_task_call)).parent != _BACKENDS:
+    if Path(file_of(app.backend.on_task_call)).parent != _BACKENDS:
         return "the result backend wants to know of each task that is sent"
     if result.GroupResult not in app.GroupResult.__bases__:
         return "the app has a GroupResult of its own"

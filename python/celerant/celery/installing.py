@@ -15,6 +15,7 @@ from celery import canvas
 from celery.backends import redis
 from celery.result import GroupResult
 
+from celerant.celery import headers
 from celerant.celery.eligibility import is_of
 from celerant.celery.sending import SETTINGS, apply_group
 
@@ -139,6 +140,18 @@ def _group_apply_async(original: Any) -> Callable[..., Any]:
     return apply_async
 
 
+def _chord_run(original: Any) -> Callable[..., Any]:
+    is_wrapped = not is_of(original, canvas)
+
+    @functools.wraps(original)
+    def run(self: Any, header: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_wrapped and _State.is_active:
+            headers.prepare(header)
+        return original(self, header, *args, **kwargs)
+
+    return run
+
+
 def _redis_apply_chord(original: Any) -> Callable[..., Any]:
     """Of a header of plain tasks Celery's own makes a result, looks, and drops it.
 
@@ -163,5 +176,6 @@ def _is_plain(results: Any) -> bool:
 
 _PATCHES = (
     _Patch(canvas.group, "apply_async", _group_apply_async),
+    _Patch(canvas._chord, "run", _chord_run),  # noqa: SLF001 - Celery has no public one
     _Patch(redis.RedisBackend, "apply_chord", _redis_apply_chord),
 )
