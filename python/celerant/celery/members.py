@@ -143,9 +143,15 @@ class Members:
     ) -> Iterator[tuple[int, Any, Kind | None]]:
         """Yield place, member and kind; without a kind the member is `Slow`."""
         for position, given in enumerate(members.tasks):
+            if type(given) is canvas.Signature and level == 0:
+                yield self._signature(position, given)
+                continue
             is_own = isinstance(given, CallableSignature)
             task = given
-            if not is_own:
+            if level > 0:
+                # As in a copy of a group, whose app is its members'.
+                task = canvas.maybe_signature(given, app=members._app)  # noqa: SLF001 - Celery has no public one
+            elif not is_own:
                 task = canvas.Signature.from_dict(given, app=self._app)
             if type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
                 yield from self._walk(task, level=level + 1)
