@@ -19,15 +19,21 @@ from celery.app import routes as celery_routes
 from celery.app import task as celery_task
 
 __all__ = [
+    "CHAINS",
     "GROUPS",
     "explain",
     "file_of",
     "is_of",
     "of_app",
     "of_call",
+    "of_chain",
+    "of_chains",
     "of_signature",
     "of_task",
 ]
+
+#: Chains as Celery makes them.
+CHAINS = frozenset({canvas._chain, canvas.chain})  # noqa: SLF001 - Celery has no public one
 
 #: Classes of groups that are taken apart; a subclass may mean something else.
 GROUPS: set[type] = {canvas.group}
@@ -70,6 +76,18 @@ CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
 
 #: What a signature keeps beside its dict when nobody has changed it.
 _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
+
+#: The same of a chain.
+_OWN_OF_CHAIN = _OWN | {"_frozen", "_use_link"}
+_CHAIN_METHODS = ("apply_async", "run", "freeze", "prepare_steps", "clone")
+#: Without those that say a task's place, which is the chain's to say.
+_OPTIONS_OF_STEPS = OPTIONS - {
+    "chain",
+    "chord",
+    "group_id",
+    "group_index",
+    "route_name",
+}
 
 _BACKENDS = Path(celery.__file__).parent / "backends"
 
@@ -214,6 +232,38 @@ def of_signature(signature: Any) -> str | None:
             return f"option {min(others)!r} is not carried by a volley"
     if not vars(signature).keys() <= _OWN:
         return "the signature has methods of its own"
+    return None
+
+
+def of_chain(chain: Any) -> str | None:
+    """Return why one chain is not sent in a volley, looking at it and its steps.
+
+    It leaves as its first task. What follows is said by Celerant, which is proven to
+    say it as Celery does.
+    """
+    steps = chain["kwargs"]["tasks"]
+    if len(steps) < 2 or not {*map(type, steps)} <= {canvas.Signature}:  # noqa: PLR2004 - else nothing follows
+        return "the chain is not one of several tasks"
+    own = vars(chain)
+    if not own.keys() <= _OWN_OF_CHAIN or own["_frozen"] or own["_use_link"]:
+        return "the chain is frozen, links its tasks, or has methods of its own"
+    for part in (chain, *steps):
+        options = part["options"]
+        if options:
+            others = options.keys() - _OPTIONS_OF_STEPS
+            others -= set(options.get("stamped_headers") or ())
+            if others:
+                return f"option {min(others)!r} of a chain is not carried by a volley"
+        if part is not chain and not vars(part).keys() <= _OWN:
+            return "a task of the chain has methods of its own"
+    return None
+
+
+def of_chains() -> str | None:
+    """Return why no chain at all is sent in a volley."""
+    for method in _CHAIN_METHODS:
+        if not is_of(getattr(canvas._chain, method), canvas):  # noqa: SLF001 - Celery has no public one
+            return f"chain.{method} is overridden or wrapped"
     return None
 
 

@@ -20,7 +20,7 @@ from celery.utils.functional import _regen, regen
 from kombu.utils.uuid import uuid as uuid4
 
 from celerant._core import Roster
-from celerant.celery.eligibility import GROUPS, file_of, of_app
+from celerant.celery.eligibility import CHAINS, GROUPS, file_of, of_app, of_chain
 from celerant.celery.sending import SETTINGS
 
 __all__ = ["prepare"]
@@ -85,7 +85,8 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
         # As they come: `group.apply_async` takes them apart.
         tasks = (canvas.maybe_signature(task, app=app) for task in header.tasks)
         return None if are_named else (regen(tasks), [])
-    flat = _flat(header.tasks)
+    # What chains leave behind is not needed where nobody looks.
+    flat = _flat(header.tasks, with_chains=not are_named)
     if flat is None:
         return None
     if app is not None:
@@ -94,7 +95,7 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
     return _named(flat) if are_named else (flat, [])
 
 
-def _flat(tasks: Any) -> list[Any] | None:
+def _flat(tasks: Any, *, with_chains: bool) -> list[Any] | None:
     """Return members with those of groups in it, each of these reversed."""
     if {*map(type, tasks)} <= _PLAIN:
         return list(tasks)
@@ -106,9 +107,13 @@ def _flat(tasks: Any) -> list[Any] | None:
             task = canvas.maybe_signature(task)
         if type(task) in _PLAIN:
             flat.append(task)
+        elif isinstance(task, canvas._chain) and not task.tasks:  # noqa: SLF001 - Celery has no public one
+            continue
+        elif with_chains and type(task) in CHAINS and of_chain(task) is None:
+            flat.append(task)
         elif type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
             pending.extendleft(task.tasks)
-        elif not (isinstance(task, canvas._chain) and not task.tasks):  # noqa: SLF001 - Celery has no public one
+        else:
             return None
     return flat
 

@@ -14,7 +14,7 @@ from celery.result import AsyncResult, GroupResult
 from vine import barrier
 
 from celerant._core import Roster
-from celerant.celery.kinds import Kind
+from celerant.celery.kinds import Chained, Kind
 
 __all__ = ["Segment", "group_result"]
 
@@ -34,12 +34,12 @@ class Segment:
 
     __slots__ = ("_kinds", "_roster")
 
-    def __init__(self, roster: Roster, kinds: list[Kind]) -> None:
+    def __init__(self, roster: Roster, kinds: list[Kind | Chained]) -> None:
         self._roster = roster
         # Most groups are of one task: one reference instead of one per member.
         first = kinds[0]
         same = all(kind is first for kind in kinds)
-        self._kinds: Kind | list[Kind] = first if same else kinds
+        self._kinds: Kind | Chained | list[Kind | Chained] = first if same else kinds
 
     def __len__(self) -> int:
         return len(self._roster)
@@ -53,9 +53,14 @@ class Segment:
         kinds = self._kinds
         if isinstance(kinds, Kind):
             return [kinds.result(task_id) for task_id in self.ids()]
+        several = kinds if isinstance(kinds, list) else itertools.repeat(kinds)
         return [
             kind.result(task_id)
-            for kind, task_id in zip(kinds, self.ids(), strict=True)
+            if isinstance(kind, Kind)
+            else kind.result(self._roster.outcome(index))
+            for (index, task_id), kind in zip(
+                enumerate(self.ids()), several, strict=False
+            )
         ]
 
 
