@@ -63,7 +63,9 @@ def test_no_result_is_made_of_a_header(side, monkeypatch, name):
     drain(side.url, side.queue)
 
 
-@pytest.mark.parametrize("backend", [RESULTS, "cache+memory://"])
+@pytest.mark.parametrize(
+    "backend", [RESULTS, "cache+memory://"], ids=["redis", "cache"]
+)
 def test_the_callers_signatures_stay_as_they_are(make_app, volleys, backend):
     side = make_app(backend=backend)
     header = members(side)
