@@ -17,6 +17,7 @@ from celery.app import amqp as celery_amqp
 from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
+from celery.utils.functional import _regen
 
 __all__ = [
     "CHAINS",
@@ -28,6 +29,7 @@ __all__ = [
     "of_call",
     "of_chain",
     "of_chains",
+    "of_frozen",
     "of_signature",
     "of_task",
 ]
@@ -223,10 +225,20 @@ def _of_methods(app: Any, name: str, task: Any) -> str | None:
     return None
 
 
+def of_frozen(members: Any) -> str | None:
+    """Return why the result of a group that is frozen is Celery's own."""
+    tasks = members.tasks
+    if type(members) not in GROUPS:
+        return f"{type(members).__name__} is a subclass of group"
+    if isinstance(tasks, _regen) or not tasks:
+        return "looking at the results of a generator's members freezes them"
+    return of_app(members.app)
+
+
 def of_signature(signature: Any) -> str | None:
     """Return why one signature is not sent in a volley, looking at it alone."""
     options = signature["options"]
-    if options:
+    if options and not OPTIONS.issuperset(options):
         others = options.keys() - OPTIONS - set(options.get("stamped_headers") or ())
         if others:
             return f"option {min(others)!r} is not carried by a volley"
@@ -249,7 +261,7 @@ def of_chain(chain: Any) -> str | None:
         return "the chain is frozen, links its tasks, or has methods of its own"
     for part in (chain, *steps):
         options = part["options"]
-        if options:
+        if options and not _OPTIONS_OF_STEPS.issuperset(options):
             others = options.keys() - _OPTIONS_OF_STEPS
             others -= set(options.get("stamped_headers") or ())
             if others:

@@ -16,7 +16,8 @@ from celery.backends import redis
 from celery.result import GroupResult
 
 from celerant.celery import headers
-from celerant.celery.eligibility import is_of
+from celerant.celery.eligibility import is_of, of_frozen
+from celerant.celery.results import late_result
 from celerant.celery.sending import SETTINGS, apply_group
 
 __all__ = ["Installation", "install", "uninstall"]
@@ -152,6 +153,20 @@ def _chord_run(original: Any) -> Callable[..., Any]:
     return run
 
 
+def _group_freeze(original: Any) -> Callable[..., Any]:
+    """Celery's own subscribes to every member, which a chain does not send yet."""
+    is_wrapped = not is_of(original, canvas)
+
+    @functools.wraps(original)
+    def freeze(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_wrapped or not _State.is_active or of_frozen(self) is not None:
+            return original(self, *args, **kwargs)
+        group_id, results = self._freeze_group_tasks(*args, **kwargs)
+        return late_result(self.app, group_id, results)
+
+    return freeze
+
+
 def _redis_apply_chord(original: Any) -> Callable[..., Any]:
     """Of a header of plain tasks Celery's own makes a result, looks, and drops it.
 
@@ -176,6 +191,7 @@ def _is_plain(results: Any) -> bool:
 
 _PATCHES = (
     _Patch(canvas.group, "apply_async", _group_apply_async),
+    _Patch(canvas.group, "freeze", _group_freeze),
     _Patch(canvas._chord, "run", _chord_run),  # noqa: SLF001 - Celery has no public one
     _Patch(redis.RedisBackend, "apply_chord", _redis_apply_chord),
 )

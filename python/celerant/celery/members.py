@@ -201,7 +201,9 @@ class Members:
         options = task["options"]
         if not self._uuid4 and (not options or options.keys().isdisjoint(_OF_RUN)):
             return task
-        options = {k: v for k, v in options.items() if k not in _OF_RUN}
+        options = {**options}
+        for option in _OF_RUN:
+            options.pop(option, None)
         if self._uuid4 and not options.get("task_id"):
             options["task_id"] = uuid()
         # As in a copy of a signature, where they are a tuple.

@@ -16,7 +16,7 @@ from vine import barrier
 from celerant._core import Roster
 from celerant.celery.kinds import Chained, Kind
 
-__all__ = ["Segment", "group_result"]
+__all__ = ["Segment", "group_result", "late_result"]
 
 #: Results that are asked for together.
 _AT_ONCE = 1000
@@ -87,6 +87,17 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
     if len(results) == 1 and isinstance(results[0], GroupResult):
         return results[0]
     return whole
+
+
+def late_result(app: Any, group_id: str, results: list[Any]) -> Any:
+    """Return the result of a group whose members are subscribed to when that is needed.
+
+    Args:
+        app: The Celery app.
+        group_id: The group's.
+        results: Its members'.
+    """
+    return _lazy_class(app)(group_id, [results])
 
 
 def _lazy_class(app: Any) -> Any:
