@@ -5,19 +5,20 @@ Stock Celery is measured in the same round, on fewer: its rate does not depend o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import baselines
 import pytest
 from baselines import RESULTS, arrived, celery_app, purge
-from celery import chord, group
+from celery import chain, chord, group
 from versus import Versus, rate
 
 import celerant.celery
 
 N = 100_000
 N_RABBITMQ = 20_000
-N_CHORD = 5_000
+N_CHAINS = 20_000
 N_CELERY = 1_000
 
 
@@ -68,24 +69,56 @@ def test_rabbitmq(versus: Versus) -> None:
     )
 
 
-def header(n: int) -> float:
-    """Return the rate at which a chord's header of `n` tasks leaves."""
+def swapped_canvas(n: int, make: Callable[[Any, int], Any]) -> Callable[[], float]:
+    """Return a function that sends a canvas of `n` over Redis and returns the rate."""
     app = celery_app("redis", RESULTS)
-    add = app.tasks["bench.add"]
-    job = chord([add.s(i, i) for i in range(n)], add.s(1))
+    job = make(app.tasks["bench.add"], n)
+
+    def work() -> float:
+        with celerant.celery.install():
+            make(app.tasks["bench.add"], 2).apply_async()
+            purge("redis")
+            reached = rate(n, job.apply_async)
+        assert arrived("redis", n)
+        purge("redis")
+        return reached
+
+    return work
+
+
+def celery_canvas(make: Callable[[Any, int], Any]) -> float:
+    """Return the rate at which stock Celery sends a canvas over Redis."""
+    app = celery_app("redis", RESULTS)
+    job = make(app.tasks["bench.add"], N_CELERY)
     purge("redis")
-    reached = rate(n, job.apply_async)
-    assert arrived("redis", n)
+    reached = rate(N_CELERY, job.apply_async)
+    assert arrived("redis", N_CELERY)
     purge("redis")
     app.backend.result_consumer.stop()
     app.close()
     return reached
 
 
-@pytest.mark.benchmark(group="swap-in: chords")
-def test_chord(versus: Versus) -> None:
-    def work() -> float:
-        with celerant.celery.install():
-            return header(N_CHORD)
+def header(add: Any, n: int) -> Any:
+    """Return a chord of `n` tasks."""
+    return chord([add.s(i, i) for i in range(n)], add.s(1))
 
-    versus(work, celery=lambda: header(N_CELERY))
+
+def chains(add: Any, n: int) -> Any:
+    """Return a group of `n` chains of three."""
+    return group([chain(add.s(i, i), add.s(1), add.s(2)) for i in range(n)])
+
+
+def header_of_chains(add: Any, n: int) -> Any:
+    """Return a chord of `n` chains of three."""
+    return chains(add, n) | add.s(1)
+
+
+@pytest.mark.benchmark(group="swap-in: chords and chains")
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [(header, N), (chains, N_CHAINS), (header_of_chains, N_CHAINS)],
+    ids=["chord", "group_of_chains", "chord_of_chains"],
+)
+def test_canvases(versus: Versus, make: Callable[[Any, int], Any], n: int) -> None:
+    versus(swapped_canvas(n, make), celery=lambda: celery_canvas(make))

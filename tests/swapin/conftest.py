@@ -91,9 +91,10 @@ def make_app():
                     keys = [f"_kombu.binding{x}.{queue}" for x in ("", "_permanent")]
                     channel.client.delete(*keys)
         if isinstance(app.backend, RedisBackend):
-            app.backend.result_consumer.stop()
-            # A result that goes later would connect again, to unsubscribe.
-            app.backend.result_consumer._pubsub = None
+            consumer = app.backend.result_consumer
+            consumer.stop()
+            # Results that nobody waits for any more would connect it again.
+            consumer._pubsub = None
             app.backend.client.connection_pool.disconnect()
         elif isinstance(app.backend, RPCBackend):
             app.backend.result_consumer.stop()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import celery
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signature
 from celery.canvas import StampingVisitor
 from kombu.serialization import register, unregister
 
@@ -259,6 +259,37 @@ def test_groups_that_a_worker_sends_after_a_task_leave_in_volleys(make_app, voll
     with celery_installed():
         side.app.amqp._retry_publish(canvas.apply_async)
     assert volleys == [3]
+
+
+NAMED = {
+    "flat": lambda app: group([signature("a"), signature("b")], app=app),
+    "in a group": lambda app: group(
+        [signature("a"), group([signature("b"), dict(signature("c"))])], app=app
+    ),
+    "in a group with an app": lambda app: group(
+        [signature("a"), group([signature("b"), dict(signature("c"))], app=app)],
+        app=app,
+    ),
+    "in a generator with an app": lambda app: group(
+        [signature("a"), group((signature(x) for x in "bc"), app=app)], app=app
+    ),
+    "in a header": lambda app: chord(
+        [signature("a"), group([signature("b")])], signature("c"), app=app
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_tasks_by_name_are_sent_by_the_app_that_celery_sends_them_by(
+    make_app, both_ways, name
+):
+    """A group's app sends what is in it, where the group is copied: not at the top."""
+    side, current = make_app(backend="cache+memory://"), make_app()
+    current.app.set_current()
+    stock, ours = both_ways(
+        side, lambda: NAMED[name](side.app).apply_async(), current.queue
+    )
+    assert ours == stock
 
 
 def test_ids_can_be_random(make_app, volleys):

@@ -8,10 +8,11 @@ import threading
 
 import celery
 import pytest
-from celery import chord, group, states
+from celery import chain, chord, group, states
 from celery.result import GroupResult
 
 import celerant.celery
+from harness.capture import drain
 from swapin.conftest import RESULTS
 
 
@@ -86,6 +87,23 @@ def test_a_chords_header_is_not_subscribed_to(side, volleys):
     client = side.app.backend.client
     key = side.app.backend.get_key_for_group(result.parent.id, ".s")
     assert int(client.get(key)) == 20
+
+
+@pytest.mark.parametrize("following", [0, 1])
+def test_a_group_that_waits_in_a_chain_is_not_subscribed_to(side, following):
+    group_ = group([side.add.s(i) for i in range(20)])
+    steps = [side.echo.s() for _ in range(following)]
+    result = chain(side.add.s(1, 1), group_, *steps).apply_async()
+    members = result.parent if following else result
+    # The first task is sent by Celery itself, which subscribes to it.
+    assert len(side.app.backend.result_consumer.subscribed_to) <= 1
+    assert len(members) == len({found.id for found in members.results}) == 20
+    (message,) = drain(side.url, side.queue)
+    assert members.parent.id == message.headers["id"]
+    ids = [found.id for found in members]
+    finish(side, ids)
+    assert members.ready()
+    assert members.get(timeout=10) == ids
 
 
 def test_looking_costs_one_read_per_thousand(side, commands):

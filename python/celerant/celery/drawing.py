@@ -37,14 +37,17 @@ class CeleryBlueprints(Blueprints):
     Args:
         app: The Celery app.
         kinds: Its tasks, as the group's members have them.
-        options: Of the call, with the group's id.
+        options: Of the call, with the group's id; None where members have all of that.
     """
 
-    def __init__(self, app: Any, kinds: Kinds, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, app: Any, kinds: Kinds, options: Mapping[str, Any] | None
+    ) -> None:
         # Nothing of the base class's own: all that it answers is answered by Celery.
         self._app = app
         self._kinds = kinds
-        self._options = dict(options)
+        self._options = dict(options or {})
+        self._is_bare = options is None
         self._silent = _SilentApp(app)
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
@@ -52,8 +55,8 @@ class CeleryBlueprints(Blueprints):
         )
 
     def bare(self) -> Blueprints:
-        """Return itself: chains and chords never come here."""
-        return self
+        """Return the same for what chains became."""
+        return CeleryBlueprints(self._app, self._kinds, None)
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""
@@ -86,12 +89,13 @@ class CeleryBlueprints(Blueprints):
         options = {
             **self._options,
             "task_id": SLOTS["id"],
-            "group_index": SLOTS["group_index"],
             "argsrepr": SLOTS["argsrepr"],
             "kwargsrepr": SLOTS["kwargsrepr"],
             "producer": recorder,
             "add_to_parent": False,
         }
+        if not self._is_bare:
+            options["group_index"] = SLOTS["group_index"]
         _alone(partial(signature.apply_async, **options))
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")

@@ -17,8 +17,25 @@ from celery.app import amqp as celery_amqp
 from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
+from celery.utils.functional import _regen
 
-__all__ = ["GROUPS", "explain", "is_of", "of_app", "of_call", "of_signature", "of_task"]
+__all__ = [
+    "CHAINS",
+    "GROUPS",
+    "explain",
+    "file_of",
+    "is_of",
+    "of_app",
+    "of_call",
+    "of_chain",
+    "of_chains",
+    "of_frozen",
+    "of_signature",
+    "of_task",
+]
+
+#: Chains as Celery makes them.
+CHAINS = frozenset({canvas._chain, canvas.chain})  # noqa: SLF001 - Celery has no public one
 
 #: Classes of groups that are taken apart; a subclass may mean something else.
 GROUPS: set[type] = {canvas.group}
@@ -62,6 +79,18 @@ CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
 #: What a signature keeps beside its dict when nobody has changed it.
 _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
 
+#: The same of a chain.
+_OWN_OF_CHAIN = _OWN | {"_frozen", "_use_link"}
+_CHAIN_METHODS = ("apply_async", "run", "freeze", "prepare_steps", "clone")
+#: Without those that say a task's place, which is the chain's to say.
+_OPTIONS_OF_STEPS = OPTIONS - {
+    "chain",
+    "chord",
+    "group_id",
+    "group_index",
+    "route_name",
+}
+
 _BACKENDS = Path(celery.__file__).parent / "backends"
 
 _SIGNALS = {
@@ -78,13 +107,22 @@ _TASK_METHODS = (
 )
 _CANVAS_METHODS = {
     canvas.Signature: ("apply_async", "_merge", "freeze", "clone"),
-    canvas.group: ("_prepared", "_apply_tasks", "_freeze_gid"),
+    canvas.group: (
+        "_prepared",
+        "_apply_tasks",
+        "_freeze_gid",
+        "_freeze_group_tasks",
+        "_freeze_tasks",
+        "_freeze_unroll",
+        "_unroll_tasks",
+    ),
     canvas.xmap: ("apply_async",),
     canvas.xstarmap: ("apply_async",),
 }
 
 
-def _file_of(function: Any) -> str:
+def file_of(function: Any) -> str:
+    """Return the file in which a function is written; a wrapper is in its own."""
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     return str(getattr(code, "co_filename", ""))
@@ -92,7 +130,7 @@ def _file_of(function: Any) -> str:
 
 def is_of(function: Any, module: ModuleType) -> bool:
     """Whether a function is written in `module`: a wrapper is not, whatever it says."""
-    return _file_of(function) == module.__file__
+    return file_of(function) == module.__file__
 
 
 def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:
@@ -153,7 +191,7 @@ def _of_library() -> str | None:
 
 
 def _of_results(app: Any) -> str | None:
-    if Path(_file_of(app.backend.on_task_call)).parent != _BACKENDS:
+    if Path(file_of(app.backend.on_task_call)).parent != _BACKENDS:
         return "the result backend wants to know of each task that is sent"
     if result.GroupResult not in app.GroupResult.__bases__:
         return "the app has a GroupResult of its own"
@@ -187,15 +225,57 @@ def _of_methods(app: Any, name: str, task: Any) -> str | None:
     return None
 
 
+def of_frozen(members: Any) -> str | None:
+    """Return why the result of a group that is frozen is Celery's own."""
+    tasks = members.tasks
+    if type(members) not in GROUPS:
+        return f"{type(members).__name__} is a subclass of group"
+    if isinstance(tasks, _regen) or not tasks:
+        return "looking at the results of a generator's members freezes them"
+    return of_app(members.app)
+
+
 def of_signature(signature: Any) -> str | None:
     """Return why one signature is not sent in a volley, looking at it alone."""
     options = signature["options"]
-    if options:
+    if options and not OPTIONS.issuperset(options):
         others = options.keys() - OPTIONS - set(options.get("stamped_headers") or ())
         if others:
             return f"option {min(others)!r} is not carried by a volley"
     if not vars(signature).keys() <= _OWN:
         return "the signature has methods of its own"
+    return None
+
+
+def of_chain(chain: Any) -> str | None:
+    """Return why one chain is not sent in a volley, looking at it and its steps.
+
+    It leaves as its first task. What follows is said by Celerant, which is proven to
+    say it as Celery does.
+    """
+    steps = chain["kwargs"]["tasks"]
+    if len(steps) < 2 or not {*map(type, steps)} <= {canvas.Signature}:  # noqa: PLR2004 - else nothing follows
+        return "the chain is not one of several tasks"
+    own = vars(chain)
+    if not own.keys() <= _OWN_OF_CHAIN or own["_frozen"] or own["_use_link"]:
+        return "the chain is frozen, links its tasks, or has methods of its own"
+    for part in (chain, *steps):
+        options = part["options"]
+        if options and not _OPTIONS_OF_STEPS.issuperset(options):
+            others = options.keys() - _OPTIONS_OF_STEPS
+            others -= set(options.get("stamped_headers") or ())
+            if others:
+                return f"option {min(others)!r} of a chain is not carried by a volley"
+        if part is not chain and not vars(part).keys() <= _OWN:
+            return "a task of the chain has methods of its own"
+    return None
+
+
+def of_chains() -> str | None:
+    """Return why no chain at all is sent in a volley."""
+    for method in _CHAIN_METHODS:
+        if not is_of(getattr(canvas._chain, method), canvas):  # noqa: SLF001 - Celery has no public one
+            return f"chain.{method} is overridden or wrapped"
     return None
 
 

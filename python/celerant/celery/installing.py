@@ -14,7 +14,9 @@ from celery import canvas
 from celery.backends import redis
 from celery.result import GroupResult
 
-from celerant.celery.eligibility import is_of
+from celerant.celery import headers
+from celerant.celery.eligibility import is_of, of_frozen
+from celerant.celery.results import late_result
 from celerant.celery.sending import SETTINGS, apply_group
 from celerant.celery.versions import is_served
 
@@ -131,6 +133,32 @@ def _group_apply_async(original: Any) -> Callable[..., Any]:
     return apply_async
 
 
+def _chord_run(original: Any) -> Callable[..., Any]:
+    is_wrapped = not is_of(original, canvas)
+
+    @functools.wraps(original)
+    def run(self: Any, header: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_wrapped and _State.is_active:
+            headers.prepare(header)
+        return original(self, header, *args, **kwargs)
+
+    return run
+
+
+def _group_freeze(original: Any) -> Callable[..., Any]:
+    """Celery's own subscribes to every member, which a chain does not send yet."""
+    is_wrapped = not is_of(original, canvas)
+
+    @functools.wraps(original)
+    def freeze(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_wrapped or not _State.is_active or of_frozen(self) is not None:
+            return original(self, *args, **kwargs)
+        group_id, results = self._freeze_group_tasks(*args, **kwargs)
+        return late_result(self.app, group_id, results)
+
+    return freeze
+
+
 def _redis_apply_chord(original: Any) -> Callable[..., Any]:
     """Of a header of plain tasks Celery's own makes a result, looks, and drops it.
 
@@ -155,5 +183,7 @@ def _is_plain(results: Any) -> bool:
 
 _PATCHES = (
     _Patch(canvas.group, "apply_async", _group_apply_async),
+    _Patch(canvas.group, "freeze", _group_freeze),
+    _Patch(canvas._chord, "run", _chord_run),  # noqa: SLF001 - Celery has no public one
     _Patch(redis.RedisBackend, "apply_chord", _redis_apply_chord),
 )

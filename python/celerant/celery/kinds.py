@@ -9,7 +9,7 @@ from celery._state import get_current_app
 
 from celerant.celery.eligibility import of_task
 
-__all__ = ["Kind", "Kinds"]
+__all__ = ["Chained", "Kind", "Kinds"]
 
 
 class Kind:
@@ -31,6 +31,33 @@ class Kind:
         return owner.AsyncResult(task_id)
 
 
+class Chained:
+    """The tasks of a chain, from the first to the last."""
+
+    __slots__ = ("_steps", "reason")
+
+    def __init__(self, steps: list[Kind]) -> None:
+        self._steps = steps
+        reasons = (kind.reason for kind in steps)
+        self.reason: str | None = next(filter(None, reasons), None)
+
+    def result(self, form: Any) -> Any:
+        """Return the `AsyncResult` of the last step, which follows the others'.
+
+        Args:
+            form: The same as Celery's `as_tuple`.
+        """
+        ids = []
+        while form is not None:
+            (task_id, form), _ = form
+            ids.append(task_id)
+        result = None
+        for kind, task_id in zip(self._steps, reversed(ids), strict=True):
+            followed, result = result, kind.result(task_id)
+            result.parent = followed
+        return result
+
+
 class Kinds:
     """The kinds of one group."""
 
@@ -39,10 +66,25 @@ class Kinds:
         #: By name, and what a signature keeps of its task and app, by identity.
         self._found: dict[tuple[str, int, int], Kind] = {}
         self._sent: dict[str, Any] = {}
+        #: By the identities of the kinds.
+        self._chains: dict[tuple[int, ...], Chained] = {}
 
     def of(self, signature: Any) -> Kind:
         """Return the kind of a Celery signature."""
         return self._kind(signature["task"], signature._type, signature._app)  # noqa: SLF001 - Celery has no public ones
+
+    def of_chain(self, chain: Any) -> Chained:
+        """Return the kind of a chain of Celery's, all of whose steps are signatures."""
+        tasks, app = chain["kwargs"]["tasks"], chain._app  # noqa: SLF001 - Celery has no public one
+        if app is not None:
+            for task in tasks:
+                task._app = app  # noqa: SLF001 - as in a copy of the chain
+        steps = [self.of(task) for task in tasks]
+        key = tuple(map(id, steps))
+        found = self._chains.get(key)
+        if found is None:
+            found = self._chains[key] = Chained(steps)
+        return found
 
     def task(self, name: str) -> Any:
         """Return the task that is sent under a name; None where there is none."""

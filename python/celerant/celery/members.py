@@ -15,8 +15,14 @@ from celery.utils.abstract import CallableSignature
 from celery.utils.functional import _regen
 from kombu.utils.uuid import uuid
 
-from celerant.celery.eligibility import GROUPS, of_signature
-from celerant.celery.kinds import Kind, Kinds
+from celerant.celery.eligibility import (
+    CHAINS,
+    GROUPS,
+    of_chain,
+    of_chains,
+    of_signature,
+)
+from celerant.celery.kinds import Chained, Kind, Kinds
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
 __all__ = ["Members", "Run", "Slow"]
@@ -70,7 +76,7 @@ class Run:
         self.originals: list[Any] = []
         #: `group_index` of each.
         self.positions: list[int] = []
-        self.kinds: list[Kind] = []
+        self.kinds: list[Kind | Chained] = []
         #: The body of the chord of which all of them are parts, if any.
         self.chord: Any = None
 
@@ -105,6 +111,9 @@ class Members:
         self._route_name = options.get("route_name")
         self._reads_names = bool(app.amqp.router.routes)
         self._uuid4 = uuid4
+        self._no_chains = of_chains()
+        if uuid4 or self._route_name is not None:
+            self._no_chains = "random ids, and names of routes, are for single tasks"
 
     def runs(self, members: Any) -> Iterator[Run]:
         """Yield a group's members, cut where the way of sending changes.
@@ -146,12 +155,18 @@ class Members:
 
     def _walk(
         self, members: Any, *, level: int
-    ) -> Iterator[tuple[int, Any, Kind | None]]:
+    ) -> Iterator[tuple[int, Any, Kind | Chained | None]]:
         """Yield place, member and kind; without a kind the member is `Slow`."""
         for position, given in enumerate(members.tasks):
+            if type(given) is canvas.Signature and level == 0:
+                yield self._signature(position, given)
+                continue
             is_own = isinstance(given, CallableSignature)
             task = given
-            if not is_own:
+            if level > 0:
+                # As in a copy of a group, whose app is its members'.
+                task = canvas.maybe_signature(given, app=members._app)  # noqa: SLF001 - Celery has no public one
+            elif not is_own:
                 task = canvas.Signature.from_dict(given, app=self._app)
             if type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
                 yield from self._walk(task, level=level + 1)
@@ -163,25 +178,38 @@ class Members:
                 # Celery writes ids into it, which it has when it is sent again.
                 yield position, self._slow(position, task, _DICT), None
 
-    def _signature(self, position: int, task: Any) -> tuple[int, Any, Kind | None]:
+    def _signature(
+        self, position: int, task: Any
+    ) -> tuple[int, Any, Kind | Chained | None]:
         cls = type(task)
         if cls is canvas.Signature or cls in _MAPS:
             kind = self._kinds.of(task)
             reason = of_signature(task) or kind.reason
             if reason is None:
                 return position, task, kind
+        elif cls in CHAINS:
+            reason = self._no_chains or of_chain(task)
+            if reason is None:
+                chained = self._kinds.of_chain(task)
+                reason = chained.reason
+                if reason is None:
+                    return position, task, chained
         else:
             reason = f"it is a {cls.__name__}"
         return position, self._slow(position, task, reason), None
 
     def _plain(self, task: Any) -> Any:
         """Return what the core reads of a member, without what its run says."""
+        if type(task) in CHAINS:
+            return {**task}
         if type(task) in _MAPS:
             task = self._map(task)
         options = task["options"]
         if not self._uuid4 and (not options or options.keys().isdisjoint(_OF_RUN)):
             return task
-        options = {k: v for k, v in options.items() if k not in _OF_RUN}
+        options = {**options}
+        for option in _OF_RUN:
+            options.pop(option, None)
         if self._uuid4 and not options.get("task_id"):
             options["task_id"] = uuid()
         # As in a copy of a signature, where they are a tuple.

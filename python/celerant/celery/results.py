@@ -23,9 +23,9 @@ from celerant.celery.bulk import (
     reader_of,
     receive,
 )
-from celerant.celery.kinds import Kind
+from celerant.celery.kinds import Chained, Kind
 
-__all__ = ["Segment", "group_result"]
+__all__ = ["Segment", "group_result", "late_result"]
 
 logger = logging.getLogger("celerant")
 
@@ -43,12 +43,12 @@ class Segment:
 
     __slots__ = ("_kinds", "_roster")
 
-    def __init__(self, roster: Roster, kinds: list[Kind]) -> None:
+    def __init__(self, roster: Roster, kinds: list[Kind | Chained]) -> None:
         self._roster = roster
         # Most groups are of one task: one reference instead of one per member.
         first = kinds[0]
         same = all(kind is first for kind in kinds)
-        self._kinds: Kind | list[Kind] = first if same else kinds
+        self._kinds: Kind | Chained | list[Kind | Chained] = first if same else kinds
 
     def __len__(self) -> int:
         return len(self._roster)
@@ -62,9 +62,14 @@ class Segment:
         kinds = self._kinds
         if isinstance(kinds, Kind):
             return [kinds.result(task_id) for task_id in self.ids()]
+        several = kinds if isinstance(kinds, list) else itertools.repeat(kinds)
         return [
             kind.result(task_id)
-            for kind, task_id in zip(kinds, self.ids(), strict=True)
+            if isinstance(kind, Kind)
+            else kind.result(self._roster.outcome(index))
+            for (index, task_id), kind in zip(
+                enumerate(self.ids()), several, strict=False
+            )
         ]
 
 
@@ -91,6 +96,17 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
     if len(results) == 1 and isinstance(results[0], GroupResult):
         return results[0]
     return whole
+
+
+def late_result(app: Any, group_id: str, results: list[Any]) -> Any:
+    """Return the result of a group whose members are subscribed to when that is needed.
+
+    Args:
+        app: The Celery app.
+        group_id: The group's.
+        results: Its members'.
+    """
+    return _lazy_class(app)(group_id, [results])
 
 
 def _lazy_class(app: Any) -> Any:

@@ -214,7 +214,7 @@ impl PyPlan {
             args: self.args.bind(py),
             kwargs: self.kwargs.bind(py),
             options: self.options.bind(py),
-            group_index: self.is_grouped.then_some(index),
+            group_index: self.is_grouped.then(|| self.position(index)),
             links_errors_to_headers: self.links_errors_to_headers,
         };
         lower_at(canvas.bind(py), &self.kinds, &names, &applied, path)
