@@ -120,9 +120,13 @@ class CanvasSender:
             if size is not None:
                 sender.announce([(header.group_id, size, None)])
 
+        parts = size or 0
+
         def complete_header(results: int) -> None:
-            if size is None:
-                sender.announce([(header.group_id, results, None)])
+            nonlocal parts
+            parts = results
+            if size is None and parts:
+                sender.announce([(header.group_id, parts, None)])
             if has_groups(roster):
                 form = form_of(roster, header.group_id)
                 app.backend.save_group(header.group_id, form)
@@ -135,8 +139,8 @@ class CanvasSender:
             before_first=tell_size,
             before_last=complete_header,
         )
-        if sent.error is None and len(roster) == 0:
-            # A generator that gave nothing: nobody else would send the body.
+        if sent.error is None and parts == 0:
+            # A generator without a task that counts: nobody else would send the body.
             empty: chord[Any] = chord([], canvas.body, app=canvas.own_app)
             empty["options"] = canvas.options
             return self.send(empty, args, kwargs, {**options, **of_send})
