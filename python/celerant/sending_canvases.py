@@ -14,7 +14,7 @@ from celerant.canvas.kinds import readable_types
 from celerant.canvas.signature import maybe_signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.options import check_options
-from celerant.errors import NotSent, PublishError
+from celerant.errors import CanvasError, NotSent, PublishError
 from celerant.lowering import (
     header_of,
     hold_nested,
@@ -165,7 +165,14 @@ class CanvasSender:
             readable=readable_types(),
             mapped=Mapped,
         )
-        rebuilt = maybe_signature(frozen, canvas.own_app)
+        try:
+            rebuilt = maybe_signature(frozen, canvas.own_app)
+        except RecursionError:
+            msg = (
+                f"{canvas.task}: it is nested too deep to be frozen; send it as it is, "
+                "or let a task send a part of it"
+            )
+            raise CanvasError(msg, path=canvas.task) from None
         canvas.update(kwargs=rebuilt["kwargs"], options=rebuilt["options"])
         return result_from_tuple(outcome, self._app.backend)
 

@@ -33,12 +33,8 @@ class Chain(Canvas[R]):
             "celery.chain", (), {"tasks": tasks}, dict(options), "chain", app=app
         )
 
-    @property
-    def app(self) -> Host:
-        """Own app, else the first step's, else the one made last."""
-        if self._app is None and self.tasks and isinstance(self.tasks[0], Canvas):
-            return self.tasks[0].app
-        return super().app
+    def _first(self) -> Any:
+        return self.tasks[0] if self.tasks else None
 
     @property
     def tasks(self) -> list[Any]:

@@ -78,19 +78,12 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         }
         super().__init__("celery.chord", (), kwargs, options, "chord", app=app)
 
-    @property
-    def app(self) -> Host:
-        """Own app, else that of the header's first task or the body's."""
-        if self._app is not None:
-            return self._app
-        tasks = self["kwargs"]["header"]
-        first = tasks.peek() if isinstance(tasks, Stream) else None
-        if isinstance(tasks, (list, tuple)):
-            first = tasks[0] if tasks else None
-        for canvas in (first, self.body):
-            if isinstance(canvas, Canvas):
-                return canvas.app
-        return super().app
+    def _first(self) -> Any:
+        header = self["kwargs"]["header"]
+        first = header.peek() if isinstance(header, Stream) else None
+        if isinstance(header, (list, tuple)):
+            first = header[0] if header else None
+        return first if isinstance(first, Canvas) else self.body
 
     @property
     def tasks(self) -> Any:

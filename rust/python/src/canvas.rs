@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use celerant_core::canvas::{
-    Given, Header, Item, Key, Kind, MAX_DEPTH, Node, NodeId, Options, Setting, Tree, deeper,
+    Given, Header, Item, Key, Kind, MAX_WRITTEN_DEPTH, Node, NodeId, Options, Setting, Tree, deeper,
 };
 use celerant_core::error::Error;
 use celerant_core::json;
@@ -184,10 +184,10 @@ impl<'a, 'py> Reading<'a, 'py> {
             })
             .into());
         }
-        if self.open.len() == MAX_DEPTH {
+        if self.open.len() == MAX_WRITTEN_DEPTH {
             return Err(Raised::from(Error::TooDeep {
                 path: shortened(&self.path),
-                limit: MAX_DEPTH,
+                limit: MAX_WRITTEN_DEPTH,
             })
             .into());
         }
