@@ -175,7 +175,7 @@ def test_more_than_a_message_takes_is_refused(shop, make, size, limit):
 
 def test_more_than_python_recurses_is_not_frozen(shop):
     with pytest.raises(CanvasError, match="nested too deep to be frozen"):
-        groups_and_tasks(shop, 300).freeze()
+        groups_and_tasks(shop, 200).freeze()
 
 
 @pytest.mark.parametrize(
