@@ -15,6 +15,7 @@ from celerant.canvas.signature import maybe_signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.options import check_options
 from celerant.errors import CanvasError, NotSent, PublishError
+from celerant.holding import go_on_as
 from celerant.lowering import (
     header_of,
     hold_nested,
@@ -53,11 +54,17 @@ class CanvasSender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
-        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`."""
+        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`.
+
+        `held` is its result already, where it was frozen.
+        """
         app, sender = self._app, self._sender
         if app.conf.task_always_eager:
-            return sender.apply_canvas(canvas, args, kwargs, options)
+            ran = sender.apply_canvas(canvas, args, kwargs, options)
+            return ran if held is None else go_on_as(held, ran)
         check_options(options, canvas.task)
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed(), 1)
@@ -70,6 +77,8 @@ class CanvasSender:
         result = result_from_tuple(low.outcome, app.backend)
         if is_ignored(app, canvas):
             settle(result, Barrier.IGNORED)
+        if held is not None:
+            result = go_on_as(held, result)
         if low.messages:
             call = SentCall(low.messages, (), {}, of_send, losses)
             sent = sender.dispatch(
@@ -90,17 +99,22 @@ class CanvasSender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
-        """Send a chord's header with its body; see `chord.apply_async`."""
+        """Send a chord's header with its body; see `chord.apply_async`.
+
+        `held` is its result already, where it was frozen.
+        """
         app, sender = self._app, self._sender
         source = header_of(canvas)
         if source is None or app.conf.task_always_eager:
-            return self.send(canvas, args, kwargs, options)
+            return self.send(canvas, args, kwargs, options, held=held)
         hold_nested(source)
         # Nothing but empty groups and chains is an empty header too.
         size = results_in(source)
         if size == 0:
-            return self.send(canvas, args, kwargs, options)
+            return self.send(canvas, args, kwargs, options, held=held)
         check_options(options, "chord")
         app.backend.ensure_chords_allowed()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
@@ -148,6 +162,8 @@ class CanvasSender:
         result = result_from_tuple(header.outcome, app.backend, parent=members)
         if is_ignored(app, canvas):
             settle(result, Barrier.IGNORED)
+        if held is not None:
+            result = go_on_as(held, result)
         if sent.error is not None:
             raise self._unsent(result, sent)
         sender.add_to_parent(result, of_send)

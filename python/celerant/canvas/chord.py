@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from celerant.canvas.chain import Chain
 from celerant.canvas.group import group
-from celerant.canvas.signature import Canvas, Signature, maybe_signature, positional
+from celerant.canvas.signature import (
+    Canvas,
+    Signature,
+    maybe_signature,
+    on_commit,
+    positional,
+)
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
@@ -195,6 +201,34 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         """
         self._bodied()
         return self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send it once Django's transaction is committed; all in it has its id now.
+
+        A generator's header is held.
+
+        Args:
+            args: As `apply_async`.
+            kwargs: As `apply_async`.
+            using: The database's alias; None: the default one.
+            options: As `apply_async`; times count from the commit.
+        Returns:
+            The body's result; after a rollback it says so with `NotSent`, as its
+            `parent` does.
+        Raises:
+            CelerantError: Django is not installed.
+            RuntimeError: Later, by `get` inside the same transaction.
+            CanvasError, SettingError, TypeError: As `apply_async`, now.
+        """
+        self._bodied()
+        return on_commit(self, positional(args), kwargs or {}, options, using)
 
     def apply(
         self,

@@ -235,7 +235,7 @@ class _Run:
     # -- accounting --------------------------------------------------------------
 
     def _count_silent(self) -> None:
-        """Count members of which nothing is to be sent, at the end ones too, as sent."""
+        """Count members of which nothing is to be sent as sent, also at the end."""
         self._ledger.grow(self._plan.count)
         for index in self._plan.without_messages:
             self._ledger.mark_index(index, "confirmed")
