@@ -44,6 +44,19 @@ def groups_and_tasks(side: Any, n: int) -> Any:
     return side.chain(stage * (n // 6))
 
 
+def groups_in_groups(side: Any, n: int) -> Any:
+    """Make n groups, each in the one before, of n + 1 tasks in all."""
+    canvas = side.add.s(1)
+    for _ in range(n):
+        canvas = side.group(canvas, side.add.s(1))
+    return canvas
+
+
+def stages(side: Any, n: int) -> Any:
+    """Make n groups of two in one chain, and a task after each."""
+    return groups_and_tasks(side, 6 * n)
+
+
 class Side:
     """A library, its app on memory://, and what arrives there."""
 
@@ -103,3 +116,30 @@ def test_canvas(
         lambda: ours.measure(make, n),
         celery=lambda: theirs.measure(make, n),
     )
+
+
+@pytest.mark.benchmark(group="canvases: how large, sent to memory://")
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [(chain, 1_000), (chord, 100_000), (groups_in_groups, 200), (stages, 200)],
+    ids=lambda given: getattr(given, "__name__", given),
+)
+def test_bytes_sent(
+    sides: tuple[Side, Side], make: Make, n: int, benchmark: Any
+) -> None:
+    """Tell how many bytes twice as large a canvas takes: twice as many."""
+    side, _ = sides
+    sizes = []
+    for count in (n // 2, n):
+        make(side.canvases, count).apply_async()
+        sizes.append(side.bytes_sent())
+
+    def send() -> None:
+        make(side.canvases, n).apply_async()
+
+    benchmark.pedantic(send, teardown=side.bytes_sent, rounds=3)
+    benchmark.extra_info[f"bytes of {n // 2}"], benchmark.extra_info["bytes"] = sizes
+    ratio = sizes[1] / sizes[0]
+    benchmark.extra_info["bytes_grow_by"] = round(ratio, 3)
+    benchmark.extra_info["correct"] = ratio == pytest.approx(2, rel=0.02)
+    assert benchmark.extra_info["correct"]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["Call", "Recipe", "Stamping", "build", "calls", "recipes"]
+__all__ = [
+    "Call",
+    "Recipe",
+    "Stamping",
+    "build",
+    "calls",
+    "is_lone_only_flat",
+    "recipes",
+]
 
 NAMES = ("one", "two", "three")
 
@@ -43,6 +52,46 @@ class Recipe:
         return f"{self.kind}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
 
     @property
+    def results(self) -> int:
+        """How many results a chord waits for that has it in its header."""
+        if self.kind == "task":
+            return 1
+        if self.kind == "group":
+            return sum(part.results for part in self.parts)
+        if self.body is not None:
+            return self.body.results
+        return next((n for part in reversed(self.parts) if (n := part.results)), 0)
+
+    @property
+    def is_fruitless(self) -> bool:
+        """Whether it has members without results, and no other, somewhere.
+
+        Celery never sends the body of such a header; Celerant does.
+        """
+        inside = (*self.parts, *filter(None, (self.body,)))
+        if any(part.is_fruitless for part in inside):
+            return True
+        has_members = self.kind in {"group", "chord"} and not self._is_empty
+        return has_members and not any(part.results for part in self.parts)
+
+    @property
+    def shares_errbacks(self) -> bool:
+        """Whether an errback of a chord is also one of a chord in its header.
+
+        A chord of Celery's copies its header, so that stamps come to each apart.
+        """
+        inside = (*self.parts, *filter(None, (self.body,)))
+        if any(part.shares_errbacks for part in inside):
+            return True
+        is_linked = self.kind == "chord" and bool(self.errbacks)
+        return is_linked and any(part.kind != "task" for part in self.parts)
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether there is nothing in it but empty groups."""
+        return all(part.kind == "group" and part._is_empty for part in self.parts)
+
+    @property
     def size(self) -> int:
         """Nodes in it."""
         inside = (*self.parts, *self.links, *self.errbacks, *filter(None, (self.body,)))
@@ -61,8 +110,9 @@ class Call:
 def build(recipe: Recipe, lib: Any) -> Any:
     """Build a recipe with a library's `tasks`, `group`, `chain` and `chord`.
 
-    Groups inside groups are written out flat where `lib.flat` says so: Celery numbers
-    and orders them in its own way, Celerant as they are written.
+    Groups inside groups are written out flat where `lib.flat` says so, without chains
+    that have no steps: Celery numbers and orders them in its own way, Celerant as they
+    are written.
     """
     parts = [build(part, lib) for part in recipe.parts]
     if recipe.kind == "task":
@@ -114,7 +164,40 @@ def _flat(parts: list[Any], lib: Any) -> list[Any]:
     for part in parts:
         is_group = isinstance(part, lib.group)
         flat += _flat(list(part.tasks), lib) if is_group else [part]
-    return flat
+    # Where Celery leaves out a chain without steps, its number is left out as well.
+    return [part for part in flat if part["subtask_type"] != "chain" or part.tasks]
+
+
+def is_lone_only_flat(canvas: Any) -> bool:
+    """Return whether some group has fewer than two members once it is written out.
+
+    In a chain that is its member, or nothing at all.
+    """
+    return any(
+        len(members) > 1 and len(_written_out(members)) < 2
+        for members in _memberships(canvas)
+    )
+
+
+def _written_out(members: list[Any]) -> list[Any]:
+    written: list[Any] = []
+    for member in members:
+        kind = member["subtask_type"]
+        if kind == "group":
+            written += _written_out(list(member.tasks))
+        elif kind != "chain" or member.tasks:
+            written.append(member)
+    return written
+
+
+def _memberships(canvas: Any) -> Iterator[list[Any]]:
+    """Return the members of each group in a canvas, and of each header."""
+    kind = canvas["subtask_type"]
+    inside = list(canvas.tasks) if kind in {"group", "chain", "chord"} else []
+    if kind in {"group", "chord"}:
+        yield inside
+    for part in [*inside, *([canvas.body] if kind == "chord" else [])]:
+        yield from _memberships(part)
 
 
 _VALUES = st.one_of(
@@ -242,6 +325,8 @@ def recipes(*, max_nodes: int = 40, stamped: bool = False) -> st.SearchStrategy[
 
     made = st.recursive(_tasks(links=True), nested, max_leaves=12)
     made = made.filter(lambda recipe: recipe.size <= max_nodes)
+    made = made.filter(lambda recipe: not recipe.is_fruitless)
     if not stamped:
         return made
-    return st.builds(replace, made, stamps=_stamps())
+    stamped_once = made.filter(lambda recipe: not recipe.shares_errbacks)
+    return st.builds(replace, stamped_once, stamps=_stamps())

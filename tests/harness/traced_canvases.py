@@ -97,7 +97,8 @@ def traced_recipes(*, calm: bool, max_nodes: int = 20) -> st.SearchStrategy[Reci
         )
 
     made = st.recursive(_tasks(calm=calm), nested, max_leaves=10)
-    return made.filter(lambda recipe: recipe.size <= max_nodes)
+    made = made.filter(lambda recipe: recipe.size <= max_nodes)
+    return made.filter(lambda recipe: not recipe.is_fruitless)
 
 
 def random_recipes(count: int, number: int) -> list[Recipe]:

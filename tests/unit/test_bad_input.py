@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from celerant import Celerant, Signature, chord, group
+from celerant import Celerant, Signature, chain, chord, group
 from celerant.canvas.chain import Chain
 from celerant.errors import (
     ArgumentError,
@@ -381,6 +381,29 @@ def test_get_inside_a_task(shop):
         group_result = group([waits.s()]).apply_async()
         (error,) = group_result.get(timeout=20, propagate=False)
     assert isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_callback_of_a_members_own_that_is_none(shop, option, as_list):
+    def wrong():
+        callback = [shop.add.s(1), 7] if as_list else 7
+        return shop.add.s(1, 2).set(**{option: callback})
+
+    for canvas, path in [
+        (wrong(), "task"),
+        (group([shop.add.s(1, 2), wrong()]), "group[1]"),
+        (group(wrong() for _ in range(2)), "group[0]"),
+        (chain(shop.add.s(1, 2), wrong()), "chain[1]"),
+        (group([chain(shop.add.s(1, 2), wrong())]), "group[0][1]"),
+        (chord([wrong()], shop.add.s(1)), "group[0]"),
+        (chord([shop.add.s(1, 2)], wrong()), "chord.chord_body"),
+    ]:
+        said = rf"{option} must be a signature or a list of them, not int"
+        with pytest.raises(CanvasError, match=said) as caught:
+            canvas.apply_async()
+        assert caught.value.path == path
+        assert _queue_is_empty()
 
 
 @pytest.mark.parametrize("option", ["link", "link_error"])

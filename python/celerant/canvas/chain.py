@@ -6,7 +6,12 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from celerant.canvas.signature import Canvas, maybe_signature, positional
+from celerant.canvas.signature import (
+    Canvas,
+    maybe_signature,
+    on_commit,
+    positional,
+)
 
 if TYPE_CHECKING:
     from celerant.canvas.host import Host
@@ -33,12 +38,8 @@ class Chain(Canvas[R]):
             "celery.chain", (), {"tasks": tasks}, dict(options), "chain", app=app
         )
 
-    @property
-    def app(self) -> Host:
-        """Own app, else the first step's, else the one made last."""
-        if self._app is None and self.tasks and isinstance(self.tasks[0], Canvas):
-            return self.tasks[0].app
-        return super().app
+    def _first(self) -> Any:
+        return self.tasks[0] if self.tasks else None
 
     @property
     def tasks(self) -> list[Any]:
@@ -120,6 +121,31 @@ class Chain(Canvas[R]):
         return self.app.sender.send_canvas(
             self, positional(args), kwargs or {}, options
         )
+
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send it once Django's transaction is committed; all in it has its id now.
+
+        Args:
+            args: As `apply_async`.
+            kwargs: As `apply_async`.
+            using: The database's alias; None: the default one.
+            options: As `apply_async`; times count from the commit.
+        Returns:
+            The last step's result; after a rollback it says so with `NotSent`, as all
+            do that it follows.
+        Raises:
+            CelerantError: Django is not installed.
+            RuntimeError: Later, by `get` inside the same transaction.
+            CanvasError, SettingError, TypeError: As `apply_async`, now.
+        """
+        return on_commit(self, positional(args), kwargs or {}, options, using)
 
     def apply(
         self,

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from celerant.canvas.chain import Chain
 from celerant.canvas.group import group
-from celerant.canvas.signature import Canvas, Signature, maybe_signature, positional
+from celerant.canvas.signature import (
+    Canvas,
+    Signature,
+    maybe_signature,
+    on_commit,
+    positional,
+)
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
@@ -78,19 +84,12 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         }
         super().__init__("celery.chord", (), kwargs, options, "chord", app=app)
 
-    @property
-    def app(self) -> Host:
-        """Own app, else that of the header's first task or the body's."""
-        if self._app is not None:
-            return self._app
-        tasks = self["kwargs"]["header"]
-        first = tasks.peek() if isinstance(tasks, Stream) else None
-        if isinstance(tasks, (list, tuple)):
-            first = tasks[0] if tasks else None
-        for canvas in (first, self.body):
-            if isinstance(canvas, Canvas):
-                return canvas.app
-        return super().app
+    def _first(self) -> Any:
+        header = self["kwargs"]["header"]
+        first = header.peek() if isinstance(header, Stream) else None
+        if isinstance(header, (list, tuple)):
+            first = header[0] if header else None
+        return first if isinstance(first, Canvas) else self.body
 
     @property
     def tasks(self) -> Any:
@@ -202,6 +201,34 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         """
         self._bodied()
         return self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+
+    def apply_async_on_commit(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send it once Django's transaction is committed; all in it has its id now.
+
+        A generator's header is held.
+
+        Args:
+            args: As `apply_async`.
+            kwargs: As `apply_async`.
+            using: The database's alias; None: the default one.
+            options: As `apply_async`; times count from the commit.
+        Returns:
+            The body's result; after a rollback it says so with `NotSent`, as its
+            `parent` does.
+        Raises:
+            CelerantError: Django is not installed.
+            RuntimeError: Later, by `get` inside the same transaction.
+            CanvasError, SettingError, TypeError: As `apply_async`, now.
+        """
+        self._bodied()
+        return on_commit(self, positional(args), kwargs or {}, options, using)
 
     def apply(
         self,

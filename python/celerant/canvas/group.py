@@ -125,25 +125,11 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         made["kwargs"]["tasks"] = Mapped(name, items, {}, star=star)
         return made
 
-    @property
-    def app(self) -> Host:
-        """Own app, else the first member's, else the one made last."""
-        seen: set[int] = set()
-        canvas: Any = self
-        # A loop, for groups may be nested deeper than Python's stack; `seen`, for a
-        # cycle is refused only when it is sent.
-        while isinstance(canvas, Canvas) and id(canvas) not in seen:
-            if canvas._app is not None:  # noqa: SLF001 - of its own class
-                return canvas._app  # noqa: SLF001 - of its own class
-            seen.add(id(canvas))
-            source = canvas["kwargs"].get("tasks")
-            if isinstance(source, Stream):
-                canvas = source.peek()
-            elif isinstance(source, (list, tuple)):
-                canvas = source[0] if source else None
-            else:
-                break
-        return super().app
+    def _first(self) -> Any:
+        source = self["kwargs"].get("tasks")
+        if isinstance(source, Stream):
+            return source.peek()
+        return source[0] if isinstance(source, (list, tuple)) and source else None
 
     @property
     def tasks(self) -> list[Any]:

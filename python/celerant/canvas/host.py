@@ -72,6 +72,8 @@ class Sender(Protocol):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
         """Send a chain."""
         ...
@@ -82,6 +84,8 @@ class Sender(Protocol):
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
         """Send a chord."""
         ...

@@ -71,8 +71,21 @@ class Canvas(dict[str, Any], Generic[R]):
 
     @property
     def app(self) -> Host:
-        """The app this canvas is sent through: its own, else the one made last."""
-        return current_app() if self._app is None else self._app
+        """Its own app, else that of what is first in it, else the one made last."""
+        canvas: Any = self
+        seen: set[int] = set()
+        # A loop, for canvases may be nested deeper than Python's stack; `seen`, for a
+        # cycle is refused only when it is sent.
+        while isinstance(canvas, Canvas) and id(canvas) not in seen:
+            if canvas._app is not None:  # noqa: SLF001 - of its own class
+                return canvas._app  # noqa: SLF001 - of its own class
+            seen.add(id(canvas))
+            canvas = canvas._first()  # noqa: SLF001 - of its own class
+        return current_app()
+
+    def _first(self) -> Any:
+        """Return what is first in it; None where nothing is."""
+        return None
 
     @property
     def task(self) -> str:

@@ -207,6 +207,7 @@ class _Run:
             self._send(link, last)
         if link.wire is not None:
             link.wire.flush()
+        self._count_silent()
 
     def _announce(self, sizes: list[tuple[str, int, Any]]) -> None:
         if sizes and self._order.announce is not None:
@@ -231,6 +232,12 @@ class _Run:
         link.loose.send(chunk)
 
     # -- accounting --------------------------------------------------------------
+
+    def _count_silent(self) -> None:
+        """Count members of which nothing is to be sent as sent, also at the end."""
+        self._ledger.grow(self._plan.count)
+        for index in self._plan.without_messages:
+            self._ledger.mark_index(index, "confirmed")
 
     def _count_rest(self) -> None:
         """Count what an interrupted list still holds, so that it can be resumed.

@@ -335,8 +335,24 @@ class Members:
         self.ran_here = sent.ran_here
         self.sent_at, self.losses = sent.sent_at, sent.losses
         # It knows by now what chains in the group leave behind.
-        self.roster, self._nested = sent.roster, None
+        self.roster = sent.roster
+        # What ran in place is nowhere else.
+        self._nested = sent._nested if sent.ran_here else None
         self.renew(sent.barrier)
+        if len(self.waiters) or self.callbacks:
+            # What arrived meanwhile, for who was there first.
+            self.begin()
+        self.notify()
+
+    def take_over(self, index: int, sent: Members, at: int) -> None:
+        """Go on with one member as a member of `sent`: what was held has been sent."""
+        self.sent_at, self.losses = sent.sent_at, sent.losses
+        state = sent.barrier.state(at)
+        if state != Barrier.PENDING:
+            self.reserve()
+            self.values[index] = sent.values[at] if sent.values else None
+            self.ran_here = self.ran_here or sent.ran_here
+            self.barrier.arrive(index, state)
         if len(self.waiters) or self.callbacks:
             # What arrived meanwhile, for who was there first.
             self.begin()

@@ -14,10 +14,11 @@ from celerant.canvas.kinds import readable_types
 from celerant.canvas.signature import maybe_signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.options import check_options
-from celerant.errors import NotSent, PublishError
+from celerant.errors import CanvasError, NotSent, PublishError
 from celerant.results.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple, settle, task_ids
 from celerant.sending.call import SentCall, new_seed
+from celerant.sending.holding import go_on_as
 from celerant.sending.lowering import (
     header_of,
     hold_nested,
@@ -53,11 +54,17 @@ class CanvasSender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
-        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`."""
+        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`.
+
+        `held` is its result already, where it was frozen.
+        """
         app, sender = self._app, self._sender
         if app.conf.task_always_eager:
-            return sender.apply_canvas(canvas, args, kwargs, options)
+            ran = sender.apply_canvas(canvas, args, kwargs, options)
+            return ran if held is None else go_on_as(held, ran)
         check_options(options, canvas.task)
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed(), 1)
@@ -70,6 +77,8 @@ class CanvasSender:
         result = result_from_tuple(low.outcome, app.backend)
         if is_ignored(app, canvas):
             settle(result, Barrier.IGNORED)
+        if held is not None:
+            result = go_on_as(held, result)
         if low.messages:
             call = SentCall(low.messages, (), {}, of_send, losses)
             sent = sender.dispatch(
@@ -90,17 +99,22 @@ class CanvasSender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
+        *,
+        held: Any = None,
     ) -> Any:
-        """Send a chord's header with its body; see `chord.apply_async`."""
+        """Send a chord's header with its body; see `chord.apply_async`.
+
+        `held` is its result already, where it was frozen.
+        """
         app, sender = self._app, self._sender
         source = header_of(canvas)
         if source is None or app.conf.task_always_eager:
-            return self.send(canvas, args, kwargs, options)
+            return self.send(canvas, args, kwargs, options, held=held)
         hold_nested(source)
         # Nothing but empty groups and chains is an empty header too.
         size = results_in(source)
         if size == 0:
-            return self.send(canvas, args, kwargs, options)
+            return self.send(canvas, args, kwargs, options, held=held)
         check_options(options, "chord")
         app.backend.ensure_chords_allowed()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
@@ -120,9 +134,13 @@ class CanvasSender:
             if size is not None:
                 sender.announce([(header.group_id, size, None)])
 
+        parts = size or 0
+
         def complete_header(results: int) -> None:
-            if size is None:
-                sender.announce([(header.group_id, results, None)])
+            nonlocal parts
+            parts = results
+            if size is None and parts:
+                sender.announce([(header.group_id, parts, None)])
             if has_groups(roster):
                 form = form_of(roster, header.group_id)
                 app.backend.save_group(header.group_id, form)
@@ -135,8 +153,8 @@ class CanvasSender:
             before_first=tell_size,
             before_last=complete_header,
         )
-        if sent.error is None and len(roster) == 0:
-            # A generator that gave nothing: nobody else would send the body.
+        if sent.error is None and parts == 0:
+            # A generator without a task that counts: nobody else would send the body.
             empty: chord[Any] = chord([], canvas.body, app=canvas.own_app)
             empty["options"] = canvas.options
             return self.send(empty, args, kwargs, {**options, **of_send})
@@ -144,6 +162,8 @@ class CanvasSender:
         result = result_from_tuple(header.outcome, app.backend, parent=members)
         if is_ignored(app, canvas):
             settle(result, Barrier.IGNORED)
+        if held is not None:
+            result = go_on_as(held, result)
         if sent.error is not None:
             raise self._unsent(result, sent)
         sender.add_to_parent(result, of_send)
@@ -161,7 +181,14 @@ class CanvasSender:
             readable=readable_types(),
             mapped=Mapped,
         )
-        rebuilt = maybe_signature(frozen, canvas.own_app)
+        try:
+            rebuilt = maybe_signature(frozen, canvas.own_app)
+        except RecursionError:
+            msg = (
+                f"{canvas.task}: it is nested too deep to be frozen; send it as it is, "
+                "or let a task send a part of it"
+            )
+            raise CanvasError(msg, path=canvas.task) from None
         canvas.update(kwargs=rebuilt["kwargs"], options=rebuilt["options"])
         return result_from_tuple(outcome, self._app.backend)
 

@@ -123,16 +123,20 @@ def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
     return (Barrier.FAILURE if failed else Barrier.SUCCESS), value
 
 
-def check_call(
+def check_call(  # noqa: PLR0913 - a call and its place
     app: Celerant,
     signature: Signature[Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     index: int | None,
+    *,
+    path: str | None = None,
 ) -> None:
     """Refuse a task that is not here, and arguments that it does not take."""
     name = signature.task
-    path = "task" if index is None else f"group[{index}]"
+    is_alone = path is None and index is None
+    if path is None:
+        path = "task" if index is None else f"group[{index}]"
     try:
         task = app.tasks[name]
     except KeyError:
@@ -144,7 +148,7 @@ def check_call(
     try:
         task.parameters.bind(*call_args, **call_kwargs)
     except TypeError as exc:
-        whose = f"task {name}" if index is None else f"{path}: task {name}"
+        whose = f"task {name}" if is_alone else f"{path}: task {name}"
         msg = f"{whose}: {exc}; the call does not match the task's parameters"
         raise ArgumentError(msg, task=name, group_index=index, path=path) from None
 

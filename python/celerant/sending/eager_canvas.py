@@ -64,7 +64,7 @@ def _run_chain(
             # A step that failed raises here.
             args, kwargs = (last.get(disable_sync_subtasks=False),), {}
         result = copy.apply(args, kwargs, **of_step)
-        result.parent, last = last, result
+        _first_of(result).parent, last = last, result
         if isinstance(result, AsyncResult) and result.state in _ENDS:
             break
     return last
@@ -83,10 +83,14 @@ def _run_chord(
     of_body = {k: v for k, v in options.items() if k == "task_id"}
     values = header.get(disable_sync_subtasks=False)
     result = body.apply((values,), **of_body)
-    first = result
-    while first.parent is not None:
-        first = first.parent
-    first.parent = header
+    _first_of(result).parent = header
+    return result
+
+
+def _first_of(result: Any) -> Any:
+    """Return what a result follows that follows nothing itself."""
+    while result.parent is not None:
+        result = result.parent
     return result
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.signature import Signature
+from celerant.canvas.signature import Canvas, Signature, maybe_signature
 from celerant.dispatch.options import check_options
+from celerant.results.group_result import GroupResult
 from celerant.sending.eager import check_call
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.results.members import Members
 
-__all__ = ["Held", "hold"]
+__all__ = ["Held", "go_on_as", "hold"]
 
 
 class Held:
@@ -36,14 +39,15 @@ class Held:
         """
         self.result = result
         self._send = send
-        self._members: Members = result._members  # noqa: SLF001 - the app joins both ways
+        self._members = _members_of(result)
         self._dropped = weakref.finalize(self, _drop, self._members, unsent)
         # At the interpreter's end nobody is left to be told.
         self._dropped.atexit = False
 
     def refuse_waiting(self, refuse: Callable[[], None]) -> None:
         """Call `refuse` before a wait; it raises where that would be for ever."""
-        self._members.refuse_waiting = refuse
+        for members in self._members:
+            members.refuse_waiting = refuse
 
     def send(self) -> None:
         """Send it now.
@@ -53,22 +57,67 @@ class Held:
         """
         if self._dropped.detach() is None:
             return
-        members, barrier = self._members, self._members.barrier
-        members.refuse_waiting = None
+        before = [(members, members.barrier) for members in self._members]
+        for members in self._members:
+            members.refuse_waiting = None
         try:
             self._send()
         except BaseException as exc:
-            if members.barrier is barrier:
-                # Not even tried: else the dispatch has said what became of whom.
-                _drop(members, f"{type(exc).__name__}: {exc}")
+            # Of the others the dispatch has said what became of whom.
+            untried = [members for members, old in before if members.barrier is old]
+            _drop(untried, f"{type(exc).__name__}: {exc}")
             raise
 
 
-def _drop(members: Members, why: str) -> None:
-    members.refuse_waiting = None
-    members.unsent = why
-    members.barrier.arrive_range(0, len(members.barrier), Barrier.NOT_SENT)
-    members.notify()
+def _members_of(result: Any) -> list[Members]:
+    """Return what a result and those that it follows are kept in."""
+    # The tasks of a line share theirs.
+    return list({id(r._members): r._members for r in _line(result)}.values())  # noqa: SLF001 - the app joins both ways
+
+
+def _drop(held: list[Members], why: str) -> None:
+    for members in held:
+        members.refuse_waiting = None
+        members.unsent = why
+        members.barrier.arrive_range(0, len(members.barrier), Barrier.NOT_SENT)
+        members.notify()
+
+
+def go_on_as(held: Any, sent: Any) -> Any:
+    """Let the held result of a chain or chord be that of what was sent; returns it.
+
+    And those that it follows, by their ids: as in Celery, what is sent names fewer of
+    them than what was frozen.
+    """
+    found = {_key(result): result for result in _line(sent)}
+    ran_here = sent._members.ran_here  # noqa: SLF001 - the app joins both ways
+    for result in _line(held):
+        counterpart = found.get(_key(result))
+        if isinstance(result, GroupResult):
+            if counterpart is not None:
+                result._go_on_as(counterpart)  # noqa: SLF001 - as above
+            continue
+        members, index = result._members, result._index  # noqa: SLF001 - as above
+        if counterpart is not None:
+            members.take_over(index, counterpart._members, counterpart._index)  # noqa: SLF001 - as above
+        elif ran_here:
+            members.unsent = "a step before it ended the chain"
+            members.barrier.arrive(index, Barrier.NOT_SENT)
+            members.notify()
+    return held
+
+
+def _line(result: Any) -> Iterator[Any]:
+    while result is not None:
+        yield result
+        result = result.parent
+
+
+def _key(result: Any) -> Any:
+    """Return what a result goes by: a header's group is sent under another id."""
+    if not isinstance(result, GroupResult):
+        return result.id
+    return len(result), result.roster.id(0) if len(result) else None
 
 
 def hold(  # noqa: PLR0913 - a call and its options
@@ -89,6 +138,8 @@ def hold(  # noqa: PLR0913 - a call and its options
     """
     if isinstance(canvas, group):
         return _hold_group(app, canvas, args, kwargs, options, unsent)
+    if isinstance(canvas, (Chain, chord)):
+        return _hold_canvas(app, canvas, args, kwargs, options, unsent)
     return _hold_signature(app, canvas, args, kwargs, options, unsent)
 
 
@@ -142,3 +193,53 @@ def _hold_signature(  # noqa: PLR0913, PLR0917 - as `hold`
         app.sender.send_signature(frozen, args, kwargs, options, held=result)
 
     return Held(result, send, unsent=unsent)
+
+
+def _hold_canvas(  # noqa: PLR0913, PLR0917 - as `hold`
+    app: Celerant,
+    canvas: Chain[Any] | chord[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+    unsent: str,
+) -> Held:
+    check_options(options, canvas.task)
+    _check_tasks(app, canvas, args, kwargs)
+    frozen = canvas.clone()
+    result = frozen.freeze(options.pop("task_id", None))
+    sender: Any = app.sender
+    sends = sender.send_chord if isinstance(canvas, chord) else sender.send_canvas
+
+    def send() -> None:
+        sends(frozen, args, kwargs, options, held=result)
+
+    return Held(result, send, unsent=unsent)
+
+
+def _check_tasks(
+    app: Celerant, canvas: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Check the options of all tasks in a canvas, and the arguments of the first.
+
+    Cycles, and what is no canvas, are found where it is frozen.
+    """
+    pending = [(canvas, canvas.task, True)]
+    seen: set[int] = set()
+    while pending:
+        part, path, is_first = pending.pop()
+        part = maybe_signature(part, app)
+        if not isinstance(part, Canvas) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, (group, Chain, chord)):
+            of_chain = isinstance(part, Chain)
+            for index, inner in enumerate(part.tasks):
+                begins = is_first and not (of_chain and index)
+                pending.append((inner, f"{path}[{index}]", begins))
+            if isinstance(part, chord) and part.body is not None:
+                pending.append((part.body, f"{path}.chord_body", False))
+            continue
+        whose = f"{path}: task {part['task']}"
+        check_options(part["options"], path, whose)
+        if is_first and isinstance(part, Signature) and part.task in app.tasks:
+            check_call(app, part, args, kwargs, None, path=path)

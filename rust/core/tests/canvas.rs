@@ -188,6 +188,20 @@ fn an_empty_header_sends_the_body_at_once() {
 }
 
 #[test]
+fn a_header_without_results_sends_the_body_at_once() {
+    let nothing = || Chain(vec![Group(vec![])]);
+    let (tree, lowered) = lower(&chord(vec![nothing(), nothing()], Task(1)));
+    assert_eq!(messages(&tree, &lowered), ["1"]);
+    assert_eq!(lowered.messages[0].args, [NO_RESULTS]);
+    assert!(lowered.chord_sizes.is_empty());
+    // What is in it runs all the same.
+    let fruitless = chord(vec![Task(1)], Group(vec![]));
+    let (tree, lowered) = lower(&chord(vec![fruitless], Task(2)));
+    assert_eq!(messages(&tree, &lowered), ["1", "2"]);
+    assert!(lowered.chord_sizes.is_empty());
+}
+
+#[test]
 fn a_body_without_steps_is_refused() {
     let mut tree = Tree::new();
     let root = plant(&mut tree, &chord(vec![Task(1)], Chain(vec![])));

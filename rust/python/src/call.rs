@@ -81,7 +81,7 @@ impl<'py> Call<'py> {
     }
 
     /// Takes out what travels in the body: it differs by member where the rest does not.
-    fn take_embed(&mut self) -> PyResult<()> {
+    fn take_embed(&mut self) -> Result<(), Unreadable> {
         let py = self.options.py();
         if self.options.is_empty() {
             return Ok(());
@@ -97,7 +97,11 @@ impl<'py> Call<'py> {
             self.options.del_item(option)?;
             let embed = self.embed.get_or_insert_with(|| PyDict::new(py));
             if !value.is_none() {
-                embed.set_item(name, listed(option, value)?)?;
+                let value = listed(option, value)?;
+                if let Some(reason) = no_callback(option, &value)? {
+                    return Err(Unreadable::Member(reason));
+                }
+                embed.set_item(name, value)?;
             }
         }
         Ok(())
@@ -173,6 +177,24 @@ pub(crate) fn listed<'py>(option: &str, value: Bound<'py, PyAny>) -> PyResult<Bo
         return Ok(PyList::new(py, items)?.into_any());
     }
     Ok(PyList::new(py, [value])?.into_any())
+}
+
+/// What to say where a list of callbacks has something else in it.
+pub(crate) fn no_callback(option: &str, list: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let Some(list) = list
+        .cast::<PyList>()
+        .ok()
+        .filter(|_| option.starts_with("link"))
+    else {
+        return Ok(None);
+    };
+    let Some(other) = list.iter().find(|item| !item.is_instance_of::<PyDict>()) else {
+        return Ok(None);
+    };
+    let found = other.get_type().name()?;
+    Ok(Some(format!(
+        "{option} must be a signature or a list of them, not {found}; use task.s(...)"
+    )))
 }
 
 fn arguments<'py>(signature: &Bound<'py, PyDict>) -> Result<Bound<'py, PyAny>, Unreadable> {

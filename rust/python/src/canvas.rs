@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use celerant_core::canvas::{
-    Given, Header, Item, Key, Kind, MAX_DEPTH, Node, NodeId, Options, Setting, Tree, deeper,
+    Given, Header, Item, Key, Kind, MAX_WRITTEN_DEPTH, Node, NodeId, Options, Setting, Tree, deeper,
 };
 use celerant_core::error::Error;
 use celerant_core::json;
@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple};
 
+use crate::call::{listed, no_callback};
 use crate::convert::Reader;
 use crate::error::{Raised, canvas_error};
 use crate::frames::{Kinds, stranger};
@@ -183,10 +184,10 @@ impl<'a, 'py> Reading<'a, 'py> {
             })
             .into());
         }
-        if self.open.len() == MAX_DEPTH {
+        if self.open.len() == MAX_WRITTEN_DEPTH {
             return Err(Raised::from(Error::TooDeep {
                 path: shortened(&self.path),
-                limit: MAX_DEPTH,
+                limit: MAX_WRITTEN_DEPTH,
             })
             .into());
         }
@@ -224,6 +225,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             None => None,
         };
         let options = self.mapping(signature, intern!(py, "options"))?;
+        self.check_callbacks(&options)?;
         let is_immutable = match signature.get_item(intern!(py, "immutable"))? {
             Some(flag) => flag.is_truthy()?,
             None => false,
@@ -240,6 +242,20 @@ impl<'a, 'py> Reading<'a, 'py> {
             is_immutable,
         };
         Ok(self.canvas.tree.add(node))
+    }
+
+    /// Refuses callbacks that are none: the worker would, where it has run the task.
+    fn check_callbacks(&self, options: &Bound<'py, PyDict>) -> PyResult<()> {
+        for option in ["link", "link_error"] {
+            let value = options.get_item(option)?.filter(|value| !value.is_none());
+            let Some(value) = value else {
+                continue;
+            };
+            if let Some(reason) = no_callback(option, &listed(option, value)?)? {
+                return Err(self.refused(options.py(), &reason));
+            }
+        }
+        Ok(())
     }
 
     fn chord(

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use celerant_core::canvas::{
-    Call, Given, Header, Id, Item, Kind, Lowered, Message, Node, NodeId, Options, OutcomeId, Place,
-    Setting, deeper,
+    Call, Given, Header, Id, Item, Kind, Lowered, MAX_DEPTH, MAX_WRITTEN_DEPTH, Message, Node,
+    NodeId, Options, OutcomeId, Place, Setting, deeper,
 };
+use celerant_core::error::Error;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBool, PyDict, PyList, PyTuple, PyType};
@@ -39,15 +40,29 @@ impl<'py> Names<'_, 'py> {
 pub(crate) struct Rendering<'a, 'py> {
     canvas: &'a Canvas<'py>,
     names: &'a Names<'a, 'py>,
-    done: HashMap<NodeId, Bound<'py, PyDict>>,
+    /// Each with the number of canvases inside each other that it is.
+    done: HashMap<NodeId, (Bound<'py, PyDict>, usize)>,
+    /// The deepest of what is rendered of the node that is open.
+    inside: usize,
+    max_depth: usize,
+    path: String,
 }
 
 impl<'a, 'py> Rendering<'a, 'py> {
-    pub(crate) fn new(canvas: &'a Canvas<'py>, names: &'a Names<'a, 'py>) -> Self {
+    /// `path`: where the canvas stands.
+    pub(crate) fn new(
+        canvas: &'a Canvas<'py>,
+        names: &'a Names<'a, 'py>,
+        max_depth: usize,
+        path: String,
+    ) -> Self {
         Self {
             canvas,
             names,
             done: HashMap::new(),
+            inside: 0,
+            max_depth,
+            path,
         }
     }
 
@@ -114,13 +129,26 @@ impl<'a, 'py> Rendering<'a, 'py> {
     }
 
     fn node(&mut self, id: NodeId) -> PyResult<Bound<'py, PyDict>> {
-        deeper(|| self.node_here(id))
+        if let Some((done, depth)) = self.done.get(&id) {
+            self.inside = self.inside.max(*depth);
+            return Ok(done.clone());
+        }
+        let beside = std::mem::take(&mut self.inside);
+        let dict = deeper(|| self.node_here(id))?;
+        let depth = self.inside + 1;
+        if depth > self.max_depth {
+            return Err(Raised::from(Error::TooDeep {
+                path: self.path.clone(),
+                limit: self.max_depth,
+            })
+            .into());
+        }
+        self.done.insert(id, (dict.clone(), depth));
+        self.inside = beside.max(depth);
+        Ok(dict)
     }
 
     fn node_here(&mut self, id: NodeId) -> PyResult<Bound<'py, PyDict>> {
-        if let Some(done) = self.done.get(&id) {
-            return Ok(done.clone());
-        }
         let py = self.py();
         let node = self.canvas.tree.node(id).clone();
         let args = self.args(&node.args)?;
@@ -170,7 +198,6 @@ impl<'a, 'py> Rendering<'a, 'py> {
                 )?
             }
         };
-        self.done.insert(id, dict.clone());
         Ok(dict)
     }
 
@@ -340,7 +367,7 @@ pub(crate) fn lower_at<'py>(
 ) -> PyResult<Parts<'py>> {
     let py = canvas.py();
     let mut read = Canvas::new(applied.links_errors_to_headers);
-    let root = Reading::new(&mut read, kinds, path).node(canvas)?;
+    let root = Reading::new(&mut read, kinds, path.clone()).node(canvas)?;
     let no_results = read.give((PyList::empty(py),).into_pyobject(py)?.into_any());
     let mut call = Call {
         options: read.options(applied.options, kinds)?,
@@ -372,7 +399,7 @@ pub(crate) fn lower_at<'py>(
         .tree
         .lower(root, place.as_ref(), &call, no_results)
         .map_err(Raised::from)?;
-    let mut rendering = Rendering::new(&read, names);
+    let mut rendering = Rendering::new(&read, names, MAX_DEPTH, path);
     let mut messages = Vec::with_capacity(lowered.messages.len());
     for message in &lowered.messages {
         messages.push(rendering.message(message)?);
@@ -429,7 +456,8 @@ pub(crate) fn freeze<'py>(
 ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyTuple>)> {
     let kinds = Kinds::new(readable, mapped);
     let mut read = Canvas::new(false);
-    let root = Reading::new(&mut read, &kinds, kind_of(canvas)?).node(canvas)?;
+    let path = kind_of(canvas)?;
+    let root = Reading::new(&mut read, &kinds, path.clone()).node(canvas)?;
     let place = Place {
         id: Some(Id::Whole),
         ..Place::default()
@@ -440,7 +468,7 @@ pub(crate) fn freeze<'py>(
         member: 0,
         reply_to,
     };
-    let mut rendering = Rendering::new(&read, &names);
+    let mut rendering = Rendering::new(&read, &names, MAX_WRITTEN_DEPTH, path);
     Ok((rendering.node(root)?, rendering.outcome(outcome)?))
 }
 

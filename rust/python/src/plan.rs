@@ -149,6 +149,12 @@ impl PyPlan {
         self.with_state(|state| Ok(state.read))
     }
 
+    /// Members read so far of which nothing is to be sent.
+    #[getter]
+    fn without_messages(&self) -> PyResult<Vec<u32>> {
+        self.with_state(|state| Ok(state.without_messages.clone()))
+    }
+
     /// The path at which `read` failed; None where it has not.
     #[getter]
     fn failed_at(&self) -> PyResult<Option<String>> {

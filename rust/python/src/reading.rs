@@ -37,6 +37,8 @@ pub(crate) struct State {
     templates: Templates,
     /// Messages of a chain or chord that are still to be read.
     pending: VecDeque<Pending>,
+    /// Chains of nothing but empty groups.
+    pub(crate) without_messages: Vec<u32>,
     is_over: bool,
 }
 
@@ -57,6 +59,7 @@ impl State {
             failed_at: None,
             templates: Templates::default(),
             pending: VecDeque::new(),
+            without_messages: Vec::new(),
             is_over: false,
         }
     }
@@ -195,6 +198,9 @@ impl<'a, 'py> Reading<'a, 'py> {
         let sizes = parts.chord_sizes.into_iter();
         self.chord_sizes
             .extend(sizes.map(|(id, size, form)| (id.unbind(), size, form.map(Bound::unbind))));
+        if parts.messages.is_empty() {
+            self.state.without_messages.push(index);
+        }
         let is_shared = parts.messages.len() > 1;
         if is_shared {
             let messages = u32::try_from(parts.messages.len()).unwrap_or(u32::MAX);

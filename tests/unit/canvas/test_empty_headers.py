@@ -16,6 +16,8 @@ from harness.capture import drain
         lambda: [group()],
         lambda: [group(), chain()],
         lambda: [group([group(), group([chain()])])],
+        lambda: [chain(group())],
+        lambda: (chain(group()) for _ in range(600)),
         lambda: iter(()),
         lambda: (group() for _ in range(3)),
         lambda: (chain() for _ in range(600)),
@@ -26,6 +28,8 @@ from harness.capture import drain
         "an-empty-group",
         "empty-parts",
         "nested",
+        "chains-of-empty-groups",
+        "generated-chains-of-empty-groups",
         "no-item",
         "generated-groups",
         "generated-chains",
@@ -48,3 +52,13 @@ def test_an_empty_header_in_a_worker(shop):
         result = (group(group() for _ in range(2)) | shop.echo.s()).delay()
         result.get(timeout=10)
         assert result.successful()
+
+
+def test_what_counts_for_nothing_in_a_header_runs_all_the_same(shop):
+    def fruitless():
+        return chord([shop.echo.s(1)], group(), app=shop.app)
+
+    for header in ([fruitless()], (fruitless() for _ in range(1))):
+        chord(header, shop.echo.s(), app=shop.app).apply_async()
+        messages = drain("memory://", shop.app.conf.task_default_queue)
+        assert [m.headers["argsrepr"] for m in messages] == ["(1,)", "([],)"]

@@ -68,3 +68,24 @@ def test_what_a_task_sends_is_its_child_as_it_is(tasks):
     assert isinstance(child, GroupResult)
     assert child.get(timeout=10) == [3, 4]
     assert child.parent.get(timeout=10) == 2
+
+
+def test_members_of_which_nothing_is_sent_are_there(tasks):
+    def silent():
+        return chain(group())
+
+    one = tasks.add.s(1, 0)
+    pairs = [
+        ([silent(), silent()], [[], []]),
+        ([silent(), one], [[], 1]),
+        ([*[one] * 500, silent()], [*[1] * 500, []]),
+        ([chain(), one, chain(group(), group())], [1]),
+    ]
+    for members, values in pairs:
+        for source in (members, iter(members)):
+            result = group(source, app=tasks.add.app).apply_async()
+            assert len(result) == len(values)
+            assert result.report.complete
+            assert result.get(timeout=10) == values
+    lone = group([silent()], app=tasks.add.app).apply_async()
+    assert lone.get(timeout=10) == []

@@ -74,6 +74,13 @@ def chords_in_headers(shop, n):
     return canvas
 
 
+def chains_in_groups(shop, n):
+    canvas = shop.one.s()
+    for _ in range(n):
+        canvas = group(chain(shop.one.s(), canvas), shop.one.s())
+    return canvas
+
+
 def sizes(shop, canvas):
     """Send a canvas; return the lengths of its messages' bodies."""
     canvas.apply_async()
@@ -89,6 +96,7 @@ def sizes(shop, canvas):
         groups_and_tasks,
         groups_in_a_row,
         groups_in_groups,
+        chains_in_groups,
     ],
 )
 def test_bytes_sent_grow_linearly(shop, make):
@@ -146,10 +154,28 @@ def test_more_chords_in_a_row_than_python_recurses_are_refused(
         longer(shop, long)
 
 
-def test_more_chords_in_a_row_than_a_message_takes_are_refused(shop):
-    with pytest.raises(CanvasError, match="nested deeper than 256") as caught:
-        groups_and_tasks(shop, 200).apply_async()
+@pytest.mark.parametrize(
+    ("make", "size", "limit"),
+    [
+        (chords_as_bodies, 300, 256),
+        (groups_in_a_row, 300, 256),
+        (chords_in_headers, 300, 256),
+        (chains_in_groups, 200, 256),
+        (chords_in_headers, 3_000, 1024),
+        (chains_in_groups, 600, 1024),
+    ],
+)
+def test_more_than_a_message_takes_is_refused(shop, make, size, limit):
+    canvas = make(shop, size)
+    with pytest.raises(CanvasError, match=f"nested deeper than {limit}") as caught:
+        canvas.apply_async()
     assert len(str(caught.value)) < 400
+    assert drain("memory://", shop.conf.task_default_queue) == []
+
+
+def test_more_than_python_recurses_is_not_frozen(shop):
+    with pytest.raises(CanvasError, match="nested too deep to be frozen"):
+        groups_and_tasks(shop, 200).freeze()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +186,7 @@ def test_more_chords_in_a_row_than_a_message_takes_are_refused(shop):
         pytest.param(chord_of, 100_000, 100_000, marks=pytest.mark.slow),
         (chords_as_bodies, 200, 2),
         (chords_in_headers, 200, 201),
-        (groups_and_tasks, 100, 2),
+        (groups_and_tasks, 200, 2),
         (groups_in_a_row, 200, [1, 1]),
         (groups_in_groups, 200, [1] * 201),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 from kombu import Connection, Producer
 
-from celerant import NotSent, PublishError, group
+from celerant import CanvasError, NotSent, PublishError, chain, chord, group
 from celerant.errors import SettingError
 from harness.capture import drain
 
@@ -172,3 +173,165 @@ def test_a_task_that_is_not_here_can_be_held(shop):
     held = hold(shop, shop.app.signature("elsewhere.run", (1,)))
     held.send()
     assert [message.headers["task"] for message in queued(shop)] == ["elsewhere.run"]
+
+
+CANVASES = {
+    "chain": (
+        lambda add, echo: chain(add.s(1, 1), add.s(2), echo.s()),
+        [4, 4, 2],
+    ),
+    "chain to a group": (
+        lambda add, _: add.s(1, 1) | group(add.s(1), add.s(2)),
+        [[3, 4], 2],
+    ),
+    "chord": (
+        lambda add, echo: chord([add.s(1, 1), add.s(2, 2)], echo.s()),
+        [[2, 4], [2, 4]],
+    ),
+    "generated chord": (
+        lambda add, echo: chord((add.s(n, n) for n in range(3)), echo.s()),
+        [[0, 2, 4], [0, 2, 4]],
+    ),
+    "empty chord": (lambda _, echo: chord([], echo.s()), [[], []]),
+    "chord in a chain": (
+        lambda add, echo: add.s(1, 1) | group(add.s(1), add.s(2)) | echo.s() | echo.s(),
+        [[3, 4], [3, 4], [3, 4], 2],
+    ),
+    "chain in a chord": (
+        lambda add, echo: chord(
+            [add.s(1, 1) | group(add.s(1), add.s(2)), add.s(3, 3)],
+            chain(echo.s(), echo.s()),
+        ),
+        [[[3, 4], 6]] * 3,
+    ),
+}
+
+
+@pytest.fixture
+def tasks(shop):
+    @shop.app.task(name="holding.add")
+    def add(x, y):
+        return x + y
+
+    @shop.app.task(name="holding.echo")
+    def echo(value):
+        return value
+
+    @shop.app.task(name="holding.fail")
+    def fail(*_):
+        raise ValueError("no")
+
+    shop.plus, shop.echo, shop.fail = add, echo, fail
+    return shop
+
+
+def line(result):
+    """Return a result and those that it follows."""
+    found = []
+    while result is not None:
+        found.append(result)
+        result = result.parent
+    return found
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["sent", "in place"])
+@pytest.mark.parametrize("name", CANVASES)
+def test_chains_and_chords_have_their_results_before_the_word(tasks, name, eager):
+    make, values = CANVASES[name]
+    canvas = make(tasks.plus, tasks.echo)
+    with tasks.app.worker(concurrency=1):
+        tasks.app.conf.task_always_eager = eager
+        last = str(uuid.uuid4())
+        named = {} if "to a group" in name else {"task_id": last}
+        held = hold(tasks, canvas, **named)
+        results = line(held.result)
+        ids = [result.id for result in results]
+        assert not any(result.ready() for result in results if values[0] != [])
+        held.send()
+        assert [result.get(timeout=10) for result in results] == values
+    assert [result.id for result in results] == ids
+    assert ids[0] == last or not named
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_all_that_was_dropped_says_so(tasks, name):
+    held = hold(tasks, CANVASES[name][0](tasks.plus, tasks.echo))
+    results = line(held.result)
+    del held
+    assert queued(tasks) == []
+    for result in results:
+        if getattr(result, "results", None) == []:
+            continue
+        with pytest.raises(NotSent, match="was not sent: no word"):
+            result.get(timeout=5)
+
+
+def test_a_step_that_fails_in_place_is_told_twice(tasks):
+    tasks.app.conf.task_always_eager = True
+    held = hold(tasks, tasks.fail.s() | tasks.echo.s())
+    with pytest.raises(ValueError, match="no"):
+        held.send()
+    with pytest.raises(NotSent, match="ValueError: no"):
+        held.result.get(timeout=5)
+
+
+def test_steps_behind_one_that_ends_its_chain_in_place_are_not_sent(tasks):
+    from celerant import Ignore
+
+    @tasks.app.task(name="holding.ignore")
+    def ignore():
+        raise Ignore
+
+    tasks.app.conf.task_always_eager = True
+    held = hold(tasks, ignore.s() | tasks.echo.s())
+    held.send()
+    with pytest.raises(NotSent, match="a step before it ended the chain"):
+        held.result.get(timeout=5, follow_parents=False)
+
+
+def test_a_broker_that_fails_at_the_word_of_a_chord(tasks, failing):
+    tasks.app.conf.task_publish_retry_policy = {"max_retries": 0}
+    canvas = chord([tasks.plus.s(n, n) for n in range(5)], tasks.echo.s())
+    held = hold(tasks, canvas, producer=failing)
+    with pytest.raises(PublishError) as caught:
+        held.send()
+    assert caught.value.report.counts()["confirmed"] == 2
+    assert caught.value.result is held.result
+    with pytest.raises(NotSent):
+        held.result.get(timeout=5)
+    assert held.result.parent.counts()["NOT_SENT"] == 2
+
+
+@pytest.mark.parametrize(
+    ("canvas", "options", "error", "path"),
+    [
+        (lambda add, _: add.s(1, 2) | add.s(3), {"quue": "q"}, SettingError, None),
+        (lambda add, _: add.s(1) | add.s(3), {}, TypeError, "celery.chain[0]"),
+        (
+            lambda add, _: add.s(1, 2) | add.s(3).set(quue="q"),
+            {},
+            SettingError,
+            "celery.chain[1]",
+        ),
+        (
+            lambda add, echo: chord([add.s(1, 2), add.s(1)], echo.s()),
+            {},
+            TypeError,
+            "celery.chord[1]",
+        ),
+        (
+            lambda add, echo: chord([add.s(1, 2)], echo.s().set(quue="q")),
+            {},
+            SettingError,
+            "celery.chord.chord_body",
+        ),
+        (lambda add, _: chord([add.s(1, 2)]), {}, CanvasError, None),
+    ],
+)
+def test_what_is_wrong_in_a_chain_or_chord_is_told_at_once(
+    tasks, canvas, options, error, path
+):
+    with pytest.raises(error) as caught:
+        hold(tasks, canvas(tasks.plus, tasks.echo), **options)
+    assert path is None or caught.value.path == path
+    assert queued(tasks) == []

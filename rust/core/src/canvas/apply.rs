@@ -170,6 +170,7 @@ impl Applying<'_> {
         };
         if let Some(&last) = members.last()
             && of(self.tree, last).is_some()
+            && size > 0
         {
             let is_nested = |&member: &OutcomeId| self.tree.outcome(member).members.is_some();
             let members = outcomes.iter().any(is_nested).then(|| outcomes.clone());
@@ -368,12 +369,9 @@ impl Applying<'_> {
             ..Place::default()
         };
         let frozen = tree.freeze(header, &place)?;
+        // No task of such a header would send the body, be it empty or of empty groups alone.
+        let is_silent = tree.count_results(header) == 0;
         let before = if tree.members(header).is_empty() {
-            let nothing = Call {
-                args: vec![self.no_results],
-                ..Call::default()
-            };
-            self.apply(body, &nothing, None)?;
             frozen
         } else {
             options.update(delay);
@@ -383,6 +381,13 @@ impl Applying<'_> {
             };
             self.group(header, list, &Call { options, ..call })?
         };
+        if is_silent {
+            let nothing = Call {
+                args: vec![self.no_results],
+                ..Call::default()
+            };
+            self.apply(body, &nothing, None)?;
+        }
         self.tree.outcome_mut(outcome).parent = Some(before);
         Ok(outcome)
     }

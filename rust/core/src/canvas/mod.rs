@@ -22,4 +22,7 @@ mod tree;
 pub use apply::{Call, ChordSize, Lowered, Message};
 pub use freeze::Place;
 pub use options::{Given, Id, Item, Key, Options, Setting};
-pub use tree::{Header, Kind, ListId, MAX_DEPTH, Node, NodeId, Outcome, OutcomeId, Tree, deeper};
+pub use tree::{
+    Header, Kind, ListId, MAX_DEPTH, MAX_WRITTEN_DEPTH, Node, NodeId, Outcome, OutcomeId, Tree,
+    deeper,
+};

@@ -2,7 +2,12 @@
 
 use super::options::{Given, Id, Options, Setting};
 
-/// Canvases inside canvases: chains, chords and groups that may be open at once.
+/// Canvases inside canvases as they are written: what travels may be nested less deep, for the
+/// bodies of chords in a chain become its steps.
+pub const MAX_WRITTEN_DEPTH: usize = 1024;
+
+/// Canvases inside canvases in one message: three levels of JSON each, of which the decoders of
+/// workers take a thousand.
 pub const MAX_DEPTH: usize = 256;
 
 /// Stack that one level may take, and what is added where less is left: threads have as little

@@ -19,6 +19,12 @@ def pack(order_id: int) -> str:
     return order.name
 
 
+@shared_task
+def collect(names: list[str]) -> list[str]:
+    """Return what it gets."""
+    return names
+
+
 @shared_task(name="shop.connection_before")
 def connection_before() -> bool:
     """Say whether the task before left a connection; leave one."""

@@ -15,10 +15,10 @@ from django.db import connection, transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 import celerant
-from celerant import EncodeError, NotSent, SettingError, group
+from celerant import EncodeError, NotSent, SettingError, chain, chord, group
 from mysite.celerant import app
 from shop.models import Order
-from shop.tasks import connection_before, pack, where
+from shop.tasks import collect, connection_before, pack, where
 
 TIMEOUT = 20
 
@@ -122,6 +122,34 @@ class CommitTest(TransactionTestCase):
             self.assertEqual(result.get(TIMEOUT), ["0", "1", "2", "3", "4"])
         self.assertEqual([member.id for member in result], ids)
         self.assertEqual(Order.objects.filter(is_packed=True).count(), 5)
+
+    def test_a_chain_and_a_chord_have_their_results_at_once(self):
+        with app.worker():
+            with transaction.atomic():
+                orders = [Order.objects.create(name=str(i)) for i in range(3)]
+                tasks = [pack.si(order.pk) for order in orders]
+                line = chain(tasks).apply_async_on_commit()
+                whole = chord(tasks[:2], collect.s()).apply_async_on_commit()
+                ids = [line.id, line.parent.id, whole.id]
+                self.assertFalse(line.ready() or line.parent.ready() or whole.ready())
+                with self.assertRaisesRegex(RuntimeError, "inside the transaction"):
+                    line.parent.get(TIMEOUT)
+                with self.assertRaisesRegex(RuntimeError, "inside the transaction"):
+                    whole.get(TIMEOUT)
+            self.assertEqual(line.get(TIMEOUT), "2")
+            self.assertEqual(line.parent.get(TIMEOUT), "1")
+            self.assertEqual(whole.get(TIMEOUT), ["0", "1"])
+            self.assertEqual(whole.parent.get(TIMEOUT), ["0", "1"])
+        self.assertEqual([line.id, line.parent.id, whole.id], ids)
+
+    def test_a_chain_and_a_chord_of_a_rollback_say_so(self):
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            line = chain(pack.si(1), pack.si(2)).apply_async_on_commit()
+            whole = chord([pack.si(1)], collect.s()).apply_async_on_commit()
+            raise ZeroDivisionError
+        for result in (line, line.parent, whole, whole.parent):
+            with self.assertRaisesRegex(NotSent, "rolled back"):
+                result.get(TIMEOUT)
 
     def test_the_same_group_sent_twice_has_other_ids(self):
         with app.worker():
