@@ -182,10 +182,10 @@ class Settings:
         object.__setattr__(self, "_values", {**DEFAULTS, **defaults})
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         if name in self._values:
             return self._values[name]
-        if name.startswith("__"):
-            raise AttributeError(name)
         if name in HANDED_OVER:
             return None
         raise unknown_setting(name)

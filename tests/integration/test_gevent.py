@@ -120,3 +120,30 @@ def test_a_patched_client_sends_groups_and_gets_results(greens):
     assert single == 7
     # Nothing held up the loop: other greenlets ran meanwhile.
     assert ticks > 20
+
+
+EMBEDDED = """
+    from gevent import monkey; monkey.patch_all()
+    from celerant import Celerant, group
+    app = Celerant("greens-memory")
+
+    @app.task
+    def same(x):
+        return x
+
+    with app, app.worker(concurrency=2):
+        print(group(same.s(i) for i in range(1200))().get(timeout=30) == [*range(1200)])
+        print(same.delay(7).get(timeout=30))
+"""
+
+
+def test_a_patched_process_sends_and_works_over_memory():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(EMBEDDED)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "7"]

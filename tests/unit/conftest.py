@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from harness.capture import drain
@@ -13,3 +15,12 @@ def shop(app):
     tasks.app = app
     yield tasks
     drain("memory://", app.conf.task_default_queue)
+
+
+@pytest.fixture
+def short_switches():
+    """Have threads take turns as often as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

@@ -311,7 +311,8 @@ class Blueprints:
         headers.update(take("headers", None) or {})
         properties = {
             "correlation_id": SLOTS["id"],
-            "reply_to": take("reply_to", None) or self._reply_to(not ignore_result),
+            "reply_to": _name(take("reply_to", None))
+            or self._reply_to(not ignore_result),
             **echoed,
         }
         for option in MESSAGE_PROPERTIES & options.keys():
@@ -391,6 +392,11 @@ def _told(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
             return None
         found += name, type(value), value
     return tuple(found)
+
+
+def _name(reply_to: Any) -> Any:
+    """Return the name of a queue that may be given as such."""
+    return reply_to.name if isinstance(reply_to, Queue) else reply_to
 
 
 def _mode(delivery_mode: int | str) -> int:

@@ -102,6 +102,7 @@ class Link:
 
     def abort(self) -> None:
         """Leave at once, for good: what is under way is unknown."""
+        self.loose.abort()
         if self.wire is not None:
             self.wire.abort()
             self.wire.close()
@@ -161,7 +162,8 @@ def _wire(connection: Connection, patience: Patience) -> Wire | None:
 
 
 def _loose(producer: Producer) -> GenericWire | None:
-    if memory.carries(producer.channel):
+    is_memory = producer.connection.transport.driver_type == "memory"
+    if is_memory and memory.carries(producer.channel):
         return memory.MemoryWire(producer)
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from celerant.worker.memory_message import MemoryMessage
@@ -27,6 +28,10 @@ logger = logging.getLogger("celerant.worker")
 
 #: Seconds between looks for a queue that was deleted and made again.
 _LOOK_INTERVAL = 1.0
+#: The same where a queue cannot tell of what is put.
+_POLL_INTERVAL = 0.01
+
+_NOTHING = object()
 
 
 class _Notifying(threading.Condition):
@@ -41,6 +46,33 @@ class _Notifying(threading.Condition):
         super().notify(n)
         for tell in self.listeners:
             tell(n)
+
+
+def _pop(store: Any) -> Any:
+    """Take an item out of a queue, `_NOTHING` where it is empty.
+
+    Nobody waits for the queue's lock while he holds the interpreter's: two slots that
+    do so hand both over at every task from then on.
+    """
+    if not _notifies(store):
+        try:
+            return store.get(block=False)
+        except Empty:
+            return _NOTHING
+    while store.queue:
+        if store.mutex.acquire(blocking=False):
+            try:
+                return store.queue.popleft() if store.queue else _NOTHING
+            finally:
+                store.mutex.release()
+        # Its holder waits for the interpreter.
+        time.sleep(0)
+    return _NOTHING
+
+
+def _notifies(store: Any) -> bool:
+    """Whether a queue can tell of what is put: those of gevent cannot."""
+    return hasattr(store, "mutex")
 
 
 class MemorySource:
@@ -85,7 +117,7 @@ class MemorySource:
         return [self._channel._queue_for(name) for name in self._names]  # noqa: SLF001 - kombu has no other way to them
 
     def _listen(self) -> None:
-        for store in self._stores():
+        for store in filter(_notifies, self._stores()):
             with store.mutex:
                 if not isinstance(store.not_empty, _Notifying):
                     # Nobody waits on it: kombu takes without blocking.
@@ -109,8 +141,10 @@ class MemorySource:
             if waiting:
                 wake(waiting)
             # What is due but finds no idle slot is taken by the next that ends.
-            delay = self._held.delay(time.time(), _LOOK_INTERVAL)
-            self._changed.wait(delay or _LOOK_INTERVAL)
+            tells = all(map(_notifies, self._stores()))
+            longest = _LOOK_INTERVAL if tells else _POLL_INTERVAL
+            delay = self._held.delay(time.time(), longest)
+            self._changed.wait(delay or longest)
         self._finished.wait()
         self._release()
 
@@ -170,11 +204,8 @@ class MemorySource:
             return due
         for name in self._names:
             while True:
-                try:
-                    # As `Queue.get` does, which waits for room to tell of: these
-                    # queues have no end.
-                    raw = self._channel._queue_for(name).queue.popleft()  # noqa: SLF001 - see `_stores`
-                except IndexError:
+                raw = _pop(self._channel._queue_for(name))  # noqa: SLF001 - see `_stores`
+                if raw is _NOTHING:
                     break
                 try:
                     delivery = self._reader.read(self._message(raw))
@@ -212,7 +243,7 @@ class MemorySource:
         for delivery in self._held.clear():
             self._put_back(delivery)
         left = 0
-        for store in self._stores() if self._channel else ():
+        for store in filter(_notifies, self._stores() if self._channel else ()):
             with store.mutex:
                 listening = getattr(store.not_empty, "listeners", ())
                 store.not_empty.listeners = others = tuple(

@@ -10,6 +10,7 @@ from kombu import Connection, Exchange, Queue
 
 from celerant import Celerant, group
 from celerant.dispatch.wires.generic import GenericWire
+from celerant.dispatch.wires.memory import MemoryWire
 from harness.tasks import define_tasks
 
 
@@ -17,6 +18,7 @@ def _left(queue):
     with Connection("memory://") as connection:
         store = connection.default_channel._queue_for(queue)
         found = list(store.queue)
+        assert store.unfinished_tasks >= len(found)
         store.queue.clear()
         return found
 
@@ -55,7 +57,10 @@ def test_it_is_what_kombu_puts_there(shop, options):
         expected = _left(queue)
     ours = group(members).apply_async(**options)
     found = _left(queue)
-    assert len({raw["properties"]["delivery_tag"] for raw in found}) == 3
+    told = [raw["properties"] for raw in found]
+    assert len({properties["delivery_tag"] for properties in told}) == 3
+    # What goes back to the queue is marked there.
+    assert len({id(properties["delivery_info"]) for properties in told}) == 3
 
     def read(raws, result):
         ids = [member.id for member in result]
@@ -142,16 +147,55 @@ def test_a_volley_wakes_a_slot_for_each_message(app, monkeypatch):
         assert group([task.s(), task.s()])().get(timeout=10) == [True, True]
 
 
-def test_an_interrupt_leaves_a_volley_unknown(shop, monkeypatch):
-    from celerant.dispatch.wires.memory import MemoryWire
-
-    reports = []
+@pytest.mark.parametrize("is_put", [False, True])
+def test_an_interrupt_leaves_a_volley_unknown(shop, monkeypatch, is_put):
+    ledgers = []
+    put = MemoryWire._put
 
     def interrupted(self, queue, messages):
-        reports.append(self.dispatch.ledger)
+        ledgers.append(self.dispatch.ledger)
+        if is_put:
+            put(self, queue, messages)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MemoryWire, "_put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         group([shop.add.s(i, i) for i in range(3)]).apply_async()
-    assert reports[0].intervals("unknown") == [(0, 3)]
+    assert ledgers[0].intervals("unknown") == [(0, 3)]
+
+
+def test_a_connection_lost_while_declaring_is_made_again(routed):
+    shop, names = routed("direct", 2)
+    first, second = shop.add.app.conf.task_queues
+    declared, lost = [], [ConnectionResetError("gone")]
+
+    def loses(*_):
+        if lost:
+            raise lost.pop()
+
+    first.on_declared = lambda *_: declared.append(1)
+    second.on_declared = loses
+    call = {"exchange": first.exchange.name, "routing_key": "k"}
+    members = [shop.add.s(i, i).set(queue=q) for i, q in enumerate((first, second))]
+    result = group(members).apply_async(**call)
+    assert result.report.complete
+    # With the connection goes what was declared on it.
+    assert len(declared) == 2
+    assert [len(_left(name)) for name in names] == [2, 2]
+
+
+def test_a_queue_deleted_meanwhile_is_looked_for_again(shop, monkeypatch):
+    name = shop.app.conf.task_default_queue
+    shop.add.delay(0, 0)
+    with Connection("memory://") as connection:
+        channel = connection.default_channel
+        gone = channel._queue_for(name)
+        channel._delete(name)
+        found = channel._queue_for(name)
+        looked = [found, gone, found]
+        monkeypatch.setattr(
+            type(channel), "_queue_for", lambda _self, _name: looked.pop(0)
+        )
+        group([shop.add.s(i, i) for i in range(3)]).apply_async()
+        assert looked == []
+    assert (len(gone.queue), len(found.queue)) == (1, 3)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import os
 import ssl
-import sys
 import threading
 from datetime import timedelta
 from types import SimpleNamespace
@@ -151,7 +150,7 @@ def test_a_closed_feed_leaves_alone_who_got_its_descriptors():
     os.close(into)
 
 
-def test_threads_store_and_purge_at_the_same_time(monkeypatch):
+def test_threads_store_and_purge_at_the_same_time(monkeypatch, short_switches):
     clock = itertools.count()
     fake = SimpleNamespace(monotonic=lambda: next(clock))
     monkeypatch.setattr(memory, "time", fake)
@@ -165,15 +164,39 @@ def test_threads_store_and_purge_at_the_same_time(monkeypatch):
             failed.append(exc)
 
     threads = [threading.Thread(target=fill, args=(p,)) for p in "abcd"]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert failed == []
-    # What has expired goes, if not at once where others store meanwhile.
     assert len(store._records) < 4 * memory._PURGE_EVERY
+
+
+class Busy(dict):
+    """Records that somebody else changes at the worst of moments."""
+
+    def __init__(self, meanwhile, *args):
+        super().__init__(*args)
+        self.meanwhile = meanwhile
+        self.changes = 1
+
+    def items(self):
+        if self.changes:
+            self.changes -= 1
+            raise RuntimeError("dictionary changed size during iteration")
+        return super().items()
+
+    def pop(self, key, *default):
+        self.meanwhile(self, key)
+        return super().pop(key, *default)
+
+
+def test_what_is_stored_anew_during_a_purge_stays():
+    def anew(records, key):
+        if key == "again":
+            records[key] = (b"new", 100.0)
+
+    store = memory.Store()
+    store._records = Busy(anew, {"old": (b"x", 1.0), "again": (b"x", 1.0)})
+    store._purge(2.0)
+    assert dict(store._records) == {"again": (b"new", 100.0)}

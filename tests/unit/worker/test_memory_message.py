@@ -6,11 +6,12 @@ import base64
 import json
 import threading
 import zlib
+from queue import Queue
 
 import pytest
 from kombu import Connection
 
-from celerant.worker import Worker
+from celerant.worker import Worker, memory
 from celerant.worker.memory_message import MemoryMessage
 
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -93,3 +94,24 @@ def test_many_threads_take_each_message_once(app):
     with Worker(app, concurrency=8):
         assert done.wait(20)
     assert sorted(seen) == list(range(2000))
+
+
+def test_who_else_takes_from_a_queue_finds_it_empty_at_worst():
+    ours = []
+
+    class Slow(Queue):
+        """Between the look and the take of its `get` somebody else would take."""
+
+        def _qsize(self):
+            found = super()._qsize()
+            if threading.current_thread() is threading.main_thread():
+                other.start()
+                other.join(0.1)
+            return found
+
+    store = Slow()
+    store.queue.append(1)
+    other = threading.Thread(target=lambda: ours.append(memory._pop(store)))
+    assert store.get(block=False) == 1
+    other.join()
+    assert ours == [memory._NOTHING]

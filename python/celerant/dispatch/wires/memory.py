@@ -1,13 +1,14 @@
 """kombu's in-process transport: ready messages straight into its queues.
 
 kombu's `publish` makes the same message in 10 us; here it is a copy of what its form
-says already. What is not a plain queue of this process goes the generic way.
+says already. What is not a plain queue goes the generic way: gevent has its own.
 """
 
 from __future__ import annotations
 
 import secrets
 from binascii import b2a_base64
+from collections.abc import Iterable
 from typing import Any
 
 from kombu import Producer
@@ -35,65 +36,89 @@ class MemoryWire(GenericWire):
     def __init__(self, producer: Producer) -> None:
         """Publish to the queues of `producer`'s channel."""
         super().__init__(producer)
-        #: Delivery tags: what Celerant's ids are, drawn as they are needed.
-        self._tags = Roster(secrets.token_bytes(16))
+        #: What is being put, until its fate is told.
+        self._under_way: Chunk | None = None
 
     def _form(self, drawn: Drawn) -> Shared:
         return _Ready(drawn)
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.loose()
+        if not messages:
+            return
         queues = self._queues(messages)
         if queues is None:
             super().send(chunk)
             return
-        tags = self._draw(len(messages))
+        # Fresh for each message, as kombu's are.
+        tags = Roster(secrets.token_bytes(16), len(messages)).ids(0, len(messages))
         filled: dict[str, list[Any]] = {}
         for message, tag in zip(messages, tags, strict=True):
             ready = message[0].fill(tag, *message[1:])
             for queue in queues[message[0]]:
                 filled.setdefault(queue, []).append(ready)
-        fate = "unknown"
+        self._under_way = chunk
         try:
             for queue, of_queue in filled.items():
                 self._put(queue, of_queue)
-            fate = "confirmed"
-        finally:
+            self.dispatch.ledger.mark(chunk, "confirmed")
+            self._under_way = None
+        except BaseException:
             # Ctrl-C, for one: nobody knows how far it came.
-            self.dispatch.ledger.mark(chunk, fate)
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        chunk, self._under_way = self._under_way, None
+        if chunk is not None:
+            self.dispatch.ledger.mark(chunk, "unknown")
 
     def _queues(self, messages: list[Any]) -> dict[Shared, list[str]] | None:
         """Return where the messages of each form go; None: kombu must say."""
-        channel = self._producer.channel
-        queues: dict[Shared, list[str]] = {}
+        forms: dict[Shared, int] = {}
         for message in messages:
-            form: Shared = message[0]
-            if form in queues:
-                continue
-            self._tried(message[2], lambda: self._declare(form))  # noqa: B023 - called at once
+            forms.setdefault(message[0], message[2])
+        connected = 0
+        while connected != self._connected:
+            # Again where the connection was lost: with it goes what was declared.
+            connected = self._connected
+            for form, index in forms.items():
+                self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
+        return self._bound(forms)
+
+    def _bound(self, forms: Iterable[Shared]) -> dict[Shared, list[str]] | None:
+        channel = self._producer.channel
+        bound: dict[Shared, list[str]] = {}
+        for form in forms:
             exchange = form.publish["exchange"]
             routing_key = form.publish["routing_key"]
             if not exchange:
-                queues[form] = [routing_key]
+                bound[form] = [routing_key]
             elif channel.typeof(exchange).type == "direct":
                 # As its own exchanges do.
-                queues[form] = channel._lookup(exchange, routing_key)  # noqa: SLF001 - kombu has no public one
+                bound[form] = channel._lookup(exchange, routing_key)  # noqa: SLF001 - kombu has no public one
             else:
                 return None
-        return queues
+        are_plain = all(
+            hasattr(channel._queue_for(name), "mutex")  # noqa: SLF001 - kombu has no other way to it
+            for names in bound.values()
+            for name in names
+        )
+        return bound if are_plain else None
 
-    def _draw(self, count: int) -> list[str]:
-        start = len(self._tags)
-        self._tags.resize(start + count)
-        return self._tags.ids(start, start + count)
-
-    def _put(self, queue: str, messages: list[Any]) -> None:
-        store = self._producer.channel._queue_for(queue)  # noqa: SLF001 - kombu has no other way to it
-        # What `Queue.put` does, for all of them: no queue of kombu's has an end.
-        with store.mutex:
-            store.queue.extend(messages)
-            store.unfinished_tasks += len(messages)
-            store.not_empty.notify(len(messages))
+    def _put(self, name: str, messages: list[Any]) -> None:
+        """Do what `Queue.put` does, for all of them: no queue of kombu's has an end."""
+        channel = self._producer.channel
+        while True:
+            store = channel._queue_for(name)  # noqa: SLF001 - as above
+            with store.mutex:
+                if channel.queues.get(name) is not store:
+                    # Deleted since: nobody would take from it.
+                    continue
+                store.queue.extend(messages)
+                store.unfinished_tasks += len(messages)
+                store.not_empty.notify(len(messages))
+                return
 
 
 class _Ready(Shared):

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError, ForkError
@@ -27,8 +26,8 @@ _PURGE_EVERY = 1024
 class Store:
     """The records of one app, by task id. Safe to use from any thread.
 
-    Storing and reading take no lock: slots that store at the same time would wait for
-    each other at it, and hand the interpreter over each time.
+    Storing a record and reading one take no lock: slots that store at the same time
+    would wait for each other at it, and hand the interpreter over each time.
     """
 
     def __init__(self) -> None:
@@ -84,13 +83,20 @@ class Store:
     def _purge(self, now: float) -> None:
         # From the front, up to one that lives: a failure with a shorter life of its
         # own may stay longer than it must, and `get` does not return it.
-        # Others store meanwhile, which ends an iteration; the next purge goes on.
-        with suppress(RuntimeError, StopIteration):
-            while True:
+        while True:
+            try:
                 oldest, (_, end) = next(iter(self._records.items()))
-                if end > now:
-                    return
-                self._records.pop(oldest, None)
+            except RuntimeError:
+                # Somebody stored just now.
+                continue
+            except StopIteration:
+                return
+            if end > now:
+                return
+            found = self._records.pop(oldest, None)
+            if found is not None and found[1] > now:
+                # Stored anew in between; unless even newer, it stays.
+                self._records.setdefault(oldest, found)
 
 
 _stores: dict[str, Store] = {}
