@@ -239,6 +239,35 @@ def test_groups_of_groups_wait_for_all(side):
     assert both.get(timeout=10) == [ids[:2], ids[2:]]
 
 
+def test_members_come_natively_as_they_are_done(side, commands):
+    result = sent(side, 5)
+    ids = [one.id for one in result]
+    finish(side, ids[3:])
+    commands.clear()
+    found = result.iter_native(timeout=20, interval=0.01)
+    first = [next(found), next(found)]
+    assert [(i, meta["result"]) for i, meta in first] == [(i, i) for i in ids[3:]]
+    finish(side, ids[:3])
+    assert sorted(i for i, _ in found) == sorted(ids[:3])
+    assert "SUBSCRIBE" not in commands
+    assert result.join(timeout=10) == ids
+
+
+def test_the_graph_is_celerys(side):
+    """A result of a task that sent a group has it among its children."""
+    result = sent(side, 3)
+    ids = [one.id for one in result]
+    parent = side.app.AsyncResult("parent")
+    backend = side.app.backend
+    meta = backend._get_result_meta("done", states.SUCCESS, None, None)
+    children = [result.as_tuple()]
+    payload = backend.encode({**meta, "task_id": "parent", "children": children})
+    backend.client.set(backend.get_key_for_task("parent"), payload, ex=60)
+    finish(side, ids)
+    assert [child.id for child in parent.children[0]] == ids
+    assert {str(node) for node in parent.graph} == {"parent", result.id, *ids}
+
+
 def test_revoke_names_all_members(side, monkeypatch):
     revoked = []
     monkeypatch.setattr(

@@ -20,10 +20,26 @@ from harness.older_celery import install_celery, lend_celerant
 ROOT = Path(__file__).parents[2]
 #: What pip would choose otherwise is the newest kombu, which 5.7 is tested with.
 KOMBU = {"5.5": "kombu[redis]==5.5.*", "5.6": "kombu[redis]==5.6.*"}
-TESTED_WITH = ("hypothesis", "msgpack", "orjson", "pytest", "pytest-timeout", "pyyaml")
-MODULES = ("messages", "oracle", "results", "own_path", "installing", "workers")
-#: Slow there as here, and no other.
-DESELECTED = "not is_gone and not failure_comes_back and not threads"
+TESTED_WITH = (
+    "hypothesis",
+    "msgpack",
+    "orjson",
+    "pytest",
+    "pytest-timeout",
+    "pyyaml",
+    "sqlalchemy",
+)
+MODULES = (
+    *("messages", "oracle", "own_path", "installing", "uninstalling"),
+    *("results", "bulk_sql", "bulk_rpc", "workers"),
+)
+#: What only takes long, or other packages.
+LEFT_OUT = (
+    *("is_gone", "failure_comes_back", "threads", "gevent", "eventlet"),
+    *("share_a_queue", "from_a_database", "all_canvases and redis"),
+    *("bulk_rpc and redis", "not_for_the_group", "bulk_sql and plain"),
+    *("bulk_sql and extended", "no_code_can_be_touched", "others_send"),
+)
 #: What older versions do without: a worker's retries of what it sends, batches.
 SKIPPED = 2
 #: Theirs, and that of older versions of redis-py; 5.7 is tested without.
@@ -54,14 +70,14 @@ def test_the_swap_in_serves_it(older):
         [
             *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *(f"tests/swapin/test_{name}.py" for name in MODULES),
-            *("-k", DESELECTED, "--strict-markers"),
+            *("-k", " and ".join(f"not ({name})" for name in LEFT_OUT)),
             *(word for text in IGNORED for word in ("-W", text)),
         ],
         cwd=ROOT,
         env={
             **os.environ,
             "PYTHONPATH": path,
-            "CELERANT_ORACLE_EXAMPLES": "100",
+            "CELERANT_ORACLE_EXAMPLES": "80",
             "PYTHONWARNINGS": "",
         },
         capture_output=True,
@@ -69,9 +85,7 @@ def test_the_swap_in_serves_it(older):
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
-    passed, skipped = map(int, re.search(SUMMARY, ran.stdout).groups())
-    assert passed > 200
-    assert skipped <= SKIPPED
-
-
-SUMMARY = r"(\d+) passed, (\d+) skipped"
+    found = re.search(r"(\d+) passed, (\d+) skipped", ran.stdout)
+    passed, skipped = map(int, found.groups())
+    assert passed > 190
+    assert skipped == SKIPPED

@@ -198,10 +198,11 @@ impl Printer<'_> {
 
     /// Leaves out the next value and the rest.
     fn cut_before_next(&mut self, open: &mut Stack<Open>) {
-        if !self.is_balanced && open.len() < self.max_levels {
-            if let Some((_, frame)) = self.rest.first().copied().and_then(container) {
-                open.push(frame);
-            }
+        if !self.is_balanced
+            && open.len() < self.max_levels
+            && let Some((_, frame)) = self.rest.first().copied().and_then(container)
+        {
+            open.push(frame);
         }
         self.cut(open);
     }

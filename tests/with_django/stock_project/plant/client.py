@@ -1,4 +1,4 @@
-"""Sends canvases with the swap-in and looks at what becomes of them; says it as JSON."""
+"""Sends canvases with the swap-in, looks at what becomes of them, and says it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ if __name__ == "__main__":
     django.setup()
     call_command("migrate", verbosity=0)
     celerant.celery.install()
-    print("migrated", flush=True)
+    print("migrated", flush=True)  # noqa: T201 - who waits for it reads it
     input()
-    print(json.dumps([looks(), comes_back()]), flush=True)
+    print(json.dumps([looks(), comes_back()]))  # noqa: T201 - the answer
