@@ -177,3 +177,25 @@ def test_who_wraps_groups_afterwards_is_called_with_the_header(
     assert called == [(4, side.echo.name)]
     assert volleys == [4]
     drain(side.url, side.queue)
+
+
+def test_the_backend_that_is_told_of_the_chord_is_that_of_its_app(
+    make_app, both_ways, volleys
+):
+    """Of another app than the header's: one reads the results, the other does not."""
+    side, other = make_app(backend=RESULTS), make_app(backend="cache+memory://")
+    saved = []
+    other.app.backend._apply_chord_incr = lambda given, *_args, **_kwargs: saved.append(
+        [found.id for found in given[1]]
+    )
+    other.app.backend.apply_chord = other.app.backend._apply_chord_incr
+
+    def send():
+        header = group(members(side, 3), app=side.app)
+        whole = chord(members(side, 1), side.echo.s(), app=other.app)
+        return whole.run(header, side.echo.s(), ())
+
+    stock, ours = both_ways(side, send)
+    assert ours == stock
+    assert volleys == [3]
+    assert [len(ids) for ids in saved] == [3, 3]

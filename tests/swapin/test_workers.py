@@ -50,8 +50,33 @@ def test_all_canvases_come_back(side, celery_worker, volleys):
     assert [x for part in parts for x in part] == [i + i for i in range(9)]
     mixed = group([add.s(1, 1), chain(add.s(1, 1), add.s(1)), add.s(3, 3)])
     assert mixed().get(timeout=30) == [2, 3, 6]
+    lines = [chain(add.s(i, i), add.s(1), add.s(2)) for i in range(40)]
+    ends = [i + i + 3 for i in range(40)]
+    whole = group(lines)()
+    assert whole.get(timeout=30) == ends
+    assert whole[7].parent.get(timeout=30) == 15
+    assert whole[7].parent.parent.get(timeout=30) == 14
+    assert chord(lines, side.echo.s())().get(timeout=30) == [[ends], {}]
+    between = chain(add.s(1, 1), group([add.s(i) for i in range(40)]), side.echo.s())
+    found = between()
+    assert found.get(timeout=30) == [[[i + 2 for i in range(40)]], {}]
+    assert found.parent.get(timeout=30) == [i + 2 for i in range(40)]
+    assert found.parent.parent.get(timeout=30) == 2
     assert volleys
     assert all(volleys)
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated")
+def test_a_chord_that_is_unlocked_by_a_task_comes_back(
+    make_app, celery_worker, volleys, tmp_path
+):
+    side = make_app("redis", tmp_path.as_uri())
+    side.app.set_current()
+    running(side, celery_worker, backend=tmp_path.as_uri())
+    result = chord([side.add.s(i, i) for i in range(50)], side.echo.s())()
+    assert volleys == [50]
+    assert result.get(timeout=30) == [[[i + i for i in range(50)]], {}]
+    assert [found.get(timeout=30) for found in result.parent.results][49] == 98
 
 
 def test_a_failure_comes_back(side, celery_worker):

@@ -32,9 +32,14 @@ _PLAIN = frozenset({canvas.Signature, canvas.xmap, canvas.xstarmap})
 _ONLY_FOR_GROUPS = {Path(celery.__file__).parent / "backends", Path(__file__).parent}
 
 
-def prepare(header: Any) -> None:
-    """Let `_chord.run` find a header that freezes in our way, if that shows nowhere."""
-    if type(header) in GROUPS:
+def prepare(header: Any, app: Any) -> None:
+    """Let `_chord.run` find a header that freezes in our way, if that shows nowhere.
+
+    Args:
+        header: The group.
+        app: The app whose result backend is told of the chord.
+    """
+    if type(header) in GROUPS and header.app.backend is app.backend:
         vars(header)["_freeze_group_tasks"] = partial(_freeze, header)
 
 

@@ -137,10 +137,18 @@ def _chord_run(original: Any) -> Callable[..., Any]:
     is_wrapped = not is_of(original, canvas)
 
     @functools.wraps(original)
-    def run(self: Any, header: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(
+        self: Any,
+        header: Any,
+        body: Any,
+        partial_args: Any,
+        app: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         if not is_wrapped and _State.is_active:
-            headers.prepare(header)
-        return original(self, header, *args, **kwargs)
+            headers.prepare(header, app or self._get_app(body))
+        return original(self, header, body, partial_args, app, *args, **kwargs)
 
     return run
 

@@ -34,10 +34,12 @@ class Kind:
 class Chained:
     """The tasks of a chain, from the first to the last."""
 
-    __slots__ = ("_steps", "reason")
+    __slots__ = ("_steps", "name", "reason")
 
     def __init__(self, steps: list[Kind]) -> None:
         self._steps = steps
+        #: Of the task that leaves.
+        self.name = steps[0].name
         reasons = (kind.reason for kind in steps)
         self.reason: str | None = next(filter(None, reasons), None)
 
