@@ -263,6 +263,14 @@ class Ignore(TaskControl):
     """Nothing is stored for this run, and nothing follows it."""
 
 
+class Replaced(Ignore):
+    """What took a task's place has run in place: the task ends with its value."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("Replaced by new task")
+        self.value = value
+
+
 class Reject(TaskControl):
     """The broker is told that the message is refused.
 

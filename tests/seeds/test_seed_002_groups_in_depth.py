@@ -131,6 +131,13 @@ def test_a_group_as_the_final_stage_of_a_chain(add, add_replaced):
     assert res.get(timeout=WAIT) == [64, 65, 66, 67]
 
 
+def test_a_group_as_the_final_stage_of_a_chain_in_place(add, add_replaced):
+    g = group(add.s(i) for i in range(4))
+    c = add.s(2, 2) | (add.s(4) | add_replaced.s(8) | add.s(16) | add.s(32)) | g
+
+    assert c.apply().get() == [64, 65, 66, 67]
+
+
 def test_error_links(myapp):
     told = []
     all_told = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from celerant.canvas.chain import Chain
 from celerant.canvas.group import group
@@ -229,6 +229,25 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         """
         self._bodied()
         return on_commit(self, positional(args), kwargs or {}, options, using)
+
+    def resume(self, result: Any, unknown: Literal["send", "skip"] = "send") -> Any:
+        """Send what an interrupted `apply_async` left of the header, by the same ids.
+
+        Then the body runs once the whole header has. Does nothing where nothing is
+        left over.
+
+        Args:
+            result: ``PublishError.result``; its `parent` is the header's.
+            unknown: ``"send"`` sends tasks again whose fate is unknown (they may run
+                twice, and count once), ``"skip"`` counts them as sent.
+        Returns:
+            `result`, which now waits for the body.
+        Raises:
+            CanvasError: The result is of no chord that was interrupted, or the header
+                came from a generator.
+            PublishError: Again.
+        """
+        return self.app.sender.resume_chord(result, unknown)
 
     def apply(
         self,

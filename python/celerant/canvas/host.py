@@ -125,6 +125,10 @@ class Sender(Protocol):
         """Send what an interrupted dispatch left over."""
         ...
 
+    def resume_chord(self, result: Any, unknown: Literal["send", "skip"]) -> Any:
+        """Send what is left over of a chord's header."""
+        ...
+
 
 class Host(Protocol):
     """The part of an app that signatures and groups see."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import Barrier, Roster
 from celerant._core import freeze as core_freeze
@@ -27,10 +28,17 @@ from celerant.sending.lowering import (
     lowered_chord,
     results_in,
 )
+from celerant.sending.resuming_chords import (
+    InterruptedChord,
+    await_again,
+    forget_unsent,
+    left_over,
+)
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.dispatch.dispatcher import Sent
+    from celerant.results.members import Members
     from celerant.sending.sender import Sender
 
 __all__ = ["CanvasSender"]
@@ -47,6 +55,10 @@ class CanvasSender:
     def __init__(self, app: Celerant, sender: Sender) -> None:
         self._app = app
         self._sender = sender
+        #: By what the body's result is kept in.
+        self._interrupted: weakref.WeakKeyDictionary[Members, InterruptedChord] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def send(
         self,
@@ -130,7 +142,11 @@ class CanvasSender:
             app.backend.losses,
         )
 
+        is_told = False
+
         def tell_size() -> None:
+            nonlocal is_told
+            is_told = True
             if size is not None:
                 sender.announce([(header.group_id, size, None)])
 
@@ -141,6 +157,9 @@ class CanvasSender:
             parts = results
             if size is None and parts:
                 sender.announce([(header.group_id, parts, None)])
+            keep_form(results)
+
+        def keep_form(_results: int) -> None:
             if has_groups(roster):
                 form = form_of(roster, header.group_id)
                 app.backend.save_group(header.group_id, form)
@@ -165,8 +184,38 @@ class CanvasSender:
         if held is not None:
             result = go_on_as(held, result)
         if sent.error is not None:
+            self._interrupted[result._members] = InterruptedChord(  # noqa: SLF001 - the app joins both ways
+                source, call, members, None if is_told else tell_size, keep_form
+            )
             raise self._unsent(result, sent)
         sender.add_to_parent(result, of_send)
+        return result
+
+    def resume(self, result: Any, unknown: Literal["send", "skip"]) -> Any:
+        """Send what is left over of a chord's header; see `chord.resume`."""
+        of_result = getattr(result, "_members", None)
+        chord = None if of_result is None else self._interrupted.get(of_result)
+        only = left_over(chord, getattr(result, "id", repr(result)), unknown)
+        if chord is None or not only:
+            return result
+        backend = self._app.backend
+        forget_unsent(result, backend)
+        members = chord.members
+        report = members.report
+        sent = self._sender.dispatch(
+            chord.source,
+            members.roster,
+            chord.call,
+            group_id=members.id,
+            only=only,
+            ledger=None if report is None else report.ledger,
+            before_first=chord.tell_size,
+            before_last=chord.keep_form,
+        )
+        members._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
+        if sent.error is not None:
+            raise self._unsent(result, sent)
+        await_again(result)
         return result
 
     def freeze(self, canvas: Any, task_id: str | None) -> Any:

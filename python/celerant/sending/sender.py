@@ -59,6 +59,7 @@ class Sender:
         self.send_canvas = canvases.send
         self.send_chord = canvases.send_chord
         self.freeze_canvas = canvases.freeze
+        self.resume_chord = canvases.resume
         #: How a result's group was sent, for `resume`.
         self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()

@@ -5,10 +5,10 @@ Source: ``Task.replace`` and ``Task.add_to_chord`` of celery 5.7.0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celerant.canvas.signature import maybe_signature
-from celerant.errors import CanvasError, Ignore
+from celerant.errors import CanvasError, Ignore, Replaced
 from celerant.tasks.state import refuse_lost_memory
 
 if TYPE_CHECKING:
@@ -100,15 +100,17 @@ def _end(canvas: Any) -> Any:
     return canvas
 
 
-def hand_over(task: Task[Any, Any], canvas: Any) -> Any:
+def hand_over(task: Task[Any, Any], canvas: Any) -> NoReturn:
     """Run or send what replaces the running task.
 
     Raises:
-        Ignore: It is sent, so that nothing is stored for this run.
+        Ignore: It is sent, so that nothing is stored for this run; in place it has
+            been run, and this run has its value.
     """
     request = task.request
     if request.is_eager:
-        return canvas.apply().get(disable_sync_subtasks=False)
+        # Raised, for what is written is `raise self.replace(...)` as well as `return`.
+        raise Replaced(canvas.apply().get(disable_sync_subtasks=False))
     if request.called_directly:
         canvas.apply_async()
     else:

@@ -239,12 +239,13 @@ class Task(Generic[P, R]):
     def replace(self, sig: Any) -> Any:
         """Let `sig` take the place of this task: its id, callbacks, chain and chord.
 
-        Write ``return self.replace(...)``: nothing after it runs.
+        Write ``return`` or ``raise self.replace(...)``: nothing after it runs.
 
         Args:
             sig: A signature, group, chain or chord. A group's results come as a list.
         Raises:
-            Ignore: In a worker, which sends `sig` once the function has ended.
+            Ignore: The worker sends `sig` once the function has ended; in place it
+                has been run, and the task has its value.
             CanvasError: A canvas that is in a chord, or an empty chain.
         """
         return self.on_replace(replacement(self, sig))

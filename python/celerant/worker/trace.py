@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.request import current_request
-from celerant.errors import Retry
+from celerant.errors import Replaced, Retry
 from celerant.worker import control_flow
 from celerant.worker.surroundings import surrounded
 
@@ -85,6 +85,8 @@ def run_task(task: Callable[..., Any], request: Request) -> Outcome:
         # In place it is part of what its caller does.
         call = task if request.is_eager else surrounded(task)
         value = call(*request.args, **request.kwargs)
+    except Replaced as done:
+        value = done.value
     except Exception as exc:  # noqa: BLE001 - the task's failure is its outcome
         return failure(exc, monotonic() - started)
     except BaseException as exc:

@@ -230,3 +230,27 @@ def test_a_callback_that_fails_fails_alone(shop):
     assert in_a_header(shop, member).apply_async().get(timeout=WAIT) == 3
     with pytest.raises(ValueError, match="no"):
         later.get(timeout=WAIT)
+
+
+@pytest.mark.parametrize("how", ["return", "raise"])
+@pytest.mark.parametrize("into", ["task", "group", "failing"])
+def test_what_replaces_a_task_in_place_gives_its_value(shop, how, into):
+    def canvas():
+        return {
+            "task": lambda: shop.add.s(1, 2),
+            "group": lambda: group(shop.add.s(1, 2), shop.add.s(3, 4)),
+            "failing": lambda: shop.add.s(1, "2"),
+        }[into]()
+
+    @shop.task(name="trouble.swapped", bind=True)
+    def swapped(self):
+        if how == "return":
+            return self.replace(canvas())
+        raise self.replace(canvas())
+
+    result = swapped.s().apply()
+    if into == "failing":
+        with pytest.raises(TypeError, match="unsupported operand"):
+            result.get()
+    else:
+        assert result.get() == {"task": 3, "group": [3, 7]}[into]
