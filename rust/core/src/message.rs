@@ -253,7 +253,11 @@ impl Chunk {
         derived
     }
 
-    pub(crate) fn write_repr(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+    /// Writes a value as `argsrepr` and `kwargsrepr` show it.
+    ///
+    /// # Errors
+    /// A reference that is not of this chunk's arena.
+    pub fn write_repr(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
         let ReprLimits {
             max_len,
             max_levels,
