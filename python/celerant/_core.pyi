@@ -197,7 +197,13 @@ class Chunk:
     def rewritten(
         self,
         members: Sequence[
-            tuple[Template | None, Any, dict[str, Any], dict[str, Any] | None]
+            tuple[
+                Template | None,
+                Any,
+                dict[str, Any],
+                dict[str, Any] | None,
+                Sequence[bytes],
+            ]
         ],
     ) -> Chunk: ...
 

@@ -8,8 +8,7 @@ arrives there is the message of all members of that kind.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +17,13 @@ import celery
 from celery import canvas
 from celery.app import amqp as celery_amqp
 from celery.app import routes as celery_routes
-from kombu import Exchange
-from kombu.entity import maybe_delivery_mode
 
+from celerant.celery.hearing import Heard
 from celerant.celery.kinds import Kinds
+from celerant.celery.recording import Recorder, blueprint_of
+from celerant.celery.signals import retold
 from celerant.dispatch.blueprints import Blueprints, Drawn
-from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
+from celerant.dispatch.envelope import SLOTS
 
 __all__ = ["CeleryBlueprints"]
 
@@ -45,7 +45,6 @@ class CeleryBlueprints(Blueprints):
         self._app = app
         self._kinds = kinds
         self._options = dict(options)
-        self._silent = _SilentApp(app)
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
             type(route) is celery_routes.MapRoute for route in routes
@@ -74,17 +73,18 @@ class CeleryBlueprints(Blueprints):
 
     def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
         """Let Celery make the message of a member; see `Blueprints.draw`."""
-        recorder = _Recorder()
-        signature = canvas.Signature(name, args, kwargs, dict(own), app=self._app)
+        recorder = Recorder()
+        silent = _SilentApp(self._app, recorder)
+        signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
         task = self._kinds.task(name)
         # Where a signature keeps what it has looked up.
         vars(signature)["_apply_async"] = (
-            partial(self._silent.send_task, name)
+            partial(silent.send_task, name)
             if task is None
-            else partial(celery.Task.apply_async, _SilentTask(task, self._silent))
+            else partial(celery.Task.apply_async, _SilentTask(task, silent))
         )
         options = {
-            **self._options,
+            **_kept(self._options),
             "task_id": SLOTS["id"],
             "group_index": SLOTS["group_index"],
             "argsrepr": SLOTS["argsrepr"],
@@ -93,14 +93,19 @@ class CeleryBlueprints(Blueprints):
             "add_to_parent": False,
         }
         _alone(partial(signature.apply_async, **options))
+        for slot in _REPRS:
+            recorder.fields.pop(slot, None)
+            recorder.told["properties"].pop(slot, None)
+        blueprint = blueprint_of(recorder.body, recorder.fields)
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")
         return Drawn(
-            _blueprint(recorder),
+            blueprint,
             ignored=False,
             reusable=self._routes_by_name,
             timed=any(call.get(name) is not None for name in times)
             or (task is not None and getattr(task, "expires", None) is not None),
+            heard=Heard(recorder, blueprint) if self._kinds.is_heard(name) else None,
         )
 
 
@@ -113,59 +118,13 @@ def _alone(work: Any) -> None:
     context.run(work)
 
 
-def _blueprint(recorder: _Recorder) -> Blueprint:
-    """Return what `Producer.publish` of kombu 5.7.0 would make of its arguments."""
-    fields = recorder.fields
-    take = fields.pop
-    for name in _REPRS:
-        take(name, None)
-    exchange, delivery_mode = take("exchange"), take("delivery_mode")
-    if isinstance(exchange, Exchange):
-        delivery_mode = delivery_mode or exchange.delivery_mode
-        exchange = exchange.name
-    headers = take("headers")
-    body = BodyEncoder(recorder.body[2], take("serializer"), take("compression"))
-    if body.compression:
-        headers["compression"] = body.compression
-    expiration = take("expiration", None)
-    blueprint = Blueprint(
-        headers=headers,
-        properties={},
-        exchange=exchange,
-        routing_key=take("routing_key"),
-        declare=tuple(take("declare") or ()),
-        priority=take("priority", 0),
-        delivery_mode=maybe_delivery_mode(delivery_mode),
-        # As Celery, where nobody asks for it: what no queue wants is dropped.
-        mandatory=bool(take("mandatory", None)),
-        immediate=bool(take("immediate", None)),
-        retry=take("retry"),
-        retry_policy=take("retry_policy"),
-        timeout=take("timeout"),
-        confirm_timeout=take("confirm_timeout"),
-        body=body,
-    )
-    blueprint.properties.update(fields)
-    if expiration is not None:
-        blueprint.properties["expiration"] = str(int(expiration * 1000))
-    return blueprint
-
-
-class _Recorder:
-    """Stands in for a producer and keeps what it should publish."""
-
-    def __init__(self) -> None:
-        self.body: Any = None
-        self.fields: dict[str, Any] = {}
-        self.connection = self
-
-    @contextmanager
-    def _reraise_as_library_errors(self) -> Iterator[None]:
-        # `send_task` enters this of a producer's connection.
-        yield
-
-    def publish(self, body: Any, **fields: Any) -> None:
-        self.body, self.fields = body, fields
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options whose headers somebody may change: Sentry takes its own out."""
+    headers = options.get("headers")
+    if not isinstance(headers, dict):
+        return dict(options)
+    kept = {k: dict(v) if type(v) is dict else v for k, v in headers.items()}
+    return {**options, "headers": kept}
 
 
 class _Silent:
@@ -179,10 +138,19 @@ class _Silent:
 
 
 class _SilentApp(_Silent):
-    """An app that tells no result backend of its tasks and makes no results."""
+    """An app that tells nobody of its tasks but a recorder, and makes no results."""
 
     backend = SimpleNamespace(on_task_call=lambda _producer, _task_id: None)
-    send_task = celery.Celery.send_task
+
+    def __init__(self, original: Any, recorder: Recorder) -> None:
+        super().__init__(original)
+        self.amqp = _Silent(original.amqp)
+        send = original.amqp.send_task_message
+        self.amqp.send_task_message = retold(send, recorder.hear)
+
+    def send_task(self, *args: Any, **kwargs: Any) -> Any:
+        # Whoever has wrapped it, and whenever.
+        return celery.Celery.send_task(self, *args, **kwargs)
 
     @staticmethod
     def AsyncResult(task_id: str) -> Any:  # noqa: N802 - Celery's name
@@ -197,6 +165,11 @@ class _SilentTask(_Silent):
     def __init__(self, original: Any, app: _SilentApp) -> None:
         super().__init__(original)
         self._app = app
+
+    @property
+    def __class__(self) -> Any:
+        # Sentry asks whether it is a task, and then for its name.
+        return type(self._original)
 
     def _get_app(self) -> _SilentApp:
         return self._app

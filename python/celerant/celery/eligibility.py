@@ -12,11 +12,13 @@ from typing import Any
 
 import celery
 import kombu.messaging
-from celery import canvas, result, signals
+from celery import canvas, result
 from celery.app import amqp as celery_amqp
 from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
+
+from celerant.celery.signals import can_retell
 
 __all__ = ["GROUPS", "explain", "is_of", "of_app", "of_call", "of_signature", "of_task"]
 
@@ -64,11 +66,6 @@ _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"}
 
 _BACKENDS = Path(celery.__file__).parent / "backends"
 
-_SIGNALS = {
-    "before_task_publish": signals.before_task_publish,
-    "after_task_publish": signals.after_task_publish,
-    "task_sent": signals.task_sent,
-}
 _TASK_METHODS = (
     "apply_async",
     "shadow_name",
@@ -134,6 +131,7 @@ def _of_sending(app: Any) -> str | None:
         and type(amqp.router) is celery_routes.Router
         and is_of(amqp.create_task_message, celery_amqp)
         and is_of(amqp.send_task_message, celery_amqp)
+        and can_retell(amqp.send_task_message)
     ):
         return "the app's amqp is not Celery's own"
     return None
@@ -168,9 +166,6 @@ def of_task(app: Any, name: str, task: Any) -> str | None:
         name: The task's.
         task: Its `Task`; None where the app does not know it.
     """
-    for signal_name, signal in _SIGNALS.items():
-        if signal.receivers and signal.has_listeners(name):
-            return f"signal {signal_name} has a receiver"
     return None if task is None else _of_methods(app, name, task)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from celery._state import get_current_app
 
 from celerant.celery.eligibility import of_task
+from celerant.celery.signals import receivers
 
 __all__ = ["Kind", "Kinds"]
 
@@ -15,7 +16,7 @@ __all__ = ["Kind", "Kinds"]
 class Kind:
     """One task, as members refer to it."""
 
-    __slots__ = ("app", "name", "reason", "task")
+    __slots__ = ("app", "is_heard", "name", "reason", "task")
 
     def __init__(self, app: Any, name: str, task: Any, reason: str | None) -> None:
         self.app = app
@@ -24,6 +25,8 @@ class Kind:
         self.task = task
         #: Why its members take Celery's own path; None: they need not.
         self.reason = reason
+        #: Whether receivers of signals hear of each of its members.
+        self.is_heard = bool(receivers(name))
 
     def result(self, task_id: str) -> Any:
         """Return the `AsyncResult` of a member."""
@@ -39,6 +42,7 @@ class Kinds:
         #: By name, and what a signature keeps of its task and app, by identity.
         self._found: dict[tuple[str, int, int], Kind] = {}
         self._sent: dict[str, Any] = {}
+        self._heard: set[str] = set()
 
     def of(self, signature: Any) -> Kind:
         """Return the kind of a Celery signature."""
@@ -47,6 +51,10 @@ class Kinds:
     def task(self, name: str) -> Any:
         """Return the task that is sent under a name; None where there is none."""
         return self._sent[name]
+
+    def is_heard(self, name: str) -> bool:
+        """Whether receivers of signals hear of each message of a task."""
+        return name in self._heard
 
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
@@ -62,6 +70,8 @@ class Kinds:
             found = self._found[key] = self._look(name, task, app)
             if found.reason is None:
                 self._sent[name] = found.task
+                if found.is_heard:
+                    self._heard.add(name)
         return found
 
     def _look(self, name: str, task: Any, app: Any) -> Kind:

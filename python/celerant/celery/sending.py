@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 from celerant._core import Roster
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
+from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
 from celerant.celery.results import Segment, group_result
@@ -164,6 +165,7 @@ class _Sending:
                     positions=None if is_plain else run.positions,
                     repr_levels=conf.task_repr_maxlevels,
                     before_last=before_last,
+                    listener=Hearing() if any(k.is_heard for k in set(run.kinds)) else None,
                 )
             )
         except Exception:

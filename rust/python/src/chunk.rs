@@ -193,6 +193,7 @@ impl PyChunk {
                 members: members.copied().collect(),
                 templates: self.wired.templates.clone(),
                 repr_limits: self.wired.repr_limits,
+                own: self.wired.own.clone(),
             },
             routes: Arc::clone(&self.routes),
             loose: Chunk::default(),

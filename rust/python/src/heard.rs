@@ -17,12 +17,14 @@ use crate::reading::value;
 use crate::template::PyTemplate;
 use crate::templates::number_of;
 
-/// Another template or None, args, kwargs, and the body's third item or None for the template's.
+/// Another template or None, args, kwargs, the body's third item or None for the template's, and
+/// headers of the member's own.
 pub(crate) type Rewritten<'py> = (
     Option<Py<PyTemplate>>,
     Bound<'py, PyAny>,
     Bound<'py, PyDict>,
     Option<Bound<'py, PyDict>>,
+    Vec<Vec<u8>>,
 );
 
 /// A member with its arguments as Python has them.
@@ -113,7 +115,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
     }
 
     pub(crate) fn member(&mut self, heard: &Heard, new: &Rewritten<'py>) -> PyResult<()> {
-        let (template, args, kwargs, embed) = new;
+        let (template, args, kwargs, embed, own) = new;
         let (is_wired, number) = match template {
             Some(template) => {
                 let (is_wired, number) = self.place(template);
@@ -142,6 +144,12 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
         };
         let mut member = self.part(heard.is_wired).members[heard.position];
+        if !own.is_empty() {
+            let chunk = self.part(is_wired);
+            let spans = own.iter().map(|bytes| chunk.arena.store(bytes));
+            let spans = spans.collect::<Result<_, _>>().map_err(Raised::from)?;
+            chunk.own.insert(member.index, spans);
+        }
         member.body = body;
         member.template = number.unwrap_or(member.template);
         if is_wired == heard.is_wired {

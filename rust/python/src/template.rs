@@ -29,7 +29,10 @@ fn part(piece: &Bound<'_, PyAny>) -> PyResult<Part> {
             "kwargsrepr" => Slot::KwargsRepr,
             "body" => Slot::Body,
             "tag" => Slot::Tag,
-            _ => return Err(PyValueError::new_err(format!("no such slot: {name:?}"))),
+            other => match other.strip_prefix("own").map(str::parse) {
+                Some(Ok(number)) => Slot::Own(number),
+                _ => return Err(PyValueError::new_err(format!("no such slot: {name:?}"))),
+            },
         }));
     }
     if let Ok(text) = piece.extract::<String>() {
