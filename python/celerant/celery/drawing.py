@@ -18,6 +18,7 @@ from celery import canvas
 from celery.app import amqp as celery_amqp
 from celery.app import routes as celery_routes
 
+from celerant.celery.adapters import Spans
 from celerant.celery.hearing import Heard
 from celerant.celery.kinds import Kinds
 from celerant.celery.recording import Recorder, blueprint_of
@@ -38,13 +39,17 @@ class CeleryBlueprints(Blueprints):
         app: The Celery app.
         kinds: Its tasks, as the group's members have them.
         options: Of the call, with the group's id.
+        spans: Of tracers that receivers are.
     """
 
-    def __init__(self, app: Any, kinds: Kinds, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, app: Any, kinds: Kinds, options: Mapping[str, Any], spans: Spans
+    ) -> None:
         # Nothing of the base class's own: all that it answers is answered by Celery.
         self._app = app
         self._kinds = kinds
         self._options = dict(options)
+        self._spans = spans
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
             type(route) is celery_routes.MapRoute for route in routes
@@ -96,6 +101,9 @@ class CeleryBlueprints(Blueprints):
         for slot in _REPRS:
             recorder.fields.pop(slot, None)
             recorder.told["properties"].pop(slot, None)
+        is_heard = self._kinds.is_heard(name)
+        if not is_heard:
+            self._spans.drawn(name, recorder.told)
         blueprint = blueprint_of(recorder.body, recorder.fields)
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")
@@ -105,7 +113,7 @@ class CeleryBlueprints(Blueprints):
             reusable=self._routes_by_name,
             timed=any(call.get(name) is not None for name in times)
             or (task is not None and getattr(task, "expires", None) is not None),
-            heard=Heard(recorder, blueprint) if self._kinds.is_heard(name) else None,
+            heard=Heard(recorder, blueprint) if is_heard else None,
         )
 
 

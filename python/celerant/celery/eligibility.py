@@ -18,6 +18,7 @@ from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
 
+from celerant.celery.adapters import unwrapped
 from celerant.celery.signals import can_retell
 
 __all__ = ["GROUPS", "explain", "is_of", "of_app", "of_call", "of_signature", "of_task"]
@@ -88,8 +89,11 @@ def _file_of(function: Any) -> str:
 
 
 def is_of(function: Any, module: ModuleType) -> bool:
-    """Whether a function is written in `module`: a wrapper is not, whatever it says."""
-    return _file_of(function) == module.__file__
+    """Whether a function is written in `module`.
+
+    A wrapper is not, whatever it says of itself, unless an adapter knows it.
+    """
+    return _file_of(unwrapped(function)) == module.__file__
 
 
 def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:

@@ -58,6 +58,7 @@ class Heard:
             k: v for k, v in recorder.fields.items() if k not in self.properties
         }
         self._blueprint = blueprint
+        self.compression = blueprint.body.compression
         self._slots = _slots(self.headers)
         self._property_slots = _slots(self.properties)
         self._loose = _changeable(self.headers)
@@ -143,9 +144,8 @@ class Heard:
     ) -> Drawn:
         if properties == self.properties and message.declare == self.declare:
             blueprint = replace(self._blueprint, headers=headers)
-            compression = blueprint.body.compression
-            if compression:
-                headers["compression"] = compression
+            if self.compression:
+                headers["compression"] = self.compression
         else:
             recorder = Recorder()
             fields = {**self._fields, "declare": message.declare, "headers": headers}
@@ -228,6 +228,9 @@ class _Message:
             retry_policy=heard.policy(),
         )
         template, own = heard.written(self, renderer)
+        if heard.compression:
+            # As kombu does, which `after_task_publish` shows.
+            self.headers["compression"] = heard.compression
         args, kwargs, embed = self.body
         return template, args, kwargs, heard.changed_embed(embed), own
 

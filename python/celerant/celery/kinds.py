@@ -7,6 +7,7 @@ from typing import Any
 
 from celery._state import get_current_app
 
+from celerant.celery.adapters import is_tracer
 from celerant.celery.eligibility import of_task
 from celerant.celery.signals import receivers
 
@@ -16,7 +17,7 @@ __all__ = ["Kind", "Kinds"]
 class Kind:
     """One task, as members refer to it."""
 
-    __slots__ = ("app", "is_heard", "name", "reason", "task")
+    __slots__ = ("app", "name", "reason", "task")
 
     def __init__(self, app: Any, name: str, task: Any, reason: str | None) -> None:
         self.app = app
@@ -25,8 +26,6 @@ class Kind:
         self.task = task
         #: Why its members take Celery's own path; None: they need not.
         self.reason = reason
-        #: Whether receivers of signals hear of each of its members.
-        self.is_heard = bool(receivers(name))
 
     def result(self, task_id: str) -> Any:
         """Return the `AsyncResult` of a member."""
@@ -52,8 +51,12 @@ class Kinds:
         """Return the task that is sent under a name; None where there is none."""
         return self._sent[name]
 
+    def are_heard(self) -> bool:
+        """Whether receivers of signals hear of each message of some task."""
+        return bool(self._heard)
+
     def is_heard(self, name: str) -> bool:
-        """Whether receivers of signals hear of each message of a task."""
+        """Whether they hear of each message of this task."""
         return name in self._heard
 
     def parameters(self, name: str) -> Any:
@@ -70,7 +73,7 @@ class Kinds:
             found = self._found[key] = self._look(name, task, app)
             if found.reason is None:
                 self._sent[name] = found.task
-                if found.is_heard:
+                if not all(map(is_tracer, receivers(name))):
                     self._heard.add(name)
         return found
 

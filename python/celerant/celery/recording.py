@@ -30,7 +30,7 @@ def blueprint_of(
     if isinstance(exchange, Exchange):
         delivery_mode = delivery_mode or exchange.delivery_mode
         exchange = exchange.name
-    headers = take("headers")
+    headers = dict(take("headers"))
     serializer, compression = take("serializer"), take("compression")
     encoder = encoder or BodyEncoder(body[2], serializer, compression)
     if encoder.compression:

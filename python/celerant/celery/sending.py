@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import canvas
@@ -16,6 +17,7 @@ from celery.backends.rpc import RPCBackend
 from kombu.exceptions import OperationalError
 
 from celerant._core import Roster
+from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.hearing import Hearing
@@ -151,27 +153,29 @@ class _Sending:
             before_last = self._announce
         roster = Roster(uuid.uuid4().bytes)
         is_plain = run.positions == list(range(len(run)))
+        spans = Spans(run.tasks)
+        order = Order(
+            source=run.canvases,
+            roster=roster,
+            blueprints=CeleryBlueprints(app, self._kinds, options, spans),
+            args=self._args,
+            kwargs=self._kwargs,
+            retry=conf.task_publish_retry if retry is None else retry,
+            retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
+            positions=None if is_plain else run.positions,
+            repr_levels=conf.task_repr_maxlevels,
+            before_last=before_last,
+            listener=Hearing() if self._kinds.are_heard() else None,
+        )
         try:
             _open_replies(app)
-            sent = _dispatcher(app).dispatch(
-                Order(
-                    source=run.canvases,
-                    roster=roster,
-                    blueprints=CeleryBlueprints(app, self._kinds, options),
-                    args=self._args,
-                    kwargs=self._kwargs,
-                    retry=conf.task_publish_retry if retry is None else retry,
-                    retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
-                    positions=None if is_plain else run.positions,
-                    repr_levels=conf.task_repr_maxlevels,
-                    before_last=before_last,
-                    listener=Hearing() if any(k.is_heard for k in set(run.kinds)) else None,
-                )
-            )
+            send = partial(_dispatcher(app).dispatch, order)
+            sent = publishing(run.tasks, app, send)
         except Exception:
             # Nothing has left: Celery says itself what is wrong, if anything is.
             logger.debug("a volley takes Celery's own path", exc_info=True)
             return False
+        spans.end(sent.error)
         if sent.error is not None:
             if isinstance(sent.error, PublishError):
                 sent.error.report = sent.report
