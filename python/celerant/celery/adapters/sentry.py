@@ -25,6 +25,8 @@ _MODULE = "sentry_sdk.integrations.celery"
 #: Names of the wrappers in its code, and of what they wrap.
 _WRAPPERS = {"apply_async": "f", "sentry_publish": "original_publish"}
 _VERSION = "2."
+#: Transports for which messages are made here.
+_WIRED = frozenset({"redis", "amqp"})
 
 
 def unwrapped(function: Any) -> Any:
@@ -46,6 +48,10 @@ def publishing(count: Callable[[], Counter[str]], app: Any, send: Callable[[], S
     wrapper = kombu.messaging.Producer.publish
     if _wraps(wrapper) is None:
         return send()
+    connection = app.connection_for_write()
+    if connection.transport.driver_type not in _WIRED:
+        # kombu publishes one by one, and so Sentry's wrapper runs for each.
+        return send()
     counts = count()
     sent: list[Sent] = []
 
@@ -56,7 +62,7 @@ def publishing(count: Callable[[], Counter[str]], app: Any, send: Callable[[], S
             raise sent[0].error
 
     # All that it asks of a producer.
-    producer = SimpleNamespace(connection=app.connection_for_write())
+    producer = SimpleNamespace(connection=connection)
     task = next(iter(counts)) if len(counts) == 1 else "group"
     try:
         _around(wrapper, publish)(producer, headers={"task": task})
