@@ -96,7 +96,7 @@ def opentelemetry(
     for one in (kept, exporter):
         if one is not None:
             provider.add_span_processor(SimpleSpanProcessor(one))
-    instrumentor = CeleryInstrumentor()
+    instrumentor: Any = CeleryInstrumentor()  # type: ignore[no-untyped-call] # it has no types there
     instrumentor.instrument(tracer_provider=provider)
     try:
         yield kept

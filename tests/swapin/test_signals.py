@@ -1,4 +1,4 @@
-"""Receivers of task signals hear of each member, and what they change leaves changed."""
+"""Receivers of signals hear of each member; what they change leaves changed."""
 
 from __future__ import annotations
 

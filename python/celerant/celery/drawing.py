@@ -145,6 +145,14 @@ class _Silent:
         return getattr(self._original, name)
 
 
+class _SilentAMQP(_Silent):
+    """An app's `amqp` that tells a recorder what it would tell receivers."""
+
+    def __init__(self, original: Any, recorder: Recorder) -> None:
+        super().__init__(original)
+        self.send_task_message = retold(original.send_task_message, recorder.hear)
+
+
 class _SilentApp(_Silent):
     """An app that tells nobody of its tasks but a recorder, and makes no results."""
 
@@ -152,9 +160,7 @@ class _SilentApp(_Silent):
 
     def __init__(self, original: Any, recorder: Recorder) -> None:
         super().__init__(original)
-        self.amqp = _Silent(original.amqp)
-        send = original.amqp.send_task_message
-        self.amqp.send_task_message = retold(send, recorder.hear)
+        self.amqp = _SilentAMQP(original.amqp, recorder)
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
         # Whoever has wrapped it, and whenever.
@@ -174,7 +180,7 @@ class _SilentTask(_Silent):
         super().__init__(original)
         self._app = app
 
-    @property
+    @property  # type: ignore[misc] # nobody sets it
     def __class__(self) -> Any:
         # Sentry asks whether it is a task, and then for its name.
         return type(self._original)

@@ -151,9 +151,7 @@ class Heard:
             fields = {**self._fields, "declare": message.declare, "headers": headers}
             # As Celery: a property that is named like an argument is an error.
             recorder.publish(self._body, **fields, **properties)
-            blueprint = blueprint_of(
-                self._body, recorder.fields, self._blueprint.body
-            )
+            blueprint = blueprint_of(self._body, recorder.fields, self._blueprint.body)
         return Drawn(blueprint, ignored=False, reusable=False, timed=False)
 
 
@@ -265,9 +263,7 @@ class Hearing:
         self._leaving = [_Message(*member) for member in chunk.heard()]
         if not self._leaving:
             return chunk
-        return chunk.rewritten(
-            [message.leaving(renderer) for message in self._leaving]  # type: ignore[misc]
-        )
+        return chunk.rewritten([message.leaving(renderer) for message in self._leaving])
 
     def left(self, ledger: Ledger) -> None:
         """Tell receivers of the members that have left."""

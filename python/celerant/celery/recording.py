@@ -75,6 +75,7 @@ class Recorder:
         yield
 
     def publish(self, body: Any, **fields: Any) -> None:
+        """Keep what is to be published."""
         self.body, self.fields = body, fields
 
     def hear(self, **told: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import signals
 
-__all__ = ["PUBLISHING", "can_retell", "is_heard", "receivers", "retold"]
+__all__ = ["PUBLISHING", "can_retell", "receivers", "retold"]
 
 #: By their names; all are told of each message.
 PUBLISHING = {
@@ -37,9 +37,7 @@ def can_retell(send_task_message: Any) -> bool:
     return {_BEFORE, _AFTER, _SENT} <= set(getattr(code, "co_freevars", ()))
 
 
-def retold(
-    send_task_message: Any, hear: Callable[..., None]
-) -> Callable[..., Any]:
+def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., Any]:
     """Return Celery's function for messages of which no receiver is told.
 
     Args:

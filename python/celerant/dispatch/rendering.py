@@ -35,7 +35,11 @@ class Renderer:
         return self._rendered(self._bare, name, options, args, kwargs)
 
     def render(self, drawn: Drawn, parameters: Any = None) -> tuple[Template, bool]:
-        """Render a drawn message; return its template and whether the wire carries it."""
+        """Render a drawn message.
+
+        Returns:
+            Its template, and whether the wire carries it.
+        """
         link = self.link
         assert link is not None  # noqa: S101 - set before the plan is read
         wired = link.wired_form(drawn)

@@ -294,7 +294,11 @@ impl PyChunk {
     fn heard<'py>(&self, py: Python<'py>) -> PyResult<Vec<Told<'py>>> {
         let mut told = Vec::new();
         for heard in self.hearing.iter().flat_map(|hearing| &hearing.members) {
-            let chunk = if heard.is_wired { &self.wired } else { &self.loose };
+            let chunk = if heard.is_wired {
+                &self.wired
+            } else {
+                &self.loose
+            };
             let Some(member) = chunk.members.get(heard.position) else {
                 return Err(PyIndexError::new_err("a member that was heard of is gone"));
             };

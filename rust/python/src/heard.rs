@@ -159,7 +159,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         // Its new template says the reprs itself.
         (member.args, member.kwargs) = written;
         let own_id = member.own_id;
-        let id = own_id.map(|id| self.from_part(heard.is_wired).arena.text(id).to_vec());
+        let id = own_id.map(|id| self.original(heard.is_wired).arena.text(id).to_vec());
         let chunk = self.part(is_wired);
         member.own_id = match id {
             Some(id) => Some(chunk.arena.store(&id).map_err(Raised::from)?),
@@ -206,7 +206,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         }
     }
 
-    fn from_part(&self, is_wired: bool) -> &Chunk {
+    fn original(&self, is_wired: bool) -> &Chunk {
         if is_wired {
             &self.from.wired
         } else {

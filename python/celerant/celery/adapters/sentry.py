@@ -37,7 +37,9 @@ def unwrapped(function: Any) -> Any:
     return function
 
 
-def publishing(count: Callable[[], Counter[str]], app: Any, send: Callable[[], Sent]) -> Sent:
+def publishing(
+    count: Callable[[], Counter[str]], app: Any, send: Callable[[], Sent]
+) -> Sent:
     """Send a volley within the span that Sentry has for publishing.
 
     Args:

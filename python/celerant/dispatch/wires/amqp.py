@@ -184,7 +184,8 @@ class AmqpWire(Wire):
 
     def header(self, value: Any) -> bytes:
         # As an item without a name, of a table of one.
-        return pack_arguments("F", [{"": value}])[5:]
+        table: bytes = pack_arguments("F", [{"": value}])
+        return table[5:]
 
     # -- sending ---------------------------------------------------------------
 

@@ -162,7 +162,8 @@ class RedisWire(Wire):
         )
 
     def header(self, value: Any) -> bytes:
-        return dumps(value).encode()
+        text: str = dumps(value)
+        return text.encode()
 
     def _key(self, blueprint: Blueprint) -> str | None:
         """Return the one queue that the message goes to, if it is one."""
