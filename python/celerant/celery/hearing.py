@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import copy
 import marshal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import is_
 from typing import Any
@@ -282,29 +282,41 @@ def _slots(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _changeable(fields: Mapping[str, Any]) -> list[str]:
-    """Return the fields whose values can be changed where they are."""
-    return [name for name, value in fields.items() if type(value) not in _FIXED]
+def _changeable(fields: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+    """Return the fields whose values can be changed where they are, and what copies."""
+    return {
+        name: _copier(value)
+        for name, value in fields.items()
+        if type(value) not in _FIXED
+    }
+
+
+def _copier(value: Any) -> Callable[[Any], Any]:
+    # What every message has: `timelimit` and `stamps`.
+    is_flat = type(value) in {list, dict} and all(type(v) in _FIXED for v in value)
+    if is_flat and (type(value) is list or not value):
+        return copy.copy
+    return copy.deepcopy
 
 
 def _filled(
     fields: Mapping[str, Any],
     slots: list[tuple[str, str]],
-    changeable: list[str],
+    changeable: Mapping[str, Callable[[Any], Any]],
     values: Mapping[str, Any],
 ) -> dict[str, Any]:
     found = dict(fields)
     for name, slot in slots:
         found[name] = values[slot]
-    for name in changeable:
-        found[name] = copy.deepcopy(found[name])
+    for name, copied in changeable.items():
+        found[name] = copied(found[name])
     return found
 
 
 def _is_same(
     fields: dict[str, Any],
     were: dict[str, Any],
-    changeable: list[str],
+    changeable: Iterable[str],
     originals: Mapping[str, Any],
 ) -> bool:
     """Whether fields are what they were; 1 and True are not the same."""

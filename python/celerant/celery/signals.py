@@ -8,14 +8,14 @@ from typing import Any
 
 from celery import signals
 
-__all__ = ["PUBLISHING", "can_retell", "receivers", "retold"]
+__all__ = ["can_retell", "receivers", "retold"]
 
-#: By their names; all are told of each message.
-PUBLISHING = {
-    "before_task_publish": signals.before_task_publish,
-    "after_task_publish": signals.after_task_publish,
-    "task_sent": signals.task_sent,
-}
+#: All that are sent for each message.
+_PUBLISHING = (
+    signals.before_task_publish,
+    signals.after_task_publish,
+    signals.task_sent,
+)
 
 #: Where `AMQP.send_task_message` keeps them, which is a closure.
 _BEFORE, _AFTER, _SENT = "send_before_publish", "send_after_publish", "sent_receivers"
@@ -25,7 +25,7 @@ def receivers(name: str) -> list[Any]:
     """Return who hears of the task `name`."""
     return [
         receiver
-        for signal in PUBLISHING.values()
+        for signal in _PUBLISHING
         if signal.receivers
         for receiver in signal._live_receivers(name)  # noqa: SLF001 - Celery tells only whether there are any
     ]
