@@ -39,12 +39,17 @@ class Kept(Transport):
     def __init__(self) -> None:
         super().__init__()
         self.transactions: list[dict[str, Any]] = []
+        #: Spans that are sent one by one.
+        self.streamed: list[dict[str, Any]] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Keep what is in it."""
         for item in envelope.items:
-            if item.type == "transaction" and item.payload.json is not None:
-                self.transactions.append(dict(item.payload.json))
+            found: Any = item.payload.json
+            if item.type == "transaction":
+                self.transactions.append(dict(found))
+            elif item.type == "span":
+                self.streamed += found["items"]
 
     @property
     def spans(self) -> list[dict[str, Any]]:
@@ -53,11 +58,14 @@ class Kept(Transport):
 
 
 @contextmanager
-def sentry(kept: Kept | None = None, **options: Any) -> Iterator[Kept]:
+def sentry(
+    kept: Kept | None = None, *, streams: bool = False, **options: Any
+) -> Iterator[Kept]:
     """Initialise Sentry, and take all of it away again.
 
     Args:
         kept: Gets what it sends.
+        streams: Whether spans are sent one by one.
         **options: Of its `CeleryIntegration`.
     """
     was = {(owner, name): vars(owner)[name] for owner, name in _WRAPPED}
@@ -69,6 +77,7 @@ def sentry(kept: Kept | None = None, **options: Any) -> Iterator[Kept]:
         default_integrations=False,
         integrations=[CeleryIntegration(**options)],
         enable_backpressure_handling=False,
+        trace_lifecycle="stream" if streams else "static",
     )
     if celery.Task.apply_async is was[celery.Task, "apply_async"]:
         # It wraps only the first time.

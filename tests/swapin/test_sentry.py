@@ -101,8 +101,30 @@ def test_every_message_continues_a_span_of_the_senders(make_app, volleys, broker
     [publish] = [span for span in kept.spans if span["op"] == "queue.publish"]
     assert publish["description"] == "group"
     assert publish["data"]["messaging.batch.message_count"] == 9
+    assert publish["data"]["messaging.destination.name"] == side.queue
     assert publish["data"]["messaging.system"] == broker.replace("rabbitmq", "amqp")
     assert volleys == [9]
+
+
+def test_streamed_spans_are_continued(make_app, volleys):
+    side = make_app("redis")
+    with sentry(streams=True) as kept, celerant.celery.install():
+        with sentry_sdk.traces.start_span(name="sender"):
+            group([side.add.s(i, i) for i in range(3)]).apply_async()
+        sentry_sdk.flush()
+    found = {m.headers["sentry-trace"] for m in drain(side.url, side.queue)}
+    spans = {span["span_id"]: span for span in kept.streamed}
+    [said] = found
+    trace_id, span_id, _ = said.split("-")
+    assert spans[span_id]["name"] == side.add.name
+    assert {span["trace_id"] for span in kept.streamed} == {trace_id}
+    told = [span["attributes"] for span in kept.streamed]
+    ops = [said.get("sentry.op", {}).get("value") for said in told]
+    publish = told[ops.index("queue.publish")]
+    assert sorted(filter(None, ops)) == ["queue.publish", *["queue.submit.celery"] * 2]
+    assert publish["messaging.batch.message_count"]["value"] == 3
+    assert publish["messaging.destination.name"]["value"] == side.queue
+    assert volleys == [3]
 
 
 def test_without_a_transaction_it_is_as_in_celery(make_app, both_ways, volleys):

@@ -50,6 +50,8 @@ class CeleryBlueprints(Blueprints):
         self._kinds = kinds
         self._options = dict(options)
         self._spans = spans
+        #: Exchange and routing key of all that was drawn.
+        self.routes: set[tuple[str, str]] = set()
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
             type(route) is celery_routes.MapRoute for route in routes
@@ -105,6 +107,7 @@ class CeleryBlueprints(Blueprints):
         if not is_heard:
             self._spans.drawn(name, recorder.told)
         blueprint = blueprint_of(recorder.body, recorder.fields)
+        self.routes.add((blueprint.exchange, blueprint.routing_key))
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")
         return Drawn(

@@ -154,10 +154,11 @@ class _Sending:
         roster = Roster(uuid.uuid4().bytes)
         is_plain = run.positions == list(range(len(run)))
         spans = Spans(run.tasks)
+        blueprints = CeleryBlueprints(app, self._kinds, options, spans)
         order = Order(
             source=run.canvases,
             roster=roster,
-            blueprints=CeleryBlueprints(app, self._kinds, options, spans),
+            blueprints=blueprints,
             args=self._args,
             kwargs=self._kwargs,
             retry=conf.task_publish_retry if retry is None else retry,
@@ -170,7 +171,7 @@ class _Sending:
         try:
             _open_replies(app)
             send = partial(_dispatcher(app).dispatch, order)
-            sent = publishing(run.tasks, app, send)
+            sent = publishing(run.tasks, blueprints.routes, app, send)
         except Exception:
             # Nothing has left: Celery says itself what is wrong, if anything is.
             logger.debug("a volley takes Celery's own path", exc_info=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -21,9 +22,15 @@ from celerant.dispatch.dispatcher import Sent
 
 __all__ = ["publishing", "unwrapped"]
 
-_MODULE = "sentry_sdk.integrations.celery"
-#: Names of the wrappers in its code, and of what they wrap.
-_WRAPPERS = {"apply_async": "f", "sentry_publish": "original_publish"}
+_CELERY, _UTILS = "sentry_sdk.integrations.celery", "sentry_sdk.utils"
+#: Wrappers by their names in Sentry's code: where that is, and their free variables, of
+#: which the first is what they wrap. Up to 2.6x a `runner` is around the second.
+_WRAPPERS = {
+    "apply_async": (_CELERY, ("f",)),
+    "sentry_publish": (_CELERY, ("original_publish",)),
+    "runner": (_UTILS, ("original_function", "integration", "sentry_patched_function")),
+}
+_INNER = "sentry_patched_function"
 _VERSION = "2."
 #: Transports for which messages are made here.
 _WIRED = frozenset({"redis", "amqp"})
@@ -38,12 +45,16 @@ def unwrapped(function: Any) -> Any:
 
 
 def publishing(
-    count: Callable[[], Counter[str]], app: Any, send: Callable[[], Sent]
+    count: Callable[[], Counter[str]],
+    routes: AbstractSet[tuple[str, str]],
+    app: Any,
+    send: Callable[[], Sent],
 ) -> Sent:
     """Send a volley within the span that Sentry has for publishing.
 
     Args:
         count: Counts the members of each task.
+        routes: Exchanges and routing keys, once it is sent.
         app: Sends them.
         send: Sends them; what it raises, or says in `error`, is the span's too.
     """
@@ -58,8 +69,12 @@ def publishing(
     sent: list[Sent] = []
 
     def publish(*_: Any, **__: Any) -> None:
-        _tell(sum(counts.values()))
+        _tell("messaging.batch.message_count", sum(counts.values()))
         sent.append(send())
+        exchange, routing_key = next(iter(routes)) if len(routes) == 1 else ("-", "")
+        if not exchange:
+            # Then it is the name of the queue.
+            _tell("messaging.destination.name", routing_key)
         if sent[0].error is not None:
             raise sent[0].error
 
@@ -74,29 +89,38 @@ def publishing(
     return sent[0]
 
 
-def _tell(messages: int) -> None:
-    """Say in the current span how many messages it is about."""
+def _tell(name: str, value: Any) -> None:
+    """Say something in the current span."""
     import sentry_sdk  # noqa: PLC0415 - it is there: its wrapper runs
 
-    scope = sentry_sdk.get_current_scope()
-    streamed = getattr(scope, "streamed_span", None)
-    name = "messaging.batch.message_count"
+    span = sentry_sdk.get_current_span()
+    if span is not None:
+        span.set_data(name, value)
+        return
+    streamed = getattr(sentry_sdk.get_current_scope(), "streamed_span", None)
     if streamed is not None:
-        streamed.set_attribute(name, messages)
-    elif scope.span is not None:
-        scope.span.set_data(name, messages)
+        streamed.set_attribute(name, value)
 
 
 def _wraps(function: Any) -> str | None:
     """Return the name under which a wrapper of Sentry's knows what it wraps."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    module = sys.modules.get(_MODULE)
-    if code is None or module is None or code.co_filename != module.__file__:
-        return None
-    name = _WRAPPERS.get(code.co_name)
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    where, variables = _WRAPPERS.get(getattr(code, "co_name", ""), ("", ("",)))
+    module = sys.modules.get(where)
     version = getattr(sys.modules.get("sentry_sdk"), "VERSION", "")
-    is_known = str(version).startswith(_VERSION) and code.co_freevars == (name,)
-    return name if is_known else None
+    if (
+        code is None
+        or module is None
+        or code.co_filename != module.__file__
+        or set(code.co_freevars) != set(variables)
+        or not str(version).startswith(_VERSION)
+    ):
+        return None
+    if _INNER in variables and _wraps(_cells(function)[_INNER].cell_contents) is None:
+        # It is around something else of Sentry's.
+        return None
+    return variables[0]
 
 
 def _cells(function: Any) -> dict[str, CellType]:
@@ -105,10 +129,14 @@ def _cells(function: Any) -> dict[str, CellType]:
 
 def _around(wrapper: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the same wrapper around another function."""
+    cells = _cells(wrapper)
+    cells[str(_wraps(wrapper))] = CellType(function)
+    if _INNER in cells:
+        cells[_INNER] = CellType(_around(cells[_INNER].cell_contents, function))
     return FunctionType(
         wrapper.__code__,
         wrapper.__globals__,
         wrapper.__name__,
         wrapper.__defaults__,
-        (CellType(function),),
+        tuple(cells.values()),
     )
