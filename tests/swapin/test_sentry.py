@@ -94,6 +94,8 @@ def test_every_message_continues_a_span_of_the_senders(make_app, volleys, broker
         assert (trace_id, sampled) == (trace, "1")
         assert spans[span_id]["op"] == "queue.submit.celery"
         assert spans[span_id]["description"] == message.headers["task"]
+    names = {span["description"] for span in kept.spans}
+    assert names == {"group", *(message.headers["task"] for message in messages)}
     ops = Counter(span["op"] for span in kept.spans)
     # Two for each of five kinds, but one where there is no task, and for the quiet one:
     # Sentry asks it in `Task.apply_async` alone.
@@ -158,9 +160,10 @@ def test_a_signature_keeps_its_headers(make_app, volleys):
     side = make_app("redis")
     quiet = {"sentry-propagate-traces": False, "headers": {"inner": 1}}
     canvas = group([side.add.s(i, i).set(headers=quiet) for i in range(2)])
+    plain = group([side.add.s(i, i) for i in range(2)])
     with sentry(), celerant.celery.install():
-        for _ in range(2):
-            canvas.apply_async()
+        canvas.apply_async()
+        plain.apply_async(headers=quiet)
     assert len(drain(side.url, side.queue)) == 4
     assert quiet == {"sentry-propagate-traces": False, "headers": {"inner": 1}}
     assert volleys == [2, 2]

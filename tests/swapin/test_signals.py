@@ -158,6 +158,9 @@ def test_what_leaves_is_what_receivers_make_of_it(
     connect(signals.before_task_publish, change)
     stock, ours = both_ways(side, fresh(side, members))
     assert ours == stock
+    # As text, where False is not 0.
+    texts = [json.dumps(one, default=repr, sort_keys=True) for one in (stock, ours)]
+    assert texts[0] == texts[1]
     assert volleys == [12]
 
 
