@@ -5,16 +5,19 @@ Stock Celery is measured in the same round, on fewer: its rate does not depend o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import baselines
 import pytest
+import sentry_sdk
 from baselines import RESULTS, arrived, celery_app, purge
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
 from versus import Versus, rate
 
 import celerant.celery
+from harness.tracing import opentelemetry, sentry
 
 N = 100_000
 N_RABBITMQ = 20_000
@@ -67,6 +70,53 @@ def test_rabbitmq(versus: Versus) -> None:
             "amqp", N_CELERY, broker_transport_options={"confirm_publish": True}
         ),
     )
+
+
+@contextmanager
+def receiver() -> Iterator[None]:
+    """Have somebody hear of each message, who marks it."""
+
+    def mark(headers: dict[str, Any], **_: Any) -> None:
+        headers["request"] = headers["id"][:8]
+
+    signals.before_task_publish.connect(mark)
+    try:
+        yield
+    finally:
+        signals.before_task_publish.disconnect(mark)
+
+
+@contextmanager
+def in_transaction() -> Iterator[None]:
+    """Have Sentry watch, as in a request to a web server."""
+    with sentry(), sentry_sdk.start_transaction(name="request"):
+        yield
+
+
+WATCHED: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "receiver": receiver,
+    "sentry": in_transaction,
+    "opentelemetry": opentelemetry,
+}
+
+
+@pytest.mark.parametrize("watching", WATCHED)
+@pytest.mark.benchmark(group="swap-in: watched")
+def test_watched(versus: Versus, watching: str) -> None:
+    n = N // 5 if watching == "receiver" else N
+    send = swapped("redis", n)
+
+    def watched(work: Callable[[], float]) -> Callable[[], float]:
+        def inside() -> float:
+            with WATCHED[watching]():
+                return work()
+
+        return inside
+
+    def celery() -> float:
+        return baselines.celery_dispatch("redis", N_CELERY)
+
+    versus(watched(send), celery_watched=watched(celery), celery=celery)
 
 
 def swapped_canvas(n: int, make: Callable[[Any, int], Any]) -> Callable[[], float]:

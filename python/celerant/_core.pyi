@@ -161,6 +161,7 @@ class Template:
         ignored: bool,
         reusable: bool,
         timed: bool,
+        heard: object = None,
     ) -> Template: ...
 
 @final
@@ -188,6 +189,23 @@ class Chunk:
         self, channel: int, frame_max: int, start: int, max_bytes: int
     ) -> tuple[bytes, int]: ...
     def loose(self) -> list[tuple[Any, str, int, int, str, str, bytes]]: ...
+    def heard(
+        self,
+    ) -> list[
+        tuple[Any, str, int, int, str, str, Any, dict[str, Any], dict[str, Any] | None]
+    ]: ...
+    def rewritten(
+        self,
+        members: Sequence[
+            tuple[
+                Template | None,
+                Any,
+                dict[str, Any],
+                dict[str, Any] | None,
+                Sequence[bytes],
+            ]
+        ],
+    ) -> Chunk: ...
 
 @final
 class Plan:

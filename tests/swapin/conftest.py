@@ -131,25 +131,33 @@ def decoded(message):
 
 
 @pytest.fixture
-def both_ways(volleys):
+def one_way():
+    """Send what a function returns; return what is in the queue then."""
+
+    def sent(side, send, queue=None, seen=lambda message: message):
+        result = send()
+        queues = [side.queue] if queue is None else [side.queue, queue]
+        found = [
+            seen(decoded(message))
+            for name in queues
+            for message in drain(side.url, name)
+        ]
+        return comparable(found, None if result is None else result.as_tuple())
+
+    return sent
+
+
+@pytest.fixture
+def both_ways(volleys, one_way):
     """Send what a function returns, without and with the swap-in; return both."""
 
-    def send(side, send, queue=None):
-        def sent():
-            result = send()
-            queues = [side.queue] if queue is None else [side.queue, queue]
-            found = [
-                decoded(message) for name in queues for message in drain(side.url, name)
-            ]
-            tree = None if result is None else result.as_tuple()
-            return comparable(found, tree)
-
-        stock = sent()
+    def both(side, send, queue=None, **seen):
+        stock = one_way(side, send, queue, **seen)
         assert not volleys
         with celerant.celery.install():
-            return stock, sent()
+            return stock, one_way(side, send, queue, **seen)
 
-    return send
+    return both
 
 
 @pytest.fixture

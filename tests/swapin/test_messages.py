@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import celery
 import pytest
-from celery import chain, chord, group, signature
+from celery import chain, chord, group, signals, signature
 from celery.canvas import StampingVisitor
 from kombu.serialization import register, unregister
 
@@ -174,6 +174,25 @@ def test_canvases(make_app, both_ways, volleys, broker, name):
     side = make_app(broker, backend="cache+memory://")
     side.app.set_current()
     same(side, both_ways, CANVASES[name])
+    assert volleys
+    assert all(volleys)
+
+
+def mark(headers, body, **told):
+    headers.update(heard=headers["group_index"], shadow="mine")
+    body[1]["heard"] = [headers["group_index"]]
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("name", CANVASES)
+def test_canvases_that_are_heard_of(make_app, both_ways, volleys, broker, name):
+    side = make_app(broker, backend="cache+memory://")
+    side.app.set_current()
+    signals.before_task_publish.connect(mark)
+    try:
+        same(side, both_ways, CANVASES[name])
+    finally:
+        signals.before_task_publish.disconnect(mark)
     assert volleys
     assert all(volleys)
 

@@ -8,7 +8,7 @@ from unittest import mock
 import celery
 import kombu
 import pytest
-from celery import chain, group, signals
+from celery import chain, group
 from celery.app.amqp import AMQP
 
 import celerant.celery
@@ -22,32 +22,6 @@ def side(make_app):
 
 def members_of(side, n=3):
     return [side.add.s(i, i) for i in range(n)]
-
-
-@pytest.mark.parametrize(
-    "name", ["before_task_publish", "after_task_publish", "task_sent"]
-)
-def test_receivers_of_signals_hear_of_each_member(side, both_ways, volleys, name):
-    heard = []
-    signal = getattr(signals, name)
-
-    def receive(sender, headers=None, **more):
-        heard.append(sender)
-        if name == "before_task_publish":
-            headers["touched"] = len(heard) % 4
-
-    # Only members of that task take Celery's own path.
-    signal.connect(receive, sender=side.add.name)
-    try:
-        canvas = group([*members_of(side), side.echo.s(), *members_of(side, 1)])
-        stock, ours = both_ways(side, lambda: group.apply_async(canvas))
-    finally:
-        signal.disconnect(receive, sender=side.add.name)
-    assert ours == stock
-    assert heard == [side.add.name] * 8
-    assert volleys == [1]
-    if name == "before_task_publish":
-        assert ours[0]["headers"]["touched"] == 1
 
 
 class Loud(celery.Task):

@@ -8,8 +8,7 @@ arrives there is the message of all members of that kind.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +17,14 @@ import celery
 from celery import canvas
 from celery.app import amqp as celery_amqp
 from celery.app import routes as celery_routes
-from kombu import Exchange
-from kombu.entity import maybe_delivery_mode
 
+from celerant.celery.adapters import Spans
+from celerant.celery.hearing import Heard
 from celerant.celery.kinds import Kinds
+from celerant.celery.recording import Recorder, blueprint_of
+from celerant.celery.signals import retold
 from celerant.dispatch.blueprints import Blueprints, Drawn
-from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
+from celerant.dispatch.envelope import SLOTS
 
 __all__ = ["CeleryBlueprints"]
 
@@ -38,17 +39,24 @@ class CeleryBlueprints(Blueprints):
         app: The Celery app.
         kinds: Its tasks, as the group's members have them.
         options: Of the call, with the group's id; None where members have all of that.
+        spans: Of tracers that receivers are.
     """
 
     def __init__(
-        self, app: Any, kinds: Kinds, options: Mapping[str, Any] | None
+        self,
+        app: Any,
+        kinds: Kinds,
+        options: Mapping[str, Any] | None,
+        spans: Spans,
     ) -> None:
         # Nothing of the base class's own: all that it answers is answered by Celery.
         self._app = app
         self._kinds = kinds
         self._options = dict(options or {})
         self._is_bare = options is None
-        self._silent = _SilentApp(app)
+        self._spans = spans
+        #: Exchange and routing key of all that was drawn.
+        self.routes: set[tuple[str, str]] = set()
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
             type(route) is celery_routes.MapRoute for route in routes
@@ -56,7 +64,9 @@ class CeleryBlueprints(Blueprints):
 
     def bare(self) -> Blueprints:
         """Return the same for what chains became."""
-        return CeleryBlueprints(self._app, self._kinds, None)
+        found = CeleryBlueprints(self._app, self._kinds, None, self._spans)
+        found.routes = self.routes
+        return found
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""
@@ -77,17 +87,18 @@ class CeleryBlueprints(Blueprints):
 
     def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
         """Let Celery make the message of a member; see `Blueprints.draw`."""
-        recorder = _Recorder()
-        signature = canvas.Signature(name, args, kwargs, dict(own), app=self._app)
+        recorder = Recorder()
+        silent = _SilentApp(self._app, recorder)
+        signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
         task = self._kinds.task(name)
         # Where a signature keeps what it has looked up.
         vars(signature)["_apply_async"] = (
-            partial(self._silent.send_task, name)
+            partial(silent.send_task, name)
             if task is None
-            else partial(celery.Task.apply_async, _SilentTask(task, self._silent))
+            else partial(celery.Task.apply_async, _SilentTask(task, silent))
         )
         options = {
-            **self._options,
+            **_kept(self._options),
             "task_id": SLOTS["id"],
             "argsrepr": SLOTS["argsrepr"],
             "kwargsrepr": SLOTS["kwargsrepr"],
@@ -97,14 +108,23 @@ class CeleryBlueprints(Blueprints):
         if not self._is_bare:
             options["group_index"] = SLOTS["group_index"]
         _alone(partial(signature.apply_async, **options))
+        for slot in _REPRS:
+            recorder.fields.pop(slot, None)
+            recorder.told["properties"].pop(slot, None)
+        is_heard = self._kinds.is_heard(name)
+        if not is_heard:
+            self._spans.drawn(name, recorder.told)
+        blueprint = blueprint_of(recorder.body, recorder.fields)
+        self.routes.add((blueprint.exchange, blueprint.routing_key))
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")
         return Drawn(
-            _blueprint(recorder),
+            blueprint,
             ignored=False,
             reusable=self._routes_by_name,
             timed=any(call.get(name) is not None for name in times)
             or (task is not None and getattr(task, "expires", None) is not None),
+            heard=Heard(recorder, blueprint) if is_heard else None,
         )
 
 
@@ -117,59 +137,13 @@ def _alone(work: Any) -> None:
     context.run(work)
 
 
-def _blueprint(recorder: _Recorder) -> Blueprint:
-    """Return what `Producer.publish` of kombu 5.7.0 would make of its arguments."""
-    fields = recorder.fields
-    take = fields.pop
-    for name in _REPRS:
-        take(name, None)
-    exchange, delivery_mode = take("exchange"), take("delivery_mode")
-    if isinstance(exchange, Exchange):
-        delivery_mode = delivery_mode or exchange.delivery_mode
-        exchange = exchange.name
-    headers = take("headers")
-    body = BodyEncoder(recorder.body[2], take("serializer"), take("compression"))
-    if body.compression:
-        headers["compression"] = body.compression
-    expiration = take("expiration", None)
-    blueprint = Blueprint(
-        headers=headers,
-        properties={},
-        exchange=exchange,
-        routing_key=take("routing_key"),
-        declare=tuple(take("declare") or ()),
-        priority=take("priority", 0),
-        delivery_mode=maybe_delivery_mode(delivery_mode),
-        # As Celery, where nobody asks for it: what no queue wants is dropped.
-        mandatory=bool(take("mandatory", None)),
-        immediate=bool(take("immediate", None)),
-        retry=take("retry"),
-        retry_policy=take("retry_policy"),
-        timeout=take("timeout"),
-        confirm_timeout=take("confirm_timeout"),
-        body=body,
-    )
-    blueprint.properties.update(fields)
-    if expiration is not None:
-        blueprint.properties["expiration"] = str(int(expiration * 1000))
-    return blueprint
-
-
-class _Recorder:
-    """Stands in for a producer and keeps what it should publish."""
-
-    def __init__(self) -> None:
-        self.body: Any = None
-        self.fields: dict[str, Any] = {}
-        self.connection = self
-
-    @contextmanager
-    def _reraise_as_library_errors(self) -> Iterator[None]:
-        # `send_task` enters this of a producer's connection.
-        yield
-
-    def publish(self, body: Any, **fields: Any) -> None:
-        self.body, self.fields = body, fields
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options whose headers somebody may change: Sentry takes its own out."""
+    headers = options.get("headers")
+    if not isinstance(headers, dict):
+        return dict(options)
+    kept = {k: dict(v) if type(v) is dict else v for k, v in headers.items()}
+    return {**options, "headers": kept}
 
 
 class _Silent:
@@ -182,11 +156,26 @@ class _Silent:
         return getattr(self._original, name)
 
 
+class _SilentAMQP(_Silent):
+    """An app's `amqp` that tells a recorder what it would tell receivers."""
+
+    def __init__(self, original: Any, recorder: Recorder) -> None:
+        super().__init__(original)
+        self.send_task_message = retold(original.send_task_message, recorder.hear)
+
+
 class _SilentApp(_Silent):
-    """An app that tells no result backend of its tasks and makes no results."""
+    """An app that tells nobody of its tasks but a recorder, and makes no results."""
 
     backend = SimpleNamespace(on_task_call=lambda _producer, _task_id: None)
-    send_task = celery.Celery.send_task
+
+    def __init__(self, original: Any, recorder: Recorder) -> None:
+        super().__init__(original)
+        self.amqp = _SilentAMQP(original.amqp, recorder)
+
+    def send_task(self, *args: Any, **kwargs: Any) -> Any:
+        # Whoever has wrapped it, and whenever.
+        return celery.Celery.send_task(self, *args, **kwargs)
 
     @staticmethod
     def AsyncResult(task_id: str) -> Any:  # noqa: N802 - Celery's name
@@ -201,6 +190,11 @@ class _SilentTask(_Silent):
     def __init__(self, original: Any, app: _SilentApp) -> None:
         super().__init__(original)
         self._app = app
+
+    @property  # type: ignore[misc] # nobody sets it
+    def __class__(self) -> Any:
+        # Sentry asks whether it is a task, and then for its name.
+        return type(self._original)
 
     def _get_app(self) -> _SilentApp:
         return self._app

@@ -12,12 +12,15 @@ from typing import Any
 
 import celery
 import kombu.messaging
-from celery import canvas, result, signals
+from celery import canvas, result
 from celery.app import amqp as celery_amqp
 from celery.app import base as celery_base
 from celery.app import routes as celery_routes
 from celery.app import task as celery_task
 from celery.utils.functional import _regen
+
+from celerant.celery.adapters import unwrapped
+from celerant.celery.signals import can_retell
 
 __all__ = [
     "CHAINS",
@@ -93,11 +96,6 @@ _OPTIONS_OF_STEPS = OPTIONS - {
 
 _BACKENDS = Path(celery.__file__).parent / "backends"
 
-_SIGNALS = {
-    "before_task_publish": signals.before_task_publish,
-    "after_task_publish": signals.after_task_publish,
-    "task_sent": signals.task_sent,
-}
 _TASK_METHODS = (
     "apply_async",
     "shadow_name",
@@ -129,8 +127,11 @@ def file_of(function: Any) -> str:
 
 
 def is_of(function: Any, module: ModuleType) -> bool:
-    """Whether a function is written in `module`: a wrapper is not, whatever it says."""
-    return file_of(function) == module.__file__
+    """Whether a function is written in `module`.
+
+    A wrapper is not, whatever it says of itself, unless an adapter knows it.
+    """
+    return file_of(unwrapped(function)) == module.__file__
 
 
 def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:
@@ -172,6 +173,7 @@ def _of_sending(app: Any) -> str | None:
         and type(amqp.router) is celery_routes.Router
         and is_of(amqp.create_task_message, celery_amqp)
         and is_of(amqp.send_task_message, celery_amqp)
+        and can_retell(amqp.send_task_message)
     ):
         return "the app's amqp is not Celery's own"
     return None
@@ -206,9 +208,6 @@ def of_task(app: Any, name: str, task: Any) -> str | None:
         name: The task's.
         task: Its `Task`; None where the app does not know it.
     """
-    for signal_name, signal in _SIGNALS.items():
-        if signal.receivers and signal.has_listeners(name):
-            return f"signal {signal_name} has a receiver"
     return None if task is None else _of_methods(app, name, task)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from celery._state import get_current_app
 
+from celerant.celery.adapters import is_tracer
 from celerant.celery.eligibility import of_task
+from celerant.celery.signals import receivers
 
 __all__ = ["Chained", "Kind", "Kinds"]
 
@@ -70,6 +72,7 @@ class Kinds:
         self._sent: dict[str, Any] = {}
         #: By the identities of the kinds.
         self._chains: dict[tuple[int, ...], Chained] = {}
+        self._heard: set[str] = set()
 
     def of(self, signature: Any) -> Kind:
         """Return the kind of a Celery signature."""
@@ -92,6 +95,14 @@ class Kinds:
         """Return the task that is sent under a name; None where there is none."""
         return self._sent[name]
 
+    def are_heard(self) -> bool:
+        """Whether receivers of signals hear of each message of some task."""
+        return bool(self._heard)
+
+    def is_heard(self, name: str) -> bool:
+        """Whether they hear of each message of this task."""
+        return name in self._heard
+
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
         task = self._sent[name]
@@ -106,6 +117,8 @@ class Kinds:
             found = self._found[key] = self._look(name, task, app)
             if found.reason is None:
                 self._sent[name] = found.task
+                if not all(map(is_tracer, receivers(name))):
+                    self._heard.add(name)
         return found
 
     def _look(self, name: str, task: Any, app: Any) -> Kind:

@@ -7,6 +7,7 @@ its own members, empty chains leave gaps.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,6 +83,10 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.originals)
+
+    def tasks(self) -> Counter[str]:
+        """Count the members of each task."""
+        return Counter(kind.name for kind in self.kinds)
 
 
 class Members:

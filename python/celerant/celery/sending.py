@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import canvas
@@ -16,8 +17,10 @@ from celery.backends.rpc import RPCBackend
 from kombu.exceptions import OperationalError
 
 from celerant._core import Roster
+from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
+from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
 from celerant.celery.results import Segment, group_result
@@ -160,27 +163,31 @@ class _Sending:
         if self._position is not None:
             positions = [self._position] * len(run)
         is_plain = positions == list(range(len(run)))
+        spans = Spans(run.tasks)
+        blueprints = CeleryBlueprints(app, self._kinds, options, spans)
+        order = Order(
+            source=run.canvases,
+            roster=roster,
+            blueprints=blueprints,
+            args=self._args,
+            kwargs=self._kwargs,
+            retry=conf.task_publish_retry if retry is None else retry,
+            retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
+            positions=None if is_plain else positions,
+            repr_levels=repr_levels(conf),
+            balanced_reprs=BALANCES_REPRS,
+            before_last=before_last,
+            listener=Hearing() if self._kinds.are_heard() else None,
+        )
         try:
             _open_replies(app)
-            sent = _dispatcher(app).dispatch(
-                Order(
-                    source=run.canvases,
-                    roster=roster,
-                    blueprints=CeleryBlueprints(app, self._kinds, options),
-                    args=self._args,
-                    kwargs=self._kwargs,
-                    retry=conf.task_publish_retry if retry is None else retry,
-                    retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
-                    positions=None if is_plain else positions,
-                    repr_levels=repr_levels(conf),
-                    balanced_reprs=BALANCES_REPRS,
-                    before_last=before_last,
-                )
-            )
+            send = partial(_dispatcher(app).dispatch, order)
+            sent = publishing(run.tasks, blueprints.routes, app, send)
         except Exception:
             # Nothing has left: Celery says itself what is wrong, if anything is.
             logger.debug("a volley takes Celery's own path", exc_info=True)
             return False
+        spans.end(sent.error)
         if sent.error is not None:
             if isinstance(sent.error, PublishError):
                 sent.error.report = sent.report

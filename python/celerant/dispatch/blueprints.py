@@ -88,6 +88,8 @@ class Drawn:
     reusable: bool
     #: True where it holds an absolute time, so for this chunk only.
     timed: bool
+    #: For the `Listener` of the dispatch; None: it hears of no member of this kind.
+    heard: Any = None
 
 
 class Blueprints:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from kombu import Connection, Producer
 
@@ -22,7 +22,7 @@ from celerant.dispatch.report import Intervals, Report
 from celerant.dispatch.wires.base import Broken, Dispatch
 from celerant.errors import ForkError, PublishError
 
-__all__ = ["Dispatcher", "Order", "Sent"]
+__all__ = ["Dispatcher", "Listener", "Order", "Sent"]
 
 logger = logging.getLogger("celerant")
 
@@ -31,6 +31,16 @@ CHUNK_MEMBERS = 500
 CHUNK_BYTES = 1 << 20
 #: A list is encoded whole before its first byte leaves up to this size.
 HELD_BYTES = 16 << 20
+
+
+class Listener(Protocol):
+    """Hears of each member whose `Drawn` says so, before and after it leaves."""
+
+    def leaving(self, chunk: Chunk, renderer: Renderer) -> Chunk:
+        """Return what leaves instead of `chunk`: the same members, changed or not."""
+
+    def left(self, ledger: Ledger) -> None:
+        """Hear that of this chunk's members those have left that `ledger` says."""
 
 
 @dataclass(slots=True)
@@ -71,6 +81,8 @@ class Order:
     vet: Callable[[Any, bool], bool] = field(default=lambda _canvas, _has_chords: False)
     #: Celery's ``task_allow_error_cb_on_chord_header``.
     links_errors_to_headers: bool = False
+    #: None: nobody hears of members.
+    listener: Listener | None = None
 
 
 @dataclass(slots=True)
@@ -220,6 +232,9 @@ class _Run:
                 f"{os.getpid()} must not go on with the same connection"
             )
             raise ForkError(msg, created_in_pid=self._pid)
+        listener = self._order.listener
+        if listener is not None:
+            chunk = listener.leaving(chunk, self._renderer)
         if not self._started and self._order.before_first is not None:
             self._order.before_first()
         self._announce(chunk.chord_sizes())
@@ -227,9 +242,16 @@ class _Run:
         if self._doubtful:
             again = _indices(chunk.ranges()) & self._doubtful
             self._dispatch.maybe_double |= again
-        if link.wire is not None and chunk.has_wired:
-            link.wire.send(chunk)
-        link.loose.send(chunk)
+        try:
+            if link.wire is not None and chunk.has_wired:
+                link.wire.send(chunk)
+            link.loose.send(chunk)
+            if listener is not None and link.wire is not None:
+                # What has left is known only then.
+                link.wire.flush()
+        finally:
+            if listener is not None:
+                listener.left(self._ledger)
 
     # -- accounting --------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from celerant.canvas.plain import plain
 from celerant.config import nearest
 from celerant.errors import EncodeError, SettingError
 
-__all__ = ["SLOTS", "Blueprint", "BodyEncoder"]
+__all__ = ["OWN", "SLOTS", "Blueprint", "BodyEncoder"]
 
 #: Shows whether an encoder writes JSON as the Rust core does.
 _PROBE: list[Any] = [[1, 1.5], {"a": None}, "\u00e9/"]
@@ -31,6 +31,10 @@ SLOTS: dict[str, str] = {
     name: f"celerant-{_NONCE}-{name}"
     for name in ("id", "group_index", "argsrepr", "kwargsrepr", "body", "tag")
 }
+
+#: Slots for headers that a member has of its own, as a wire's `header` encodes them.
+OWN: tuple[str, ...] = tuple(f"own{number}" for number in range(4))
+SLOTS.update((name, f"celerant-{_NONCE}-{name}") for name in OWN)
 
 
 @dataclass(slots=True)

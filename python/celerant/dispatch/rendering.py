@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celerant._core import Template
-from celerant.dispatch.blueprints import Blueprints
+from celerant.dispatch.blueprints import Blueprints, Drawn
 from celerant.dispatch.links import Link
 
 __all__ = ["Renderer"]
@@ -34,6 +34,35 @@ class Renderer:
             self._bare = self._blueprints.bare()
         return self._rendered(self._bare, name, options, args, kwargs)
 
+    def render(self, drawn: Drawn, parameters: Any = None) -> tuple[Template, bool]:
+        """Render a drawn message.
+
+        Returns:
+            Its template, and whether the wire carries it.
+        """
+        link = self.link
+        assert link is not None  # noqa: S101 - set before the plan is read
+        wired = link.wired_form(drawn)
+        body = drawn.blueprint.body
+        template = Template(
+            link.loose.render(drawn) if wired is None else wired,
+            encode=body,
+            embed=body.embed_json() if body.plain else None,
+            parameters=parameters,
+            ignored=drawn.ignored,
+            reusable=drawn.reusable,
+            timed=drawn.timed,
+            heard=drawn.heard,
+        )
+        return template, wired is not None
+
+    def headers(self, values: Iterable[Any]) -> list[bytes]:
+        """Encode values for the slots `OWN` of a wired template."""
+        assert self.link is not None  # noqa: S101 - set before the plan is read
+        wire = self.link.wire
+        assert wire is not None  # noqa: S101 - else no template is wired
+        return [wire.header(value) for value in values]
+
     def _rendered(
         self,
         blueprints: Blueprints,
@@ -49,20 +78,8 @@ class Renderer:
         if kept is not None:
             return kept
         drawn = blueprints.draw(name, options, args, kwargs)
-        form = link.wired_form(drawn)
-        entities = drawn.blueprint.declare if form is not None else ()
-        if form is None:
-            form = link.loose.render(drawn)
-        body = drawn.blueprint.body
-        template = Template(
-            form,
-            encode=body,
-            embed=body.embed_json() if body.plain else None,
-            parameters=blueprints.parameters(name),
-            ignored=drawn.ignored,
-            reusable=drawn.reusable,
-            timed=drawn.timed,
-        )
+        template, is_wired = self.render(drawn, blueprints.parameters(name))
+        entities = drawn.blueprint.declare if is_wired else ()
         # Who is bound to an exchange may change.
         if key is not None and not drawn.blueprint.exchange:
             link.keep(key, template, entities)

@@ -69,6 +69,12 @@ pub enum Error {
         /// Part of the envelope.
         place: &'static str,
     },
+    /// A template has a slot for a header that the member does not bring.
+    #[error("the member has no header {number} of its own")]
+    NoOwnHeader {
+        /// Number of the slot.
+        number: u8,
+    },
     /// AMQP carries a message's properties in one frame; these do not fit.
     #[error(
         "message properties take {len} bytes, limit {limit} (frame_max - 8); \

@@ -1,5 +1,6 @@
 //! A chunk of messages: what its members share, rendered once, and what each adds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub enum Slot {
     Body,
     /// `delivery_tag`, fresh for every message sent.
     Tag,
+    /// A header of the member's own, by its number: bytes as the wire has them.
+    Own(u8),
 }
 
 impl Slot {
@@ -33,6 +36,7 @@ impl Slot {
             Self::KwargsRepr => "kwargsrepr",
             Self::Body => "body",
             Self::Tag => "delivery_tag",
+            Self::Own(_) => "own",
         }
     }
 }
@@ -157,6 +161,8 @@ pub struct Chunk {
     pub templates: Vec<Arc<Template>>,
     /// How far `argsrepr` and `kwargsrepr` go.
     pub repr_limits: saferepr::Limits,
+    /// Headers of members' own by [`Member::index`]; few chunks have any.
+    pub own: HashMap<u32, Vec<Span>>,
 }
 
 /// One message for `kombu.Producer.publish`, where kombu writes the envelope.
@@ -181,6 +187,15 @@ impl Chunk {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.members.clear();
+        self.own.clear();
+    }
+
+    /// What stands in [`Slot::Own`] of a member.
+    pub(crate) fn own_header(&self, member: &Member, number: u8) -> Result<&[u8]> {
+        let own = self.own.get(&member.index);
+        let span = own.and_then(|own| own.get(usize::from(number)));
+        span.map(|&span| self.arena.text(span))
+            .ok_or(Error::NoOwnHeader { number })
     }
 
     /// The messages for a producer that writes envelopes itself.
@@ -234,7 +249,11 @@ impl Chunk {
         derived
     }
 
-    pub(crate) fn write_repr(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
+    /// Writes a value as `argsrepr` and `kwargsrepr` show it.
+    ///
+    /// # Errors
+    /// A reference that is not of this chunk's arena.
+    pub fn write_repr(&self, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
         saferepr::write(&self.arena, value, self.repr_limits, out)
     }
 

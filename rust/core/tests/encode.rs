@@ -243,6 +243,38 @@ fn one(own_id: Option<String>) -> Drawn {
 }
 
 #[test]
+fn a_header_of_the_members_own_stands_in_its_slot_and_a_missing_one_is_an_error() -> Result<()> {
+    let own = || vec![part("<"), Part::Slot(Slot::Own(1)), part(">")];
+    let mut amqp_envelope = amqp_template(0);
+    if let Envelope::Amqp(envelope) = &mut amqp_envelope.envelope {
+        envelope.table = own();
+    }
+    for template in [template(Envelope::Redis(own()), 0), amqp_envelope] {
+        let is_amqp = matches!(template.envelope, Envelope::Amqp(_));
+        let mut chunk = fill(&[one(None)], vec![template], 5)?;
+        let encode = |chunk: &Chunk| {
+            let mut out = Vec::new();
+            if is_amqp {
+                amqp::encode(chunk, &ids(), CHANNEL, FRAME_MAX, 0, 1 << 20, &mut out)?;
+            } else {
+                let mut tags = Tags::new([1; 16]);
+                redis::encode(chunk, &ids(), &mut tags, &routes(), None, &mut out)?;
+            }
+            Ok(out)
+        };
+        let missing = Error::NoOwnHeader { number: 1 }.in_member(5);
+        assert_eq!(encode(&chunk), Err(missing));
+
+        let spans = [&b"first"[..], b"second"].map(|bytes| chunk.arena.store(bytes));
+        let spans = spans.into_iter().collect::<Result<_>>()?;
+        chunk.own.insert(5, spans);
+        let out = encode(&chunk)?;
+        assert!(out.windows(8).any(|found| found == b"<second>"));
+    }
+    Ok(())
+}
+
+#[test]
 fn amqp_names_the_member_it_cannot_carry_and_writes_nothing() -> Result<()> {
     let long_id = fill(
         &[one(None), one(Some("i".repeat(256)))],

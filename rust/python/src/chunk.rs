@@ -10,9 +10,10 @@ use celerant_core::wire::redis::{Mark, Route};
 use celerant_core::wire::{amqp, redis};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::error::Raised;
+use crate::heard::{Hearing, Rewriting, Rewritten};
 
 /// Members below which attaching again costs more than others gain meanwhile.
 /// Source: `benches/test_encode.py`: 1 us for a detach, 0.7 us for a member.
@@ -27,6 +28,19 @@ type Loose<'py> = (
     Bound<'py, PyAny>,
     Bound<'py, PyAny>,
     Bound<'py, PyBytes>,
+);
+
+/// A member as those hear of it who hear of each.
+type Told<'py> = (
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    u32,
+    u32,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyDict>,
+    Option<Bound<'py, PyDict>>,
 );
 
 /// As [`crate::lowered::ChordSize`].
@@ -54,6 +68,8 @@ pub struct PyChunk {
     pub(crate) several: Vec<(u32, u32)>,
     /// Members of which this chunk has only some messages, or more than one; ascending.
     pub(crate) shared: Vec<u32>,
+    /// Members that somebody hears of.
+    pub(crate) hearing: Option<Box<Hearing>>,
 }
 
 impl PyChunk {
@@ -177,6 +193,7 @@ impl PyChunk {
                 members: members.copied().collect(),
                 templates: self.wired.templates.clone(),
                 repr_limits: self.wired.repr_limits,
+                own: self.wired.own.clone(),
             },
             routes: Arc::clone(&self.routes),
             loose: Chunk::default(),
@@ -187,6 +204,7 @@ impl PyChunk {
             len_bytes: self.len_bytes,
             several: Vec::new(),
             shared: self.shared.clone(),
+            hearing: None,
         }
     }
 
@@ -268,6 +286,58 @@ impl PyChunk {
             })
             .map_err(Raised::from)?;
         Ok((PyBytes::new(py, &buffer), next))
+    }
+
+    /// Members that somebody hears of, in their order, as Python's own values: what their template
+    /// says, id, index, `group_index`, argsrepr, kwargsrepr, args, kwargs, and the third item of
+    /// the body where that is the member's own.
+    fn heard<'py>(&self, py: Python<'py>) -> PyResult<Vec<Told<'py>>> {
+        let mut told = Vec::new();
+        for heard in self.hearing.iter().flat_map(|hearing| &hearing.members) {
+            let chunk = if heard.is_wired {
+                &self.wired
+            } else {
+                &self.loose
+            };
+            let Some(member) = chunk.members.get(heard.position) else {
+                return Err(PyIndexError::new_err("a member that was heard of is gone"));
+            };
+            let mut derived = [0; ID_LEN];
+            let repr = |value| {
+                let mut out = Vec::new();
+                chunk.write_repr(value, &mut out).map_err(Raised::from)?;
+                from_wtf8(py, &out)
+            };
+            told.push((
+                heard.told(py),
+                from_wtf8(py, chunk.id(member, &self.ids, &mut derived))?,
+                member.index,
+                member.position,
+                repr(member.args)?,
+                repr(member.kwargs)?,
+                heard.args.bind(py).clone(),
+                heard.kwargs.bind(py).clone(),
+                heard.embed.as_ref().map(|embed| embed.bind(py).clone()),
+            ));
+        }
+        Ok(told)
+    }
+
+    /// The same chunk with other bodies, and other templates where one is given, for the members
+    /// that `heard` names: one for each.
+    ///
+    /// Raises:
+    ///     `EncodeError`: What no serializer takes.
+    #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
+    fn rewritten(&self, py: Python<'_>, members: Vec<Rewritten<'_>>) -> PyResult<Self> {
+        let Some(hearing) = &self.hearing else {
+            return Err(PyValueError::new_err("nobody hears of this chunk"));
+        };
+        let mut writing = Rewriting::of(py, self, hearing);
+        for (heard, member) in hearing.members.iter().zip(members) {
+            writing.member(heard, &member)?;
+        }
+        Ok(writing.chunk())
     }
 
     /// Messages for `Producer.publish`: form, id, index, `group_index`, argsrepr, kwargsrepr, body.

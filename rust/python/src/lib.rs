@@ -11,6 +11,7 @@ mod chunk;
 mod convert;
 mod error;
 mod frames;
+mod heard;
 mod ledger;
 mod lowered;
 mod meta;

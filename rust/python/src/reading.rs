@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use celerant_core::message::{Body, Chunk, Member};
 use celerant_core::unroll::Unroll;
 use celerant_core::value::{Arena, Span, ValueRef};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::call::Call;
 use crate::chunk::{KeptSize, PyChunk, extend};
 use crate::convert::{Reader, with_wtf8};
 use crate::error::{Place, Raised, argument_error, canvas_error};
 use crate::frames::{Leaf, Walk};
+use crate::heard::{Heard, Hearing};
 use crate::plan::{PyPlan, failed, unreadable};
 use crate::roster::PyRoster;
 use crate::template::PyTemplate;
@@ -78,6 +78,7 @@ pub(crate) struct Reading<'a, 'py> {
     results: u64,
     several: Vec<(u32, u32)>,
     shared: Vec<u32>,
+    heard: Vec<Heard>,
     /// Template number -> (is wired, number in its chunk).
     placed: HashMap<usize, (bool, u32)>,
 }
@@ -100,6 +101,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             results: 0,
             several: Vec::new(),
             shared: Vec::new(),
+            heard: Vec::new(),
             placed: HashMap::new(),
         }
     }
@@ -155,6 +157,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             len_bytes,
             several: self.several,
             shared: self.shared,
+            hearing: Hearing::of(self.heard, &self.plan.kinds),
         }))
     }
 
@@ -293,7 +296,7 @@ impl<'a, 'py> Reading<'a, 'py> {
                 embed,
             }
         } else {
-            let bytes = encoded(template, call, whole.as_ref())?;
+            let bytes = template.encoded(&call.args, &call.kwargs, whole.as_ref())?;
             Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
         };
         chunk.members.push(Member {
@@ -305,6 +308,11 @@ impl<'a, 'py> Reading<'a, 'py> {
             own_id,
             body,
         });
+        if template.heard.is_some() {
+            let position = chunk.members.len() - 1;
+            let heard = Heard::new(is_wired, position, &known.python, call, whole);
+            self.heard.push(heard);
+        }
         // Of a chain the last step's result counts.
         if template.is_ignored && is_whole {
             extend(&mut self.ignored, index);
@@ -355,21 +363,7 @@ fn check(template: &PyTemplate, call: &Call<'_>) -> PyResult<()> {
     }
 }
 
-/// The body by kombu's serializer.
-fn encoded<'py>(
-    template: &PyTemplate,
-    call: &Call<'py>,
-    embed: Option<&Bound<'py, PyDict>>,
-) -> PyResult<Bound<'py, PyBytes>> {
-    template
-        .encode
-        .bind(call.task.py())
-        .call1((&call.args, &call.kwargs, embed))?
-        .cast_into::<PyBytes>()
-        .map_err(|_| PyTypeError::new_err("a body encoder must return bytes"))
-}
-
-fn value(reader: &mut Reader<'_>, value: &Bound<'_, PyAny>) -> PyResult<ValueRef> {
+pub(crate) fn value(reader: &mut Reader<'_>, value: &Bound<'_, PyAny>) -> PyResult<ValueRef> {
     let at = reader.position()?;
     reader.value(value)?;
     Ok(at)

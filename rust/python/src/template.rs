@@ -1,10 +1,10 @@
 //! `Form` and `Template`: what members of the same task and options share.
 
-use celerant_core::message::{AmqpEnvelope, Envelope, Part, Slot};
+use celerant_core::message::{AmqpEnvelope, Envelope, Part, Slot, Template};
 use celerant_core::wire::redis::Route;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::parameters::Parameters;
 
@@ -29,7 +29,10 @@ fn part(piece: &Bound<'_, PyAny>) -> PyResult<Part> {
             "kwargsrepr" => Slot::KwargsRepr,
             "body" => Slot::Body,
             "tag" => Slot::Tag,
-            _ => return Err(PyValueError::new_err(format!("no such slot: {name:?}"))),
+            other => match other.strip_prefix("own").map(str::parse) {
+                Some(Ok(number)) => Slot::Own(number),
+                _ => return Err(PyValueError::new_err(format!("no such slot: {name:?}"))),
+            },
         }));
     }
     if let Ok(text) = piece.extract::<String>() {
@@ -104,13 +107,15 @@ pub struct PyTemplate {
     pub(crate) is_ignored: bool,
     pub(crate) is_reusable: bool,
     pub(crate) is_timed: bool,
+    /// What [`crate::chunk::PyChunk`] gives to who hears of each member; None: nobody does.
+    pub(crate) heard: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl PyTemplate {
     #[new]
-    #[pyo3(signature = (form, *, encode, embed, parameters, ignored, reusable, timed))]
-    #[allow(clippy::fn_params_excessive_bools)] // keyword-only facts of one record
+    #[pyo3(signature = (form, *, encode, embed, parameters, ignored, reusable, timed, heard = None))]
+    #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keyword-only facts of one record
     fn new(
         form: Py<PyForm>,
         encode: Py<PyAny>,
@@ -119,6 +124,7 @@ impl PyTemplate {
         ignored: bool,
         reusable: bool,
         timed: bool,
+        heard: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         Ok(Self {
             form,
@@ -128,6 +134,33 @@ impl PyTemplate {
             is_ignored: ignored,
             is_reusable: reusable,
             is_timed: timed,
+            heard,
         })
+    }
+}
+
+impl PyTemplate {
+    /// The same for the core, whose messages go to `route`.
+    pub(crate) fn core(&self, route: u32) -> Template {
+        Template {
+            envelope: self.form.get().envelope.clone(),
+            embed: self.embed.clone().unwrap_or_default(),
+            route,
+            reprs: true,
+        }
+    }
+
+    /// A body by kombu's serializer; without `embed` the third item is that of all members.
+    pub(crate) fn encoded<'py>(
+        &self,
+        args: &Bound<'py, PyAny>,
+        kwargs: &Bound<'py, PyDict>,
+        embed: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.encode
+            .bind(args.py())
+            .call1((args, kwargs, embed))?
+            .cast_into::<PyBytes>()
+            .map_err(|_| PyTypeError::new_err("a body encoder must return bytes"))
     }
 }

@@ -79,27 +79,13 @@ impl Templates {
             .unbind();
         let details = template.get();
         let form = details.form.get();
-        let core = Template {
-            envelope: form.envelope.clone(),
-            embed: details.embed.clone().unwrap_or_default(),
-            route: self.route(&form.route),
-            reprs: true,
-        };
+        let core = details.core(number_of(&form.route, &mut self.routes));
         let is_reusable = details.is_reusable;
         self.known.push(Known {
             core: Arc::new(core),
             python: Arc::new(template),
         });
         Ok((self.known.len() - 1, is_reusable))
-    }
-
-    fn route(&mut self, route: &Route) -> u32 {
-        let known = self.routes.iter().position(|known| known == route);
-        let number = known.unwrap_or_else(|| {
-            Arc::make_mut(&mut self.routes).push(route.clone());
-            self.routes.len() - 1
-        });
-        u32::try_from(number).unwrap_or(u32::MAX)
     }
 
     /// Drops templates that hold for one chunk only.
@@ -114,6 +100,16 @@ impl Templates {
             kind.retain(|_, &mut number| !known[number].python.get().is_timed);
         }
     }
+}
+
+/// The number of a route among `routes`, to which a new one is added.
+pub(crate) fn number_of(route: &Route, routes: &mut Arc<Vec<Route>>) -> u32 {
+    let known = routes.iter().position(|known| known == route);
+    let number = known.unwrap_or_else(|| {
+        Arc::make_mut(routes).push(route.clone());
+        routes.len() - 1
+    });
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The options as bytes to look them up by; None where they hold more than plain values.

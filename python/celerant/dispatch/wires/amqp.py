@@ -182,6 +182,11 @@ class AmqpWire(Wire):
             after=_cut(after, b"%b%b", ">B"),
         )
 
+    def header(self, value: Any) -> bytes:
+        # As an item without a name, of a table of one.
+        table: bytes = pack_arguments("F", [{"": value}])
+        return table[5:]
+
     # -- sending ---------------------------------------------------------------
 
     def send(self, chunk: Chunk) -> None:

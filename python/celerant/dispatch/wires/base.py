@@ -119,6 +119,10 @@ class Wire(ABC):
     def render(self, drawn: Drawn) -> Form | None:
         """Declare and render what members share; None: this wire cannot carry it."""
 
+    def header(self, value: str | float | None) -> bytes:
+        """Encode a header's value for one of the slots `OWN` of its own forms."""
+        raise NotImplementedError
+
     @abstractmethod
     def send(self, chunk: Chunk) -> None:
         """Send a chunk; its fate may be known only after `flush`.

@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant._core import Chunk, Form
 from celerant.dispatch.blueprints import Drawn
-from celerant.dispatch.envelope import SLOTS, Blueprint
+from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
 from celerant.dispatch.wires.base import Broken, Dispatch, Wire, declare, unfit
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ _FAREWELL = 1.0
 _FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _SLOT = re.compile(
-    '"({group_index})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(**SLOTS)
+    '"({bare})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(
+        bare="|".join(SLOTS[name] for name in ("group_index", *OWN)), **SLOTS
+    )
 )
 _NAMES = {text: name for name, text in SLOTS.items()}
 
@@ -167,6 +169,10 @@ class RedisWire(Wire):
             key=self._full_key(key, priority),
             expire=[(self._full_key(key, step), expire) for step in steps],
         )
+
+    def header(self, value: Any) -> bytes:
+        text: str = dumps(value)
+        return text.encode()
 
     def _key(self, blueprint: Blueprint) -> str | None:
         """Return the one queue that the message goes to, if it is one."""

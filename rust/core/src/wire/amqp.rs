@@ -139,6 +139,9 @@ impl Writer<'_> {
                     self.chunk.write_repr(member.kwargs, out)?;
                     write_len(text, "kwargsrepr", out)?;
                 }
+                Part::Slot(Slot::Own(number)) => {
+                    out.extend_from_slice(self.chunk.own_header(member, *number)?);
+                }
                 Part::Slot(slot @ (Slot::Body | Slot::Tag)) => {
                     let place = "AMQP headers table";
                     return Err(Error::MisplacedSlot {

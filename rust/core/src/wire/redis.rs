@@ -176,6 +176,9 @@ impl<'a> Writer<'a> {
                     let body = chunk.body(member, &mut self.body)?;
                     base64_simd::STANDARD.encode_append(body, out);
                 }
+                Part::Slot(Slot::Own(number)) => {
+                    out.extend_from_slice(chunk.own_header(member, *number)?);
+                }
                 Part::Slot(Slot::Tag) => {
                     let mut tag = [0; ID_LEN];
                     self.tags.write(&mut tag);

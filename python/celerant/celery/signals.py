@@ -1,0 +1,58 @@
+"""Celery's signals of what is sent: who hears of a task, and sending without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CellType, FunctionType
+from typing import Any
+
+from celery import signals
+
+__all__ = ["can_retell", "receivers", "retold"]
+
+#: All that are sent for each message.
+_PUBLISHING = (
+    signals.before_task_publish,
+    signals.after_task_publish,
+    signals.task_sent,
+)
+
+#: Where `AMQP.send_task_message` keeps them, which is a closure.
+_BEFORE, _AFTER, _SENT = "send_before_publish", "send_after_publish", "sent_receivers"
+
+
+def receivers(name: str) -> list[Any]:
+    """Return who hears of the task `name`."""
+    return [
+        receiver
+        for signal in _PUBLISHING
+        if signal.receivers
+        for receiver in signal._live_receivers(name)  # noqa: SLF001 - Celery tells only whether there are any
+    ]
+
+
+def can_retell(send_task_message: Any) -> bool:
+    """Whether this is a function that `retold` understands."""
+    code = getattr(send_task_message, "__code__", None)
+    return {_BEFORE, _AFTER, _SENT} <= set(getattr(code, "co_freevars", ()))
+
+
+def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., Any]:
+    """Return Celery's function for messages of which no receiver is told.
+
+    Args:
+        send_task_message: `AMQP.send_task_message` of an app.
+        hear: Called with what receivers of `before_task_publish` would be told.
+    """
+    code = send_task_message.__code__
+    cells = dict(zip(code.co_freevars, send_task_message.__closure__, strict=True))
+    cells[_BEFORE] = CellType(hear)
+    cells[_AFTER] = CellType(lambda **_: None)
+    cells[_SENT] = CellType(())
+    return FunctionType(
+        code,
+        send_task_message.__globals__,
+        send_task_message.__name__,
+        send_task_message.__defaults__,
+        tuple(cells[name] for name in code.co_freevars),
+    )

@@ -1,0 +1,67 @@
+"""A `celery worker` that Sentry and OpenTelemetry watch, which says what they saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from sentry_sdk.envelope import Envelope
+
+from harness import tracing
+
+__all__ = ["MARK", "app"]
+
+#: Begins each line that says what was seen.
+MARK = "TRACED "
+
+
+def say(**seen: Any) -> None:
+    """Print past Celery, which takes `sys.stdout` for its log."""
+    assert sys.__stdout__ is not None
+    print(MARK + json.dumps(seen), file=sys.__stdout__, flush=True)
+
+
+class Said(SpanExporter):
+    """Says of each span of OpenTelemetry's what it continues."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Say it."""
+        for span in spans:
+            parent = span.parent.span_id if span.parent else 0
+            say(
+                tool="opentelemetry",
+                name=span.name,
+                trace=f"{span.context.trace_id:032x}",
+                parent=f"{parent:016x}",
+            )
+        return SpanExportResult.SUCCESS
+
+
+class SaidBySentry(tracing.Kept):
+    """Says of each transaction of Sentry's what it continues."""
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        """Say it."""
+        super().capture_envelope(envelope)
+        for transaction in self.transactions:
+            trace = transaction["contexts"]["trace"]
+            say(
+                tool="sentry",
+                name=transaction["transaction"],
+                trace=trace["trace_id"],
+                parent=trace.get("parent_span_id"),
+            )
+        self.transactions.clear()
+
+
+# For as long as the process lives.
+_watching = tracing.sentry(kept=SaidBySentry()), tracing.opentelemetry(Said())
+for _one in _watching:
+    _one.__enter__()
+
+# What Celery imports has to come after Sentry.
+from harness.stock_worker import app  # noqa: E402
