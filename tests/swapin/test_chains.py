@@ -6,7 +6,7 @@ import json
 
 import celery
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
 from celery.canvas import StampingVisitor, _chain
 
 import celerant.celery
@@ -258,3 +258,26 @@ def test_the_callers_chains_stay_as_they_are(side, volleys):
     assert json.dumps(members) == before
     assert all(member._frozen is None for member in members)
     assert len({m.headers["id"] for m in drain(side.url, side.queue)}) == 6
+
+
+@pytest.mark.parametrize("kind", ["group", "chord"])
+def test_receivers_hear_of_the_chains_that_leave(side, both_ways, volleys, kind):
+    heard = []
+
+    def mark(sender, headers, body, **_):
+        heard.append((sender, body[0], len(body[2]["chain"] or ())))
+        headers["heard"] = len(heard) % 3
+
+    def make():
+        parts = [line(side, 1), side.echo.s(), line(side, 2)]
+        return group(parts) if kind == "group" else chord(parts, side.echo.s())
+
+    signals.before_task_publish.connect(mark)
+    try:
+        stock, ours = both_ways(side, lambda: make().apply_async())
+    finally:
+        signals.before_task_publish.disconnect(mark)
+    assert ours == stock
+    assert volleys == [3]
+    assert len(heard) == 6
+    assert heard[:3] == heard[3:]

@@ -224,6 +224,10 @@ class _Sending:
             kwargs=self._kwargs,
             **self._options,
         )
+        if result_ is None:
+            # Before 5.7 a chord with an empty group as its body has none, of which
+            # Celery says no more than this.
+            raise AttributeError("a member of the group has no result to wait for")
         return result_
 
     def _prepared(self, run: Run) -> Iterator[tuple[Any, Any, str]]:
