@@ -13,9 +13,12 @@ import celery
 import pytest
 
 from harness import services
+from harness.older_celery import install_celery, lend_celerant
 
 TESTS = Path(__file__).parents[1]
 VERSION = "5.7.0"
+#: Of older versions, in environments of their own: what passes on them.
+OLDER = {"5.5.3": 746, "5.6.3": 755}
 MODULES = ["test_canvas", "test_chord", "test_result", "test_stamping"]
 #: What passes on stock Celery, in the same modules.
 PASSED = 1008
@@ -28,18 +31,23 @@ def suite(request, tmp_path_factory):
     """The folder of Celery's tests, from its source distribution."""
     if celery.__version__ != VERSION:
         pytest.skip(f"the tests are those of celery {VERSION}")
-    kept = request.config.cache.mkdir("celery-sdist")
-    archive = kept / f"celery-{VERSION}.tar.gz"
+    return unpacked(request.config, tmp_path_factory, VERSION)
+
+
+def unpacked(config, tmp_path_factory, version):
+    """Return the folder of a version's tests."""
+    kept = config.cache.mkdir("celery-sdist")
+    archive = kept / f"celery-{version}.tar.gz"
     if not archive.exists():
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         source = ["--no-binary", ":all:", "--dest", str(kept)]
-        done = subprocess.run([*pip, *source, f"celery=={VERSION}"], check=False)
+        done = subprocess.run([*pip, *source, f"celery=={version}"], check=False)
         if done.returncode or not archive.exists():
-            services.absent(f"the source distribution of celery {VERSION}")
+            services.absent(f"the source distribution of celery {version}")
     # Without the package itself: the tests must run on the installed one.
     folder = tmp_path_factory.mktemp("celery")
     with tarfile.open(archive) as sources:
-        prefix = f"celery-{VERSION}/"
+        prefix = f"celery-{version}/"
         for member in sources.getmembers():
             if member.name.startswith(f"{prefix}t/") and member.isfile():
                 target = folder / member.name.removeprefix(prefix)
@@ -50,11 +58,28 @@ def suite(request, tmp_path_factory):
 
 @pytest.mark.timeout(600)
 def test_celerys_own_tests_pass(suite):
-    deselected = [f"--deselect={name}" for name in DESELECTED]
     path = [str(TESTS), str(TESTS.parent / "python"), os.environ.get("PYTHONPATH", "")]
+    pass_there(suite, sys.executable, path, PASSED)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("version", list(OLDER))
+def test_those_of_older_versions_pass(request, tmp_path_factory, version):
+    kept = request.config.cache.mkdir(f"own-tests-{version}")
+    python = install_celery(
+        kept / "venv", version, "pytest", "pytest-subtests", "orjson"
+    )
+    lent = lend_celerant(kept / "metadata")
+    suite = unpacked(request.config, tmp_path_factory, version)
+    pass_there(suite, python, [str(TESTS), lent], OLDER[version])
+
+
+def pass_there(suite, python, path, expected):
+    deselected = [f"--deselect={name}" for name in DESELECTED]
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-W", "ignore"),
+            *(str(python), "-m", "pytest", "-q", "-W", "ignore"),
             *("-p", "celery.contrib.pytest", "-p", "harness.swapin_plugin"),
             *("-p", "no:cacheprovider", "-o", "python_classes=test_*"),
             *("-o", "xfail_strict=true", "--rootdir", "."),
@@ -74,6 +99,6 @@ def test_celerys_own_tests_pass(suite):
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
     passed = int(re.search(r"(\d+) passed", ran.stdout)[1])
-    assert passed == PASSED - len(DESELECTED)
+    assert passed == expected - len(DESELECTED)
     # Most of these tests replace a part of Celery, and get its own path for that.
     assert int(re.search(r"volleys: (\d+)", ran.stdout)[1]) > 0
