@@ -31,7 +31,7 @@ TESTED_WITH = (
 )
 MODULES = (
     *("messages", "oracle", "own_path", "installing", "uninstalling"),
-    *("chains", "headers"),
+    *("chains", "headers", "signals"),
     *("results", "bulk_sql", "bulk_rpc", "workers"),
 )
 #: What only takes long, or other packages.

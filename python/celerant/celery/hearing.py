@@ -50,7 +50,7 @@ class Heard:
         self.headers: dict[str, Any] = told.pop("headers")
         self.properties: dict[str, Any] = told.pop("properties")
         self.declare: list[Any] | None = told.pop("declare")
-        self._policy: dict[str, Any] = told.pop("retry_policy")
+        self._policy: dict[str, Any] | None = told.pop("retry_policy")
         #: Sender, exchange and routing key.
         self.address = told
         #: What `publish` gets beside the properties.
@@ -88,9 +88,9 @@ class Heard:
         """Return what the body's third item is now; None: still that of all."""
         return None if self._no_embed and embed == self._body[2] else embed
 
-    def policy(self) -> dict[str, Any]:
-        """Return the retry policy, which nobody reads again."""
-        return dict(self._policy)
+    def policy(self) -> dict[str, Any] | None:
+        """Return the retry policy, which nobody reads again; None before Celery 5.7."""
+        return None if self._policy is None else dict(self._policy)
 
     def written(
         self, message: _Message, renderer: Renderer

@@ -19,6 +19,8 @@ _PUBLISHING = (
 
 #: Where `AMQP.send_task_message` keeps them, which is a closure.
 _BEFORE, _AFTER, _SENT = "send_before_publish", "send_after_publish", "sent_receivers"
+#: Before Celery 5.7 also who hears.
+_ARE_BEFORE, _ARE_AFTER = "before_receivers", "after_receivers"
 
 
 def receivers(name: str) -> list[Any]:
@@ -49,6 +51,10 @@ def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., A
     cells[_BEFORE] = CellType(hear)
     cells[_AFTER] = CellType(lambda **_: None)
     cells[_SENT] = CellType(())
+    if _ARE_BEFORE in cells:
+        # Somebody hears, or it would not be told.
+        cells[_ARE_BEFORE] = CellType((None,))
+        cells[_ARE_AFTER] = CellType(())
     return FunctionType(
         code,
         send_task_message.__globals__,
