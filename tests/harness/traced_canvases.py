@@ -14,6 +14,7 @@ from harness.canvases import Recipe
 
 __all__ = [
     "errbacks_of",
+    "errbacks_of_first_steps",
     "has_uplift",
     "placed",
     "random_recipes",
@@ -151,6 +152,32 @@ def errbacks_of(recipe: Recipe) -> set[str]:
         for task in _leaves(placed(recipe, "", 0))
         if task.name in _ERRBACK_NAMES
     }
+
+
+def errbacks_of_first_steps(recipe: Recipe) -> set[str]:
+    """Return those of what comes first where a chord's header is done.
+
+    Celery does not call them where that is a chain and the header fails.
+    """
+    found: set[str] = set()
+
+    def add(body: Recipe | None) -> None:
+        while body is not None and body.kind in {"chain", "pipe"}:
+            body = body.parts[0] if body.parts else None
+        if body is not None and body.kind == "task":
+            found.update(str(errback.kwargs["at"][2]) for errback in body.errbacks)
+
+    def walk(part: Recipe) -> None:
+        add(part.body)
+        if part.kind in {"chain", "pipe"}:
+            for before, after in itertools.pairwise(part.parts):
+                if before.kind != "task":
+                    add(after)
+        for inner in (*part.parts, *filter(None, (part.body,))):
+            walk(inner)
+
+    walk(placed(recipe, "", 0))
+    return found
 
 
 def has_uplift(recipe: Recipe) -> bool:

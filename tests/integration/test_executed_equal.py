@@ -20,7 +20,12 @@ import celerant
 from harness.celery_worker import CeleryWorker
 from harness.redis_server import RedisServer
 from harness.stock_client import stock_client
-from harness.traced_canvases import errbacks_of, has_uplift, random_recipes
+from harness.traced_canvases import (
+    errbacks_of,
+    errbacks_of_first_steps,
+    has_uplift,
+    random_recipes,
+)
 from harness.traced_runs import REFUSED, Run, settled, side
 from harness.traced_tasks import calls_key, define_traced_tasks
 
@@ -111,7 +116,7 @@ def agree(recipe, expected, found):
     """Return whether two outcomes are equal but for what docs/compatibility.md lists.
 
     What Celery leaves pending fails, and then its errbacks are called; and so are those
-    of the body of a chord that took a task's place.
+    of the body of a chord that took a task's place, and of the first step of a body.
     """
     if _is_refused(expected) or _is_refused(found):
         return _is_refused(expected) and _is_refused(found)
@@ -119,9 +124,11 @@ def agree(recipe, expected, found):
         return False
     if expected.calls - found.calls:
         return False
-    extra = found.calls - expected.calls
+    extra = _names(found.calls - expected.calls)
     may_fail_more = expected.results != found.results or has_uplift(recipe)
-    return not extra or (may_fail_more and _names(extra) <= errbacks_of(recipe))
+    if may_fail_more and extra <= errbacks_of(recipe):
+        return True
+    return extra <= errbacks_of_first_steps(recipe)
 
 
 def _is_refused(outcome):

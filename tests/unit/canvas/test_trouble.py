@@ -254,3 +254,21 @@ def test_what_replaces_a_task_in_place_gives_its_value(shop, how, into):
             result.get()
     else:
         assert result.get() == {"task": 3, "group": [3, 7]}[into]
+
+
+def test_the_errbacks_of_the_first_step_of_a_body_hear_of_its_header(shop):
+    told = []
+
+    @shop.task(name="trouble.told")
+    def hear(request, exc, traceback):
+        told.append((request.id, type(exc).__name__))
+
+    body = shop.total.s().on_error(hear.s()) | shop.add.s(1)
+    result = chord([shop.fail.s(), shop.add.s(1, 1)], body).apply_async()
+    with pytest.raises(ChordError):
+        result.get(timeout=WAIT)
+    first = chord([shop.fail.s()], shop.total.s().on_error(hear.s())).apply_async()
+    with pytest.raises(ChordError):
+        first.get(timeout=WAIT)
+    assert [kind for _, kind in told] == ["ChordError"] * 2
+    assert told[1][0] == first.id
