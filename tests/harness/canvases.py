@@ -169,13 +169,14 @@ def _flat(parts: list[Any], lib: Any) -> list[Any]:
 
 
 def is_lone_only_flat(canvas: Any) -> bool:
-    """Return whether some group has fewer than two members once it is written out.
+    """Return whether some group has other members, and fewer than two, written out.
 
     In a chain that is its member, or nothing at all.
     """
     return any(
-        len(members) > 1 and len(_written_out(members)) < 2
+        len(written) < 2 and list(map(id, written)) != list(map(id, members))
         for members in _memberships(canvas)
+        for written in [_written_out(members)]
     )
 
 

@@ -101,7 +101,7 @@ def test_threads_of_one_app_share_one_pool(shop):
 
 def test_a_dispatch_leaves_no_cycles(shop):
     shop.add.delay(1, 1)
-    rounds = 150
+    rounds = 1000
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
