@@ -78,6 +78,8 @@ def test_messages_of_stamped_canvases_are_celerys(sides, recipe, call):
 @given(recipe=recipes(), call=calls())
 @pytest.mark.timeout(max(300, EXAMPLES // 10))
 def test_nested_groups_are_flat_ones(sides, recipe, call):
+    # Chords in a header get its errbacks, but not those in groups in it, as in Celery.
+    assume(not recipe.shares_errbacks)
     try:
         flat, nested = build(recipe, sides.celerant), build(recipe, sides.nested)
     except celerant.CanvasError:
