@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ __all__ = [
     "Stamping",
     "build",
     "calls",
-    "is_lone_only_flat",
+    "outline",
     "recipes",
 ]
 
@@ -168,16 +167,20 @@ def _flat(parts: list[Any], lib: Any) -> list[Any]:
     return [part for part in flat if part["subtask_type"] != "chain" or part.tasks]
 
 
-def is_lone_only_flat(canvas: Any) -> bool:
-    """Return whether some group has other members, and fewer than two, written out.
+def outline(canvas: Any) -> tuple[Any, ...]:
+    """Return which canvases are in which, groups in groups written out.
 
-    In a chain that is its member, or nothing at all.
+    A chain takes a lone member for its group, and does without an empty one: a group
+    in the place of that member, written out, may be another canvas.
     """
-    return any(
-        len(written) < 2 and list(map(id, written)) != list(map(id, members))
-        for members in _memberships(canvas)
-        for written in [_written_out(members)]
-    )
+    kind = canvas["subtask_type"]
+    if kind in {"group", "chord"}:
+        members = tuple(map(outline, _written_out(list(canvas.tasks))))
+        body = outline(canvas.body) if kind == "chord" else None
+        return kind, members, body, len(canvas.tasks) == 1
+    if kind == "chain":
+        return kind, tuple(map(outline, canvas.tasks))
+    return (kind,)
 
 
 def _written_out(members: list[Any]) -> list[Any]:
@@ -189,16 +192,6 @@ def _written_out(members: list[Any]) -> list[Any]:
         elif kind != "chain" or member.tasks:
             written.append(member)
     return written
-
-
-def _memberships(canvas: Any) -> Iterator[list[Any]]:
-    """Return the members of each group in a canvas, and of each header."""
-    kind = canvas["subtask_type"]
-    inside = list(canvas.tasks) if kind in {"group", "chain", "chord"} else []
-    if kind in {"group", "chord"}:
-        yield inside
-    for part in [*inside, *([canvas.body] if kind == "chord" else [])]:
-        yield from _memberships(part)
 
 
 _VALUES = st.one_of(

@@ -20,6 +20,7 @@ from celery.app import task as celery_task
 from celery.utils.functional import _regen
 
 from celerant.celery.adapters import unwrapped
+from celerant.celery.functions import actual, bare
 from celerant.celery.signals import can_retell
 
 __all__ = [
@@ -121,9 +122,8 @@ _CANVAS_METHODS = {
 
 def file_of(function: Any) -> str:
     """Return the file in which a function is written; a wrapper is in its own."""
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    return str(getattr(code, "co_filename", ""))
+    found = bare(function)
+    return "" if found is None else found.__code__.co_filename
 
 
 def is_of(function: Any, module: ModuleType) -> bool:
@@ -231,7 +231,7 @@ def of_frozen(members: Any) -> str | None:
         return f"{type(members).__name__} is a subclass of group"
     if isinstance(tasks, _regen) or not tasks:
         return "looking at the results of a generator's members freezes them"
-    return of_app(members.app)
+    return of_app(actual(members.app))
 
 
 def of_signature(signature: Any) -> str | None:
@@ -289,7 +289,7 @@ def explain(members: Any, **options: Any) -> str | None:
         Celery's own path: `docs/celery.md` lists why.
     """
     producer = options.pop("producer", None)
-    app = members.app
+    app = actual(members.app)
     if app.conf.task_always_eager:
         return "task_always_eager"
     reason = of_call(members, producer, {**members.options, **options})

@@ -21,9 +21,10 @@ from kombu.utils.uuid import uuid as uuid4
 
 from celerant._core import Roster
 from celerant.celery.eligibility import CHAINS, GROUPS, file_of, of_app, of_chain
+from celerant.celery.functions import actual
 from celerant.celery.sending import SETTINGS
 
-__all__ = ["prepare"]
+__all__ = ["dismiss", "prepare"]
 
 #: Signatures that are one task with one result.
 _PLAIN = frozenset({canvas.Signature, canvas.xmap, canvas.xstarmap})
@@ -39,8 +40,20 @@ def prepare(header: Any, app: Any) -> None:
         header: The group.
         app: The app whose result backend is told of the chord.
     """
-    if type(header) in GROUPS and header.app.backend is app.backend:
+    if type(header) not in GROUPS:
+        return
+    try:
+        own = header.app
+    except AttributeError:
+        # Of tasks that are plain dicts, which have none.
+        return
+    if own.backend is app.backend:
         vars(header)["_freeze_group_tasks"] = partial(_freeze, header)
+
+
+def dismiss(header: Any) -> None:
+    """Undo `prepare`, where nobody has frozen the header."""
+    vars(header).pop("_freeze_group_tasks", None)
 
 
 def _freeze(header: Any, **place: Any) -> tuple[str, Any]:
@@ -51,7 +64,7 @@ def _freeze(header: Any, **place: Any) -> tuple[str, Any]:
     """
     del vars(header)["_freeze_group_tasks"]
     freeze = header._freeze_group_tasks  # noqa: SLF001 - Celery has no public one
-    app = header.app
+    app = actual(header.app)
     members = None
     if not app.conf.task_always_eager and of_app(app) is None:
         members = _members(header, are_named=_looks_at_results(app.backend))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -40,10 +41,19 @@ class _Patch:
 
     def put(self) -> None:
         """Put the replacement in place, unless it is there or wrapped there."""
-        if self._replacement is None:
+        if not self._is_there():
             self._original = vars(self._owner)[self._name]
             self._replacement = self._make(self._original)
             setattr(self._owner, self._name, self._replacement)
+
+    def _is_there(self) -> bool:
+        """Whether the replacement stands in its place, or under who has wrapped it.
+
+        It does not where Celery's own is back: somebody has put back what he had found.
+        """
+        current = vars(self._owner)[self._name]
+        is_celerys = is_of(current, sys.modules[self._owner.__module__])
+        return self._replacement is not None and not is_celerys
 
     def take(self) -> None:
         """Put the original back, unless somebody has wrapped the replacement."""
@@ -146,9 +156,13 @@ def _chord_run(original: Any) -> Callable[..., Any]:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        if not is_wrapped and _State.is_active:
-            headers.prepare(header, app or self._get_app(body))
-        return original(self, header, body, partial_args, app, *args, **kwargs)
+        if is_wrapped or not _State.is_active:
+            return original(self, header, body, partial_args, app, *args, **kwargs)
+        headers.prepare(header, app or self._get_app(body))
+        try:
+            return original(self, header, body, partial_args, app, *args, **kwargs)
+        finally:
+            headers.dismiss(header)
 
     return run
 

@@ -9,6 +9,7 @@ from celery._state import get_current_app
 
 from celerant.celery.adapters import is_tracer
 from celerant.celery.eligibility import of_task
+from celerant.celery.functions import actual
 from celerant.celery.signals import receivers
 
 __all__ = ["Chained", "Kind", "Kinds"]
@@ -108,7 +109,8 @@ class Kinds:
         task = self._sent[name]
         if task is None or not task.typing or not hasattr(task, "__header__"):
             return None
-        return inspect.signature(task.run)
+        # Celery checks what the function itself takes, not what it wraps.
+        return inspect.signature(task.run, follow_wrapped=False)
 
     def _kind(self, name: str, task: Any, app: Any) -> Kind:
         key = (name, id(task), id(app))
@@ -124,7 +126,7 @@ class Kinds:
     def _look(self, name: str, task: Any, app: Any) -> Kind:
         ours = self._app
         if task is None:
-            app = get_current_app() if app is None else app
+            app = actual(get_current_app() if app is None else app)
             if app is not ours:
                 return Kind(ours, name, None, f"{name} is a task of another app")
             task = ours.tasks.get(name)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import states
+from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
 from vine import barrier, promise
@@ -29,8 +30,10 @@ __all__ = ["Segment", "group_result", "late_result"]
 
 logger = logging.getLogger("celerant")
 
-#: Seconds between two sweeps: at least, and as a share of what a sweep takes.
+#: Seconds between two sweeps: at first, and as a share of what a sweep takes.
 _PAUSE, _PAUSE_PER_SWEEP = 0.01, 2.0
+#: How they grow while nothing comes.
+_PAUSE_GROWS_BY = 1.5
 
 
 class Segment:
@@ -39,12 +42,16 @@ class Segment:
     Args:
         roster: Their ids.
         kinds: The kind of each.
+        backend: Where their results come; None: to the app's of who looks.
     """
 
-    __slots__ = ("_kinds", "_roster")
+    __slots__ = ("_backend", "_kinds", "_roster")
 
-    def __init__(self, roster: Roster, kinds: list[Kind | Chained]) -> None:
+    def __init__(
+        self, roster: Roster, kinds: list[Kind | Chained], backend: Any = None
+    ) -> None:
         self._roster = roster
+        self._backend = backend
         # Most groups are of one task: one reference instead of one per member.
         first = kinds[0]
         same = all(kind is first for kind in kinds)
@@ -59,6 +66,15 @@ class Segment:
 
     def results(self) -> list[Any]:
         """Make the members' results."""
+        made = self._made()
+        if self._backend is not None:
+            for result in made:
+                while result is not None:
+                    result.backend = self._backend
+                    result = result.parent  # noqa: PLW2901 - what it follows
+        return made
+
+    def _made(self) -> list[Any]:
         kinds = self._kinds
         if isinstance(kinds, Kind):
             return [kinds.result(task_id) for task_id in self.ids()]
@@ -255,6 +271,8 @@ class _LazyGroupResult:
     ) -> Iterator[tuple[str, Any]]:
         deadline = None if timeout is None else time.monotonic() + timeout
         pending = list(self.results)
+        read = _patient(self.backend, read)
+        pause = _PAUSE
         while True:
             started = time.monotonic()
             ready: list[Any] = []
@@ -268,7 +286,8 @@ class _LazyGroupResult:
                 raise CeleryTimeoutError("The operation timed out.")
             if on_interval is not None:
                 on_interval()
-            pause = max(_PAUSE, _PAUSE_PER_SWEEP * (now - started))
+            pause = _PAUSE if ready else pause * _PAUSE_GROWS_BY
+            pause = max(pause, _PAUSE_PER_SWEEP * (now - started))
             pause = min(pause, interval or _PAUSE)
             time.sleep(pause if deadline is None else min(pause, deadline - now))
 
@@ -293,7 +312,11 @@ class _LazyGroupResult:
             return None
         try:
             return _sweep(backend, read, self.results, [])
-        except UnreadError:
+        except Exception as exc:
+            refused = isinstance(exc, UnreadError)
+            if not (refused or backend.exception_safe_to_retry(exc)):
+                raise
+            # Celery's own methods try again, or not, as they are told.
             logger.debug("a bulk read failed", exc_info=True)
             return None
 
@@ -319,6 +342,13 @@ class _LazyGroupResult:
 
     def _celery(self, method: str, *args: Any) -> Any:
         return getattr(super(), method)(*args)
+
+
+def _patient(backend: Any, read: Reader) -> Reader:
+    """Return what reads again where Redis is lost, within Celery's own policy."""
+    if not isinstance(backend, RedisBackend):
+        return read
+    return lambda backend, ids: backend.ensure(read, (backend, ids))
 
 
 def _sweep(

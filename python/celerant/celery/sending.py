@@ -14,12 +14,14 @@ from typing import Any
 
 from celery import canvas
 from celery.backends.rpc import RPCBackend
+from kombu.exceptions import EncodeError as KombuEncodeError
 from kombu.exceptions import OperationalError
 
 from celerant._core import Roster
 from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
+from celerant.celery.functions import actual
 from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
@@ -30,7 +32,7 @@ from celerant.celery.versions import (
     repr_levels,
 )
 from celerant.dispatch.dispatcher import Dispatcher, Order
-from celerant.errors import PublishError
+from celerant.errors import EncodeError, PublishError
 
 __all__ = ["SETTINGS", "apply_group"]
 
@@ -73,7 +75,7 @@ def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
     Returns:
         A `celery.result.GroupResult`.
     """
-    app = members.app
+    app = actual(members.app)
     reason: str | None = "Celery's own matter"
     if link is None and link_error is None and not app.conf.task_always_eager:
         reason = of_call(members, producer, {**members.options, **options})
@@ -192,7 +194,9 @@ class _Sending:
             if isinstance(sent.error, PublishError):
                 sent.error.report = sent.report
             raise _celerys(sent.error)
-        self._segments.append(Segment(roster, run.kinds))
+        # Replies come to the thread that sends, whoever looks at them.
+        own = app.backend if isinstance(app.backend, RPCBackend) else None
+        self._segments.append(Segment(roster, run.kinds, own))
         return True
 
     def _one_by_one(self, run: Run, *, is_last: bool) -> None:
@@ -257,6 +261,10 @@ def _celerys(error: BaseException) -> BaseException:
     if not isinstance(error, PublishError):
         return error
     cause = error.__cause__
+    if isinstance(cause, EncodeError):
+        unfit: BaseException = KombuEncodeError(str(cause))
+        unfit.__cause__ = cause
+        return unfit
     if isinstance(cause, Exception) and not error.recoverable:
         return cause
     lost: BaseException = OperationalError(str(error))

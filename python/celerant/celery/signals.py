@@ -8,6 +8,8 @@ from typing import Any
 
 from celery import signals
 
+from celerant.celery.functions import bare
+
 __all__ = ["can_retell", "receivers", "retold"]
 
 #: All that are sent for each message.
@@ -35,8 +37,9 @@ def receivers(name: str) -> list[Any]:
 
 def can_retell(send_task_message: Any) -> bool:
     """Whether this is a function that `retold` understands."""
-    code = getattr(send_task_message, "__code__", None)
-    return {_BEFORE, _AFTER, _SENT} <= set(getattr(code, "co_freevars", ()))
+    found = bare(send_task_message)
+    names = () if found is None else found.__code__.co_freevars
+    return {_BEFORE, _AFTER, _SENT} <= set(names)
 
 
 def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import kombu.messaging
 
+from celerant.celery.functions import bare
 from celerant.dispatch.dispatcher import Sent
 
 __all__ = ["publishing", "unwrapped"]
@@ -104,8 +105,8 @@ def _tell(name: str, value: Any) -> None:
 
 def _wraps(function: Any) -> str | None:
     """Return the name under which a wrapper of Sentry's knows what it wraps."""
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
+    found = bare(function)
+    code = None if found is None else found.__code__
     where, variables = _WRAPPERS.get(getattr(code, "co_name", ""), ("", ("",)))
     module = sys.modules.get(where)
     version = getattr(sys.modules.get("sentry_sdk"), "VERSION", "")
@@ -117,7 +118,7 @@ def _wraps(function: Any) -> str | None:
         or not str(version).startswith(_VERSION)
     ):
         return None
-    if _INNER in variables and _wraps(_cells(function)[_INNER].cell_contents) is None:
+    if _INNER in variables and _wraps(_cells(found)[_INNER].cell_contents) is None:
         # It is around something else of Sentry's.
         return None
     return variables[0]

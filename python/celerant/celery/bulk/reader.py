@@ -33,8 +33,13 @@ def reader_of(backend: Any) -> Reader | None:
     """
     cls = type(backend)
     if isinstance(backend, BaseKeyValueStoreBackend):
-        own = BaseKeyValueStoreBackend.get_task_meta
-        return key_value.read if cls.get_task_meta is own else None
+        base = BaseKeyValueStoreBackend
+        is_own = (
+            cls.get_task_meta is base.get_task_meta
+            and cls._get_task_meta_for is base._get_task_meta_for  # noqa: SLF001 - Celery has no public one
+        )
+        # What has no `mget` gives one key at a time.
+        return key_value.read if is_own and cls.mget is not base.mget else None
     if getattr(cls, "get_task_meta", None) is not Backend.get_task_meta:
         return None
     for name, read in _DATABASES:
