@@ -250,6 +250,10 @@ class Celerant:
     def routes(self) -> tuple[Queues, Router]:
         """Return queues and router, made anew when a setting has changed."""
         version = self.conf.version
+        # Looked at without the lock first: each task that is sent asks.
+        routing = self._routing
+        if routing is not None and routing[0] == version:
+            return routing[1:]
         with self._lock:
             if self._routing is None or self._routing[0] != version:
                 queues = Queues(self.conf)
@@ -266,6 +270,10 @@ class Celerant:
     @property
     def backend(self) -> Backend:
         """Where results are kept."""
+        # As in `routes`.
+        backend = self._backend
+        if backend is not None:
+            return backend
         with self._lock:
             if self._backend is None:
                 self._backend = self._open_backend()

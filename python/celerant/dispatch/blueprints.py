@@ -69,7 +69,7 @@ class Lineage:
     def of(cls, request: Request | None) -> Lineage:
         """Return the lineage of what is sent under `request`."""
         if request is None:
-            return cls()
+            return _NO_LINEAGE
         priority = request.delivery_info.get("priority")
         return cls(request.root_id or request.id, request.id, priority)
 
@@ -158,30 +158,30 @@ class Blueprints:
         """
         if (
             self._group_id is not None
-            or self._lineage != _NO_LINEAGE
+            or self._lineage is not _NO_LINEAGE
             or self._router.reads_arguments
         ):
             return None
         task = self._tasks.get(name)
-        of_task = {} if task is None else task.sent_options()
-        if of_task.get("expires") is not None:
-            return None
-        of_task = {k: v for k, v in of_task.items() if v is not None}
-        told = [_told(options) for options in (of_task, own, self._call)]
-        if None in told:
-            return None
+        of_task = {} if task is None else task.given_options()
+        told: list[Any] = []
+        serializers = [self._conf.task_serializer]
+        for options in (of_task, own, self._call):
+            found = _told(options) if options else ()
+            if found is None:
+                return None
+            told.append(found)
+            if found and "serializer" in options:
+                serializers.append(options["serializer"])
         ignored = self._call.get("ignore_result", own.get("ignore_result"))
         if task is not None:
             ignored = task.ignore_result if ignored is None else ignored
             told.append((task, ignored, task.typing))
-        serializers = {
-            options.get("serializer") for options in (of_task, own, self._call)
-        }
         return (
             name,
             *told,
             # Somebody may register another encoder under the name.
-            *(_ENCODERS.get(s or self._conf.task_serializer) for s in serializers),
+            *map(_ENCODERS.get, serializers),
             self._conf.version,
             self._queues.version,
             self._reply_to(not ignored),

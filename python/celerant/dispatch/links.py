@@ -26,6 +26,8 @@ __all__ = ["Link", "Links"]
 
 #: Templates kept by a link: more would be a leak where each task is its own kind.
 _TEMPLATES_KEPT = 256
+#: Seconds that a broker has for its goodbye.
+_CLOSE_TIMEOUT = 0.1
 
 
 class Link:
@@ -179,9 +181,7 @@ class Links:
     def __init__(self, make: Callable[[], Connection], limit: int | None) -> None:
         self._make = make
         self._limit = limit or None
-        self._pool: Any = None
-        #: Links of the pool's connections that nobody holds.
-        self._idle: dict[Connection, Link] = {}
+        self._pool: _Pool | None = None
         self._lock = threading.Lock()
         self._held = _Held()
 
@@ -196,12 +196,14 @@ class Links:
             Broken: No broker answered within the retry policy, or it refused.
         """
         held = self._held
-        pool, connection = self._take(wait=held.count == 0)
+        pool = self._begin(wait=held.count == 0)
+        connection, link = (self._make(), None) if pool is None else pool.take()
         held.count += 1
+        kept, pid = None, os.getpid()
         try:
-            link = self._open(connection, dispatch.patience)
+            link = _open(connection, link, dispatch.patience)
             link.begin(dispatch)
-            is_sound, pid = False, os.getpid()
+            is_sound = False
             try:
                 yield link
                 is_sound = True
@@ -212,71 +214,113 @@ class Links:
             finally:
                 if os.getpid() != pid:
                     # In a forked child the connection is still the parent's.
-                    abandon(link)
+                    abandon((connection, link))
                 elif is_sound:
-                    self._give_back(link, connection, pool)
+                    link.end()
+                    kept = link
                 else:
                     link.abort()
         finally:
             held.count -= 1
-            # Back to its pool; one without a pool is closed.
-            connection.release()
+            if os.getpid() == pid:
+                self._give_back(pool, connection, kept)
 
-    def _take(self, *, wait: bool) -> tuple[Any, Connection]:
-        """Return a connection and the pool that it goes back to, None for none."""
+    def _begin(self, *, wait: bool) -> _Pool | None:
+        """Return the pool, of which one more may be held now; None: go without."""
         if self._limit is None:
-            return None, self._make()
-        with self._lock:
-            if self._pool is None:
-                self._pool = self._make().Pool(limit=self._limit)
-            pool = self._pool
-        try:
-            return pool, pool.acquire(block=wait)
-        except pool.LimitExceeded:
-            if wait:
-                raise
-            return None, self._make()
+            return None
+        pool = self._pool
+        if pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._pool = _Pool(self._make, self._limit)
+                pool = self._pool
+        return pool if pool.free.acquire(blocking=wait) else None
 
-    def _give_back(self, link: Link, connection: Connection, pool: Any) -> None:
-        link.end()
+    def _give_back(
+        self, pool: _Pool | None, connection: Connection, link: Link | None
+    ) -> None:
         if pool is not None and pool is self._pool:
-            self._idle[connection] = link
-        else:
+            pool.give_back(connection, link)
+            return
+        if link is not None:
             link.close()
-
-    def _open(self, connection: Connection, patience: Patience) -> Link:
-        with broken(connection):
-            link = self._idle.pop(connection, None)
-            if link is not None:
-                if link.is_alive():
-                    return link
-                link.close()
-                connection.collect()
-            link = Link.over(connection, patience)
-        patience.reset()
-        return link
+        connection.release()
+        if pool is not None:
+            # Somebody may have waited for it until the pool was closed.
+            pool.free.release()
 
     def close(self) -> None:
         """Close all connections of the pool."""
         with self._lock:
             pool, self._pool = self._pool, None
-            idle, self._idle = self._idle, {}
-        if pool is None:
-            return
-        while idle:
-            try:
-                link = idle.popitem()[1]
-            except KeyError:  # somebody took the last one
-                break
-            link.close()
-        pool.force_close_all()
+        if pool is not None:
+            pool.close()
 
     def after_fork(self) -> None:
         """Forget the parent's connections."""
-        abandon((self._pool, self._idle))
-        self._pool, self._idle = None, {}
+        abandon(self._pool)
+        self._pool = None
         self._lock = threading.Lock()
         self._held = _Held()
+
+
+class _Pool:
+    """Connections up to a limit, each with its link; what was used last goes first.
+
+    kombu's pool keeps connections alone, and costs a single task three times as much.
+    """
+
+    def __init__(self, make: Callable[[], Connection], limit: int) -> None:
+        self._make = make
+        #: Acquired before `take`.
+        self.free = threading.Semaphore(limit)
+        self._idle: list[tuple[Connection, Link | None]] = []
+        #: All of them, also those in use.
+        self._made: set[Connection] = set()
+
+    def take(self) -> tuple[Connection, Link | None]:
+        """Return a connection, and its link if it has one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            connection = self._make()
+        except BaseException:
+            self.free.release()
+            raise
+        self._made.add(connection)
+        return connection, None
+
+    def give_back(self, connection: Connection, link: Link | None) -> None:
+        """Keep them for the next one."""
+        self._idle.append((connection, link))
+        self.free.release()
+
+    def close(self) -> None:
+        """Close all connections, also those in use."""
+        while self._idle:
+            try:
+                link = self._idle.pop()[1]
+            except IndexError:  # somebody took the last one
+                break
+            if link is not None:
+                link.close()
+        while self._made:
+            self._made.pop().collect(_CLOSE_TIMEOUT)
+
+
+def _open(connection: Connection, link: Link | None, patience: Patience) -> Link:
+    with broken(connection):
+        if link is not None:
+            if link.is_alive():
+                return link
+            link.close()
+            connection.collect()
+        link = Link.over(connection, patience)
+    patience.reset()
+    return link
 
 
 class _Held(threading.local):

@@ -51,6 +51,8 @@ class Sender:
         self._local = threading.local()
         self._pid = os.getpid()
         self._dispatcher: Dispatcher | None = None
+        #: What draws a task without options that no task sends, and for which queues.
+        self._plain: tuple[Any, Blueprints] | None = None
         #: Run in place.
         self.apply_signature = partial(run_signature, app)
         self.apply_group = partial(run_group, app)
@@ -76,10 +78,15 @@ class Sender:
         """Drop what a child must not share with its parent."""
         self._lock = threading.Lock()
         self._local = threading.local()
+        # It names the process.
+        self._plain = None
         if self._dispatcher is not None:
             self._dispatcher.after_fork()
 
     def _open(self) -> Dispatcher:
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            return dispatcher
         with self._lock:
             if self._dispatcher is None:
                 limit = self._app.conf.broker_pool_limit
@@ -245,19 +252,7 @@ class Sender:
     ) -> Sent:
         """Send members under the ids of a roster."""
         self._refuse_forked_memory()
-        queues, router = self._app.routes()
         options = call.options
-        blueprints = Blueprints(
-            self._app.conf,
-            queues,
-            router,
-            self._app.tasks,
-            zone=zone_of(self._app.conf),
-            reply_to=self.reply_to,
-            lineage=Lineage.of(current_request.get()),
-            group_id=group_id,
-            options=options,
-        )
         policy = {
             **self._app.conf.task_publish_retry_policy,
             **(options.get("retry_policy") or {}),
@@ -266,7 +261,7 @@ class Sender:
         order = Order(
             source=source,
             roster=roster,
-            blueprints=blueprints,
+            blueprints=self._blueprints(group_id, options),
             args=call.args,
             kwargs=call.kwargs,
             grouped=group_id is not None,
@@ -285,6 +280,31 @@ class Sender:
             ),
         )
         return self._open().dispatch(order)
+
+    def _blueprints(
+        self, group_id: str | None, options: Mapping[str, Any]
+    ) -> Blueprints:
+        app, request = self._app, current_request.get()
+        queues, router = app.routes()
+        # Those of a plain `delay` are all the same, for as long as no setting changes.
+        is_plain = group_id is None and request is None and not options
+        plain = self._plain
+        if is_plain and plain is not None and plain[0] is queues:
+            return plain[1]
+        blueprints = Blueprints(
+            app.conf,
+            queues,
+            router,
+            app.tasks,
+            zone=zone_of(app.conf),
+            reply_to=self.reply_to,
+            lineage=Lineage.of(request),
+            group_id=group_id,
+            options=options,
+        )
+        if is_plain:
+            self._plain = queues, blueprints
+        return blueprints
 
     def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
         """Tell the result backend of how many parts chords consist.

@@ -134,22 +134,27 @@ class Task(Generic[P, R]):
 
     def __getattr__(self, option: str) -> Any:
         # Only reached for what is no real attribute: a task option.
-        if option.startswith("__") or option not in TASK_OPTIONS:
+        if option not in TASK_OPTIONS:
             raise AttributeError(option)
         value = self.options.get(option, TASK_OPTIONS[option])
         if value is None and option in _FROM_SETTINGS:
             return getattr(self.app.conf, f"task_{option}")
         return value
 
+    def given_options(self) -> dict[str, Any]:
+        """Return those of the task's own options that go into its messages."""
+        return {
+            name: value
+            for name, value in self.options.items()
+            if value is not None and name in SENT_OPTIONS
+        }
+
     def sent_options(self) -> dict[str, Any]:
         """Return what the task's own options put into its messages.
 
         All names are there, None included, as in Celery's exec options.
         """
-        values = dict.fromkeys(SENT_OPTIONS)
-        values.update(
-            (name, value) for name, value in self.options.items() if name in values
-        )
+        values = {**dict.fromkeys(SENT_OPTIONS), **self.given_options()}
         if values["priority"] is None:
             values["priority"] = self.app.conf.task_default_priority
         if values["serializer"] is None:

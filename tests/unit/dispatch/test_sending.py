@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from celerant import Celerant, group
+from celerant.dispatch import links
 from celerant.errors import (
     CanvasError,
     EncodeError,
@@ -68,8 +69,8 @@ def test_one_group_applied_by_many_threads(shop):
     assert len({message.headers["id"] for message in _sent(shop)}) == 4 * 600
 
 
-def test_threads_of_one_app_share_one_pool(shop):
-    make = shop.app.connection_for_write
+def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
+    make = links._Pool
     made, asked, all_asked = [], [], threading.Event()
 
     class Lock:
@@ -87,14 +88,14 @@ def test_threads_of_one_app_share_one_pool(shop):
         def __exit__(self, *_):
             self.lock.release()
 
-    def making():
-        made.append(make())
+    def making(*args):
+        made.append(make(*args))
         assert all_asked.wait(10)
         return made[-1]
 
-    shop.app.connection_for_write = making
-    links = shop.app.sender._open()._links
-    links._lock = Lock(links._lock)
+    monkeypatch.setattr(links, "_Pool", making)
+    kept = shop.app.sender._open()._links
+    kept._lock = Lock(kept._lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from binascii import b2a_base64
-from collections.abc import Iterable
 from typing import Any
 
 from kombu import Producer
@@ -74,7 +73,7 @@ class MemoryWire(GenericWire):
             self.dispatch.ledger.mark(chunk, "unknown")
 
     def _queues(self, messages: list[Any]) -> dict[Shared, list[str]] | None:
-        """Return where the messages of each form go; None: kombu must say."""
+        """Return the queues of the messages of each form; None: kombu must say."""
         forms: dict[Shared, int] = {}
         for message in messages:
             forms.setdefault(message[0], message[2])
@@ -83,28 +82,29 @@ class MemoryWire(GenericWire):
             # Again where the connection was lost: with it goes what was declared.
             connected = self._connected
             for form, index in forms.items():
-                self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
-        return self._bound(forms)
-
-    def _bound(self, forms: Iterable[Shared]) -> dict[Shared, list[str]] | None:
-        channel = self._producer.channel
+                if form.declared_on != connected:
+                    self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
         bound: dict[Shared, list[str]] = {}
         for form in forms:
-            exchange = form.publish["exchange"]
-            routing_key = form.publish["routing_key"]
-            if not exchange:
-                bound[form] = [routing_key]
-            elif channel.typeof(exchange).type == "direct":
-                # As its own exchanges do.
-                bound[form] = channel._lookup(exchange, routing_key)  # noqa: SLF001 - kombu has no public one
-            else:
+            names = self._bound(form)
+            if names is None:
                 return None
-        are_plain = all(
-            hasattr(channel._queue_for(name), "mutex")  # noqa: SLF001 - kombu has no other way to it
-            for names in bound.values()
-            for name in names
-        )
-        return bound if are_plain else None
+            bound[form] = names
+        return bound
+
+    def _bound(self, form: Shared) -> list[str] | None:
+        channel = self._producer.channel
+        exchange = form.publish["exchange"]
+        names: list[str] = [form.publish["routing_key"]]
+        if exchange:
+            if channel.typeof(exchange).type != "direct":
+                return None
+            # As its own exchanges do.
+            names = channel._lookup(exchange, names[0])  # noqa: SLF001 - kombu has no public one
+        for name in names:
+            if not hasattr(channel._queue_for(name), "mutex"):  # noqa: SLF001 - kombu has no other way to it
+                return None
+        return names
 
     def _put(self, name: str, messages: list[Any]) -> None:
         """Do what `Queue.put` does, for all of them: no queue of kombu's has an end."""
