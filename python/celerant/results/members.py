@@ -260,17 +260,16 @@ class Members:
         # Register first, look second: an arrival in between wakes the event.
         self.waiters.add(waiter)
         try:
-            while True:
-                if look is not None:
-                    look()
-                if waiter.is_done():
-                    return True
+            while not waiter.is_done():
                 self.raise_error()
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 event.wait(left)
                 event.clear()
+                if look is not None:
+                    look()
+            return True
         finally:
             self.waiters.discard(waiter)
 
