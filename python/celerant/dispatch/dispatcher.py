@@ -1,34 +1,30 @@
-"""One dispatch: chunks from the plan onto the wire, and what became of each member."""
+"""Many at once: chunks from the plan onto the wire."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kombu import Connection, Producer
 
-from celerant._core import Barrier, Chunk, Ledger, Plan, Roster
+from celerant._core import Chunk, Ledger, Plan, Roster
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
-from celerant.dispatch.connections import Patience
 from celerant.dispatch.links import Link, Links
+from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
-from celerant.dispatch.report import Intervals, Report
-from celerant.dispatch.wires.base import Broken, Dispatch
-from celerant.errors import ForkError, PublishError
+from celerant.dispatch.report import Intervals
+from celerant.dispatch.run import CHUNK_BYTES, Run, Sent
 
-__all__ = ["Dispatcher", "Listener", "Order", "Sent"]
+__all__ = ["Dispatcher", "Listener", "Order"]
 
 logger = logging.getLogger("celerant")
 
-#: Members per chunk, and bytes after which a chunk is full earlier.
+#: Members per chunk.
 CHUNK_MEMBERS = 500
-CHUNK_BYTES = 1 << 20
 #: A list is encoded whole before its first byte leaves up to this size.
 HELD_BYTES = 16 << 20
 
@@ -85,15 +81,6 @@ class Order:
     listener: Listener | None = None
 
 
-@dataclass(slots=True)
-class Sent:
-    """What came of an order. `error` is why not all of it left, if so."""
-
-    barrier: Barrier
-    report: Report
-    error: BaseException | None = None
-
-
 class Dispatcher:
     """Sends orders over pooled connections."""
 
@@ -120,24 +107,27 @@ class Dispatcher:
             CanvasError, ArgumentError, EncodeError, SettingError: A bad member, and
                 nothing has been sent.
         """
-        return _Run(order).over(self._links)
+        return _Many(order).over(self._links)
+
+    def dispatch_lone(self, order: LoneOrder) -> Sent:
+        """Send one task; as `dispatch`."""
+        return Lone(order).over(self._links)
 
 
-class _Run:
-    """The state of one dispatch."""
+class _Many(Run):
+    """The state of sending an order."""
 
     def __init__(self, order: Order) -> None:
-        self._order = order
-        self._ledger = order.ledger
-        self._dispatch = Dispatch(
+        super().__init__(
+            order.roster,
             order.ledger,
-            Patience(order.retry_policy, enabled=order.retry),
+            order.retry_policy,
+            retry=order.retry,
+            producer=order.producer,
         )
+        self._order = order
         #: Members of an earlier dispatch, of which some messages may be in.
         self._doubtful = _indices(order.ledger.intervals("unknown"))
-        self._ignored: Intervals = []
-        self._started = False
-        self._pid = os.getpid()
         self._renderer = Renderer(order.blueprints)
         self._results = 0
         self._plan = Plan(
@@ -160,34 +150,10 @@ class _Run:
             links_errors_to_headers=order.links_errors_to_headers,
         )
 
-    def over(self, links: Links) -> Sent:
-        error: BaseException | None = None
-        try:
-            with self._held(links) as link:
-                self._renderer.link = link
-                self._send_all(link)
-        except Broken as exc:
-            error = self._publish_error(exc)
-        except BaseException as exc:
-            if not self._started:
-                raise
-            error = self._interrupted(exc)
-        if error is not None:
-            self._count_rest()
-        return Sent(self._sealed(), self._report(), error)
-
-    def _held(self, links: Links) -> AbstractContextManager[Link]:
-        producer = self._order.producer
-        if producer is None:
-            return links.acquire(self._dispatch)
-        # The caller's producer: its connection, its channel, its batch.
-        link = Link(producer)
-        link.begin(self._dispatch)
-        return nullcontext(link)
-
     # -- sending -----------------------------------------------------------------
 
     def _send_all(self, link: Link) -> None:
+        self._renderer.link = link
         held: list[Chunk] | None = [] if self._plan.holds else None
         size = 0
         last: Chunk | None = None
@@ -226,12 +192,7 @@ class _Run:
             self._order.announce(sizes)
 
     def _send(self, link: Link, chunk: Chunk) -> None:
-        if os.getpid() != self._pid:
-            msg = (
-                f"process {self._pid} was forked while it sent a group; its child "
-                f"{os.getpid()} must not go on with the same connection"
-            )
-            raise ForkError(msg, created_in_pid=self._pid)
+        self._refuse_forked()
         listener = self._order.listener
         if listener is not None:
             chunk = listener.leaving(chunk, self._renderer)
@@ -243,9 +204,7 @@ class _Run:
             again = _indices(chunk.ranges()) & self._doubtful
             self._dispatch.maybe_double |= again
         try:
-            if link.wire is not None and chunk.has_wired:
-                link.wire.send(chunk)
-            link.loose.send(chunk)
+            self._carry(link, chunk)
             if listener is not None and link.wire is not None:
                 # What has left is known only then.
                 link.wire.flush()
@@ -275,52 +234,10 @@ class _Run:
                 logger.debug("members behind a broken one are not counted")
         self._ledger.grow(self._plan.count)
 
-    def _sealed(self) -> Barrier:
-        total = len(self._ledger)
-        self._order.roster.resize(total)
-        barrier = Barrier()
-        barrier.grow(total)
-        for state in ("rejected", "unsent"):
-            for start, stop in self._ledger.intervals(state):
-                barrier.arrive_range(start, stop, Barrier.NOT_SENT)
-        for start, stop in self._ignored:
-            barrier.arrive_range(start, stop, Barrier.IGNORED)
-        barrier.seal(total)
-        return barrier
-
-    def _report(self) -> Report:
-        double = sorted(self._dispatch.maybe_double)
-        return Report(self._ledger, _intervals(double))
-
-    def _publish_error(self, exc: Broken) -> PublishError:
-        error = PublishError(str(exc), recoverable=exc.recoverable)
-        error.__cause__ = exc.__cause__
-        return error
-
-    def _interrupted(self, exc: BaseException) -> BaseException:
-        if not isinstance(exc, Exception):
-            # Ctrl-C and the like go on as they are.
-            return exc
-        path = getattr(exc, "path", "")
-        message = f"sending stopped: {exc}"
-        if not path and self._plan.failed_at is not None:
-            # The source raised: it knows nothing of paths.
-            path = self._plan.failed_at
-            message = f"sending stopped at {path}: {exc}"
-        error = PublishError(message, recoverable=False, path=path)
-        error.__cause__ = exc
-        return error
+    def _failed_at(self) -> str | None:
+        failed_at: str | None = self._plan.failed_at
+        return failed_at
 
 
 def _indices(runs: Intervals) -> set[int]:
     return {index for start, stop in runs for index in range(start, stop)}
-
-
-def _intervals(indices: list[int]) -> Intervals:
-    runs: Intervals = []
-    for index in indices:
-        if runs and runs[-1][1] == index:
-            runs[-1] = (runs[-1][0], index + 1)
-        else:
-            runs.append((index, index + 1))
-    return runs

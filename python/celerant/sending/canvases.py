@@ -37,7 +37,7 @@ from celerant.sending.resuming_chords import (
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
-    from celerant.dispatch.dispatcher import Sent
+    from celerant.dispatch.run import Sent
     from celerant.results.members import Members
     from celerant.sending.sender import Sender
 

@@ -20,8 +20,10 @@ from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.clock import zone_of
-from celerant.dispatch.dispatcher import Dispatcher, Order, Sent
+from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.lone import LoneOrder
 from celerant.dispatch.options import check_options
+from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
 from celerant.results.forms import clipped
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from celerant.app import Celerant
 
 __all__ = ["Sender"]
+
+#: What a signature may say that it is without being of that class.
+_CANVASES = frozenset({"chain", "chord", "group"})
 
 
 class Sender:
@@ -109,14 +114,18 @@ class Sender:
         check_options(options, "task", f"task {signature.task}")
         roster = Roster(new_seed())
         task_id = options.pop("task_id", None)
-        source: list[Any] = [signature]
+        given: Mapping[str, Any] = signature
         if task_id:
             named = {**signature.options, "task_id": task_id}
-            source = [{**signature, "options": named}]
-        call = SentCall(source, args, kwargs, options, self._app.backend.losses)
-        sent = self.dispatch(source, roster, call, group_id=None)
+            given = {**signature, "options": named}
         backend = self._app.backend
-        members = Members(roster, sent.barrier, backend, losses=call.losses)
+        losses = backend.losses
+        if signature["subtask_type"] in _CANVASES:
+            call = SentCall([given], args, kwargs, options, losses)
+            sent = self.dispatch(call.source, roster, call, group_id=None)
+        else:
+            sent = self._dispatch_lone(given, roster, args, kwargs, options)
+        members = Members(roster, sent.barrier, backend, losses=losses)
         result: AsyncResult[Any] = AsyncResult(roster.id(0), backend, members=members)
         if held is not None:
             result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
@@ -253,11 +262,7 @@ class Sender:
         """Send members under the ids of a roster."""
         self._refuse_forked_memory()
         options = call.options
-        policy = {
-            **self._app.conf.task_publish_retry_policy,
-            **(options.get("retry_policy") or {}),
-        }
-        retry = options.get("retry")
+        retry, policy = self._persistence(options)
         order = Order(
             source=source,
             roster=roster,
@@ -265,7 +270,7 @@ class Sender:
             args=call.args,
             kwargs=call.kwargs,
             grouped=group_id is not None,
-            retry=self._app.conf.task_publish_retry if retry is None else retry,
+            retry=retry,
             retry_policy=policy,
             producer=options.get("producer"),
             only=only,
@@ -280,6 +285,41 @@ class Sender:
             ),
         )
         return self._open().dispatch(order)
+
+    def _dispatch_lone(
+        self,
+        signature: Mapping[str, Any],
+        roster: Roster,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Sent:
+        self._refuse_forked_memory()
+        retry, policy = self._persistence(options)
+        order = LoneOrder(
+            signature,
+            roster,
+            self._blueprints(None, options),
+            args,
+            kwargs,
+            retry=retry,
+            retry_policy=policy,
+            producer=options.get("producer"),
+            repr_levels=self._app.conf.task_repr_maxlevels,
+        )
+        return self._open().dispatch_lone(order)
+
+    def _persistence(
+        self, options: Mapping[str, Any]
+    ) -> tuple[bool, Mapping[str, Any]]:
+        """Return whether a dispatch tries again, and kombu's policy for that."""
+        conf = self._app.conf
+        retry, own = options.get("retry"), options.get("retry_policy")
+        policy = conf.task_publish_retry_policy
+        return (
+            conf.task_publish_retry if retry is None else retry,
+            {**policy, **own} if own else policy,
+        )
 
     def _blueprints(
         self, group_id: str | None, options: Mapping[str, Any]

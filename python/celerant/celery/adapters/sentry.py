@@ -19,7 +19,7 @@ from typing import Any
 import kombu.messaging
 
 from celerant.celery.functions import bare
-from celerant.dispatch.dispatcher import Sent
+from celerant.dispatch.run import Sent
 
 __all__ = ["publishing", "unwrapped"]
 

@@ -1,0 +1,162 @@
+"""One dispatch over a link, and what became of each member."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from kombu import Producer
+
+from celerant._core import Barrier, Chunk, Ledger, Roster
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.links import Link, Links
+from celerant.dispatch.report import Intervals, Report
+from celerant.dispatch.wires.base import Broken, Dispatch
+from celerant.errors import ForkError, PublishError
+
+__all__ = ["CHUNK_BYTES", "Run", "Sent"]
+
+#: Bytes after which a chunk is full.
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class Sent:
+    """What came of a dispatch. `error` is why not all of it left, if so."""
+
+    barrier: Barrier
+    report: Report
+    error: BaseException | None = None
+
+
+class Run(ABC):
+    """The state of one dispatch.
+
+    Args:
+        roster: Under which ids.
+        ledger: What became of each member so far.
+        policy: kombu's retry policy.
+        retry: Whether to try again at all.
+        producer: The caller's own; None takes a link.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        ledger: Ledger,
+        policy: Mapping[str, Any],
+        *,
+        retry: bool,
+        producer: Producer | None,
+    ) -> None:
+        self._roster = roster
+        self._ledger = ledger
+        self._dispatch = Dispatch(ledger, Patience(policy, enabled=retry))
+        self._producer = producer
+        self._ignored: Intervals = []
+        #: Whether something may have left.
+        self._started = False
+        self._pid = os.getpid()
+
+    def over(self, links: Links) -> Sent:
+        """Send; see `Dispatcher.dispatch`."""
+        error: BaseException | None = None
+        try:
+            with self._held(links) as link:
+                self._send_all(link)
+        except Broken as exc:
+            error = self._publish_error(exc)
+        except BaseException as exc:
+            if not self._started:
+                raise
+            error = self._interrupted(exc)
+        if error is not None:
+            self._count_rest()
+        return Sent(self._sealed(), self._report(), error)
+
+    def _held(self, links: Links) -> AbstractContextManager[Link]:
+        if self._producer is None:
+            return links.acquire(self._dispatch)
+        # The caller's producer: its connection, its channel, its batch.
+        link = Link(self._producer)
+        link.begin(self._dispatch)
+        return nullcontext(link)
+
+    @abstractmethod
+    def _send_all(self, link: Link) -> None:
+        """Send everything."""
+
+    @abstractmethod
+    def _count_rest(self) -> None:
+        """Have the ledger know the members that an interruption left over."""
+
+    def _failed_at(self) -> str | None:
+        """Return the path of the member that could not be read, if one could not."""
+        return None
+
+    def _refuse_forked(self) -> None:
+        if os.getpid() != self._pid:
+            msg = (
+                f"process {self._pid} was forked while it sent a group; its child "
+                f"{os.getpid()} must not go on with the same connection"
+            )
+            raise ForkError(msg, created_in_pid=self._pid)
+
+    @staticmethod
+    def _carry(link: Link, chunk: Chunk) -> None:
+        if link.wire is not None and chunk.has_wired:
+            link.wire.send(chunk)
+        link.loose.send(chunk)
+
+    # -- accounting --------------------------------------------------------------
+
+    def _sealed(self) -> Barrier:
+        total = len(self._ledger)
+        self._roster.resize(total)
+        barrier = Barrier()
+        barrier.grow(total)
+        for state in ("rejected", "unsent"):
+            for start, stop in self._ledger.intervals(state):
+                barrier.arrive_range(start, stop, Barrier.NOT_SENT)
+        for start, stop in self._ignored:
+            barrier.arrive_range(start, stop, Barrier.IGNORED)
+        barrier.seal(total)
+        return barrier
+
+    def _report(self) -> Report:
+        double = sorted(self._dispatch.maybe_double)
+        return Report(self._ledger, _intervals(double))
+
+    def _publish_error(self, exc: Broken) -> PublishError:
+        error = PublishError(str(exc), recoverable=exc.recoverable)
+        error.__cause__ = exc.__cause__
+        return error
+
+    def _interrupted(self, exc: BaseException) -> BaseException:
+        if not isinstance(exc, Exception):
+            # Ctrl-C and the like go on as they are.
+            return exc
+        path = getattr(exc, "path", "")
+        message = f"sending stopped: {exc}"
+        failed_at = self._failed_at()
+        if not path and failed_at is not None:
+            # The source raised: it knows nothing of paths.
+            path = failed_at
+            message = f"sending stopped at {path}: {exc}"
+        error = PublishError(message, recoverable=False, path=path)
+        error.__cause__ = exc
+        return error
+
+
+def _intervals(indices: list[int]) -> Intervals:
+    runs: Intervals = []
+    for index in indices:
+        if runs and runs[-1][1] == index:
+            runs[-1] = (runs[-1][0], index + 1)
+        else:
+            runs.append((index, index + 1))
+    return runs
