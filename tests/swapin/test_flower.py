@@ -63,12 +63,14 @@ def test_it_shows_members_of_volleys(make_app, volleys):
     members = [side.add.s(i, i) for i in range(4)]
     with worker, flower:
         deadline = time.monotonic() + 60
-        # It hears events from some moment after its start: so again until it does.
+        # It hears events from some moment after its start, which may be in the middle
+        # of a task's: so again until it has heard all of them.
         while True:
             result = group(members)()
             assert result.get(timeout=30) == [0, 2, 4, 6]
             tasks, ids = shown(), [one.id for one in result]
-            if all(tasks.get(i, {}).get("state") == "SUCCESS" for i in ids):
+            heard = [tasks.get(task_id, {}) for task_id in ids]
+            if all(task.get("state") == "SUCCESS" and task["name"] for task in heard):
                 break
             assert time.monotonic() < deadline, tasks
     assert set(volleys) == {4}

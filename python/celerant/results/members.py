@@ -157,7 +157,7 @@ class Members:
             return self._wait_on(waiter, event, deadline)
         self.error = None
         try:
-            take = partial(self._take, index, task_id)
+            take = partial(self.take, index)
             take()
             return self._wait_on(waiter, event, deadline, take)
         finally:
@@ -185,16 +185,21 @@ class Members:
         kept = self.backend.expires
         return bool(kept) and time.time() - self.sent_at > kept
 
-    def _take(self, index: int, task_id: str) -> None:
-        """Take in a member's record in the place of the consumer."""
-        absorb(self.backend, self, [index], self.backend.fetch([task_id]))
+    def take(self, index: int) -> bytes | None:
+        """Read a member's record and take it in, before the consumer; return it.
+
+        The consumer, where there is one, is told of it too and wakes who waits.
+        """
+        records = self.backend.fetch([self.roster.id(index)])
+        absorb(self.backend, self, [index], records)
+        return records[0]
 
     def _wait_on(
         self,
         waiter: Waiter,
         event: threading.Event,
         deadline: float | None,
-        look: Callable[[], None] | None = None,
+        look: Callable[[], object] | None = None,
     ) -> bool:
         if not waiter.is_done():
             self.backend.tell_obstacle()
@@ -255,7 +260,7 @@ class Members:
         waiter: Waiter,
         event: threading.Event,
         deadline: float | None,
-        look: Callable[[], None] | None = None,
+        look: Callable[[], object] | None = None,
     ) -> bool:
         # Register first, look second: an arrival in between wakes the event.
         self.waiters.add(waiter)

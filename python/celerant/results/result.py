@@ -276,22 +276,22 @@ class AsyncResult(Generic[R]):
         While the task is not done its record is read each time, for STARTED, RETRY
         and states of its own.
         """
-        self._members.look()
+        record = self._look()
         if self._is_done():
             control = self._members.control(self._index)
             return STATE_NAMES[self._code] if control is None else control.state
-        return str(self._record().get("status") or "PENDING")
+        return str(record.get("status") or "PENDING")
 
     status = state
 
     @property
     def result(self) -> R | Any:
         """The value, the exception of a failed task, or what an unfinished one told."""
-        self._members.look()
+        record = self._look()
         if self._is_done():
             control = self._members.control(self._index)
             return self._members.value(self._index) if control is None else control
-        return self._record().get("result")
+        return record.get("result")
 
     info = result
 
@@ -434,6 +434,16 @@ class AsyncResult(Generic[R]):
     @property
     def _code(self) -> int:
         return self._members.barrier.state(self._index)
+
+    def _look(self) -> dict[str, Any]:
+        """Have the task be done if it is; return its record where it is not."""
+        members = self._members
+        members.look()
+        if self._is_done():
+            return {}
+        # The consumer may be told of it later: two looks must not contradict.
+        record = members.take(self._index)
+        return {} if self._is_done() else members.backend.decode(record)
 
     def _record(self) -> dict[str, Any]:
         backend = self._members.backend

@@ -6,6 +6,7 @@ Source: ``_chain.apply`` and ``_chord.apply`` of ``celery.canvas`` of celery 5.7
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.chain import Chain
@@ -35,55 +36,86 @@ def run_canvas(
     Raises:
         Exception: What a step raised that is not the last, as in Celery.
     """
-    if isinstance(canvas, chord):
-        return _run_chord(app, canvas, args, kwargs, options)
-    return _run_chain(app, canvas, args, kwargs, {**canvas.options, **options})
+    followed: list[Any] = []
+    step = _Step(canvas, args, dict(kwargs), dict(options))
+    # A last step that is a canvas takes this one's place: (group, task) pairs in a
+    # chain are chords, each in the body of the one before, and may be hundreds.
+    while isinstance(step.task, (chord, Chain)):
+        run = _run_header if isinstance(step.task, chord) else _run_steps
+        last, rest = run(app, step)
+        if rest is None:
+            return _following(last, followed)
+        if last is not None:
+            followed.append(last)
+        app, step = rest.task.app, rest
+    result = step.task.apply(step.args, step.kwargs, **step.options)
+    return _following(result, followed)
 
 
-def _run_chain(
-    app: Celerant,
-    canvas: Chain[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-) -> Any:
+@dataclass(slots=True)
+class _Step:
+    """What is to run, and how it is called."""
+
+    task: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    #: Whether it is a copy, all through: the caller's own stays as it is.
+    is_copy: bool = False
+
+    def copied(self, task: Any) -> Any:
+        """Return a task of this canvas, to be changed and run."""
+        return task if self.is_copy else task.clone()
+
+
+def _run_steps(app: Celerant, step: _Step) -> tuple[Any, _Step | None]:
+    """Run a chain up to its last step.
+
+    Returns:
+        The result so far, and what is left to run; None where nothing is.
+    """
+    canvas: Chain[Any] = step.task
+    options = {**canvas.options, **step.options}
     callbacks = _listed(options.pop("link", None))
     # It names the last step.
     task_id = options.pop("task_id", None)
-    steps = [maybe_signature(step, canvas.own_app or app) for step in canvas.tasks]
-    real = [step for step in steps if not _is_empty(step)] or steps[-1:]
-    last = None
-    for number, step in enumerate(real, 1):
-        copy = step.clone()
-        of_step = dict(options)
-        if number == len(real):
-            _extend_links(copy, callbacks)
-            if task_id is not None:
-                of_step["task_id"] = task_id
-        if last is not None:
-            # A step that failed raises here.
-            args, kwargs = (last.get(disable_sync_subtasks=False),), {}
-        result = copy.apply(args, kwargs, **of_step)
-        _first_of(result).parent, last = last, result
+    steps = [maybe_signature(task, canvas.own_app or app) for task in canvas.tasks]
+    if not steps:
+        return None, None
+    *before, end = [task for task in steps if not _is_empty(task)] or steps[-1:]
+    args, kwargs, last = step.args, step.kwargs, None
+    for task in before:
+        result = step.copied(task).apply(args, kwargs, **options)
+        last = _following(result, [] if last is None else [last])
         if isinstance(result, AsyncResult) and result.state in _ENDS:
-            break
-    return last
+            return last, None
+        # A step that failed raises here.
+        args, kwargs = (last.get(disable_sync_subtasks=False),), {}
+    end = step.copied(end)
+    _extend_links(end, callbacks)
+    if task_id is not None:
+        options["task_id"] = task_id
+    return last, _Step(end, args, kwargs, options, is_copy=True)
 
 
-def _run_chord(
-    app: Celerant,
-    canvas: chord[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> Any:
-    header: Any = group(canvas.tasks, app=canvas.own_app or app).apply(args, kwargs)
-    body = canvas.body.clone()
-    _extend_links(body, _listed(options.get("link")))
-    of_body = {k: v for k, v in options.items() if k == "task_id"}
+def _run_header(app: Celerant, step: _Step) -> tuple[Any, _Step]:
+    """Run a chord's header; return its result, and the body to run."""
+    canvas: chord[Any] = step.task
+    body = step.copied(canvas._bodied())  # noqa: SLF001 - of one canvas, in two rooms
+    tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
+    header = tasks.apply(step.args, step.kwargs)
+    _extend_links(body, _listed(step.options.get("link")))
+    of_body = {k: v for k, v in step.options.items() if k == "task_id"}
     values = header.get(disable_sync_subtasks=False)
-    result = body.apply((values,), **of_body)
-    _first_of(result).parent = header
+    return header, _Step(body, (values,), {}, of_body, is_copy=True)
+
+
+def _following(result: Any, followed: list[Any]) -> Any:
+    """Return a result that now follows these, the nearest of which is the last."""
+    first = result
+    for parent in reversed(followed):
+        _first_of(first).parent = parent
+        first = parent
     return result
 
 

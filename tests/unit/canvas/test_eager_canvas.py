@@ -238,3 +238,35 @@ def test_a_value_that_is_a_groups_result_stays_a_value(sides):
 
     chain = sides.celerant.chain(sides.celerant.add.si(1), give_other.si())
     assert sides.celerant.group([give_other.s(), chain]).apply().get() == [other, other]
+
+
+def test_hundreds_of_groups_with_a_task_after_each_run_in_one_chain(sides):
+    # 200 chords, each in the body of the one before: deeper than Python's stack.
+    side, pairs = sides.celerant, 200
+    steps = [side.add.s(0, 1)]
+    for _ in range(pairs):
+        steps += [side.group(side.add.s(0), side.add.s(-1)), side.total.s()]
+    canvas = side.chain(*steps)
+    before = str(canvas.tasks)
+    result = canvas.apply()
+    # x -> x + (x - 1)
+    assert result.get() == 1
+    followed = 0
+    while result.parent is not None:
+        result, followed = result.parent, followed + 1
+    assert followed == 2 * pairs
+    assert str(canvas.tasks) == before
+
+
+def test_an_ignored_step_ends_a_chain_that_is_a_body(sides):
+    side = sides.celerant
+
+    @side.app.task(name="ec.ignored")
+    def ignored(_values):
+        raise celerant.Ignore
+
+    body = side.raw(ignored.s(), side.note.s())
+    result = side.chord([side.add.s(1, 1)], body).apply()
+    assert result.state == "IGNORED"
+    assert result.parent.get() == [2]
+    assert side.seen == []

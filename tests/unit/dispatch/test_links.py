@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 
 import pytest
-from kombu import Queue
+from kombu import Connection, Queue
 from kombu.serialization import register, unregister
 
 from celerant import group
+from celerant._core import Ledger
 from celerant.dispatch.blueprints import Blueprints
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.links import Links
+from celerant.dispatch.wires.base import Broken, Dispatch
 from celerant.errors import EncodeError
 from harness.capture import drain
 from harness.tasks import define_tasks
@@ -184,3 +188,65 @@ def test_a_bad_argument_costs_no_connection(shop, monkeypatch):
         shop.echo.delay(1)
     assert len(made) == 1
     assert len(_sent(shop)) == 3
+
+
+def _dispatch():
+    return Dispatch(Ledger(), Patience({}, enabled=False))
+
+
+def _links(limit, made):
+    def make():
+        made.append(Connection("memory://"))
+        return made[-1]
+
+    return Links(make, limit)
+
+
+def test_a_dispatch_that_fails_gives_its_connection_back():
+    made = []
+    links = _links(1, made)
+    for _ in range(3):
+        with pytest.raises(Broken), links.acquire(_dispatch()):
+            raise Broken("lost", recoverable=True)
+    with links.acquire(_dispatch()):
+        pass
+    assert len(made) == 1
+
+
+def test_a_connection_that_cannot_be_made_is_not_counted_as_held():
+    def refuse():
+        raise ValueError("no such transport")
+
+    links = Links(refuse, 1)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="transport"), links.acquire(_dispatch()):
+            pass
+
+
+def test_closing_ends_connections_in_use_and_those_who_wait_get_new_ones():
+    made, got = [], []
+    links = _links(1, made)
+    asked = threading.Event()
+
+    class Asked(threading.Semaphore):
+        def acquire(self, *args, **kwargs):
+            if threading.current_thread() is waiting:
+                asked.set()
+            return super().acquire(*args, **kwargs)
+
+    def wait():
+        with links.acquire(_dispatch()):
+            got.append(made[-1])
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "Semaphore", Asked)
+        with links.acquire(_dispatch()):
+            waiting.start()
+            assert asked.wait(10)
+            links.close()
+            assert not made[0].connected
+    waiting.join(10)
+    assert got == [made[1]]
+    # What was made for a pool that is closed is closed with its last use.
+    assert not made[1].connected

@@ -273,3 +273,32 @@ def test_eager_values_need_no_backend(group_of, sealed):
         2, open_backend(None, name="x"), barrier=barrier, values=[1, error]
     )
     assert result.get(propagate=False) == [1, error]
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE"])
+def test_what_one_look_says_all_others_say(fake, group_of, state):
+    # The record is there, and whoever tells of it is late.
+    result = group_of(3, fake)
+    assert result.completed_count() == 0
+    value = 7 if state == "SUCCESS" else KeyError("k")
+    store(result, 1, value, state)
+
+    assert not result[1].ready()
+    assert result[1].state == state
+    assert result[1].ready()
+    assert result.completed_count() == (state == "SUCCESS")
+    assert result.failed() == (state == "FAILURE")
+    assert result[0].state == result[2].state == "PENDING"
+
+
+def test_who_waits_is_woken_though_a_look_came_first(fake, group_of):
+    result = group_of(1, fake)
+    assert not result.ready()
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(result.get(timeout=10)))
+    waiting.start()
+    store(result, 0, 7)
+    assert result[0].result == 7
+    fake.push(result[0].id, 7)
+    waiting.join(10)
+    assert got == [[7]]

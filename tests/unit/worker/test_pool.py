@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import deque
 
@@ -107,3 +109,50 @@ def test_wake_for_nothing_starts_nothing(waiting):
     pool.wake(waiting)
     assert pool.busy == 0
     pool.join()
+
+
+def test_threads_outlive_the_thread_that_wakes_them_and_end_with_the_program():
+    # A program that neither stops its worker nor waits: what runs ends first.
+    program = """
+import threading
+from collections import deque
+from celerant.worker.pool import Pool
+
+jobs, entered = deque([1, 2]), threading.Event()
+
+def execute(job):
+    entered.set()
+    if job == 1:
+        threading.main_thread().join()
+        # By now the pool was told of the end: nothing new begins for it.
+        pool.wake(1)
+    print("ended", job, flush=True)
+
+pool = Pool(2, lambda: jobs.popleft() if jobs else None, execute,
+            waiting=lambda: bool(jobs), name="test")
+waking = threading.Thread(target=pool.wake, args=(1,), daemon=True)
+waking.start()
+waking.join()
+assert entered.wait(10)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.split("\n")[:-1] == ["ended 1", "ended 2"]
+
+
+def test_a_pool_that_was_told_to_end_is_not_waited_for_in_vain():
+    jobs, ended = deque([1]), []
+    pool = make(2, ended.append, jobs)
+    pool.wake(1)
+    pool.join()
+    # No thread is left to take a token, and none is begun.
+    jobs.append(2)
+    pool.wake(1)
+    pool.join()
+    assert (ended, pool.busy) == ([1], 0)
