@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from celerant.canvas.callbacks import listed
 from celerant.canvas.signature import (
     Canvas,
     maybe_signature,
@@ -75,9 +76,9 @@ class Chain(Canvas[R]):
         steps = [maybe_signature(step, self._app) for step in self.tasks]
         if not is_own:
             steps = [step.clone() for step in steps]
-        for callback in _listed(self.options.get("link")):
+        for callback in listed(self.options.get("link")):
             steps[-1].link(callback)
-        for errback in _listed(self.options.get("link_error")):
+        for errback in listed(self.options.get("link_error")):
             for step in steps:
                 step.link_error(errback)
         return steps
@@ -164,9 +165,3 @@ class Chain(Canvas[R]):
 
     def __copy__(self) -> Chain[R]:
         return self.clone()
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

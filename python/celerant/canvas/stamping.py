@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.callbacks import listed
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
@@ -215,10 +216,10 @@ class _Stamping:
     def links(self, canvas: Canvas[Any], headers: Stamps) -> None:
         """Stamp callbacks and errbacks; they do not get their task's own stamps."""
         for option, hook in (("link", "on_callback"), ("link_error", "on_errback")):
-            listed = _listed(canvas.options.get(option))
-            if not listed:
+            given = listed(canvas.options.get(option))
+            if not given:
                 continue
-            links = [maybe_signature(link, canvas.own_app) for link in listed]
+            links = [maybe_signature(link, canvas.own_app) for link in given]
             canvas.options[option] = links
             # As in Celery, each also gets what the visitor said of those before it.
             common = copy.deepcopy(headers)
@@ -287,13 +288,7 @@ def _lay_under(stamps: Stamps, more: Mapping[str, Any], *, append: bool) -> None
         elif append:
             is_scalar = isinstance(present, (int, float, str))
             adds = value if is_scalar and isinstance(value, list) else [value]
-            stamps[name] = [*_listed(present), *adds]
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple, set)) else [value]
+            stamps[name] = [*listed(present), *adds]
 
 
 def _is_same(left: Any, right: Any) -> bool:

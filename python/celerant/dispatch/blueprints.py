@@ -17,6 +17,7 @@ from kombu import Exchange, Queue
 from kombu.common import Broadcast
 from kombu.serialization import registry
 
+from celerant.canvas.callbacks import listed_if_given
 from celerant.canvas.request import Request
 from celerant.config import Settings
 from celerant.dispatch.clock import times_of
@@ -352,8 +353,8 @@ class Blueprints:
             exchange = exchange.name
         body = BodyEncoder(
             {
-                "callbacks": _listed(take("link", None)),
-                "errbacks": _listed(take("link_error", None)),
+                "callbacks": listed_if_given(take("link", None)),
+                "errbacks": listed_if_given(take("link_error", None)),
                 "chain": take("chain", None),
                 "chord": take("chord", None),
             },
@@ -417,9 +418,3 @@ def _stamp(options: dict[str, Any], name: str) -> Any:
     except KeyError:
         msg = f"stamped_headers names {name!r}, but there is no such option"
         raise SettingError(msg, name=name) from None
-
-
-def _listed(value: Any) -> list[Any] | None:
-    if value is None or isinstance(value, list):
-        return value
-    return list(value) if isinstance(value, (tuple, set)) else [value]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import dumps, loads
 
 from celerant._core import Barrier, Roster
+from celerant.canvas.callbacks import listed, listed_if_given
 from celerant.canvas.group import group
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
@@ -222,13 +223,13 @@ def _request(  # noqa: PLR0913, PLR0917 - of one call
         kwargs=dict(kwargs),
         root_id=(parent.root_id or parent.id) if parent else task_id,
         parent_id=parent.id if parent else None,
-        callbacks=_listed(options.get("link")),
-        errbacks=_listed(options.get("link_error")),
+        callbacks=listed_if_given(options.get("link")),
+        errbacks=listed_if_given(options.get("link_error")),
         retries=options.get("retries") or 0,
         timelimit=(task.time_limit, task.soft_time_limit),
         headers=dict(options.get("headers") or {}),
         stamped_headers=list(stamps) or None,
-        stamps={name: _listed(options.get(name)) or [] for name in stamps},
+        stamps={name: listed(options.get(name)) for name in stamps},
         ignore_result=bool(options.get("ignore_result", task.ignore_result)),
         delivery_info={
             "is_eager": True,
@@ -245,12 +246,6 @@ def _is_stored(task: Task[Any, Any], request: Request, outcome: Outcome) -> bool
     return not request.ignore_result or (
         outcome.state != SUCCESS and bool(task.store_errors_even_if_ignored)
     )
-
-
-def _listed(value: Any) -> list[Any] | None:
-    if value is None or isinstance(value, list):
-        return value
-    return list(value) if isinstance(value, tuple) else [value]
 
 
 def _finished(

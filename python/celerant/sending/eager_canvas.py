@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.callbacks import listed
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
@@ -76,7 +77,7 @@ def _run_steps(app: Celerant, step: _Step) -> tuple[Any, _Step | None]:
     """
     canvas: Chain[Any] = step.task
     options = {**canvas.options, **step.options}
-    callbacks = _listed(options.pop("link", None))
+    callbacks = listed(options.pop("link", None))
     # It names the last step.
     task_id = options.pop("task_id", None)
     steps = [maybe_signature(task, canvas.own_app or app) for task in canvas.tasks]
@@ -104,7 +105,7 @@ def _run_header(app: Celerant, step: _Step) -> tuple[Any, _Step]:
     body = step.copied(canvas._bodied())  # noqa: SLF001 - of one canvas, in two rooms
     tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
     header = tasks.apply(step.args, step.kwargs)
-    _extend_links(body, _listed(step.options.get("link")))
+    _extend_links(body, listed(step.options.get("link")))
     of_body = {k: v for k, v in step.options.items() if k == "task_id"}
     values = header.get(disable_sync_subtasks=False)
     return header, _Step(body, (values,), {}, of_body, is_copy=True)
@@ -131,15 +132,9 @@ def _extend_links(canvas: Any, callbacks: list[Any]) -> None:
     if isinstance(canvas, chord):
         _extend_links(canvas.body, callbacks)
     elif callbacks:
-        own = _listed(canvas.options.get("link"))
+        own = listed(canvas.options.get("link"))
         canvas.options["link"] = [*own, *callbacks]
 
 
 def _is_empty(step: Any) -> bool:
     return isinstance(step, group) and not step.tasks
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

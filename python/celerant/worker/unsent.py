@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from celerant.canvas.callbacks import listed
 from celerant.canvas.request import Request
 
 __all__ = ["branches", "followers"]
@@ -42,7 +43,7 @@ def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Re
         errbacks: Of what the canvas is in.
     """
     kind, options = canvas.get("subtask_type"), canvas.get("options") or {}
-    own = _listed(options.get("link_error"))
+    own = listed(options.get("link_error"))
     linked = [*own, *(errback for errback in errbacks if errback not in own)]
     inner = [one for one in _inner(canvas) if isinstance(one, Mapping)]
     if kind == "chain" and inner:
@@ -83,13 +84,7 @@ def _request(canvas: Mapping[str, Any]) -> Request:
         group_index=options.get("group_index"),
         chord=options.get("chord"),
         chain=options.get("chain"),
-        errbacks=_listed(options.get("link_error")),
+        errbacks=listed(options.get("link_error")),
         reply_to=options.get("reply_to"),
         stamped_headers=options.get("stamped_headers"),
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
