@@ -195,6 +195,10 @@ class Settings:
         self._changed[name] = self.__dict__[name] = value
         object.__setattr__(self, "version", self.version + 1)
 
+    def __delattr__(self, name: str) -> None:
+        msg = f"setting {name!r} cannot be deleted; set it to its default"
+        raise AttributeError(msg)
+
     def __getitem__(self, name: str) -> Any:
         return self.__dict__[name] if name in self.__dict__ else self.__getattr__(name)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from celerant import Celerant, group
+from celerant.errors import ForkError
+from harness.capture import drain
 from harness.services import RABBITMQ_PORT
 from harness.tasks import define_tasks
 
@@ -116,3 +118,29 @@ def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue):
             return _sockets_to(RABBITMQ_PORT)
 
         assert len(_in_child(sockets_used) - inherited) == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_child_that_a_route_forks_does_not_go_on_sending(redis_url, queue, many):
+    parent, endings = os.getpid(), []
+
+    def route(*_args, **_kwargs):
+        # Users' code, in the middle of a dispatch.
+        child = os.fork()
+        if child:
+            endings.append(os.waitpid(child, 0)[1])
+        return {}
+
+    with Celerant("celerant-test-fork", broker=redis_url["broker"]) as app:
+        app.conf.update(task_default_queue=queue, task_ignore_result=True)
+        app.conf.task_routes = (route,)
+        task = define_tasks(app).add.s(1, 2)
+        try:
+            (group([task]) if many else task).apply_async()
+        except ForkError:
+            os._exit(0)
+        finally:
+            if os.getpid() != parent:
+                os._exit(1)
+    assert endings == [0]
+    assert len(drain(redis_url["broker"], queue)) == 1

@@ -93,3 +93,9 @@ def test_a_mask_stands_only_where_a_password_is(url, shown):
         connection = app.connection_for_write()
         assert connection.as_uri() == shown
         assert "hidden" not in repr(connection)
+
+
+def test_a_setting_is_set_anew_and_not_deleted(app):
+    with pytest.raises(AttributeError, match="default"):
+        del app.conf.task_default_queue
+    assert app.conf.task_default_queue

@@ -243,12 +243,14 @@ class Links:
         if pool is not None and pool is self._pool:
             pool.give_back(connection, link)
             return
-        if link is not None:
-            link.close()
-        connection.release()
         if pool is not None:
             # Somebody may have waited for it until the pool was closed.
             pool.free.release()
+        try:
+            if link is not None:
+                link.close()
+        finally:
+            connection.release()
 
     def close(self) -> None:
         """Close all connections of the pool."""
@@ -307,8 +309,18 @@ class _Pool:
                 break
             if link is not None:
                 link.close()
+        failure: BaseException | None = None
         while self._made:
-            self._made.pop().collect(_CLOSE_TIMEOUT)
+            # In use, it may be closed half-way already: kombu's own pool, too, takes
+            # no notice of an AttributeError then.
+            try:
+                self._made.pop().collect(_CLOSE_TIMEOUT)
+            except AttributeError:
+                continue
+            except Exception as exc:  # noqa: BLE001 - raised once all are closed
+                failure = exc
+        if failure is not None:
+            raise failure
 
 
 def _open(connection: Connection, link: Link | None, patience: Patience) -> Link:

@@ -75,6 +75,7 @@ class Lone(Run):
         self._count_rest()
         self._ledger.expect(chunk)
         self._ignored += chunk.ignored()
+        self._refuse_forked()
         self._started = True
         self._carry(link, chunk)
         if link.wire is not None:

@@ -101,7 +101,7 @@ class Run(ABC):
     def _refuse_forked(self) -> None:
         if os.getpid() != self._pid:
             msg = (
-                f"process {self._pid} was forked while it sent a group; its child "
+                f"process {self._pid} was forked while it sent; its child "
                 f"{os.getpid()} must not go on with the same connection"
             )
             raise ForkError(msg, created_in_pid=self._pid)

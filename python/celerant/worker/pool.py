@@ -161,7 +161,7 @@ class Pool:
         self._dismissed = False
         #: Started when there is first something for them.
         self._threads: list[threading.Thread] = []
-        #: True puts a thread to work, False ends it.
+        #: True puts a thread to work, False ends all of them, one after the other.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         _pools.add(self)
 
@@ -205,6 +205,9 @@ class Pool:
     def _run(self) -> None:
         while self._tokens.get():
             self._drain()
+        # For the next one: `dismiss` may not know of all threads, for instance of one
+        # whose start Ctrl-C came upon.
+        self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
 
     def _drain(self) -> None:
         while True:
@@ -248,11 +251,10 @@ class Pool:
         self.dismiss()
 
     def dismiss(self) -> None:
-        """End each thread once it has nothing more to do."""
+        """End all threads once they have nothing more to do, and wake none."""
         with self._lock:
             self._dismissed = True
-            for _ in self._threads:
-                self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
+        self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -266,3 +268,6 @@ def _dismiss_all() -> None:
 # As `concurrent.futures` does it: the interpreter waits for the threads at its end, and
 # an `atexit` comes too late.
 threading._register_atexit(_dismiss_all)  # type: ignore[attr-defined]  # noqa: SLF001
+if hasattr(os, "register_at_fork"):
+    # A child has none of the threads, and may have a lock that one of them held.
+    os.register_at_fork(after_in_child=_pools.clear)

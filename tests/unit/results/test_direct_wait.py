@@ -136,3 +136,32 @@ def test_what_has_expired_is_told(memory, group_of):
     with pytest.raises(ResultExpired):
         group[0].get(timeout=5)
     assert group._members.barrier.state(0) == Barrier.EXPIRED
+
+
+def test_who_stops_waiting_leaves_the_others_listening(memory):
+    store, told = memory._shared, []
+    store.listen("a", told.append)
+
+    class Listeners(dict):
+        """A record is stored at each change of it."""
+
+        stored = 0
+
+        def __setitem__(self, *item):
+            super().__setitem__(*item)
+            self.store()
+
+        def pop(self, *args):
+            found = super().pop(*args)
+            self.store()
+            return found
+
+        def store(self):
+            self.stored += 1
+            store.put("a", b"{}", 0)
+
+    woken = []
+    store._listeners = Listeners({"a": (lambda: woken.append(1), told.append)})
+    store.unlisten("a", told.append)
+    assert len(woken) == store._listeners.stored > 0
+    assert set(store._listeners) == {"a"}

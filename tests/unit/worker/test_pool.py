@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -156,3 +157,67 @@ def test_a_pool_that_was_told_to_end_is_not_waited_for_in_vain():
     pool.wake(1)
     pool.join()
     assert (ended, pool.busy) == ([1], 0)
+
+
+def test_no_thread_is_begun_for_a_pool_that_ends_while_a_slot_looks_once_more():
+    jobs, puts = deque([1]), [2, 3]
+
+    def waiting():
+        # Another thread puts, and the interpreter ends, between two looks of a slot.
+        while puts:
+            jobs.append(puts.pop())
+            pool.wake(1)
+            pool.dismiss()
+        return bool(jobs)
+
+    pool = Pool(
+        2,
+        lambda: jobs.popleft() if jobs else None,
+        lambda _job: None,
+        waiting=waiting,
+        name="test",
+    )
+    pool.wake(1)
+    joining = threading.Thread(target=pool.join, daemon=True)
+    joining.start()
+    joining.join(10)
+    assert not joining.is_alive()
+
+
+def test_a_thread_whose_start_ctrl_c_came_upon_ends_with_the_others(monkeypatch):
+    started = []
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        started.append(thread)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    pool = make(2, lambda _job: None, deque([1, 2]))
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.wake(1)
+    pool.wake(2)
+    pool.join()
+    started[0].join(10)
+    assert not started[0].is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_ends_although_a_pools_lock_was_held():
+    program = """
+import multiprocessing
+from celerant.worker.pool import Pool
+
+pool = Pool(1, lambda: None, lambda job: None, waiting=lambda: False, name="test")
+child = multiprocessing.get_context("fork").Process(target=lambda: None)
+with pool._lock:
+    child.start()
+child.join(10)
+alive = child.is_alive()
+child.kill()
+assert not alive
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)

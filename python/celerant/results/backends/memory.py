@@ -65,10 +65,13 @@ class Store:
     def unlisten(self, name: str, tell: Callable[[], None]) -> None:
         """Undo one `listen`."""
         with self._lock:
-            left = list(self._listeners.pop(name, ()))
+            left = list(self._listeners.get(name, ()))
             left.remove(tell)
+            # Never without those who stay: who stores looks without the lock.
             if left:
                 self._listeners[name] = tuple(left)
+            else:
+                del self._listeners[name]
 
     def get(self, name: str) -> bytes | None:
         """Return the record, None where it is missing or expired."""
