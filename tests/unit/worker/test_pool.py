@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 
 import pytest
@@ -159,15 +160,17 @@ def test_a_pool_that_was_told_to_end_is_not_waited_for_in_vain():
     assert (ended, pool.busy) == ([1], 0)
 
 
-def test_no_thread_is_begun_for_a_pool_that_ends_while_a_slot_looks_once_more():
+def test_all_threads_end_also_one_begun_while_the_others_were_told_to():
     jobs, puts = deque([1]), [2, 3]
 
     def waiting():
         # Another thread puts, and the interpreter ends, between two looks of a slot.
-        while puts:
-            jobs.append(puts.pop())
+        if puts:
+            jobs.extend(puts)
+            puts.clear()
             pool.wake(1)
             pool.dismiss()
+            return True
         return bool(jobs)
 
     pool = Pool(
@@ -178,10 +181,10 @@ def test_no_thread_is_begun_for_a_pool_that_ends_while_a_slot_looks_once_more():
         name="test",
     )
     pool.wake(1)
-    joining = threading.Thread(target=pool.join, daemon=True)
-    joining.start()
-    joining.join(10)
-    assert not joining.is_alive()
+    ends = time.monotonic() + 10
+    while puts or any(thread.is_alive() for thread in pool._threads):
+        assert time.monotonic() < ends, [t.name for t in pool._threads if t.is_alive()]
+    assert not jobs
 
 
 def test_a_thread_whose_start_ctrl_c_came_upon_ends_with_the_others(monkeypatch):
