@@ -17,7 +17,7 @@ from celerant.dispatch.links import Link, Links
 from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.report import Intervals
-from celerant.dispatch.run import CHUNK_BYTES, Run, Sent
+from celerant.dispatch.run import CHUNK_BYTES, Run, Sent, no_canvas
 
 __all__ = ["Dispatcher", "Listener", "Order"]
 
@@ -74,7 +74,7 @@ class Order:
     before_last: Callable[[int], None] | None = None
     #: Called with each member that is a chain or chord and whether there is a chord in
     #: it: raises to refuse it, and says whether its result is ignored.
-    vet: Callable[[Any, bool], bool] = field(default=lambda _canvas, _has_chords: False)
+    vet: Callable[[Any, bool], bool] = no_canvas
     #: Celery's ``task_allow_error_cb_on_chord_header``.
     links_errors_to_headers: bool = False
     #: None: nobody hears of members.

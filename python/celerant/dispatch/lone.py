@@ -17,7 +17,7 @@ from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
 from celerant.dispatch.links import Link
 from celerant.dispatch.rendering import Renderer
-from celerant.dispatch.run import CHUNK_BYTES, Run
+from celerant.dispatch.run import CHUNK_BYTES, Run, no_canvas
 
 __all__ = ["Lone", "LoneOrder"]
 
@@ -57,7 +57,7 @@ class Lone(Run):
             resolve,
             resolve,
             order.blueprints.reply_to,
-            _no_canvas,
+            no_canvas,
             (order.signature,),
             readable=readable_types(),
             mapped=Mapped,
@@ -83,8 +83,3 @@ class Lone(Run):
 
     def _count_rest(self) -> None:
         self._ledger.grow(1)
-
-
-def _no_canvas(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
-    """Vet chains and chords, of which there is none."""
-    return False

@@ -18,10 +18,15 @@ from celerant.dispatch.report import Intervals, Report
 from celerant.dispatch.wires.base import Broken, Dispatch
 from celerant.errors import ForkError, PublishError
 
-__all__ = ["CHUNK_BYTES", "Run", "Sent"]
+__all__ = ["CHUNK_BYTES", "Run", "Sent", "no_canvas"]
 
 #: Bytes after which a chunk is full.
 CHUNK_BYTES = 1 << 20
+
+
+def no_canvas(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
+    """Vet chains and chords where none is refused and none's result ignored."""
+    return False
 
 
 @dataclass(slots=True)

@@ -252,8 +252,8 @@ class Pool:
 
     def dismiss(self) -> None:
         """End all threads once they have nothing more to do, and wake none."""
-        with self._lock:
-            self._dismissed = True
+        # Without the lock: a forked child comes here too, and finds it as it was.
+        self._dismissed = True
         self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
 
 
@@ -267,7 +267,4 @@ def _dismiss_all() -> None:
 
 # As `concurrent.futures` does it: the interpreter waits for the threads at its end, and
 # an `atexit` comes too late.
-threading._register_atexit(_dismiss_all)  # type: ignore[attr-defined]  # noqa: SLF001
-if hasattr(os, "register_at_fork"):
-    # A child has none of the threads, and may have a lock that one of them held.
-    os.register_at_fork(after_in_child=_pools.clear)
+threading._register_atexit(_dismiss_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
