@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from celerant.apps import load_app, register, result_of
 from celerant.broker import make_connection
+from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
 from celerant.canvas.host import set_current_app
-from celerant.canvas.signature import Canvas, Signature
+from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
 from celerant.config import Settings, unknown_setting
 from celerant.config_source import read_settings
@@ -35,8 +36,10 @@ from celerant.urls import masked
 if TYPE_CHECKING:
     import celery
     from kombu import Connection
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from celerant.canvas.options import SendOptions
+    from celerant.canvas.single import Single
     from celerant.results.backends.base import Backend
     from celerant.worker import Worker
 
@@ -210,7 +213,7 @@ class Celerant:
         name: str,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> Signature[Any]:
         """Make a signature of a task by name; its code need not be here."""
         made: Signature[Any] = make_signature(name, args, kwargs, app=self, **options)
@@ -221,18 +224,24 @@ class Celerant:
         name: str,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> AsyncResult[Any]:
         """Send a task by name; its code need not be here."""
         return self.signature(name, args, kwargs).apply_async(**options)
 
     @overload
-    async def asend(self, canvas: group[R], **options: Any) -> GroupResult[R]: ...
+    async def asend(
+        self, canvas: group[R], **options: Unpack[SendOptions]
+    ) -> GroupResult[R]: ...
     @overload
-    async def asend(self, canvas: Signature[R], **options: Any) -> AsyncResult[R]: ...
+    async def asend(
+        self, canvas: Single[R], **options: Unpack[SendOptions]
+    ) -> AsyncResult[R]: ...
     @overload
-    async def asend(self, canvas: Canvas[Any], **options: Any) -> Any: ...
-    async def asend(self, canvas: Any, **options: Any) -> Any:
+    async def asend(
+        self, canvas: Canvas[Any], **options: Unpack[SendOptions]
+    ) -> Any: ...
+    async def asend(self, canvas: Any, **options: Unpack[SendOptions]) -> Any:
         """Send a canvas from an event loop, which goes on meanwhile.
 
         As ``canvas.apply_async(**options)``, on one thread for all loops: what is sent

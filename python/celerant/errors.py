@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from celerant.dispatch.report import Report
-    from celerant.results.group_result import GroupResult
 
 __all__ = [
     "ArgumentError",
@@ -126,8 +125,8 @@ class PublishError(CelerantError):
     not be read. ``__cause__`` is the transport's own error, or the member's.
     """
 
-    #: What was sent and what was not; pass it to ``group.resume``.
-    result: GroupResult[Any] | None = None
+    #: The group's result, or the chord's, for ``resume``; None of one task.
+    result: Any = None
     #: Which members are confirmed, rejected, unknown and unsent.
     report: Report | None = None
     #: Whether sending the rest may succeed later without a change.

@@ -17,7 +17,8 @@ from celerant import (
     group,
     shared_task,
 )
-from celerant.canvas.signature import Canvas, Signature
+from celerant.canvas.chain import Chain
+from celerant.canvas.signature import Signature
 from celerant.tasks.task import Task
 
 app = Celerant("shop")
@@ -107,12 +108,32 @@ class Owner(StampingVisitor):
 
 def compose() -> None:
     sums = group([add.s(1, 1), add.s(2, 2)])
-    assert_type(add.s(1, 2) | double.s(), Canvas[int])
-    assert_type(add.s(1, 2) | greet.s() | total.s(), Canvas[str])
-    assert_type(sums | total.s(), Canvas[str])
-    assert_type(chain(add.s(1, 2), total.s()), Canvas[str])
-    assert_type(chain(add.s(1, 2), sums, total.s()), Canvas[str])
-    assert_type(chain([add.s(1, 2), double.s()]), Canvas[Any])
+    line = add.s(1, 2) | double.s()
+    assert_type(line, Chain[int])
+    assert_type(line.delay(), AsyncResult[int])
+    assert_type(line(), AsyncResult[int])
+    assert_type(line.apply(throw=True), AsyncResult[int])
+    assert_type(line.apply_async(countdown=3), AsyncResult[int])
+    assert_type(line.apply_async_on_commit(using="other"), AsyncResult[int])
+    assert_type(line.freeze(), AsyncResult[int])
+    assert_type(line.link(greet.s()), Signature[str])
+    assert_type(line.link_error(sums), group[int])
+    assert_type(line.clone(), Chain[int])
+    assert_type(line.set(queue="q"), Chain[int])
+    assert_type(line.tasks, list[Any])
+    assert_type(add.s(1, 2) | greet.s() | total.s(), Chain[str])
+    assert_type(add.s(1, 2) | line, Chain[int])
+    assert_type(sums | total.s(), chord[str])
+    assert_type((sums | total.s()).delay(), AsyncResult[str])
+    assert_type((sums | total.s()).body, Any)
+    assert_type(sums | total.s() | greet.s(), chord[str])
+    assert_type(chain(add.s(1, 2), total.s()), Chain[str])
+    assert_type(chain(add.s(1, 2), sums, total.s()), Chain[str])
+    assert_type(chain(add.s(1, 2), sums | total.s()).delay().get(), str)
+    assert_type(chain([add.s(1, 2), double.s()]), Chain[Any])
+    # What ends in a group has a group's result.
+    assert_type(add.s(1, 2) | sums, Any)
+    assert_type(chain(add.s(1, 2), sums), Any)
     assert_type(group([add.s(1, 2) | double.s()]), group[int])
     assert_type(group([add.s(1, 2) | double.s()]).delay().get(), list[int])
     assert_type(chord(sums, total.s()), chord[str])
@@ -130,7 +151,7 @@ async def send_from_a_loop() -> None:
     assert_type(await app.asend(sums, queue="q"), GroupResult[int])
     assert_type(await app.asend(add.s(1, 2)), AsyncResult[int])
     assert_type(await (await app.asend(add.s(1, 2))), int)
-    assert_type(await app.asend(add.s(1, 2) | double.s()), Any)
+    assert_type(await app.asend(add.s(1, 2) | double.s()), AsyncResult[int])
     async for member in await app.asend(sums):
         assert_type(member, AsyncResult[int])
         assert_type(await member, int)
@@ -144,3 +165,8 @@ def wrong() -> None:
     greet.delay("a", loud="very")  # type: ignore[arg-type]
     sums = group([add.s(1, 1)])
     sums.resume(sums.delay(), unknown="maybe")  # type: ignore[arg-type]
+    add.apply_async((1, 2), countdwn=3)  # type: ignore[call-arg]
+    add.apply_async((1, 2), countdown="soon")  # type: ignore[arg-type]
+    add.s(1, 2).set(queue=3)  # type: ignore[arg-type]
+    (add.s(1, 2) | double.s()).delay(priority=3).gett()  # type: ignore[attr-defined]
+    sums.apply_async(expires=[1])  # type: ignore[arg-type]

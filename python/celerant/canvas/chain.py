@@ -6,23 +6,23 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from celerant.canvas.base import maybe_signature, positional
 from celerant.canvas.callbacks import listed
-from celerant.canvas.signature import (
-    Canvas,
-    maybe_signature,
-    on_commit,
-    positional,
-)
+from celerant.canvas.single import Single
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from celerant.canvas.host import Host
+    from celerant.canvas.options import SendOptions
+    from celerant.results.result import AsyncResult
 
 __all__ = ["Chain"]
 
 R = TypeVar("R")
 
 
-class Chain(Canvas[R]):
+class Chain(Single[R]):
     """Steps that run one after the other, each with the result of the one before.
 
     Made by `chain` and ``|``.
@@ -61,7 +61,7 @@ class Chain(Canvas[R]):
         self,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> Chain[R]:
         """Return a copy whose steps are copies; the first gets the arguments."""
         steps = [maybe_signature(step, self._app) for step in self.tasks]
@@ -83,28 +83,18 @@ class Chain(Canvas[R]):
                 step.link_error(errback)
         return steps
 
-    def link(self, callback: Canvas[Any]) -> Canvas[Any]:
-        """Send `callback` with the last step's result; returns it."""
-        return self._append("link", callback)
+    unchain_tasks = unchained
 
-    def link_error(self, errback: Canvas[Any]) -> Canvas[Any]:
-        """Call `errback` where any step fails; returns it."""
-        return self._append("link_error", errback)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
         """Send it, as ``apply_async(args, kwargs)``."""
-        return self.apply_async(args, kwargs)
-
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        """Send it; short for ``apply_async(args, kwargs)``."""
         return self.apply_async(args, kwargs)
 
     def apply_async(
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Any:
+        **options: Unpack[SendOptions],
+    ) -> AsyncResult[R]:
         """Send the first step; the others travel with it.
 
         Args:
@@ -113,55 +103,13 @@ class Chain(Canvas[R]):
             options: Of the first step; but `task_id` names the last, `link` follows
                 it, and `link_error` is for all.
         Returns:
-            The last step's result, whose `parent` leads to the first; None of a chain
-            without steps.
+            The last step's result, whose `parent` leads to the first; a `GroupResult`
+            where that step is a group; None of a chain without steps.
         Raises:
             CanvasError: Before anything is sent.
             PublishError: The broker refused or vanished.
         """
-        return self.app.sender.send_canvas(
+        sent = self.app.sender.send_canvas(
             self, positional(args), kwargs or {}, options
         )
-
-    def apply_async_on_commit(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        using: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """Send it once Django's transaction is committed; all in it has its id now.
-
-        Args:
-            args: As `apply_async`.
-            kwargs: As `apply_async`.
-            using: The database's alias; None: the default one.
-            options: As `apply_async`; times count from the commit.
-        Returns:
-            The last step's result; after a rollback it says so with `NotSent`, as all
-            do that it follows.
-        Raises:
-            CelerantError: Django is not installed.
-            RuntimeError: Later, by `get` inside the same transaction.
-            CanvasError, SettingError, TypeError: As `apply_async`, now.
-        """
-        return on_commit(self, positional(args), kwargs or {}, options, using)
-
-    def apply(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Any:
-        """Run the steps here, one after the other; returns the last one's result."""
-        return self.app.sender.apply_canvas(
-            self, positional(args), kwargs or {}, options
-        )
-
-    def freeze(self, task_id: str | None = None) -> Any:
-        """Give every step its id for good; returns the result to come."""
-        return self.app.sender.freeze_canvas(self, task_id)
-
-    def __copy__(self) -> Chain[R]:
-        return self.clone()
+        return cast("AsyncResult[R]", sent)

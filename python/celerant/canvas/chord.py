@@ -6,29 +6,29 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
+from celerant.canvas.base import Canvas, maybe_signature, positional
 from celerant.canvas.chain import Chain
 from celerant.canvas.group import group
-from celerant.canvas.signature import (
-    Canvas,
-    Signature,
-    maybe_signature,
-    on_commit,
-    positional,
-)
+from celerant.canvas.single import Single
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from celerant.canvas.host import Host
+    from celerant.canvas.options import SendOptions
+    from celerant.canvas.signature import Signature
     from celerant.results.result import AsyncResult
 
-__all__ = ["chord", "rebuilt"]
+__all__ = ["chord", "chord_of"]
 
 R = TypeVar("R")
+_C = TypeVar("_C", bound=Canvas[Any])
 _S = TypeVar("_S")
 
 
-class chord(Canvas[R]):  # noqa: N801 - Celery's name
+class chord(Single[R]):  # noqa: N801 - Celery's name
     """A group, and a body that is called with the list of its results.
 
     ``chord(header)(body)`` sends it, ``chord(header, body)`` makes it, and so does
@@ -49,10 +49,10 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
     def __init__(
         self,
         header: Any,
-        body: Signature[R],
+        body: Single[R],
         *,
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -61,7 +61,7 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         body: Any = None,
         *,
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None: ...
     def __init__(
         self,
@@ -69,7 +69,7 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         body: Any = None,
         *,
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None:
         if body is not None and not isinstance(body, dict):
             msg = (
@@ -92,12 +92,13 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         return first if isinstance(first, Canvas) else self.body
 
     @property
-    def tasks(self) -> Any:
+    def tasks(self) -> list[Any]:
         """The header: a list; a generator's is held from now on."""
         header = self["kwargs"]["header"]
         if isinstance(header, (Stream, Mapped)):
             header = self["kwargs"]["header"] = header.hold()
-        return header["kwargs"]["tasks"] if isinstance(header, dict) else header
+        tasks = header["kwargs"]["tasks"] if isinstance(header, dict) else header
+        return cast("list[Any]", tasks)
 
     @tasks.setter
     def tasks(self, tasks: Any) -> None:
@@ -122,7 +123,7 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> chord[R]:
         """Return a copy of header and body; the header's tasks get the arguments."""
         tasks = [maybe_signature(task, self._app) for task in self.tasks]
@@ -136,12 +137,12 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         for task in self.tasks:
             task.set_immutable(immutable)
 
-    def link(self, callback: Canvas[Any]) -> Canvas[Any]:
+    def link(self, callback: _C) -> _C:
         """Send `callback` with the body's result; returns it."""
         self._bodied().link(callback)
         return callback
 
-    def link_error(self, errback: Canvas[Any]) -> Canvas[Any]:
+    def link_error(self, errback: _C) -> _C:
         """Call `errback` where the header or the body fails; returns it.
 
         With ``task_allow_error_cb_on_chord_header`` also for each failed task of the
@@ -164,11 +165,16 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
             raise CanvasError(msg, path="chord.chord_body")
         return self.body
 
+    def _check(self) -> None:
+        self._bodied()
+
     @overload
-    def __call__(self, body: Signature[_S], **options: Any) -> AsyncResult[_S]: ...
+    def __call__(
+        self, body: Single[_S], **options: Unpack[SendOptions]
+    ) -> AsyncResult[_S]: ...
     @overload
-    def __call__(self, body: Any = None, **options: Any) -> Any: ...
-    def __call__(self, body: Any = None, **options: Any) -> Any:
+    def __call__(self, body: Any = None, **options: Unpack[SendOptions]) -> Any: ...
+    def __call__(self, body: Any = None, **options: Unpack[SendOptions]) -> Any:
         """Send it with `body`; keywords are options here, as in Celery."""
         if body is None:
             return self.apply_async(**options)
@@ -176,16 +182,12 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
         made["options"] = self.options
         return made.apply_async(**options)
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
-        """Send it; arguments go to every task of the header, before its own."""
-        return self.apply_async(args, kwargs)
-
     def apply_async(
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Any:
+        **options: Unpack[SendOptions],
+    ) -> AsyncResult[R]:
         """Send the header; the body travels with each of its messages.
 
         Args:
@@ -200,37 +202,12 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
             PublishError: ``exc.report`` says which tasks of the header are in.
         """
         self._bodied()
-        return self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+        sent = self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+        return cast("AsyncResult[R]", sent)
 
-    def apply_async_on_commit(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        using: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """Send it once Django's transaction is committed; all in it has its id now.
-
-        A generator's header is held.
-
-        Args:
-            args: As `apply_async`.
-            kwargs: As `apply_async`.
-            using: The database's alias; None: the default one.
-            options: As `apply_async`; times count from the commit.
-        Returns:
-            The body's result; after a rollback it says so with `NotSent`, as its
-            `parent` does.
-        Raises:
-            CelerantError: Django is not installed.
-            RuntimeError: Later, by `get` inside the same transaction.
-            CanvasError, SettingError, TypeError: As `apply_async`, now.
-        """
-        self._bodied()
-        return on_commit(self, positional(args), kwargs or {}, options, using)
-
-    def resume(self, result: Any, unknown: Literal["send", "skip"] = "send") -> Any:
+    def resume(
+        self, result: AsyncResult[R], unknown: Literal["send", "skip"] = "send"
+    ) -> AsyncResult[R]:
         """Send what an interrupted `apply_async` left of the header, by the same ids.
 
         Then the body runs once the whole header has. Does nothing where nothing is
@@ -247,30 +224,23 @@ class chord(Canvas[R]):  # noqa: N801 - Celery's name
                 came from a generator.
             PublishError: Again.
         """
-        return self.app.sender.resume_chord(result, unknown)
+        resumed = self.app.sender.resume_chord(result, unknown)
+        return cast("AsyncResult[R]", resumed)
 
-    def apply(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Any:
-        """Run the header and then the body here; returns the body's result."""
-        self._bodied()
-        return self.app.sender.apply_canvas(
-            self, positional(args), kwargs or {}, options
-        )
+    if TYPE_CHECKING:
 
-    def freeze(self, task_id: str | None = None) -> Any:
-        """Give header and body their ids for good; returns the body's result."""
-        self._bodied()
-        return self.app.sender.freeze_canvas(self, task_id)
-
-    def __copy__(self) -> chord[R]:
-        return self.clone()
+        @overload  # type: ignore[override]  # no dict's
+        def __or__(self, other: Signature[_S]) -> chord[_S]: ...
+        @overload
+        def __or__(self, other: Single[_S]) -> Chain[_S] | chord[_S]: ...
+        @overload
+        def __or__(self, other: Any) -> Any: ...
+        def __or__(self, other: Any) -> Any: ...
+        # Beside it, for mypy asks first for what a class itself says of the right side.
+        def __ror__(self, other: Any) -> Any: ...
 
 
-def rebuilt(plain: Mapping[str, Any], app: Host | None) -> chord[Any]:
+def chord_of(plain: Mapping[str, Any], app: Host | None) -> chord[Any]:
     """Return the chord that a plain dict describes; a frozen header keeps its id."""
     kwargs = plain["kwargs"]
     made: chord[Any] = chord([], maybe_signature(kwargs.get("body"), app), app=app)

@@ -10,14 +10,20 @@ Source: ``__or__`` of the classes in ``celery.canvas`` of celery 5.7.0, and its
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from celerant.canvas.base import Canvas, maybe_signature
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.signature import Canvas, Signature, maybe_signature
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from celerant.canvas.options import SendOptions
+    from celerant.canvas.single import Single
 
 __all__ = ["chain", "joined"]
 
@@ -42,18 +48,26 @@ class _Chains:
     """
 
     @overload
-    def __call__(self, _1: Canvas[Any], _2: Signature[R], /) -> Canvas[R]: ...
+    def __call__(
+        self,
+        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], Single[R]]],
+        app: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> Chain[R]: ...
     @overload
     def __call__(
-        self, _1: Canvas[Any], _2: Canvas[Any], _3: Signature[R], /
-    ) -> Canvas[R]: ...
+        self,
+        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], group[Any]]],
+        app: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> Any: ...
     @overload
     def __call__(
-        self, _1: Canvas[Any], _2: Canvas[Any], _3: Canvas[Any], _4: Signature[R], /
-    ) -> Canvas[R]: ...
-    @overload
-    def __call__(self, *tasks: Any, app: Any = None, **options: Any) -> Canvas[Any]: ...
-    def __call__(self, *tasks: Any, app: Any = None, **options: Any) -> Canvas[Any]:
+        self, *tasks: Any, app: Any = None, **options: Unpack[SendOptions]
+    ) -> Chain[Any]: ...
+    def __call__(  # type: ignore[misc]  # mypy does not see that Any takes such tuples
+        self, *tasks: Any, app: Any = None, **options: Any
+    ) -> Any:
         steps = _listed(tasks)
         for index, step in enumerate(steps):
             if not isinstance(step, dict):
@@ -72,7 +86,7 @@ class _Chains:
     @staticmethod
     def from_dict(plain: Mapping[str, Any], app: Any = None) -> Any:
         """Return the canvas that a plain dict describes, of the kind that it says."""
-        return Canvas.from_dict(plain, app)
+        return maybe_signature(plain, app)
 
 
 # No class: what it makes is a chain, a chord or a group.

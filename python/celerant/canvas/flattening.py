@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from celerant.canvas.signature import Canvas
+from celerant.canvas.base import Canvas
 from celerant.canvas.source import Mapped, Stream
 
 __all__ = ["deep_copy", "restored", "rows_of"]

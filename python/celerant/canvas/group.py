@@ -6,25 +6,31 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from celerant.canvas.nesting import Node, nodes_of, path_to, same_members
-from celerant.canvas.signature import (
+from celerant.canvas.base import (
     Canvas,
     check_callback,
     maybe_signature,
     on_commit,
     positional,
 )
+from celerant.canvas.nesting import Node, nodes_of, path_to, same_members
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from celerant.canvas.chord import chord
     from celerant.canvas.host import Host
+    from celerant.canvas.options import ApplyOptions, SendOptions
+    from celerant.canvas.single import Single
     from celerant.results.group_result import GroupResult
     from celerant.tasks.task import Task
 
 __all__ = ["group"]
 
 R = TypeVar("R")
+_S = TypeVar("_S")
 
 _NO_LINK = "Cannot add link to group: use a chord"
 _NO_ERRLINK = "Cannot add link to group: do that on individual tasks"
@@ -58,20 +64,25 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         self,
         *tasks: Canvas[R],
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
     def __init__(
         self,
         *tasks: Iterable[Canvas[R]],
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
     def __init__(
-        self: group[Any], *tasks: Any, app: Host | None = None, **options: Any
+        self: group[Any],
+        *tasks: Any,
+        app: Host | None = None,
+        **options: Unpack[SendOptions],
     ) -> None: ...
-    def __init__(self, *tasks: Any, app: Host | None = None, **options: Any) -> None:
+    def __init__(
+        self, *tasks: Any, app: Host | None = None, **options: Unpack[SendOptions]
+    ) -> None:
         super().__init__(
             "celery.group", (), {"tasks": _members(tasks)}, options, "group", app=app
         )
@@ -80,8 +91,12 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     @classmethod
     def map(
-        cls, task: Task[Any, R], items: Iterable[Any], /, **options: Any
-    ) -> group[R]:
+        cls,
+        task: Task[Any, _S],
+        items: Iterable[Any],
+        /,
+        **options: Unpack[SendOptions],
+    ) -> group[_S]:
         """Make a group of one task per item, each called with that one argument.
 
         Holds no signature per item. (Celery's ``task.map`` is one message whose
@@ -93,8 +108,12 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     @classmethod
     def starmap(
-        cls, task: Task[Any, R], items: Iterable[Iterable[Any]], /, **options: Any
-    ) -> group[R]:
+        cls,
+        task: Task[Any, _S],
+        items: Iterable[Iterable[Any]],
+        /,
+        **options: Unpack[SendOptions],
+    ) -> group[_S]:
         """Make a group of one task per item, called with that item's arguments.
 
         Raises:
@@ -104,8 +123,8 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     @classmethod
     def _mapped(
-        cls, task: Any, items: Iterable[Any], options: dict[str, Any], *, star: bool
-    ) -> group[R]:
+        cls, task: Any, items: Iterable[Any], options: Any, *, star: bool
+    ) -> group[Any]:
         form = "starmap" if star else "map"
         name = task if isinstance(task, str) else getattr(task, "name", None)
         if not isinstance(name, str):
@@ -121,7 +140,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
                 f"{type(items).__name__}; for one task put it into a list"
             )
             raise CanvasError(msg, path="group")
-        made: group[R] = cls(app=getattr(task, "app", None), **options)
+        made: group[Any] = cls(app=getattr(task, "app", None), **options)
         made["kwargs"]["tasks"] = Mapped(name, items, {}, star=star)
         return made
 
@@ -172,7 +191,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> group[R]:
         """Return a copy whose members are copies, at any depth."""
 
@@ -257,7 +276,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
             self.tasks[:] = members
         return tuple(member.link_error(errback.clone()) for member in members)
 
-    def freeze(self, **options: Any) -> GroupResult[R]:
+    def freeze(self, **options: Unpack[SendOptions]) -> GroupResult[R]:
         """Give the group and its members their ids; returns the result to come.
 
         Sending it, once or again, then uses these ids.
@@ -268,7 +287,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         """Send it; arguments go to every member, before its own."""
         return self.apply_async(args, kwargs)
 
-    def __call__(self, *args: Any, **options: Any) -> GroupResult[R]:
+    def __call__(self, *args: Any, **options: Unpack[SendOptions]) -> GroupResult[R]:
         """Send it; keywords are options here, as in Celery."""
         return self.apply_async(args, **options)
 
@@ -276,7 +295,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> GroupResult[R]:
         """Send every member and return a handle to their results.
 
@@ -308,7 +327,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         kwargs: Mapping[str, Any] | None = None,
         *,
         using: str | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> GroupResult[R]:
         """Send every member once Django's transaction is committed.
 
@@ -337,7 +356,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[ApplyOptions],
     ) -> GroupResult[R]:
         """Run every member here, one after the other."""
         return cast(
@@ -369,6 +388,16 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     def __copy__(self) -> group[R]:
         return self.clone()
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]  # no dict's
+        def __or__(self, other: Single[_S]) -> chord[_S]: ...
+        @overload
+        def __or__(self, other: Any) -> Any: ...
+        def __or__(self, other: Any) -> Any: ...
+        # Beside it, for mypy asks first for what a class itself says of the right side.
+        def __ror__(self, other: Any) -> Any: ...
 
     # dict does it by recursion, which ends at Python's limit.
 

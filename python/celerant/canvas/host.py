@@ -25,7 +25,7 @@ class Sender(Protocol):
         signature: Signature[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
     ) -> AsyncResult[Any]:
         """Send one task."""
         ...
@@ -35,7 +35,7 @@ class Sender(Protocol):
         members: group[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
     ) -> GroupResult[Any]:
         """Send all members of a group."""
         ...
@@ -45,7 +45,7 @@ class Sender(Protocol):
         signature: Signature[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
     ) -> AsyncResult[Any]:
         """Run one task in place."""
         ...
@@ -55,14 +55,12 @@ class Sender(Protocol):
         members: group[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
     ) -> GroupResult[Any]:
         """Run all members of a group in place."""
         ...
 
-    def freeze_group(
-        self, members: group[Any], options: dict[str, Any]
-    ) -> GroupResult[Any]:
+    def freeze_group(self, members: group[Any], options: Any) -> GroupResult[Any]:
         """Give a group and its members their ids, sending nothing."""
         ...
 
@@ -71,7 +69,7 @@ class Sender(Protocol):
         canvas: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
         *,
         held: Any = None,
     ) -> Any:
@@ -83,7 +81,7 @@ class Sender(Protocol):
         canvas: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
         *,
         held: Any = None,
     ) -> Any:
@@ -95,7 +93,7 @@ class Sender(Protocol):
         canvas: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
     ) -> Any:
         """Run a chain or chord in place."""
         ...
@@ -109,7 +107,7 @@ class Sender(Protocol):
         canvas: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        options: dict[str, Any],
+        options: Any,
         *,
         unsent: str,
     ) -> Any:

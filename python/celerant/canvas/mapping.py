@@ -9,15 +9,19 @@ import copy
 import itertools
 from typing import TYPE_CHECKING, Any, cast
 
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.plain import plain
-from celerant.canvas.signature import Signature, maybe_signature
+from celerant.canvas.signature import Signature
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from typing_extensions import Unpack
+
     from celerant.canvas.host import Host
+    from celerant.canvas.options import SendOptions
     from celerant.results.group_result import GroupResult
 
 __all__ = ["chunks", "mapped"]
@@ -58,7 +62,7 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
         n: int,
         *,
         app: Host | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             msg = f"chunks of {task['task']}: n must be a positive number, not {n!r}"
@@ -84,7 +88,7 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> GroupResult[list[Any]]:
         """Send the group.
 
@@ -102,13 +106,13 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
         self,
         args: tuple[Any, ...] = (),  # noqa: ARG002 - it is immutable
         kwargs: Mapping[str, Any] | None = None,  # noqa: ARG002
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> chunks:
         """Return a copy with options merged in as by a call."""
         merged = copy.deepcopy(self.merged_options(options))
         task, items, n = (self.kwargs[key] for key in ("task", "it", "n"))
         return chunks(task, items, n, app=self._app, **merged)
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Unpack[SendOptions]) -> Any:
         """Send the group; keywords are options here, as in Celery."""
         return self.apply_async(args, **options)

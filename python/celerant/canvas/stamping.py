@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.base import Canvas, maybe_signature
 from celerant.canvas.callbacks import listed
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.signature import Canvas, Signature, maybe_signature
+from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
+from celerant.canvas.options import SendOptions
 from celerant.config import nearest
 from celerant.errors import SettingError
 
@@ -25,54 +26,8 @@ MESSAGE_PROPERTIES = frozenset(
     }
 )
 
-#: Celery's names; source: ``apply_async``, ``send_task`` and ``send_task_message``
-#: of celery 5.7.0.
-SEND_OPTIONS = MESSAGE_PROPERTIES | frozenset(
-    {
-        "add_to_parent",
-        "argsrepr",
-        "chain",
-        "chord",
-        "compression",
-        "confirm_timeout",
-        "countdown",
-        "declare",
-        "delivery_mode",
-        "eta",
-        "exchange",
-        "exchange_type",
-        "expires",
-        "group_id",
-        "group_index",
-        "headers",
-        "ignore_result",
-        "immediate",
-        "kwargsrepr",
-        "link",
-        "link_error",
-        "mandatory",
-        "origin",
-        "parent_id",
-        "priority",
-        "producer",
-        "queue",
-        "replaced_task_nesting",
-        "reply_to",
-        "retries",
-        "retry",
-        "retry_policy",
-        "root_id",
-        "route_name",
-        "routing_key",
-        "serializer",
-        "shadow",
-        "soft_time_limit",
-        "stamped_headers",
-        "task_id",
-        "time_limit",
-        "timeout",
-    }
-)
+#: Every option that there is, by name.
+SEND_OPTIONS = frozenset(SendOptions.__annotations__)
 
 
 #: Options whose type is checked, for a wrong one would fail far from its cause.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import Barrier, Roster
 from celerant._core import freeze as core_freeze
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
 from celerant.canvas.kinds import readable_types
-from celerant.canvas.signature import maybe_signature
 from celerant.canvas.source import Mapped
 from celerant.dispatch.options import check_options
 from celerant.errors import CanvasError, NotSent, PublishError

@@ -47,8 +47,10 @@ def run_group(
 
     Raises:
         LookupError: A member whose task is not registered here.
-        Exception: What a member raised, where ``task_eager_propagates`` is set.
+        Exception: What a member raised, where `throw` or ``task_eager_propagates`` is
+            set.
     """
+    throw = taken_throw(app, options)
     check_options(options, "group")
     call = members.merged_options(options)
     seed = members._seed or uuid.uuid4().bytes  # noqa: SLF001 - set by our own freeze
@@ -67,9 +69,21 @@ def run_group(
             check_call(app, task, args, kwargs, index)
     nested: dict[int, GroupResult[Any]] = {}
     runs = [
-        _run(app, task, args, kwargs, call, roster.id(index), group_id, index)
+        _run(
+            app,
+            task,
+            args,
+            kwargs,
+            call,
+            roster.id(index),
+            group_id,
+            index,
+            throw=throw,
+        )
         if isinstance(task, Signature)
-        else _run_inside(task, args, kwargs, roster.id(index), index, nested)
+        else _run_inside(
+            task, args, kwargs, roster.id(index), index, nested, throw=throw
+        )
         for index, task in enumerate(tasks)
     ]
     result = _finished(app, roster, group_id, runs)
@@ -90,8 +104,9 @@ def run_signature(
 
     Raises:
         LookupError: The task is not registered here.
-        Exception: What it raised, where ``task_eager_propagates`` is set.
+        Exception: What it raised, where `throw` or ``task_eager_propagates`` is set.
     """
+    throw = taken_throw(app, options)
     check_options(options, "task", f"task {signature.task}")
     roster = Roster(uuid.uuid4().bytes)
     roster.resize(1)
@@ -99,8 +114,19 @@ def run_signature(
     if own:
         roster.adopt(0, own)
     check_call(app, signature, args, kwargs, None)
-    run = _run(app, signature, args, kwargs, options, roster.id(0), None, None)
+    run = _run(
+        app, signature, args, kwargs, options, roster.id(0), None, None, throw=throw
+    )
     return _finished(app, roster, roster.uuid, [run])[0]
+
+
+def taken_throw(app: Celerant, options: dict[str, Any]) -> bool:
+    """Take from a call's options what only `apply` has; return whether it raises."""
+    throw = options.pop("throw", None)
+    # Celery's own names, which have no effect there either.
+    options.pop("logfile", None)
+    options.pop("loglevel", None)
+    return bool(app.conf.task_eager_propagates if throw is None else throw)
 
 
 def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
@@ -110,12 +136,14 @@ def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
     task_id: str,
     index: int,
     nested: dict[int, GroupResult[Any]],
+    *,
+    throw: bool,
 ) -> tuple[int, Any]:
     """Run a member that is a chain or chord; return its state and value.
 
     Where it ends in a group, the group's result is put into `nested` instead.
     """
-    result = canvas.apply(args, kwargs, task_id=task_id)
+    result = canvas.apply(args, kwargs, task_id=task_id, throw=throw)
     if isinstance(result, GroupResult):
         nested[index] = result
         return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
@@ -163,6 +191,8 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
     task_id: str,
     group_id: str | None,
     index: int | None,
+    *,
+    throw: bool,
 ) -> tuple[int, Any]:
     """Run one task; return its state and its value or exception."""
     merged = signature.merged_options(options)
@@ -190,7 +220,7 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
             outcome = failure(problem, outcome.runtime)
     raised = outcome.exception
     if raised is not None and outcome.state in {FAILURE, RETRY}:
-        if app.conf.task_eager_propagates:
+        if throw:
             raise raised
         if outcome.state == FAILURE:
             call_errbacks(app, request, raised, outcome.traceback)
@@ -199,7 +229,7 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
             task_id, outcome.result, outcome.state, outcome.traceback, request=request
         )
     if isinstance(raised, Retry) and raised.sig is not None:
-        return _run(app, raised.sig, (), {}, {}, task_id, group_id, index)
+        return _run(app, raised.sig, (), {}, {}, task_id, group_id, index, throw=throw)
     return _CODES.get(
         outcome.state, Barrier.IGNORED
     ), outcome.value if raised is None else raised

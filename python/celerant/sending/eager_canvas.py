@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.callbacks import listed
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.signature import maybe_signature
 from celerant.results.result import AsyncResult
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ __all__ = ["run_canvas"]
 
 #: States of a step after which the others do not run.
 _ENDS = frozenset({"IGNORED", "REJECTED"})
+#: Options of a chord's call that are its body's.
+_OF_BODY = ("task_id", "throw")
 
 
 def run_canvas(
@@ -106,7 +108,7 @@ def _run_header(app: Celerant, step: _Step) -> tuple[Any, _Step]:
     tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
     header = tasks.apply(step.args, step.kwargs)
     _extend_links(body, listed(step.options.get("link")))
-    of_body = {k: v for k, v in step.options.items() if k == "task_id"}
+    of_body = {k: v for k, v in step.options.items() if k in _OF_BODY}
     values = header.get(disable_sync_subtasks=False)
     return header, _Step(body, (values,), {}, of_body, is_copy=True)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from celerant._core import Barrier, Roster, unroll
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.kinds import readable_types
-from celerant.canvas.signature import Signature, maybe_signature
+from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped
 
 __all__ = ["freeze", "leaves"]

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
+from celerant.canvas.base import Canvas, maybe_signature
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.signature import Canvas, Signature, maybe_signature
+from celerant.canvas.signature import Signature
 from celerant.dispatch.options import check_options
 from celerant.results.group_result import GroupResult
 from celerant.sending.eager import check_call

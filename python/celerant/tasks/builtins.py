@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.mapping import chunks as make_chunks
-from celerant.canvas.signature import maybe_signature
 from celerant.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -20,7 +20,10 @@ from celerant.tasks.state import store_state
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from typing_extensions import Unpack
+
     from celerant.app import Celerant
+    from celerant.canvas.options import ApplyOptions, MessageOptions, SendOptions
     from celerant.results.backends.base import Backend
     from celerant.results.result import AsyncResult
 
@@ -209,7 +212,7 @@ class Task(Generic[P, R]):
         eta: datetime | None = None,
         countdown: float | None = None,
         max_retries: int | None = None,
-        **options: Any,
+        **options: Unpack[MessageOptions],
     ) -> Retry:
         """Run this task again later, under the same id and in the same place.
 
@@ -233,9 +236,9 @@ class Task(Generic[P, R]):
             MaxRetriesExceeded: It was retried too often, and there is no `exc`.
             BaseException: `exc`, for that reason or where no worker runs the task.
         """
-        options.update(eta=eta, countdown=countdown)
+        given = {**options, "eta": eta, "countdown": countdown}
         asked = ask_retry(
-            self, args, kwargs, exc=exc, max_retries=max_retries, options=options
+            self, args, kwargs, exc=exc, max_retries=max_retries, options=given
         )
         if throw:
             raise asked
@@ -315,7 +318,7 @@ class Task(Generic[P, R]):
         options: Mapping[str, Any] | None = None,
         *,
         immutable: bool = False,
-        **more: Any,
+        **more: Unpack[SendOptions],
     ) -> Signature[R]:
         """Make a signature with arguments and options, also by name."""
         return Signature(
@@ -337,7 +340,7 @@ class Task(Generic[P, R]):
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> AsyncResult[R]:
         """Send it with arguments and options; see `Signature.apply_async`."""
         return self.s().apply_async(args, kwargs, **options)
@@ -352,7 +355,7 @@ class Task(Generic[P, R]):
         kwargs: Mapping[str, Any] | None = None,
         *,
         using: str | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> AsyncResult[R]:
         """Send it at commit; see `Signature.apply_async_on_commit`."""
         return self.s().apply_async_on_commit(args, kwargs, using=using, **options)
@@ -361,7 +364,7 @@ class Task(Generic[P, R]):
         self,
         args: tuple[Any, ...] | list[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[ApplyOptions],
     ) -> AsyncResult[R]:
         """Run it here and now and return its finished result."""
         return self.s().apply(args, kwargs, **options)

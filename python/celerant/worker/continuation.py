@@ -14,9 +14,9 @@ import traceback as tracebacks
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.request import current_request
-from celerant.canvas.signature import maybe_signature
 from celerant.errors import ChordError, EncodeError, PublishError
 from celerant.worker.errbacks import call_errbacks
 from celerant.worker.named import encode_error, named_exception

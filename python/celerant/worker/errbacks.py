@@ -11,8 +11,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
-from celerant.canvas.signature import Signature, maybe_signature
+from celerant.canvas.signature import Signature
 
 if TYPE_CHECKING:
     from celerant.canvas.request import Request

@@ -270,3 +270,41 @@ def test_an_ignored_step_ends_a_chain_that_is_a_body(sides):
     assert result.state == "IGNORED"
     assert result.parent.get() == [2]
     assert side.seen == []
+
+
+_FAILING = {
+    "a task": lambda side: side.fail,
+    "a signature": lambda side: side.fail.s(1),
+    "a member of a group": lambda side: side.group([side.add.s(1), side.fail.s(1)]),
+    "a chain's first step": lambda side: side.fail.s(1) | side.note.s(),
+    "a chain's last step": lambda side: side.add.s(1) | side.fail.s(),
+    "a chord's header": lambda side: side.chord([side.fail.s(1)], side.total.s()),
+}
+
+
+@pytest.mark.parametrize("name", _FAILING)
+def test_apply_with_throw_raises_what_a_task_raised(sides, name):
+    for side in (sides.celery, sides.celerant):
+        with pytest.raises(ValueError, match="no"):
+            _FAILING[name](side).apply(throw=True)
+
+
+def test_apply_with_throw_raises_what_a_chords_body_raised(sides):
+    lib = sides.celerant
+    with pytest.raises(ValueError, match="no"):
+        lib.chord([lib.add.s(1)], lib.fail.s()).apply(throw=True)
+
+
+def test_apply_with_throw_off_returns_the_failure_whatever_the_setting(sides):
+    for side in (sides.celery, sides.celerant):
+        side.app.conf.task_eager_propagates = True
+        with pytest.raises(ValueError, match="no"):
+            side.fail.apply((1,))
+        assert side.fail.apply((1,), throw=False).failed()
+
+
+def test_throw_is_no_option_of_what_is_sent():
+    with celerant.Celerant("ec") as app:
+        fail = _tasks(app, [])["fail"]
+        with pytest.raises(celerant.SettingError, match="unknown option 'throw'"):
+            fail.apply_async((1,), throw=True)

@@ -319,3 +319,36 @@ def test_what_follows_nested_chords_copies_each_once(shop, monkeypatch):
 
     assert _deepest(made | shop.echo.s("end"))[0] == 51
     assert len(copied) == 50
+
+
+def test_links_are_listed_flat_as_in_celery(libraries):
+    for lib in libraries:
+        first, second, third = lib.s(1), lib.s(2), lib.s(3)
+        second.link(third)
+        first.link(second)
+        first.link(lib.s(4))
+        first.link_error(lib.s(5))
+        assert [one.args for one in first.flatten_links()] == [(1,), (2,), (3,), (4,)]
+
+
+def test_options_that_are_lists_grow_as_in_celery(libraries):
+    for lib in libraries:
+        made = lib.s(1)
+        made.append_to_list_option("link", lib.s(2))
+        made.append_to_list_option("link", lib.s(2))
+        made.extend_list_option("link", [lib.s(3), lib.s(4)])
+        assert [link["args"] for link in made.options["link"]] == [(2,), (3,), (4,)]
+
+
+def test_canvases_have_a_name_arguments_and_a_partial_as_in_celery(libraries):
+    for lib in libraries:
+        assert lib.s(1).name == "one"
+        assert lib.s(1).type.name == "one"
+        assert lib.s(1).partial((0,), queue="q").args == (0, 1)
+        assert lib.s(1).partial((0,), queue="q").options["queue"] == "q"
+        members = lib.group([lib.s(1), lib.s(2)])
+        assert tuple(members.args) == ()
+        assert len(members.kwargs["tasks"]) == 2
+        steps = lib.s(1) | lib.s(2)
+        steps.link(lib.s(3))
+        assert [step["task"] for step in steps.unchain_tasks()] == ["one", "one"]

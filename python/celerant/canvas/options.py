@@ -1,0 +1,109 @@
+"""How a canvas may be sent: the options of a call, with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kombu import Exchange, Queue
+
+    from celerant.canvas.base import Canvas
+
+__all__ = ["ApplyOptions", "MessageOptions", "SendOptions"]
+
+
+class MessageOptions(TypedDict, total=False):
+    """The options of a call, but for when it runs."""
+
+    # Until when, and where.
+    #: Seconds from now, or a moment after which the task does not run.
+    expires: float | datetime | str | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
+    exchange_type: str | None
+    routing_key: str | None
+    priority: int | None
+
+    # What follows.
+    link: Canvas[Any] | Mapping[str, Any] | Sequence[Any] | None
+    link_error: Canvas[Any] | Mapping[str, Any] | Sequence[Any] | None
+
+    # How it runs.
+    #: Seconds until the task is ended.
+    time_limit: float | None
+    #: Seconds until the task gets a `SoftTimeLimitExceeded`.
+    soft_time_limit: float | None
+    ignore_result: bool | None
+    retries: int | None
+
+    # Names.
+    task_id: str | None
+    #: The task's name in logs.
+    shadow: str | None
+    argsrepr: str | None
+    kwargsrepr: str | None
+    origin: str | None
+
+    # How the message is written and sent.
+    serializer: str | None
+    compression: str | None
+    headers: Mapping[str, Any] | None
+    stamped_headers: Sequence[str] | None
+    delivery_mode: int | str | None
+    mandatory: bool | None
+    immediate: bool | None
+    retry: bool | None
+    retry_policy: Mapping[str, Any] | None
+    #: Seconds for one message, where Celery's own path sends it.
+    timeout: float | None
+    confirm_timeout: float | None
+    declare: Sequence[Any] | None
+    #: A kombu producer of the caller's.
+    producer: Any
+
+    # What belongs together; set by canvases and workers.
+    add_to_parent: bool | None
+    chain: Sequence[Any] | None
+    chord: Mapping[str, Any] | None
+    group_id: str | None
+    group_index: int | None
+    parent_id: str | None
+    root_id: str | None
+    replaced_task_nesting: int | None
+    reply_to: str | None
+    route_name: str | None
+
+    # Properties of the message.
+    app_id: str | None
+    cluster_id: str | None
+    correlation_id: str | None
+    message_id: str | None
+    timestamp: Any
+    type: str | None
+    user_id: str | None
+
+
+class SendOptions(MessageOptions, total=False):
+    """What `apply_async` takes beside the arguments; None is as if it were not given.
+
+    The one list of them: what is checked when a canvas is sent is read from here.
+    Source: ``apply_async``, ``send_task`` and ``send_task_message`` of celery 5.7.0.
+    """
+
+    #: Seconds from now.
+    countdown: float | None
+    #: A moment; text is ISO 8601.
+    eta: datetime | str | None
+
+
+class ApplyOptions(SendOptions, total=False):
+    """What `apply` takes beside the arguments: it runs here and now."""
+
+    #: Raise what a task raises; None: as ``task_eager_propagates`` says.
+    throw: bool | None
+    #: Celery's, and of no effect in either.
+    logfile: str | None
+    loglevel: int | None
