@@ -297,6 +297,7 @@ class Celerant:
             backend_reach(self.conf),
         )
         backend.revoke = self.control.revoke
+        backend.revoke_by_stamped_headers = self.control.revoke_by_stamped_headers
         backend.obstacle = partial(no_worker_here, self)
         backend.unpickle = partial(result_of, self.name, self.module)
         return backend

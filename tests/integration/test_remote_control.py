@@ -138,12 +138,31 @@ def test_shutdown_stops_it_after_what_runs(app):
 
 def test_many_ids_go_as_few_broadcasts(app, monkeypatch):
     sent = []
-    monkeypatch.setattr(
-        "celerant.control.Control.broadcast",
-        lambda _self, *args, **_options: sent.append(args),
-    )
-    app.control.revoke(f"id-{i}" for i in range(10_001))
-    assert [len(arguments["task_id"]) for _, arguments in sent] == [5000, 5000, 1]
+
+    def broadcast(_control, _command, arguments, *_more, **_options):
+        sent.append(arguments["task_id"])
+        return [{"here": len(sent)}]
+
+    monkeypatch.setattr("celerant.control.Control.broadcast", broadcast)
+    answers = app.control.revoke(f"id-{i}" for i in range(10_001))
+    assert list(map(len, sent)) == [5000, 5000, 1]
+    assert answers == [{"here": 1}, {"here": 2}, {"here": 3}]
+
+
+def test_purge_discards_what_waits_and_says_how_many(app):
+    ran = []
+
+    @app.task(name="h6.echo")
+    def echo(x):
+        ran.append(x)
+        return x
+
+    assert app.control.purge() == 0
+    group(echo.s(i) for i in range(7))()
+    assert app.control.purge() == 7
+    with app.worker(concurrency=1):
+        assert echo.delay("after").get(timeout=20) == "after"
+    assert ran == ["after"]
 
 
 def test_memory_needs_no_broker():
@@ -156,6 +175,14 @@ def test_memory_needs_no_broker():
         with app.worker(concurrency=1, hostname="here@test"):
             assert app.control.ping() == [{"here@test": {"ok": "pong"}}]
             assert app.control.ping(["else@test"]) == []
+            assert app.control.ping(pattern="else*", matcher="glob") == []
+            assert app.control.ping(pattern="here*", matcher="glob")
+            assert app.control.inspect("here@test").ping() == {"ok": "pong"}
+            assert app.control.inspect(pattern="else*").ping() is None
+            heard = []
+            assert app.control.ping(limit=1, callback=heard.append) == heard != []
+            with pytest.raises(ValueError, match=r"\['here@test'\]"):
+                app.control.ping("here@test")
             held = echo.apply_async((1,), countdown=3600)
             app.control.revoke(held.id)
             with pytest.raises(TaskRevoked):
@@ -186,3 +213,18 @@ def test_a_groups_result_revokes_its_members(app):
         gate.set()
         values = result.get(timeout=30, propagate=False)
     assert all(isinstance(value, TaskRevoked) for value in values)
+
+
+def test_purge_of_memory_discards_what_waits():
+    with Celerant(f"celerant-h6-{uuid.uuid4().hex[:8]}") as app:
+
+        @app.task
+        def echo(x):
+            return x
+
+        assert app.control.purge() == 0
+        lost = group(echo.s(i) for i in range(7))()
+        assert app.control.purge() == 7
+        with app.worker(concurrency=1):
+            assert echo.delay(2).get(timeout=20) == 2
+        assert lost.completed_count() == 0

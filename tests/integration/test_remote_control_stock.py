@@ -324,3 +324,81 @@ def test_what_the_embedded_worker_does_not_do_is_an_error(both):
         told = both.ask(kind, "no_such_command")
         assert set(told) == {"error"}
         assert "no_such_command" in told["error"]
+
+
+#: What does not change from one moment to the next.
+_SAME = {
+    "ping": (),
+    "registered": ("rate_limit",),
+    "conf": (),
+    "active_queues": (),
+    "clock": None,
+    "report": (),
+    "stats": None,
+    "active": (True,),
+    "scheduled": (),
+    "reserved": (),
+    "revoked": None,
+    "query_task": (["no-such"],),
+}
+
+
+@pytest.mark.parametrize("method", _SAME)
+def test_our_inspect_hears_what_celerys_hears(both, method):
+    given = _SAME[method]
+    hosts = [host for host, _ in both.names.values()]
+    ours, stock = (
+        getattr(client.control.inspect(hosts, timeout=20), method)(*(given or ()))
+        for client in (both.app, both.stock)
+    )
+    assert set(ours) == set(stock) == set(hosts)
+    if given is not None:
+        assert ours == stock
+
+
+def test_inspect_of_one_worker_of_none_and_of_those_that_a_pattern_fits(both):
+    (host, _), (other, _) = both.names.values()
+    pong = {"ok": "pong"}
+    inspect = both.app.control.inspect
+    assert inspect(host, timeout=20).ping() == pong
+    assert inspect([host], timeout=20).ping() == {host: pong}
+    assert inspect(["nobody@here"], timeout=0.2).ping() is None
+    pattern = f"{other[:-12]}*"
+    heard = []
+    fitting = inspect(
+        timeout=20, limit=1, callback=heard.append, pattern=pattern, matcher="glob"
+    )
+    assert fitting.ping() == {other: pong}
+    assert heard == [{other: pong}]
+
+
+#: A command's arguments, and what begins the answer of workers of both kinds.
+_COMMANDS = {
+    "add_consumer": (("{queue}-more",), "ok", "add consumer {queue}-more"),
+    "cancel_consumer": (("{queue}-more",), "ok", "no longer consuming from {queue}"),
+    "time_limit": (("commands.limited", 50, 60), "ok", "time limits set"),
+    "terminate": (("no-such",), "ok", "terminate: tasks unknown"),
+    "revoke": (("no-such",), "ok", "tasks "),
+    "pool_restart": ((), "error", ""),
+    "autoscale": ((5, 2), "error", ""),
+}
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_workers_of_both_kinds_answer_our_control(both, command):
+    arguments, kind, text = _COMMANDS[command]
+    for host, queue in both.names.values():
+        given = [a.format(queue=queue) if isinstance(a, str) else a for a in arguments]
+        send = getattr(both.app.control, command)
+        (answer,) = send(*given, destination=[host], reply=True, timeout=20)
+        assert set(answer) == {host}
+        assert set(answer[host]) == {kind}
+        assert answer[host][kind].startswith(text.format(queue=queue))
+
+
+def test_a_result_that_waits_for_its_revocation_is_revoked_then(both):
+    for kind, (host, _) in both.names.items():
+        later = both.send(kind, "commands.limited", countdown=600)
+        # Both workers answer; to hear of them takes as long as it takes.
+        later.revoke(wait=True, timeout=2)
+        assert later.id in both.ask(kind, "revoked"), host

@@ -310,16 +310,30 @@ class GroupResult(Generic[R]):
         return self._handle
 
     def revoke(
-        self, *, terminate: bool = False, signal: str | int | None = None
+        self,
+        connection: Any = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = None,
+        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = None,
     ) -> None:
         """Let the members not run, steps of chains neither; a broadcast names many.
 
         Args:
+            connection: Of kombu, in place of a new one.
             terminate: Also end those that run in processes.
             signal: What ends them, by name or number; SIGTERM by default.
+            wait: Return once workers have answered.
+            timeout: Seconds to wait for one more answer; None: one.
         """
-        ids = list(task_ids(self.roster))
-        self.backend.revoke(ids, terminate=terminate, signal=signal)
+        self.backend.revoke(
+            list(task_ids(self.roster)),
+            terminate=terminate,
+            signal=signal,
+            connection=connection,
+            reply=wait,
+            timeout=timeout,
+        )
 
     def forget(self) -> None:
         """Delete the stored results, and those that the group follows.

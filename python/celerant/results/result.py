@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
@@ -394,22 +394,63 @@ class AsyncResult(Generic[R]):
         if result is not None:
             result.forget()
 
-    def revoke(
+    def revoke(  # noqa: PLR0913 - Celery's
         self,
-        *,
-        terminate: bool = False,
+        connection: Any = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         signal: str | int | None = None,
+        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = None,
+        *,
         follow_parents: bool = False,
     ) -> None:
         """Let the task not run; a worker that has it discards it and says REVOKED.
 
         Args:
+            connection: Of kombu, in place of a new one.
             terminate: Also end it where it runs in a process.
             signal: What ends it, by name or number; SIGTERM by default.
+            wait: Return once workers have answered.
+            timeout: Seconds to wait for one more answer; None: one.
             follow_parents: Also all that it follows: the whole of a chain.
         """
         ids = self.as_list() if follow_parents else [self.id]
-        self.backend.revoke(ids, terminate=terminate, signal=signal)
+        self.backend.revoke(
+            ids,
+            terminate=terminate,
+            signal=signal,
+            connection=connection,
+            reply=wait,
+            timeout=timeout,
+        )
+
+    def revoke_by_stamped_headers(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        headers: Mapping[str, Any],
+        connection: Any = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = None,
+        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = None,
+    ) -> None:
+        """Let all tasks with these stamps not run, this one's or not.
+
+        Args:
+            headers: Values, or lists of values, by the stamped header's name.
+            connection: As `revoke`, as are the others.
+            terminate: As `revoke`.
+            signal: As `revoke`.
+            wait: As `revoke`.
+            timeout: As `revoke`.
+        """
+        self.backend.revoke_by_stamped_headers(
+            headers,
+            terminate=terminate,
+            signal=signal,
+            connection=connection,
+            reply=wait,
+            timeout=timeout,
+        )
 
     def as_tuple(self) -> tuple[tuple[str, Any], None]:
         """Return Celery's form: ``((id, parent), None)``."""

@@ -154,7 +154,9 @@ class Backend(ChordResults):
             extended=extended,
         )
         #: Tells workers not to run tasks; the app sets it, for it knows the broker.
-        self.revoke: Callable[..., None] = _no_workers
+        self.revoke: Callable[..., object] = _no_workers
+        #: The same by stamps.
+        self.revoke_by_stamped_headers: Callable[..., object] = _no_workers
         #: Says why no result can come now, None where it can; the app sets it too.
         self.obstacle: Callable[[], str | None] = _no_obstacle
         #: Makes a result again from what its pickle holds; the app sets it as well.

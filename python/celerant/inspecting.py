@@ -1,0 +1,169 @@
+"""Asking running workers how they are.
+
+Source: ``celery.app.control.Inspect`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from kombu import Connection
+
+    from celerant.app import Celerant
+
+__all__ = ["Inspect"]
+
+logger = logging.getLogger("celerant")
+
+
+class Inspect:
+    """Asks workers, stock and embedded ones; made by ``app.control.inspect()``.
+
+    Each method returns the answers by the workers' names, or None where nobody
+    answered in time; where one name was asked for, that worker's answer.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        destination: str | Sequence[str] | None = None,
+        timeout: float = 1.0,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        connection: Connection | None = None,
+        app: Celerant | None = None,
+        limit: int | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> None:
+        """Ask these workers; see `Control.inspect`."""
+        self.app = app
+        self.destination = destination
+        self.timeout = timeout
+        self.callback = callback
+        self.connection = connection
+        self.limit = limit
+        self.pattern = pattern
+        self.matcher = matcher
+
+    def active(self, safe: bool | None = None) -> Any:  # noqa: FBT001 - Celery's form
+        """Tell what runs: a description of each task.
+
+        Args:
+            safe: Leave arguments out that would have to be decoded.
+        """
+        return self._ask("active", safe=safe)
+
+    def scheduled(self, safe: bool | None = None) -> Any:  # noqa: ARG002, FBT001 - Celery's form
+        """Tell what waits for its time."""
+        return self._ask("scheduled")
+
+    def reserved(self, safe: bool | None = None) -> Any:  # noqa: ARG002, FBT001 - Celery's form
+        """Tell what waits for a slot."""
+        return self._ask("reserved")
+
+    def revoked(self) -> Any:
+        """Tell which ids shall not run."""
+        return self._ask("revoked")
+
+    def registered(self, *taskinfoitems: str) -> Any:
+        """Tell which tasks the workers know.
+
+        Args:
+            taskinfoitems: Attributes of tasks to be told too.
+        """
+        return self._ask("registered", taskinfoitems=taskinfoitems)
+
+    registered_tasks = registered
+
+    def query_task(self, *ids: str | Iterable[str]) -> Any:
+        """Tell where tasks are, by their ids: ``{id: [state, description]}``."""
+        named: list[str] = []
+        for one in ids:
+            named += [one] if isinstance(one, str) else one
+        return self._ask("query_task", ids=named)
+
+    def active_queues(self) -> Any:
+        """Tell which queues are consumed."""
+        return self._ask("active_queues")
+
+    def stats(self) -> Any:
+        """Tell how the workers do: broker, pool, counts."""
+        return self._ask("stats")
+
+    def conf(self, with_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's form
+        """Tell the settings, without secrets.
+
+        Args:
+            with_defaults: Also those that nobody set.
+        """
+        return self._ask("conf", with_defaults=with_defaults)
+
+    def ping(self, destination: Sequence[str] | None = None) -> Any:
+        """Tell who is there.
+
+        Args:
+            destination: Names of workers, from now on.
+        """
+        if destination:
+            self.destination = destination
+        return self._ask("ping")
+
+    def clock(self) -> Any:
+        """Tell the logical clocks."""
+        return self._ask("clock")
+
+    def report(self) -> Any:
+        """Tell versions and settings, as one text."""
+        return self._ask("report")
+
+    def hello(self, from_node: str, revoked: Any = None) -> Any:
+        """Exchange what is revoked, as workers do that start.
+
+        Args:
+            from_node: Who asks.
+            revoked: Ids that shall not run.
+        """
+        return self._ask("hello", from_node=from_node, revoked=revoked)
+
+    def memsample(self) -> Any:
+        """Have stock workers note how much memory they take; needs psutil there."""
+        return self._ask("memsample")
+
+    def memdump(self, samples: int = 10) -> Any:
+        """Tell what stock workers noted."""
+        return self._ask("memdump", samples=samples)
+
+    def objgraph(self, type: str = "Request", n: int = 200, max_depth: int = 10) -> Any:  # noqa: A002 - Celery's name
+        """Have stock workers draw what holds objects; needs objgraph there."""
+        return self._ask("objgraph", num=n, max_depth=max_depth, type=type)
+
+    def _ask(self, command: str, **arguments: Any) -> Any:
+        if self.app is None:
+            msg = "Inspect has no app: use app.control.inspect()"
+            raise ValueError(msg)
+        one = self.destination if isinstance(self.destination, str) else None
+        answers = self.app.control.broadcast(
+            command,
+            arguments,
+            destination=self.destination if one is None else [one],
+            connection=self.connection,
+            reply=True,
+            timeout=self.timeout,
+            limit=self.limit,
+            callback=self.callback,
+            pattern=self.pattern,
+            matcher=self.matcher,
+        )
+        by_name: dict[str, Any] = {}
+        for answer in answers:
+            for name in answer.keys() & by_name.keys():
+                logger.warning(
+                    "two workers are named %s: give each its own hostname", name
+                )
+            by_name.update(answer)
+        if one is not None:
+            return by_name.get(one)
+        return by_name or None
