@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.command is None:
         parser.print_help(sys.stderr)
         return _USAGE
+    if parsed.app is None:
+        parser.error("name the app: celerant worker -A MODULE:APP")
     logging.basicConfig(level=parsed.loglevel, format=_FORMAT, stream=sys.stderr)
     # As `python -m` and Celery do: the app is mostly beside where one stands.
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - compared as text
@@ -108,11 +110,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="celerant", description="Run the tasks of a Celerant app."
     )
     parser.add_argument("--version", action="version", version=_version())
+    _add_app(parser, default=None)
     commands = parser.add_subparsers(dest="command", metavar="command")
     worker = commands.add_parser("worker", help="run tasks until told to stop")
-    worker.add_argument(
-        "-A", "--app", required=True, metavar="MODULE:APP", help="where the app is"
-    )
+    # Before the command or after it, as with Celery.
+    _add_app(worker, default=argparse.SUPPRESS)
     worker.add_argument(
         "-c", "--concurrency", type=_positive, metavar="N", help="tasks at a time"
     )
@@ -130,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.add_argument("-n", "--hostname", metavar="NAME", help="the worker's name")
     return parser
+
+
+def _add_app(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "-A", "--app", default=default, metavar="MODULE:APP", help="where the app is"
+    )
 
 
 def _version() -> str:

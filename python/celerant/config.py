@@ -6,6 +6,7 @@ Source of names and defaults: ``celery.app.defaults`` of celery 5.7.0.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,14 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from celerant.errors import SettingError
 
-__all__ = ["DEFAULTS", "HANDED_OVER", "Settings", "nearest", "unknown_setting"]
+__all__ = [
+    "DEFAULTS",
+    "HANDED_OVER",
+    "Settings",
+    "nearest",
+    "suggestion",
+    "unknown_setting",
+]
 
 #: What Celerant itself reads, with Celery's defaults.
 DEFAULTS: dict[str, Any] = {
@@ -152,12 +160,24 @@ HANDED_OVER: frozenset[str] = frozenset(
 _KNOWN = frozenset(DEFAULTS) | HANDED_OVER
 _BROKER_URLS = frozenset({"broker_read_url", "broker_url", "broker_write_url"})
 _SHOWN_LENGTH = 60
+#: Nobody means a longer one, and to compare it takes time.
+_LONGEST_NAME = 200
 
 
 def nearest(name: str, known: Iterator[str] | frozenset[str]) -> str | None:
     """Return the known name that looks most like `name`, or None."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
+
+
+@functools.lru_cache(maxsize=64)
+def suggestion(name: str, known: frozenset[str]) -> str:
+    """Return in words the known name that may be meant; empty if none is near.
+
+    It is kept: a worker may be sent the same unknown name ten thousand times.
+    """
+    near = nearest(name, known) if len(name) <= _LONGEST_NAME else None
+    return "" if near is None else f" (did you mean {near!r}?)"
 
 
 class Settings:

@@ -177,6 +177,7 @@ def test_an_argument_that_no_serializer_takes(shop):
     assert error.path == "group[1][1]"
     assert error.value_type == "object"
     assert "group[1][1]" in str(error)
+    assert "send plain data, or choose another serializer" in str(error)
     assert _queue_is_empty()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from celerant.canvas.base import Canvas, maybe_signature, positional
 from celerant.canvas.host import Host
 from celerant.canvas.single import Single
+from celerant.config import suggestion
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -113,7 +114,11 @@ class Signature(Single[R]):
         try:
             return self.app.tasks[self.task]
         except KeyError:
-            msg = f"task {self.task!r} is not registered here: send it by name instead"
+            near = suggestion(str(self.task), frozenset(self.app.tasks))
+            msg = (
+                f"task {self.task!r} is not registered here{near}: send it by name "
+                "instead"
+            )
             raise LookupError(msg) from None
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name

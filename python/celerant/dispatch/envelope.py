@@ -128,7 +128,10 @@ class BodyEncoder:
                 embed = {name: plain(canvases) for name, canvases in embed.items()}
             _, _, payload = dumps((args, kwargs, embed), self._serializer)
         except Exception as exc:
-            msg = f"{self._serializer} does not take an argument: {exc}"
+            msg = (
+                f"{self._serializer} does not take an argument: {exc}; send plain "
+                "data, or choose another serializer (task_serializer, serializer=)"
+            )
             raise EncodeError(msg, value_type=_culprit(exc)) from exc
         body = _bytes(payload)
         if self._compression:

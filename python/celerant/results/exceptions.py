@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from celerant.errors import (
     TaskRevoked,
 )
 
-__all__ = ["RemoteTraceback", "rebuild", "shown"]
+__all__ = ["RemoteTraceback", "add_note", "rebuild", "shown"]
 
 #: Celery's errors that have a counterpart here.
 _COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
@@ -63,6 +64,13 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     return made
 
 
+def add_note(exc: BaseException, note: str) -> None:
+    """Show a line under the exception in tracebacks; Python 3.10 shows none."""
+    # An exception's class may allow no attribute, or have a method of its own there.
+    with contextlib.suppress(Exception):
+        exc.add_note(note)  # type: ignore[attr-defined] # from Python 3.11 on
+
+
 def shown(stored: Any) -> str:
     """Return what the exception of a record looks like, as its own class shows it."""
     if not isinstance(stored, Mapping):
@@ -74,10 +82,12 @@ def shown(stored: Any) -> str:
 
 
 def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exception:
-    fields = stored if isinstance(stored, Mapping) else {}
+    # Anything else was stored by hand, for instance by `update_state`.
+    is_exception = isinstance(stored, Mapping) and "exc_type" in stored
+    fields = stored if is_exception else {}
     name = str(fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown"))
     module = fields.get("exc_module")
-    message = fields.get("exc_message", stored if stored is not fields else ())
+    message = fields.get("exc_message", ()) if is_exception else stored
     args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
     if is_revoked:
         return TaskRevoked(str(args[0]) if args else "")

@@ -50,7 +50,15 @@ class GroupResult(Generic[R]):
         losses: The backend's `losses` before the first message left; None: now.
     """
 
-    __slots__ = ("__weakref__", "_handle", "_members", "id", "parent", "report")
+    __slots__ = (
+        "__weakref__",
+        "_handle",
+        "_members",
+        "id",
+        "index",
+        "parent",
+        "report",
+    )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
@@ -75,6 +83,9 @@ class GroupResult(Generic[R]):
         self._members = Members(
             roster, barrier, backend, values=values, sent_at=sent_at, losses=losses
         )
+        self._members.is_group = True
+        #: Its position in the group that it is a member of; None outside of one.
+        self.index: int | None = None
 
     @property
     def backend(self) -> Backend:
@@ -408,6 +419,7 @@ class GroupResult(Generic[R]):
         lone: GroupResult[R] = self._members.nested[0]
         lone.report = self.report
         lone._members.path = ""
+        lone.index = None
         return lone
 
     def _renew(self, barrier: Barrier, report: Report) -> None:
@@ -446,11 +458,10 @@ class GroupResult(Generic[R]):
 
     def __repr__(self) -> str:
         # Says what is known; asks nobody.
-        barrier = self._members.barrier
-        return (
-            f"<{type(self).__name__}: {self.id} "
-            f"[{len(barrier)} members, {barrier.remaining} pending]>"
-        )
+        barrier, n = self._members.barrier, len(self)
+        is_known = self._members.is_watched or barrier.remaining < n or not n
+        state = f"{barrier.remaining} pending" if is_known else "not looked at"
+        return f"<{type(self).__name__}: {self.id} [{n} members, {state}]>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced_group(self)

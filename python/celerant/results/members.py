@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
-from celerant.results.exceptions import rebuild
+from celerant.results.exceptions import add_note, rebuild
 from celerant.results.forms import groups_in
 from celerant.results.intake import absorb
 from celerant.results.nested import Nested
@@ -67,6 +67,7 @@ class Members:
         "callbacks",
         "error",
         "first_failure",
+        "is_group",
         "is_watched",
         "losses",
         "path",
@@ -108,6 +109,8 @@ class Members:
         self.callbacks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
+        #: Whether they are a group's; else one task, or the steps of a chain.
+        self.is_group = False
         #: Where the group stands, if it is a member of another.
         self.path = ""
         #: Members that are groups themselves; None until the first look.
@@ -420,11 +423,17 @@ class Members:
                 "sent would have expired by now; raise `result_expires` to keep longer"
             )
         else:
-            made = rebuild(
-                self.backend.decode(kept), is_revoked=state == Barrier.REVOKED
-            )
+            record = self.backend.decode(kept)
+            made = rebuild(record, is_revoked=state == Barrier.REVOKED)
+            add_note(made, self._which(index, record.get("name")))
         self.values[index] = made
         return made
+
+    def _which(self, index: int, name: Any) -> str:
+        """Return what tells a reader of a traceback which task failed."""
+        place = f"{self.path or 'group'}[{index}], " if self.is_group else ""
+        named = f" ({name})" if isinstance(name, str) else ""
+        return f"raised by {place}task {self.roster.id(index)}{named}"
 
     def first_exception(self) -> BaseException:
         """Return the exception of the member whose failure arrived first."""

@@ -62,6 +62,7 @@ class Nested:
         """Take the result of a member that is done: it ran in place."""
         self._links.pop(index, None)
         self._results[index] = result
+        result.index = index
 
     def begin(self) -> None:
         """Have all of them watched from now on."""

@@ -64,6 +64,11 @@ class AsyncResult(Generic[R]):
         return self.id
 
     @property
+    def index(self) -> int | None:
+        """Its position in the group that it is a member of; None outside of one."""
+        return self._index if self._members.is_group else None
+
+    @property
     def backend(self) -> Backend:
         """Where the result is stored."""
         return self._members.backend

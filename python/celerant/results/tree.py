@@ -94,6 +94,7 @@ def nested_result(outer: Members, index: int) -> GroupResult[Any]:
     inner.sent_at, inner.losses = outer.sent_at, outer.losses
     inner.pid = outer.pid
     inner.path = f"{outer.path or 'group'}[{index}]"
+    result.index = index
     return result
 
 

@@ -14,6 +14,7 @@ from celerant.canvas.callbacks import listed, listed_if_given
 from celerant.canvas.group import group
 from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
+from celerant.config import suggestion
 from celerant.dispatch.options import check_options
 from celerant.errors import ArgumentError, EncodeError, Retry
 from celerant.results.forms import shape_of
@@ -169,7 +170,11 @@ def check_call(  # noqa: PLR0913 - a call and its place
     try:
         task = app.tasks[name]
     except KeyError:
-        msg = f"{path}: task {name!r} is not registered here: it cannot run in place"
+        near = suggestion(str(name), frozenset(app.tasks))
+        msg = (
+            f"{path}: task {name!r} is not registered here{near}: it cannot run in "
+            "place"
+        )
         raise LookupError(msg) from None
     if task.parameters is None or not task.typing:
         return
@@ -206,7 +211,11 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
             kind, encoding, data = dumps((call_args, call_kwargs), serializer)
         except Exception as exc:
             path = "task" if index is None else f"group[{index}]"
-            msg = f"{path}: task {signature.task}: {serializer} does not take it: {exc}"
+            msg = (
+                f"{path}: task {signature.task}: {serializer} does not take an "
+                f"argument: {exc}; send plain data, or choose another serializer "
+                "(task_serializer, serializer=)"
+            )
             raise EncodeError(
                 msg, task=signature.task, group_index=index, path=path
             ) from exc

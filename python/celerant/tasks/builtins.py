@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.mapping import chunks as make_chunks
+from celerant.config import suggestion
 from celerant.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def _called(bound: Task[Any, Any], task: Any) -> Any:
     try:
         return bound.app.tasks[name]
     except KeyError:
-        msg = f"task {name!r} is not registered in this worker: {bound.name} needs it"
+        near = suggestion(name, frozenset(bound.app.tasks))
+        msg = (
+            f"task {name!r} is not registered in this worker{near}: {bound.name} "
+            "needs it"
+        )
         raise LookupError(msg) from None
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.serialization import loads
 
 from celerant.canvas.request import Request
+from celerant.config import suggestion
 from celerant.worker.named import named_exception, not_registered
 
 if TYPE_CHECKING:
@@ -149,9 +150,10 @@ class Reader:
             wanted = False if task is None else task.ignore_result
         request.ignore_result = bool(wanted)
         if task is None:
+            near = suggestion(name, frozenset(self._tasks))
             msg = (
-                f"task {_SHORT.repr(name)} is not registered in this worker; import "
-                f"the module that defines it, or send it to another queue"
+                f"task {_SHORT.repr(name)} is not registered in this worker{near}; "
+                f"import the module that defines it, or send it to another queue"
             )
             with contextlib.suppress(Refused):
                 # Who waits for what would have followed it is told, too.

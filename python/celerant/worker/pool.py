@@ -159,11 +159,18 @@ class Pool:
         self._busy = 0
         self._stopping = False
         self._dismissed = False
+        self._abandoned = False
+        self._pid = os.getpid()
         #: Started when there is first something for them.
         self._threads: list[threading.Thread] = []
         #: True puts a thread to work, False ends all of them, one after the other.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         _pools.add(self)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the end of the interpreter waits for what runs."""
+        return not self._abandoned and self._pid == os.getpid()
 
     @property
     def busy(self) -> int:
@@ -187,8 +194,8 @@ class Pool:
 
     def _start_thread(self) -> bool:
         name = f"{self._name}_{len(self._threads)}"
-        # It ends with its task, also where the thread that puts is a daemon.
-        thread = threading.Thread(target=self._run, name=name, daemon=False)
+        # The interpreter waits for its task by `_await_all`, unless it was abandoned.
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -246,8 +253,8 @@ class Pool:
             thread.join()
 
     def abandon(self) -> None:
-        """Start nothing more and do not wait."""
-        self._stopping = True
+        """Start nothing more and do not wait, at the interpreter's end neither."""
+        self._stopping = self._abandoned = True
         self.dismiss()
 
     def dismiss(self) -> None:
@@ -260,11 +267,15 @@ class Pool:
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-def _dismiss_all() -> None:
-    for pool in list(_pools):
+def _await_all() -> None:
+    # Threads of a parent process are not here, and waiting for them would never end.
+    pools = [pool for pool in list(_pools) if pool.is_awaited]
+    for pool in pools:
         pool.dismiss()
+    for pool in pools:
+        pool.join()
 
 
 # As `concurrent.futures` does it: the interpreter waits for the threads at its end, and
 # an `atexit` comes too late.
-threading._register_atexit(_dismiss_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+threading._register_atexit(_await_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one

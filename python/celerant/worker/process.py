@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -88,5 +87,7 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End it at once."""
-        self.signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        # Also one that is not ready yet; Python has a public way from 3.14 on.
+        for process in list((self._executor._processes or {}).values()):  # noqa: SLF001 - as above
+            process.kill()
         self._executor.shutdown(wait=False, cancel_futures=True)

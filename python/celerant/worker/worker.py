@@ -42,6 +42,9 @@ logger = logging.getLogger("celerant.worker")
 #: Seconds that a start waits until it consumes; the broker may be lost again by then.
 _BEGIN_TIMEOUT = 2.0
 
+#: As many as a line of the log holds.
+_SHOWN_TASKS = 20
+
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
@@ -172,11 +175,13 @@ class Worker:
             source.begun.wait(_BEGIN_TIMEOUT)
         tell_unsupported(self.app.tasks, conf)
         logger.info(
-            "worker %s consumes %s with %d %s",
+            "worker %s consumes %s from %s with %d %s; tasks: %s",
             self.hostname,
             ", ".join(self.queues),
+            self.app.connection_for_read().as_uri(),
             self.concurrency,
             self.pool,
+            _own_tasks(self.app.tasks),
         )
 
     def _join_parts(self, engine: Engine) -> tuple[MemorySource | BrokerSource, Runner]:
@@ -249,7 +254,17 @@ class Worker:
 
         It lasts as long as the tasks that run. Their results are stored as the result
         backend's retry policy says; what it does not take by then is lost and logged.
+        Ctrl-C meanwhile, or another interrupt, ends it as `kill` does.
         """
+        try:
+            self._finish()
+        except BaseException as exc:
+            if not isinstance(exc, Exception):
+                logger.warning("worker %s stops at once", self.hostname)
+                self.kill()
+            raise
+
+    def _finish(self) -> None:
         thread, source, slots = self._thread, self._source, self._slots
         runner = self._runner
         if thread is None or source is None or slots is None or runner is None:
@@ -295,6 +310,11 @@ class Worker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None and not issubclass(kind, Exception) and self.is_running:
+            logger.warning(
+                "worker %s stops after what runs; once more stops it at once",
+                self.hostname,
+            )
         self.stop()
 
     def __repr__(self) -> str:
@@ -303,6 +323,14 @@ class Worker:
             f"<Worker {self.hostname}: {state}, {self.concurrency} {self.pool}, "
             f"queues {', '.join(self.queues)}>"
         )
+
+
+def _own_tasks(tasks: Iterable[str]) -> str:
+    """Return the tasks that users know of, in words."""
+    names = sorted(name for name in tasks if not name.startswith("celery."))
+    shown = ", ".join(names[:_SHOWN_TASKS])
+    more = len(names) - _SHOWN_TASKS
+    return f"{shown} and {more} more" if more > 0 else shown or "none"
 
 
 def _is_positive(value: Any) -> bool:

@@ -42,6 +42,14 @@ def test_an_imported_class_comes_back_also_when_nested():
     assert type(nested) is Shop.ClosedError
 
 
+@pytest.mark.parametrize("by_hand", [{"reason": "no money"}, {"code": 3}, "no", 7, [1]])
+def test_what_was_stored_by_hand_for_a_failure_is_told(by_hand):
+    made = rebuild({"result": by_hand, "traceback": None})
+    assert isinstance(made, TaskError)
+    told = by_hand if isinstance(by_hand, dict) else str(by_hand).strip("[]")
+    assert str(told) in str(made)
+
+
 def test_nothing_is_imported_for_it():
     assert "colorsys" not in sys.modules or sys.modules.pop("colorsys")
     made = rebuild(stored("Error", "x", module="colorsys"))

@@ -241,6 +241,8 @@ def test_equality_hash_and_text_go_by_the_id(memory, group_of):
     assert result != group_of(2, memory)
     assert hash(result) == hash(result.id)
     assert str(result) == result.id
+    assert "2 members, not looked at" in repr(result)
+    assert not result.ready()
     assert "2 members, 2 pending" in repr(result)
     assert result.as_tuple() == (
         (result.id, None),

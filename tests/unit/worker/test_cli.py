@@ -60,6 +60,7 @@ def test_a_celery_app_is_sent_to_celery(module, tmp_path):
     "arguments",
     [
         ["worker"],
+        ["-A", "h3cli:app", "worker", "-c", "0"],
         ["worker", "-A", "h3cli:app", "-c", "0"],
         ["worker", "-A", "h3cli:app", "-c", "x"],
         ["worker", "-A", "h3cli:app", "-P", "green"],
@@ -73,6 +74,17 @@ def test_a_wrong_command_line_exits_with_two(module, arguments, capsys):
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-A", "h3cli:Shop.app", "worker"], ["worker", "--app", "h3cli:Shop.app"]],
+)
+def test_app_is_named_before_the_command_or_after_it(module, arguments, monkeypatch):
+    served = []
+    monkeypatch.setattr(cli, "_serve", lambda app, _worker: served.append(app) or 0)
+    assert cli.main([*arguments, "-c", "1"]) == 0
+    assert [app.name for app in served] == ["h3cli"]
 
 
 def test_no_command_shows_the_help(capsys):

@@ -120,17 +120,22 @@ import threading
 from collections import deque
 from celerant.worker.pool import Pool
 
-jobs, entered = deque([1, 2]), threading.Event()
+jobs, entered, told = deque([1, 2]), threading.Event(), threading.Event()
+
+class Told(Pool):
+    def dismiss(self):
+        super().dismiss()
+        told.set()
 
 def execute(job):
     entered.set()
     if job == 1:
-        threading.main_thread().join()
-        # By now the pool was told of the end: nothing new begins for it.
+        # The interpreter ends: nothing new begins for the pool.
+        told.wait()
         pool.wake(1)
     print("ended", job, flush=True)
 
-pool = Pool(2, lambda: jobs.popleft() if jobs else None, execute,
+pool = Told(2, lambda: jobs.popleft() if jobs else None, execute,
             waiting=lambda: bool(jobs), name="test")
 waking = threading.Thread(target=pool.wake, args=(1,), daemon=True)
 waking.start()
@@ -146,6 +151,27 @@ assert entered.wait(10)
     )
     assert ended.stderr == ""
     assert ended.stdout.split("\n")[:-1] == ["ended 1", "ended 2"]
+
+
+def test_program_does_not_wait_for_a_pool_that_was_abandoned():
+    program = """
+import threading
+from collections import deque
+from celerant.worker.pool import Pool
+
+jobs, entered = deque([1]), threading.Event()
+
+def execute(job):
+    entered.set()
+    threading.Event().wait()
+
+pool = Pool(1, lambda: jobs.popleft() if jobs else None, execute,
+            waiting=lambda: bool(jobs), name="test")
+pool.wake(1)
+assert entered.wait(10)
+pool.abandon()
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=20, check=True)
 
 
 def test_a_pool_that_was_told_to_end_is_not_waited_for_in_vain():
