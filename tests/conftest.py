@@ -3,6 +3,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -50,3 +51,44 @@ def app():
 
     with Celerant("celerant-test-memory") as app:
         yield app
+
+
+#: Classes of Celery and kombu that the swap-in, or what watches Celery, patches.
+_PATCHED = (
+    ("celery.canvas", ("Signature", "_chain", "_chord", "chunks", "group")),
+    ("celery.app.task", ("Task",)),
+    ("celery.app.base", ("Celery",)),
+    ("celery.app.amqp", ("AMQP",)),
+    ("celery.backends.base", ("Backend", "KeyValueStoreBackend")),
+    ("celery.backends.redis", ("RedisBackend",)),
+    ("celery.backends.rpc", ("RPCBackend",)),
+    ("celery.result", ("AsyncResult", "GroupResult", "ResultSet")),
+    ("kombu.messaging", ("Producer",)),
+)
+
+
+def _functions_of_celery():
+    """Return what is in the place of each function of Celery that others patch."""
+    return {
+        (getattr(sys.modules[module], owner), name): value
+        for module, owners in _PATCHED
+        if module in sys.modules
+        for owner in owners
+        for name, value in vars(getattr(sys.modules[module], owner)).items()
+        if callable(value)
+    }
+
+
+@pytest.fixture(autouse=True)
+def celery_left_as_it_was():
+    """Fail a test that leaves a function of Celery patched, and put it back."""
+    before = _functions_of_celery()
+    yield
+    left = [
+        (owner, name, function)
+        for (owner, name), function in before.items()
+        if vars(owner).get(name) is not function
+    ]
+    for owner, name, function in left:
+        setattr(owner, name, function)
+    assert not left, [f"{owner.__name__}.{name}" for owner, name, _ in left]

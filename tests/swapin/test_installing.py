@@ -95,6 +95,36 @@ def test_threads_install_and_uninstall_at_once():
     assert vars(canvas.group)["apply_async"] is original
 
 
+def test_a_replacement_of_an_earlier_installation_is_taken_out(monkeypatch):
+    original = vars(canvas.group)["apply_async"]
+    install()
+    earlier = vars(canvas.group)["apply_async"]
+    monkeypatch.setattr(canvas.group, "apply_async", original)
+    install()
+    assert vars(canvas.group)["apply_async"] is not earlier
+    # Somebody puts back the one that he had found.
+    monkeypatch.undo()
+    assert vars(canvas.group)["apply_async"] is earlier
+    uninstall()
+    assert vars(canvas.group)["apply_async"] is original
+
+
+def test_a_wrapper_after_uninstalling_gets_a_replacement_of_its_own(monkeypatch):
+    install()
+    ours = vars(canvas.group)["apply_async"]
+    uninstall()
+    original = vars(canvas.group)["apply_async"]
+
+    def theirs(self, *args):
+        return original(self, *args)
+
+    monkeypatch.setattr(canvas.group, "apply_async", theirs)
+    with install():
+        found = vars(canvas.group)["apply_async"]
+        assert found.__wrapped__ is theirs
+        assert found is not ours
+
+
 @pytest.mark.parametrize("version", ["5.4.0", "5.8.0", "6.0.0rc1"])
 def test_an_unknown_celery_is_left_alone(version):
     original = vars(canvas.group)["apply_async"]

@@ -6,9 +6,10 @@ import functools
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, MutableMapping
+from types import FunctionType, TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import celery
 from celery import canvas
@@ -35,34 +36,38 @@ class _Patch:
         self._owner = owner
         self._name = name
         self._make = replacement
-        #: As the class has it in its own `__dict__`.
-        self._original: Any = None
-        self._replacement: Any = None
+        #: Replacements that somebody still holds, and what each stands for: others put
+        #: back what they have found, also one of an earlier installation.
+        self._made: MutableMapping[Any, Any] = WeakKeyDictionary()
+        #: Whether one is in place, or was when somebody wrapped it.
+        self._is_put = False
 
     def put(self) -> None:
-        """Put the replacement in place, unless it is there or wrapped there."""
+        """Put a replacement in place, unless one is there or wrapped there."""
         if not self._is_there():
-            self._original = vars(self._owner)[self._name]
-            self._replacement = self._make(self._original)
-            setattr(self._owner, self._name, self._replacement)
+            original = vars(self._owner)[self._name]
+            replacement = self._make(original)
+            self._made[replacement] = original
+            setattr(self._owner, self._name, replacement)
+        self._is_put = True
 
     def _is_there(self) -> bool:
-        """Whether the replacement stands in its place, or under who has wrapped it.
+        """Whether a replacement stands in its place, or under a wrapper of others.
 
-        It does not where Celery's own is back: somebody has put back what he had found.
+        It does not if Celery's own is back: somebody has put back what he had found.
         """
         current = vars(self._owner)[self._name]
         is_celerys = is_of(current, sys.modules[self._owner.__module__])
-        return self._replacement is not None and not is_celerys
+        return self._is_ours(current) or (self._is_put and not is_celerys)
+
+    def _is_ours(self, function: Any) -> bool:
+        return isinstance(function, FunctionType) and function in self._made
 
     def take(self) -> None:
         """Put the original back, unless somebody has wrapped the replacement."""
-        if (
-            self._replacement is not None
-            and vars(self._owner).get(self._name) is self._replacement
-        ):
-            setattr(self._owner, self._name, self._original)
-            self._original = self._replacement = None
+        while self._is_ours(current := vars(self._owner).get(self._name)):
+            setattr(self._owner, self._name, self._made[current])
+            self._is_put = False
 
 
 class _State:
