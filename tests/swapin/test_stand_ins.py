@@ -62,6 +62,25 @@ def test_such_a_wrapper_of_a_group_before_us(make_app, monkeypatch):
     assert len(calls) == 1
 
 
+def test_wrapper_of_what_somebody_has_put_back_is_called(make_app, monkeypatch):
+    side, seen = make_app(), []
+    with mock.patch.object(canvas.group, "apply_async"):
+        install()
+    uninstall()
+    original = vars(canvas.group)["apply_async"]
+
+    def theirs(self, *args, **kwargs):
+        seen.append(self)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(canvas.group, "apply_async", theirs)
+    with install():
+        found = vars(canvas.group)["apply_async"]
+        group([side.add.s(1, 1)] * 2).apply_async()
+    assert found is not theirs
+    assert len(seen) == 1
+
+
 def test_what_somebody_has_put_back_is_replaced_again(make_app, volleys):
     side = make_app()
     # One whose end restores what it has found: Celery's own.

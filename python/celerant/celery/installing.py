@@ -57,8 +57,11 @@ class _Patch:
         It does not if Celery's own is back: somebody has put back what he had found.
         """
         current = vars(self._owner)[self._name]
-        is_celerys = is_of(current, sys.modules[self._owner.__module__])
-        return self._is_ours(current) or (self._is_put and not is_celerys)
+        return self._is_ours(current) or (self._is_put and not self._is_celerys())
+
+    def _is_celerys(self) -> bool:
+        current = vars(self._owner)[self._name]
+        return is_of(current, sys.modules[self._owner.__module__])
 
     def _is_ours(self, function: Any) -> bool:
         return isinstance(function, FunctionType) and function in self._made
@@ -67,6 +70,9 @@ class _Patch:
         """Put the original back, unless somebody has wrapped the replacement."""
         while self._is_ours(current := vars(self._owner).get(self._name)):
             setattr(self._owner, self._name, self._made[current])
+            self._is_put = False
+        if self._is_celerys():
+            # Somebody has put it back.
             self._is_put = False
 
 
