@@ -22,6 +22,7 @@ from kombu.utils.uuid import uuid as uuid4
 from celerant._core import Roster
 from celerant.celery.eligibility import CHAINS, GROUPS, file_of, of_app, of_chain
 from celerant.celery.functions import actual
+from celerant.celery.generators import drawn
 from celerant.celery.sending import SETTINGS
 
 __all__ = ["dismiss", "prepare"]
@@ -101,7 +102,7 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
     app = header._app  # noqa: SLF001 - what `maybe_signature` is told
     if isinstance(header.tasks, _regen):
         # As they come: `group.apply_async` takes them apart.
-        tasks = (canvas.maybe_signature(task, app=app) for task in header.tasks)
+        tasks = (canvas.maybe_signature(task, app=app) for task in drawn(header.tasks))
         return None if are_named else (regen(tasks), [])
     # What chains leave behind is not needed where nobody looks.
     flat = _flat(header.tasks, with_chains=not are_named)

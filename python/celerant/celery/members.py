@@ -23,6 +23,7 @@ from celerant.celery.eligibility import (
     of_chains,
     of_signature,
 )
+from celerant.celery.generators import drawn
 from celerant.celery.kinds import Chained, Kind, Kinds
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
@@ -30,9 +31,10 @@ __all__ = ["Members", "Run", "Slow"]
 
 _MAPS = (canvas.xmap, canvas.xstarmap)
 
-#: Members of a generator that leave together: at first, and at most. What comes slowly
-#: leaves at least that often, in seconds.
-_FIRST, _MOST, _LINGER = 16, 8192, 0.02
+#: Members of a generator that leave together: after the first, which leaves alone, and
+#: at most. What comes slowly leaves when a member is drawn and so many seconds have
+#: passed.
+_SECOND, _MOST, _LINGER = 16, 8192, 0.02
 
 #: Options of a frozen member that its run says for all of them.
 _OF_RUN = frozenset({"group_index", "chord"})
@@ -89,6 +91,33 @@ class Run:
         return Counter(kind.name for kind in self.kinds)
 
 
+class _Held:
+    """When members leave that are all there."""
+
+    def is_due(self, run: Run) -> bool:  # noqa: ARG002 - a subclass's to use
+        """Whether a run leaves though members like its own may follow."""
+        return False
+
+    def sent(self) -> None:
+        """Hear that a run was sent."""
+
+
+class _Drawn(_Held):
+    """When members leave that come from a generator."""
+
+    def __init__(self) -> None:
+        self._limit = 1
+        self._started = time.monotonic()
+
+    def is_due(self, run: Run) -> bool:
+        is_old = time.monotonic() - self._started > _LINGER
+        return is_old or len(run) >= self._limit
+
+    def sent(self) -> None:
+        self._limit = min(max(self._limit * 2, _SECOND), _MOST)
+        self._started = time.monotonic()
+
+
 class Members:
     """Reads a group.
 
@@ -120,33 +149,36 @@ class Members:
         if uuid4 or self._route_name is not None:
             self._no_chains = "random ids, and names of routes, are for single tasks"
 
-    def runs(self, members: Any) -> Iterator[Run]:
+    def runs(self, members: Any, chord: Any) -> Iterator[tuple[Run, bool]]:
         """Yield a group's members, cut where the way of sending changes.
 
         A list is read whole before its first run is yielded, a generator is not.
+
+        Args:
+            members: The group.
+            chord: The body of the chord of which it is the header, as the call says.
+        Returns:
+            Runs, and whether each is the last; a run that is no part of a chord leaves
+            before that is known.
         """
         held = not isinstance(members.tasks, _regen)
-        found = self._runs(members, limit=None if held else _FIRST)
+        pace = _Held() if held else _Drawn()
+        found = self._runs(members, pace, is_header=chord is not None)
         return iter(list(found)) if held else found
 
-    def _runs(self, members: Any, *, limit: int | None) -> Iterator[Run]:
+    def _runs(
+        self, members: Any, pace: _Held, *, is_header: bool
+    ) -> Iterator[tuple[Run, bool]]:
         run: Run | None = None
-        started = time.monotonic()
         for position, original, kind in self._walk(members, level=0):
             is_fast = kind is not None
             chord = original["options"].get("chord") if is_fast else None
             if run is not None and (
-                run.is_fast != is_fast
-                or run.chord is not chord
-                or (
-                    limit is not None
-                    and (len(run) >= limit or time.monotonic() - started > _LINGER)
-                )
+                run.is_fast != is_fast or run.chord is not chord or pace.is_due(run)
             ):
-                yield run
+                yield run, False
                 run = None
-                if limit is not None:
-                    limit, started = min(limit * 2, _MOST), time.monotonic()
+                pace.sent()
             if run is None:
                 run = Run(is_fast=is_fast)
                 run.chord = chord
@@ -155,14 +187,20 @@ class Members:
             if kind is not None:
                 run.canvases.append(self._plain(original))
                 run.kinds.append(kind)
+            # What may be the last part of a chord waits until that is known.
+            is_free = is_fast and chord is None and not is_header
+            if is_free and pace.is_due(run):
+                yield run, False
+                run = None
+                pace.sent()
         if run is not None:
-            yield run
+            yield run, True
 
     def _walk(
         self, members: Any, *, level: int
     ) -> Iterator[tuple[int, Any, Kind | Chained | None]]:
         """Yield place, member and kind; without a kind the member is `Slow`."""
-        for position, given in enumerate(members.tasks):
+        for position, given in enumerate(drawn(members.tasks)):
             if type(given) is canvas.Signature and level == 0:
                 yield self._signature(position, given)
                 continue

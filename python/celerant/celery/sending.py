@@ -22,6 +22,7 @@ from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
+from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
@@ -75,11 +76,11 @@ def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
     Returns:
         A `celery.result.GroupResult`.
     """
-    app = actual(members.app)
+    app = actual(app_of(members))
     reason: str | None = "Celery's own matter"
     if link is None and link_error is None and not app.conf.task_always_eager:
         reason = of_call(members, producer, {**members.options, **options})
-        if reason is None and members.tasks:
+        if reason is None and first(members.tasks) is not None:
             reason = of_app(app)
             if reason is None:
                 return _Sending(app, members, args, kwargs, options).over(add_to_parent)
@@ -117,14 +118,14 @@ class _Sending:
         self._kinds = Kinds(app)
         self._runs = Members(
             app, self._kinds, self._group_id, options, uuid4=SETTINGS.uuid4
-        ).runs(members)
+        ).runs(members, self._chord)
         #: Results that the body of the members' chord waits for.
         self._chord_size = 0
         self._segments: list[Segment | list[Any]] = []
 
     def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
         """Send all members and return their result."""
-        for run, is_last in self._told_last():
+        for run, is_last in self._runs:
             self._chord_size += len(run) if run.is_fast else 0
             if not run.is_fast or not self._volley(run, is_last=is_last):
                 self._one_by_one(run, is_last=is_last)
@@ -133,19 +134,6 @@ class _Sending:
         if add_to_parent and parent:
             parent.add_trail(found)
         return found
-
-    def _told_last(self) -> Iterator[tuple[Run, bool]]:
-        """Yield runs and whether each is the last; only chords wait to know that."""
-        waiting: Run | None = None
-        for run in self._runs:
-            if waiting is not None:
-                yield waiting, False
-            waiting = run
-            if run.is_fast and run.chord is None and self._chord is None:
-                yield run, False
-                waiting = None
-        if waiting is not None:
-            yield waiting, True
 
     def _volley(self, run: Run, *, is_last: bool) -> bool:
         """Send members together; False where that cannot be and none has left."""

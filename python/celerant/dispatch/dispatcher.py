@@ -70,7 +70,8 @@ class Order:
     announce: Callable[[list[tuple[str, int, Any]]], None] | None = None
     #: Called before anything leaves.
     before_first: Callable[[], None] | None = None
-    #: Called with the number of results before the last chunk leaves.
+    #: Called with the number of results before the last chunk leaves: a chord's last
+    #: member is held back until it is known to be the last.
     before_last: Callable[[int], None] | None = None
     #: Called with each member that is a chain or chord and whether there is a chord in
     #: it: raises to refuse it, and says whether its result is ignored.
@@ -148,41 +149,30 @@ class _Many(Run):
             repr_levels=order.repr_levels,
             balanced_reprs=order.balanced_reprs,
             links_errors_to_headers=order.links_errors_to_headers,
+            tells_last=order.before_last is not None,
         )
 
     # -- sending -----------------------------------------------------------------
 
     def _send_all(self, link: Link) -> None:
         self._renderer.link = link
-        held: list[Chunk] | None = [] if self._plan.holds else None
+        held: list[Chunk] = []
         size = 0
-        last: Chunk | None = None
         while (chunk := self._plan.read(CHUNK_MEMBERS, CHUNK_BYTES)) is not None:
             self._ledger.grow(self._plan.count)
             self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
             self._results += chunk.results
-            if self._order.before_last is not None:
-                # The last one waits until all are read, or a chord could be
-                # complete before its size and form are known.
-                chunk, last = last, chunk  # one chunk of look-ahead
-                if chunk is None:
-                    continue
-            if held is None:
-                self._send(link, chunk)
-                continue
             held.append(chunk)
             size += chunk.size
-            if size > HELD_BYTES:
+            # Nothing of a list leaves before a bad member is found; what comes from a
+            # generator, at any depth, does not wait for its end.
+            if size > HELD_BYTES or not self._plan.holds:
                 for ready in held:
                     self._send(link, ready)
-                held = None
-        for ready in held or ():
+                held.clear()
+        for ready in held:
             self._send(link, ready)
-        if last is not None:
-            assert self._order.before_last is not None  # noqa: S101 - else none waits
-            self._order.before_last(self._results)
-            self._send(link, last)
         if link.wire is not None:
             link.wire.flush()
         self._count_silent()
@@ -193,6 +183,9 @@ class _Many(Run):
 
     def _send(self, link: Link, chunk: Chunk) -> None:
         self._refuse_forked()
+        if chunk.is_last and self._order.before_last is not None:
+            # A chord must not be complete before its size and form are known.
+            self._order.before_last(self._results)
         listener = self._order.listener
         if listener is not None:
             chunk = listener.leaving(chunk, self._renderer)
@@ -203,10 +196,12 @@ class _Many(Run):
         if self._doubtful:
             again = _indices(chunk.ranges()) & self._doubtful
             self._dispatch.maybe_double |= again
+        is_due = chunk.is_due
         try:
             self._carry(link, chunk)
-            if listener is not None and link.wire is not None:
-                # What has left is known only then.
+            if link.wire is not None and (is_due or listener is not None):
+                # What has left is known only then: who hears of it wants to know, and
+                # a slow source must not come between a chunk and its second try.
                 link.wire.flush()
         finally:
             if listener is not None:
@@ -226,12 +221,11 @@ class _Many(Run):
         Of a generator only what was read counts: a bad member and those behind it
         are in no report.
         """
-        if self._plan.holds:
-            try:
-                self._plan.skip_rest()
-            except Exception:  # noqa: BLE001 - what stopped the dispatch is told already
-                # The members behind a broken one cannot be counted.
-                logger.debug("members behind a broken one are not counted")
+        try:
+            self._plan.skip_rest()
+        except Exception:  # noqa: BLE001 - what stopped the dispatch is told already
+            # The members behind a broken one cannot be counted.
+            logger.debug("members behind a broken one are not counted")
         self._ledger.grow(self._plan.count)
 
     def _failed_at(self) -> str | None:

@@ -63,6 +63,8 @@ pub struct PyChunk {
     pub(crate) chord_sizes: Vec<KeptSize>,
     /// What the members count towards a chord that waits for all of them.
     pub(crate) results: u64,
+    pub(crate) is_last: bool,
+    pub(crate) is_due: bool,
     pub(crate) len_bytes: usize,
     /// Members that are several messages and begin here: index, and how many in all chunks.
     pub(crate) several: Vec<(u32, u32)>,
@@ -175,6 +177,18 @@ impl PyChunk {
             .collect()
     }
 
+    /// Whether none follows; only where the plan was told to find out.
+    #[getter]
+    fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// Whether it has room left, but what is in it must not wait for a slow source.
+    #[getter]
+    fn is_due(&self) -> bool {
+        self.is_due
+    }
+
     /// How many results a chord waits for that has these members in its header.
     #[getter]
     fn results(&self) -> u64 {
@@ -201,6 +215,8 @@ impl PyChunk {
             ignored: Vec::new(),
             chord_sizes: Vec::new(),
             results: 0,
+            is_last: self.is_last,
+            is_due: self.is_due,
             len_bytes: self.len_bytes,
             several: Vec::new(),
             shared: self.shared.clone(),

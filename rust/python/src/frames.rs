@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use celerant_core::unroll::{Frame, Step};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyIterator, PyList, PyRange, PyString, PyTuple, PyType};
 
 /// A member as found in the canvas.
 #[derive(Debug)]
@@ -75,10 +76,34 @@ impl Kinds {
     }
 }
 
+/// What a walk has met that can be gone through only once, or slowly. One thread walks.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    /// Whether there was an iterator, at any depth.
+    pub(crate) are_met: AtomicBool,
+    /// Whether those inside are passed over, for their members are not to be drawn.
+    pub(crate) are_skipped: AtomicBool,
+}
+
+impl Streams {
+    /// Starts to iterate, unless that is passed over.
+    fn iterate<'py>(
+        &self,
+        items: &Bound<'py, PyAny>,
+    ) -> Result<Bound<'py, PyIterator>, Unreadable> {
+        if self.are_skipped.load(Relaxed) {
+            return iterate(PyTuple::empty(items.py()).as_any());
+        }
+        self.are_met.store(true, Relaxed);
+        iterate(items)
+    }
+}
+
 /// A group that is being walked.
 #[derive(Debug)]
 pub(crate) struct Walk {
     kinds: Arc<Kinds>,
+    streams: Arc<Streams>,
     source: Source,
     /// What the frame was made of: tells it apart, and is kept alive by it.
     origin: Py<PyAny>,
@@ -95,6 +120,15 @@ enum Source {
 impl Walk {
     /// Starts to walk a group's members.
     pub(crate) fn over(tasks: &Bound<'_, PyAny>, kinds: &Arc<Kinds>) -> Result<Self, Unreadable> {
+        Self::watched(tasks, kinds, &Arc::default())
+    }
+
+    /// The same, telling `streams` of iterators.
+    pub(crate) fn watched(
+        tasks: &Bound<'_, PyAny>,
+        kinds: &Arc<Kinds>,
+        streams: &Arc<Streams>,
+    ) -> Result<Self, Unreadable> {
         let py = tasks.py();
         let source = if let Ok(list) = tasks.cast::<PyList>() {
             Source::List(list.clone().unbind(), 0)
@@ -114,13 +148,19 @@ impl Walk {
                     .unbind(),
                 star: tasks.getattr(intern!(py, "star"))?.is_truthy()?,
             };
-            let items = iterate(&tasks.getattr(intern!(py, "items"))?)?;
+            let items = tasks.getattr(intern!(py, "items"))?;
+            let items = if is_held(&items) {
+                iterate(&items)?
+            } else {
+                streams.iterate(&items)?
+            };
             Source::Mapped(items.unbind(), Arc::new(mapped))
         } else {
-            Source::Iterator(iterate(tasks)?.unbind())
+            Source::Iterator(streams.iterate(tasks)?.unbind())
         };
         Ok(Self {
             kinds: Arc::clone(kinds),
+            streams: Arc::clone(streams),
             source,
             origin: tasks.clone().unbind(),
         })
@@ -145,7 +185,9 @@ impl Walk {
                     .get_item(intern!(py, "kwargs"))?
                     .and_then(|kwargs| kwargs.get_item(intern!(py, "tasks")).ok());
                 match tasks {
-                    Some(tasks) => Self::over(&tasks, &self.kinds).map(Step::Group),
+                    Some(tasks) => {
+                        Self::watched(&tasks, &self.kinds, &self.streams).map(Step::Group)
+                    }
                     None => Err(Unreadable::Member("this group has no tasks".to_owned())),
                 }
             }
@@ -179,6 +221,13 @@ fn is_stepless(chain: &Bound<'_, PyDict>) -> PyResult<bool> {
         Some(tasks) => Ok(tasks.len()? == 0),
         None => Ok(false),
     }
+}
+
+/// Whether items are there already, each time that they are iterated.
+fn is_held(items: &Bound<'_, PyAny>) -> bool {
+    items.is_instance_of::<PyList>()
+        || items.is_instance_of::<PyTuple>()
+        || items.is_instance_of::<PyRange>()
 }
 
 /// Starts to iterate what should be a group's members or a mapped task's arguments.

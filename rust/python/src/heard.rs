@@ -191,6 +191,8 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             forms: self.forms,
             ignored: from.ignored.clone(),
             results: from.results,
+            is_last: from.is_last,
+            is_due: from.is_due,
             len_bytes: from.len_bytes,
             several: from.several.clone(),
             shared: from.shared.clone(),

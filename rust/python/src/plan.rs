@@ -1,5 +1,6 @@
 //! `Plan`: reads a canvas chunk by chunk.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use celerant_core::saferepr::Limits;
@@ -12,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use crate::call::{EMBEDDED, listed};
 use crate::chunk::PyChunk;
 use crate::error::{Raised, canvas_error};
-use crate::frames::{Kinds, Leaf, Unreadable, Walk};
+use crate::frames::{Kinds, Leaf, Streams, Unreadable, Walk};
 use crate::lowered::{Applied, Names, Parts, lower_at, results_of};
 use crate::reading::{Reading, State};
 use crate::roster::PyRoster;
@@ -20,6 +21,7 @@ use crate::roster::PyRoster;
 /// Reads the members of a canvas, left to right, depth first, as chunks of owned data.
 #[pyclass(frozen, module = "celerant._core", name = "Plan")]
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // one dispatch's switches, each its own
 pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
     pub(crate) resolver: Py<PyAny>,
@@ -38,7 +40,10 @@ pub struct PyPlan {
     pub(crate) args: Py<PyTuple>,
     pub(crate) kwargs: Py<PyDict>,
     pub(crate) is_grouped: bool,
-    pub(crate) is_list: bool,
+    is_list: bool,
+    pub(crate) streams: Arc<Streams>,
+    /// Whether chunks say that they are the last.
+    pub(crate) tells_last: bool,
     only: Option<Vec<(u32, u32)>>,
     /// `group_index` of each member, where that is not its place among all.
     positions: Option<Vec<u32>>,
@@ -63,14 +68,16 @@ impl PyPlan {
     ///     mapped: The exact type of mapped sources.
     ///     only: Half-open ranges of members to read; None reads all.
     ///     positions: ``group_index`` of each member; None: its place among all.
+    ///     `tells_last`: Whether each chunk says whether it is the last, for which one member is
+    ///         held back.
     ///     `balanced_reprs`: Whether reprs that are cut close what they open, as from Celery 5.7 on.
     #[new]
     #[pyo3(signature = (
         roster, resolver, final_resolver, reply_to, vet, source, *, readable, mapped, args, kwargs,
         options, grouped, only = None, positions = None, repr_levels = 3, balanced_reprs = true,
-        links_errors_to_headers = false
+        links_errors_to_headers = false, tells_last = false
     ))]
-    #[allow(clippy::too_many_arguments)] // keyword-only context of one dispatch
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // keyword-only context of one dispatch
     fn new(
         py: Python<'_>,
         roster: Py<PyRoster>,
@@ -90,10 +97,13 @@ impl PyPlan {
         repr_levels: usize,
         balanced_reprs: bool,
         links_errors_to_headers: bool,
+        tells_last: bool,
     ) -> PyResult<Self> {
         let kinds = Arc::new(Kinds::new(readable, mapped));
-        let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+        let streams: Arc<Streams> = Arc::default();
         let is_list = source.is_instance_of::<PyList>() || source.is_instance_of::<PyTuple>();
+        let walk = Walk::watched(source, &kinds, &streams)
+            .map_err(|error| unreadable(py, error, "group"))?;
         let embed = PyDict::new(py);
         for (option, name) in EMBEDDED {
             if let Some(value) = options.get_item(option)?.filter(|value| !value.is_none()) {
@@ -114,6 +124,8 @@ impl PyPlan {
             kwargs,
             is_grouped: grouped,
             is_list,
+            streams,
+            tells_last,
             only,
             positions,
             repr_limits: Limits {
@@ -137,10 +149,10 @@ impl PyPlan {
         visit.call(&self.kwargs)
     }
 
-    /// Whether the members stay where they are: the canvas can be read again.
+    /// Whether all members read so far stay where they are: none is an iterator's.
     #[getter]
     fn holds(&self) -> bool {
-        self.is_list
+        self.is_list && !self.streams.are_met.load(Relaxed)
     }
 
     /// Members read or skipped so far, without one that could not be read.
@@ -175,9 +187,15 @@ impl PyPlan {
         })
     }
 
-    /// Go through what is left without reading it, so that `count` is the total.
+    /// Go through what is left without reading it, so that `count` is the total; but of an
+    /// iterator only what it has given counts.
     fn skip_rest(&self, py: Python<'_>) -> PyResult<()> {
+        self.streams.are_skipped.store(true, Relaxed);
         self.with_state(|state| {
+            if !self.holds() {
+                state.read += u32::from(state.held.take().is_some());
+                return Ok(());
+            }
             let outcome = loop {
                 match state.unroll.next() {
                     Ok(Some(_)) => {}

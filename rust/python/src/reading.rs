@@ -1,6 +1,7 @@
 //! Reads one chunk: members apart, templates looked up, arguments into the arena.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use celerant_core::message::{Body, Chunk, Member};
@@ -20,7 +21,7 @@ use crate::roster::PyRoster;
 use crate::template::PyTemplate;
 use crate::templates::{Known, Templates};
 
-/// A slow generator's members leave at least this often.
+/// A slow generator's members leave when one is drawn and this has passed.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// About what a message takes beside its arguments, in bytes.
@@ -39,7 +40,19 @@ pub(crate) struct State {
     pending: VecDeque<Pending>,
     /// Chains of nothing but empty groups.
     pub(crate) without_messages: Vec<u32>,
+    /// Read first in the next chunk: the one before it is not the last, then.
+    pub(crate) held: Option<Held>,
+    /// Whether a chunk with a member from an iterator was given.
+    has_streamed: bool,
     is_over: bool,
+}
+
+/// A member that was drawn and is not read yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    index: u32,
+    leaf: Leaf,
+    path: String,
 }
 
 #[derive(Debug)]
@@ -60,6 +73,8 @@ impl State {
             templates: Templates::default(),
             pending: VecDeque::new(),
             without_messages: Vec::new(),
+            held: None,
+            has_streamed: false,
             is_over: false,
         }
     }
@@ -81,6 +96,9 @@ pub(crate) struct Reading<'a, 'py> {
     heard: Vec<Heard>,
     /// Template number -> (is wired, number in its chunk).
     placed: HashMap<usize, (bool, u32)>,
+    /// Where the member stands that was held, while it is read.
+    path_of_held: Option<String>,
+    is_due: bool,
 }
 
 impl<'a, 'py> Reading<'a, 'py> {
@@ -103,45 +121,57 @@ impl<'a, 'py> Reading<'a, 'py> {
             shared: Vec::new(),
             heard: Vec::new(),
             placed: HashMap::new(),
+            path_of_held: None,
+            is_due: false,
         }
     }
 
     pub(crate) fn chunk(mut self, members: usize, bytes: usize) -> PyResult<Option<PyChunk>> {
         let started = Instant::now();
+        if let Some(Held { index, leaf, path }) = self.state.held.take() {
+            self.path_of_held = Some(path);
+            self.read(index, leaf)?;
+            self.path_of_held = None;
+        }
         while !self.state.is_over && self.len() < members && self.len_bytes() < bytes {
             if let Some(pending) = self.state.pending.pop_front() {
                 if pending.is_shared && self.shared.last() != Some(&pending.index) {
                     self.shared.push(pending.index);
                 }
                 self.member(pending.index, Leaf::Unit(pending.message))?;
+                self.is_due = self.state.pending.is_empty() && self.must_leave(started);
+                if self.is_due {
+                    break;
+                }
                 continue;
             }
-            match self.state.unroll.next() {
-                Ok(None) => self.state.is_over = true,
-                Ok(Some((index, leaf))) => {
-                    if self.plan.wants(index) {
-                        match leaf {
-                            Leaf::Unit(canvas) => self.unit(index, &canvas)?,
-                            leaf => {
-                                self.results += 1;
-                                self.member(index, leaf)?;
-                            }
-                        }
-                    }
-                    self.state.read = self.state.unroll.len();
-                }
-                Err(failure) => return Err(failed(self.py, &self.state.unroll, failure)),
+            let Some((index, leaf)) = self.draw()? else {
+                break;
+            };
+            // Whoever waits for one member must not wait for two.
+            self.is_due = self.must_leave(started);
+            if self.plan.tells_last && self.is_due && !matches!(leaf, Leaf::Unit(_)) {
+                self.hold(index, leaf);
+                break;
             }
-            if !self.plan.is_list && self.len() > 0 && started.elapsed() > LINGER {
+            self.read(index, leaf)?;
+            self.is_due = self.must_leave(started);
+            if self.is_due {
                 break;
             }
         }
+        if self.plan.tells_last {
+            self.look_ahead()?;
+        }
+        let is_last =
+            self.state.is_over && self.state.pending.is_empty() && self.state.held.is_none();
+        self.state.has_streamed |= self.len() > 0 && self.is_streamed();
         self.py.check_signals()?;
         let routes = self.state.templates.routes();
         self.state.templates.forget();
         let roster = self.plan.roster.get();
         roster.set_len(self.state.unroll.len());
-        if self.len() == 0 && self.state.is_over {
+        if self.len() == 0 && is_last {
             return Ok(None);
         }
         let len_bytes = self.len_bytes();
@@ -154,11 +184,80 @@ impl<'a, 'py> Reading<'a, 'py> {
             ignored: self.ignored,
             chord_sizes: self.chord_sizes,
             results: self.results,
+            is_last,
+            is_due: self.is_due,
             len_bytes,
             several: self.several,
             shared: self.shared,
             hearing: Hearing::of(self.heard, &self.plan.kinds),
         }))
+    }
+
+    /// The next member that is to be sent.
+    fn draw(&mut self) -> PyResult<Option<(u32, Leaf)>> {
+        loop {
+            match self.state.unroll.next() {
+                Ok(Some((index, leaf))) if self.plan.wants(index) => {
+                    return Ok(Some((index, leaf)));
+                }
+                Ok(Some(_)) => self.state.read = self.state.unroll.len(),
+                Ok(None) => {
+                    self.state.is_over = true;
+                    return Ok(None);
+                }
+                Err(failure) => return Err(failed(self.py, &self.state.unroll, failure)),
+            }
+        }
+    }
+
+    fn read(&mut self, index: u32, leaf: Leaf) -> PyResult<()> {
+        match leaf {
+            Leaf::Unit(canvas) => self.unit(index, &canvas)?,
+            leaf => {
+                self.results += 1;
+                self.member(index, leaf)?;
+            }
+        }
+        self.state.read = index + 1;
+        Ok(())
+    }
+
+    fn hold(&mut self, index: u32, leaf: Leaf) {
+        let path = self.state.path(self.plan.is_grouped);
+        self.state.held = Some(Held { index, leaf, path });
+    }
+
+    /// Draws until it is known whether messages follow.
+    fn look_ahead(&mut self) -> PyResult<()> {
+        while self.state.held.is_none() && self.state.pending.is_empty() && !self.state.is_over {
+            match self.draw()? {
+                // It may be without messages.
+                Some((index, leaf @ Leaf::Unit(_))) => self.read(index, leaf)?,
+                Some((index, leaf)) => self.hold(index, leaf),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what was drawn leaves before more is: the first of an iterator, and what comes
+    /// slowly.
+    fn must_leave(&self, started: Instant) -> bool {
+        let is_waited_for = self.is_streamed() && self.len() > 0;
+        is_waited_for && (!self.state.has_streamed || started.elapsed() > LINGER)
+    }
+
+    /// Whether an iterator was met, which may wait.
+    fn is_streamed(&self) -> bool {
+        self.plan.streams.are_met.load(Relaxed)
+    }
+
+    /// Where the member stands that is read.
+    fn path(&self) -> String {
+        match &self.path_of_held {
+            Some(path) => path.clone(),
+            None => self.state.path(self.plan.is_grouped),
+        }
     }
 
     fn len(&self) -> usize {
@@ -179,7 +278,7 @@ impl<'a, 'py> Reading<'a, 'py> {
 
     /// Lowers a chain or chord; its messages are read next.
     fn unit(&mut self, index: u32, canvas: &Py<PyDict>) -> PyResult<()> {
-        let path = self.state.path(self.plan.is_grouped);
+        let path = self.path();
         let roster = self.plan.roster.get();
         let parts = self.plan.lower(self.py, canvas, index, path)?;
         if let Some(id) = &parts.id
@@ -238,13 +337,13 @@ impl<'a, 'py> Reading<'a, 'py> {
             Leaf::Unit(_) | Leaf::Item { .. } => false,
         };
         let mut call = Call::of(py, leaf, &args, &kwargs)
-            .map_err(|error| unreadable(self.py, error, &self.state.path(self.plan.is_grouped)))?;
+            .map_err(|error| unreadable(self.py, error, &self.path()))?;
         if is_copied && let Ok(list) = call.args.cast::<PyList>() {
             call.args = list.to_tuple().into_any();
         }
         self.take(index, &call, is_final).map_err(|error| {
             Place {
-                path: &self.state.path(self.plan.is_grouped),
+                path: &self.path(),
                 task: &call.task,
                 index: self.plan.is_grouped.then_some(index),
             }

@@ -121,7 +121,7 @@ def test_200_canvases_inside_each_other_and_no_more_than_256(shop):
 
 def test_what_is_no_canvas_is_named(shop):
     with pytest.raises(CanvasError, match="not int"):
-        group(iter([shop.echo.s(1), 3])).stamp(a=1).apply_async()
+        group(iter([3])).stamp(a=1).apply_async()
     made = chain(shop.echo.s(1), shop.echo.s(2))
     made.tasks.append("three")
     with pytest.raises(CanvasError, match="not str"):
