@@ -22,6 +22,7 @@ from celerant.control import Control, no_worker_here
 from celerant.default_backend import backend_reach, backend_url
 from celerant.discovery import Discovery, Packages
 from celerant.dispatch.routing import Queues, Router
+from celerant.per_process import ProcessLock
 from celerant.results.backends import make_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
@@ -91,7 +92,7 @@ class Celerant:
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
         self._tasks: dict[str, Task[Any, Any]] = builtin_tasks(self)
         self._discovery = Discovery()
-        self._lock = threading.RLock()
+        self._lock = ProcessLock(threading.RLock)
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
         #: Sends signatures and groups.
@@ -405,12 +406,6 @@ class Celerant:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def after_fork(self) -> None:
-        """Drop what a child must not share with its parent."""
-        self._lock = threading.RLock()
-        self._loop_sender.after_fork()
-        self.sender.after_fork()
 
     def __repr__(self) -> str:
         return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"

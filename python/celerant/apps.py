@@ -1,9 +1,8 @@
-"""The apps of this process: found by name, and told of a fork."""
+"""The apps of this process, found by name."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -91,11 +90,3 @@ def result_of(app: str, module: str, state: dict[str, Any]) -> Any:
 
 def _named(app: str) -> Iterator[Celerant]:
     return (candidate for candidate in list(_apps) if candidate.name == app)
-
-
-def _after_fork_in_child() -> None:
-    for app in list(_apps):
-        app.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from celerant.errors import CelerantError
+from celerant.per_process import ProcessLock
 
 __all__ = ["Discovery"]
 
@@ -26,7 +27,7 @@ class Discovery:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ProcessLock(threading.RLock)
         self._wanted: list[tuple[Packages, str | None]] = []
 
     def add(self, packages: Packages, related_name: str | None) -> None:

@@ -1,56 +1,33 @@
 from __future__ import annotations
 
-import faulthandler
+import asyncio
+import json
 import os
-import pickle
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from celerant import Celerant, group
 from celerant.errors import ForkError
+from celerant.results import members
 from harness.capture import drain
+from harness.forking import FORKS, in_child
 from harness.services import RABBITMQ_PORT
 from harness.tasks import define_tasks
 
-_CHILD_LIMIT_S = 20
 
-
-def _in_child(work):
-    """Run `work` in a forked child and return what it returns, or its error's text."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read_end)
-        # A child that hangs tells where, and ends.
-        faulthandler.dump_traceback_later(_CHILD_LIMIT_S, exit=True)
-        try:
-            with os.fdopen(write_end, "wb") as pipe:
-                pipe.write(pickle.dumps(_outcome(work)))
-        finally:
-            # Whatever happens: a second pytest must not go on from here.
-            os._exit(0)
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end, "rb") as pipe:
-            answer = pipe.read()
-    finally:
-        os.waitpid(pid, 0)
-    return pickle.loads(answer) if answer else "the child hung"
-
-
-def _outcome(work):
-    try:
-        return work()
-    except BaseException as error:  # noqa: BLE001 - the parent shows it
-        return f"{type(error).__name__}: {error}"
+@pytest.fixture(params=FORKS)
+def fork(request):
+    return FORKS[request.param]
 
 
 # redis-py notices a fork by itself, py-amqp does not.
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_parent_and_forked_child_both_send_and_get(
-    request, kind, redis_url, queue, celery_worker
+    request, kind, redis_url, queue, celery_worker, fork
 ):
     broker, backend = redis_url["broker"], redis_url["backend"]
     if kind == "rabbitmq":
@@ -68,20 +45,20 @@ def test_parent_and_forked_child_both_send_and_get(
         assert volley(0) == list(range(50))
         pending = group([tasks.add.s(i, 7) for i in range(50)]).apply_async()
 
-        assert _in_child(lambda: volley(100)) == list(range(100, 150))
+        assert in_child(lambda: volley(100), fork) == list(range(100, 150))
 
         # The child took nothing from its parent, and may look at the parent's group.
         assert volley(200) == list(range(200, 250))
         assert pending.get(timeout=60) == list(range(7, 57))
-        assert _in_child(lambda: pending.get(timeout=60)) == list(range(7, 57))
+        assert in_child(lambda: pending.get(timeout=60), fork) == list(range(7, 57))
 
 
-def test_memory_refuses_in_a_forked_child(app):
+def test_memory_refuses_in_a_forked_child(app, fork):
     tasks = define_tasks(app)
     with app.worker(concurrency=1):
         assert tasks.add.delay(1, 2).get(timeout=20) == 3
 
-        answer = _in_child(lambda: tasks.add.delay(1, 2).id)
+        answer = in_child(lambda: tasks.add.delay(1, 2).id, fork)
 
     assert answer.startswith("ForkError")
 
@@ -102,7 +79,7 @@ def _sockets_to(port):
 
 
 @pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc")
-def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue):
+def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue, fork):
     with Celerant("celerant-test-fork", broker=rabbitmq_url) as app:
         app.conf.task_default_queue = queue
         app.conf.task_ignore_result = True
@@ -117,16 +94,18 @@ def test_a_forked_child_sends_over_a_connection_of_its_own(rabbitmq_url, queue):
             tasks.add.delay(1, 2)
             return _sockets_to(RABBITMQ_PORT)
 
-        assert len(_in_child(sockets_used) - inherited) == 1
+        assert len(in_child(sockets_used, fork) - inherited) == 1
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_child_that_a_route_forks_does_not_go_on_sending(redis_url, queue, many):
+def test_a_child_that_a_route_forks_does_not_go_on_sending(
+    redis_url, queue, many, fork
+):
     parent, endings = os.getpid(), []
 
     def route(*_args, **_kwargs):
         # Users' code, in the middle of a dispatch.
-        child = os.fork()
+        child = fork()
         if child:
             endings.append(os.waitpid(child, 0)[1])
         return {}
@@ -144,3 +123,133 @@ def test_a_child_that_a_route_forks_does_not_go_on_sending(redis_url, queue, man
                 os._exit(1)
     assert endings == [0]
     assert len(drain(redis_url["broker"], queue)) == 1
+
+
+_ROUNDS, _MANY = 20, 20
+
+
+def _sends(tasks, first):
+    """Send numbers from `first` on, by one and in groups; return the next one."""
+    at = first
+    for _ in range(_ROUNDS):
+        tasks.add.delay(at, 0)
+        group([tasks.add.s(at + 1 + i, 0) for i in range(_MANY)]).apply_async()
+        at += 1 + _MANY
+    return at
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_each_message_of_a_parent_and_its_children_arrives_once(
+    request, kind, redis_url, queue, fork
+):
+    url = redis_url["broker"]
+    if kind == "rabbitmq":
+        url = request.getfixturevalue("rabbitmq_url")
+    with Celerant("celerant-test-fork", broker=url) as app:
+        app.conf.update(task_default_queue=queue, task_ignore_result=True)
+        tasks = define_tasks(app)
+        at = _sends(tasks, 0)
+        children, pids = 3, []
+        share = at
+        for child in range(1, children + 1):
+            pid = fork()
+            if pid == 0:
+                try:
+                    is_whole = _sends(tasks, child * share) == (child + 1) * share
+                    os._exit(0 if is_whole else 1)
+                finally:
+                    os._exit(2)
+            pids.append(pid)
+        # At the same time as they do.
+        _sends(tasks, (children + 1) * share)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * children
+    arrived = Counter(json.loads(m.body)[0][0] for m in drain(url, queue))
+    assert arrived == Counter(range((children + 2) * share))
+
+
+def _hold(lock, held, done):
+    with lock:
+        held.set()
+        done.wait(20)
+
+
+def _locks(app):
+    """Return what another thread may hold at the moment of a fork."""
+    links = app.sender._open()._links
+    return [
+        app._lock,
+        app.sender._lock,
+        app._discovery._lock,
+        links._own.get().lock,
+        app.backend._own.get().lock,
+        app._loop_sender._own.get().lock,
+        members._making,
+    ]
+
+
+def test_locks_that_a_thread_of_the_parent_holds_do_not_stop_a_child(
+    redis_url, queue, fork
+):
+    with Celerant("celerant-test-fork", **redis_url) as app:
+        app.conf.task_default_queue = queue
+        tasks = define_tasks(app)
+        assert not tasks.add.delay(1, 2).ready()
+        done, threads = threading.Event(), []
+        for lock in _locks(app):
+            held = threading.Event()
+            threads.append(threading.Thread(target=_hold, args=(lock, held, done)))
+            threads[-1].start()
+            assert held.wait(5)
+
+        def use():
+            app.conf.task_default_priority = 3  # routes and links are made anew
+            app.import_tasks()
+            looked = group([tasks.add.s(1, 1), tasks.add.s(2, 2)]).apply_async()
+            awaited = asyncio.run(app.asend(tasks.add.s(3, 3)))
+            return looked.ready(), awaited.ready(), looked[0].ready()
+
+        try:
+            assert in_child(use, fork) == (False, False, False)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_an_event_loop_of_a_child_sends_by_a_thread_of_its_own(redis_url, queue, fork):
+    with Celerant("celerant-test-fork", broker=redis_url["broker"]) as app:
+        app.conf.update(task_default_queue=queue, task_ignore_result=True)
+        tasks = define_tasks(app)
+
+        def send():
+            return bool(asyncio.run(app.asend(tasks.add.s(1, 2))).id)
+
+        assert send()
+        assert in_child(send, fork) is True
+    assert len(drain(redis_url["broker"], queue)) == 2
+
+
+def test_a_memory_app_that_a_child_makes_works_there(app, fork):
+    assert define_tasks(app).add.delay(1, 2).id
+
+    def work():
+        with Celerant(app.name) as own, own.worker(concurrency=1):
+            return define_tasks(own).add.delay(3, 4).get(timeout=10)
+
+    assert in_child(work, fork) == 7
+
+
+def test_a_child_leaves_its_parents_worker_alone(app, fork):
+    tasks = define_tasks(app)
+    with app.worker(concurrency=1) as worker:
+        assert tasks.add.delay(1, 2).get(timeout=20) == 3
+
+        def touch():
+            worker.kill()
+            worker.stop()
+            return worker.is_running
+
+        assert in_child(touch, fork) is False
+        assert worker.is_running
+        assert tasks.add.delay(3, 4).get(timeout=20) == 7

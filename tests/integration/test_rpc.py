@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from celerant.dispatch.wires.amqp import AmqpWire
 from celerant.errors import CelerantError, ForkError, PublishError, ResultTimeout
 from celerant.results.backends.rpc import RpcBackend
 from celerant.results.backends.rpc_feed import RpcFeed
+from harness.forking import FORKS, in_child
 from harness.redis_server import free_port
 from harness.tasks import define_tasks
 
@@ -344,42 +344,31 @@ def test_the_embedded_worker_answers_us_and_a_stock_client(app, broker, unserved
 
 
 @pytest.mark.timeout(60)
-def test_a_forked_child_has_a_queue_of_its_own(app, unserved, answer):
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_a_forked_child_has_a_queue_of_its_own(app, unserved, answer, fork):
     result = unserved.add.delay(1, 1)
     queue = app.backend.queue
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = _in_child(app, unserved, result, queue)
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    said = in_child(lambda: _in_child(app, unserved, result, queue), fork)
+    assert said == "all as it should be"
     answer(app, result.id, 2)
     assert result.get(timeout=20) == 2
 
 
 @pytest.mark.timeout(60)
-def test_a_child_forked_before_the_first_send_shares_no_queue(app):
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_a_child_forked_before_the_first_send_shares_no_queue(app, fork):
     queue = app.backend.queue
-    pid = os.fork()
-    if pid == 0:
-        os._exit(1 if app.backend.queue == queue else 0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert in_child(lambda: app.backend.queue != queue, fork) is True
     assert app.backend.queue == queue
 
 
 def _in_child(app, tasks, result, queue):
-    try:
+    with pytest.raises(ForkError):
         result.get(timeout=5)
-    except ForkError:
-        pass
-    else:
-        return 2
     with app.worker():
-        if tasks.add.delay(2, 2).get(timeout=20) != 4:
-            return 3
-    return 4 if app.backend.queue == queue else 0
+        assert tasks.add.delay(2, 2).get(timeout=20) == 4
+    assert app.backend.queue != queue
+    return "all as it should be"
 
 
 def test_a_broker_that_is_down_fails_within_the_retry_policy():

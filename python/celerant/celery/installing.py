@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 import warnings
 from collections.abc import Callable, MutableMapping
 from types import FunctionType, TracebackType
@@ -21,10 +20,11 @@ from celerant.celery.eligibility import is_of, of_frozen
 from celerant.celery.results import late_result
 from celerant.celery.sending import SETTINGS, apply_group
 from celerant.celery.versions import is_served
+from celerant.per_process import ProcessLock
 
 __all__ = ["Installation", "install", "uninstall"]
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 
 
 class _Patch:

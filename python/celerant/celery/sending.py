@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -34,6 +32,7 @@ from celerant.celery.versions import (
 )
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.errors import EncodeError, PublishError
+from celerant.per_process import ProcessLock
 
 __all__ = ["SETTINGS", "apply_group"]
 
@@ -267,7 +266,7 @@ def _open_replies(app: Any) -> None:
             app.backend.on_task_call(producer, "")
 
 
-_lock = threading.Lock()
+_lock = ProcessLock()
 _dispatchers: weakref.WeakKeyDictionary[Any, Dispatcher] = weakref.WeakKeyDictionary()
 
 
@@ -287,13 +286,3 @@ def _dispatcher(app: Any) -> Dispatcher:
             _dispatchers[app] = found
             weakref.finalize(app, found.close).atexit = False
         return found
-
-
-def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 - the parent may have held it
-    _lock = threading.Lock()
-    for dispatcher in list(_dispatchers.values()):
-        dispatcher.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -94,10 +94,6 @@ class Dispatcher:
         """Close the pooled connections."""
         self._links.close()
 
-    def after_fork(self) -> None:
-        """Forget the parent's connections."""
-        self._links.after_fork()
-
     def dispatch(self, order: Order) -> Sent:
         """Send an order.
 

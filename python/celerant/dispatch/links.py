@@ -21,6 +21,7 @@ from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.base import Broken, Dispatch, Wire, broken
 from celerant.dispatch.wires.generic import GenericWire
+from celerant.per_process import PerProcess
 
 __all__ = ["Link", "Links"]
 
@@ -181,9 +182,7 @@ class Links:
     def __init__(self, make: Callable[[], Connection], limit: int | None) -> None:
         self._make = make
         self._limit = limit or None
-        self._pool: _Pool | None = None
-        self._lock = threading.Lock()
-        self._held = _Held()
+        self._own = PerProcess(_Own)
 
     @contextmanager
     def acquire(self, dispatch: Dispatch) -> Iterator[Link]:
@@ -195,11 +194,12 @@ class Links:
         Raises:
             Broken: No broker answered within the retry policy, or it refused.
         """
-        held = self._held
-        pool = self._begin(wait=held.count == 0)
+        pid, own = self._own.get_with_pid()
+        held = own.held
+        pool = self._begin(own, wait=held.count == 0)
         connection, link = (self._make(), None) if pool is None else pool.take()
         held.count += 1
-        kept, pid = None, os.getpid()
+        kept, is_here = None, True
         try:
             link = _open(connection, link, dispatch.patience)
             link.begin(dispatch)
@@ -212,7 +212,8 @@ class Links:
                 is_sound = not isinstance(exc, Broken) and link.flush(pid)
                 raise
             finally:
-                if os.getpid() != pid:
+                is_here = os.getpid() == pid
+                if not is_here:
                     # In a forked child the connection is still the parent's.
                     abandon((connection, link))
                 elif is_sound:
@@ -222,25 +223,26 @@ class Links:
                     link.abort()
         finally:
             held.count -= 1
-            if os.getpid() == pid:
-                self._give_back(pool, connection, kept)
+            if is_here:
+                self._give_back(own, pool, connection, kept)
 
-    def _begin(self, *, wait: bool) -> _Pool | None:
+    def _begin(self, own: _Own, *, wait: bool) -> _Pool | None:
         """Return the pool, of which one more may be held now; None: go without."""
         if self._limit is None:
             return None
-        pool = self._pool
+        pool = own.pool
         if pool is None:
-            with self._lock:
-                if self._pool is None:
-                    self._pool = _Pool(self._make, self._limit)
-                pool = self._pool
+            with own.lock:
+                if own.pool is None:
+                    own.pool = _Pool(self._make, self._limit)
+                pool = own.pool
         return pool if pool.free.acquire(blocking=wait) else None
 
+    @staticmethod
     def _give_back(
-        self, pool: _Pool | None, connection: Connection, link: Link | None
+        own: _Own, pool: _Pool | None, connection: Connection, link: Link | None
     ) -> None:
-        if pool is not None and pool is self._pool:
+        if pool is not None and pool is own.pool:
             pool.give_back(connection, link)
             return
         if pool is not None:
@@ -254,17 +256,20 @@ class Links:
 
     def close(self) -> None:
         """Close all connections of the pool."""
-        with self._lock:
-            pool, self._pool = self._pool, None
+        own = self._own.get()
+        with own.lock:
+            pool, own.pool = own.pool, None
         if pool is not None:
             pool.close()
 
-    def after_fork(self) -> None:
-        """Forget the parent's connections."""
-        abandon(self._pool)
-        self._pool = None
-        self._lock = threading.Lock()
-        self._held = _Held()
+
+class _Own:
+    """What of the links belongs to one process."""
+
+    def __init__(self) -> None:
+        self.pool: _Pool | None = None
+        self.lock = threading.Lock()
+        self.held = _Held()
 
 
 class _Pool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 import weakref
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from celerant.errors import CelerantError
+from celerant.per_process import PerProcess
 from celerant.results.backends.base import FeedLostError
 from celerant.results.members import Members
 from celerant.results.service import Service
@@ -23,7 +23,7 @@ from celerant.results.service import Service
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend, Feed
 
-__all__ = ["Consumer", "after_fork_in_child"]
+__all__ = ["Consumer"]
 
 logger = logging.getLogger("celerant")
 
@@ -36,10 +36,7 @@ class Consumer:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._reset()
-        _consumers.add(self)
-
-    def _reset(self) -> None:
+        _consumers.get().add(self)
         self._feed: Feed | None = None
         self._orders: deque[Callable[[], None]] = deque()
         #: Those whose first sweep is due, in the order they came.
@@ -228,31 +225,19 @@ class Consumer:
         if self._feed is not None:
             self._feed.reset()
 
-    def after_fork(self) -> None:
-        """Start anew in a forked child: its parent's thread and socket are not ours."""
-        feed = self._feed
-        self._service.forget_threads()
-        self._reset()
-        self._backend.after_fork()
-        if feed is not None:
-            feed.after_fork()
+    def leave(self) -> None:
+        """Let go in a forked child: the thread and the socket are its parent's."""
+        if self._feed is not None:
+            self._feed.after_fork()
 
 
-_consumers: weakref.WeakSet[Consumer] = weakref.WeakSet()
-
-
-def after_fork_in_child() -> None:
-    """Reset every consumer; registered with `os.register_at_fork`."""
-    for consumer in tuple(_consumers):
-        consumer.after_fork()
+_consumers: PerProcess[weakref.WeakSet[Consumer]] = PerProcess(weakref.WeakSet)
 
 
 def _close_all() -> None:
-    for consumer in tuple(_consumers):
+    for consumer in tuple(_consumers.get()):
         consumer.close(timeout=1.0)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork_in_child)
 # A daemon thread that runs on while the interpreter goes down may speak up.
 atexit.register(_close_all)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
+from celerant.per_process import ProcessLock
 from celerant.results.exceptions import add_note, rebuild
 from celerant.results.forms import groups_in
 from celerant.results.intake import absorb
@@ -48,7 +49,7 @@ _FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
 
 #: Held while they are made, by whoever looks first.
-_making = threading.Lock()
+_making = ProcessLock()
 
 
 class Members:
@@ -61,14 +62,16 @@ class Members:
     __slots__ = (
         "__weakref__",
         "_arrivals",
+        "_home",
+        "_is_watched",
         "_nested",
+        "_waiters",
         "backend",
         "barrier",
         "callbacks",
         "error",
         "first_failure",
         "is_group",
-        "is_watched",
         "losses",
         "path",
         "pid",
@@ -78,7 +81,6 @@ class Members:
         "sent_at",
         "unsent",
         "values",
-        "waiters",
     )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
@@ -101,8 +103,7 @@ class Members:
         self.ran_here = values is not None
         #: The member whose failure arrived first.
         self.first_failure: int | None = None
-        #: Whether the consumer serves these members and has swept them once.
-        self.is_watched = False
+        self._is_watched = False
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
         #: (condition, call): called once by the consumer's thread when it holds.
@@ -123,7 +124,9 @@ class Members:
         self.unsent: str | None = None
         #: The process that holds what was sent from here.
         self.pid = os.getpid()
-        self.waiters = Waiters()
+        #: The process whose threads wait here.
+        self._home = self.pid
+        self._waiters = Waiters()
         #: Iterators that want to know which members arrive; gone with their users.
         self._arrivals: set[weakref.ref[Arrivals[Any]]] = set()
 
@@ -165,6 +168,31 @@ class Members:
             return self._wait_on(waiter, event, deadline, take)
         finally:
             self.backend.unlisten(self, task_id, event.set)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the consumer serves these members and has swept them once."""
+        self._move_in()
+        return self._is_watched
+
+    @is_watched.setter
+    def is_watched(self, is_watched: bool) -> None:
+        self._is_watched = is_watched
+
+    @property
+    def waiters(self) -> Waiters:
+        """Who waits in this process."""
+        self._move_in()
+        return self._waiters
+
+    def _move_in(self) -> None:
+        """Drop in a forked child the threads that wait in its parent."""
+        pid = os.getpid()
+        if self._home != pid:
+            self._home = pid
+            self._waiters = Waiters()
+            self._arrivals = set()
+            self._is_watched = False
 
     @property
     def nested(self) -> Nested:
@@ -214,7 +242,7 @@ class Members:
         Returns:
             False where `timeout` (seconds, None waits) ended before the sweep.
         """
-        if self.is_watched or self.barrier.is_complete:
+        if self.barrier.is_complete or self.is_watched:
             return True
         self.backend.check(self)
         # First: the consumer has swept them, too, once it has swept these.
@@ -227,7 +255,7 @@ class Members:
         Raises:
             ForkError: Their results come to another process.
         """
-        if not self.is_watched and not self.barrier.is_complete:
+        if not self.barrier.is_complete and not self.is_watched:
             self.backend.check(self)
             self.nested.begin()
             self.backend.consumer.begin(self)
@@ -287,7 +315,7 @@ class Members:
         Args:
             indices: The members that arrived; None: any may have.
         """
-        self.waiters.wake(indices)
+        self._waiters.wake(indices)
         for entry in tuple(self.callbacks):
             is_done, call = entry
             if is_done():
@@ -296,6 +324,7 @@ class Members:
 
     def follow(self, arrivals: Arrivals[Any]) -> None:
         """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
+        self._move_in()
         self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
 
     def note(self, indices: Sequence[int]) -> None:
@@ -309,18 +338,12 @@ class Members:
         """Tell everyone who waits that the consumer gave up."""
         self.error = error
         self.is_watched = False
-        self.waiters.wake_all()
+        self._waiters.wake_all()
 
     def raise_error(self) -> None:
         """Raise what made the consumer give up, if it did."""
         if self.error is not None:
             raise self.error
-
-    def forget_threads(self) -> None:
-        """Drop what belongs to threads that a fork did not copy."""
-        self.waiters = Waiters()
-        self._arrivals = set()
-        self.is_watched = False
 
     def reserve(self) -> None:
         """Make a value slot for each member there is."""

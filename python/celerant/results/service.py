@@ -257,10 +257,3 @@ class Service:
         self.routes.clear()
         self.subscriptions.forget_all()
         return served
-
-    def forget_threads(self) -> None:
-        """Drop in a forked child what belongs to the parent's threads."""
-        for watch in self.routes.watches:
-            members = watch.members()
-            if members is not None:
-                members.forget_threads()

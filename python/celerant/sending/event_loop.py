@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from celerant.per_process import PerProcess
+
 __all__ = ["LoopSender"]
 
 T = TypeVar("T")
@@ -18,8 +20,7 @@ class LoopSender:
     """One thread that sends for all event loops of an app; starts with the first."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._own = PerProcess(_Own)
 
     async def send(self, act: Callable[[], T]) -> T:
         """Run `act` on the thread, after what others have sent, and return its result.
@@ -33,18 +34,23 @@ class LoopSender:
 
     def close(self) -> None:
         """Let the thread end once it has sent what waits; sending starts another."""
-        with self._lock:
-            executor, self._executor = self._executor, None
+        own = self._own.get()
+        with own.lock:
+            executor, own.executor = own.executor, None
         if executor is not None:
             executor.shutdown(wait=True)
 
-    def after_fork(self) -> None:
-        """Forget the parent's thread."""
-        self._lock = threading.Lock()
-        self._executor = None
-
     def _open(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(1, "celerant-send")
-            return self._executor
+        own = self._own.get()
+        with own.lock:
+            if own.executor is None:
+                own.executor = ThreadPoolExecutor(1, "celerant-send")
+            return own.executor
+
+
+class _Own:
+    """The thread of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.executor: ThreadPoolExecutor | None = None

@@ -26,6 +26,7 @@ from celerant.dispatch.options import check_options
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
+from celerant.per_process import PerProcess, ProcessLock
 from celerant.results.forms import clipped
 from celerant.results.group_result import GroupResult
 from celerant.results.members import Members
@@ -52,12 +53,10 @@ class Sender:
 
     def __init__(self, app: Celerant) -> None:
         self._app = app
-        self._lock = threading.Lock()
-        self._local = threading.local()
+        self._lock = ProcessLock()
         self._pid = os.getpid()
         self._dispatcher: Dispatcher | None = None
-        #: What draws a task without options that no task sends, and for which queues.
-        self._plain: tuple[Any, Blueprints] | None = None
+        self._own = PerProcess(_Own)
         #: Run in place.
         self.apply_signature = partial(run_signature, app)
         self.apply_group = partial(run_group, app)
@@ -78,15 +77,6 @@ class Sender:
             dispatcher, self._dispatcher = self._dispatcher, None
         if dispatcher is not None:
             dispatcher.close()
-
-    def after_fork(self) -> None:
-        """Drop what a child must not share with its parent."""
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        # It names the process.
-        self._plain = None
-        if self._dispatcher is not None:
-            self._dispatcher.after_fork()
 
     def _open(self) -> Dispatcher:
         dispatcher = self._dispatcher
@@ -328,9 +318,11 @@ class Sender:
         queues, router = app.routes()
         # Those of a plain `delay` are all the same, for as long as no setting changes.
         is_plain = group_id is None and request is None and not options
-        plain = self._plain
-        if is_plain and plain is not None and plain[0] is queues:
-            return plain[1]
+        if is_plain:
+            own = self._own.get()
+            plain = own.plain
+            if plain is not None and plain[0] is queues:
+                return plain[1]
         blueprints = Blueprints(
             app.conf,
             queues,
@@ -343,7 +335,7 @@ class Sender:
             options=options,
         )
         if is_plain:
-            self._plain = queues, blueprints
+            own.plain = queues, blueprints
         return blueprints
 
     def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
@@ -421,11 +413,23 @@ class Sender:
             raise Broken(msg, recoverable=True) from exc
         if queue is not None:
             return queue
+        local = self._own.get().local
         try:
-            oid: str = self._local.oid
+            oid: str = local.oid
         except AttributeError:
-            oid = self._local.oid = oid_from(self._app)
+            oid = local.oid = oid_from(self._app)
         return oid
+
+
+class _Own:
+    """What of a sender belongs to one process."""
+
+    def __init__(self) -> None:
+        #: What each thread calls itself, where results are stored.
+        self.local = threading.local()
+        #: What draws a task without options that no task sends, and for which queues.
+        #: It names the process.
+        self.plain: tuple[Any, Blueprints] | None = None
 
 
 def _check_origin(

@@ -118,7 +118,9 @@ class Worker:
     @property
     def is_running(self) -> bool:
         """Whether it consumes."""
-        return self._thread is not None and self._thread.is_alive()
+        # A forked child has none of the threads, whatever they say of themselves.
+        thread = self._thread
+        return thread is not None and thread.is_alive() and self._pid == os.getpid()
 
     def start(self) -> None:
         """Start the slots, connect and begin to consume.
@@ -295,6 +297,9 @@ class Worker:
     def kill(self) -> None:
         """Stop at once: child processes die, threads are left to the interpreter."""
         if self._slots is None or self._runner is None or self._engine is None:
+            return
+        if os.getpid() != self._pid:
+            # As for `stop`.
             return
         self._slots.abandon()
         self._runner.storing.abandon()

@@ -285,7 +285,7 @@ def test_a_goodbye_that_is_interrupted_keeps_nobody_waiting(monkeypatch):
 
     held = links.acquire(_dispatch())
     held.__enter__()
-    pool = links._pool
+    pool = links._own.get().pool
     links.close()
     monkeypatch.setattr(Connection, "release", interrupted)
     with pytest.raises(KeyboardInterrupt):

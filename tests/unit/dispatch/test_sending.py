@@ -94,8 +94,8 @@ def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(links, "_Pool", making)
-    kept = shop.app.sender._open()._links
-    kept._lock = Lock(kept._lock)
+    kept = shop.app.sender._open()._links._own.get()
+    kept.lock = Lock(kept.lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1
 

@@ -213,15 +213,6 @@ def test_a_callback_outlasts_the_retry_policy(fake, group_of, monkeypatch):
     assert done.wait(5)
 
 
-def test_a_closed_consumer_does_not_touch_the_next_one_after_a_fork(fake, group_of):
-    first = fake.consumer
-    assert not group_of(1, fake).ready()
-    fake.close()
-    consumer.after_fork_in_child()
-    assert fake.feed.asked.count(("close", None)) == 1
-    assert first is not fake.consumer
-
-
 def test_a_timeout_is_kept_while_the_backend_is_away(fake, group_of, monkeypatch):
     # Past the first failure nobody looks again before this test is timed out.
     monkeypatch.setattr(consumer, "_BACKOFF_FIRST", 3600.0)
@@ -308,7 +299,7 @@ def test_nothing_runs_before_the_first_look(fake, group_of):
     assert repr(result)
     assert list(result)
     assert threading.active_count() == before
-    assert fake._consumer is None
+    assert fake._own.get().consumer is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -54,10 +54,10 @@ def test_no_consumer_is_started(memory, waiting):
     memory.store_result("a", 1, "SUCCESS")
     until(lambda: got)
     assert got == [1]
-    assert memory._consumer is None
+    assert memory._own.get().consumer is None
     memory.store_result("b", 2, "SUCCESS")
     assert AsyncResult("b", memory).get(timeout=0) == 2
-    assert memory._consumer is None
+    assert memory._own.get().consumer is None
 
 
 def test_several_threads_wait_for_one_task(memory, waiting):

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError
+from celerant.per_process import PerProcess
 from celerant.results.backends.chords import ChordResults
 from celerant.results.record import Codec
 from celerant.urls import masked
@@ -162,8 +163,7 @@ class Backend(ChordResults):
         #: Makes a result again from what its pickle holds; the app sets it as well.
         self.unpickle: Callable[[dict[str, Any]], Any] | None = None
         self._has_told = False
-        self._consumer: Consumer | None = None
-        self._lock = threading.Lock()
+        self._own = PerProcess(_Own, _Own.leave)
 
     def tell_obstacle(self) -> None:
         """Log, once, why no result can come now, for who is about to wait."""
@@ -276,10 +276,11 @@ class Backend(ChordResults):
         """The one consumer of this backend in this process."""
         from celerant.results.consumer import Consumer  # noqa: PLC0415 - it imports this module
 
-        with self._lock:
-            if self._consumer is None:
-                self._consumer = Consumer(self)
-            return self._consumer
+        own = self._own.get()
+        with own.lock:
+            if own.consumer is None:
+                own.consumer = Consumer(self)
+            return own.consumer
 
     def as_uri(self) -> str:
         """Return the URL without its password."""
@@ -289,14 +290,11 @@ class Backend(ChordResults):
 
     def close(self) -> None:
         """Stop the consumer and let connections go; usable again."""
-        with self._lock:
-            consumer, self._consumer = self._consumer, None
+        own = self._own.get()
+        with own.lock:
+            consumer, own.consumer = own.consumer, None
         if consumer is not None:
             consumer.close()
-
-    def after_fork(self) -> None:
-        """Drop in a forked child what belongs to the parent's threads."""
-        self._lock = threading.Lock()
 
     def _no_handles(self) -> str:
         return (
@@ -306,6 +304,19 @@ class Backend(ChordResults):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.as_uri()}>"
+
+
+class _Own:
+    """The consumer of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.consumer: Consumer | None = None
+
+    def leave(self) -> None:
+        """Let go in a forked child what the parent goes on using."""
+        if self.consumer is not None:
+            self.consumer.leave()
 
 
 def _seconds(value: float | timedelta | None) -> int:

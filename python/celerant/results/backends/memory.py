@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError, ForkError
+from celerant.per_process import PerProcess, ProcessLock
 from celerant.results.backends.base import Backend, Feed
 from celerant.results.backends.memory_chord import MemoryChords
 
@@ -102,8 +103,8 @@ class Store:
                 self._records.setdefault(oldest, found)
 
 
-_stores: dict[str, Store] = {}
-_stores_lock = threading.Lock()
+_stores: PerProcess[dict[str, Store]] = PerProcess(dict)
+_stores_lock = ProcessLock()
 
 
 class MemoryFeed(Feed):
@@ -177,7 +178,7 @@ class MemoryBackend(Backend):
         #: Who waits by `listen`; the same may do so in several threads.
         self._listening: list[Members] = []
         with _stores_lock:
-            self._shared = _stores.setdefault(name, Store())
+            self._shared = _stores.get().setdefault(name, Store())
         self._shared.chords.expires = self.chord_expires
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:

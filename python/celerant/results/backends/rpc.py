@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import uuid
-import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from kombu.serialization import loads
 
 from celerant.errors import CelerantError, ForkError, SettingError
+from celerant.per_process import PerProcess
 from celerant.results.backends.base import Backend
 from celerant.results.backends.inbox import Inbox
 from celerant.results.backends.rpc_feed import RpcFeed
@@ -77,13 +78,17 @@ class RpcBackend(Backend):
         self._connect = connect
         self.retry_policy = dict(retry_policy or {})
         self._replies = Replies(connect, is_persistent=bool(persistent))
-        self._begin()
-        _backends.add(self)
+        # Two processes that consume one queue would share it.
+        self._replied = PerProcess(partial(_Replied, self.expires))
 
-    def _begin(self) -> None:
-        #: The reply queue of this process.
-        self.queue = f"celerant-reply-{uuid.uuid4().hex}"
-        self._inbox = Inbox(self.expires)
+    @property
+    def queue(self) -> str:
+        """The reply queue of this process."""
+        return self._replied.get().queue
+
+    @property
+    def _inbox(self) -> Inbox:
+        return self._replied.get().inbox
 
     def reply_to(self, *, is_needed: bool) -> str:
         """Return the reply queue's name; consumed from now on where it is needed."""
@@ -165,14 +170,6 @@ class RpcBackend(Backend):
         super().close()
         self._replies.close()
 
-    def begin_in_child(self) -> None:
-        """Begin with a queue of the child's own: two that consume one queue share it.
-
-        Also where nothing consumes yet, and so no consumer is told of the fork.
-        """
-        self._replies.after_fork()
-        self._begin()
-
     def _on_loss(self) -> None:
         self.losses += 1
 
@@ -208,13 +205,9 @@ class RpcBackend(Backend):
         return "rpc://"
 
 
-_backends: weakref.WeakSet[RpcBackend] = weakref.WeakSet()
+class _Replied:
+    """What comes to one process."""
 
-
-def _after_fork_in_child() -> None:
-    for backend in tuple(_backends):
-        backend.begin_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    def __init__(self, expires: int) -> None:
+        self.queue = f"celerant-reply-{uuid.uuid4().hex}"
+        self.inbox = Inbox(expires)

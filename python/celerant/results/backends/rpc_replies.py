@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant.abandoned import abandon
+from celerant.per_process import PerProcess
 
 __all__ = ["Replies"]
 
@@ -36,8 +36,7 @@ class Replies:
     ) -> None:
         self._connect = connect
         self._delivery_mode = 2 if is_persistent else 1
-        self._lock = threading.Lock()
-        self._pool: Any = None
+        self._own = PerProcess(_Own)
 
     def publish(
         self,
@@ -70,19 +69,23 @@ class Replies:
 
     def close(self) -> None:
         """Disconnect; publishing connects anew."""
-        with self._lock:
-            pool, self._pool = self._pool, None
+        own = self._own.get()
+        with own.lock:
+            pool, own.pool = own.pool, None
         if pool is not None:
             pool.force_close_all()
 
-    def after_fork(self) -> None:
-        """Leave the parent's connections alone."""
-        self._lock = threading.Lock()
-        abandon(self._pool)
-        self._pool = None
-
     def _open(self) -> Any:
-        with self._lock:
-            if self._pool is None:
-                self._pool = self._connect().Pool(limit=_CONNECTIONS_MOST)
-            return self._pool
+        own = self._own.get()
+        with own.lock:
+            if own.pool is None:
+                own.pool = self._connect().Pool(limit=_CONNECTIONS_MOST)
+            return own.pool
+
+
+class _Own:
+    """The connections of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: Any = None  # kombu types it in part
