@@ -332,9 +332,10 @@ class Celerant:
 
     def connection_for_read(self) -> Connection:
         """Return a new kombu connection for consuming, not yet connected."""
-        return self._connection(
-            self.conf.broker_read_url, heartbeat=self.conf.broker_heartbeat
-        )
+        # A broker that is silent for two heartbeats is lost; 0 has none of them.
+        most = max(1, int(self.conf.celerant_stall_timeout / 2))
+        heartbeat = min(self.conf.broker_heartbeat or 0, most)
+        return self._connection(self.conf.broker_read_url, heartbeat=heartbeat)
 
     def _connection(self, url: str | None, **options: Any) -> Connection:
         return make_connection(self.conf, url or self.conf.broker_url, **options)

@@ -9,6 +9,7 @@ from kombu import Connection
 
 from celerant.config import Settings
 from celerant.errors import SettingError
+from celerant.stalls import limit_stalls
 from celerant.urls import masked
 
 __all__ = ["make_connection"]
@@ -48,14 +49,14 @@ def make_connection(
         # kombu warns where a URL names no host, which memory has no need of.
         "memory://localhost//" if urls == "memory://" else urls,
         ssl=conf.broker_use_ssl,
-        connect_timeout=conf.broker_connection_timeout,
+        connect_timeout=conf.broker_connection_timeout or conf.celerant_stall_timeout,
         login_method=conf.broker_login_method,
         failover_strategy=conf.broker_failover_strategy,
         transport_options=dict(conf.broker_transport_options or {}),
         **options,
     )
     _check_tls(connection, urls)
-    return connection
+    return limit_stalls(connection, conf.celerant_stall_timeout)
 
 
 def _check_tls(connection: Connection, urls: str | list[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -39,6 +40,8 @@ DEFAULTS: dict[str, Any] = {
     "broker_url": None,
     "broker_use_ssl": False,
     "broker_write_url": None,
+    # Celerant's own.
+    "celerant_stall_timeout": 30.0,
     "enable_utc": True,
     "imports": (),
     "include": (),
@@ -280,6 +283,11 @@ def _check(name: str, value: Any) -> None:
         _check_broker(name, value)
     if name == "worker_concurrency" and value is not None:
         _positive_int(name, value)
+    if name == "celerant_stall_timeout" and not _is_duration(value):
+        raise SettingError(
+            f"{name} must be a number of seconds above 0, not {_shown(value)}",
+            name=name,
+        )
     if name == "task_default_queue" and not (isinstance(value, str) and value):
         raise SettingError(
             f"{name} must be the name of a queue, not {_shown(value)}", name=name
@@ -309,6 +317,11 @@ def _check_broker(name: str, urls: Any) -> None:
                 name=name,
                 nearest=near,
             )
+
+
+def _is_duration(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value < threading.TIMEOUT_MAX
 
 
 def _positive_int(name: str, value: Any) -> None:

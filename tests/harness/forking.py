@@ -6,6 +6,8 @@ import ctypes
 import faulthandler
 import os
 import pickle
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +15,26 @@ __all__ = ["FORKS", "in_child"]
 
 _CHILD_LIMIT_S = 20
 
+
+def _fork_in_c() -> int:
+    """Fork while no other thread asks for the interpreter.
+
+    A child whose parent's threads do may wait for one of them at its first I/O: CPython
+    mends that in the hooks that C code does not run, and no library can.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_CHILD_LIMIT_S)
+    # Those that ask already get it, and then ask with the new patience.
+    time.sleep(0.02)
+    pid: int = ctypes.PyDLL(None).fork()
+    sys.setswitchinterval(interval)
+    return pid
+
+
 #: C code, as uWSGI's, runs none of Python's at-fork hooks.
 FORKS: dict[str, Callable[[], int]] = {
     "python": os.fork,
-    "c": ctypes.PyDLL(None).fork,
+    "c": _fork_in_c,
 }
 
 

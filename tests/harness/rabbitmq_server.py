@@ -101,12 +101,23 @@ class RabbitmqServer:
             check=True,
         )
 
+    def freeze(self) -> None:
+        """Have it answer nothing, its connections open, until `thaw`."""
+        os.kill(self._pid(), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self._pid(), signal.SIGCONT)
+
+    def _pid(self) -> int:
+        return int((self._folder / "pid").read_text())
+
     def stop(self) -> None:
         """Kill the node: what it holds is in a temporary folder."""
         pid_file = self._folder / "pid"
         if pid_file.exists() and self._script is not None:
             if self._script.poll() is None:
-                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+                os.kill(self._pid(), signal.SIGKILL)
             pid_file.unlink()
         for process in (self._script, self._epmd):
             if process is None:

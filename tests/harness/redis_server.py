@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -116,10 +117,21 @@ class RedisServer:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
+    def freeze(self) -> None:
+        """Have it answer nothing, its connections open, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         process = self._process
         if process is None:
             return
+        self.thaw()
         if process.poll() is None:
             process.terminate()
             try:

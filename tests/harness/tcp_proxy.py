@@ -39,6 +39,8 @@ class TcpProxy:
         self.cuts = 0
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
+        self._muted: set[socket.socket] = set()
+        self._mutes_new = False
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> TcpProxy:
@@ -51,6 +53,12 @@ class TcpProxy:
             ends = list(self._open)
         for end in ends:
             _shut(end)
+
+    def mute(self, *, new: bool) -> None:
+        """Swallow all replies on the connections there are, and on `new` ones."""
+        with self._lock:
+            self._muted |= self._open
+            self._mutes_new = new
 
     def __exit__(self, *exc_info: object) -> None:
         self._closing.set()
@@ -90,9 +98,15 @@ class TcpProxy:
             self.cuts += 1
             return True
 
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+    def _reply(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
+        if server not in self._muted:
+            client.sendall(data)
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:  # noqa: C901 - one loop over both ends
         with self._lock:
             self._open |= {client, server}
+            if self._mutes_new:
+                self._muted.add(server)
         request = bytearray()
         try:
             with selectors.DefaultSelector() as selector:
@@ -104,7 +118,7 @@ class TcpProxy:
                         data = server.recv(_READ_BYTES)
                         if not data:
                             return
-                        client.sendall(data)
+                        self._reply(client, server, data)
                     if client in ready:
                         data = client.recv(_READ_BYTES)
                         request += data
@@ -124,6 +138,7 @@ class TcpProxy:
         finally:
             with self._lock:
                 self._open -= {client, server}
+                self._muted -= {client, server}
             for end in (client, server):
                 _shut(end)
                 end.close()

@@ -99,3 +99,42 @@ def test_a_setting_is_set_anew_and_not_deleted(app):
     with pytest.raises(AttributeError, match="default"):
         del app.conf.task_default_queue
     assert app.conf.task_default_queue
+
+
+@pytest.mark.parametrize("wrong", [0, -1, None, "30", True, float("inf"), float("nan")])
+def test_a_stall_timeout_is_a_number_of_seconds(app, wrong):
+    with pytest.raises(SettingError, match="celerant_stall_timeout must be") as caught:
+        app.conf.celerant_stall_timeout = wrong
+    assert caught.value.name == "celerant_stall_timeout"
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [({}, 9.0), ({"socket_timeout": 4}, 4), ({"socket_timeout": 40}, 9.0)],
+)
+def test_the_shorter_limit_holds_for_each_connection_to_redis(given, limit):
+    app = Celerant(
+        "stalls",
+        broker="redis://127.0.0.1:1/0",
+        celerant_stall_timeout=9.0,
+        broker_transport_options=given,
+    )
+    connection = app.connection_for_write().clone()
+    with pytest.raises(connection.connection_errors):
+        connection.connect()
+    assert connection.transport_options["socket_timeout"] == limit
+    assert app.conf.broker_transport_options == given
+
+
+@pytest.mark.parametrize(
+    ("stall", "heartbeat", "asked"),
+    [(30, 120, 15), (1, 120, 1), (30, 0, 0), (90, 5, 5)],
+)
+def test_heartbeats_find_a_silent_broker_in_time(stall, heartbeat, asked):
+    app = Celerant(
+        "stalls",
+        broker="amqp://",
+        celerant_stall_timeout=stall,
+        broker_heartbeat=heartbeat,
+    )
+    assert app.connection_for_read().heartbeat == asked

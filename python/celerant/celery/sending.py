@@ -30,13 +30,18 @@ from celerant.celery.versions import (
     SWALLOWS_GROUP_INDEX,
     repr_levels,
 )
+from celerant.config import DEFAULTS
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.errors import EncodeError, PublishError
 from celerant.per_process import ProcessLock
+from celerant.stalls import limit_stalls
 
 __all__ = ["SETTINGS", "apply_group"]
 
 logger = logging.getLogger("celerant")
+
+#: A setting of ours that Celery's settings may hold.
+_STALL_TIMEOUT = "celerant_stall_timeout"
 
 
 @dataclass
@@ -276,11 +281,12 @@ def _dispatcher(app: Any) -> Dispatcher:
         if found is None:
             # An app that nobody else holds takes its dispatcher with it.
             connection = weakref.WeakMethod(app.connection_for_write)
+            stall_timeout = app.conf.get(_STALL_TIMEOUT, DEFAULTS[_STALL_TIMEOUT])
 
             def connect() -> Any:
                 make = connection()
                 assert make is not None  # noqa: S101 - the app is sending
-                return make()
+                return limit_stalls(make(), stall_timeout)
 
             found = Dispatcher(connect, app.conf.broker_pool_limit)
             _dispatchers[app] = found

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from celerant._core import Barrier
 from celerant.errors import CelerantError
 from celerant.per_process import PerProcess
 from celerant.results.backends.base import FeedLostError
@@ -87,8 +88,11 @@ class Consumer:
         if feed is not None and feed.is_open and not self._is_closing:
             return
         if threading.current_thread() is not self._thread:
-            # A look at nothing ends after its sweep, and that follows the opening.
-            self.watch(Members.alone("", self._backend), None)
+            # A look at nothing ends after its sweep, and that follows the opening. None
+            # of its results can be lost.
+            nothing = Members.alone("", self._backend)
+            nothing.barrier.arrive(0, Barrier.IGNORED)
+            self.watch(nothing, None)
 
     def keep(self, members: Members) -> None:
         """Serve `members` even if nobody else holds them, until they are called."""

@@ -19,6 +19,7 @@ from celerant.worker.envelopes import guard_envelopes
 from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.runner import Settlement
 from celerant.worker.schedule import Schedule
+from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ class BrokerSource:
         hub.propagate_errors = connection.connection_errors
         try:
             hub.add_reader(self._waker.fileno(), self._waker.drain)
+            if connection.transport.driver_type == "redis":
+                give_up_on_silence(connection)
             connection.register_with_event_loop(hub)
             interval = connection.get_heartbeat_interval()
             if interval and connection.supports_heartbeats:

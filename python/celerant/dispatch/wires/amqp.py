@@ -43,9 +43,6 @@ logger = logging.getLogger("celerant")
 _BUFFER = 256 * 1024
 #: Members that may be unconfirmed before sending pauses.
 _WINDOW = 5000
-#: Seconds without any word from the broker, while confirms are due.
-_CONFIRM_TIMEOUT = 60.0
-
 #: Seconds that a blocked broker is listened to, even where the policy has no pause.
 _LEAST_WAIT = 0.01
 
@@ -121,6 +118,8 @@ class AmqpWire(Wire):
         #: What the broker says of why it takes nothing; None: it does.
         self._blocked: str | None = None
         self._channel: Any = None
+        #: Monotonic; when the broker last took or told something.
+        self._heard_at = 0.0
         self._open(patience)
 
     def end(self) -> None:
@@ -237,6 +236,7 @@ class AmqpWire(Wire):
         while start < end:
             if self._blocked is not None:
                 self._wait_while_blocked()
+            self._heard_at = time.monotonic()
             buffer, stop = part.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
@@ -266,7 +266,15 @@ class AmqpWire(Wire):
         if self._blocked is not None:
             self._wait_while_blocked()
             return
-        self._channel.connection.drain_events(timeout=_CONFIRM_TIMEOUT)
+        raw = self._channel.connection
+        # Heartbeats are words too, but no progress.
+        limit = raw.transport.sock.gettimeout()
+        left = self._heard_at + limit - time.monotonic()
+        try:
+            raw.drain_events(timeout=max(left, _LEAST_WAIT))
+        except TimeoutError as exc:
+            msg = f"nothing was confirmed for {limit:g} s (celerant_stall_timeout)"
+            raise TimeoutError(msg) from exc
 
     def _wait_while_blocked(self) -> None:
         """Wait until the broker takes messages again, as the retry policy says."""
@@ -307,6 +315,7 @@ class AmqpWire(Wire):
         self._returned[str(headers.get("id"))] = f"unroutable ({where}): {exc}", exc
 
     def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
+        self._heard_at = time.monotonic()
         if not multiple:
             entry = self._tags.pop(tag, None)
             if entry is not None:
@@ -371,6 +380,7 @@ class AmqpWire(Wire):
 
     def _on_unblocked(self) -> None:
         self._blocked = None
+        self._heard_at = time.monotonic()
 
     def _reconnect(self, patience: Patience) -> None:
         self._connection.collect()

@@ -188,3 +188,7 @@ class GenericWire(Wire):
 
     def flush(self) -> None:
         """Nothing is in flight after `send`."""
+
+    def abort(self) -> None:
+        # It may be one that will never answer.
+        self._producer.connection.collect()

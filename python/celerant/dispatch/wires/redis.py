@@ -44,6 +44,8 @@ _FAREWELL = 1.0
 #: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
 _FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+#: Bytes per write.
+_WRITE = 128 * 1024
 _SLOT = re.compile(
     '"({bare})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(
         bare="|".join(SLOTS[name] for name in ("group_index", *OWN)), **SLOTS
@@ -206,7 +208,7 @@ class RedisWire(Wire):
         try:
             if self._is_aging():
                 self._probe()
-            self._redis.send_packed_command([buffer], check_health=False)
+            self._write(buffer)
         except _LOST as exc:
             self._recover(exc)
 
@@ -287,7 +289,7 @@ class RedisWire(Wire):
         self._flight = flight
         try:
             self._probe()
-            self._redis.send_packed_command([flight.buffer], check_health=False)
+            self._write(flight.buffer)
         except _LOST as exc:
             self._recover(exc)
             return
@@ -353,7 +355,7 @@ class RedisWire(Wire):
                 if value is None:
                     self.abort()
                     raise Broken("redis lost the dispatch's mark", recoverable=True)
-                self._redis.send_packed_command([flight.buffer], check_health=False)
+                self._write(flight.buffer)
                 self.flush()
             except _LOST as again:
                 exc = again
@@ -386,6 +388,12 @@ class RedisWire(Wire):
             self.abort()
             message = f"redis did not answer: {exc}"
             raise Broken(message, recoverable=True) from exc
+
+    def _write(self, buffer: bytes) -> None:
+        """Write in pieces; the limit for a server that stalls is one for each."""
+        whole = memoryview(buffer)
+        pieces = [whole[at : at + _WRITE] for at in range(0, len(whole), _WRITE)]
+        self._redis.send_packed_command(pieces, check_health=False)
 
     def _ask_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one write and return their replies, error replies too."""

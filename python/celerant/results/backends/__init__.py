@@ -117,6 +117,10 @@ def make_backend(
             "retry_on_timeout": conf.redis_retry_on_timeout or None,
             "socket_connect_timeout": conf.redis_socket_connect_timeout,
             "socket_keepalive": conf.redis_socket_keepalive or None,
-            "socket_timeout": conf.redis_socket_timeout,
+            # None: no limit but that one.
+            "socket_timeout": min(
+                conf.redis_socket_timeout or conf.celerant_stall_timeout,
+                conf.celerant_stall_timeout,
+            ),
         },
     )

@@ -1,0 +1,88 @@
+"""Brokers that say nothing any more, the connection open.
+
+A frozen server, or a proxy that has lost its other end, answers nothing and closes
+nothing: whoever waits for it without a limit waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cache
+from typing import Any
+
+from kombu import Connection
+
+__all__ = ["limit_stalls"]
+
+#: kombu's own for Redis, in seconds.
+_HEALTH_CHECK_INTERVAL = 25.0
+#: Looks for a silent broker within the limit.
+_HEALTH_CHECKS = 3
+
+
+def limit_stalls(connection: Connection, seconds: float) -> Connection:
+    """Have a connection count as lost where its broker says nothing for so long.
+
+    What waits for the broker then raises what a broken connection raises: on Redis and
+    AMQP, for kombu's other transports have limits of their own.
+
+    Args:
+        connection: Of kombu, not yet connected.
+        seconds: Of silence while something is awaited.
+
+    Returns:
+        The same connection.
+    """
+    kind: Any = type(connection)
+    connection.__class__ = _limited(kind)
+    connection.stall_timeout = seconds
+    return connection
+
+
+@cache
+def _limited(kind: Hashable) -> Any:
+    """Return a class of connections as `kind`, with a limit."""
+    base: Any = kind
+
+    class Limited(base):  # type: ignore[misc]
+        #: Seconds.
+        stall_timeout: float
+        transport_options: Any
+
+        def _establish_connection(self) -> Any:
+            driver = self.transport.driver_type
+            if driver == "redis":
+                self.transport_options = _redis_options(
+                    self.transport_options, self.stall_timeout
+                )
+            opened = super()._establish_connection()
+            if driver == "amqp":
+                _limit_amqp(opened, self.stall_timeout)
+            return opened
+
+        def clone(self, **changes: Any) -> Any:
+            made = super().clone(**changes)
+            made.stall_timeout = self.stall_timeout
+            return made
+
+    return Limited
+
+
+def _redis_options(given: Any, seconds: float) -> dict[str, Any]:
+    options = dict(given or {})
+    own = options.get("socket_timeout")
+    options["socket_timeout"] = seconds if own is None else min(own, seconds)
+    interval = options.get("health_check_interval", _HEALTH_CHECK_INTERVAL)
+    options["health_check_interval"] = interval and min(
+        interval, seconds / _HEALTH_CHECKS
+    )
+    return options
+
+
+def _limit_amqp(opened: Any, seconds: float) -> None:
+    from amqp import Connection as AmqpConnection  # noqa: PLC0415 - for brokers that speak it
+
+    # Of librabbitmq the socket is not at hand.
+    if isinstance(opened, AmqpConnection):
+        # What reads or writes without a limit of its own has this one.
+        opened.transport.sock.settimeout(seconds)

@@ -1,0 +1,121 @@
+"""Embedded workers whose broker answers nothing any more, the connection open."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+from celerant import Celerant, group
+from harness.certificates import self_signed
+from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.tasks import define_tasks
+from harness.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
+
+SIZE = 100
+#: Seconds; more than a loaded machine takes for any answer.
+STALL = 2.0
+#: Seconds in which a worker has noticed that its broker is silent, and come back.
+NOTICED_WITHIN = 15 * STALL
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory, absent):
+    if rabbitmq_binary() is None or shutil.which("openssl") is None:
+        absent("rabbitmq-server, epmd or openssl")
+    folder = tmp_path_factory.mktemp("b")
+    with RabbitmqServer(folder, self_signed(folder)) as node:
+        yield node
+
+
+@pytest.fixture
+def store(redis_server):
+    return redis_server()
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request):
+    if request.param == "redis":
+        server = request.getfixturevalue("redis_server")()
+    else:
+        server = request.getfixturevalue("rabbitmq")
+    yield server
+    server.thaw()
+
+
+def _app(broker, store, url=None):
+    app = Celerant(
+        "celerant-test-stalled",
+        broker=url or broker.url(),
+        backend=store.url(),
+        celerant_stall_timeout=STALL,
+        broker_connection_timeout=STALL,
+    )
+    return app, define_tasks(app)
+
+
+def _until(condition):
+    end = time.monotonic() + NOTICED_WITHIN
+    while not condition():
+        assert time.monotonic() < end, "did not happen"
+
+
+def _run_all(tasks):
+    result = group([tasks.add.s(i, 1) for i in range(SIZE)]).apply_async()
+    assert result.get(timeout=NOTICED_WITHIN) == list(range(1, SIZE + 1))
+
+
+def test_a_worker_comes_back_from_a_broker_that_stopped(broker, store, caplog):
+    caplog.set_level("INFO", "celerant.worker")
+    app, tasks = _app(broker, store)
+    with app, app.worker(concurrency=2) as worker:
+        _run_all(tasks)
+        broker.freeze()
+        _until(lambda: "lost " in caplog.text)
+        broker.thaw()
+        _until(lambda: "connected again" in caplog.text)
+        _run_all(tasks)
+        answers = app.control.ping(destination=[worker.hostname], timeout=10)
+        assert answers == [{worker.hostname: {"ok": "pong"}}]
+
+
+def test_a_worker_whose_connections_are_swallowed_makes_others(broker, store, caplog):
+    caplog.set_level("INFO", "celerant.worker")
+    with TcpProxy(broker.port) as proxy:
+        url = broker.url().replace(str(broker.port), str(proxy.port))
+        app, tasks = _app(broker, store, url)
+        with app, app.worker(concurrency=2):
+            _run_all(tasks)
+            caplog.clear()
+            proxy.mute(new=False)
+            _until(lambda: "lost " in caplog.text)
+            _run_all(tasks)
+
+
+def test_a_worker_of_a_stopped_broker_stops(broker, store):
+    app, tasks = _app(broker, store)
+    with app:
+        worker = app.worker(concurrency=2)
+        worker.start()
+        _run_all(tasks)
+        broker.freeze()
+        began = time.monotonic()
+        worker.stop()
+        assert time.monotonic() - began < NOTICED_WITHIN
+        broker.thaw()
+
+
+def test_what_ran_while_the_store_was_stopped_is_stored(redis_server, store, caplog):
+    app, tasks = _app(redis_server(), store)
+    app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
+    with app, app.worker(concurrency=2):
+        _run_all(tasks)
+        store.freeze()
+        result = group([tasks.add.s(i, 1) for i in range(4)]).apply_async()
+        _until(lambda: "result backend is away" in caplog.text)
+        store.thaw()
+        _until(result.ready)
+        assert result.get(timeout=NOTICED_WITHIN) == [1, 2, 3, 4]
