@@ -231,19 +231,28 @@ def _listed(tasks: tuple[Any, ...]) -> list[Any]:
 
 
 def _is_empty(canvas: Any) -> bool:
-    if not isinstance(canvas, group):
-        return False
-    tasks = canvas["kwargs"]["tasks"]
-    return not isinstance(tasks, (Stream, Mapped)) and not tasks
+    return isinstance(canvas, group) and not _ahead(canvas)
 
 
 def _without_lone_group(canvas: Any) -> Any:
     """Return the member of a group of one, else the canvas."""
     if isinstance(canvas, group):
-        tasks = canvas["kwargs"]["tasks"]
-        if isinstance(tasks, (list, tuple)) and len(tasks) == 1:
-            return maybe_signature(tasks[0], canvas.own_app)
+        members = _ahead(canvas)
+        if len(members) == 1:
+            return maybe_signature(_member(members[0]), canvas.own_app)
     return canvas
+
+
+def _ahead(canvas: group[Any]) -> Any:
+    """Return two of a group's members, or as many as it has; a generator keeps them."""
+    tasks = canvas["kwargs"]["tasks"]
+    return tasks.ahead(2) if isinstance(tasks, (Stream, Mapped)) else tasks[:2]
+
+
+def _member(found: Any) -> Any:
+    if not isinstance(found, dict):
+        raise _stranger(found, "group[0]")
+    return found
 
 
 def _stranger(found: Any, path: str) -> CanvasError:

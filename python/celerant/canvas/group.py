@@ -169,8 +169,8 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     def __bool__(self) -> bool:
         source = self["kwargs"]["tasks"]
-        # Whether a generator is empty is known only by consuming it.
-        return True if isinstance(source, (Stream, Mapped)) else bool(source)
+        # A generator keeps what is looked at.
+        return bool(source.ahead(1) if isinstance(source, (Stream, Mapped)) else source)
 
     def add(self, member: Canvas[R]) -> None:
         """Append a member; Celery's group has no such method."""

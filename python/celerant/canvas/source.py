@@ -43,16 +43,25 @@ class Stream:
 
     def peek(self) -> Any:
         """Return the first item, which stays the first; None where there is none."""
+        return next(iter(self.ahead(1)), None)
+
+    def ahead(self, count: int) -> list[Any]:
+        """Return up to so many items, which stay where they are."""
         if isinstance(self._items, list):
-            return self._items[0] if self._items else None
+            return self._items[:count]
         if self._spent:
-            return None
+            return []
         rest = iter(self._items)
-        for first in rest:
-            self._items = itertools.chain([first], rest)
-            return first
-        self._items = []
-        return None
+        found: list[Any] = []
+        try:
+            found += itertools.islice(rest, count)
+        except BaseException as exc:
+            # It is over for Python: sending it must not pass for sending all of it.
+            self._items = itertools.chain(found, _raising(exc))
+            raise
+        whole = len(found) < count
+        self._items = list(found) if whole else itertools.chain(found, rest)
+        return found
 
     def hold(self) -> list[Any]:
         """Take all items and keep them."""
@@ -69,6 +78,11 @@ class Stream:
     def __repr__(self) -> str:
         # Looking must not consume.
         return "<stream of signatures>"
+
+
+def _raising(error: BaseException) -> Iterator[Any]:
+    raise error
+    yield
 
 
 class Mapped:
@@ -90,9 +104,19 @@ class Mapped:
         self.star = star
 
     def __iter__(self) -> Iterator[Signature[Any]]:
-        for item in self.items:
+        return self._made(self.items)
+
+    def _made(self, items: Iterable[Any]) -> Iterator[Signature[Any]]:
+        for item in items:
             args = tuple(item) if self.star else (item,)
             yield Signature(self.task, args, {}, dict(self.options))
+
+    def ahead(self, count: int) -> list[Any]:
+        """Return up to so many signatures; the items stay where they are."""
+        items = self.items
+        if isinstance(items, Stream):
+            items = items.ahead(count)
+        return list(itertools.islice(self._made(items), count))
 
     def hold(self) -> list[Any]:
         """Make the signatures, one per item; the items are kept for another time."""

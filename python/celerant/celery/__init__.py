@@ -12,8 +12,17 @@ why others take Celery's own path.
 from __future__ import annotations
 
 from celerant.celery.canvas import group
-from celerant.celery.eligibility import explain
+from celerant.celery.explaining import Explanation, Reason, explain
 from celerant.celery.installing import Installation, install, uninstall
 from celerant.celery.loader import Loader
 
-__all__ = ["Installation", "Loader", "explain", "group", "install", "uninstall"]
+__all__ = [
+    "Explanation",
+    "Installation",
+    "Loader",
+    "Reason",
+    "explain",
+    "group",
+    "install",
+    "uninstall",
+]

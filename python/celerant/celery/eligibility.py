@@ -26,7 +26,6 @@ from celerant.celery.signals import can_retell
 __all__ = [
     "CHAINS",
     "GROUPS",
-    "explain",
     "file_of",
     "is_of",
     "of_app",
@@ -276,21 +275,3 @@ def of_chains() -> str | None:
         if not is_of(getattr(canvas._chain, method), canvas):  # noqa: SLF001 - Celery has no public one
             return f"chain.{method} is overridden or wrapped"
     return None
-
-
-def explain(members: Any, **options: Any) -> str | None:
-    """Say why a group would take Celery's own path as a whole, in this process, now.
-
-    Args:
-        members: A `celery.group`.
-        options: As `group.apply_async` would get.
-    Returns:
-        The reason; None where it is sent as a volley. Single members may still take
-        Celery's own path: `docs/celery.md` lists why.
-    """
-    producer = options.pop("producer", None)
-    app = actual(members.app)
-    if app.conf.task_always_eager:
-        return "task_always_eager"
-    reason = of_call(members, producer, {**members.options, **options})
-    return reason or of_app(app)

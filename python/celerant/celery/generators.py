@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.utils.functional import _regen
 
-__all__ = ["app_of", "drawn", "first"]
+__all__ = ["app_of", "drawn", "first", "pulled"]
 
 #: Where Celery keeps the generator, what it has pulled, and whether that is all.
 _SOURCE, _PULLED, _IS_OVER = "_regen__it", "_regen__consumed", "_regen__done"
@@ -51,6 +51,14 @@ def _drawn(members: Any) -> Iterator[Any]:
             setattr(members, _IS_OVER, True)
             return
         getattr(members, _PULLED).append(item)
+
+
+def pulled(members: Any) -> tuple[list[Any], bool]:
+    """Return the members that are there, and whether these are all; draws none."""
+    if not isinstance(members, _regen):
+        return list(members), True
+    own = vars(members)
+    return list(own.get(_PULLED, ())), bool(own.get(_IS_OVER))
 
 
 def first(members: Iterable[Any]) -> Any:

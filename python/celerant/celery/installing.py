@@ -22,7 +22,7 @@ from celerant.celery.sending import SETTINGS, apply_group
 from celerant.celery.versions import is_served
 from celerant.per_process import ProcessLock
 
-__all__ = ["Installation", "install", "uninstall"]
+__all__ = ["Installation", "install", "obstacle", "uninstall"]
 
 _lock = ProcessLock()
 
@@ -65,6 +65,17 @@ class _Patch:
 
     def _is_ours(self, function: Any) -> bool:
         return isinstance(function, FunctionType) and function in self._made
+
+    def obstacle(self) -> str | None:
+        """Return why nothing comes here though it was put in place; None: it does."""
+        name = f"{self._owner.__name__}.{self._name}"
+        current = vars(self._owner)[self._name]
+        if self._is_celerys():
+            return f"somebody has put Celery's own {name} back since install()"
+        module = sys.modules[self._owner.__module__]
+        if self._is_ours(current) and not is_of(self._made[current], module):
+            return f"somebody had wrapped {name} before install()"
+        return None
 
     def take(self) -> None:
         """Put the original back, unless somebody has wrapped the replacement."""
@@ -138,6 +149,13 @@ def uninstall() -> None:
         _State.is_active = False
         for patch in _PATCHES:
             patch.take()
+
+
+def obstacle() -> str | None:
+    """Return why groups do not come to Celerant in this process; None: they do."""
+    if not _State.is_active:
+        return "the swap-in is not in place: call celerant.celery.install()"
+    return _PATCHES[0].obstacle()
 
 
 def _group_apply_async(original: Any) -> Callable[..., Any]:

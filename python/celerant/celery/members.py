@@ -27,7 +27,7 @@ from celerant.celery.generators import drawn
 from celerant.celery.kinds import Chained, Kind, Kinds
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
-__all__ = ["Members", "Run", "Slow"]
+__all__ = ["Members", "Run", "Slow", "is_taken_apart"]
 
 _MAPS = (canvas.xmap, canvas.xstarmap)
 
@@ -46,6 +46,11 @@ _DICT = "it is a plain dict"
 def _is_skipped(task: Any) -> bool:
     is_empty = isinstance(task, canvas._chain) and not task.tasks  # noqa: SLF001 - Celery has no public one
     return is_empty and SKIPS_EMPTY_CHAINS
+
+
+def is_taken_apart(task: Any) -> bool:
+    """Whether a member is a group whose members are sent in its place."""
+    return type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}
 
 
 class Slow:
@@ -166,6 +171,22 @@ class Members:
         found = self._runs(members, pace, is_header=chord is not None)
         return iter(list(found)) if held else found
 
+    def reason(self, given: Any, *, level: int) -> str | None:
+        """Return why one member takes Celery's own path; None: it is in a volley.
+
+        Args:
+            given: The member, as it is in its group; none that is taken apart.
+            level: Groups around that group.
+        """
+        if not isinstance(given, CallableSignature):
+            if level == 0:
+                return _DICT
+            given = canvas.maybe_signature(given, app=self._app)
+        if _is_skipped(given):
+            return None
+        _, found, kind = self._signature(0, given)
+        return None if kind is not None else str(found.reason)
+
     def _runs(
         self, members: Any, pace: _Held, *, is_header: bool
     ) -> Iterator[tuple[Run, bool]]:
@@ -211,7 +232,7 @@ class Members:
                 task = canvas.maybe_signature(given, app=members._app)  # noqa: SLF001 - Celery has no public one
             elif not is_own:
                 task = canvas.Signature.from_dict(given, app=self._app)
-            if type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}:
+            if is_taken_apart(task):
                 yield from self._walk(task, level=level + 1)
             elif _is_skipped(task):
                 continue

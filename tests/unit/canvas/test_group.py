@@ -6,8 +6,9 @@ import copy
 import pickle
 
 import pytest
+from kombu.utils.json import dumps
 
-from celerant import Celerant, group
+from celerant import Celerant, Signature, chain, group
 from celerant.errors import CanvasError
 from harness.capture import drain
 
@@ -110,3 +111,54 @@ def test_the_representation_of_a_group_in_itself_ends(shop):
     made = group([shop.echo.s(1)])
     made.add(made)
     assert repr(made) == "group([celerant_test.echo(1), ...])"
+
+
+def from_generator(members):
+    return group(member for member in members)
+
+
+def by_map(members):
+    return group.map("echo", [member.args[0] for member in members])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+@pytest.mark.parametrize("form", [from_generator, by_map])
+def test_a_generator_in_a_chain_is_what_its_list_is(form, count):
+    members = [Signature("echo", (i,)) for i in range(count)]
+    after = Signature("after")
+    listed, drawn = chain(group(members), after), chain(form(members), after)
+    assert type(drawn) is type(listed)
+    assert dumps(drawn) == dumps(listed)
+    drawn, listed = chain(after, form(members)), chain(after, group(members))
+    assert dumps(drawn) == dumps(listed)
+    assert bool(form(members)) is bool(group(members))
+
+
+def test_a_chain_looks_at_two_members_of_a_generator():
+    drawn = []
+
+    def members():
+        for i in range(5):
+            drawn.append(i)
+            yield Signature("echo", (i,))
+
+    made = chain(group(members()), Signature("after"))
+    assert drawn == [0, 1]
+    assert len(made.tasks) == 5
+
+
+def test_a_generator_that_raises_when_it_is_looked_at_raises_when_it_is_sent():
+    def members():
+        yield Signature("echo", (0,))
+        raise ZeroDivisionError
+
+    made = group(members())
+    with pytest.raises(ZeroDivisionError):
+        chain(made, Signature("after"))
+    with pytest.raises(ZeroDivisionError):
+        _ = made.tasks
+
+
+def test_what_is_no_member_is_named_where_a_chain_looks_at_it():
+    with pytest.raises(CanvasError, match=r"group\[0\].*not int"):
+        chain(group(i for i in range(1)), Signature("after"))

@@ -1,0 +1,194 @@
+"""Why a canvas, or a member of it, would take Celery's own path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from celery import canvas
+
+from celerant.celery.canvas import group
+from celerant.celery.eligibility import of_app, of_call
+from celerant.celery.functions import actual
+from celerant.celery.generators import app_of, pulled
+from celerant.celery.installing import obstacle
+from celerant.celery.kinds import Kinds
+from celerant.celery.members import Members, is_taken_apart
+from celerant.celery.sending import SETTINGS
+from celerant.errors import CanvasError
+
+__all__ = ["Explanation", "Reason", "explain"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What takes Celery's own path, and why."""
+
+    #: ``group[3]`` is a group's fourth member, ``chord.chord_header`` a whole header,
+    #: ``chain[1]`` a chain's second step.
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a canvas would leave, in this process, now.
+
+    It is true where all that this process sends of the canvas leaves in volleys.
+    """
+
+    #: Whether `install` is in place, and nobody in its way.
+    is_installed: bool
+    #: Members that leave in volleys, as far as they are there.
+    volleyed: int
+    #: What takes Celery's own path, in the order of the canvas.
+    reasons: tuple[Reason, ...]
+    #: What cannot be known, or is not for this process to send.
+    notes: tuple[Reason, ...] = ()
+
+    def __bool__(self) -> bool:
+        return not self.reasons
+
+    def __str__(self) -> str:
+        place = "in place" if self.is_installed else "not in place"
+        lines = [
+            f"the swap-in is {place}; {self.volleyed} members leave in volleys",
+            *(f"Celery's own path: {reason}" for reason in self.reasons),
+            *(f"note: {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+
+def explain(canvas_: Any, /, **options: Any) -> Explanation:
+    """Say what of a canvas leaves in volleys, and why the rest takes Celery's own path.
+
+    Nothing is sent, and nothing is drawn from a generator.
+
+    Args:
+        canvas_: A group, chord, chain or signature of Celery's; a list or tuple is
+            read as the members of a group.
+        options: As its `apply_async` would get.
+    Returns:
+        What prints as one line for each reason, and is true where there is none.
+    Raises:
+        CanvasError: Something else.
+    """
+    if isinstance(canvas_, (list, tuple)):
+        canvas_ = canvas.group(canvas_)
+    if not isinstance(canvas_, canvas.Signature):
+        msg = (
+            "explain: give a group, chord, chain or signature of Celery's, or a list "
+            f"of these, not {type(canvas_).__name__}"
+        )
+        raise CanvasError(msg, path="")
+    found = _Looking(options)
+    path, missing = _name(canvas_), obstacle()
+    # A group of ours needs no installing.
+    if missing is not None and type(canvas_) is not group:
+        found.reasons.append(Reason(path, missing))
+    found.canvas(canvas_, path)
+    return Explanation(
+        missing is None, found.volleyed, tuple(found.reasons), tuple(found.notes)
+    )
+
+
+def _name(member: Any) -> str:
+    kind = member.get("subtask_type")
+    return kind if kind in {"group", "chord", "chain"} else "task"
+
+
+#: What of a call a group does not take.
+_LINKS = ("link", "link_error")
+
+
+class _Looking:
+    """What is found in one canvas."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = dict(options)
+        self.volleyed = 0
+        self.reasons: list[Reason] = []
+        self.notes: list[Reason] = []
+
+    def canvas(self, found: Any, path: str) -> None:
+        """Look at what is sent by itself."""
+        if isinstance(found, canvas.group):
+            self._group(found, path, self._options)
+        elif isinstance(found, canvas._chord):  # noqa: SLF001 - Celery has no public one
+            self._chord(found, path)
+        elif isinstance(found, canvas._chain):  # noqa: SLF001 - the same
+            self._chain(found, path)
+        elif isinstance(found, canvas.chunks):
+            self.canvas(found.group(), f"{path}.group()")
+        else:
+            self._own(path, "a single task is sent by Celery itself")
+
+    def _own(self, path: str, reason: str) -> None:
+        self.reasons.append(Reason(path, reason))
+
+    def _chord(self, found: Any, path: str) -> None:
+        header = found.tasks
+        if not isinstance(header, canvas.group):
+            header = canvas.group(header, app=found._app)  # noqa: SLF001 - as Celery makes it of them
+        # What the call says of a chord goes to its header but for its callbacks.
+        options = {**found.options, **self._options}
+        for option in ("link", "link_error", "task_id", "countdown", "eta"):
+            options.pop(option, None)
+        self._group(header, f"{path}.chord_header", options)
+        if found.body is None:
+            self.notes.append(Reason(path, "it has no body yet"))
+
+    def _chain(self, found: Any, path: str) -> None:
+        steps = found.tasks
+        if not steps:
+            self.notes.append(Reason(path, "it has no steps: nothing is sent"))
+            return
+        app = found._app  # noqa: SLF001 - Celery has no public one
+        first, *others = (canvas.maybe_signature(step, app=app) for step in steps)
+        if isinstance(first, (canvas.group, canvas._chord)):  # noqa: SLF001 - the same
+            self.canvas(first, f"{path}[0]")
+        else:
+            self._own(f"{path}[0]", "a chain's first task is sent by Celery itself")
+        for index, step in enumerate(others, 1):
+            if isinstance(step, (canvas.group, canvas._chord)):  # noqa: SLF001 - the same
+                told = "it is sent by the worker that runs the step before"
+                self.notes.append(Reason(f"{path}[{index}]", told))
+
+    def _group(self, found: Any, path: str, options: dict[str, Any]) -> None:
+        try:
+            app = actual(app_of(found))
+        except AttributeError:
+            self._own(path, "its first member is a plain dict, which has no app")
+            return
+        merged = {**found.options, **options}
+        producer = merged.pop("producer", None)
+        for name in ("args", "kwargs", "add_to_parent"):
+            merged.pop(name, None)
+        reason = "task_always_eager" if app.conf.task_always_eager else None
+        if reason is None and any(merged.pop(name, None) for name in _LINKS):
+            reason = "a group takes no link and no link_error"
+        reason = reason or of_call(found, producer, merged) or of_app(app)
+        if reason is not None:
+            self._own(path, reason)
+            return
+        reader = Members(app, Kinds(app), "", merged, uuid4=SETTINGS.uuid4)
+        self._members(found, path, reader, level=0)
+
+    def _members(self, found: Any, path: str, reader: Members, *, level: int) -> None:
+        members, are_all = pulled(found.tasks)
+        for index, member in enumerate(members):
+            at = f"{path}[{index}]"
+            if is_taken_apart(member):
+                self._members(member, at, reader, level=level + 1)
+                continue
+            reason = reader.reason(member, level=level)
+            if reason is None:
+                self.volleyed += 1
+            else:
+                self._own(at, reason)
+        if not are_all:
+            told = "what its generator has not given yet is looked at when it comes"
+            self.notes.append(Reason(path, told))
