@@ -28,6 +28,7 @@ from celerant.errors import (
     ChordError,
     EncodeError,
     ForkError,
+    HandleError,
     Ignore,
     IncompleteStream,
     MaxRetriesExceeded,
@@ -49,6 +50,7 @@ from celerant.results.tree import result_from_tuple
 from celerant.results.waiting import allow_join_result
 from celerant.tasks.shared import shared_task
 from celerant.tasks.task import Task
+from celerant.telling import keep_logs_plain
 
 __all__ = [
     "ArgumentError",
@@ -61,6 +63,7 @@ __all__ = [
     "EncodeError",
     "ForkError",
     "GroupResult",
+    "HandleError",
     "Ignore",
     "IncompleteStream",
     "MaxRetriesExceeded",
@@ -92,6 +95,7 @@ __version__ = version("celerant")
 
 # Where to log is for the application to say; until it does, nothing is printed.
 logging.getLogger("celerant").addHandler(logging.NullHandler())
+keep_logs_plain("celerant", "celerant.worker")
 
 if _core.build_info()["profile"] == "debug":
     warnings.warn(

@@ -10,15 +10,20 @@ from kombu import Connection
 from celerant.config import Settings
 from celerant.errors import SettingError
 from celerant.stalls import limit_stalls
-from celerant.urls import masked
+from celerant.tls import AMQP, checked_options
+from celerant.urls import check, masked
 
 __all__ = ["make_connection"]
 
-_AMQP = frozenset({"amqp", "amqps", "pyamqp"})
-
 
 class _Connection(Connection):  # type: ignore[misc]
-    """kombu's, whose shown URL has a mask only where there is a password."""
+    """kombu's, which checks certificates by default and shows no password."""
+
+    def _init_params(self, *args: Any, **params: Any) -> None:
+        # Called for each URL of a failover list as its turn comes.
+        transport = params.get("transport") or "amqp"
+        params["ssl"] = checked_options(transport, params.get("ssl"))
+        super()._init_params(*args, **params)
 
     def as_uri(
         self,
@@ -29,7 +34,7 @@ class _Connection(Connection):  # type: ignore[misc]
         # A transport that reads its URL itself keeps the password to itself too.
         is_shown = self.password or self.transport.can_parse_url
         uri: str = super().as_uri(include_password, mask if is_shown else "", **more)
-        return uri
+        return uri if include_password else masked(uri)
 
 
 def make_connection(
@@ -43,8 +48,10 @@ def make_connection(
         options: More of kombu's own.
 
     Raises:
-        SettingError: TLS options that the broker's transport does not know.
+        SettingError: TLS options that the broker's transport does not know, or a URL
+            that cannot be read.
     """
+    check("broker_url", urls)
     connection = _Connection(
         # kombu warns where a URL names no host, which memory has no need of.
         "memory://localhost//" if urls == "memory://" else urls,
@@ -65,7 +72,7 @@ def _check_tls(connection: Connection, urls: str | list[str]) -> None:
     py-amqp would raise a `TypeError` that says nothing of settings.
     """
     given = connection.ssl
-    if connection.transport_cls not in _AMQP or not isinstance(given, Mapping):
+    if connection.transport_cls not in AMQP or not isinstance(given, Mapping):
         return
     for name in given:
         if name.startswith("ssl_"):

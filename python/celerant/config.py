@@ -41,6 +41,9 @@ DEFAULTS: dict[str, Any] = {
     "broker_use_ssl": False,
     "broker_write_url": None,
     # Celerant's own.
+    "celerant_message_depth_limit": 1000,
+    "celerant_message_size_limit": 128 << 20,
+    "celerant_result_memory_limit": 512 << 20,
     "celerant_stall_timeout": 30.0,
     "enable_utc": True,
     "imports": (),
@@ -162,6 +165,14 @@ HANDED_OVER: frozenset[str] = frozenset(
 
 _KNOWN = frozenset(DEFAULTS) | HANDED_OVER
 _BROKER_URLS = frozenset({"broker_read_url", "broker_url", "broker_write_url"})
+_LIMITS = frozenset(
+    {
+        "celerant_message_depth_limit",
+        "celerant_message_size_limit",
+        "celerant_result_memory_limit",
+        "worker_concurrency",
+    }
+)
 _SHOWN_LENGTH = 60
 #: Nobody means a longer one, and to compare it takes time.
 _LONGEST_NAME = 200
@@ -281,7 +292,7 @@ def _check(name: str, value: Any) -> None:
         )
     if name in _BROKER_URLS:
         _check_broker(name, value)
-    if name == "worker_concurrency" and value is not None:
+    if name in _LIMITS and value is not None:
         _positive_int(name, value)
     if name == "celerant_stall_timeout" and not _is_duration(value):
         raise SettingError(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from kombu.matcher import match
 
 from celerant.inspecting import Inspect
+from celerant.limits import Limits
+from celerant.unopened import leave_unopened
 from celerant.urls import scheme
 
 if TYPE_CHECKING:
@@ -418,7 +420,13 @@ class Control:
                 return answers
             from celerant.worker.mailbox import make_mailbox  # noqa: PLC0415 - senders need no worker
 
-            mailbox = make_mailbox(self.app.conf)(connected)
+            conf = self.app.conf
+            limits = Limits(
+                conf.celerant_message_size_limit, conf.celerant_message_depth_limit
+            )
+            # What answers may be anybody.
+            leave_unopened(connected.default_channel, limits)
+            mailbox = make_mailbox(conf)(connected)
             heard = mailbox._broadcast(  # noqa: SLF001 - what Celery itself calls
                 command,
                 given,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celerant.config import Settings
+from celerant.tls import redis_options
 from celerant.urls import scheme, split
 
 __all__ = ["backend_reach", "backend_url"]
@@ -49,8 +50,9 @@ def backend_reach(conf: Settings) -> dict[str, Any]:
         broker = conf.broker_transport_options or {}
         given = {name: broker[name] for name in _SENTINEL_OPTIONS if name in broker}
         options = {**given, **options}
-        if not use_ssl and isinstance(conf.broker_use_ssl, Mapping):
-            use_ssl = dict(conf.broker_use_ssl)
+        if not use_ssl and conf.broker_use_ssl:
+            given = conf.broker_use_ssl
+            use_ssl = dict(given) if isinstance(given, Mapping) else redis_options({})
     return {
         "result_backend_transport_options": options,
         "redis_backend_use_ssl": use_ssl,

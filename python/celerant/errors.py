@@ -4,6 +4,7 @@ CelerantError(Exception)
 ├─ CanvasError(ValueError)      a canvas that cannot be sent: cycle, size, used twice
 ├─ ArgumentError(TypeError)     arguments that the task does not take
 ├─ EncodeError(TypeError)       an argument that the serializer does not take
+├─ HandleError(ValueError)      a text that is no handle of an app on this store
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished
 ├─ NotSent                      a member that never left; what `get` raises for it
@@ -45,6 +46,7 @@ __all__ = [
     "ChordError",
     "EncodeError",
     "ForkError",
+    "HandleError",
     "Ignore",
     "IncompleteStream",
     "MaxRetriesExceeded",
@@ -104,6 +106,10 @@ class EncodeError(CelerantError, TypeError):
     path: str = ""
     #: Name of the type that was refused, where it is known.
     value_type: str = ""
+
+
+class HandleError(CelerantError, ValueError):
+    """A text that is no handle, was changed, or was made by nobody on this store."""
 
 
 class SettingError(CelerantError, ValueError):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from kombu.utils.url import url_to_parts
 
 from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
 from celerant.tasks.builtins import is_builtin
+from celerant.tls import checked_options, redis_options
 from celerant.to_celery_task import under_celery
-from celerant.urls import scheme
+from celerant.urls import scheme, split
 
 if TYPE_CHECKING:
     import celery
 
     from celerant.app import Celerant
+    from celerant.config import Settings
 
 __all__ = ["to_celery"]
 
@@ -68,6 +73,28 @@ def _register(made: celery.Celery, task: Any) -> None:
     made.task(name=task.name, bind=task.bind, shared=False, **options)(run)
 
 
+def _tls(conf: Settings, backend: str | None) -> dict[str, Any]:
+    """Return TLS options with the checks that kombu and Celery leave out.
+
+    Of a failover list of RabbitMQ servers certificates are checked and names are not:
+    Celery's settings have one name for all of them.
+    """
+    found: dict[str, Any] = {}
+    brokers = split(conf.broker_url)
+    options = checked_options(scheme(brokers), conf.broker_use_ssl)
+    if isinstance(options, Mapping):
+        made = dict(options)
+        if made.get("server_hostname", "") is None and len(brokers) > 1:
+            del made["server_hostname"]
+        found["broker_use_ssl"] = made
+    if backend is not None and scheme(backend) == "rediss":
+        query, name = url_to_parts(backend).query, "ssl_cert_reqs"
+        given = {name: query[name]} if name in query else {}
+        given.update(conf.redis_backend_use_ssl or {})
+        found["redis_backend_use_ssl"] = redis_options(given)
+    return found
+
+
 def _settings(app: Celerant) -> dict[str, Any]:
     settings = app.conf.changed()
     # Celery has no default backend, Celerant has one.
@@ -77,6 +104,7 @@ def _settings(app: Celerant) -> dict[str, Any]:
         backend = "cache+memory://"
     settings["result_backend"] = backend
     settings.update((k, v) for k, v in backend_reach(app.conf).items() if v)
+    settings.update(_tls(app.conf, backend))
     if scheme(app.conf.broker_url) == "memory":
         logger.warning(
             "app %s has the broker memory://, which no other process reaches: give "

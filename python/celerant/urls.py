@@ -5,11 +5,21 @@ Source: ``kombu.Connection`` of kombu 5.7.0: a list, or one string with ``;`` be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from kombu.utils.url import maybe_sanitize_url
+from kombu.utils.url import url_to_parts
 
-__all__ = ["masked", "scheme", "split"]
+from celerant.errors import SettingError
+
+__all__ = ["check", "masked", "scheme", "split"]
+
+#: Between two URLs. A password may have such a character too, and no scheme follows.
+_URLS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
+_QUERY = re.compile(r"[?#]")
+#: A name that is shown; escaped, or plain.
+_USER = re.compile(r"[\w.+%~-]*")
 
 
 def split(urls: str | Sequence[str] | None) -> list[str]:
@@ -25,13 +35,48 @@ def scheme(urls: str | Sequence[str] | None) -> str:
 
 
 def masked(urls: str | Sequence[str] | None) -> str:
-    """Return URLs as they may be shown: none with its password or its query."""
-    return ";".join(_masked(url) for url in split(urls))
+    """Return URLs as they may be shown: none with its password or its query.
+
+    A password may hold what ends a URL's parts, unescaped, and the URL may lack its
+    scheme: whatever stands before the last ``@`` is hidden, but a plain user's name.
+    """
+    listed = [urls] if isinstance(urls, str) else urls or ()
+    return ";".join(_masked(url) for each in listed for url in _URLS.split(each) if url)
+
+
+def check(name: str, urls: str | Sequence[str] | None) -> None:
+    """Refuse URLs that cannot be read, without showing what may be a password.
+
+    Raises:
+        SettingError: One of them; urllib's own text would show a part of it.
+    """
+    for url in split(urls):
+        try:
+            url_to_parts(url)
+        except ValueError:
+            msg = (
+                f"{name} {masked(urls)!r} cannot be read as a URL: its port is no "
+                "number, or its user or password has characters such as / # ? @ that "
+                "are to be escaped, by urllib.parse.quote(password, safe='')"
+            )
+            raise SettingError(msg, name=name) from None
 
 
 def _masked(url: str) -> str:
-    try:
-        shown: str = maybe_sanitize_url(url)
-    except ValueError:  # e.g. a port that is no number
-        return f"{scheme(url)}://(not a URL)"
-    return shown
+    before, has_scheme, rest = url.partition("://")
+    if not has_scheme or not _SCHEME.fullmatch(before):
+        start, rest = "", url
+    else:
+        start = f"{before}://"
+    secret, has_secret, rest = rest.rpartition("@")
+    place = _QUERY.split(rest, maxsplit=1)[0]
+    if not has_secret:
+        return start + place
+    query = _QUERY.search(secret)
+    if query is not None and "=" in secret[query.start() :]:
+        # Of a query: nobody can tell what comes after its @ either.
+        return f"{start}**"
+    user, has_password, _ = secret.partition(":")
+    if not _USER.fullmatch(user):
+        return f"{start}**@{place}"
+    return f"{start}{user}{':**' if has_password else ''}@{place}"

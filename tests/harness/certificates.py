@@ -22,19 +22,22 @@ _ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 _RSA = ("rsa:2048",)
 
 
-def self_signed(folder: Path, *, is_rsa: bool = False) -> Certificate:
-    """Make a certificate for localhost and 127.0.0.1, valid for one day.
+def self_signed(
+    folder: Path, *, is_rsa: bool = False, names: str = "DNS:localhost,IP:127.0.0.1"
+) -> Certificate:
+    """Make a certificate, by default for the loopback, valid for one day.
 
     Args:
         folder: Where its files are made.
         is_rsa: Celery signs messages with no other key.
+        names: Whose it is, as openssl wants it.
     """
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-days", "1", "-subj", "/CN=localhost"),
             *("-newkey", *(_RSA if is_rsa else _ELLIPTIC), "-nodes"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", f"subjectAltName={names}"),
             *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),
             *("-keyout", str(made.key), "-out", str(made.certificate)),
         ],

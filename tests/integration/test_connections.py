@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celerant import Celerant, group
-from celerant.errors import PublishError, SettingError
+from celerant.errors import CelerantError, PublishError, SettingError
 from harness.certificates import self_signed
 from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
 from harness.redis_sentinel import RedisSentinel
@@ -142,14 +142,21 @@ def test_rediss_refuses_a_server_that_nobody_vouches_for(server):
             define_tasks(app).add.delay(1, 1)
 
 
-def test_rediss_for_results_says_how_far_to_trust(server):
+def test_rediss_without_options_trusts_nobody_that_nobody_vouches_for(server):
     broker = f"rediss://localhost:{server.tls_port}/2"
-    with (
-        make_app(broker) as app,
-        pytest.raises(SettingError, match="ssl_cert_reqs") as caught,
-    ):
-        app.backend  # noqa: B018 - opened here
-    assert caught.value.name == "result_backend"
+    with make_app(broker, task_publish_retry_policy=ONE_TRY) as app:
+        app.conf.result_backend_transport_options = {"retry_policy": ONE_TRY}
+        with pytest.raises(PublishError, match=r"(?i)certificate"):
+            define_tasks(app).add.apply_async((1, 1), ignore_result=True)
+        with pytest.raises(CelerantError, match=r"(?i)certificate"):
+            app.backend.read("any")
+
+
+def test_rediss_takes_any_certificate_where_told_so(server):
+    broker = f"rediss://127.0.0.1:{server.tls_port}/2?ssl_cert_reqs=none"
+    with make_app(broker) as app:
+        result = sent_and_run(app)
+    assert stored(server, result, database=2) == SIZE
 
 
 def test_redis_by_unix_socket(server):

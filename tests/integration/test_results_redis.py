@@ -223,7 +223,7 @@ def test_results_are_pushed_not_polled(backend, n, monkeypatch):
         ]
     )
     # The first look of a large group returns before its subscription is in force.
-    until(lambda: backend.consumer._service.clock.next > 0)
+    until(lambda: not backend.consumer._service.is_reading)
     storing.start()
     assert result.get(timeout=20) == list(range(n))
     storing.join()
@@ -236,7 +236,7 @@ def test_a_large_group_listens_by_one_pattern(backend, client, monkeypatch):
     result = group_of(500, backend)
     result.roster.adopt(7, "my-own-id")
     assert not result.ready()
-    until(lambda: backend.consumer._service.clock.next > 0)
+    until(lambda: not backend.consumer._service.is_reading)
     assert client.pubsub_numpat() == before + 1
     assert client.pubsub_numsub("celery-task-meta-my-own-id")[0][1] == 1
     for index, task_id in enumerate(result.roster.ids(0, 500)):
@@ -251,7 +251,7 @@ def test_a_key_prefix_that_is_a_pattern_means_itself(open_, client, monkeypatch)
     backend = open_(transport_options={"global_keyprefix": "a[b]*?\\:"})
     result = group_of(1, backend)
     assert not result.ready()
-    until(lambda: backend.consumer._service.clock.next > 0)
+    until(lambda: not backend.consumer._service.is_reading)
     backend.store_result(result[0].id, 1, "SUCCESS")
     assert result.get(timeout=10) == [1]
 

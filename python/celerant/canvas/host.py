@@ -5,7 +5,8 @@ The canvas room imports no app; an app registers itself here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -143,12 +144,13 @@ class Host(Protocol):
 
 
 class _Current:
-    app: Host | None = None
+    #: Weak: who drops an app has done with it, its connections and threads.
+    app: Callable[[], Host | None] = staticmethod(lambda: None)
 
 
 def set_current_app(app: Host | None) -> None:
     """Make `app` the one that serves canvases without an app of their own."""
-    _Current.app = app
+    _Current.app = staticmethod((lambda: None) if app is None else weakref.ref(app))
 
 
 def current_app() -> Host:
@@ -157,7 +159,8 @@ def current_app() -> Host:
     Raises:
         RuntimeError: There is no app.
     """
-    if _Current.app is None:
-        msg = "no app: make one with Celerant('name') before sending a canvas"
+    app = _Current.app()
+    if app is None:
+        msg = "no app: make one with Celerant('name') before sending, and keep it"
         raise RuntimeError(msg)
-    return _Current.app
+    return app

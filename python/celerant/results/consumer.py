@@ -1,10 +1,14 @@
 """The one thread per process and backend that takes in results as they are stored.
 
 Here: its life, what other threads ask of it, and trouble; `service` does the rest.
+
+The thread holds the consumer only while it works, not while it waits: a consumer that
+nobody holds any more, neither an app nor a result, is collected, and its thread ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import threading
@@ -12,7 +16,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from celerant._core import Barrier
 from celerant.errors import CelerantError
@@ -20,6 +25,7 @@ from celerant.per_process import PerProcess
 from celerant.results.backends.base import FeedLostError
 from celerant.results.members import Members
 from celerant.results.service import Service
+from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend, Feed
@@ -30,6 +36,21 @@ logger = logging.getLogger("celerant")
 
 _BACKOFF_FIRST = 0.1
 _BACKOFF_MOST = 1.0
+#: Seconds after which a store that is asked and says nothing is worth a word.
+_SILENCE = 1.0
+#: What code that is called here may raise without ending the thread. Anything else,
+#: as greenlets are ended by, does; the next look starts another.
+_SURVIVED = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
+
+_Heard = list[tuple[str, bytes]] | BaseException
+
+
+class Trouble(NamedTuple):
+    """What is wrong with the way to the backend."""
+
+    #: Monotonic.
+    since: float
+    error: BaseException | None
 
 
 class Consumer:
@@ -40,6 +61,8 @@ class Consumer:
         _consumers.get().add(self)
         self._feed: Feed | None = None
         self._orders: deque[Callable[[], None]] = deque()
+        #: Why and since when the backend is not reached; None while it is.
+        self._trouble: Trouble | None = None
         #: Those whose first sweep is due, in the order they came.
         self._arriving: deque[weakref.ref[Members]] = deque()
         self._lock = threading.Lock()
@@ -48,9 +71,12 @@ class Consumer:
         self._service = Service(
             self._backend, self._open_feed, lambda: self._is_closing
         )
-        #: A bug may come back at once: not in a busy loop.
-        self._must_pause = False
+        #: Nothing is asked before this time (monotonic): what failed is left alone.
+        self._resting_until = 0.0
+        #: All watches have to be taken up again.
+        self._is_interrupted = False
         self._failures = 0
+        self._pause: float | None = None
 
     # What other threads call.
 
@@ -109,6 +135,16 @@ class Consumer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong with the way to the backend, for who waits in vain."""
+        if self._trouble is not None:
+            return self._trouble
+        since = self._service.asking_since
+        if since is not None and time.monotonic() - since > _SILENCE:
+            return Trouble(since, None)
+        return None
+
     def _order(self, act: Callable[[], None] | None) -> None:
         with self._lock:
             if self._is_closing:
@@ -118,9 +154,13 @@ class Consumer:
                 self._orders.append(act)
             if self._feed is None:
                 self._feed = self._backend.open_feed()
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
+                reference = weakref.ref(self, partial(_wake, self._feed))
                 self._thread = threading.Thread(
-                    target=self._serve, name="celerant-results", daemon=True
+                    target=_serve,
+                    args=(reference, self._feed),
+                    name="celerant-results",
+                    daemon=True,
                 )
                 self._thread.start()
             else:
@@ -128,72 +168,98 @@ class Consumer:
 
     # The thread.
 
-    def _serve(self) -> None:
-        while not self._is_closing:
-            try:
-                self._serve_once()
-            except FeedLostError as exc:
-                self._on_feed_lost(exc)
-            except self._backend.connection_errors as exc:
-                self._on_unreachable(exc)
-            except Exception as exc:
-                # A bug, or a refusal of the backend: nobody may hang on it.
-                logger.exception("results: the consumer failed")
-                self._give_up(exc)
-                self._must_pause = True
-        self._give_up(CelerantError(f"{self._backend!r} was closed"))
-        with self._lock:
-            feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.close()
+    def turn(self, heard: _Heard) -> bool:
+        """Do what there is to do; False where the thread is to end.
 
-    def _serve_once(self) -> None:
+        Args:
+            heard: What the feed brought since the last turn, or what it raised.
+        """
+        if self._is_closing:
+            return False
+        try:
+            self._pause = self._serve_once(heard)
+        except _SURVIVED as exc:
+            self._pause = 0.0
+            self._recover(exc)
+        return True
+
+    @property
+    def rest(self) -> tuple[float | None, Consumer | None]:
+        """How long to wait for news, and who must not be collected until then."""
+        # Who waits with a callback may hold nothing else.
+        return self._pause, self if self._service.kept or self._orders else None
+
+    def _serve_once(self, heard: _Heard) -> float | None:
         feed, service = self._open_feed(), self._service
-        if self._must_pause:
-            self._must_pause = False
-            service.deliver(feed.receive(_BACKOFF_MOST))
+        if isinstance(heard, BaseException):
+            raise heard
+        service.deliver(heard)
+        left = self._resting_until - time.monotonic()
+        if left > 0:
+            return left
         feed.open()
         while self._orders:
             self._orders.popleft()()
         service.tidy()
-        if self._failures:
+        if self._is_interrupted:
             service.resume()
+            self._is_interrupted = False
         self._admit_arriving()
-        if self._failures:
+        was_reading = service.is_reading
+        service.read_on()
+        if not service.is_reading and (self._failures or was_reading):
             self._on_back()
         if service.is_sweep_due():
             service.sweep_all()
-        if not self._orders and not self._arriving and not service.notes:
-            service.deliver(feed.receive(service.until_next_sweep()))
+        if service.is_reading or self._orders or self._arriving or service.notes:
+            return 0.0
+        return service.until_next_sweep()
 
     def _admit_arriving(self) -> None:
         service = self._service
         while self._arriving or service.again:
             if not self._arriving:
                 self._arriving.append(weakref.ref(service.again.popleft()))
-            members = self._arriving[0]()
+            members = self._arriving.popleft()()
             if members is not None and not members.is_watched:
                 service.admit(members)
-            self._arriving.popleft()
 
     def _open_feed(self) -> Feed:
-        if self._feed is None:
-            self._feed = self._backend.open_feed()
+        assert self._feed is not None  # noqa: S101 - made before the thread
         return self._feed
 
     def _on_back(self) -> None:
         if self._failures > 1:
             logger.info("results: %s is back", self._backend.as_uri())
-        self._failures = 0
+        self._failures, self._trouble = 0, None
 
     # Trouble.
 
-    def _on_feed_lost(self, exc: FeedLostError) -> None:
-        self._failures = max(1, self._failures)
-        self._service.subscriptions.on_lost(exc, time.monotonic())
+    def _recover(self, exc: BaseException) -> None:
+        self._is_interrupted = True
+        try:
+            if isinstance(exc, FeedLostError):
+                self._failures = max(1, self._failures)
+                self._service.subscriptions.on_lost(exc, time.monotonic())
+            elif isinstance(exc, self._backend.connection_errors):
+                self._on_unreachable(exc)
+            else:
+                self._on_bug(exc)
+        except _SURVIVED as worse:
+            self._on_bug(worse)
 
-    def _on_unreachable(self, exc: Exception) -> None:
+    def _on_bug(self, exc: BaseException) -> None:
+        # Or a refusal of the backend: nobody may hang on it, and it may come back at
+        # once, but not in a busy loop.
+        logger.error("results: the consumer failed", exc_info=exc)
+        self._resting_until = time.monotonic() + _BACKOFF_MOST
+        self._give_up(exc)
+
+    def _on_unreachable(self, exc: BaseException) -> None:
         self._failures += 1
+        if self._trouble is None:
+            self._trouble = Trouble(time.monotonic(), exc)
+        self._trouble = self._trouble._replace(error=exc)
         if self._failures == 2:  # noqa: PLR2004 - one lost connection is no news
             logger.warning("results: %s is gone: %s", self._backend.as_uri(), exc)
         policy = getattr(self._backend, "retry_policy", {})
@@ -202,19 +268,39 @@ class Consumer:
             self._give_up(exc)
             # A callback has nobody to raise to: it waits for as long as it takes.
             self._arriving.extend(map(weakref.ref, tuple(self._service.kept)))
-        feed = self._open_feed()
-        feed.reset()
+        self._open_feed().reset()
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(self._failures, 10))
-        end = time.monotonic() + pause
-        while not self._is_closing and time.monotonic() < end:
-            self._service.deliver(feed.receive(end - time.monotonic()))
+        self._resting_until = time.monotonic() + pause
 
-    def _give_up(self, exc: Exception) -> None:
+    def end(self, exc: BaseException | None) -> None:
+        """Tell who waits that the thread ends; the next look starts another.
+
+        Args:
+            exc: What ended it; None: the consumer was closed.
+        """
+        with self._lock:
+            # Who comes from now on finds no thread, and is not told of this one's end.
+            self._thread = None
+            feed = self._feed
+            if self._is_closing:
+                self._feed = None
+        if exc is None:
+            self._give_up(CelerantError(f"{self._backend!r} was closed"))
+        else:
+            logger.error("results: the consumer's thread ended", exc_info=exc)
+            self._is_interrupted = True
+            self._give_up(exc)
+            self._arriving.extend(map(weakref.ref, tuple(self._service.kept)))
+        if feed is not None and self._is_closing:
+            feed.close()
+
+    def _give_up(self, exc: BaseException) -> None:
         """Tell all that wait; the next look starts again."""
-        error = exc
-        if not isinstance(error, CelerantError):
+        if isinstance(exc, CelerantError):
+            error = exc
+        else:
             error = CelerantError(
-                f"result backend {self._backend.as_uri()} failed: {exc}"
+                f"result backend {self._backend.as_uri()} failed: {line(exc)}"
             )
             error.__cause__ = exc
         waiting = self._service.drop_all()
@@ -233,6 +319,40 @@ class Consumer:
         """Let go in a forked child: the thread and the socket are its parent's."""
         if self._feed is not None:
             self._feed.after_fork()
+
+
+def _serve(reference: weakref.ref[Consumer], feed: Feed) -> None:
+    """Run a consumer's thread, until it is closed or nobody holds it any more."""
+    heard: _Heard = []
+    consumer = reference()
+    try:
+        while consumer is not None and consumer.turn(heard):
+            pause, held = consumer.rest
+            del consumer
+            heard = _hear(feed, pause)
+            del held
+            consumer = reference()
+    except BaseException as exc:  # noqa: BLE001 - told to who waits, and logged
+        consumer = reference()
+        if consumer is not None:
+            consumer.end(exc)
+        return
+    if consumer is None:
+        feed.close()
+    else:
+        consumer.end(None)
+
+
+def _hear(feed: Feed, timeout: float | None) -> _Heard:
+    try:
+        return feed.receive(timeout)
+    except Exception as exc:  # noqa: BLE001 - the next turn's to deal with
+        return exc
+
+
+def _wake(feed: Feed, _: object) -> None:
+    # Called wherever the last reference to a consumer went, under any lock.
+    feed.wake()
 
 
 _consumers: PerProcess[weakref.WeakSet[Consumer]] = PerProcess(weakref.WeakSet)

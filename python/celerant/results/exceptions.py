@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from celerant import telling
 from celerant.errors import (
     ChordError,
     Ignore,
@@ -60,7 +61,8 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     else:
         made = _from_fields(stored, traceback, is_revoked=is_revoked)
     if traceback:
-        made.__cause__ = RemoteTraceback(traceback)
+        # Not by the class's own `__setattr__`: a frozen dataclass refuses.
+        BaseException.__setattr__(made, "__cause__", RemoteTraceback(traceback))
     return made
 
 
@@ -74,35 +76,37 @@ def add_note(exc: BaseException, note: str) -> None:
 def shown(stored: Any) -> str:
     """Return what the exception of a record looks like, as its own class shows it."""
     if not isinstance(stored, Mapping):
-        return repr(stored)
+        return telling.shown(stored, _SHOWN_LENGTH)
     message = stored.get("exc_message")
     args = message if isinstance(message, (list, tuple)) else (message,)
-    name = str(stored.get("exc_type")).rpartition(".")[2]
-    return f"{name}({', '.join(map(repr, args))})"
+    name = telling.line(stored.get("exc_type")).rpartition(".")[2]
+    return f"{name}({_shown(args)})"
 
 
 def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exception:
     # Anything else was stored by hand, for instance by `update_state`.
     is_exception = isinstance(stored, Mapping) and "exc_type" in stored
     fields = stored if is_exception else {}
-    name = str(fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown"))
+    given = fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown")
+    name = given if isinstance(given, str) else telling.line(given)
     module = fields.get("exc_module")
     message = fields.get("exc_message", ()) if is_exception else stored
     args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
     if is_revoked:
-        return TaskRevoked(str(args[0]) if args else "")
+        return TaskRevoked(telling.line(args[0]) if args else "")
     cls = _imported(module, name)
     if cls is not None:
         try:
             made = cls(*args)
-        except Exception:  # noqa: BLE001 - a constructor may raise anything
+        except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - see below
+            # A constructor may raise anything; what stands here is the task's failure.
             made = None
         if type(made) is cls:
             return made
     return TaskError(
-        f"{name}({_shown(args)})",
+        f"{telling.line(name)}({_shown(args)})",
         exc_type=name,
-        exc_module=module,
+        exc_module=module if isinstance(module, str) else None,
         remote_traceback=traceback,
     )
 
@@ -126,6 +130,8 @@ def _imported(module_name: Any, qualname: str) -> type[Exception] | None:
     return None
 
 
-def _shown(args: tuple[Any, ...]) -> str:
-    text = ", ".join(map(repr, args))
-    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
+def _shown(args: Sequence[Any]) -> str:
+    listed = ", ".join(
+        telling.shown(arg, _SHOWN_LENGTH) for arg in args[:_SHOWN_LENGTH]
+    )
+    return telling.line(listed, _SHOWN_LENGTH)

@@ -9,6 +9,7 @@ from celerant.errors import IncompleteStream
 from celerant.results.group_result import GroupResult
 from celerant.results.record import READY_STATES
 from celerant.results.tree import incomplete
+from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.result import AsyncResult
@@ -48,16 +49,16 @@ class ResultGraph:
 
     def _lined(self, node: Any, result: Any) -> list[Any]:
         """Join a result, and those that it follows, to `node`; return them all."""
-        line = []
+        steps = []
         while result is not None and (node is None or result.id != node.id):
-            line.append(result)
+            steps.append(result)
             result = result.parent
         before = node
-        for step in reversed(line):
+        for step in reversed(steps):
             if before is not None:
                 self.edges[before.id, step.id] = None
             before = step
-        return line[::-1]
+        return steps[::-1]
 
     def _visit(self, node: Any, *, intermediate: bool) -> list[Any]:
         if isinstance(node, GroupResult):
@@ -70,7 +71,7 @@ class ResultGraph:
         if state not in READY_STATES and not intermediate:
             raise IncompleteStream(incomplete(node))
         name = record.get("name")
-        known = [name] if name else []
+        known = [line(name)] if name else []
         self.nodes[node.id] = [*known, node.id[:_SHOWN], state], state
         sent: list[Any] = node._sent_in(record)  # noqa: SLF001 - as above
         return sent

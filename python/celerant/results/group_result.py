@@ -160,11 +160,11 @@ class GroupResult(Generic[R]):
         if not members.wait(is_done, deadline):
             remaining = members.barrier.remaining
             where = f" ({members.path})" if members.path else ""
-            msg = (
+            what = (
                 f"{remaining} of {len(self)} results of group {self.id}{where} "
-                f"are missing after {timeout} s{because(members.backend)}"
+                f"are missing after {timeout} s"
             )
-            raise ResultTimeout(msg, remaining=remaining)
+            raise ResultTimeout(because(members.backend, what), remaining=remaining)
         if propagate:
             self._raise_first()
         return members.collect()

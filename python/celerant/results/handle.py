@@ -1,42 +1,49 @@
 """A group's result as a short text, and back.
 
 ```text
-cel1.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
-                    group id (utf-8, may be empty), check 4 (CRC-32 of all before)
+cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
+                    group id (utf-8, may be empty), proof 16
 ```
 Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON.
+
+The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: who
+cannot read the store cannot make a handle that any app on it believes. What is stored
+aside begins with such a proof, too.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import hmac
 import json
 import zlib
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
-from celerant.errors import CelerantError, ResultExpired
+from celerant.errors import CelerantError, HandleError, ResultExpired
+from celerant.telling import shown
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
     from celerant.results.members import Members
 
-__all__ = ["HandleError", "attach", "make_handle", "rebuilt", "snapshot"]
+__all__ = ["attach", "make_handle", "rebuilt", "snapshot"]
 
-_MARK = "cel1."
+_MARK = "cel2."
+#: With a checksum in place of a proof.
+_MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
 _FIXED_LENGTH = 1 + 16 + 4 + 4
-_CHECK_LENGTH = 4
+_PROOF_LENGTH = 16
 #: A longer id of the user's is stored aside, so that a handle stays below 200 bytes.
 _ID_MOST = 64
 _SHOWN_LENGTH = 40
-
-
-class HandleError(CelerantError, ValueError):
-    """A text that is no handle, or was cut or changed on its way."""
+#: No handle is longer.
+_LENGTH_MOST = 200
 
 
 def make_handle(members: Members, group_id: str, parent: Any = None) -> str:
@@ -61,9 +68,11 @@ def make_handle(members: Members, group_id: str, parent: Any = None) -> str:
     named = "" if group_id == roster.uuid else group_id
     if len(named.encode()) > _ID_MOST:
         aside["group_id"], named = named, ""
+    key = backend.handle_key()
     if aside:
         packed = zlib.compress(json.dumps(aside, separators=(",", ":")).encode())
-        backend.put_aside(roster.uuid, packed)
+        proof = _proof(key, roster.seed, packed)
+        backend.put_aside(roster.uuid, proof + packed)
     body = b"".join(
         (
             bytes([_HAS_ASIDE if aside else 0]),
@@ -73,8 +82,7 @@ def make_handle(members: Members, group_id: str, parent: Any = None) -> str:
             named.encode(),
         )
     )
-    check = zlib.crc32(body).to_bytes(_CHECK_LENGTH, "big")
-    text = base64.urlsafe_b64encode(body + check).rstrip(b"=").decode()
+    text = base64.urlsafe_b64encode(body + _proof(key, body)).rstrip(b"=").decode()
     return _MARK + text
 
 
@@ -82,13 +90,21 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
     """Return the result that `handle` stands for.
 
     Raises:
-        HandleError: `handle` is none, or it was cut or changed.
+        HandleError: `handle` is none, or no app on this store has made it.
         ResultExpired: What is stored beside the results is gone.
         CelerantError: `backend` is not shared between processes.
     """
-    body = _body(handle)
+    body, proof = _parts(handle)
     if not backend.supports_handles:
         backend.take_aside("")  # says why
+    key = backend.handle_key()
+    if not hmac.compare_digest(_proof(key, body), proof):
+        msg = (
+            f"handle {_short(handle)} was not made by an app on {backend.as_uri()}, or "
+            "was changed on its way; take `result.handle` anew"
+        )
+        raise HandleError(msg)
+    # From here on it is what `make_handle` wrote.
     flags, seed = body[0], body[1:17]
     count = int.from_bytes(body[17:21], "big")
     sent_at = int.from_bytes(body[21:25], "big")
@@ -96,14 +112,7 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
     uuid = Roster(seed).uuid
     group_id, aside = named or uuid, {}
     if flags & _HAS_ASIDE:
-        packed = backend.take_aside(uuid)
-        if packed is None:
-            msg = (
-                f"group {group_id} is gone from {backend.as_uri()}: "
-                "what was stored beside its results has expired or was deleted"
-            )
-            raise ResultExpired(msg)
-        aside = json.loads(zlib.decompress(packed))
+        aside = _stored_aside(backend, key, seed, uuid)
         group_id = aside.get("group_id") or group_id
     return rebuilt(
         backend,
@@ -113,6 +122,31 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
         group_id=group_id,
         aside=aside,
     )
+
+
+def _stored_aside(
+    backend: Backend, key: bytes, seed: bytes, uuid: str
+) -> dict[str, Any]:
+    stored = backend.take_aside(uuid)
+    if stored is None:
+        msg = (
+            f"group {uuid} is gone from {backend.as_uri()}: "
+            "what was stored beside its results has expired or was deleted"
+        )
+        raise ResultExpired(msg)
+    proof, packed = stored[:_PROOF_LENGTH], stored[_PROOF_LENGTH:]
+    if not hmac.compare_digest(_proof(key, seed, packed), proof):
+        msg = (
+            f"what is stored on {backend.as_uri()} beside the results of group {uuid} "
+            "was changed by somebody else"
+        )
+        raise HandleError(msg)
+    aside: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return aside
+
+
+def _proof(key: bytes, *parts: bytes) -> bytes:
+    return hmac.digest(key, b"".join(parts), "sha256")[:_PROOF_LENGTH]
 
 
 def snapshot(members: Members, group_id: str, parent: Any) -> dict[str, Any]:
@@ -192,23 +226,40 @@ def _intervals(indices: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _body(handle: str) -> bytes:
-    shown = repr(handle)
-    if len(shown) > _SHOWN_LENGTH:
-        shown = shown[: _SHOWN_LENGTH - 3] + "..."
+def _parts(handle: object) -> tuple[bytes, bytes]:
+    """Return what a handle says, and its proof.
+
+    Raises:
+        HandleError: It has not the form of one.
+    """
+    if isinstance(handle, str) and handle.startswith(_MARK_BEFORE):
+        msg = (
+            f"handle {_short(handle)} is of an older release, whose handles prove "
+            "nothing; take `result.handle` anew"
+        )
+        raise HandleError(msg)
     if not isinstance(handle, str) or not handle.startswith(_MARK):
-        msg = f"{shown} is no handle: one starts with {_MARK!r}; take `result.handle`"
+        msg = (
+            f"{_short(handle)} is no handle: one starts with {_MARK!r}; "
+            "take `result.handle`"
+        )
         raise HandleError(msg)
     text = handle[len(_MARK) :]
-    try:
-        packed = base64.b64decode(
-            text + "=" * (-len(text) % 4), altchars=b"-_", validate=True
+    packed = b""
+    if len(handle) <= _LENGTH_MOST:
+        # Not base64: shorter than any handle, as far as it goes.
+        with contextlib.suppress(binascii.Error, ValueError):
+            padded = text + "=" * (-len(text) % 4)
+            packed = base64.b64decode(padded, altchars=b"-_", validate=True)
+    body, proof = packed[:-_PROOF_LENGTH], packed[-_PROOF_LENGTH:]
+    if len(body) < _FIXED_LENGTH:
+        msg = (
+            f"handle {_short(handle)} was cut or changed on its way; "
+            "take `result.handle` anew"
         )
-    except (binascii.Error, ValueError):
-        packed = b""
-    body, check = packed[:-_CHECK_LENGTH], packed[-_CHECK_LENGTH:]
-    whole = len(body) >= _FIXED_LENGTH
-    if not whole or zlib.crc32(body).to_bytes(_CHECK_LENGTH, "big") != check:
-        msg = f"handle {shown} was cut or changed on its way; take `result.handle` anew"
         raise HandleError(msg)
-    return body
+    return body, proof
+
+
+def _short(handle: object) -> str:
+    return shown(handle, _SHOWN_LENGTH)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
 from celerant.errors import TaskError
+from celerant.telling import line, shown
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.members import Members
 
-__all__ = ["absorb"]
+__all__ = ["absorb", "unreadable"]
 
 _READY = {
     "SUCCESS": Barrier.SUCCESS,
@@ -42,29 +43,43 @@ def absorb(
         _absorb_by_kombu(backend, members, indices[position], records[position])
 
 
+def unreadable(task_id: str, exc: BaseException) -> TaskError:
+    """Return the failure of a task whose record makes no sense."""
+    error = TaskError(
+        f"the stored result of {task_id} cannot be read: {line(exc)}",
+        exc_type=type(exc).__name__,
+        exc_module=type(exc).__module__,
+    )
+    error.__cause__ = exc
+    return error
+
+
 def _absorb_by_kombu(
     backend: Backend, members: Members, index: int, record: bytes | None
 ) -> None:
     value: Any
     try:
-        meta = backend.decode(record)
+        status, value = _read(backend, record)
     except Exception as exc:  # noqa: BLE001 - any serializer's own errors
-        value = TaskError(
-            f"the stored result of {members.roster.id(index)} cannot be read: {exc}",
-            exc_type=type(exc).__name__,
-            exc_module=type(exc).__module__,
-        )
-        value.__cause__ = exc
-        state = Barrier.FAILURE
-    else:
-        found = _READY.get(str(meta.get("status")))
-        if found is None:
-            return
-        state = found
-        value = meta.get("result") if state == Barrier.SUCCESS else record
-    if members.barrier.state(index) != Barrier.PENDING:
+        status, value = "FAILURE", unreadable(members.roster.id(index), exc)
+    state = _READY.get(status)
+    if state is None or members.barrier.state(index) != Barrier.PENDING:
         return
     members.values[index] = value
     members.barrier.arrive(index, state)
     if state != Barrier.SUCCESS and members.first_failure is None:
         members.first_failure = index
+
+
+def _read(backend: Backend, record: bytes | None) -> tuple[str, Any]:
+    """Return the state of a record and what is kept of it.
+
+    Raises:
+        Exception: It is no record of a task's.
+    """
+    meta = backend.codec.decode(record or b"")
+    status = meta.get("status") if isinstance(meta, dict) else None
+    if not isinstance(status, str):
+        msg = f"it is no record with a status but {shown(meta, 80)}"
+        raise TypeError(msg)
+    return status, meta.get("result") if status == "SUCCESS" else record

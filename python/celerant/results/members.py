@@ -16,9 +16,10 @@ from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
 from celerant.per_process import ProcessLock
 from celerant.results.exceptions import add_note, rebuild
 from celerant.results.forms import groups_in
-from celerant.results.intake import absorb
+from celerant.results.intake import absorb, unreadable
 from celerant.results.nested import Nested
 from celerant.results.waiters import Waiter, Waiters
+from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.arrivals import Arrivals
@@ -446,16 +447,25 @@ class Members:
                 "sent would have expired by now; raise `result_expires` to keep longer"
             )
         else:
-            record = self.backend.decode(kept)
-            made = rebuild(record, is_revoked=state == Barrier.REVOKED)
-            add_note(made, self._which(index, record.get("name")))
+            made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
         self.values[index] = made
+        return made
+
+    def _rebuilt(self, index: int, kept: Any, *, is_revoked: bool) -> BaseException:
+        name = None
+        try:
+            record = self.backend.decode(kept)
+            made = rebuild(record, is_revoked=is_revoked)
+            name = record.get("name")
+        except Exception as exc:  # noqa: BLE001 - whatever a record holds
+            made = unreadable(self.roster.id(index), exc)
+        add_note(made, self._which(index, name))
         return made
 
     def _which(self, index: int, name: Any) -> str:
         """Return what tells a reader of a traceback which task failed."""
         place = f"{self.path or 'group'}[{index}], " if self.is_group else ""
-        named = f" ({name})" if isinstance(name, str) else ""
+        named = f" ({line(name)})" if isinstance(name, str) else ""
         return f"raised by {place}task {self.roster.id(index)}{named}"
 
     def first_exception(self) -> BaseException:
@@ -484,5 +494,12 @@ def run_logged(call: Callable[[], None]) -> None:
     """Call a user's callback; what it raises is logged, for nobody waits for it."""
     try:
         call()
-    except Exception:
+    except BaseException as exc:
+        # `sys.exit()` in a callback ends neither the thread that takes in results nor
+        # whoever looks; a Ctrl-C, which only the main thread gets, is no callback's.
+        if (
+            isinstance(exc, KeyboardInterrupt)
+            and threading.current_thread() is threading.main_thread()
+        ):
+            raise
         logger.exception("results: a `then` callback failed")

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from kombu.compression import compress, decompress
+from kombu.compression import compress
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils import json as kombu_json
 from kombu.utils.encoding import safe_repr
 
 from celerant.canvas.request import Request
 from celerant.errors import EncodeError, SettingError, stored_as
+from celerant.limits import NO_LIMITS, Limits
 
 __all__ = ["READY_STATES", "Codec"]
 
@@ -44,6 +45,8 @@ class Codec:
     accept: Iterable[str] | None = ("json",)
     compression: str | None = None
     extended: bool = False
+    #: On what is read.
+    limits: Limits = NO_LIMITS
     _content_type: str = field(init=False, default="")
     _content_encoding: str = field(init=False, default="")
     _accepted: frozenset[str] | None = field(init=False, default=None)
@@ -140,17 +143,26 @@ class Codec:
         return b"".join((_COMPRESSED, content_type.encode(), b"\x00", body))
 
     def decode(self, payload: bytes | str) -> Any:
-        """Return what `payload` holds, as kombu reads it."""
+        """Return what `payload` holds, as kombu reads it.
+
+        Raises:
+            TooMuchError: More than the limits allow; no more than that was unpacked.
+            Exception: The serializer's own.
+        """
+        limits = self.limits
         raw = payload.encode() if isinstance(payload, str) else payload
+        limits.check_size(len(raw))
         if raw.startswith(_COMPRESSED):
             content_type, _, body = raw[len(_COMPRESSED) :].partition(b"\x00")
-            raw = decompress(body, content_type.decode())
-        return loads(
+            raw = limits.unpack(body, content_type.decode())
+        value = loads(
             raw,
             content_type=self._content_type,
             content_encoding=self._content_encoding,
             accept=self._accepted,
         )
+        limits.check_depth(value, raw if self.serializer == "json" else None)
+        return value
 
     def _exception(self, exc: BaseException) -> Any:
         if self.serializer in _CARRY_EXCEPTIONS and _survives(exc):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncResult"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 #: A parent that nobody has asked for yet.
 _UNKNOWN = object()
@@ -136,9 +138,8 @@ class AsyncResult(Generic[R]):
         line = self._line() if follows else None
         if not (line.wait(timeout) if line else members.wait_for(index, timeout)):
             where = f" ({members.path}[{index}])" if members.path else ""
-            reason = because(members.backend)
-            msg = f"task {self.id}{where} is not done after {timeout} s{reason}"
-            raise ResultTimeout(msg, remaining=1)
+            what = f"task {self.id}{where} is not done after {timeout} s"
+            raise ResultTimeout(because(members.backend, what), remaining=1)
         if line:
             line.raise_failure()
         value = members.value(index)
@@ -206,10 +207,14 @@ class AsyncResult(Generic[R]):
     def _sent_in(self, record: dict[str, Any]) -> list[Any]:
         from celerant.results.tree import result_from_tuple  # noqa: PLC0415 - as above
 
-        return [
-            result_from_tuple(form, self.backend)
-            for form in record.get("children") or ()
-        ]
+        found = []
+        for form in _of(list, record.get("children")) or ():
+            # Whoever can write to the store writes what he likes.
+            with contextlib.suppress(TypeError, ValueError, RecursionError):
+                child = result_from_tuple(form, self.backend)
+                if child is not None:
+                    found.append(child)
+        return found
 
     def iterdeps(
         self,
@@ -311,44 +316,37 @@ class AsyncResult(Generic[R]):
     @property
     def date_done(self) -> str | None:
         """When it was done, ISO 8601; reads the record."""
-        found: str | None = self._record().get("date_done")
-        return found
+        return _of(str, self._record().get("date_done"))
 
     @property
     def name(self) -> str | None:
         """The task's name; needs ``result_extended``, reads the record."""
-        found: str | None = self._record().get("name")
-        return found
+        return _of(str, self._record().get("name"))
 
     @property
     def args(self) -> list[Any] | None:
         """The task's arguments; needs ``result_extended``, reads the record."""
-        found: list[Any] | None = self._record().get("args")
-        return found
+        return _of(list, self._record().get("args"))
 
     @property
     def kwargs(self) -> dict[str, Any] | None:
         """The task's keywords; needs ``result_extended``, reads the record."""
-        found: dict[str, Any] | None = self._record().get("kwargs")
-        return found
+        return _of(dict, self._record().get("kwargs"))
 
     @property
     def worker(self) -> str | None:
         """Who ran it; needs ``result_extended``, reads the record."""
-        found: str | None = self._record().get("worker")
-        return found
+        return _of(str, self._record().get("worker"))
 
     @property
     def retries(self) -> int | None:
         """How often it was retried; needs ``result_extended``, reads the record."""
-        found: int | None = self._record().get("retries")
-        return found
+        return _of(int, self._record().get("retries"))
 
     @property
     def queue(self) -> str | None:
         """Where it was sent; needs ``result_extended``, reads the record."""
-        found: str | None = self._record().get("queue")
-        return found
+        return _of(str, self._record().get("queue"))
 
     def ready(self) -> bool:
         """Whether the task is done, in whatever way."""
@@ -489,11 +487,11 @@ class AsyncResult(Generic[R]):
             return {}
         # The consumer may be told of it later: two looks must not contradict.
         record = members.take(self._index)
-        return {} if self._is_done() else members.backend.decode(record)
+        return {} if self._is_done() else _fields(members.backend, record)
 
     def _record(self) -> dict[str, Any]:
         backend = self._members.backend
-        return backend.decode(backend.read(self.id))
+        return _fields(backend, backend.read(self.id))
 
     def __reduce__(self) -> tuple[Any, ...]:
         from celerant.results.saving import reduced_task  # noqa: PLC0415 - as above
@@ -513,3 +511,15 @@ class AsyncResult(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
+
+
+def _fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
+    """Return what a record says besides its value; nothing where it makes no sense."""
+    try:
+        return backend.decode(record)
+    except Exception:  # noqa: BLE001 - any serializer's own errors
+        return {}
+
+
+def _of(kind: type[T], value: Any) -> T | None:
+    return value if isinstance(value, kind) else None

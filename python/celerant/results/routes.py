@@ -20,12 +20,15 @@ class Watch:
     """
 
     __slots__ = (
+        "_barrier",
         "channels",
+        "due",
         "has_derived",
         "has_pattern",
         "members",
         "own",
         "roster",
+        "spent",
     )
 
     def __init__(self, members: Members, gone: Callable[[Watch], None]) -> None:
@@ -34,6 +37,7 @@ class Watch:
 
         self.members = weakref.ref(members, note)
         self.roster: Roster = members.roster
+        self._barrier = members.barrier
         self.own = self.roster.own()
         #: Whether any member's id derives from the seed. Results of single tasks have
         #: none, and would all share one prefix.
@@ -41,6 +45,14 @@ class Watch:
         #: Ids that are subscribed to one by one.
         self.channels: list[str] = []
         self.has_pattern = False
+        #: Seconds that the sweep which runs has taken of the thread's time.
+        self.spent = 0.0
+        #: When (monotonic) a large group may be read again.
+        self.due = 0.0
+
+    def is_of(self, members: Members) -> bool:
+        """Whether it watches these members as they are now."""
+        return self.roster is members.roster and self._barrier is members.barrier
 
 
 class Routes:

@@ -2,21 +2,23 @@
 
 It sweeps (reads what is pending) at the first look, after a lost connection, and at
 intervals, because pub/sub loses messages: a lost one delays a result, never hangs it.
+Groups are read in turns, a chunk each: the largest holds up no other.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier
 from celerant.results.intake import absorb
 from celerant.results.routes import Routes, Watch
 from celerant.results.subscriptions import SUBSCRIBE_FIRST, Subscriptions
-from celerant.results.sweeping import SweepClock
+from celerant.results.sweeping import SweepClock, rest_after
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend, Feed
@@ -31,6 +33,7 @@ _SWEEP_CHUNK = 1000
 #: Chunks of a sweep between two looks at what was pushed, so that Redis does not have
 #: to buffer it all.
 _CHUNKS_PER_LOOK = 10
+_OVER = object()
 
 
 class Service:
@@ -60,6 +63,13 @@ class Service:
         self.notes: deque[Watch] = deque()
         #: Members to be admitted once more.
         self.again: deque[Members] = deque()
+        #: What is being read, whose turn is next first.
+        self._sweeps: dict[Watch, Iterator[None]] = {}
+        self._watches: weakref.WeakKeyDictionary[Members, Watch] = (
+            weakref.WeakKeyDictionary()
+        )
+        #: Since when (monotonic) the backend is asked for what it does not answer.
+        self.asking_since: float | None = None
 
     def tidy(self) -> None:
         """End what nobody holds any more."""
@@ -67,57 +77,112 @@ class Service:
             self.end(self.notes.popleft())
 
     def admit(self, members: Members) -> None:
-        """Watch `members`, and read what is stored of them already."""
-        watch = Watch(members, self._on_dropped)
+        """Watch `members`, and begin to read what is stored of them already."""
+        known = self._watches.get(members)
+        if known in self._sweeps and known.is_of(members):
+            # Another look came first: its sweep is for both.
+            return
+        watch = self._watches[members] = Watch(members, self._on_dropped)
         members.reserve()
+        if not self.routes.watches:
+            self.clock.swept(0.0)
         self.routes.add(watch)
-        is_few = members.barrier.remaining <= SUBSCRIBE_FIRST
-        try:
-            if is_few:
-                self._subscribe(watch, members)
-            self._sweep(watch, members, at_first=True)
-        except BaseException:
-            # It stays among the arriving ones, to be admitted once the backend is back.
-            self.routes.discard(watch)
-            raise
-        if not is_few and watch in self.routes.watches:
-            self._subscribe(watch, members)
-            # What was stored between that sweep and the subscription.
-            self._sweep(watch, members)
-        self.clock.plan(0.0, is_alone=self.subscriptions.is_alone)
+        self._sweeps[watch] = self._look(watch)
 
     def resume(self) -> None:
         """Take up all watches after a lost connection."""
+        self._sweeps.clear()
         for watch in tuple(self.routes.watches):
-            members = watch.members()
-            if members is None:
-                self.end(watch)
-                continue
+            self._sweeps[watch] = self._look(watch)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether any sweep has more to read."""
+        return bool(self._sweeps)
+
+    def read_on(self) -> None:
+        """Read on for some chunks, one of each group in turn."""
+        for _ in range(_CHUNKS_PER_LOOK):
+            if not self._sweeps or self._is_closing():
+                return
+            watch, sweep = next(iter(self._sweeps.items()))
+            start = time.monotonic()
+            is_over = next(sweep, _OVER) is _OVER
+            now = time.monotonic()
+            watch.spent += now - start
+            # Gone already where it was the last of its group.
+            is_left = self._sweeps.pop(watch, None) is not None
+            if is_over:
+                watch.due, watch.spent = now + rest_after(watch.spent), 0.0
+            elif is_left:
+                self._sweeps[watch] = sweep
+
+    def _look(self, watch: Watch) -> Iterator[None]:
+        """Subscribe and read; each turn reads a chunk."""
+        members = watch.members()
+        if members is None:
+            return
+        is_first = not members.is_watched
+        is_few = members.barrier.remaining <= SUBSCRIBE_FIRST
+        if is_few or not is_first:
             self._subscribe(watch, members)
-            self._sweep(watch, members)
+        # Between two turns nobody is kept alive by being read.
+        del members
+        yield from self._read(watch)
+        self._conclude(watch, is_first=is_first)
+        members = watch.members()
+        if is_few or not is_first or watch not in self.routes.watches:
+            return
+        if members is not None:
+            self._subscribe(watch, members)
+        del members
+        # What was stored between that sweep and the subscription.
+        yield from self._read(watch)
+        self._conclude(watch)
+
+    def _reread(self, watch: Watch) -> Iterator[None]:
+        yield from self._read(watch)
+        self._conclude(watch)
+
+    def _read(self, watch: Watch) -> Iterator[None]:
+        """Read the records of what is pending."""
+        start = 0
+        while (members := watch.members()) is not None:
+            indices = members.barrier.pending(start, _SWEEP_CHUNK)
+            if not indices:
+                return
+            start = indices[-1] + 1
+            records = self._fetch(watch.roster.select(indices))
+            self._absorb(members, indices, records)
+            del members
+            if len(indices) < _SWEEP_CHUNK:
+                return
+            yield
+
+    def _fetch(self, ids: Sequence[str]) -> list[bytes | None]:
+        self.asking_since = time.monotonic()
+        try:
+            return self._backend.fetch(ids)
+        finally:
+            self.asking_since = None
 
     def _subscribe(self, watch: Watch, members: Members) -> None:
-        self.subscriptions.begin(self._feed(), watch, members)
+        self.asking_since = time.monotonic()
+        try:
+            self.subscriptions.begin(self._feed(), watch, members)
+        finally:
+            self.asking_since = None
 
-    def _sweep(self, watch: Watch, members: Members, *, at_first: bool = False) -> None:
-        """Read the records of what is pending."""
-        barrier, roster = members.barrier, watch.roster
-        start, chunks = 0, 0
-        while True:
-            indices = barrier.pending(start, _SWEEP_CHUNK)
-            if not indices or self._is_closing():
-                break
-            start = indices[-1] + 1
-            records = self._backend.fetch(roster.select(indices))
-            self._absorb(members, indices, records)
-            chunks += 1
-            if chunks % _CHUNKS_PER_LOOK == 0:
-                self.deliver(self._feed().receive(0))
-        if at_first:
+    def _conclude(self, watch: Watch, *, is_first: bool = False) -> None:
+        """Tell who waits what a sweep has found."""
+        members = watch.members()
+        if members is None:
+            return
+        if is_first:
             self._expire(members)
         if self._doubt(members, watch):
             return
-        if at_first:
+        if is_first:
             members.is_watched = True
             self.notify(members)
         self._finish_if_done(members, watch)
@@ -183,29 +248,32 @@ class Service:
 
     def is_sweep_due(self) -> bool:
         """Whether all that is pending is to be read now."""
-        return self._must_sweep() and self.clock.is_due
+        return self.until_next_sweep() == 0.0
 
     def until_next_sweep(self) -> float | None:
         """Return the seconds until it is; None for never."""
-        return self.clock.left if self._must_sweep() else None
+        if not self._must_sweep():
+            return None
+        return self.clock.left(is_alone=self.subscriptions.is_alone)
 
     def _must_sweep(self) -> bool:
         return bool(self.routes.watches) and not self._feed().is_complete
 
     def sweep_all(self) -> None:
-        """Read all that is pending."""
+        """Read all that is pending: of large groups bit by bit, from now on."""
         start = time.monotonic()
         few: list[tuple[Watch, Members, list[int]]] = []
         ids: list[str] = []
         for watch in tuple(self.routes.watches):
             members = watch.members()
-            if members is None:
+            if members is None or watch in self._sweeps:
                 continue
             if self.subscriptions.is_unheard(watch):
                 # A pattern may be free by now, or few enough be left for channels.
                 self._subscribe(watch, members)
             if members.barrier.remaining >= _SWEEP_CHUNK:
-                self._sweep(watch, members)
+                if watch.due <= start:
+                    self._sweeps[watch] = self._reread(watch)
                 continue
             # Many results of single tasks: together, not a round trip each.
             indices = members.barrier.pending(0, _SWEEP_CHUNK)
@@ -215,13 +283,12 @@ class Service:
                 self._sweep_few(few, ids)
                 few, ids = [], []
         self._sweep_few(few, ids)
-        took = time.monotonic() - start
-        self.clock.plan(took, is_alone=self.subscriptions.is_alone)
+        self.clock.swept(time.monotonic() - start)
 
     def _sweep_few(
         self, few: list[tuple[Watch, Members, list[int]]], ids: list[str]
     ) -> None:
-        records = self._backend.fetch(ids) if ids else []
+        records = self._fetch(ids) if ids else []
         at = 0
         for watch, members, indices in few:
             found = records[at : at + len(indices)]
@@ -248,12 +315,14 @@ class Service:
 
     def end(self, watch: Watch) -> None:
         """Serve `watch` no more."""
+        self._sweeps.pop(watch, None)
         self.routes.discard(watch)
         self.subscriptions.end(self._feed(), watch)
 
     def drop_all(self) -> list[Members | None]:
         """Serve nobody any more; return who was served, None for who is gone."""
         served = [watch.members() for watch in self.routes.watches]
+        self._sweeps.clear()
         self.routes.clear()
         self.subscriptions.forget_all()
         return served

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["SweepClock"]
+__all__ = ["SweepClock", "rest_after"]
 
 #: Seconds between two sweeps, at least; and this many times the last sweep's own.
 _SWEEP_INTERVAL = 1.0
@@ -13,24 +13,28 @@ _SWEEP_SHARE = 20
 _SWEEP_INTERVAL_ALONE = 0.2
 
 
+def rest_after(took: float) -> float:
+    """Return the seconds to leave the store alone after a sweep that took so long."""
+    return _SWEEP_SHARE * took
+
+
 class SweepClock:
     """Says when the next sweep is due."""
 
     def __init__(self) -> None:
-        #: Monotonic.
-        self.next = 0.0
+        #: When the last one ended (monotonic), and how long it took.
+        self._last, self._took = 0.0, 0.0
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time."""
-        return time.monotonic() >= self.next
+    def left(self, *, is_alone: bool) -> float:
+        """Return the seconds until it is time.
 
-    @property
-    def left(self) -> float:
-        """Seconds until it is time."""
-        return max(0.0, self.next - time.monotonic())
-
-    def plan(self, took: float, *, is_alone: bool) -> None:
-        """Set the next sweep after one that took `took` seconds."""
+        Args:
+            is_alone: Nothing else brings news of some members.
+        """
         least = _SWEEP_INTERVAL_ALONE if is_alone else _SWEEP_INTERVAL
-        self.next = time.monotonic() + max(least, _SWEEP_SHARE * took)
+        due = self._last + max(least, rest_after(self._took))
+        return max(0.0, due - time.monotonic())
+
+    def swept(self, took: float) -> None:
+        """Note that a sweep ended now that took `took` seconds."""
+        self._last, self._took = time.monotonic(), took

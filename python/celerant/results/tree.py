@@ -126,9 +126,14 @@ def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
         IncompleteStream: One of them is not done, and not `intermediate`.
     """
     pending = deque([(None, result)])
+    seen: set[str] = set()
     while pending:
         parent, node = pending.popleft()
         yield parent, node
+        # Records may say that two tasks have sent each other.
+        if node.id in seen:
+            continue
+        seen.add(node.id)
         if node.ready():
             pending.extend((node, child) for child in node.children)
         elif not intermediate:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from celerant.canvas.request import current_request
+from celerant.telling import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,10 +48,23 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
-def because(backend: Backend) -> str:
-    """Return why results of `backend` cannot come now, as the end of a sentence."""
+def because(backend: Backend, what: str) -> str:
+    """Return what an error says of results that did not come in time.
+
+    Args:
+        backend: Where they are looked for.
+        what: What is missing, where nothing is known to be wrong.
+    """
+    trouble = backend.trouble
+    if trouble is not None:
+        seconds = time.monotonic() - trouble.since
+        last = "" if trouble.error is None else f" (last: {line(trouble.error)})"
+        return (
+            f"{what}, as far as is known here: the result store {backend.as_uri()} has "
+            f"not answered for {seconds:.1f} s{last}; the tasks may have run"
+        )
     reason = backend.obstacle()
-    return f": {reason}" if reason else ""
+    return f"{what}: {reason}" if reason else what
 
 
 def refuse_inside_task(*, is_refused: bool) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kombu import Consumer
@@ -117,7 +118,13 @@ class BrokerSource:
             connection.connect()
         channel = connection.channel()
         lost = (*connection.connection_errors, *connection.channel_errors)
-        guard_envelopes(channel, lost, self._pass_refused)
+        guard = partial(
+            guard_envelopes,
+            lost=lost,
+            refuse=self._pass_refused,
+            limits=self._reader.limits,
+        )
+        guard(channel)
         self._consumer = Consumer(
             channel,
             self._queues,
@@ -132,7 +139,7 @@ class BrokerSource:
         if self._prepare is not None:
             self._prepare(self._queues)
         if self._mailbox is not None:
-            self._mailbox.listen(connection)
+            self._mailbox.listen(connection, guard)
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Consume until `close`, connecting again where the broker is lost."""
@@ -196,6 +203,11 @@ class BrokerSource:
                 try:
                     next(loop)
                 except StopIteration:
+                    loop = hub.create_loop()
+                except connection.channel_errors:
+                    # Of remote control's channel it says nothing of the tasks'.
+                    if self._mailbox is None or not self._mailbox.mend():
+                        raise
                     loop = hub.create_loop()
                 self.begun.set()
         finally:

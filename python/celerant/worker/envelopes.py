@@ -1,7 +1,7 @@
-"""Messages whose envelope not even kombu can read, as they come from Redis.
+"""Messages whose envelope not even kombu can read.
 
-Anybody may push anything to a list. kombu decodes what it popped without a guard,
-so that garbage would look like a lost broker.
+Anybody may push anything to a list or a channel of Redis. kombu decodes what it popped
+without a guard, so that garbage would look like a lost broker.
 """
 
 from __future__ import annotations
@@ -9,40 +9,84 @@ from __future__ import annotations
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from celerant.worker.message import Refused, short
+from celerant.telling import line, shown
+from celerant.unopened import leave_unopened
+from celerant.worker.message import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celerant.limits import Limits
+
 __all__ = ["guard_envelopes"]
 
-_POP = "BRPOP"
+_POP, _LISTEN = "BRPOP", "LISTEN"
+#: Bytes of a message that is not understood which are shown.
+_SHOWN = 400
 
 
 def guard_envelopes(
     channel: Any,
     lost: tuple[type[BaseException], ...],
     refuse: Callable[[Refused, str], None],
+    limits: Limits,
 ) -> None:
-    """Have what `channel` pops and cannot read refused, in place of raised.
-
-    Does nothing on channels of other transports than Redis: AMQP frames its
-    messages itself, so that no envelope can be broken.
+    """Have what `channel` brings and cannot be read refused, in place of raised.
 
     Args:
         channel: Of kombu, before it consumes.
         lost: What says that the connection is lost; it is raised as before.
         refuse: Is told of the message and the name of its queue.
+        limits: On what comes.
     """
-    handlers = getattr(channel, "handlers", {})
-    if _POP not in handlers:
-        return
-    # kombu counts KeyError as a lost connection; of a popped message it says that
+    leave_unopened(channel, limits)
+    # kombu counts KeyError as a lost connection; of a message that came it says that
     # the envelope lacks something.
     passed: tuple[type[BaseException], ...] = (
         *(error for error in lost if error is not KeyError),
         Empty,
     )
+    _guard_deliveries(channel.connection, passed, refuse)
+    handlers = getattr(channel, "handlers", {})
+    if _POP in handlers:
+        _guard_pops(channel, passed, refuse, limits)
+    if _LISTEN in handlers:
+        handlers[_LISTEN] = _guarded(handlers[_LISTEN], passed, refuse)
+
+
+def _guard_deliveries(
+    transport: Any,
+    passed: tuple[type[BaseException], ...],
+    refuse: Callable[[Refused, str], None],
+) -> None:
+    """Guard what a virtual transport hands to its consumers, broadcasts too.
+
+    AMQP frames its messages itself, so that no envelope can be broken.
+    """
+    deliver = getattr(transport, "_deliver", None)
+    if deliver is None or hasattr(deliver, "is_guarded"):
+        return
+
+    def deliver_or_refuse(message: Any, queue: str) -> None:
+        try:
+            deliver(message, queue)
+        except passed:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+            refuse(_unreadable(exc, shown(message)), queue)
+
+    deliver_or_refuse.is_guarded = True  # type: ignore[attr-defined]
+    transport._deliver = deliver_or_refuse  # noqa: SLF001 - kombu has no other place
+
+
+def _guard_pops(
+    channel: Any,
+    passed: tuple[type[BaseException], ...],
+    refuse: Callable[[Refused, str], None],
+    limits: Limits,
+) -> None:
+    """Guard what is popped and is not even JSON, or too large to be read."""
+    handlers = channel.handlers
     read, client = handlers[_POP], channel.client
     parse = client.response_callbacks.get(_POP)
     popped: Any = None
@@ -50,6 +94,8 @@ def guard_envelopes(
     def parse_and_keep(response: Any, **options: Any) -> Any:
         nonlocal popped
         popped = response if parse is None else parse(response, **options)
+        if popped:
+            limits.check_size(len(popped[1]))
         return popped
 
     def read_or_refuse() -> Any:
@@ -62,14 +108,42 @@ def guard_envelopes(
         except Exception as exc:
             if popped is None:
                 raise
-            key, raw = (bytes(part).decode(errors="replace") for part in popped)
-            queue = key.removeprefix(channel.global_keyprefix or "")
-            msg = (
-                f"its envelope cannot be read ({type(exc).__name__}: {short(exc)}); "
-                f"it is gone from the queue: {short(raw)!r}"
+            key, raw = (
+                bytes(part[:_SHOWN]).decode(errors="replace") for part in popped
             )
-            refuse(Refused(msg, None), queue.rsplit(channel.sep, 1)[0])
+            queue = key.removeprefix(channel.global_keyprefix or "")
+            refuse(_unreadable(exc, shown(raw)), queue.rsplit(channel.sep, 1)[0])
             return True
+        finally:
+            # The largest messages are not to be kept until the next one.
+            popped = None
 
     client.set_response_callback(_POP, parse_and_keep)
     handlers[_POP] = read_or_refuse
+
+
+def _guarded(
+    hear: Callable[[], Any],
+    passed: tuple[type[BaseException], ...],
+    refuse: Callable[[Refused, str], None],
+) -> Callable[[], Any]:
+    """Guard what is heard of a broadcast and is too deep to be read as JSON."""
+
+    def hear_or_refuse() -> Any:
+        try:
+            return hear()
+        except passed:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+            refuse(_unreadable(exc, "a broadcast"), "remote control")
+            return True
+
+    return hear_or_refuse
+
+
+def _unreadable(exc: Exception, raw: str) -> Refused:
+    reason = (
+        f"its envelope cannot be read ({type(exc).__name__}: {line(exc)}); "
+        f"it is gone from the queue: {raw}"
+    )
+    return Refused(reason, None)

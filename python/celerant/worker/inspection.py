@@ -31,6 +31,8 @@ _HIDDEN = re.compile(
     re.IGNORECASE,
 )
 _MASK = "*" * 8
+#: What a URL has, also one without its scheme that has a password.
+_URL = re.compile("://|@")
 #: What ``registered`` tells of a task where it is set.
 _TASK_FIELDS = ("exchange", "routing_key", "rate_limit")
 
@@ -162,7 +164,7 @@ def _shown(name: Any, value: Any) -> Any:
         return {key: _shown(key, inner) for key, inner in value.items()}
     if isinstance(name, str) and _HIDDEN.search(name):
         return _MASK
-    if isinstance(value, (str, list, tuple)) and "://" in str(value):
+    if isinstance(value, (str, list, tuple)) and _URL.search(str(value)):
         return masked(value) if isinstance(value, str) else [masked(v) for v in value]
     return value
 

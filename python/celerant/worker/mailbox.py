@@ -42,39 +42,62 @@ class MailboxNode:
         self._panel = panel
         self._mailbox = mailbox
         self._connection: Any = None
+        self._channel: Any = None
         self._consumer: Any = None
+        self._listen_again: Callable[[], None] | None = None
 
-    def listen(self, connection: Any) -> None:
-        """Consume from a connection, on a channel of its own."""
+    def listen(self, connection: Any, guard: Callable[[Any], None]) -> None:
+        """Consume from a connection, on a channel of its own.
+
+        Args:
+            connection: Of kombu.
+            guard: Called with the channel: what comes may be anything.
+        """
         self._connection = connection
+        self._listen_again = lambda: self.listen(connection, guard)
         mailbox = self._mailbox(connection)
         if connection.transport.driver_type == "amqp":
             # Exclusive queues: workers of one name would keep each other out.
             mailbox.get_queue = _unique(mailbox.get_queue)
         node = mailbox.Node(self._panel.hostname, handlers=_Handlers(self._panel))
-        node.channel = connection.channel()
+        node.on_decode_error = _not_understood
+        self._channel = node.channel = connection.channel()
+        guard(node.channel)
         self._consumer = node.listen(callback=self._receiver(node))
 
+    def mend(self) -> bool:
+        """Listen anew where the broker has closed the channel; False where it is not.
+
+        A stranger may ask for an answer to where there is nothing: RabbitMQ says so by
+        closing the channel that the answer came from, and that alone.
+        """
+        if self._listen_again is None or self._channel.connection:
+            return False
+        self._listen_again()
+        return True
+
     def _receiver(self, node: Any) -> Callable[[Any, Any], None]:
+        lost = tuple(
+            error
+            for error in self._connection.connection_errors
+            if error is not KeyError
+        )
+
         def receive(body: Any, message: Any) -> None:
             try:
                 node.handle_message(body, message)
-            except self._connection.connection_errors:
+            except lost:
                 raise
             except Exception as exc:  # noqa: BLE001 - no message may stop a worker
-                logger.warning(
-                    "remote control message not understood (%s: %s)",
-                    type(exc).__name__,
-                    exc,
-                )
-                if not node.channel.connection:
-                    self.listen(self._connection)
+                _not_understood(message, exc)
+                self.mend()
 
         return receive
 
     def close(self) -> None:
         """Hear no more."""
         consumer, self._consumer = self._consumer, None
+        self._listen_again = None
         if consumer is not None:
             with contextlib.suppress(Exception):
                 consumer.cancel()
@@ -94,6 +117,12 @@ class _Handlers(dict[str, Any]):
             return json.loads(json.dumps(reply, default=repr))
 
         return handle
+
+
+def _not_understood(_message: Any, exc: Exception) -> None:
+    logger.warning(
+        "remote control message not understood (%s: %s)", type(exc).__name__, exc
+    )
 
 
 def _unique(get_queue: Callable[[str], Any]) -> Callable[[str], Any]:

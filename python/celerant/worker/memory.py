@@ -12,8 +12,10 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from celerant.telling import shown
+from celerant.unopened import leave_unopened
 from celerant.worker.memory_message import MemoryMessage
-from celerant.worker.message import Delivery, Reader, Refused, short
+from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.runner import Settlement
 from celerant.worker.schedule import Schedule
 
@@ -107,6 +109,7 @@ class MemorySource:
     def open(self) -> None:
         """Declare the queues and listen to them."""
         self._channel = self._connection.default_channel
+        leave_unopened(self._channel, self._reader.limits)
         for queue in self._queues:
             bound = queue(self._channel)
             bound.declare()
@@ -226,7 +229,7 @@ class MemorySource:
         try:
             return MemoryMessage.read(raw, self._channel)
         except Exception as exc:
-            msg = f"it is no message but {short(repr(raw))}"
+            msg = f"it is no message but {shown(raw)}"
             raise Refused(msg, None) from exc
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import reprlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,16 @@ from kombu.serialization import loads
 
 from celerant.canvas.request import Request
 from celerant.config import suggestion
+from celerant.limits import NO_LIMITS, Limits
+from celerant.telling import line, shown
+from celerant.unopened import body_of
 from celerant.worker.named import named_exception, not_registered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["Delivery", "Reader", "Refused", "short", "timestamp"]
+__all__ = ["Delivery", "Reader", "Refused", "timestamp"]
 
 _JSON = "application/json"
 
@@ -54,8 +56,7 @@ _KNOWN = _HEADERS.keys() | {
 _BODY_LENGTH = 3
 _LIMITS_LENGTH = 2
 _NO_LIMITS = [None, None]
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
+_SHOWN = 80
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
@@ -103,11 +104,14 @@ class Reader:
         hostname: str | None = None,
         *,
         memory_pid: int = 0,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         """Read for `tasks`, from bodies whose content type is in `accept`.
 
-        `memory_pid` is the process whose memory the messages are in, if in any.
+        `memory_pid` is the process whose memory the messages are in, if in any;
+        `limits` are on the size of bodies and on their depth.
         """
+        self.limits = limits
         self._memory_pid = memory_pid
         self._tasks = tasks
         self._accept = accept
@@ -125,7 +129,7 @@ class Reader:
             raise
         except Exception as exc:
             # No message may stop a worker, whatever is wrong with it.
-            msg = f"reading it failed: {type(exc).__name__}: {short(exc)}"
+            msg = f"reading it failed: {type(exc).__name__}: {line(exc)}"
             raise Refused(msg, None) from exc
 
     def _read(self, message: Any) -> Delivery:
@@ -134,10 +138,10 @@ class Reader:
             raise self._without_task(message)
         name, task_id = headers["task"], headers.get("id")
         if not isinstance(task_id, str) or not task_id:
-            msg = f"its header 'id' is no text but {_SHORT.repr(task_id)}"
+            msg = f"its header 'id' is no text but {shown(task_id, _SHOWN)}"
             raise Refused(msg, None)
         if not isinstance(name, str):
-            msg = f"its header 'task' is no text but {_SHORT.repr(name)}"
+            msg = f"its header 'task' is no text but {shown(name, _SHOWN)}"
             raise Refused(msg, Request(task_id, "unknown"))
         request = Request(
             task_id, name, hostname=self._hostname, memory_pid=self._memory_pid
@@ -152,7 +156,7 @@ class Reader:
         if task is None:
             near = suggestion(name, frozenset(self._tasks))
             msg = (
-                f"task {_SHORT.repr(name)} is not registered in this worker{near}; "
+                f"task {shown(name, _SHOWN)} is not registered in this worker{near}; "
                 f"import the module that defines it, or send it to another queue"
             )
             with contextlib.suppress(Refused):
@@ -178,7 +182,7 @@ class Reader:
             if isinstance(task_id, str) and task_id:
                 known = Request(task_id, str(body["task"]))
             msg = (
-                f"task {_SHORT.repr(body['task'])} was sent by protocol 1, which is "
+                f"task {shown(body['task'], _SHOWN)} was sent by protocol 1, which is "
                 f"not spoken here; set task_protocol = 2 where it is sent"
             )
             return Refused(msg, known)
@@ -186,17 +190,20 @@ class Reader:
         return Refused(msg, None)
 
     def _decode(self, message: Any) -> Any:
-        if message.errors:
-            raise message.errors[0][1]
-        body = message.body
+        limits = self.limits
+        body = body_of(message, limits, self._accept)
         if message.content_type == _JSON and _JSON in self._accept:
             text = body if isinstance(body, str) else bytes(body).decode()
             # Only marked objects need kombu's hook, a call for every object.
             if "__type__" not in text:
-                return json.loads(text)
-        return loads(
+                value = json.loads(text)
+                limits.check_depth(value, text)
+                return value
+        value = loads(
             body, message.content_type, message.content_encoding, accept=self._accept
         )
+        limits.check_depth(value)
+        return value
 
     def _read_body(self, message: Any, request: Request) -> None:
         try:
@@ -204,21 +211,21 @@ class Reader:
         except Exception as exc:
             msg = (
                 f"its body ({message.content_type}) cannot be read: "
-                f"{type(exc).__name__}: {short(exc)}"
+                f"{type(exc).__name__}: {line(exc)}"
             )
             raise Refused(msg, request) from exc
         if not isinstance(body, (list, tuple)) or len(body) != _BODY_LENGTH:
-            msg = f"its body is no [args, kwargs, embed] but {_SHORT.repr(body)}"
+            msg = f"its body is no [args, kwargs, embed] but {shown(body, _SHOWN)}"
             raise Refused(msg, request)
         args, kwargs, embed = body
         if not isinstance(args, (list, tuple)):
-            msg = f"its positional arguments are no list but {_SHORT.repr(args)}"
+            msg = f"its positional arguments are no list but {shown(args, _SHOWN)}"
             raise Refused(msg, request)
         if not isinstance(kwargs, dict) or not all(isinstance(k, str) for k in kwargs):
-            msg = f"its keyword arguments are no object but {_SHORT.repr(kwargs)}"
+            msg = f"its keyword arguments are no object but {shown(kwargs, _SHOWN)}"
             raise Refused(msg, request)
         if embed is not None and not isinstance(embed, dict):
-            msg = f"its embed is no object but {_SHORT.repr(embed)}"
+            msg = f"its embed is no object but {shown(embed, _SHOWN)}"
             raise Refused(msg, request)
         request.args, request.kwargs = args, kwargs
         if embed:
@@ -275,14 +282,8 @@ def _limits(value: Any, request: Request) -> tuple[float | None, float | None]:
 
 
 def _wrong(name: str, value: Any, request: Request) -> Refused:
-    msg = f"its header {name!r} cannot be {_SHORT.repr(value)}"
+    msg = f"its header {name!r} cannot be {shown(value, _SHOWN)}"
     return Refused(msg, request)
-
-
-def short(told: object) -> str:
-    """Return the text of something in one line that is not too long for a log."""
-    text = " ".join(str(told).split())
-    return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - enough to tell what is wrong
 
 
 def _time(name: str, text: str, request: Request) -> float:

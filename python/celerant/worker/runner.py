@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from celerant.errors import Reject
+from celerant.telling import Lines
 from celerant.worker.continuation import Continuation
 from celerant.worker.control_flow import IGNORED, REJECTED, RETRY
 from celerant.worker.named import task_revoked
@@ -253,7 +254,7 @@ def _log(request: Request, policy: _Policy, outcome: Outcome) -> None:
             name,
             request.id,
             _shown(exc),
-            f"\n{outcome.traceback.rstrip()}" if outcome.traceback else "",
+            Lines(outcome.traceback or ""),
         )
 
 

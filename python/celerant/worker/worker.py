@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kombu.serialization import prepare_accept_content
 
 from celerant.errors import SettingError
+from celerant.limits import Limits
 from celerant.worker.consumer import BrokerSource
 from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
@@ -202,6 +203,9 @@ class Worker:
             accept,
             self.hostname,
             memory_pid=os.getpid() if is_memory else 0,
+            limits=Limits(
+                conf.celerant_message_size_limit, conf.celerant_message_depth_limit
+            ),
         )
         source: MemorySource | BrokerSource
         self.panel = panel = Panel(

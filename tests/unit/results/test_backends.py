@@ -118,17 +118,27 @@ def test_urls_mean_what_they_mean_to_celery():
         assert "host" not in unix
 
 
-def test_tls_needs_to_say_how_it_checks_certificates():
+def test_tls_checks_certificates_and_names_unless_told_not_to():
+    for url in ("rediss://:secret@h", "rediss://h?ssl_cert_reqs=required"):
+        tls = params(url)
+        assert tls["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+        assert tls["ssl_check_hostname"] is True
     tls = params("rediss://h?ssl_cert_reqs=CERT_NONE&ssl_ca_certs=%2Fca.pem")
     assert tls["ssl_cert_reqs"] == ssl.CERT_NONE
+    assert tls["ssl_check_hostname"] is False
     assert tls["ssl_ca_certs"] == "/ca.pem"
-    with pytest.raises(SettingError, match="must say ssl_cert_reqs"):
-        params("rediss://:secret@h")
+    tls = params("rediss://h?ssl_check_hostname=false")
+    assert tls["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert tls["ssl_check_hostname"] is False
+    with pytest.raises(SettingError, match="ssl_cert_reqs is CERT_REQUIRED"):
+        params("rediss://:secret@h?ssl_cert_reqs=perhaps")
     with pytest.raises(SettingError, match="the scheme is rediss"):
         params("redis://h?ssl_cert_reqs=none")
-    given = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    given = {"ssl_ca_certs": "/ca.pem"}
     by_setting = connection_params("redis://h", use_ssl=given, defaults={})
     assert by_setting["connection_class"].__name__ == "SSLConnection"
+    assert by_setting["ssl_cert_reqs"] == ssl.CERT_REQUIRED
+    assert by_setting["ssl_check_hostname"] is True
 
 
 def test_a_database_is_a_number():

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 
 import pytest
 
 from celerant._core import Barrier, Roster
-from celerant.errors import CelerantError, ResultExpired
+from celerant.errors import CelerantError, HandleError, ResultExpired
 from celerant.results.group_result import GroupResult
-from celerant.results.handle import HandleError, attach
+from celerant.results.handle import attach
 
 
 @pytest.fixture
@@ -17,6 +19,7 @@ def shared(fake):
     fake.supports_handles = True
     fake.put_aside = kept.__setitem__
     fake.take_aside = kept.get
+    fake.handle_key = lambda: b"the store's own"
     fake.kept = kept
     return fake
 
@@ -63,6 +66,7 @@ def test_results_of_one_process_have_no_handle(memory, fake, group_of):
     with pytest.raises(CelerantError, match="live in this process alone"):
         _ = group_of(2, memory).handle
     fake.supports_handles = True
+    fake.handle_key = lambda: b"key"
     handle = group_of(2, fake).handle
     with pytest.raises(CelerantError, match="live in this process alone"):
         attach(handle, memory)
@@ -81,12 +85,24 @@ _BREAK = {
         handle[:30] + ("A" if handle[30] != "A" else "B") + handle[31:]
     ),
     "longer": lambda handle: handle + "AAAA",
-    "another version": lambda handle: handle.replace("cel1.", "cel2."),
+    "another version": lambda handle: handle.replace("cel2.", "cel3."),
     "only the mark": lambda handle: handle[:5],
     "empty": lambda _: "",
-    "not base64": lambda _: "cel1.é" + "x" * 300,
+    "not base64": lambda _: "cel2.é" + "x" * 300,
     "not text": lambda _: None,
+    "bytes": lambda handle: handle.encode(),
+    "of an older release": lambda handle: handle.replace("cel2.", "cel1."),
+    "of 10 MB": lambda handle: handle + "A" * 10**7,
+    "forged with a checksum": lambda _: _forged(checksum=True),
+    "forged with no proof": lambda _: _forged(),
 }
+
+
+def _forged(*, checksum=False):
+    """A handle that says 2**31 - 1 members, as a stranger makes one."""
+    body = bytes(17) + (2**31 - 1).to_bytes(4, "big") + bytes(4)
+    proof = zlib.crc32(body).to_bytes(4, "big") * 4 if checksum else bytes(16)
+    return "cel2." + base64.urlsafe_b64encode(body + proof).rstrip(b"=").decode()
 
 
 @pytest.mark.parametrize("how", _BREAK)
@@ -95,3 +111,42 @@ def test_a_broken_handle_is_refused(shared, group_of, how):
         attach(_BREAK[how](group_of(2, shared).handle), shared)
     assert isinstance(caught.value, ValueError)
     assert len(str(caught.value)) < 200
+
+
+def test_a_forged_handle_costs_nothing(shared, monkeypatch):
+    monkeypatch.setattr(
+        "celerant.results.handle.rebuilt", lambda *_, **__: pytest.fail("was believed")
+    )
+    monkeypatch.setattr(shared, "take_aside", lambda _: pytest.fail("was asked"))
+    with pytest.raises(HandleError, match="was not made by an app on fake://"):
+        attach(_forged(), shared)
+
+
+def test_a_handle_of_another_store_is_refused(shared, group_of):
+    handle = group_of(2, shared).handle
+    shared.handle_key = lambda: b"another store's"
+    with pytest.raises(HandleError, match="was not made by an app on"):
+        attach(handle, shared)
+
+
+def test_what_is_stored_aside_is_believed_only_as_it_was_stored(shared, group_of):
+    result = group_of(2, shared, ignored=[0])
+    ((name, stored),) = [(result.handle, 0), *shared.kept.items()][1:]
+    bomb = zlib.compress(bytes(100 << 20))
+    for forged in (b"", b"x", stored[:-1], stored[:16] + bomb, bomb):
+        shared.kept[name] = forged
+        with pytest.raises(HandleError, match="changed by somebody else"):
+            attach(result.handle, shared)
+
+
+def test_a_handle_has_less_than_200_bytes_whatever_it_says(shared, sealed):
+    roster = Roster(os.urandom(16), 100_000)
+    result = GroupResult(
+        roster=roster,
+        group_id="i" * 64,
+        barrier=sealed(100_000),
+        backend=shared,
+        ignored=range(0, 100_000, 2),
+    )
+    assert len(result.handle) < 200
+    assert attach(result.handle, shared).id == "i" * 64

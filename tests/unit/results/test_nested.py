@@ -188,6 +188,7 @@ def test_a_handle_says_it(fake):
     kept = {}
     fake.supports_handles = True
     fake.put_aside, fake.take_aside = kept.__setitem__, kept.get
+    fake.handle_key = lambda: b"key"
     form = (FORM[0][0], task("before", task("first"))), FORM[1]
     again = attach(result_from_tuple(form, fake).handle, fake)
     assert again.as_tuple() == form

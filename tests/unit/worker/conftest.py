@@ -74,6 +74,8 @@ class FakeApp:
     def __init__(self, queue):
         self.queue = queue
         self.conf = SimpleNamespace(
+            celerant_message_depth_limit=1000,
+            celerant_message_size_limit=1 << 20,
             accept_content=("json",),
             result_serializer="json",
             task_default_queue=queue,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import uuid
 
@@ -28,14 +30,46 @@ def echo(app):
     return echo
 
 
-def test_waiting_without_a_worker_is_warned_of_once(app, echo, caplog):
+@pytest.mark.filterwarnings("default:waiting for a result:RuntimeWarning")
+def test_waiting_without_a_worker_is_warned_of_once(app, echo, recwarn):
     members = group(echo.s(i) for i in range(3))
     with pytest.raises(ResultTimeout, match=f"after 0.01 s: {NOBODY} {app.name} runs"):
         echo.delay(1).get(timeout=0.01)
     with pytest.raises(ResultTimeout, match=f"3 of 3 .*: {NOBODY}"):
         members().get(timeout=0.01)
-    told = [r for r in caplog.records if NOBODY in r.getMessage()]
-    assert len(told) == 1
+    (told,) = recwarn
+    assert f"although {NOBODY}" in str(told.message)
+    assert told.filename == __file__
+
+
+SCRIPT = """
+from celerant import Celerant
+
+app = Celerant("nobody-works")
+
+
+@app.task
+def add(x, y):
+    return x + y
+
+
+try:
+    add.delay(1, 2).get(timeout=0.1)
+except TimeoutError:
+    pass
+"""
+
+
+def test_a_plain_script_is_told_on_stderr_without_logging():
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=True,
+    )
+    assert f"RuntimeWarning: waiting for a result although {NOBODY}" in ran.stderr
+    assert "with app.worker(): ..." in ran.stderr
 
 
 def test_with_a_worker_nothing_is_said(app, caplog):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
+from celerant.limits import Limits
 from celerant.urls import masked, scheme
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def open_backend(
         SettingError: Another scheme, or a setting that cannot be.
     """
     kind = scheme(url or "disabled")
+    memory_limit = settings.pop("memory_limit", None)
     if kind in _REDIS_SCHEMES:
         from celerant.results.backends.redis import RedisBackend  # noqa: PLC0415 - redis-py is an extra
 
@@ -58,7 +60,7 @@ def open_backend(
     if kind in {"memory", "cache+memory"}:
         from celerant.results.backends.memory import MemoryBackend  # noqa: PLC0415 - one of several
 
-        return MemoryBackend(url or "", name=name, **settings)
+        return MemoryBackend(url or "", name=name, limit=memory_limit, **settings)
     if kind in {"disabled", "none", ""}:
         from celerant.results.backends.disabled import DisabledBackend  # noqa: PLC0415 - one of several
 
@@ -104,6 +106,10 @@ def make_backend(
         failure_expires=conf.result_failure_expires,
         chord_expires=conf.result_chord_expires,
         join_timeout=conf.result_chord_join_timeout,
+        memory_limit=conf.celerant_result_memory_limit,
+        limits=Limits(
+            conf.celerant_message_size_limit, conf.celerant_message_depth_limit
+        ),
         serializer=conf.result_serializer,
         accept=conf.accept_content if accept is None else accept,
         compression=conf.result_compression,

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
+import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from celerant.errors import CelerantError
+from celerant.errors import CelerantError, SettingError
+from celerant.limits import NO_LIMITS, Limits
 from celerant.per_process import PerProcess
 from celerant.results.backends.chords import ChordResults
 from celerant.results.record import Codec
+from celerant.telling import frames_of_ours, shown
 from celerant.urls import masked
 
 if TYPE_CHECKING:
     from celerant.canvas.request import Request
-    from celerant.results.consumer import Consumer
+    from celerant.results.consumer import Consumer, Trouble
     from celerant.results.members import Members
 
-__all__ = ["Backend", "Feed", "FeedLostError"]
+__all__ = ["Backend", "Feed", "FeedLostError", "weakly"]
 
-logger = logging.getLogger("celerant")
+_T = TypeVar("_T")
 
 
 def _no_workers(*_args: Any, **_kwargs: Any) -> None:
@@ -112,6 +117,7 @@ class Backend(ChordResults):
             None: as `expires`.
         join_timeout: ``result_chord_join_timeout`` in seconds, to Celery's workers;
             None: five.
+        limits: On the records that are read.
 
     Raises:
         SettingError: A setting that cannot be.
@@ -137,14 +143,19 @@ class Backend(ChordResults):
         transport_options: Mapping[str, Any] | None = None,
         chord_expires: float | timedelta | None = None,
         join_timeout: float | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._url = url
-        self.expires = _seconds(expires)
+        self.expires = _seconds("result_expires", expires)
         self.failure_expires = (
-            self.expires if failure_expires is None else _seconds(failure_expires)
+            self.expires
+            if failure_expires is None
+            else _seconds("result_failure_expires", failure_expires)
         )
         self.chord_expires = (
-            self.expires if chord_expires is None else _seconds(chord_expires)
+            self.expires
+            if chord_expires is None
+            else _seconds("result_chord_expires", chord_expires)
         )
         self.join_timeout = join_timeout
         self.transport_options = dict(transport_options or {})
@@ -153,6 +164,7 @@ class Backend(ChordResults):
             accept=accept,
             compression=compression,
             extended=extended,
+            limits=limits,
         )
         #: Tells workers not to run tasks; the app sets it, for it knows the broker.
         self.revoke: Callable[..., object] = _no_workers
@@ -166,11 +178,15 @@ class Backend(ChordResults):
         self._own = PerProcess(_Own, _Own.leave)
 
     def tell_obstacle(self) -> None:
-        """Log, once, why no result can come now, for who is about to wait."""
+        """Warn, once, why no result can come now, for who is about to wait.
+
+        By `warnings`: a plain script that has not set up logging must hear of it.
+        """
         reason = None if self._has_told else self.obstacle()
         if reason is not None:
             self._has_told = True
-            logger.warning("waiting for a result although %s", reason)
+            msg = f"waiting for a result although {reason}"
+            warnings.warn(msg, RuntimeWarning, stacklevel=frames_of_ours())
 
     @abstractmethod
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
@@ -187,6 +203,10 @@ class Backend(ChordResults):
     @abstractmethod
     def open_feed(self) -> Feed:
         """Return what brings new records to this process."""
+
+    def handle_key(self) -> bytes:
+        """Return the key that proves handles, made where the store has none."""
+        raise CelerantError(self._no_handles())
 
     def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - for those that can
         """Keep `payload` beside the results for as long as they live."""
@@ -272,6 +292,12 @@ class Backend(ChordResults):
             return None
 
     @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong with the way to the store, as the consumer knows it."""
+        consumer = self._own.get().consumer
+        return None if consumer is None else consumer.trouble
+
+    @property
     def consumer(self) -> Consumer:
         """The one consumer of this backend in this process."""
         from celerant.results.consumer import Consumer  # noqa: PLC0415 - it imports this module
@@ -319,9 +345,44 @@ class _Own:
             self.consumer.leave()
 
 
-def _seconds(value: float | timedelta | None) -> int:
+def weakly(call: Callable[..., _T]) -> Callable[..., _T]:
+    """Return what calls `call`, and does not keep the object alive whose method it is.
+
+    Raises:
+        ReferenceError: By the returned function: the object is gone.
+    """
+    if not isinstance(call, MethodType):
+        return call
+    reference = weakref.WeakMethod(call)
+
+    def called(*args: Any) -> _T:
+        method: Callable[..., _T] | None = reference()
+        if method is None:
+            msg = "the app whose results these are is gone"
+            raise ReferenceError(msg)
+        return method(*args)
+
+    return called
+
+
+def _seconds(name: str, value: float | timedelta | None) -> int:
+    """Return a time to live in whole seconds, of a part of a second a whole one.
+
+    Raises:
+        SettingError: It is no time to live.
+    """
     if value is None:
         return 0
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    return int(value)
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds == math.inf:
+        return 0
+    try:
+        if seconds >= 0:
+            return math.ceil(seconds)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    msg = (
+        f"{name} must be a number of seconds or a timedelta from 0 on, or None for "
+        f"ever, not {shown(value)}"
+    )
+    raise SettingError(msg, name=name)

@@ -1,12 +1,21 @@
-"""Results in this process: a dict with a time to live, and records pushed to feeds."""
+"""Results in this process: a dict with a time to live, and records pushed to feeds.
+
+It holds no more than ``celerant_result_memory_limit``, and nothing once all who use it
+have closed or dropped it.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import CelerantError, ForkError
@@ -19,9 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryBackend", "MemoryFeed", "Store"]
 
+logger = logging.getLogger("celerant")
+
 #: Stores between two looks for what expired: often enough to bound what is kept,
 #: rare enough not to show.
 _PURGE_EVERY = 1024
+#: Bytes that a record takes besides its own: its id, its place, its time.
+_OVERHEAD = 300
+#: What is left where the oldest records had to go, so that they do not go one by one.
+_LEFT = 0.9
+#: Records that went early are known to have been there, up to so many.
+_GONE_MOST = 100_000
 
 
 class Store:
@@ -33,6 +50,15 @@ class Store:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        #: Bytes that are kept at most; the last one that came decides.
+        self.limit = math.inf
+        #: What is told of a record that had to go before its time.
+        self.gone_record: bytes | None = None
+        #: How often records went because nobody used them any more.
+        self.losses = 0
+        self._users: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
+        self._gone: dict[str, None] = {}
+        self._bytes = 0
         self.feeds: set[MemoryFeed] = set()
         #: Who waits for one record, by task id.
         self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
@@ -46,8 +72,12 @@ class Store:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
         now = time.monotonic()
         # Anew at the end, so that the oldest stay in front.
-        self._records.pop(name, None)
-        self._records[name] = (payload, now + expires if expires else float("inf"))
+        before = self._records.pop(name, None)
+        self._records[name] = (payload, now + expires if expires else math.inf)
+        # Two threads may count as one here too: it is counted anew where it matters.
+        self._bytes += len(payload) + _OVERHEAD
+        if before is not None:
+            self._bytes -= len(before[0]) + _OVERHEAD
         # Two threads may count as one: it is about how often to look.
         self._stored += 1
         if self._stored % _PURGE_EVERY == 0:
@@ -57,6 +87,48 @@ class Store:
             feed.push(name, payload)
         for tell in self._listeners.get(name, ()):
             tell()
+        if self._bytes > self.limit:
+            self._let_go()
+
+    def join(self, user: MemoryBackend) -> None:
+        """Be used by one more."""
+        self._users.add(user)
+
+    def leave(self, user: MemoryBackend) -> None:
+        """Be used by one less; the last one's results are gone."""
+        self._users.discard(user)
+        if not self._users:
+            self.losses += 1
+            self._records.clear()
+            self._gone.clear()
+            self._bytes = 0
+            self.chords.clear()
+
+    def _let_go(self) -> None:
+        """Drop the oldest records until there is room."""
+        with self._lock:
+            now = time.monotonic()
+            self._purge(now)
+            sizes = [len(found[0]) for found in tuple(self._records.values())]
+            self._bytes = sum(sizes) + len(sizes) * _OVERHEAD
+            if self._bytes <= self.limit:
+                return
+            if not self._gone:
+                logger.warning(
+                    "results: memory:// holds %d bytes, above "
+                    "celerant_result_memory_limit; the oldest results go; "
+                    "forget those that are read, or send tasks of which none is wanted "
+                    "with ignore_result",
+                    self._bytes,
+                )
+            while self._records and self._bytes > self.limit * _LEFT:
+                oldest = next(iter(self._records), None)
+                found = None if oldest is None else self._records.pop(oldest, None)
+                if oldest is not None and found is not None:
+                    self._bytes -= len(found[0]) + _OVERHEAD
+                    self._gone[oldest] = None
+            while len(self._gone) > _GONE_MOST:
+                del self._gone[next(iter(self._gone))]
 
     def listen(self, name: str, tell: Callable[[], None]) -> None:
         """Call `tell` for each record of this name, in the thread that stores it."""
@@ -77,12 +149,17 @@ class Store:
     def get(self, name: str) -> bytes | None:
         """Return the record, None where it is missing or expired."""
         found = self._records.get(name)
-        return None if found is None or found[1] <= time.monotonic() else found[0]
+        if found is None:
+            return self.gone_record if name in self._gone else None
+        return None if found[1] <= time.monotonic() else found[0]
 
     def drop(self, names: Sequence[str]) -> None:
         """Delete records; unknown ones are no error."""
         for name in names:
-            self._records.pop(name, None)
+            found = self._records.pop(name, None)
+            if found is not None:
+                self._bytes -= len(found[0]) + _OVERHEAD
+            self._gone.pop(name, None)
 
     def _purge(self, now: float) -> None:
         # From the front, up to one that lives: a failure with a shorter life of its
@@ -101,9 +178,14 @@ class Store:
             if found is not None and found[1] > now:
                 # Stored anew in between; unless even newer, it stays.
                 self._records.setdefault(oldest, found)
+            elif found is not None:
+                self._bytes -= len(found[0]) + _OVERHEAD
 
 
-_stores: PerProcess[dict[str, Store]] = PerProcess(dict)
+#: For as long as somebody uses them.
+_stores: PerProcess[weakref.WeakValueDictionary[str, Store]] = PerProcess(
+    weakref.WeakValueDictionary
+)
 _stores_lock = ProcessLock()
 
 
@@ -115,7 +197,8 @@ class MemoryFeed(Feed):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._records: deque[tuple[str, bytes]] = deque()
-        self._news = threading.Event()
+        #: Unlike an event it may be told by the collector while it is being told.
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._is_idle = False
         store.feeds.add(self)
 
@@ -123,23 +206,26 @@ class MemoryFeed(Feed):
         """Take a record; wakes the consumer only where it waits."""
         self._records.append((task_id, payload))
         if self._is_idle:
-            self._news.set()
+            self._news.put(None)
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
         """Return what was pushed."""
         if not self._records:
             # Say so first, look second: a push in between sets the event.
             self._is_idle = True
-            if not self._records:
-                self._news.wait(timeout)
+            with suppress(Empty):
+                if not self._records:
+                    self._news.get(timeout=timeout)
+                self._is_idle = False
+                while True:
+                    self._news.get_nowait()
             self._is_idle = False
-            self._news.clear()
         # A push by several threads at once may still append: take what is there.
         return [self._records.popleft() for _ in range(len(self._records))]
 
     def wake(self) -> None:
         """Make `receive` return."""
-        self._news.set()
+        self._news.put(None)
 
     def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all are pushed
         """Do nothing: every record is pushed."""
@@ -170,16 +256,22 @@ class MemoryBackend(Backend):
     Args:
         url: Only named in messages.
         name: The app's name.
+        limit: ``celerant_result_memory_limit``; None is without.
         settings: As `Backend`.
     """
 
-    def __init__(self, url: str, *, name: str, **settings: Any) -> None:
+    def __init__(
+        self, url: str, *, name: str, limit: int | None = None, **settings: Any
+    ) -> None:
         super().__init__(url, **settings)
+        self._is_open = False
         #: Who waits by `listen`; the same may do so in several threads.
         self._listening: list[Members] = []
         with _stores_lock:
             self._shared = _stores.get().setdefault(name, Store())
         self._shared.chords.expires = self.chord_expires
+        self._shared.limit = math.inf if limit is None else limit
+        self._shared.gone_record = self._gone_record(limit)
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids`."""
@@ -199,8 +291,17 @@ class MemoryBackend(Backend):
         return self._checked().chords
 
     def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
-        """Tell who waits in the thread that stores: no third one is needed."""
-        self._checked().listen(task_id, tell)
+        """Tell who waits in the thread that stores: no third one is needed.
+
+        Raises:
+            CelerantError: The results that there were are gone.
+        """
+        store = self._checked()
+        if members.losses != store.losses and store.get(task_id) is None:
+            doubt = self.doubt(members)
+            if doubt is not None:
+                raise doubt
+        store.listen(task_id, tell)
         self._listening.append(members)
         return True
 
@@ -211,11 +312,44 @@ class MemoryBackend(Backend):
         self._listening.remove(members)
         self._shared.unlisten(task_id, tell)
 
+    @property
+    def losses(self) -> int:  # type: ignore[override]
+        """How often what was stored has gone, because all who used it closed it."""
+        return self._shared.losses
+
+    def doubt(self, members: Members) -> CelerantError | None:
+        """Return, once for each loss, why results of `members` may never come."""
+        if members.losses == self._shared.losses:
+            return None
+        members.losses = self._shared.losses
+        return CelerantError(
+            f"{members.barrier.remaining} results on {self.as_uri()} are gone or may "
+            "never come: the app was closed after their tasks were sent"
+        )
+
     def close(self) -> None:
-        """Stop the consumer and tell who waits."""
+        """Stop the consumer and tell who waits; results go with the last that closes.
+
+        Used again, it is open again.
+        """
         super().close()
         for members in tuple(self._listening):
             members.fail(CelerantError(f"{self!r} was closed"))
+        if self._is_open and self._shared.pid == os.getpid():
+            self._is_open = False
+            self._shared.leave(self)
+
+    def _gone_record(self, limit: int | None) -> bytes:
+        told = (
+            f"this result was let go early: {self.as_uri()} keeps no more than "
+            f"celerant_result_memory_limit ({limit} bytes); "
+            "forget results that are read"
+        )
+        kind = {"exc_type": "ResultExpired", "exc_module": "celerant.errors"}
+        result = {**kind, "exc_message": [told]}
+        return self.codec.pack(
+            {"status": "FAILURE", "result": result, "traceback": None}
+        )
 
     def open_feed(self) -> MemoryFeed:
         """Return a feed of all that is stored from now on."""
@@ -228,4 +362,7 @@ class MemoryBackend(Backend):
                 "not follow a fork; use redis://, or start children with spawn"
             )
             raise ForkError(msg, created_in_pid=self._shared.pid)
+        if not self._is_open:
+            self._is_open = True
+            self._shared.join(self)
         return self._shared

@@ -63,6 +63,12 @@ class MemoryChords(ChordCounter):
                 break
             del self._done[oldest]
 
+    def clear(self) -> None:
+        """Forget all chords."""
+        with self._lock:
+            self._chords.clear()
+            self._done.clear()
+
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set sizes; a chord sent again begins anew."""
         with self._lock:

@@ -7,6 +7,7 @@ Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: key
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ _T = TypeVar("_T")
 #: Keys per command: large enough to hide the round trip, small enough not to hold up
 #: the server's other clients.
 CHUNK = 1000
+#: Bytes of the key that proves handles.
+_KEY_LENGTH = 32
 _RETRY_POLICY = {
     "max_retries": 20,
     "interval_start": 0,
@@ -83,6 +86,7 @@ class RedisBackend(Backend):
         if prefix and prefix[-1] not in ":_-.":
             prefix += "_"
         self._aside_prefix = f"{prefix}celerant-aside-"
+        self._handle_key = f"{prefix}celerant-handle-key"
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
@@ -143,6 +147,22 @@ class RedisBackend(Backend):
         """Return what counts under Celery's keys."""
         return self._chords
 
+    def handle_key(self) -> bytes:
+        """Return the key that proves handles; the store keeps the first one made."""
+        # Asked for each time: a store that was emptied has another one.
+        return self._retried(self._read_handle_key)
+
+    def _read_handle_key(self) -> bytes:
+        found: bytes | None = self._client.get(self._handle_key)
+        if found is None:
+            made = secrets.token_bytes(_KEY_LENGTH)
+            self._client.set(self._handle_key, made, nx=True)
+            found = self._client.get(self._handle_key)
+        if not found:
+            msg = f"{self.as_uri()} does not keep the key that proves handles"
+            raise CelerantError(msg)
+        return found
+
     def put_aside(self, name: str, payload: bytes) -> None:
         """Keep `payload` under a key of its own for as long as results live."""
         key = self._aside_prefix + name
@@ -157,18 +177,12 @@ class RedisBackend(Backend):
 
     def open_feed(self) -> RedisFeed:
         """Return a feed on a connection of its own."""
-        return RedisFeed(self._feed_connection, self.key_prefix)
+        return RedisFeed(partial(_connection, self._feed_pool), self.key_prefix)
 
     def close(self) -> None:
         """Stop the consumer and disconnect."""
         super().close()
         self._pool.disconnect()
-
-    def _feed_connection(self) -> redis.Connection:
-        made: redis.Connection = self._feed_pool.connection_class(
-            **self._feed_pool.connection_kwargs
-        )
-        return made
 
     def _retried(self, act: Callable[[], _T]) -> _T:
         try:
@@ -179,3 +193,8 @@ class RedisBackend(Backend):
             msg = f"result backend {self.as_uri()} failed: {exc}"
             raise CelerantError(msg) from exc
         return result
+
+
+def _connection(pool: redis.ConnectionPool) -> redis.Connection:
+    made: redis.Connection = pool.connection_class(**pool.connection_kwargs)
+    return made

@@ -16,7 +16,8 @@ import redis.connection
 from kombu.utils.url import url_to_parts, urlparts
 
 from celerant.errors import SettingError
-from celerant.urls import masked, split
+from celerant.tls import redis_options
+from celerant.urls import check, masked, split
 
 __all__ = ["connection_params"]
 
@@ -45,7 +46,7 @@ def connection_params(
         The arguments, with the class under ``connection_class``.
 
     Raises:
-        SettingError: TLS options that do not fit the scheme, or are missing.
+        SettingError: TLS options that do not fit the scheme, or a URL that cannot be.
     """
     parts = _parts(url)
     query = dict(parts.query)
@@ -74,9 +75,16 @@ def connection_params(
         params.update({key: unquote(value) for key, value in given.items()})
     params["db"] = _database(database, url)
     parsers = getattr(redis.connection, "URL_QUERY_ARGUMENT_PARSERS", {})
-    params.update({k: parsers[k](v) if k in parsers else v for k, v in query.items()})
+    for key, value in query.items():
+        try:
+            params[key] = parsers[key](value) if key in parsers else value
+        except ValueError:
+            msg = f"{masked(url)!r} has a {key} in its query that cannot be read"
+            raise SettingError(msg, name="result_backend") from None
     if params["connection_class"] is redis.SSLConnection:
-        params["ssl_cert_reqs"] = _cert_reqs(params.get("ssl_cert_reqs"), url)
+        if "ssl_cert_reqs" in params:
+            params["ssl_cert_reqs"] = _cert_reqs(params["ssl_cert_reqs"], url)
+        params = redis_options(params)
     return params
 
 
@@ -87,11 +95,8 @@ def _parts(url: str) -> urlparts:
             "for a store that fails over use Sentinel, sentinel://..."
         )
         raise SettingError(msg, name="result_backend")
-    try:
-        return url_to_parts(url)
-    except ValueError as exc:
-        msg = f"{masked(url)!r} has no readable port: {exc}"
-        raise SettingError(msg, name="result_backend") from None
+    check("result_backend", url)
+    return url_to_parts(url)
 
 
 def _database(value: Any, url: str) -> int:
@@ -100,7 +105,7 @@ def _database(value: Any, url: str) -> int:
         return int(text or 0)
     except ValueError:
         msg = (
-            f"{masked(url)!r} names database {text!r}; "
+            f"{masked(url)!r} names a database that is no number; "
             "a Redis database is a number, e.g. redis://localhost/0"
         )
         raise SettingError(msg, name="result_backend") from None
@@ -112,7 +117,7 @@ def _cert_reqs(value: Any, url: str) -> ssl.VerifyMode:
     found = _CERT_REQS.get(str(value))
     if found is None:
         msg = (
-            f"{masked(url)!r} must say ssl_cert_reqs="
+            f"{masked(url)!r}: ssl_cert_reqs is "
             "CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE"
         )
         raise SettingError(msg, name="result_backend")

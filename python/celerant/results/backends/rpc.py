@@ -20,10 +20,12 @@ from kombu.serialization import loads
 
 from celerant.errors import CelerantError, ForkError, SettingError
 from celerant.per_process import PerProcess
-from celerant.results.backends.base import Backend
+from celerant.results.backends.base import Backend, weakly
 from celerant.results.backends.inbox import Inbox
 from celerant.results.backends.rpc_feed import RpcFeed
 from celerant.results.backends.rpc_replies import Replies
+from celerant.telling import line
+from celerant.unopened import body_of
 
 if TYPE_CHECKING:
     from celerant.canvas.request import Request
@@ -98,8 +100,14 @@ class RpcBackend(Backend):
 
     def open_feed(self) -> RpcFeed:
         """Return a feed from the reply queue."""
+        # The thread that holds the feed must keep neither this nor its app alive.
         return RpcFeed(
-            self._connect, self.queue, self._inbox, self._normalize, self._on_loss
+            weakly(self._connect),
+            self.queue,
+            self._inbox,
+            weakly(self._normalize),
+            weakly(self._on_loss),
+            limits=self.codec.limits,
         )
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
@@ -175,12 +183,12 @@ class RpcBackend(Backend):
 
     def _normalize(self, message: Any) -> tuple[str, bytes]:
         """Return the task's id and the record, written as we read them."""
-        body: Any = message.body
-        record = body.encode() if isinstance(body, str) else bytes(body)
         task_id = message.properties.get("correlation_id")
-        if task_id and message.content_type == self.codec.content[0]:
-            return task_id, record
         try:
+            body = body_of(message, self.codec.limits, self.codec.accepted)
+            record = body.encode() if isinstance(body, str) else bytes(body)
+            if task_id and message.content_type == self.codec.content[0]:
+                return task_id, record
             meta = loads(
                 record,
                 message.content_type,
@@ -193,7 +201,9 @@ class RpcBackend(Backend):
                 "status": "FAILURE",
                 "result": {
                     "exc_type": type(exc).__name__,
-                    "exc_message": [f"the result that came cannot be read: {exc}"],
+                    "exc_message": [
+                        f"the result that came cannot be read: {line(exc)}"
+                    ],
                     "exc_module": type(exc).__module__,
                 },
                 "traceback": None,

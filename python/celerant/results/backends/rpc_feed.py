@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import NotFound
 
 from celerant.abandoned import abandon
+from celerant.limits import NO_LIMITS, Limits
 from celerant.results.backends.base import Feed
 from celerant.results.backends.wake_pipe import WakePipe
+from celerant.unopened import leave_unopened
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -44,24 +46,28 @@ class RpcFeed(Feed):
         normalize: From a kombu message to a record.
         on_loss: Called when the queue was gone on a reconnect, and with it what it
             held.
+        limits: On what comes.
     """
 
     is_complete = True
     is_open = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a reply queue has to do with
         self,
         connect: Callable[[], Connection],
         queue: str,
         inbox: Inbox,
         normalize: Callable[[Any], tuple[str, bytes]],
         on_loss: Callable[[], None],
+        *,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._connect = connect
         self._queue = queue
         self._inbox = inbox
         self._normalize = normalize
         self._on_loss = on_loss
+        self._limits = limits
         self._pipe = WakePipe()
         self._connection: Any = None  # kombu types it in part
         self._channel: Any = None
@@ -116,6 +122,7 @@ class RpcFeed(Feed):
     def _new_channel(self) -> Any:
         channel = self._connection.channel()
         channel.auto_decode = False  # bodies stay bytes
+        leave_unopened(channel, self._limits)
         return channel
 
     def _on_message(self, raw: Any) -> None:

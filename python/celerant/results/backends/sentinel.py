@@ -22,7 +22,7 @@ from redis.sentinel import (
 from celerant.errors import SettingError
 from celerant.results.backends.redis import RedisBackend
 from celerant.results.backends.redis_url import connection_params
-from celerant.urls import masked, split
+from celerant.urls import check, masked, split
 
 __all__ = ["SentinelBackend"]
 
@@ -94,11 +94,8 @@ class SentinelBackend(RedisBackend):
 
     @staticmethod
     def _address(url: str) -> tuple[str, int]:
-        try:
-            parts = url_to_parts(url)
-        except ValueError as exc:
-            msg = f"result_backend {masked(url)!r} has no readable port: {exc}"
-            raise SettingError(msg, name="result_backend") from None
+        check("result_backend", url)
+        parts = url_to_parts(url)
         return parts.hostname or "localhost", parts.port or _PORT
 
     def close(self) -> None:

@@ -19,7 +19,8 @@ class WakePipe:
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
         # Closed descriptors are given to others at once: no write may follow a close.
-        self._lock = threading.Lock()
+        # The collector may call `wake` in the middle of another call of it.
+        self._lock = threading.RLock()
         self._is_closed = False
 
     def wake(self) -> None:
@@ -54,5 +55,5 @@ class WakePipe:
 
     def after_fork(self) -> None:
         """Close this process's copies."""
-        self._lock = threading.Lock()  # may have been held by another thread
+        self._lock = threading.RLock()  # may have been held by another thread
         self.close()

@@ -1,0 +1,237 @@
+"""How much of what strangers send is taken: its size, also unpacked, and its depth.
+
+A message or a record of 1 MB may unpack to gigabytes, and text nested a thousand deep
+parses to what later code cannot walk. Both are measured while they are unpacked.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.compression import decompress, get_decoder
+
+__all__ = ["NO_LIMITS", "Limits", "TooMuchError"]
+
+#: What unpacking asks for at once, so that little is held before it is measured.
+_STEP = 1 << 20
+#: Of a decoder that has no bound for its output. Few bytes of it say much.
+_SIP = 16
+#: lzma needs this much for its own strongest settings, whatever it unpacks.
+_LZMA_MEMORY = 100 << 20
+#: Pairs of brackets are taken away this often before values are walked one by one.
+_PASSES = 32
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class TooMuchError(ValueError):
+    """A message or record is larger, or deeper, than the settings allow."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is taken; None is without limit."""
+
+    #: ``celerant_message_size_limit``, in bytes.
+    size: int | None = None
+    #: ``celerant_message_depth_limit``: lists and objects inside each other.
+    depth: int | None = None
+
+    def check_size(self, size: int) -> None:
+        """Refuse what is too large as it came.
+
+        Raises:
+            TooMuchError: It is.
+        """
+        if self.size is not None and size > self.size:
+            msg = (
+                f"it has {size:,} bytes, above celerant_message_size_limit "
+                f"({self.size:,})"
+            )
+            raise TooMuchError(msg)
+
+    def unpack(self, body: bytes | str, compression: str) -> bytes:
+        """Return what `body` unpacks to.
+
+        Args:
+            body: As it came.
+            compression: kombu's name or content type of what packed it.
+
+        Raises:
+            TooMuchError: It is too large; no more than that was unpacked.
+            Exception: The decoder's own, or kombu's `KeyError` for an unknown name.
+        """
+        raw = body.encode() if isinstance(body, str) else bytes(body)
+        self.check_size(len(raw))
+        decoder = get_decoder(compression)
+        if self.size is None:
+            return bytes(decoder(raw))
+        unpacked, found = _unpacker(decoder), bytearray()
+        if unpacked is None:
+            # Somebody's own: what it makes is measured afterwards.
+            whole = bytes(decompress(raw, compression))
+            self._check_unpacked(len(whole))
+            return whole
+        for part in unpacked(raw):
+            found += part
+            self._check_unpacked(len(found))
+        return bytes(found)
+
+    def _check_unpacked(self, size: int) -> None:
+        if self.size is not None and size > self.size:
+            msg = (
+                "it unpacks to more than celerant_message_size_limit "
+                f"({self.size:,} bytes)"
+            )
+            raise TooMuchError(msg)
+
+    def check_depth(self, value: Any, text: bytes | str | None = None) -> None:
+        """Refuse what is too deep.
+
+        Args:
+            value: As it was read.
+            text: The JSON that it was read from, where it was.
+
+        Raises:
+            TooMuchError: It is.
+        """
+        if self.depth is None:
+            return
+        if text is not None and not _may_be_deeper(text, self.depth):
+            return
+        if _depth_exceeds(value, self.depth):
+            msg = (
+                "it is nested deeper than celerant_message_depth_limit "
+                f"({self.depth:,})"
+            )
+            raise TooMuchError(msg)
+
+
+NO_LIMITS = Limits()
+
+
+def _may_be_deeper(text: bytes | str, depth: int) -> bool:
+    """Whether JSON may have more than `depth` levels; brackets in strings count too."""
+    if len(text) <= 2 * depth:
+        return False
+    raw = text.encode(errors="replace") if isinstance(text, str) else text
+    if raw.count(b"[") + raw.count(b"{") <= depth:
+        return False
+    left = raw.translate(None, _NO_BRACKETS)
+    for _ in range(min(depth // 2, _PASSES)):
+        # Each pass takes the innermost level away, or two of them, in C.
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+        if not left:
+            return False
+    return True
+
+
+def _depth_exceeds(value: Any, most: int) -> bool:
+    # Each once: YAML may name one list a billion times, and pickle put it in itself.
+    level = {id(value): value}
+    for _ in range(most):
+        level = {id(part): part for whole in level.values() for part in _parts(whole)}
+        if not level:
+            return False
+    return bool(level)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return iter(())
+    return (part for part in value if isinstance(part, (dict, list, tuple)))
+
+
+# -- unpackers -------------------------------------------------------------------------
+
+
+def _by_object(make: Callable[[], Any]) -> Callable[[bytes], Iterator[bytes]]:
+    """Return an unpacker by a decompressor as `bz2`, `lzma` and `zstd` have it."""
+
+    def unpack(raw: bytes) -> Iterator[bytes]:
+        # Streams may follow each other, and rubbish the last of them, as the modules'
+        # own `decompress` takes them.
+        is_first = True
+        while raw or is_first:
+            decompressor = make()
+            try:
+                yield decompressor.decompress(raw, max_length=_STEP)
+            except (OSError, lzma.LZMAError):
+                if is_first:
+                    raise
+                return
+            is_first = False
+            while not decompressor.eof:
+                if decompressor.needs_input:
+                    msg = "it ends before its end"
+                    raise EOFError(msg)
+                yield decompressor.decompress(b"", max_length=_STEP)
+            raw = decompressor.unused_data
+
+    return unpack
+
+
+def _zlib(raw: bytes) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj()
+    yield decompressor.decompress(raw, _STEP)
+    while not decompressor.eof:
+        part = decompressor.decompress(decompressor.unconsumed_tail, _STEP)
+        if not part and not decompressor.eof:
+            msg = "it ends before its end"
+            raise EOFError(msg)
+        yield part
+
+
+def _zstandard(decompressor: Any) -> Callable[[bytes], Iterator[bytes]]:
+    def unpack(raw: bytes) -> Iterator[bytes]:
+        # One of its own: those of the package are not for several threads.
+        with type(decompressor)().stream_reader(raw) as stream:
+            while part := stream.read(_STEP):
+                yield part
+
+    return unpack
+
+
+def _brotli(make: Callable[[], Any]) -> Callable[[bytes], Iterator[bytes]]:
+    def unpack(raw: bytes) -> Iterator[bytes]:
+        decompressor = make()
+        for at in range(0, len(raw), _SIP):
+            yield decompressor.process(raw[at : at + _SIP])
+        if not decompressor.is_finished():
+            msg = "it ends before its end"
+            raise EOFError(msg)
+
+    return unpack
+
+
+def _lzma() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+
+
+_KNOWN: Mapping[Any, Callable[[bytes], Iterator[bytes]]] = {
+    bz2.decompress: _by_object(bz2.BZ2Decompressor),
+    lzma.decompress: _by_object(_lzma),
+    zlib.decompress: _zlib,
+}
+
+
+def _unpacker(decoder: Any) -> Callable[[bytes], Iterator[bytes]] | None:
+    """Return what unpacks bit by bit as `decoder`, one of kombu's, does at once."""
+    known = _KNOWN.get(decoder)
+    if known is not None:
+        return known
+    # kombu takes brotli and zstd from packages that may not be here.
+    module: Any = sys.modules.get(getattr(decoder, "__module__", None) or "")
+    if hasattr(module, "ZstdDecompressor"):
+        return _by_object(module.ZstdDecompressor)
+    if hasattr(module, "Decompressor"):
+        return _brotli(module.Decompressor)
+    owner = getattr(decoder, "__self__", None)
+    return _zstandard(owner) if hasattr(owner, "stream_reader") else None
