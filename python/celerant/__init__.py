@@ -46,6 +46,7 @@ from celerant.errors import (
 )
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
+from celerant.results.result_set import ResultSet
 from celerant.results.tree import result_from_tuple
 from celerant.results.waiting import allow_join_result
 from celerant.tasks.shared import shared_task
@@ -73,6 +74,7 @@ __all__ = [
     "Reject",
     "Report",
     "ResultExpired",
+    "ResultSet",
     "ResultTimeout",
     "Retry",
     "SettingError",

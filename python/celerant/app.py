@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
@@ -297,6 +298,7 @@ class Celerant:
             self.connection_for_read,
             backend_reach(self.conf),
         )
+        backend.app = weakref.ref(self)
         backend.revoke = self.control.revoke
         backend.revoke_by_stamped_headers = self.control.revoke_by_stamped_headers
         backend.obstacle = partial(no_worker_here, self)
@@ -307,9 +309,16 @@ class Celerant:
         """Return where results go; by default the server that the broker is."""
         return backend_url(self.conf)
 
-    def AsyncResult(self, task_id: str) -> AsyncResult[Any]:  # noqa: N802 - Celery's name
-        """Return the result of a task by its id."""
-        return AsyncResult(task_id, backend=self.backend)
+    def AsyncResult(  # noqa: N802 - Celery's
+        self,
+        id: str,  # noqa: A002 - Celery's name
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: Any = None,
+        parent: Any = None,
+    ) -> AsyncResult[Any]:
+        """Return the result of a task by its id; see `celerant.AsyncResult`."""
+        return AsyncResult(id, backend, task_name, app or self, parent)
 
     def attach(self, handle: str) -> GroupResult[Any]:
         """Return the result of a group from `GroupResult.handle`, in any process.

@@ -68,8 +68,7 @@ class Signature(Single[R]):
 
         # The way back is imported where it is needed: canvas is below it.
         frozen_id = self.options.setdefault("task_id", task_id or str(uuid.uuid4()))
-        backend = getattr(self.app, "backend", None)
-        return AsyncResult(frozen_id, backend=backend)
+        return AsyncResult(frozen_id, app=self.app)
 
     def apply_async(
         self,

@@ -35,7 +35,11 @@ class Arrivals(AsyncIterator[T], Generic[T]):
         self._missing = len(self._seen)
         self._is_begun = False
 
-    def note(self, indices: Sequence[int]) -> None:
+    def note(
+        self,
+        indices: Sequence[int],
+        records: Sequence[bytes | None] = (),  # noqa: ARG002 - the members have them
+    ) -> None:
         """Take note that records came in; called by the consumer's thread."""
         self._noted.extend(indices)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
 from celerant.results.awaiting import waker
+from celerant.results.listening import Listening
 from celerant.results.waiters import Waiter
+from celerant.results.waiting import deadline_after
 
 if TYPE_CHECKING:
+    from celerant.results.listening import Hooks
     from celerant.results.members import Members
 
 __all__ = ["Line"]
@@ -42,35 +43,26 @@ class Line:
         views = [members, *(view for view, _ in self._above)]
         self._views = list({id(view): view for view in views}.values())
 
-    def __bool__(self) -> bool:
+    @property
+    def is_long(self) -> bool:
+        """Whether the task follows any."""
         return bool(self._above)
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, hooks: Hooks | None = None) -> bool:
         """Wait for the task or for a failure of what it follows.
 
         Args:
             timeout: Seconds; 0 looks once, None waits for ever.
+            hooks: Whom to tell meanwhile.
 
         Returns:
             False where the time passed.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
         if self._is_settled():
             return True
-        for view in self._views:
-            view.look(timeout)
-        if not self._is_settled():
-            self._own[0].backend.tell_obstacle()
-        event = threading.Event()
-        with self._waiting(event.set):
-            while not self._is_settled():
-                self._raise_errors()
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                event.wait(left)
-                event.clear()
-        return True
+        deadline = deadline_after(timeout)
+        with Listening(self._views, hooks) as listening:
+            return listening.wait(self._is_settled, deadline)
 
     async def wait_in_loop(self) -> None:
         """Wait as `wait` in an event loop; cancelled, it leaves nothing behind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from celerant._core import Barrier, Roster
 from celerant.errors import ResultTimeout
@@ -12,10 +12,12 @@ from celerant.results.arrivals import Arrivals
 from celerant.results.awaiting import wait_in_loop
 from celerant.results.forms import form_of, form_with_parents, ids_in, task_ids
 from celerant.results.handle import make_handle
+from celerant.results.listening import Hooks, Listening
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.result import AsyncResult
+from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, reduced_group, restore, save
-from celerant.results.waiting import because, deadline_after, refuse_inside_task
+from celerant.results.waiting import because, refuse_inside_task
 
 if TYPE_CHECKING:
     from celerant.dispatch.report import Report
@@ -29,7 +31,7 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(Generic[R]):
+class GroupResult(ResultSet[R]):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from
@@ -50,15 +52,7 @@ class GroupResult(Generic[R]):
         losses: The backend's `losses` before the first message left; None: now.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_handle",
-        "_members",
-        "id",
-        "index",
-        "parent",
-        "report",
-    )
+    __slots__ = ("__weakref__", "_handle", "_members", "id", "index", "report")
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
@@ -76,6 +70,7 @@ class GroupResult(Generic[R]):
     ) -> None:
         for index in ignored:
             barrier.arrive(index, Barrier.IGNORED)
+        super().__init__([])
         self.id = group_id
         self.parent = parent
         self.report: Report | None = report
@@ -97,67 +92,24 @@ class GroupResult(Generic[R]):
         """The members' ids."""
         return self._members.roster
 
+    def _own_app(self) -> Any:
+        return self.backend.app()
+
     # Waiting.
 
-    @overload
-    def get(
+    def _all_values(
         self,
-        timeout: float | None = None,
-        propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
-        interval: float | None = None,
+        deadline: float | None,
+        timeout: float | None,
+        hooks: Hooks,
         *,
-        no_ack: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> list[R]: ...
-    @overload
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        interval: float | None = None,
-        *,
-        no_ack: bool = True,
-        disable_sync_subtasks: bool = True,
-    ) -> list[R | BaseException]: ...
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        interval: float | None = None,  # noqa: ARG002 - results are pushed
-        *,
-        no_ack: bool = True,  # noqa: ARG002 - nothing is acknowledged
-        disable_sync_subtasks: bool = True,
-    ) -> list[R] | list[R | BaseException]:
-        """Wait for all members and return their values.
-
-        Shape: a new list of n values; the value of member i at i, None for a member
-        whose result is ignored, a list for one that ends in a group.
-
-        Args:
-            timeout: Seconds for all together; 0 looks once, None waits for ever.
-            propagate: Raise at the first failure that arrives; False waits for all
-                and puts the exceptions in their places.
-            interval: Accepted for Celery's sake: nothing is polled here.
-            no_ack: The same.
-            disable_sync_subtasks: Refuse to wait inside a task.
-
-        Raises:
-            ResultTimeout: Not done in time; ``exc.remaining`` are missing.
-            NotSent: A member never reached the broker; `group.resume` sends it.
-            RuntimeError: Called inside a task, or inside the transaction at whose
-                commit it is sent.
-            Exception: What a member's task raised.
-        """
-        refuse_inside_task(is_refused=disable_sync_subtasks)
-        if self._members.refuse_waiting is not None:
-            self._members.refuse_waiting()
-        deadline = deadline_after(timeout)
+        propagate: bool,
+    ) -> list[Any]:
         members = self._members
+        if members.refuse_waiting is not None:
+            members.refuse_waiting()
         is_done = self._is_settled if propagate else self._is_complete
-        members.look(timeout)
-        if not is_done():
-            members.backend.tell_obstacle()
-        if not members.wait(is_done, deadline):
+        if not self._wait(is_done, deadline, timeout, hooks):
             remaining = members.barrier.remaining
             where = f" ({members.path})" if members.path else ""
             what = (
@@ -169,9 +121,21 @@ class GroupResult(Generic[R]):
             self._raise_first()
         return members.collect()
 
-    wait = get
-    join = get
-    join_native = get
+    def _wait(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        timeout: float | None,
+        hooks: Hooks,
+    ) -> bool:
+        members = self._members
+        if hooks:
+            with Listening([members], hooks) as listening:
+                return listening.wait(is_done, deadline)
+        members.look(timeout)
+        if not is_done():
+            members.backend.tell_obstacle()
+        return members.wait(is_done, deadline)
 
     def __await__(self) -> Generator[Any, None, list[R]]:
         """Wait in an event loop and return all values: ``await result``.
@@ -206,6 +170,7 @@ class GroupResult(Generic[R]):
         self,
         callback: Callable[[GroupResult[R]], Any],
         on_error: Callable[[GroupResult[R]], Any] | None = None,
+        weak: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's
     ) -> None:
         """Call `callback` with this result once all members are done.
 
@@ -215,6 +180,7 @@ class GroupResult(Generic[R]):
         Args:
             callback: Called when all are done.
             on_error: Called in its place where a member failed.
+            weak: Of no meaning here.
         """
         members = self._members
 
@@ -272,6 +238,13 @@ class GroupResult(Generic[R]):
 
     children = results
 
+    def _changeable(self) -> NoReturn:
+        msg = (
+            f"the members of group {self.id} are those that were sent; for others "
+            "beside them make a set: ResultSet([*result, more])"
+        )
+        raise TypeError(msg)
+
     @overload
     def __getitem__(self, index: int) -> AsyncResult[R]: ...
     @overload
@@ -306,6 +279,10 @@ class GroupResult(Generic[R]):
 
     # Identity.
 
+    def _task_ids(self) -> list[str]:
+        """Return the ids of all tasks in it, steps of chains too."""
+        return list(task_ids(self.roster))
+
     @property
     def handle(self) -> str:
         """A short text from which `app.attach` makes this result in any process.
@@ -319,32 +296,6 @@ class GroupResult(Generic[R]):
         if self._handle is None:
             self._handle = make_handle(self._members, self.id, self.parent)
         return self._handle
-
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
-        signal: str | int | None = None,
-        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
-        timeout: float | None = None,
-    ) -> None:
-        """Let the members not run, steps of chains neither; a broadcast names many.
-
-        Args:
-            connection: Of kombu, in place of a new one.
-            terminate: Also end those that run in processes.
-            signal: What ends them, by name or number; SIGTERM by default.
-            wait: Return once workers have answered.
-            timeout: Seconds to wait for one more answer; None: one.
-        """
-        self.backend.revoke(
-            list(task_ids(self.roster)),
-            terminate=terminate,
-            signal=signal,
-            connection=connection,
-            reply=wait,
-            timeout=timeout,
-        )
 
     def forget(self) -> None:
         """Delete the stored results, and those that the group follows.

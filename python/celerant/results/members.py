@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
@@ -22,7 +22,6 @@ from celerant.results.waiters import Waiter, Waiters
 from celerant.telling import line
 
 if TYPE_CHECKING:
-    from celerant.results.arrivals import Arrivals
     from celerant.results.backends.base import Backend
 
 __all__ = ["STATE_NAMES", "Members", "run_logged"]
@@ -48,6 +47,14 @@ _FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
 
 #: What a member that is a group itself is, unless it was never sent.
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
+
+
+class Follower(Protocol):
+    """Wants to know which members come in, and by which records."""
+
+    def note(self, indices: Sequence[int], records: Sequence[bytes | None]) -> None:
+        """Take note; called by the consumer's thread."""
+
 
 #: Held while they are made, by whoever looks first.
 _making = ProcessLock()
@@ -129,7 +136,7 @@ class Members:
         self._home = self.pid
         self._waiters = Waiters()
         #: Iterators that want to know which members arrive; gone with their users.
-        self._arrivals: set[weakref.ref[Arrivals[Any]]] = set()
+        self._arrivals: set[weakref.ref[Follower]] = set()
 
     @classmethod
     def alone(cls, task_id: str, backend: Backend) -> Members:
@@ -323,17 +330,19 @@ class Members:
                 self.callbacks.remove(entry)
                 run_logged(call)
 
-    def follow(self, arrivals: Arrivals[Any]) -> None:
+    def follow(self, arrivals: Follower) -> None:
         """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
         self._move_in()
         self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
 
-    def note(self, indices: Sequence[int]) -> None:
-        """Tell the iterators that records of these members came in."""
+    def note(
+        self, indices: Sequence[int], records: Sequence[bytes | None] = ()
+    ) -> None:
+        """Tell those who follow that these members came in, by these records."""
         for reference in tuple(self._arrivals):
             arrivals = reference()
             if arrivals is not None:
-                arrivals.note(indices)
+                arrivals.note(indices, records)
 
     def fail(self, error: CelerantError) -> None:
         """Tell everyone who waits that the consumer gave up."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from celerant._core import Barrier
+from celerant.canvas.host import current_app
 from celerant.errors import ResultTimeout
 from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.following import Line
 from celerant.results.forms import form_with_parents, ids_in
+from celerant.results.listening import Hooks
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.waiting import because, refuse_inside_task
 
@@ -34,31 +36,48 @@ class AsyncResult(Generic[R]):
 
     Args:
         id: The task's id.
-        backend: Where its result is stored; None: nowhere.
+        backend: Where its result is stored; None: where the app's are.
+        task_name: Of no meaning, as in Celery.
+        app: Whose task it is; None: that of the app made last.
+        parent: The result this one was made from, if any.
         members: The group it belongs to; None: it stands alone.
         index: Its position there.
-        parent: The result this one was made from, if any.
+    Raises:
+        ValueError: The id is no text.
+        RuntimeError: Neither a backend nor an app.
     """
 
     __slots__ = ("_index", "_members", "_parent", "id")
 
-    def __init__(
+    #: What `get` raises where the time passed.
+    TimeoutError = ResultTimeout
+    #: Whether a group's results are waited for together.
+    supports_native_join = True
+
+    def __init__(  # noqa: PLR0913 - Celery's, and a place in a group
         self,
         id: str,  # noqa: A002 - Celery's name
-        backend: Backend | None,
+        backend: Backend | None = None,
+        task_name: str | None = None,  # noqa: ARG002 - Celery's
+        app: Any = None,
+        parent: Any = None,
         *,
         members: Members | None = None,
         index: int = 0,
-        parent: Any = None,
     ) -> None:
         self.id = id
+        # A group's members know: they ask when they are asked.
+        self._parent = _UNKNOWN if parent is None and members is not None else parent
         if members is None:
+            if not isinstance(id, str):
+                msg = f"a result is found by its task's id, a text, not {id!r}"
+                raise ValueError(msg)
+            if backend is None:
+                owner: Any = current_app() if app is None else app
+                backend = getattr(owner, "backend", None)
             members = Members.alone(id, backend or DisabledBackend("disabled://"))
         self._members = members
         self._index = index
-        # A group's members know: they ask when they are asked.
-        is_member = parent is None and members is not None
-        self._parent = _UNKNOWN if is_member else parent
 
     @property
     def task_id(self) -> str:
@@ -75,6 +94,11 @@ class AsyncResult(Generic[R]):
         """Where the result is stored."""
         return self._members.backend
 
+    @property
+    def app(self) -> Any:
+        """Whose task it is; None where that app is gone."""
+        return self.backend.app()
+
     @overload
     def get(
         self,
@@ -83,8 +107,10 @@ class AsyncResult(Generic[R]):
         interval: float | None = None,
         no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        *,
-        disable_sync_subtasks: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
     ) -> R: ...
     @overload
     def get(
@@ -94,28 +120,37 @@ class AsyncResult(Generic[R]):
         interval: float | None = None,
         no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        *,
-        disable_sync_subtasks: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
     ) -> R | BaseException: ...
-    def get(  # noqa: PLR0913 - Celery's
+    def get(  # noqa: PLR0913, PLR0917 - Celery's
         self,
         timeout: float | None = None,
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        interval: float | None = None,  # noqa: ARG002 - results are pushed
+        interval: float | None = None,
         no_ack: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's; nothing is acknowledged
         follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        *,
-        disable_sync_subtasks: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
     ) -> R | BaseException:
         """Wait for the task and return its value.
 
         Args:
             timeout: Seconds; 0 looks once, None waits for ever.
             propagate: Raise the task's exception; False returns it.
-            interval: Accepted for Celery's sake: nothing is polled here.
-            no_ack: The same.
+            interval: Seconds between two calls of `on_interval`; None: half a second.
+                Nothing is polled here.
+            no_ack: Accepted for Celery's sake.
             follow_parents: Raise at once what a task raised that this one follows;
                 without `propagate` it waits for its own end.
+            callback: Called with the id and the value, before this returns.
+            on_message: Called with each record that comes in, as a dict, also of states
+                such as PROGRESS.
+            on_interval: Called again and again while it waits.
             disable_sync_subtasks: Refuse to wait inside a task.
 
         Returns:
@@ -134,17 +169,26 @@ class AsyncResult(Generic[R]):
         members, index = self._members, self._index
         if members.refuse_waiting is not None:
             members.refuse_waiting()
+        hooks = Hooks(on_message, on_interval, interval)
         follows = propagate and follow_parents and self.parent is not None
-        line = self._line() if follows else None
-        if not (line.wait(timeout) if line else members.wait_for(index, timeout)):
+        line = None
+        if follows or hooks:
+            line = Line(members, index, self._above() if follows else iter(()))
+        if not (
+            line.wait(timeout, hooks)
+            if line is not None
+            else members.wait_for(index, timeout)
+        ):
             where = f" ({members.path}[{index}])" if members.path else ""
             what = f"task {self.id}{where} is not done after {timeout} s"
             raise ResultTimeout(because(members.backend, what), remaining=1)
-        if line:
+        if line is not None:
             line.raise_failure()
         value = members.value(index)
         if propagate and self._code != Barrier.SUCCESS:
             raise value
+        if callback is not None:
+            callback(self.id, value)
         return value  # type: ignore[no-any-return]  # the backend's word for it
 
     wait = get
@@ -163,8 +207,8 @@ class AsyncResult(Generic[R]):
     async def _awaited(self) -> R:
         if not self.ignored:
             refuse_inside_task(is_refused=True)
-            line = self._line()
-            if line:
+            line = Line(self._members, self._index, self._above())
+            if line.is_long:
                 await line.wait_in_loop()
                 line.raise_failure()
             else:
@@ -174,9 +218,6 @@ class AsyncResult(Generic[R]):
                 raise value
             return value  # type: ignore[no-any-return]  # the backend's word for it
         return None  # type: ignore[return-value]  # there is no value to come
-
-    def _line(self) -> Line:
-        return Line(self._members, self._index, self._above())
 
     def _above(self) -> Iterator[tuple[Members, int]]:
         """Yield the tasks that this one follows, nearest first."""
@@ -279,6 +320,11 @@ class AsyncResult(Generic[R]):
         """Whether the task's result is not stored."""
         return self._code == Barrier.IGNORED
 
+    @ignored.setter
+    def ignored(self, value: bool) -> None:
+        if value:
+            self._members.barrier.arrive(self._index, Barrier.IGNORED)
+
     @property
     def state(self) -> str:
         """Celery's name of the task's state.
@@ -363,10 +409,47 @@ class AsyncResult(Generic[R]):
         self._members.look()
         return self._code in (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)
 
+    def exists(self) -> bool:
+        """Whether anything is stored of the task: of its end, or of a state before."""
+        return self.backend.read(self.id) is not None
+
+    def maybe_throw(
+        self,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        callback: Callable[[str, Any], Any] | None = None,
+    ) -> Any:
+        """Raise what the task raised, if it has; else return what `result` gives.
+
+        Args:
+            propagate: False returns the exception.
+            callback: Called with the id and what is returned.
+        """
+        value = self.result
+        if propagate and self._is_done() and isinstance(value, BaseException):
+            raise value
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    maybe_reraise = maybe_throw
+
+    def throw(self, exc: BaseException | None = None, *_: Any) -> NoReturn:
+        """Raise an exception: this one, else the task's.
+
+        Raises:
+            RuntimeError: None is given, and the task has not failed.
+        """
+        value = exc if exc is not None else self.result
+        if isinstance(value, BaseException):
+            raise value
+        msg = f"task {self.id} has raised nothing"
+        raise RuntimeError(msg)
+
     def then(
         self,
         callback: Callable[[AsyncResult[R]], Any],
         on_error: Callable[[AsyncResult[R]], Any] | None = None,
+        weak: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's
     ) -> None:
         """Call `callback` with this result once it is done.
 
@@ -376,6 +459,7 @@ class AsyncResult(Generic[R]):
         Args:
             callback: Called when the task is done.
             on_error: Called in its place where the task failed.
+            weak: Of no meaning here.
         """
 
         def call() -> None:
@@ -462,6 +546,9 @@ class AsyncResult(Generic[R]):
 
     def _member_forms(self) -> None:
         """Of one task: none."""
+
+    def _task_ids(self) -> list[str]:
+        return [self.id]
 
     def as_list(self) -> list[str]:
         """Return the ids of the task and of all tasks that it follows."""

@@ -219,7 +219,7 @@ class Service:
         records: list[bytes | None],
     ) -> None:
         absorb(self._backend, members, indices, records)
-        members.note(indices)
+        members.note(indices, records)
         self.notify(members, indices)
 
     def deliver(self, batch: list[tuple[str, bytes]]) -> None:

@@ -116,7 +116,7 @@ class Sender:
         else:
             sent = self._dispatch_lone(given, roster, args, kwargs, options)
         members = Members(roster, sent.barrier, backend, losses=losses)
-        result: AsyncResult[Any] = AsyncResult(roster.id(0), backend, members=members)
+        result: AsyncResult[Any] = AsyncResult(roster.id(0), members=members)
         if held is not None:
             result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:

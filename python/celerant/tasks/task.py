@@ -369,6 +369,10 @@ class Task(Generic[P, R]):
         """Run it here and now and return its finished result."""
         return self.s().apply(args, kwargs, **options)
 
+    def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's name
+        """Return the result of this task by its id."""
+        return self.app.AsyncResult(task_id, **options)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A task travels by name: the other process has its own app.
         return task_by_name, (self.app.name, self.name)

@@ -7,6 +7,7 @@ import pytest
 from celerant.canvas.request import Request
 from celerant.errors import ResultTimeout, SettingError, TaskRevoked
 from celerant.results.backends import open_backend
+from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.result import AsyncResult
 
 
@@ -106,4 +107,4 @@ def test_identity_is_the_id(memory):
 
 def test_a_result_without_a_backend_names_the_setting():
     with pytest.raises(SettingError):
-        AsyncResult("a", None).get(timeout=1)
+        AsyncResult("a", DisabledBackend("disabled://")).get(timeout=1)

@@ -170,6 +170,8 @@ class Backend(ChordResults):
         self.revoke: Callable[..., object] = _no_workers
         #: The same by stamps.
         self.revoke_by_stamped_headers: Callable[..., object] = _no_workers
+        #: The app whose results these are; None where it is gone, or there is none.
+        self.app: Callable[[], Any] = _no_obstacle
         #: Says why no result can come now, None where it can; the app sets it too.
         self.obstacle: Callable[[], str | None] = _no_obstacle
         #: Makes a result again from what its pickle holds; the app sets it as well.

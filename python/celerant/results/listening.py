@@ -1,0 +1,180 @@
+"""Waiting in a thread for what comes into one view or many, and telling of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerant.results.waiters import Waiter
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from celerant.results.members import Members
+
+__all__ = ["Hooks", "Listening"]
+
+#: Seconds between two calls of `on_interval`, where the caller names none: Celery's.
+_INTERVAL = 0.5
+
+
+class Hooks:
+    """What the caller of a wait wants to be told, in the thread that waits.
+
+    Args:
+        on_message: Called with each record that comes in, as a dict; also with those of
+            tasks that are not done, such as a state of one's own.
+        on_interval: Called again and again while nothing comes.
+        interval: Seconds between two of these calls; None: half a second.
+    """
+
+    __slots__ = ("interval", "on_interval", "on_message")
+
+    def __init__(
+        self,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        interval: float | None = None,
+    ) -> None:
+        self.on_message = on_message
+        self.on_interval = on_interval
+        self.interval = _INTERVAL if interval is None else max(interval, 0.001)
+
+    def __bool__(self) -> bool:
+        return self.on_message is not None or self.on_interval is not None
+
+
+class Listening:
+    """Hears of records that come into views, from `__enter__` to `__exit__`.
+
+    Args:
+        views: Of tasks and groups; one may come more than once.
+        hooks: Whom to tell meanwhile.
+    """
+
+    def __init__(self, views: Iterable[Members], hooks: Hooks | None = None) -> None:
+        self._views = list({id(view): view for view in views}.values())
+        self._hooks = hooks or Hooks()
+        self._event = threading.Event()
+        #: Views that may have changed, and views with the indices that came in.
+        self._woken: deque[Members] = deque()
+        self._noted: deque[tuple[Members, Sequence[int]]] = deque()
+        self._records: deque[tuple[Members, int, bytes]] = deque()
+        self._seen: dict[tuple[int, int], bytes] = {}
+        self._ears = [_Ear(self, view) for view in self._views]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        for view, ear in zip(self._views, self._ears, strict=True):
+            waiter = Waiter(_always, partial(self._wake, view))
+            view.waiters.add(waiter)
+            self._stack.callback(view.waiters.discard, waiter)
+            view.follow(ear)
+        if len(self._views) > 1:
+            # All at once, before one of them is waited for.
+            for view in self._views:
+                view.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def taken(self) -> list[tuple[Members, Sequence[int]]]:
+        """Return which members came in since the last call, by their views."""
+        found = []
+        while self._noted:
+            found.append(self._noted.popleft())
+        return found
+
+    def has_news(self) -> bool:
+        """Whether members came in that nobody has taken yet."""
+        return bool(self._noted)
+
+    def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
+
+        Whatever the deadline, each view is looked at once.
+
+        Raises:
+            CelerantError: A backend is not reached within its retry policy.
+        """
+        hooks, event = self._hooks, self._event
+        self._look(is_done, deadline)
+        call_at = time.monotonic() + hooks.interval
+        while True:
+            # Cleared first, looked second: who wakes meanwhile is seen.
+            event.clear()
+            while self._woken:
+                view = self._woken.popleft()
+                view.raise_error()
+                # It may be done by what no record told: never sent, or read before.
+                self._noted.append((view, ()))
+            self._tell()
+            if is_done():
+                return True
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                return False
+            if hooks.on_interval is not None and now >= call_at:
+                hooks.on_interval()
+                call_at = time.monotonic() + hooks.interval
+                continue
+            ends = [deadline, call_at if hooks.on_interval is not None else None]
+            left = [end - now for end in ends if end is not None]
+            event.wait(min(left) if left else None)
+
+    def _look(self, is_done: Callable[[], bool], deadline: float | None) -> None:
+        for view in self._views:
+            if not view.is_watched and not view.barrier.is_complete:
+                left = None if deadline is None else deadline - time.monotonic()
+                view.look(None if left is None else max(left, 0))
+        if not is_done():
+            for backend in {view.backend for view in self._views}:
+                backend.tell_obstacle()
+
+    def _tell(self) -> None:
+        """Pass on the records that came, each once: a sweep reads them again."""
+        while self._records:
+            view, index, record = self._records.popleft()
+            at = id(view), index
+            if self._hooks.on_message is not None and self._seen.get(at) != record:
+                self._seen[at] = record
+                self._hooks.on_message(view.backend.decode(record))
+
+    def hear(
+        self, view: Members, indices: Sequence[int], records: Sequence[bytes | None]
+    ) -> None:
+        """Take note of what came in; called by the consumer's thread."""
+        self._noted.append((view, indices))
+        if self._hooks.on_message is not None:
+            self._records.extend(
+                (view, index, record)
+                for index, record in zip(indices, records, strict=False)
+                if record is not None
+            )
+
+    def _wake(self, view: Members) -> None:
+        self._woken.append(view)
+        self._event.set()
+
+
+class _Ear:
+    """Hears of one view for a `Listening`; views hold it weakly."""
+
+    def __init__(self, listening: Listening, view: Members) -> None:
+        self._listening = listening
+        self._view = view
+
+    def note(
+        self, indices: Sequence[int], records: Sequence[bytes | None] = ()
+    ) -> None:
+        self._listening.hear(self._view, indices, records)
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,72 @@
+"""Which of many results are not done yet, found by what comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celerant.results.result import AsyncResult
+
+if TYPE_CHECKING:
+    from celerant.results.members import Members
+
+__all__ = ["Missing", "place_of"]
+
+
+class Missing:
+    """Results that are waited for; each is told once.
+
+    Args:
+        results: Of tasks and groups; an object that comes twice counts once.
+    Raises:
+        RuntimeError: One of them is sent only after the wait.
+    """
+
+    def __init__(self, results: Iterable[Any]) -> None:
+        #: By view: where in it who waits, None for all of it.
+        self._waited: dict[int, tuple[Members, dict[int | None, list[Any]]]] = {}
+        #: How many are not done yet.
+        self.left = 0
+        for result in {id(result): result for result in results}.values():
+            view, index = place_of(result)
+            if view.refuse_waiting is not None:
+                view.refuse_waiting()
+            _, places = self._waited.setdefault(id(view), (view, {}))
+            places.setdefault(index, []).append(result)
+            self.left += 1
+
+    def views(self) -> list[Members]:
+        """Return where they are known."""
+        return [view for view, places in self._waited.values() if places]
+
+    def done(self) -> Iterator[Any]:
+        """Yield those that are done by now."""
+        for view in self.views():
+            yield from self.done_of(view, None)
+
+    def done_of(self, view: Members, indices: Sequence[int] | None) -> Iterator[Any]:
+        """Yield those of a view that are done by now.
+
+        Args:
+            view: Where something came in.
+            indices: What; None: it may be anything.
+        """
+        _, places = self._waited[id(view)]
+        # What no record has told of shows where all is done.
+        is_open = indices is None or view.barrier.is_complete
+        for index in tuple(places) if is_open else (*(indices or ()), None):
+            if index in places and _is_done(view, index):
+                for result in places.pop(index):
+                    self.left -= 1
+                    yield result
+
+
+def place_of(result: Any) -> tuple[Members, int | None]:
+    """Return where a result is known: a view, and its index; None: the whole view."""
+    members: Members = result._members  # noqa: SLF001 - of the same room
+    index = result._index if isinstance(result, AsyncResult) else None  # noqa: SLF001 - as above
+    return members, index
+
+
+def _is_done(view: Members, index: int | None) -> bool:
+    return view.barrier.is_complete if index is None else view.is_done(index)

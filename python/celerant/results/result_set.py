@@ -1,0 +1,449 @@
+"""Results that were sent one by one, looked at and awaited together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from celerant._core import Barrier
+from celerant.canvas.host import current_app
+from celerant.errors import ResultTimeout
+from celerant.results.listening import Hooks, Listening
+from celerant.results.missing import Missing, place_of
+from celerant.results.result import AsyncResult
+from celerant.results.waiting import because, deadline_after, refuse_inside_task
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+
+__all__ = ["ResultSet"]
+
+R = TypeVar("R")
+
+
+class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
+    """Results of tasks and groups, in an order; a group's own is a `GroupResult`.
+
+    Args:
+        results: What `delay` and the like returned; a list is kept and grows with it.
+        app: Whose tasks they are; None: that of the first, else the app made last.
+        ready_barrier: Celery's, and of no meaning here.
+    """
+
+    __slots__ = ("_app", "_results", "parent")
+
+    #: Whether they are waited for together.
+    supports_native_join = True
+
+    def __init__(
+        self,
+        results: Iterable[AsyncResult[R]],
+        app: Any = None,
+        ready_barrier: Any = None,  # noqa: ARG002 - Celery's
+    ) -> None:
+        self._results = results if isinstance(results, list) else list(results)
+        self._app = app
+        #: The result they were made from, if any.
+        self.parent: Any = None
+
+    @property
+    def results(self) -> list[AsyncResult[R]]:
+        """The results, in order."""
+        return self._results
+
+    @property
+    def app(self) -> Any:
+        """Whose tasks they are."""
+        return self._own_app() if self._app is None else self._app
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
+
+    def _own_app(self) -> Any:
+        return self._results[0].app if self._results else current_app()
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results are stored; of the first, where they differ."""
+        backend: Backend
+        backend = self.results[0].backend if self.results else self.app.backend
+        return backend
+
+    # What is in it.
+
+    def add(self, result: AsyncResult[R]) -> None:
+        """Append a result, unless it is there already."""
+        held = self._changeable()
+        if result not in held:
+            held.append(result)
+
+    def remove(self, result: AsyncResult[R] | str) -> None:
+        """Take out a result, also by its id.
+
+        Raises:
+            KeyError: It is not there.
+        """
+        try:
+            # A result equals its id.
+            self._changeable().remove(result)
+        except ValueError:
+            raise KeyError(result) from None
+
+    def discard(self, result: AsyncResult[R] | str) -> None:
+        """Take out a result, also by its id, where it is there."""
+        if result in self._changeable():
+            self.remove(result)
+
+    def update(self, results: Iterable[AsyncResult[R]]) -> None:
+        """Append those that are not there already."""
+        held = self._changeable()
+        # Results and their ids have one hash.
+        known = {result.id for result in held}
+        for result in results:
+            if result.id not in known:
+                known.add(result.id)
+                held.append(result)
+
+    def clear(self) -> None:
+        """Take out all of them; the list stays the same one."""
+        self._changeable().clear()
+
+    def _changeable(self) -> list[Any]:
+        return self._results
+
+    # Waiting.
+
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
+        interval: float | None = None,
+        callback: None = None,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_interval: Callable[[], Any] | None = None,
+    ) -> list[R]: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        callback: None = None,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_interval: Callable[[], Any] | None = None,
+    ) -> list[R | BaseException]: ...
+    @overload
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        *,
+        callback: Callable[[str, Any], Any],
+        no_ack: bool = True,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> None: ...
+    def get(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        callback: Callable[[str, Any], Any] | None = None,
+        no_ack: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's; nothing is acknowledged
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Any:
+        """Wait for all members and return their values.
+
+        Shape: a new list of n values; the value of member i at i, None for a member
+        whose result is ignored, a list for one that ends in a group.
+
+        Args:
+            timeout: Seconds for all together; 0 looks once, None waits for ever.
+            propagate: Raise at the first failure that arrives; False waits for all
+                and puts the exceptions in their places.
+            interval: Seconds between two calls of `on_interval`; None: half a second.
+                Nothing is polled here.
+            callback: Called with the id and the value of each member as it arrives;
+                nothing is returned then.
+            no_ack: Accepted for Celery's sake.
+            on_message: Called with each record that comes in, as a dict, also of states
+                such as PROGRESS.
+            disable_sync_subtasks: Refuse to wait inside a task.
+            on_interval: Called again and again while it waits.
+
+        Raises:
+            ResultTimeout: Not done in time; ``exc.remaining`` are missing.
+            NotSent: A member never reached the broker; `group.resume` sends it.
+            RuntimeError: Called inside a task, or inside the transaction at whose
+                commit it is sent.
+            Exception: What a member's task raised.
+        """
+        refuse_inside_task(is_refused=disable_sync_subtasks)
+        hooks = Hooks(on_message, on_interval, interval)
+        deadline = deadline_after(timeout)
+        if callback is None:
+            return self._all_values(deadline, timeout, hooks, propagate=propagate)
+        for result in self._arrived(deadline, timeout, hooks):
+            failed, value = _outcome(result)
+            if failed and propagate:
+                raise value
+            callback(result.id, value)
+        return None
+
+    wait = get
+    join = get
+
+    def join_native(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        interval: float | None = None,
+        callback: Callable[[str, Any], Any] | None = None,
+        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+    ) -> Any:
+        """Wait for all members and return their values; see `get`."""
+        get: Any = self.get
+        return get(
+            timeout,
+            propagate,
+            interval,
+            callback,
+            no_ack,
+            on_message,
+            disable_sync_subtasks,
+            on_interval,
+        )
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float | None = None,
+        no_ack: bool = True,  # noqa: ARG002, FBT001, FBT002 - Celery's; nothing is acknowledged
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield (id, fields) of each member as it arrives.
+
+        Args:
+            timeout: Seconds for all together.
+            interval: As `get`, as are the others.
+            no_ack: As `get`.
+            on_message: As `get`.
+            on_interval: As `get`.
+
+        Yields:
+            A dict with `status`, `result`, `traceback` and `task_id`; of a member that
+            is a group the list of its results.
+
+        Raises:
+            ResultTimeout: Not all arrived in time.
+        """
+        hooks = Hooks(on_message, on_interval, interval)
+        for result in self._arrived(deadline_after(timeout), timeout, hooks):
+            if not isinstance(result, AsyncResult):
+                yield result.id, result.results
+                continue
+            fields = {
+                "status": result.state,
+                "result": result.result,
+                "traceback": result.traceback,
+                "task_id": result.id,
+            }
+            yield result.id, fields
+
+    def maybe_throw(
+        self,
+        callback: Callable[[str, Any], Any] | None = None,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+    ) -> None:
+        """Raise what the first member raised that has, in their order.
+
+        Args:
+            callback: Called with the id and the value of each before that.
+            propagate: False raises nothing.
+        """
+        for result in self.results:
+            result.maybe_throw(callback=callback, propagate=propagate)
+
+    maybe_reraise = maybe_throw
+
+    def _all_values(
+        self,
+        deadline: float | None,
+        timeout: float | None,
+        hooks: Hooks,
+        *,
+        propagate: bool,
+    ) -> list[Any]:
+        values: dict[int, Any] = {}
+        for result in self._arrived(deadline, timeout, hooks):
+            failed, value = _outcome(result)
+            if failed and propagate:
+                raise value
+            values[id(result)] = value
+        return [values[id(result)] for result in self.results]
+
+    def _arrived(
+        self, deadline: float | None, timeout: float | None, hooks: Hooks
+    ) -> Iterator[Any]:
+        """Yield each result once, as it is done."""
+        missing = Missing(self.results)
+        yield from missing.done()
+        if not missing.left:
+            return
+        with Listening(missing.views(), hooks) as listening:
+            # Registered first, looked second: what arrived in between.
+            yield from missing.done()
+            while missing.left:
+                if not listening.wait(listening.has_news, deadline):
+                    left = missing.left
+                    what = f"{left} of {len(self)} results are missing after {timeout} s"
+                    reason = because(self.backend, what)
+                    raise ResultTimeout(reason, remaining=left)
+                for view, indices in listening.taken():
+                    yield from missing.done_of(view, indices)
+
+    # Looking.
+
+    def ready(self) -> bool:
+        """Whether all are done, in whatever way."""
+        self._begin()
+        return all(result.ready() for result in self.results)
+
+    def waiting(self) -> bool:
+        """Whether any is not done."""
+        return not self.ready()
+
+    def successful(self) -> bool:
+        """Whether all are done and none failed."""
+        self._begin()
+        return all(result.successful() for result in self.results)
+
+    def failed(self) -> bool:
+        """Whether any failed."""
+        self._begin()
+        return any(result.failed() for result in self.results)
+
+    def completed_count(self) -> int:
+        """Return how many have succeeded."""
+        self._begin()
+        return sum(result.successful() for result in self.results)
+
+    def _begin(self) -> None:
+        """Have all looked at together, before each is asked."""
+        for view in {id(v): v for v, _ in map(place_of, self.results)}.values():
+            view.begin()
+
+    def then(
+        self,
+        callback: Callable[[Any], Any],
+        on_error: Callable[[Any], Any] | None = None,
+        weak: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's
+    ) -> None:
+        """Call `callback` with this set once all that are in it now are done.
+
+        Args:
+            callback: Called when all are done.
+            on_error: Called in its place where one failed.
+            weak: Of no meaning here.
+        """
+        left = {id(result) for result in self.results}
+
+        def call(result: Any) -> None:
+            left.discard(id(result))
+            if not left:
+                is_error = on_error is not None and self.failed()
+                (on_error if is_error and on_error is not None else callback)(self)
+
+        if not left:
+            callback(self)
+        for result in {id(result): result for result in self.results}.values():
+            result.then(call)
+
+    def forget(self) -> None:
+        """Delete the stored results."""
+        for result in self.results:
+            result.forget()
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = None,
+        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = None,
+    ) -> None:
+        """Let the tasks not run; one broadcast names many of them.
+
+        Args:
+            connection: Of kombu, in place of a new one.
+            terminate: Also end those that run in processes.
+            signal: What ends them, by name or number; SIGTERM by default.
+            wait: Return once workers have answered.
+            timeout: Seconds to wait for one more answer; None: one.
+        """
+        if not len(self):
+            return
+        self.backend.revoke(
+            self._task_ids(),
+            terminate=terminate,
+            signal=signal,
+            connection=connection,
+            reply=wait,
+            timeout=timeout,
+        )
+
+    def _task_ids(self) -> list[str]:
+        ids: list[str] = []
+        for result in self.results:
+            ids += result._task_ids()  # noqa: SLF001 - of the same room
+        return ids
+
+    # As a sequence.
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        return bool(self.results)
+
+    def __iter__(self) -> Iterator[AsyncResult[R]]:
+        return iter(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> AsyncResult[R]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AsyncResult[R]]: ...
+    def __getitem__(self, index: int | slice) -> AsyncResult[R] | list[AsyncResult[R]]:
+        return self.results[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ResultSet):
+            return self.results == other.results
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: [{', '.join(r.id for r in self.results)}]>"
+
+
+def _outcome(result: Any) -> tuple[bool, Any]:
+    """Return whether a result that is done failed, and its value or exception."""
+    view, index = place_of(result)
+    if index is None:
+        failed = view.has_failed()
+        return failed, view.first_exception() if failed else view.collect()
+    state = view.barrier.state(index)
+    return state not in {Barrier.SUCCESS, Barrier.IGNORED}, view.value(index)
