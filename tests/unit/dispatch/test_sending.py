@@ -164,8 +164,9 @@ def test_an_interrupt_from_a_generator_goes_on_as_it_is(shop):
 
     with pytest.raises(KeyboardInterrupt):
         group(members()).apply_async()
-    # Whole chunks: a slow machine makes smaller ones, for members don't linger.
-    assert 1_000 <= len(_sent(shop)) < 1_200
+    # Whole chunks: all but the last, which has 500 at most. A slow machine makes
+    # smaller ones, for members don't linger.
+    assert 700 <= len(_sent(shop)) <= 1_200
     # The app is not the worse for it.
     assert group([shop.add.s(1, 2)]).apply_async().report.complete
     assert len(_sent(shop)) == 1
