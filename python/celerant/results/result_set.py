@@ -310,7 +310,9 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
             while missing.left:
                 if not listening.wait(listening.has_news, deadline):
                     left = missing.left
-                    what = f"{left} of {len(self)} results are missing after {timeout} s"
+                    what = (
+                        f"{left} of {len(self)} results are missing after {timeout} s"
+                    )
                     reason = because(self.backend, what)
                     raise ResultTimeout(reason, remaining=left)
                 for view, indices in listening.taken():
