@@ -194,7 +194,7 @@ def test_one_queue_is_declared_once(app, unserved, monkeypatch):
 def test_nothing_is_declared_for_results_that_nobody_wants(app, unserved):
     unserved.ignored.delay()
 
-    assert app.backend._consumer is None
+    assert app.backend._own.get().consumer is None
 
 
 def test_the_queue_goes_with_the_app(app, broker, unserved):

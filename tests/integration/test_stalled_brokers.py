@@ -250,3 +250,11 @@ def test_what_kombu_publishes_ends_too_and_goes_on_by_another_connection(
         assert _members(shop, 20).apply_async(retry=retry).report.complete
         shop.app.close()
     assert _arrived(server.url()) == Counter(range(20))
+
+
+def test_a_message_of_many_writes_arrives_whole(broker, shop):
+    text = "".join(map(str, range(500_000)))
+    report = group([shop.add.s(i, text) for i in range(3)]).apply_async().report
+    assert report.confirmed == [(0, 3)]
+    bodies = [json.loads(message.body)[0] for message in drain(broker.url(), QUEUE)]
+    assert bodies[1:] == [[i, text] for i in range(3)]

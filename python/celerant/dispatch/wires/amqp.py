@@ -245,7 +245,10 @@ class AmqpWire(Wire):
                 for position in range(start, stop):
                     self._tag += 1
                     self._tags[self._tag] = (part, position)
-            raw.transport.write(buffer)
+            # The limit for a broker that stalls is one for each write.
+            whole = memoryview(buffer)
+            for at in range(0, len(whole), _BUFFER):
+                raw.transport.write(whole[at : at + _BUFFER])
             if not self._confirms:
                 for position in range(start, stop):
                     self._settle(part, position, "confirmed")

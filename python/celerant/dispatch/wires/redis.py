@@ -45,7 +45,7 @@ _FAREWELL = 1.0
 _FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 #: Bytes per write.
-_WRITE = 128 * 1024
+_WRITE = 256 * 1024
 _SLOT = re.compile(
     '"({bare})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(
         bare="|".join(SLOTS[name] for name in ("group_index", *OWN)), **SLOTS
