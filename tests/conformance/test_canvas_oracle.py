@@ -14,11 +14,20 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 import celerant
-from harness.canvases import build, calls, outline, recipes
+from harness.canvases import Call, build, calls, outline, recipes
+from harness.normal_form import hides
 from harness.oracle import both_sides, sent, stamps_apart
 
 #: 2,000 in CI; `make test-slow` asks for more.
 EXAMPLES = int(os.environ.get("CELERANT_ORACLE_EXAMPLES", "2000"))
+
+
+#: Recipes, and whether canvases are built anew from JSON: in which Celery's maps are
+#: plain tasks.
+FORMS = st.one_of(
+    st.tuples(recipes(mapped=True), st.just(False)),  # noqa: FBT003 - not a call's
+    st.tuples(recipes(), st.just(True)),  # noqa: FBT003 - the same
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +44,7 @@ def messages(side, recipe, call, *, as_dict):
     return sent(canvas, call)
 
 
+@hides("a canvas that cannot be sent")
 def compare(sides, recipe, call, *, as_dict=False):
     """Send a canvas with both, and compare."""
     try:
@@ -54,10 +64,11 @@ def compare(sides, recipe, call, *, as_dict=False):
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-@given(recipe=recipes(), call=calls(), as_dict=st.booleans())
+@given(form=FORMS, call=calls())
 @pytest.mark.timeout(max(900, EXAMPLES // 4))
 @pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
-def test_messages_are_celerys(sides, recipe, call, as_dict):
+def test_messages_are_celerys(sides, form, call):
+    recipe, as_dict = form
     compare(sides, recipe, call, as_dict=as_dict)
 
 
@@ -91,3 +102,15 @@ def test_nested_groups_are_flat_ones(sides, recipe, call):
     except Exception:  # noqa: BLE001 - the other test compares refusals
         assume(condition=False)
     assert sent(nested, call) == expected
+
+
+@pytest.mark.parametrize("own", [{}, {"reply_to": "mine"}])
+@pytest.mark.parametrize("options", [{}, {"reply_to": "chords"}])
+@pytest.mark.parametrize("called", [{}, {"reply_to": "called"}])
+def test_a_chords_header_answers_where_celerys_does(sides, own, options, called):
+    def found(side):
+        header = [side.tasks["one"].s(1).set(**own)]
+        made = side.chord(header, side.tasks["two"].s()).set(**options)
+        return sent(made, Call(options=called))
+
+    assert found(sides.celerant) == found(sides.celery)

@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from harness.normal_form import hides
+
 __all__ = [
     "Call",
     "Recipe",
@@ -18,6 +20,16 @@ __all__ = [
 ]
 
 NAMES = ("one", "two", "three")
+
+
+#: Kinds that are one task over many arguments, and what they are made with.
+_PAIRS = ([1, 2], [3, 4], [5, 6])
+_ITEMS: dict[str, tuple[Any, ...]] = {
+    "map": (list(_PAIRS),),
+    "starmap": (list(_PAIRS),),
+    "chunks": (list(_PAIRS), 2),
+}
+_MAPPED = tuple(_ITEMS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Recipe:
     @property
     def results(self) -> int:
         """How many results a chord waits for that has it in its header."""
-        if self.kind == "task":
+        if self.kind == "task" or self.kind in _MAPPED:
             return 1
         if self.kind == "group":
             return sum(part.results for part in self.parts)
@@ -62,6 +74,7 @@ class Recipe:
         return next((n for part in reversed(self.parts) if (n := part.results)), 0)
 
     @property
+    @hides("a header in which nothing counts, such as `chain(group())`")
     def is_fruitless(self) -> bool:
         """Whether it has members without results, and no other, somewhere.
 
@@ -74,6 +87,9 @@ class Recipe:
         return has_members and not any(part.results for part in self.parts)
 
     @property
+    @hides(
+        "`append_stamps=True` on the errback of a chord with chords in its header",
+    )
     def shares_errbacks(self) -> bool:
         """Whether an errback of a chord is also one of a chord in its header.
 
@@ -114,7 +130,9 @@ def build(recipe: Recipe, lib: Any) -> Any:
     are written.
     """
     parts = [build(part, lib) for part in recipe.parts]
-    if recipe.kind == "task":
+    if recipe.kind in _MAPPED:
+        made = getattr(lib.tasks[recipe.name], recipe.kind)(*_ITEMS[recipe.kind])
+    elif recipe.kind == "task":
         made = lib.tasks[recipe.name].s(*recipe.args, **recipe.kwargs)
         made.set(immutable=recipe.immutable)
     elif recipe.kind == "group":
@@ -158,6 +176,11 @@ def _visitor(base: type, hooks: frozenset[str]) -> Any:
     return type("Visitor", (base,), said)()
 
 
+@hides(
+    "`group_index` in nested groups",
+    "order of nested groups when frozen",
+    "a chain without steps among a group's members",
+)
 def _flat(parts: list[Any], lib: Any) -> list[Any]:
     flat: list[Any] = []
     for part in parts:
@@ -205,6 +228,12 @@ _OPTIONS = st.fixed_dictionaries(
         "headers": st.just({"x": 1}),
         "soft_time_limit": st.just(5),
         "retries": st.just(2),
+        "countdown": st.just(60),
+        "expires": st.just(3600),
+        "ignore_result": st.booleans(),
+        "reply_to": st.just("elsewhere"),
+        "serializer": st.just("json"),
+        "time_limit": st.just(9),
     },
 )
 _FEW_OPTIONS = st.one_of(st.just({}), st.just({}), _OPTIONS)
@@ -230,6 +259,15 @@ def _tasks(*, links: bool) -> st.SearchStrategy[Recipe]:
         immutable=st.booleans(),
         links=callbacks,
         errbacks=callbacks,
+    )
+
+
+def _maps() -> st.SearchStrategy[Recipe]:
+    return st.builds(
+        Recipe,
+        kind=st.sampled_from(_MAPPED),
+        name=st.sampled_from(NAMES),
+        options=_FEW_OPTIONS,
     )
 
 
@@ -272,6 +310,8 @@ def calls() -> st.SearchStrategy[Call]:
             "headers": st.just({"y": 2}),
             "time_limit": st.just(9),
             "task_id": st.just("00000000-0000-4000-8000-000000000001"),
+            "expires": st.just(3600),
+            "reply_to": st.just("called"),
         },
     )
     call = st.builds(
@@ -283,8 +323,16 @@ def calls() -> st.SearchStrategy[Call]:
     return st.one_of(st.just(Call()), call)
 
 
-def recipes(*, max_nodes: int = 40, stamped: bool = False) -> st.SearchStrategy[Recipe]:
-    """Make recipes of up to `max_nodes` nodes, as a whole stamped or not."""
+def recipes(
+    *, max_nodes: int = 40, stamped: bool = False, mapped: bool = False
+) -> st.SearchStrategy[Recipe]:
+    """Make recipes of up to `max_nodes` nodes, as a whole stamped or not.
+
+    Args:
+        max_nodes: The largest.
+        stamped: Whether `stamp` is called of it.
+        mapped: Whether there are maps, starmaps and chunks among the tasks.
+    """
 
     def nested(inner: st.SearchStrategy[Recipe]) -> st.SearchStrategy[Recipe]:
         several = st.lists(inner, min_size=1, max_size=4).map(tuple)
@@ -317,7 +365,10 @@ def recipes(*, max_nodes: int = 40, stamped: bool = False) -> st.SearchStrategy[
             ),
         )
 
-    made = st.recursive(_tasks(links=True), nested, max_leaves=12)
+    leaves = _tasks(links=True)
+    if mapped:
+        leaves = st.one_of(leaves, leaves, leaves, leaves, _maps())
+    made = st.recursive(leaves, nested, max_leaves=12)
     made = made.filter(lambda recipe: recipe.size <= max_nodes)
     made = made.filter(lambda recipe: not recipe.is_fruitless)
     if not stamped:

@@ -20,6 +20,7 @@ from celery.canvas import StampingVisitor as StockVisitor
 import celerant
 from harness.canvases import NAMES, Call
 from harness.capture import Captured, drain
+from harness.normal_form import hides, in_seconds, maps_as_tasks
 
 __all__ = ["both_sides", "comparable", "sent", "stamps_apart"]
 
@@ -28,8 +29,6 @@ QUEUE = f"celerant-oracle-{uuid.uuid4().hex[:8]}"
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MUTABLE = (list, dict)
-#: What two senders cannot have in common.
-_OF_SENDER = ("origin", "delivery_tag")
 
 
 def _side(
@@ -74,6 +73,9 @@ def both_sides() -> Iterator[SimpleNamespace]:
 
 
 @contextmanager
+@hides(
+    "a stamp that is a list, or a name that a visitor gives one member",
+)
 def stamps_apart() -> Iterator[None]:
     """Keep stock Celery from changing lists of stamps that several tasks share.
 
@@ -102,6 +104,7 @@ def sent(canvas: Any, call: Call | None = None) -> list[dict[str, Any]]:
     return comparable(found)
 
 
+@hides("ids", "the order of `stamped_headers`")
 def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
     """Return messages as plain data, ids named in the order in which they appear.
 
@@ -113,13 +116,12 @@ def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
 
     def walk(value: Any, key: str | None = None) -> Any:
         if isinstance(value, str) and _UUID.fullmatch(value):
-            if key == "reply_to":
-                return "<reply queue>"
             return names.setdefault(value, f"<id {len(names)}>")
         if key == "stamped_headers" and value:
             # Celery's come in the order of a set.
             return sorted(value)
         if isinstance(value, dict):
+            value = maps_as_tasks(value)
             return {k: walk(v, k) for k, v in sorted(value.items())}
         if isinstance(value, (list, tuple)):
             return [walk(item) for item in value]
@@ -127,12 +129,12 @@ def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
 
     found: list[Any] = []
     for message in messages:
-        headers = {k: v for k, v in message.headers.items() if k not in _OF_SENDER}
-        properties = {
-            k: v for k, v in message.properties.items() if k not in _OF_SENDER
-        }
-        if headers["eta"] is not None:
-            headers["eta"] = "<eta>"
+        moments = {k: in_seconds(message.headers[k]) for k in ("eta", "expires")}
+        headers = {**message.headers, **moments}
+        properties = dict(message.properties)
+        if not isinstance(properties.get("delivery_tag"), str):
+            # RabbitMQ counts what it delivers.
+            properties.pop("delivery_tag", None)
         found.append(
             walk(
                 {

@@ -116,6 +116,10 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
     done = lowered(app, short, roster, args, kwargs, options, reply_to)
     (message,) = done.messages
     of_call = {k: v for k, v in message["options"].items() if k not in _OWN}
+    asked = {**canvas.options, **options}.get("reply_to")
+    if asked:
+        # Else each task of the header has its own, or that of this process.
+        of_call["reply_to"] = asked
     group_id = of_call.pop("group_id")
     # A header is frozen, and a frozen group says so of what it does not know.
     for lineage in ("root_id", "parent_id"):

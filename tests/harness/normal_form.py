@@ -1,0 +1,68 @@
+"""What a comparison of two senders leaves out, each with its row of the page.
+
+`docs/compatibility.md` lists what differs. A comparison may hide nothing else: whatever
+leaves something out says so with `hides`, and a test looks for the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["PAGE", "hidden", "hides", "in_seconds", "maps_as_tasks", "rows"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: First cells of the rows, and what hides the difference.
+_hidden: dict[str, list[str]] = {}
+
+_MAPS = ("celery.map", "celery.starmap", "celery.chunks")
+
+
+def hides(*whats: str) -> Callable[[F], F]:
+    """Say which rows of the page a function hides, by their first cells."""
+
+    def marked(function: F) -> F:
+        for what in whats:
+            _hidden.setdefault(what, []).append(function.__qualname__)
+        return function
+
+    return marked
+
+
+def hidden() -> dict[str, list[str]]:
+    """Return all that is hidden, and by which functions."""
+    return dict(_hidden)
+
+
+def rows() -> dict[str, str]:
+    """Return the page's rows by their first cells."""
+    found = {}
+    for line in PAGE.read_text().splitlines():
+        if line.startswith("| "):
+            found[line[2:].split(" | ")[0]] = line
+    return found
+
+
+def in_seconds(moment: Any) -> Any:
+    """Return a moment as seconds from now, to the next ten: two senders take time."""
+    try:
+        at = datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        return moment
+    if at.tzinfo is None:
+        return moment
+    ahead = (at - datetime.now(timezone.utc)).total_seconds()
+    return f"in {round(ahead, -1):.0f} s, {at.tzinfo}"
+
+
+@hides("`map`, `starmap` and `chunks` inside a message, or as JSON")
+def maps_as_tasks(signature: dict[str, Any]) -> dict[str, Any]:
+    """Return what a message says of a canvas in it, a map as the task that it is."""
+    if signature.get("task") not in _MAPS or "subtask_type" not in signature:
+        return signature
+    options = {k: v for k, v in signature["options"].items() if k != "route_name"}
+    return {**signature, "options": options, "subtask_type": None}
