@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -76,11 +77,9 @@ class Celerant:
         **settings: Any,
     ) -> None:
         self.name = self.main = name
-        self.conf = Settings(
-            broker_url="memory://",
-            # Two apps in one process share kombu's memory: only the names differ.
-            **({"task_default_queue": name} if not broker else {}),
-        )
+        self.conf = Settings(name)
+        if module := os.environ.get("CELERY_CONFIG_MODULE"):
+            self.config_from_object(module)
         if broker is not None:
             self.conf.broker_url = broker
         if backend is not None:
@@ -114,7 +113,7 @@ class Celerant:
             SettingError: A setting that does not exist.
             ImportError: There is no such module.
         """
-        self.conf.update(read_settings(source, namespace))
+        self.conf.configure(read_settings(source, namespace))
 
     # -- tasks ---------------------------------------------------------------------
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from celerant.config import DEFAULTS, HANDED_OVER, nearest
+from celerant.config import SETTINGS, canonical, nearest, unknown_setting
 from celerant.errors import SettingError
 
 __all__ = ["read_settings"]
 
-_KNOWN = frozenset(DEFAULTS) | HANDED_OVER
+#: The namespace that Celery's old names live in, whatever they begin with.
+_OF_OLD_NAMES = "CELERY_"
 
 
 def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
     """Return the settings that `source` has, under their lower-case names.
 
+    Celery's old names, such as ``BROKER_URL`` and ``CELERYD_CONCURRENCY``, are taken
+    too, where there is no namespace or it is ``"CELERY"``; a new name comes before an
+    old one. Django's ``TIME_ZONE`` is ``timezone`` where nothing else says it.
+
     Args:
         source: A mapping, an object with attributes, or the name of one:
-            ``"package.module"`` or ``"package.module:attribute"``.
+            ``"package.module"``, ``"package.module:attribute"`` or
+            ``"package.module.attribute"``.
         namespace: Read only names that begin with it and an underscore, all in
             capitals: ``"CELERY"`` reads ``CELERY_TASK_ROUTES`` as ``task_routes``.
             Without one, an object's names that are no settings are its own matter.
@@ -28,29 +36,61 @@ def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
         ImportError: There is no such module.
     """
     found = _imported(source) if isinstance(source, str) else source
-    if isinstance(found, Mapping):
+    is_mapping = isinstance(found, Mapping)
+    if is_mapping:
         values = dict(found)
     else:
         values = {name: getattr(found, name) for name in dir(found) if _public(name)}
-    if not namespace:
-        if isinstance(found, Mapping):
-            return values
-        return {name: value for name, value in values.items() if name in _KNOWN}
-    prefix = namespace.upper().rstrip("_") + "_"
-    named = {
-        name.removeprefix(prefix).lower(): value
-        for name, value in values.items()
-        if name.startswith(prefix) and name.isupper()
-    }
-    for name in named:
-        if name not in _KNOWN:
-            raise _unknown(prefix, name)
-    return named
+    zone = values.pop("TIME_ZONE", None)
+    if namespace:
+        settings = _of_namespace(values, namespace.upper().rstrip("_") + "_")
+    else:
+        settings = _of_any(values, is_strict=is_mapping)
+    if zone and settings.get("timezone") is None:
+        settings["timezone"] = zone
+    return settings
+
+
+def _of_any(values: Mapping[Any, Any], *, is_strict: bool) -> dict[str, Any]:
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        known = canonical(name) if isinstance(name, str) else None
+        if known is not None:
+            (new if name == known else old)[known] = value
+        elif is_strict:
+            raise unknown_setting(str(name))
+    return {**old, **new}
+
+
+def _of_namespace(values: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        if not isinstance(name, str) or not name.isupper():
+            continue
+        rest = name.removeprefix(prefix).lower()
+        if name.startswith(prefix) and rest in SETTINGS:
+            new[rest] = value
+        elif prefix == _OF_OLD_NAMES and (known := canonical(name)):
+            old[known] = value
+        elif name.startswith(prefix):
+            raise _unknown(prefix, rest)
+    return {**old, **new}
 
 
 def _imported(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    found: Any = importlib.import_module(module)
+    module, colon, attribute = path.partition(":")
+    try:
+        found: Any = _module(module)
+    except ModuleNotFoundError as exc:
+        above, _, last = module.rpartition(".")
+        # "package.module.attribute", as Celery takes it too.
+        if colon or not above or not module.startswith(f"{exc.name}."[:-1]):
+            raise
+        found, attribute = _module(above), last
+        if not hasattr(found, last):
+            raise
     for name in filter(None, attribute.split(".")):
         try:
             found = getattr(found, name)
@@ -63,12 +103,27 @@ def _imported(path: str) -> Any:
     return found
 
 
+def _module(name: str) -> Any:
+    """Import a module, also one of the folder in which the process was started."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        here = str(Path.cwd())
+        if exc.name != name.partition(".")[0] or {"", here} & {*sys.path}:
+            raise
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(here)
+
+
 def _public(name: str) -> bool:
     return not name.startswith("_")
 
 
 def _unknown(prefix: str, name: str) -> SettingError:
-    near = nearest(name, _KNOWN)
+    near = nearest(name, SETTINGS)
     shown, near_shown = f"{prefix}{name.upper()}", f"{prefix}{(near or '').upper()}"
     hint = f"; did you mean {near_shown!r}" if near else ""
     msg = f"unknown setting {shown!r}{hint}"

@@ -29,7 +29,7 @@ def settings(broker, **more):
         # Two stores: who reads may be on another one than who wrote.
         ("redis://a;redis://b", None),
         ("sqs://", None),
-        (None, None),
+        (None, "memory://"),
     ],
 )
 def test_results_go_where_the_broker_is(broker, expected):

@@ -30,7 +30,7 @@ from celerant.celery.versions import (
     SWALLOWS_GROUP_INDEX,
     repr_levels,
 )
-from celerant.config import DEFAULTS
+from celerant.config import SETTINGS as OURS
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.errors import EncodeError, PublishError
 from celerant.per_process import ProcessLock
@@ -281,7 +281,7 @@ def _dispatcher(app: Any) -> Dispatcher:
         if found is None:
             # An app that nobody else holds takes its dispatcher with it.
             connection = weakref.WeakMethod(app.connection_for_write)
-            stall_timeout = app.conf.get(_STALL_TIMEOUT, DEFAULTS[_STALL_TIMEOUT])
+            stall_timeout = app.conf.get(_STALL_TIMEOUT, OURS[_STALL_TIMEOUT].default)
 
             def connect() -> Any:
                 make = connection()

@@ -38,6 +38,7 @@ from celerant.sending.eager_canvas import run_canvas
 from celerant.sending.freezing import freeze
 from celerant.sending.holding import Held, hold
 from celerant.sending.lowering import is_ignored
+from celerant.urls import scheme
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
@@ -356,20 +357,22 @@ class Sender:
         return is_ignored(self._app, canvas)
 
     def _refuse_forked_memory(self) -> None:
-        app = self._app
-        if not str(app.conf.broker_url).startswith("memory:"):
+        app, pid, request = self._app, os.getpid(), current_request.get()
+        is_of_worker = request is not None and request.memory_pid not in {0, pid}
+        if pid == self._pid and not is_of_worker:
             return
-        if os.getpid() != self._pid:
+        if scheme(app.conf.broker_write_url) != "memory":
+            return
+        if pid != self._pid:
             msg = (
                 f"app {app.name!r} sends through memory of process {self._pid}, which "
-                f"its forked child {os.getpid()} does not share; use a broker, or make "
+                f"its forked child {pid} does not share; use a broker, or make "
                 "the app after the fork"
             )
             raise ForkError(msg, created_in_pid=self._pid)
-        request = current_request.get()
-        if request is not None and request.memory_pid not in {0, os.getpid()}:
+        if request is not None:
             msg = (
-                f"task {request.task} runs in child process {os.getpid()} of the "
+                f"task {request.task} runs in child process {pid} of the "
                 f"worker in process {request.memory_pid}; what it sends through "
                 f"memory:// of app {app.name!r} would never leave the child: use a "
                 "broker such as redis://, or pool='threads'"

@@ -93,6 +93,12 @@ def make_backend(
         SettingError: As `open_backend`.
     """
     reach = reach or {}
+    if scheme(url) in (conf.override_backends or ()):
+        msg = (
+            f"override_backends names a class of Celery's for {masked(url)!r}, which "
+            "is not used here; take it out, or ask for results by app.to_celery()"
+        )
+        raise SettingError(msg, name="override_backends")
     accept = conf.result_accept_content
     return open_backend(
         url,
@@ -119,6 +125,14 @@ def make_backend(
         ),
         use_ssl=reach.get("redis_backend_use_ssl", conf.redis_backend_use_ssl),
         connection={
+            "client_name": conf.redis_client_name,
+            "credential_provider": conf.redis_backend_credential_provider or None,
+            "db": conf.redis_db,
+            "health_check_interval": conf.redis_backend_health_check_interval,
+            "host": conf.redis_host,
+            "password": conf.redis_password,
+            "port": conf.redis_port,
+            "username": conf.redis_username,
             "max_connections": conf.redis_max_connections,
             "retry_on_timeout": conf.redis_retry_on_timeout or None,
             "socket_connect_timeout": conf.redis_socket_connect_timeout,

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import redis
 import redis.connection
+from kombu.utils.imports import symbol_by_name
 from kombu.utils.url import url_to_parts, urlparts
 
 from celerant.errors import SettingError
@@ -40,7 +41,8 @@ def connection_params(
     Args:
         url: ``redis://``, ``rediss://``, ``redis+socket://`` or ``socket://``.
         use_ssl: ``redis_backend_use_ssl``.
-        defaults: Timeouts and the like; the URL's own win.
+        defaults: Timeouts and the like, and parts that the URL may leave out; the
+            URL's own win. The database is taken where `url` is only a name, ``redis``.
 
     Returns:
         The arguments, with the class under ``connection_class``.
@@ -48,23 +50,27 @@ def connection_params(
     Raises:
         SettingError: TLS options that do not fit the scheme, or a URL that cannot be.
     """
+    database: Any = None
+    if "://" not in url:
+        database, url = defaults.get("db"), f"{url}://"
     parts = _parts(url)
     query = dict(parts.query)
     params = dict(defaults)
     params["connection_class"] = redis.Connection
     if use_ssl:
-        params.update(use_ssl, connection_class=redis.SSLConnection)
+        given = use_ssl if isinstance(use_ssl, Mapping) else {}
+        params.update(given, connection_class=redis.SSLConnection)
     named = {"username": parts.username, "password": parts.password}
     params.update({key: value for key, value in named.items() if value})
-    database: Any = query.pop("virtual_host", None)
+    database = query.pop("virtual_host", database)
     if parts.scheme in {"socket", "redis+socket"}:
         params["connection_class"] = redis.UnixDomainSocketConnection
         params["path"] = "/" + (parts.path or "")
-        for key in ("socket_connect_timeout", "socket_keepalive"):
+        for key in ("socket_connect_timeout", "socket_keepalive", "host", "port"):
             params.pop(key, None)
     else:
-        params["host"] = parts.hostname or "localhost"
-        params["port"] = parts.port or 6379
+        params["host"] = parts.hostname or params.get("host") or "localhost"
+        params["port"] = parts.port or params.get("port") or 6379
         database = parts.path or database
     if parts.scheme == "redis" and any(key in query for key in _SSL_KEYS):
         msg = f"{masked(url)!r} has TLS options: the scheme is rediss://"
@@ -74,18 +80,25 @@ def connection_params(
         given = {key: query.pop(key) for key in _SSL_KEYS if query.get(key)}
         params.update({key: unquote(value) for key, value in given.items()})
     params["db"] = _database(database, url)
-    parsers = getattr(redis.connection, "URL_QUERY_ARGUMENT_PARSERS", {})
-    for key, value in query.items():
-        try:
-            params[key] = parsers[key](value) if key in parsers else value
-        except ValueError:
-            msg = f"{masked(url)!r} has a {key} in its query that cannot be read"
-            raise SettingError(msg, name="result_backend") from None
+    params.update(_from_query(query, url))
+    _provide(params)
     if params["connection_class"] is redis.SSLConnection:
         if "ssl_cert_reqs" in params:
             params["ssl_cert_reqs"] = _cert_reqs(params["ssl_cert_reqs"], url)
         params = redis_options(params)
     return params
+
+
+def _from_query(query: Mapping[str, str], url: str) -> dict[str, Any]:
+    parsers = getattr(redis.connection, "URL_QUERY_ARGUMENT_PARSERS", {})
+    found: dict[str, Any] = {}
+    for key, value in query.items():
+        try:
+            found[key] = parsers[key](value) if key in parsers else value
+        except ValueError:
+            msg = f"{masked(url)!r} has a {key} in its query that cannot be read"
+            raise SettingError(msg, name="result_backend") from None
+    return found
 
 
 def _parts(url: str) -> urlparts:
@@ -109,6 +122,25 @@ def _database(value: Any, url: str) -> int:
             "a Redis database is a number, e.g. redis://localhost/0"
         )
         raise SettingError(msg, name="result_backend") from None
+
+
+def _provide(params: dict[str, Any]) -> None:
+    """Put what tells user and password, which may be a class's path, in their place."""
+    value = params.get("credential_provider")
+    if value is None:
+        return
+    found = symbol_by_name(value) if isinstance(value, str) else value
+    found = found() if isinstance(found, type) else found
+    if not isinstance(found, redis.CredentialProvider):
+        msg = (
+            "redis_backend_credential_provider must be a redis.CredentialProvider, or "
+            f"the path of a class of that kind, not {type(found).__name__}"
+        )
+        raise SettingError(msg, name="redis_backend_credential_provider")
+    params["credential_provider"] = found
+    # redis-py takes either.
+    for key in ("username", "password"):
+        params.pop(key, None)
 
 
 def _cert_reqs(value: Any, url: str) -> ssl.VerifyMode:
