@@ -14,11 +14,14 @@ import celerant.patching  # noqa: F401 - before anything that has to do with soc
 # isort: split
 from celerant import _core
 from celerant.app import Celerant
+from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
 from celerant.canvas.composing import chain
 from celerant.canvas.group import group
+from celerant.canvas.mapping import chunks, xmap, xstarmap
 from celerant.canvas.signature import Signature, signature
 from celerant.canvas.stamping import StampingVisitor
+from celerant.current import current_app, current_task
 from celerant.dispatch.report import Report
 from celerant.errors import (
     ArgumentError,
@@ -87,11 +90,21 @@ __all__ = [
     "allow_join_result",
     "chain",
     "chord",
+    "chunks",
+    "current_app",
+    "current_task",
     "group",
+    "maybe_signature",
     "result_from_tuple",
     "shared_task",
     "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
 ]
+
+#: Celery's other name of it.
+subtask = signature
 
 __version__ = version("celerant")
 

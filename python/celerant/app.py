@@ -24,6 +24,7 @@ from celerant.control import Control, no_worker_here
 from celerant.default_backend import backend_reach, backend_url
 from celerant.discovery import Discovery, Packages
 from celerant.dispatch.routing import Queues, Router
+from celerant.familiar import Familiar
 from celerant.per_process import ProcessLock
 from celerant.results.backends import make_backend
 from celerant.results.group_result import GroupResult
@@ -52,7 +53,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Celerant:
+class Celerant(Familiar):
     """Sends tasks and groups of tasks, and knows their results.
 
     Args:
@@ -101,19 +102,27 @@ class Celerant:
         register(self)
         set_current_app(self)
 
-    def config_from_object(self, source: Any, *, namespace: str | None = None) -> None:
+    def config_from_object(
+        self,
+        obj: Any,
+        silent: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's order
+        force: bool = False,  # noqa: ARG002, FBT001, FBT002 - the same
+        namespace: str | None = None,
+    ) -> None:
         """Set what an object, a mapping or a module says; read now.
 
         Args:
-            source: The object, or its name: ``"package.module"``,
+            obj: The object, or its name: ``"package.module"``,
                 ``"django.conf:settings"``.
+            silent: Of no meaning: a module that is not there is an error.
+            force: Of no meaning: it is always read now.
             namespace: Read only names that begin with it: ``"CELERY"`` reads
                 ``CELERY_BROKER_URL`` as ``broker_url``.
         Raises:
             SettingError: A setting that does not exist.
             ImportError: There is no such module.
         """
-        self.conf.configure(read_settings(source, namespace))
+        self.conf.configure(read_settings(obj, namespace))
 
     # -- tasks ---------------------------------------------------------------------
 
@@ -187,8 +196,7 @@ class Celerant:
         self,
         packages: Packages = None,
         related_name: str | None = "tasks",
-        *,
-        force: bool = False,
+        force: bool = False,  # noqa: FBT001, FBT002 - Celery's order
     ) -> None:
         """Have the modules named `related_name` of packages imported by workers.
 
@@ -334,16 +342,24 @@ class Celerant:
 
     # -- brokers and workers -----------------------------------------------------------
 
-    def connection_for_write(self) -> Connection:
-        """Return a new kombu connection for sending, not yet connected."""
-        return self._connection(self.conf.broker_write_url)
+    def connection_for_write(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for sending, not yet connected.
 
-    def connection_for_read(self) -> Connection:
-        """Return a new kombu connection for consuming, not yet connected."""
+        Args:
+            url: In place of the app's broker; its other settings hold.
+        """
+        return self._connection(url or self.conf.broker_write_url)
+
+    def connection_for_read(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for consuming, not yet connected.
+
+        Args:
+            url: In place of the app's broker; its other settings hold.
+        """
         # A broker that is silent for two heartbeats is lost; 0 has none of them.
         most = max(1, int(self.conf.celerant_stall_timeout / 2))
         heartbeat = min(self.conf.broker_heartbeat or 0, most)
-        return self._connection(self.conf.broker_read_url, heartbeat=heartbeat)
+        return self._connection(url or self.conf.broker_read_url, heartbeat=heartbeat)
 
     def _connection(self, url: str | None, **options: Any) -> Connection:
         return make_connection(self.conf, url or self.conf.broker_url, **options)

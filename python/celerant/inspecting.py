@@ -27,6 +27,9 @@ class Inspect:
     answered in time; where one name was asked for, that worker's answer.
     """
 
+    #: Whose workers; set by `Control.inspect`.
+    app: Celerant | None = None
+
     def __init__(  # noqa: PLR0913, PLR0917 - Celery's
         self,
         destination: str | Sequence[str] | None = None,

@@ -148,13 +148,13 @@ class Canvas(dict[str, Any], Generic[R]):
         return self.options.get("parent_id")
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any], app: Host | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: Host | None = None) -> Any:
         """Return the canvas that a plain dict describes, of the kind that it says.
 
         Raises:
             CanvasError: The dict is no signature.
         """
-        return maybe_signature(plain, app)
+        return maybe_signature(d, app)
 
     def set(
         self,
@@ -371,16 +371,23 @@ class Canvas(dict[str, Any], Generic[R]):
         return shown(self)
 
 
-def maybe_signature(d: Any, app: Host | None = None) -> Any:
+def maybe_signature(
+    d: Any,
+    app: Host | None = None,
+    clone: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+) -> Any:
     """Return canvases as they are, their plain dict form as canvases.
 
     Args:
         d: A canvas or a mapping; anything else comes back as it is.
         app: Whose tasks they are; None: those of the app made last.
+        clone: Return a copy of a canvas.
     Raises:
         CanvasError: The mapping is no signature.
     """
-    if isinstance(d, Canvas) or not isinstance(d, Mapping):
+    if isinstance(d, Canvas):
+        return d.clone() if clone else d
+    if not isinstance(d, Mapping):
         return d
     from celerant.canvas.rebuilding import rebuilt  # noqa: PLC0415 - it imports this module
 

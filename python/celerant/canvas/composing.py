@@ -84,9 +84,9 @@ class _Chains:
             raise _too_deep("chain") from None
 
     @staticmethod
-    def from_dict(plain: Mapping[str, Any], app: Any = None) -> Any:
+    def from_dict(d: Mapping[str, Any], app: Any = None) -> Any:
         """Return the canvas that a plain dict describes, of the kind that it says."""
-        return maybe_signature(plain, app)
+        return maybe_signature(d, app)
 
 
 # No class: what it makes is a chain, a chord or a group.

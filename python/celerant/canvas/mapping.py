@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from celerant.canvas.options import SendOptions
     from celerant.results.group_result import GroupResult
 
-__all__ = ["chunks", "mapped"]
+__all__ = ["chunks", "mapped", "xmap", "xstarmap"]
 
 
 def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signature[Any]:
@@ -47,6 +47,42 @@ def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signatu
     )
 
 
+def xmap(
+    task: Signature[Any],
+    it: Iterable[Any],
+    app: Host | None = None,
+    **options: Unpack[SendOptions],
+) -> Signature[list[Any]]:
+    """Make one signature that calls a task with each item, in one worker.
+
+    Args:
+        task: Which one, as a signature; see also `Task.map`.
+        it: The items; all of them travel in the message.
+        app: Whose task it is; None: that of the signature.
+        options: How it is sent.
+    """
+    return _mapped_of(task, it, app, star=False).set(**options)
+
+
+def xstarmap(
+    task: Signature[Any],
+    it: Iterable[Iterable[Any]],
+    app: Host | None = None,
+    **options: Unpack[SendOptions],
+) -> Signature[list[Any]]:
+    """Make one signature that calls a task with each item's arguments; see `xmap`."""
+    return _mapped_of(task, it, app, star=True).set(**options)
+
+
+def _mapped_of(
+    task: Any, it: Iterable[Any], app: Host | None, *, star: bool
+) -> Signature[Any]:
+    made = mapped(maybe_signature(task, app), it, star=star)
+    if app is not None:
+        made._app = app  # noqa: SLF001 - of the same room
+    return made
+
+
 class chunks(Signature[Any]):  # noqa: N801 - Celery's name
     """Items in parts of `n`: sent, it is a group of one message for each part.
 
@@ -58,9 +94,8 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
     def __init__(
         self,
         task: Signature[Any],
-        items: Iterable[Iterable[Any]],
+        it: Iterable[Iterable[Any]],
         n: int,
-        *,
         app: Host | None = None,
         **options: Unpack[SendOptions],
     ) -> None:
@@ -70,7 +105,7 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
         super().__init__(
             "celery.chunks",
             (),
-            {"task": maybe_signature(task, app), "it": list(items), "n": n},
+            {"task": maybe_signature(task, app), "it": list(it), "n": n},
             options,
             "chunks",
             immutable=True,

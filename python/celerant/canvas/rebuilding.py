@@ -43,8 +43,8 @@ def rebuilt(plain: Mapping[str, Any], app: Host | None) -> Any:
     if kind == "chord":
         return chord_of(plain, app)
     if kind == "chunks":
-        parts = (plain["kwargs"][key] for key in ("task", "it", "n"))
-        return chunks(*parts, app=app).set(**options)
+        task, items, n = (plain["kwargs"][key] for key in ("task", "it", "n"))
+        return chunks(task, items, n, app).set(**options)
     return Signature(
         plain["task"],
         plain.get("args") or (),

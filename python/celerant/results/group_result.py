@@ -321,7 +321,10 @@ class GroupResult(ResultSet[R]):
         """Return the ids of all tasks in it and of all that it follows."""
         return list(ids_in(self.as_tuple()))
 
-    def build_graph(self, *, intermediate: bool = False) -> ResultGraph:
+    def build_graph(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> ResultGraph:
         """Return the tree that this result is in; see `AsyncResult.build_graph`."""
         from celerant.results.graph import ResultGraph  # noqa: PLC0415 - it imports this module
 

@@ -297,7 +297,10 @@ class AsyncResult(Generic[R]):
             pass
         return value
 
-    def build_graph(self, *, intermediate: bool = False) -> ResultGraph:
+    def build_graph(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> ResultGraph:
         """Return the tree that this result is in: what it follows, and what was sent.
 
         Args:

@@ -12,7 +12,7 @@ from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.request import Request, current_request, enter, own_request
 from celerant.canvas.signature import Signature
 from celerant.config import nearest
-from celerant.errors import MaxRetriesExceeded, Retry, SettingError
+from celerant.errors import MaxRetriesExceeded, PublishError, Retry, SettingError
 from celerant.tasks.replace import extend_chord, hand_over, replacement
 from celerant.tasks.retry import ask_retry, check_retry_options, with_autoretry
 from celerant.tasks.state import store_state
@@ -93,6 +93,8 @@ class Task(Generic[P, R]):
 
     #: What `retry` raises at the end, for ``except self.MaxRetriesExceededError``.
     MaxRetriesExceededError = MaxRetriesExceeded
+    #: What sending raises where the broker is away.
+    OperationalError = PublishError
 
     def __init__(
         self,
@@ -288,20 +290,20 @@ class Task(Generic[P, R]):
         """
         store_state(self, task_id, state, meta)
 
-    def map(self, items: Iterable[Any]) -> Signature[list[R]]:
+    def map(self, it: Iterable[Any]) -> Signature[list[R]]:
         """Make one signature that calls the task with each item, in one worker.
 
         (`group.map` makes one message for each item.)
         """
-        return mapped(self.s(), items, star=False)
+        return mapped(self.s(), it, star=False)
 
-    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature[list[R]]:
+    def starmap(self, it: Iterable[Iterable[Any]]) -> Signature[list[R]]:
         """Make one signature that calls the task with each item's arguments."""
-        return mapped(self.s(), items, star=True)
+        return mapped(self.s(), it, star=True)
 
-    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> chunks:
+    def chunks(self, it: Iterable[Iterable[Any]], n: int) -> chunks:
         """Make a group of `starmap` signatures of up to `n` items each."""
-        return chunks(self.s(), items, n, app=self.app)
+        return chunks(self.s(), it, n, app=self.app)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Make a signature with these arguments, also partial ones."""

@@ -1,0 +1,61 @@
+"""What code imports from ``celery.exceptions``, by Celery's names.
+
+They are Celerant's own classes, whether Celery is installed or not: `except` looks at
+what a class derives from, and Celerant imports no Celery. A worker takes Celery's own
+`Retry`, `Ignore` and `Reject` too, where a task raises them.
+"""
+
+from __future__ import annotations
+
+from celerant.errors import (
+    CelerantError as CeleryError,
+)
+from celerant.errors import (
+    ChordError,
+    Ignore,
+    IncompleteStream,
+    MaxRetriesExceededError,
+    Reject,
+    Retry,
+    SoftTimeLimitExceeded,
+    TaskError,
+)
+from celerant.errors import (
+    PublishError as OperationalError,
+)
+from celerant.errors import (
+    ResultTimeout as TimeoutError,  # noqa: A004 - Celery's name
+)
+from celerant.errors import (
+    SettingError as ImproperlyConfigured,
+)
+from celerant.errors import (
+    TaskControl as TaskPredicate,
+)
+from celerant.errors import (
+    TaskRevoked as TaskRevokedError,
+)
+
+__all__ = [
+    "CeleryError",
+    "ChordError",
+    "Ignore",
+    "ImproperlyConfigured",
+    "IncompleteStream",
+    "MaxRetriesExceededError",
+    "NotRegistered",
+    "OperationalError",
+    "QueueNotFound",
+    "Reject",
+    "Retry",
+    "SoftTimeLimitExceeded",
+    "TaskError",
+    "TaskPredicate",
+    "TaskRevokedError",
+    "TimeoutError",
+]
+
+#: What is raised where a task's code is not here.
+NotRegistered = LookupError
+#: What is raised for a queue that the settings do not let be made.
+QueueNotFound = ImproperlyConfigured

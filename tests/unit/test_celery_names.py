@@ -1,0 +1,189 @@
+"""Every public name of Celery's is here, or docs/compatibility.md says why not."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import celery
+import celery.app.control
+import celery.app.task
+import celery.canvas
+import celery.exceptions
+import celery.result
+import pytest
+
+import celerant
+import celerant.exceptions
+import celerant.results.tree
+from celerant.canvas.base import Canvas, maybe_signature
+from celerant.canvas.chain import Chain
+from celerant.canvas.mapping import chunks, xmap, xstarmap
+from celerant.control import Control
+from celerant.inspecting import Inspect
+from celerant.results.result_set import ResultSet
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
+
+
+def _namespace(*things):
+    return {thing.__name__: thing for thing in things}
+
+
+def _nothing():
+    """Never run."""
+
+
+STOCK = celery.Celery("names", set_as_current=False)
+OURS = celerant.Celerant("names")
+
+#: By the name that the page uses: Celery's, and ours.
+PAIRS = {
+    "celery": (
+        {name: getattr(celery, name) for name in celery.__all__},
+        {name: getattr(celerant, name) for name in celerant.__all__},
+    ),
+    "app": (STOCK, OURS),
+    "task": (STOCK.task(_nothing, shared=False), OURS.task(_nothing)),
+    "signature": (celery.canvas.Signature, celerant.Signature),
+    "group": (celery.canvas.group, celerant.group),
+    "chain": (celery.canvas._chain, Chain),
+    "chord": (celery.canvas.chord, celerant.chord),
+    "chunks": (celery.canvas.chunks, chunks),
+    "AsyncResult": (celery.result.AsyncResult, celerant.AsyncResult),
+    "EagerResult": (celery.result.EagerResult, celerant.AsyncResult),
+    "ResultSet": (celery.result.ResultSet, ResultSet),
+    "GroupResult": (celery.result.GroupResult, celerant.GroupResult),
+    "app.control": (celery.app.control.Control, Control),
+    "inspect()": (celery.app.control.Inspect, Inspect),
+    "celery.exceptions": (celery.exceptions, celerant.exceptions),
+    "celery.result": (
+        celery.result,
+        {
+            **_namespace(celerant.AsyncResult, celerant.GroupResult, ResultSet),
+            **_namespace(celerant.results.tree.result_from_tuple),
+        },
+    ),
+    "celery.canvas": (
+        celery.canvas,
+        {
+            **_namespace(celerant.Signature, celerant.group, celerant.chord, chunks),
+            **_namespace(celerant.signature, maybe_signature, xmap, xstarmap),
+            "chain": celerant.chain,
+        },
+    ),
+}
+MODULES = {"celery.exceptions", "celery.result", "celery.canvas"}
+
+
+def _names(thing, *, is_module):
+    if isinstance(thing, dict):
+        return set(thing)
+    names = thing.__all__ if is_module else dir(thing)
+    return {name for name in names if not name.startswith("_")}
+
+
+def _get(thing, name):
+    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
+
+
+def _missing_names(where):
+    theirs, ours = PAIRS[where]
+    is_module = where in MODULES
+    return {
+        name
+        for name in _names(theirs, is_module=is_module)
+        if not name.startswith("_")
+        and name not in _names(ours, is_module=is_module)
+        and not hasattr(ours, name)
+    }
+
+
+def _parameters(thing):
+    try:
+        found = inspect.signature(thing)
+    except (TypeError, ValueError):
+        return None
+    return [p for p in found.parameters.values() if p.name != "self"]
+
+
+_POSITIONAL = {
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+}
+
+
+def _missing_parameters(where):
+    """Yield `method(parameter)` for what ours does not take, or not in its place."""
+    theirs, ours = PAIRS[where]
+    for name in _names(theirs, is_module=where in MODULES):
+        one, other = _get(theirs, name), _get(ours, name)
+        if other is None or not (callable(one) and callable(other)):
+            continue
+        given, taken = _parameters(one), _parameters(other)
+        if given is None or taken is None:
+            continue
+        kinds = {p.kind for p in taken}
+        by_name = {p.name for p in taken}
+        ordered = [p.name for p in taken if p.kind in _POSITIONAL]
+        for position, parameter in enumerate(given):
+            if parameter.kind not in _POSITIONAL:
+                continue
+            is_taken = (
+                parameter.name in by_name or inspect.Parameter.VAR_KEYWORD in kinds
+            )
+            # Nobody counts further than this; who does has names.
+            in_place = (
+                position >= 2
+                or ordered[position : position + 1] == [parameter.name]
+                or inspect.Parameter.VAR_POSITIONAL in kinds
+            )
+            if not (is_taken and in_place):
+                yield f"{name}({parameter.name})"
+
+
+def _section(title):
+    text = PAGE.read_text()
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def _listed(title):
+    """Return the names of a table of the page, by where they belong."""
+    listed = {}
+    for where, names, reason in re.findall(
+        r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", _section(title), re.MULTILINE
+    ):
+        assert len(reason) > 10, (where, names)
+        listed.setdefault(where, []).extend(re.findall(r"`(.+?)`", names))
+    for where, names in listed.items():
+        assert len(names) == len(set(names)), where
+    return {where: set(names) for where, names in listed.items()}
+
+
+@pytest.mark.parametrize("where", PAIRS)
+def test_names_that_are_not_there_have_a_reason(where):
+    missing, listed = _missing_names(where), _listed("Names that are not there")
+    assert missing - listed.get(where, set()) == set()
+
+
+@pytest.mark.parametrize("where", PAIRS)
+def test_parameters_that_are_not_there_have_a_reason(where):
+    missing = set(_missing_parameters(where))
+    assert missing == _listed("Parameters that are not there").get(where, set())
+
+
+@pytest.mark.parametrize("where", sorted(set(PAIRS) - {"app", "task"}))
+def test_names_that_are_there_are_not_listed_as_missing(where):
+    listed = _listed("Names that are not there").get(where, set())
+    assert listed == _missing_names(where)
+
+
+def test_the_page_lists_nothing_else():
+    for title in ("Names that are not there", "Parameters that are not there"):
+        assert set(_listed(title)) <= set(PAIRS)
+
+
+def test_what_stands_for_a_class_is_one():
+    assert issubclass(celerant.GroupResult, ResultSet)
+    assert issubclass(celerant.Signature, Canvas)
