@@ -29,6 +29,8 @@ class MemoryMessage:
 
     #: As kombu's messages, which tell here of what could not be decompressed.
     errors = ()
+    #: kombu's own take what is compressed.
+    is_packed = False
 
     def __init__(self, raw: dict[str, Any], body: bytes) -> None:
         properties = raw["properties"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,8 @@ class Reader:
         `limits` are on the size of bodies and on their depth.
         """
         self.limits = limits
+        #: Bytes that can be above no limit.
+        self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
         self._memory_pid = memory_pid
         self._tasks = tasks
         self._accept = accept
@@ -190,19 +193,26 @@ class Reader:
         return Refused(msg, None)
 
     def _decode(self, message: Any) -> Any:
-        limits = self.limits
-        body = body_of(message, limits, self._accept)
+        body = message.body
+        # Most are neither packed nor large: then they are not looked at further.
+        if (
+            message.errors
+            or getattr(message, "is_packed", True)
+            or len(body) > self._small
+        ):
+            body = body_of(message, self.limits, self._accept)
         if message.content_type == _JSON and _JSON in self._accept:
             text = body if isinstance(body, str) else bytes(body).decode()
             # Only marked objects need kombu's hook, a call for every object.
             if "__type__" not in text:
                 value = json.loads(text)
-                limits.check_depth(value, text)
+                if len(text) > self._small:
+                    self.limits.check_depth(value, text)
                 return value
         value = loads(
             body, message.content_type, message.content_encoding, accept=self._accept
         )
-        limits.check_depth(value)
+        self.limits.check_depth(value)
         return value
 
     def _read_body(self, message: Any, request: Request) -> None:
