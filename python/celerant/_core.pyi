@@ -16,7 +16,9 @@ __all__ = [
     "count_results",
     "freeze",
     "lower",
+    "monotonic",
     "unroll",
+    "wall_time",
 ]
 
 def lower(
@@ -46,6 +48,8 @@ def freeze(
 ) -> tuple[dict[str, Any], tuple[Any, Any]]: ...
 def count_results(source: object, *, readable: list[type], mapped: type) -> int: ...
 def build_info() -> dict[str, str]: ...
+def monotonic() -> float: ...
+def wall_time() -> float: ...
 
 @final
 class Roster:

@@ -62,7 +62,6 @@ __all__ = [
     "TaskControl",
     "TaskError",
     "TaskRevoked",
-    "stored_as",
 ]
 
 
@@ -302,21 +301,3 @@ def _shown(exc: BaseException) -> str:
         return repr(exc)
     except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
         return type(exc).__name__
-
-
-_CELERY_NAMES: dict[type, str] = {
-    ChordError: "ChordError",
-    Ignore: "Ignore",
-    MaxRetriesExceeded: "MaxRetriesExceededError",
-    Reject: "Reject",
-    Retry: "Retry",
-    TaskRevoked: "TaskRevokedError",
-}
-
-
-def stored_as(kind: type) -> tuple[str, str]:
-    """Return name and module by which stock clients know an exception's class."""
-    name = _CELERY_NAMES.get(kind)
-    if name is not None:
-        return name, "celery.exceptions"
-    return kind.__qualname__, kind.__module__

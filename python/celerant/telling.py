@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
+from celerant.foreign import class_name
+
 __all__ = [
     "Lines",
     "PlainArguments",
@@ -31,7 +33,25 @@ _MOST_IN_LOGS = 1000
 #: Of a traceback.
 _MOST_LINES = 200
 _SPACE = re.compile(r"\s+")
-_CUT = reprlib.Repr()
+
+
+class _Cut(reprlib.Repr):
+    """Goes by the classes of what is inside, where the base goes by their names."""
+
+    def repr1(self, x: Any, level: int) -> str:
+        method = _CUT_BY.get(type(x))
+        try:
+            return repr(x) if method is None else method(self, x, level)
+        except BaseException:  # noqa: BLE001 - the others are shown all the same
+            return f"<{class_name(x)}>"
+
+
+#: Those that the base cuts.
+_CUT_BY: dict[type, Callable[[reprlib.Repr, Any, int], str]] = {
+    kind: getattr(reprlib.Repr, f"repr_{kind.__name__}")
+    for kind in (dict, frozenset, int, list, set, str, tuple)
+}
+_CUT = _Cut()
 _CUT.maxlevel, _CUT.maxother, _CUT.maxstring = 4, _MOST, _MOST_IN_LOGS
 _CUT.maxdict = _CUT.maxlist = _CUT.maxtuple = _CUT.maxset = 20
 _LARGE = frozenset({dict, frozenset, list, set, str, tuple})
@@ -56,9 +76,10 @@ def _repr(value: object) -> str:
 
 def _called(show: Callable[[object], str], value: object) -> str:
     try:
-        return show(value)
-    except Exception as exc:  # noqa: BLE001 - a hostile `__repr__` must not win
-        return f"<{type(value).__name__} that cannot be shown: {type(exc).__name__}>"
+        # What a subclass of `str` is shown as may have methods of its own.
+        return str.__str__(show(value))
+    except BaseException as exc:  # noqa: BLE001 - a hostile `__repr__` must not win
+        return f"<{class_name(value)} that cannot be shown: {class_name(exc)}>"
 
 
 def _plain(text: str, most: int) -> str:

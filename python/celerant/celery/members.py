@@ -6,7 +6,6 @@ its own members, empty chains leave gaps.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from celery.utils.abstract import CallableSignature
 from celery.utils.functional import _regen
 from kombu.utils.uuid import uuid
 
+from celerant._core import monotonic
 from celerant.celery.eligibility import (
     CHAINS,
     GROUPS,
@@ -112,15 +112,15 @@ class _Drawn(_Held):
 
     def __init__(self) -> None:
         self._limit = 1
-        self._started = time.monotonic()
+        self._started = monotonic()
 
     def is_due(self, run: Run) -> bool:
-        is_old = time.monotonic() - self._started > _LINGER
+        is_old = monotonic() - self._started > _LINGER
         return is_old or len(run) >= self._limit
 
     def sent(self) -> None:
         self._limit = min(max(self._limit * 2, _SECOND), _MOST)
-        self._started = time.monotonic()
+        self._started = monotonic()
 
 
 class Members:

@@ -15,7 +15,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from celery.result import AsyncResult, GroupResult
 from vine import barrier, promise
 
-from celerant._core import Roster
+from celerant._core import Roster, monotonic
 from celerant.celery.bulk import (
     AT_ONCE,
     Reader,
@@ -269,19 +269,19 @@ class _LazyGroupResult:
         interval: float,
         on_interval: Any,
     ) -> Iterator[tuple[str, Any]]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + timeout
         pending = list(self.results)
         read = _patient(self.backend, read)
         pause = _PAUSE
         while True:
-            started = time.monotonic()
+            started = monotonic()
             ready: list[Any] = []
             pending = _sweep(self.backend, read, pending, ready)
             for found in ready:
                 yield found.id, found._cache  # noqa: SLF001 - as Celery's own
             if not pending:
                 return
-            now = time.monotonic()
+            now = monotonic()
             if deadline is not None and now >= deadline:
                 raise CeleryTimeoutError("The operation timed out.")
             if on_interval is not None:

@@ -12,14 +12,13 @@ import asyncio
 import atexit
 import logging
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from celerant._core import Barrier
+from celerant._core import Barrier, monotonic
 from celerant.errors import CelerantError
 from celerant.per_process import PerProcess
 from celerant.results.backends.base import FeedLostError
@@ -89,7 +88,7 @@ class Consumer:
         Raises:
             CelerantError: The backend is not reached within its retry policy.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + timeout
         self.begin(members)
         # A deadline of zero looks once: that is one sweep, not none.
         first = None if timeout == 0 else deadline
@@ -141,7 +140,7 @@ class Consumer:
         if self._trouble is not None:
             return self._trouble
         since = self._service.asking_since
-        if since is not None and time.monotonic() - since > _SILENCE:
+        if since is not None and monotonic() - since > _SILENCE:
             return Trouble(since, None)
         return None
 
@@ -194,7 +193,7 @@ class Consumer:
         if isinstance(heard, BaseException):
             raise heard
         service.deliver(heard)
-        left = self._resting_until - time.monotonic()
+        left = self._resting_until - monotonic()
         if left > 0:
             return left
         feed.open()
@@ -240,7 +239,7 @@ class Consumer:
         try:
             if isinstance(exc, FeedLostError):
                 self._failures = max(1, self._failures)
-                self._service.subscriptions.on_lost(exc, time.monotonic())
+                self._service.subscriptions.on_lost(exc, monotonic())
             elif isinstance(exc, self._backend.connection_errors):
                 self._on_unreachable(exc)
             else:
@@ -252,13 +251,13 @@ class Consumer:
         # Or a refusal of the backend: nobody may hang on it, and it may come back at
         # once, but not in a busy loop.
         logger.error("results: the consumer failed", exc_info=exc)
-        self._resting_until = time.monotonic() + _BACKOFF_MOST
+        self._resting_until = monotonic() + _BACKOFF_MOST
         self._give_up(exc)
 
     def _on_unreachable(self, exc: BaseException) -> None:
         self._failures += 1
         if self._trouble is None:
-            self._trouble = Trouble(time.monotonic(), exc)
+            self._trouble = Trouble(monotonic(), exc)
         self._trouble = self._trouble._replace(error=exc)
         if self._failures == 2:  # noqa: PLR2004 - one lost connection is no news
             logger.warning("results: %s is gone: %s", self._backend.as_uri(), exc)
@@ -270,7 +269,7 @@ class Consumer:
             self._arriving.extend(map(weakref.ref, tuple(self._service.kept)))
         self._open_feed().reset()
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(self._failures, 10))
-        self._resting_until = time.monotonic() + pause
+        self._resting_until = monotonic() + pause
 
     def end(self, exc: BaseException | None) -> None:
         """Tell who waits that the thread ends; the next look starts another.

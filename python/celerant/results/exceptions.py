@@ -14,14 +14,17 @@ from celerant.errors import (
     MaxRetriesExceeded,
     Reject,
     Retry,
+    SoftTimeLimitExceeded,
     TaskError,
     TaskRevoked,
 )
+from celerant.foreign import is_a, with_cause
 
 __all__ = ["RemoteTraceback", "add_note", "rebuild", "shown"]
 
 #: Celery's errors that have a counterpart here.
 _COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
+    ("billiard.exceptions", "SoftTimeLimitExceeded"): SoftTimeLimitExceeded,
     ("celery.exceptions", "ChordError"): ChordError,
     ("celery.exceptions", "Ignore"): Ignore,
     ("celery.exceptions", "MaxRetriesExceededError"): MaxRetriesExceeded,
@@ -56,13 +59,12 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     stored = meta.get("result")
     text = meta.get("traceback")
     traceback = text if isinstance(text, str) else None
-    if isinstance(stored, Exception):  # a serializer that carries exceptions
-        made: Exception = stored
+    if is_a(stored, Exception):  # a serializer that carries exceptions
+        made = stored
     else:
         made = _from_fields(stored, traceback, is_revoked=is_revoked)
     if traceback:
-        # Not by the class's own `__setattr__`: a frozen dataclass refuses.
-        BaseException.__setattr__(made, "__cause__", RemoteTraceback(traceback))
+        with_cause(made, RemoteTraceback(traceback))
     return made
 
 

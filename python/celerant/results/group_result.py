@@ -10,7 +10,13 @@ from celerant._core import Barrier, Roster
 from celerant.errors import ResultTimeout
 from celerant.results.arrivals import Arrivals
 from celerant.results.awaiting import wait_in_loop
-from celerant.results.forms import form_of, form_with_parents, ids_in, task_ids
+from celerant.results.forms import (
+    WithForm,
+    form_of,
+    form_with_parents,
+    ids_in,
+    task_ids,
+)
 from celerant.results.handle import make_handle
 from celerant.results.listening import Hooks, Listening
 from celerant.results.members import STATE_NAMES, Members
@@ -31,7 +37,7 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(ResultSet[R]):
+class GroupResult(WithForm, ResultSet[R]):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from

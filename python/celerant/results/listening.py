@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import monotonic
 from celerant.results.waiters import Waiter
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Listening:
         """
         hooks, event = self._hooks, self._event
         self._look(is_done, deadline)
-        call_at = time.monotonic() + hooks.interval
+        call_at = monotonic() + hooks.interval
         while True:
             # Cleared first, looked second: who wakes meanwhile is seen.
             event.clear()
@@ -117,12 +117,12 @@ class Listening:
             self._tell()
             if is_done():
                 return True
-            now = time.monotonic()
+            now = monotonic()
             if deadline is not None and now >= deadline:
                 return False
             if hooks.on_interval is not None and now >= call_at:
                 hooks.on_interval()
-                call_at = time.monotonic() + hooks.interval
+                call_at = monotonic() + hooks.interval
                 continue
             ends = [deadline, call_at if hooks.on_interval is not None else None]
             left = [end - now for end in ends if end is not None]
@@ -131,7 +131,7 @@ class Listening:
     def _look(self, is_done: Callable[[], bool], deadline: float | None) -> None:
         for view in self._views:
             if not view.is_watched and not view.barrier.is_complete:
-                left = None if deadline is None else deadline - time.monotonic()
+                left = None if deadline is None else deadline - monotonic()
                 view.look(None if left is None else max(left, 0))
         if not is_done():
             for backend in {view.backend for view in self._views}:

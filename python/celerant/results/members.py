@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celerant._core import Barrier, Roster
+from celerant._core import Barrier, Roster, monotonic
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
 from celerant.per_process import ProcessLock
 from celerant.results.exceptions import add_note, rebuild
@@ -157,7 +157,7 @@ class Members:
         """
         if self.is_done(index):
             return True
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else monotonic() + timeout
         event = threading.Event()
         waiter = Waiter(partial(self.is_done, index), event.set, index)
         task_id = self.roster.id(index)
@@ -306,7 +306,7 @@ class Members:
         try:
             while not waiter.is_done():
                 self.raise_error()
-                left = None if deadline is None else deadline - time.monotonic()
+                left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
                     return False
                 event.wait(left)

@@ -8,6 +8,7 @@ exception, the mark before a compressed record.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,11 +17,13 @@ from typing import Any
 from kombu.compression import compress
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils import json as kombu_json
-from kombu.utils.encoding import safe_repr
 
 from celerant.canvas.request import Request
-from celerant.errors import EncodeError, SettingError, stored_as
+from celerant.errors import EncodeError, SettingError
+from celerant.foreign import args_of, is_a, said, stored_as
 from celerant.limits import NO_LIMITS, Limits
+from celerant.results.forms import WithForm
+from celerant.telling import shown
 
 __all__ = ["READY_STATES", "Codec"]
 
@@ -113,9 +116,9 @@ class Codec:
 
     def plain(self, result: Any, state: str) -> Any:
         """Return a value or an exception as it stands in a record."""
-        if isinstance(result, BaseException) and state in _EXCEPTION_STATES:
+        if state in _EXCEPTION_STATES and is_a(result, BaseException):
             return self._exception(result)
-        if self.serializer != "pickle" and hasattr(result, "as_tuple"):
+        if self.serializer != "pickle" and _is_result(result):
             return result.as_tuple()
         return result
 
@@ -133,7 +136,8 @@ class Codec:
         except Exception as exc:
             msg = (
                 f"the result cannot be stored: serializer {self.serializer!r} "
-                f"does not take it ({exc}); return plain data or set result_serializer"
+                f"does not take it ({said(exc)}); return plain data or set "
+                "result_serializer"
             )
             raise EncodeError(msg) from exc
         raw = payload.encode() if isinstance(payload, str) else bytes(payload)
@@ -170,7 +174,7 @@ class Codec:
         name, module = stored_as(type(exc))
         return {
             "exc_type": name,
-            "exc_message": [_storable(arg, self.pack) for arg in exc.args],
+            "exc_message": [_storable(arg, self.pack) for arg in args_of(exc)],
             "exc_module": module,
         }
 
@@ -205,8 +209,17 @@ def _storable(value: Any, pack: Callable[[Any], bytes]) -> Any:
     try:
         pack(value)
     except EncodeError:
-        return safe_repr(value)
+        return shown(value)
     return value
+
+
+def _is_result(value: Any) -> bool:
+    """Whether a value is the result of what a task sent, ours or Celery's."""
+    # By its class: a Decimal has an `as_tuple` too.
+    theirs: Any = sys.modules.get("celery.result")
+    return is_a(value, WithForm) or (
+        theirs is not None and is_a(value, theirs.ResultBase)
+    )
 
 
 def _survives(exc: BaseException) -> bool:

@@ -13,7 +13,7 @@ from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.following import Line
-from celerant.results.forms import form_with_parents, ids_in
+from celerant.results.forms import WithForm, form_with_parents, ids_in
 from celerant.results.listening import Hooks
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.waiting import because, refuse_inside_task
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _UNKNOWN = object()
 
 
-class AsyncResult(Generic[R]):
+class AsyncResult(WithForm, Generic[R]):
     """A view on one task: by its id alone, or as a member of a group.
 
     Args:

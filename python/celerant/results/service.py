@@ -8,13 +8,12 @@ Groups are read in turns, a chunk each: the largest holds up no other.
 from __future__ import annotations
 
 import logging
-import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from celerant._core import Barrier
+from celerant._core import Barrier, monotonic
 from celerant.results.intake import absorb
 from celerant.results.routes import Routes, Watch
 from celerant.results.subscriptions import SUBSCRIBE_FIRST, Subscriptions
@@ -106,9 +105,9 @@ class Service:
             if not self._sweeps or self._is_closing():
                 return
             watch, sweep = next(iter(self._sweeps.items()))
-            start = time.monotonic()
+            start = monotonic()
             is_over = next(sweep, _OVER) is _OVER
-            now = time.monotonic()
+            now = monotonic()
             watch.spent += now - start
             # Gone already where it was the last of its group.
             is_left = self._sweeps.pop(watch, None) is not None
@@ -160,14 +159,14 @@ class Service:
             yield
 
     def _fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        self.asking_since = time.monotonic()
+        self.asking_since = monotonic()
         try:
             return self._backend.fetch(ids)
         finally:
             self.asking_since = None
 
     def _subscribe(self, watch: Watch, members: Members) -> None:
-        self.asking_since = time.monotonic()
+        self.asking_since = monotonic()
         try:
             self.subscriptions.begin(self._feed(), watch, members)
         finally:
@@ -261,7 +260,7 @@ class Service:
 
     def sweep_all(self) -> None:
         """Read all that is pending: of large groups bit by bit, from now on."""
-        start = time.monotonic()
+        start = monotonic()
         few: list[tuple[Watch, Members, list[int]]] = []
         ids: list[str] = []
         for watch in tuple(self.routes.watches):
@@ -283,7 +282,7 @@ class Service:
                 self._sweep_few(few, ids)
                 few, ids = [], []
         self._sweep_few(few, ids)
-        self.clock.swept(time.monotonic() - start)
+        self.clock.swept(monotonic() - start)
 
     def _sweep_few(
         self, few: list[tuple[Watch, Members, list[int]]], ids: list[str]

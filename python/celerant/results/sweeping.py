@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from celerant._core import monotonic
 
 __all__ = ["SweepClock", "rest_after"]
 
@@ -33,8 +33,8 @@ class SweepClock:
         """
         least = _SWEEP_INTERVAL_ALONE if is_alone else _SWEEP_INTERVAL
         due = self._last + max(least, rest_after(self._took))
-        return max(0.0, due - time.monotonic())
+        return max(0.0, due - monotonic())
 
     def swept(self, took: float) -> None:
         """Note that a sweep ended now that took `took` seconds."""
-        self._last, self._took = time.monotonic(), took
+        self._last, self._took = monotonic(), took

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from celerant._core import monotonic
 from celerant.canvas.request import current_request
 from celerant.telling import line
 
@@ -45,7 +45,7 @@ def allow_join_result() -> Iterator[None]:
 
 def deadline_after(timeout: float | None) -> float | None:
     """Return the monotonic time `timeout` seconds from now; None for never."""
-    return None if timeout is None else time.monotonic() + timeout
+    return None if timeout is None else monotonic() + timeout
 
 
 def because(backend: Backend, what: str) -> str:
@@ -57,7 +57,7 @@ def because(backend: Backend, what: str) -> str:
     """
     trouble = backend.trouble
     if trouble is not None:
-        seconds = time.monotonic() - trouble.since
+        seconds = monotonic() - trouble.since
         last = "" if trouble.error is None else f" (last: {line(trouble.error)})"
         return (
             f"{what}, as far as is known here: the result store {backend.as_uri()} has "

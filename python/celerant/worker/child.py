@@ -6,19 +6,19 @@ task's failure and never breaks the pool.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import multiprocessing
 import os
 import pickle
-import reprlib
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.serialization import dumps, loads
 
-from celerant.errors import TaskControl, stored_as
+from celerant.errors import TaskControl
+from celerant.foreign import args_of, class_name, is_a, said, stored_as, traceback_text
+from celerant.telling import shown
 from celerant.worker import control_flow
 from celerant.worker.named import encode_error, named_exception
 from celerant.worker.softlimit import Limited, listen
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
     from celerant.canvas.request import Request
 
-__all__ = ["Checked", "Packed", "check", "pack", "prepare", "run", "unpack"]
+__all__ = [
+    "Checked",
+    "Packed",
+    "check",
+    "pack",
+    "prepare",
+    "run",
+    "run_job",
+    "unpack",
+]
 
 _tasks: dict[bytes, Any] = {}
 _failed_imports: dict[str, str] = {}
@@ -79,12 +88,12 @@ def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) ->
     if set_up is not None:
         try:
             set_up()
-        except Exception as exc:  # noqa: BLE001 - told as below
+        except BaseException as exc:  # noqa: BLE001 - told as below
             _failed_imports["the app"] = f"{type(exc).__name__}: {exc}"
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as exc:  # noqa: BLE001 - told by `check`, with the tasks it costs
+        except BaseException as exc:  # noqa: BLE001 - told by `check`, with the tasks it costs
             _failed_imports[module] = f"{type(exc).__name__}: {exc}"
 
 
@@ -100,7 +109,7 @@ def check(references: dict[str, bytes]) -> Checked:
     for name, reference in references.items():
         try:
             _find(reference)
-        except Exception as exc:  # noqa: BLE001 - any reason is told
+        except BaseException as exc:  # noqa: BLE001 - any reason is told
             missing[name] = "; ".join(
                 [f"{type(exc).__name__}: {exc}"]
                 + [f"import of {m} failed: {e}" for m, e in _failed_imports.items()]
@@ -108,7 +117,23 @@ def check(references: dict[str, bytes]) -> Checked:
     return Checked(os.getpid(), missing)
 
 
-def run(
+def run(job: bytes) -> bytes:
+    """Run a task and return what came of it, pickled; never raises.
+
+    Bytes alone go through the pipes, so that no code of arguments and results runs in
+    the threads that serve those, where an error would break the pool.
+
+    Args:
+        job: The pickled arguments of `run_job`.
+    """
+    try:
+        return pickle.dumps(run_job(*pickle.loads(job)))  # noqa: S301 - made by our own parent
+    except BaseException as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
+        raised = *stored_as(type(exc)), (said(exc),)
+        return pickle.dumps(Packed(FAILURE, None, raised, traceback_text(exc), 0.0))
+
+
+def run_job(
     reference: bytes, request: Request, serializer: str, soft_limit: float | None = None
 ) -> Packed:
     """Run the task that `reference` names and pack what came of it.
@@ -119,11 +144,7 @@ def run(
         serializer: What encodes the value.
         soft_limit: Seconds until it gets a SoftTimeLimitExceeded.
     """
-    try:
-        task = _find(reference)
-    except Exception as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
-        return pack(Outcome(FAILURE, exception=exc), serializer)
-    outcome = run_task(Limited(task, soft_limit), request)
+    outcome = run_task(Limited(_find(reference), soft_limit), request)
     if request.ignore_result and not (
         request.callbacks or request.chain or request.chord
     ):
@@ -150,7 +171,7 @@ def pack(outcome: Outcome, serializer: str) -> Packed:
             value = dumps(outcome.value, serializer)
             body = value[2]
             plain = body if isinstance(body, (str, bytes)) else bytes(body)
-        except Exception as exc:  # noqa: BLE001 - serializers raise what they like
+        except BaseException as exc:  # noqa: BLE001 - the value's own code may raise it
             outcome = Outcome(
                 FAILURE,
                 exception=encode_error(unserialisable(outcome.value, serializer, exc)),
@@ -159,42 +180,39 @@ def pack(outcome: Outcome, serializer: str) -> Packed:
         else:
             packed = (value[0], value[1], plain)
             return Packed(SUCCESS, packed, None, None, outcome.runtime)
-    raised = outcome.exception
-    if isinstance(raised, TaskControl):
+    raised, control, named = outcome.exception, None, None
+    if is_a(raised, TaskControl):
         control = control_flow.pack(raised, _portable, _exception)
-        return Packed(
-            outcome.state, None, None, outcome.traceback, outcome.runtime, control
-        )
+    elif raised is not None:
+        named = _exception(raised)
     return Packed(
-        outcome.state, None, _exception(raised), outcome.traceback, outcome.runtime
+        outcome.state, None, named, outcome.traceback, outcome.runtime, control
     )
 
 
-def _exception(raised: BaseException | None) -> tuple[str, str, tuple[Any, ...]]:
+def _exception(raised: BaseException) -> tuple[str, str, tuple[Any, ...]]:
     name, module = stored_as(type(raised))
     # A script's module is called differently in a spawned child.
     module = "__main__" if module == "__mp_main__" else module
-    return name, module, tuple(_portable(arg) for arg in getattr(raised, "args", ()))
+    return name, module, tuple(map(_portable, args_of(raised)))
 
 
-def unserialisable(value: Any, serializer: str, exc: Exception) -> str:
+def unserialisable(value: Any, serializer: str, exc: BaseException) -> str:
     """Return the message for a return value that `serializer` does not take."""
     return (
-        f"the task returned {reprlib.repr(value)} of type {type(value).__name__}, "
-        f"which the serializer {serializer!r} does not take ({exc}); return plain "
-        f"data or set result_serializer"
+        f"the task returned {shown(value)} of type {class_name(value)}, "
+        f"which the serializer {serializer!r} does not take ({said(exc)}); return "
+        f"plain data or set result_serializer"
     )
 
 
 def _portable(value: Any) -> Any:
     # Plain data only: a class of the child may not exist in the parent.
-    with contextlib.suppress(Exception):
+    try:
         body = dumps(value, "json")
         return loads(body[2], body[0], body[1])
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
-        return f"<{type(value).__name__}>"
+    except BaseException:  # noqa: BLE001 - the value's own code may raise it
+        return shown(value)
 
 
 def unpack(packed: Packed) -> Outcome:

@@ -18,7 +18,7 @@ from kombu.asynchronous import Hub
 from celerant.worker.delays import are_quorum
 from celerant.worker.envelopes import guard_envelopes
 from celerant.worker.message import Delivery, Reader, Refused
-from celerant.worker.runner import Settlement
+from celerant.worker.policy import Settlement
 from celerant.worker.schedule import Schedule
 from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker

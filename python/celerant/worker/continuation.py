@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import traceback as tracebacks
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.request import current_request
 from celerant.errors import ChordError, EncodeError, PublishError
+from celerant.foreign import is_a, said, traceback_text, with_cause
+from celerant.telling import Lines, shown
 from celerant.worker.errbacks import call_errbacks
+from celerant.worker.logged import logged
 from celerant.worker.named import encode_error, named_exception
+from celerant.worker.storing import stand_in
 from celerant.worker.trace import FAILURE, REVOKED, SUCCESS
 from celerant.worker.unsent import branches, followers
 
@@ -40,7 +44,7 @@ class Continuation:
         self._app = app
         self._storing = storing
 
-    def send(self, request: Request, value: Any) -> Exception | None:
+    def send(self, request: Request, value: Any) -> BaseException | None:
         """Send callbacks and the next step of the chain of a task that succeeded.
 
         Before its result is stored, so that they are among its children.
@@ -53,11 +57,12 @@ class Continuation:
         try:
             with _under(request):
                 self._send(request, value)
-        except Exception as exc:
-            logger.exception(
-                "what follows task %s[%s] is not sent, so that the task fails",
+        except BaseException as exc:  # noqa: BLE001 - arguments may have code of their own
+            logger.error(  # noqa: TRY400 - its text may be code of its own
+                "what follows task %s[%s] is not sent, so that the task fails%s",
                 request.task,
                 request.id,
+                Lines(traceback_text(exc)),
             )
             return _stored_form(exc)
         return None
@@ -112,11 +117,13 @@ class Continuation:
         with _under(request):
             if request.chord:
                 self._part(request, state, exc)
-            self._fail_followers(
-                request.chain, exc, traceback, state=state, is_stored=is_stored
-            )
+            with logged("failing what follows", request):
+                self._fail_followers(
+                    request.chain, exc, traceback, state=state, is_stored=is_stored
+                )
             if state != REVOKED:
-                call_errbacks(self._app, request, exc, traceback)
+                with logged("telling errbacks of", request):
+                    call_errbacks(self._app, request, exc, traceback)
 
     def _fail_followers(
         self,
@@ -146,23 +153,26 @@ class Continuation:
     # -- chords ------------------------------------------------------------------------
 
     def _part(self, request: Request, state: str, result: Any) -> Exception | None:
-        """Count a part; send the body where it was the last."""
+        """Count a part; send the body where it was the last.
+
+        Raises nothing: where the part is lost, the body fails.
+        """
+        backend = self._app.backend
         try:
-            chord = self._app.backend.on_chord_part(request, state, result)
-        except EncodeError as exc:
+            part = backend.encode_part(request, state, result)
+        except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
             if state == SUCCESS:
-                return encode_error(str(exc))
-            logger.exception("part %s of a chord is lost", request.id)
-        except Exception as exc:  # noqa: BLE001 - whatever it was, it is not counted
-            logger.error(  # noqa: TRY400 - where it was raised tells nothing
-                "task %s[%s] is not counted in its chord, which cannot complete: %s",
-                request.task,
-                request.id,
-                exc,
-            )
-        else:
-            if chord is not None:
-                self._complete(chord, request.chord)
+                return encode_error(said(exc))
+            part = backend.encode_part(request, state, stand_in(result))
+        what = f"part of chord {request.group}"
+        count = partial(backend.count_part, request, part)
+        chord = self._storing.patiently(count, request, what, lost=False)
+        if chord is False:
+            error = ChordError(f"Join error: the result of {request.id} is lost")
+            with logged("failing the chord of", request):
+                self._fail_body(request.chord or {}, error)
+        elif chord is not None:
+            self._complete(chord, request.chord)
         return None
 
     def _complete(self, chord: Any, body: Any) -> None:
@@ -171,18 +181,30 @@ class Continuation:
             try:
                 values = chord.values()
             except ChordError as exc:
-                logger.error("chord %s fails: %s", chord.group_id, exc)  # noqa: TRY400 - a task's failure
+                logger.error("chord %s fails: %s", chord.group_id, said(exc))  # noqa: TRY400 - a task's failure
                 error = exc
+            except BaseException as exc:  # noqa: BLE001 - anything may stand in a record
+                logger.error(  # noqa: TRY400 - where it was raised tells nothing
+                    "chord %s fails, for a part cannot be read: %s",
+                    chord.group_id,
+                    said(exc),
+                )
+                error = ChordError(f"Join error: {shown(exc)}")
+                with_cause(error, exc)
             if not chord.renew(self._patience()):
                 logger.warning("chord %s is completed by another", chord.group_id)
                 return
             try:
                 if error is None:
                     maybe_signature(body, self._app).apply_async((values,))
-            except Exception as exc:
-                logger.exception("the body of chord %s is not sent", chord.group_id)
-                error = ChordError(f"Callback error: {exc!r}")
-                error.__cause__ = exc
+            except BaseException as exc:  # noqa: BLE001 - values may have code of their own
+                logger.error(  # noqa: TRY400 - as above
+                    "the body of chord %s is not sent%s",
+                    chord.group_id,
+                    Lines(traceback_text(exc)),
+                )
+                error = ChordError(f"Callback error: {shown(exc)}")
+                with_cause(error, exc)
             if error is not None:
                 self._fail_body(body, error)
             if not chord.finish():
@@ -190,14 +212,18 @@ class Continuation:
                     "chord %s took longer than its claim; what is kept of it expires",
                     chord.group_id,
                 )
-        except Exception:
-            logger.exception("chord %s is not completed", chord.group_id)
+        except BaseException as exc:  # noqa: BLE001 - a slot goes on
+            logger.error(  # noqa: TRY400 - as above
+                "chord %s is not completed%s",
+                chord.group_id,
+                Lines(traceback_text(exc)),
+            )
 
     def _fail_body(self, body: Mapping[str, Any], error: ChordError) -> None:
         is_group = body.get("subtask_type") == "group"
         # As Celery has it: a group's members fail with what the header raised.
         exc = error.__cause__ if is_group and error.__cause__ else error
-        text = "".join(tracebacks.format_exception(type(exc), exc, exc.__traceback__))
+        text = traceback_text(exc)
         for request in branches(body):
             call_errbacks(self._app, request, exc, None)
             if request.id:
@@ -240,10 +266,10 @@ def _together(app: Any, callbacks: Any) -> Iterator[Any]:
         yield group(others, app=app)
 
 
-def _stored_form(exc: Exception) -> Exception:
+def _stored_form(exc: BaseException) -> BaseException:
     """Return an error of sending as Celery's workers store it."""
-    if isinstance(exc, EncodeError):
+    if is_a(exc, EncodeError):
         return encode_error(str(exc))
-    if isinstance(exc, PublishError):
+    if is_a(exc, PublishError):
         return named_exception("OperationalError", "kombu.exceptions", str(exc))
     return exc

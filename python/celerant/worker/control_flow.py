@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import Ignore, Reject, Retry, TaskControl
+from celerant.foreign import is_a, traceback_of, with_traceback
 from celerant.worker.named import named_exception
 
 if TYPE_CHECKING:
@@ -23,19 +24,25 @@ REJECTED = Reject.state
 
 def read(exc: BaseException) -> TaskControl | None:
     """Return an exception as control flow, None where it is an error."""
-    if isinstance(exc, TaskControl):
+    if is_a(exc, TaskControl):
         return exc
     theirs: Any = sys.modules.get("celery.exceptions")
-    if theirs is None:
+    if theirs is None or not is_a(exc, theirs.TaskPredicate):
         return None
-    ours: TaskControl | None = None
-    if isinstance(exc, theirs.Retry):
-        ours = Retry(exc.message, exc.exc or exc.excs, exc.when)
-    elif isinstance(exc, theirs.Reject):
-        ours = Reject(exc.reason, exc.requeue)
-    elif isinstance(exc, theirs.Ignore):
-        ours = Ignore(*exc.args)
-    return None if ours is None else ours.with_traceback(exc.__traceback__)
+    try:
+        ours = _ours(exc, theirs)
+    except BaseException:  # noqa: BLE001 - their subclass's own code: then it is an error
+        return None
+    with_traceback(ours, traceback_of(exc))
+    return ours
+
+
+def _ours(exc: Any, theirs: Any) -> TaskControl:
+    if is_a(exc, theirs.Retry):
+        return Retry(exc.message, exc.exc or exc.excs, exc.when)
+    if is_a(exc, theirs.Reject):
+        return Reject(exc.reason, exc.requeue)
+    return Ignore(*exc.args)
 
 
 def pack(

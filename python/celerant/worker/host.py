@@ -37,7 +37,7 @@ class Runnable(Protocol):
 class ResultStore(Protocol):
     """The part of a result backend that storing takes."""
 
-    def store_result(
+    def encode_result(
         self,
         task_id: str,
         result: Any,
@@ -45,8 +45,23 @@ class ResultStore(Protocol):
         traceback: str | None = None,
         *,
         request: Request | None = None,
-    ) -> Any:
-        """Store a value or an exception as the task's result."""
+    ) -> bytes:
+        """Return the record of a value or an exception; may raise whatever it does."""
+        ...
+
+    def store_encoded(
+        self,
+        task_id: str,
+        payload: bytes,
+        state: str,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Store what `encode_result` returned."""
+        ...
+
+    def is_away(self, exc: Exception) -> bool:
+        """Whether an error of `store_encoded` may be over after a while."""
         ...
 
 

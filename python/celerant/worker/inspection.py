@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import platform
 import re
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import kombu
 
-from celerant._core import build_info
+from celerant._core import build_info, monotonic
 from celerant.urls import masked
 from celerant.worker.roll import described
 
@@ -122,7 +121,7 @@ def stats(panel: Panel, **_: Any) -> Any:
         "total": panel.roll.total(),
         "pid": os.getpid(),
         "clock": "0",
-        "uptime": round(time.monotonic() - panel.since),
+        "uptime": round(monotonic() - panel.since),
         # With the URLs of a failover list and the transport's options in it.
         **{name: _shown(name, value) for name, value in about.items()},
         "pool": panel.pool(),

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "TimeLimit"]
 
 
+#: Seconds: a century.
+_LONGEST = 3_200_000_000
+
+
 class TimeLimit(NamedTuple):
     """Seconds; None is without limit."""
 
@@ -30,13 +34,28 @@ class Limits:
         task = delivery.task
         own = self._own.get(task.name)
         if own is None:
-            own = TimeLimit(task.time_limit or None, task.soft_time_limit or None)
+            own = TimeLimit(_seconds(task.time_limit), _seconds(task.soft_time_limit))
             self._own[task.name] = own
         hard, soft = delivery.request.timelimit
         if hard is None and soft is None:
             return own
-        return TimeLimit(hard or own.hard, soft or own.soft)
+        return TimeLimit(_seconds(hard) or own.hard, _seconds(soft) or own.soft)
 
     def set(self, task: str, hard: float | None, soft: float | None) -> None:
         """Let a task have other limits than it says itself, from its next run on."""
-        self._own[task] = TimeLimit(hard or None, soft or None)
+        self._own[task] = TimeLimit(_seconds(hard), _seconds(soft))
+
+
+def _seconds(limit: float | None) -> float | None:
+    """Return a limit that waits and timers take.
+
+    Raises:
+        ValueError: It is no number of seconds.
+    """
+    if not limit:
+        return None
+    if not isinstance(limit, (int, float)) or not limit > 0:
+        msg = f"a time limit must be a positive number of seconds, not {limit!r}"
+        raise ValueError(msg)
+    # Nobody lives to see those beyond.
+    return None if limit > _LONGEST else limit

@@ -16,7 +16,7 @@ from celerant.telling import shown
 from celerant.unopened import leave_unopened
 from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Delivery, Reader, Refused
-from celerant.worker.runner import Settlement
+from celerant.worker.policy import Settlement
 from celerant.worker.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ Source: Celery message protocol 2 as emitted by celery 5.7.0 ``as_task_v2``.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ from kombu.serialization import loads
 
 from celerant.canvas.request import Request
 from celerant.config import suggestion
+from celerant.foreign import class_name
 from celerant.limits import NO_LIMITS, Limits
 from celerant.telling import line, shown
 from celerant.unopened import body_of
+from celerant.worker.embed import read_embed
 from celerant.worker.named import named_exception, not_registered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
 __all__ = ["Delivery", "Reader", "Refused", "timestamp"]
@@ -43,12 +44,12 @@ _HEADERS: dict[str, type | tuple[type, ...]] = {
     "stamped_headers": (list, tuple),
     "stamps": dict,
     "replaced_task_nesting": int,
+    "ignore_result": int,
 }
 _KNOWN = _HEADERS.keys() | {
     "argsrepr",
     "compression",
     "id",
-    "ignore_result",
     "kwargsrepr",
     "lang",
     "task",
@@ -56,6 +57,11 @@ _KNOWN = _HEADERS.keys() | {
 }
 _BODY_LENGTH = 3
 _LIMITS_LENGTH = 2
+#: Properties that name a queue and a message, and how many bytes AMQP lets them have.
+_ADDRESSES = ("reply_to", "correlation_id")
+_LONGEST_ADDRESS = 255
+#: Beyond it the stores' numbers are not exact any more.
+_HIGHEST_INDEX = 2**53
 _NO_LIMITS = [None, None]
 _SHOWN = 80
 
@@ -127,57 +133,67 @@ class Reader:
             Refused: The message is broken or its task is not registered.
         """
         try:
-            return self._read(message)
+            request = self._request(message)
         except Refused:
             raise
-        except Exception as exc:
+        except BaseException as exc:
             # No message may stop a worker, whatever is wrong with it.
-            msg = f"reading it failed: {type(exc).__name__}: {line(exc)}"
-            raise Refused(msg, None) from exc
+            raise _unread(exc, None) from exc
+        try:
+            return self._read(message, request)
+        except Refused:
+            raise
+        except BaseException as exc:
+            raise _unread(exc, request) from exc
 
-    def _read(self, message: Any) -> Delivery:
+    def _request(self, message: Any) -> Request:
+        """Return the request of a message that has a task's name and an id."""
         headers = message.headers
         if not isinstance(headers, dict) or "task" not in headers:
             raise self._without_task(message)
         name, task_id = headers["task"], headers.get("id")
-        if not isinstance(task_id, str) or not task_id:
+        if not isinstance(task_id, str) or not task_id or not _is_text(task_id):
             msg = f"its header 'id' is no text but {shown(task_id, _SHOWN)}"
             raise Refused(msg, None)
         if not isinstance(name, str):
             msg = f"its header 'task' is no text but {shown(name, _SHOWN)}"
             raise Refused(msg, Request(task_id, "unknown"))
-        request = Request(
+        return Request(
             task_id, name, hostname=self._hostname, memory_pid=self._memory_pid
         )
-        _read_properties(message, request)
+
+    def _read(self, message: Any, request: Request) -> Delivery:
+        name, headers = request.task, message.headers
         task = self._tasks.get(name)
-        _read_headers(headers, request)
-        wanted = headers.get("ignore_result")
-        if wanted is None:
-            wanted = False if task is None else task.ignore_result
-        request.ignore_result = bool(wanted)
-        if task is None:
-            near = suggestion(name, frozenset(self._tasks))
-            msg = (
-                f"task {shown(name, _SHOWN)} is not registered in this worker{near}; "
-                f"import the module that defines it, or send it to another queue"
-            )
-            with contextlib.suppress(Refused):
-                # Who waits for what would have followed it is told, too.
-                self._read_body(message, request)
-            raise Refused(msg, request, not_registered(name))
-        self._read_body(message, request)
+        if task is not None and headers.get("ignore_result") is None:
+            request.ignore_result = bool(task.ignore_result)
         delivery = Delivery(message, request, task)
-        if request.eta:
+        # All of it, whatever is wrong with a part: who waits for what would have
+        # followed is told, too.
+        problem = _read_properties(message, request)
+        problem = _read_headers(headers, request) or problem
+        if problem is None and task is None:
+            near = suggestion(name, frozenset(self._tasks))
+            reason = (
+                f"task {shown(name, _SHOWN)} is not registered in this worker"
+                f"{near}; import the module that defines it, or send it to another "
+                f"queue"
+            )
+            problem = Refused(reason, request, not_registered(name))
+        try:
+            self._read_body(message, request)
             delivery.due = _time("eta", request.eta, request)
-        if request.expires:
             delivery.expires = _time("expires", request.expires, request)
+        except Refused as refused:
+            problem = problem or refused
+        if problem is not None:
+            raise problem
         return delivery
 
     def _without_task(self, message: Any) -> Refused:
         try:
             body = self._decode(message)
-        except Exception:  # noqa: BLE001 - then it is no message of protocol 1 either
+        except BaseException:  # noqa: BLE001 - then it is no message of protocol 1 either
             body = None
         if isinstance(body, dict) and "task" in body:
             task_id = body.get("id")
@@ -185,8 +201,8 @@ class Reader:
             if isinstance(task_id, str) and task_id:
                 known = Request(task_id, str(body["task"]))
             msg = (
-                f"task {shown(body['task'], _SHOWN)} was sent by protocol 1, which is "
-                f"not spoken here; set task_protocol = 2 where it is sent"
+                f"task {shown(body['task'], _SHOWN)} was sent by protocol 1, "
+                f"which is not spoken here; set task_protocol = 2 where it is sent"
             )
             return Refused(msg, known)
         msg = "it has no header 'task', so it is no task message"
@@ -218,47 +234,56 @@ class Reader:
     def _read_body(self, message: Any, request: Request) -> None:
         try:
             body = self._decode(message)
-        except Exception as exc:
+        except BaseException as exc:
             msg = (
                 f"its body ({message.content_type}) cannot be read: "
-                f"{type(exc).__name__}: {line(exc)}"
+                f"{class_name(exc)}: {line(exc)}"
             )
             raise Refused(msg, request) from exc
         if not isinstance(body, (list, tuple)) or len(body) != _BODY_LENGTH:
             msg = f"its body is no [args, kwargs, embed] but {shown(body, _SHOWN)}"
             raise Refused(msg, request)
         args, kwargs, embed = body
+        if embed is None or isinstance(embed, dict):
+            problem = read_embed(embed, request) if embed else None
+        else:
+            problem = f"its embed is no object but {shown(embed, _SHOWN)}"
         if not isinstance(args, (list, tuple)):
-            msg = f"its positional arguments are no list but {shown(args, _SHOWN)}"
-            raise Refused(msg, request)
-        if not isinstance(kwargs, dict) or not all(isinstance(k, str) for k in kwargs):
-            msg = f"its keyword arguments are no object but {shown(kwargs, _SHOWN)}"
-            raise Refused(msg, request)
-        if embed is not None and not isinstance(embed, dict):
-            msg = f"its embed is no object but {shown(embed, _SHOWN)}"
-            raise Refused(msg, request)
-        request.args, request.kwargs = args, kwargs
-        if embed:
-            request.callbacks = embed.get("callbacks")
-            request.errbacks = embed.get("errbacks")
-            request.chain = embed.get("chain")
-            request.chord = embed.get("chord")
+            problem = f"its positional arguments are no list but {shown(args, _SHOWN)}"
+        elif not isinstance(kwargs, dict) or not all(map(_is_str, kwargs)):
+            problem = f"its keyword arguments are no object but {shown(kwargs, _SHOWN)}"
+        else:
+            request.args, request.kwargs = args, kwargs
+        if problem is not None:
+            raise Refused(problem, request)
 
 
-def _read_properties(message: Any, request: Request) -> None:
-    properties = message.properties
-    request.reply_to = properties.get("reply_to")
-    request.correlation_id = properties.get("correlation_id")
-    info = message.delivery_info or {}
+def _read_properties(message: Any, request: Request) -> Refused | None:
+    properties, info = message.properties, message.delivery_info
+    if not isinstance(info, dict):
+        info = {}
+    problem = None
+    for name in _ADDRESSES:
+        value = properties.get(name)
+        if value is None or (isinstance(value, str) and _is_address(value)):
+            setattr(request, name, value)
+        else:
+            problem = problem or _wrong(name, value, request, "property")
+    priority = properties.get("priority")
+    if priority is not None and not isinstance(priority, int):
+        problem = problem or _wrong("priority", priority, request, "property")
+        priority = None
     request.delivery_info = {
         "exchange": info.get("exchange"),
         "routing_key": info.get("routing_key"),
-        "priority": properties.get("priority"),
+        "priority": priority,
         "redelivered": bool(info.get("redelivered")),
     }
+    return problem
 
 
-def _read_headers(headers: dict[str, Any], request: Request) -> None:
+def _read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
+    problem = None
     # Most headers of most messages are empty, as the request's fields already are.
     for name, value in headers.items():
         types = _HEADERS.get(name)
@@ -266,37 +291,71 @@ def _read_headers(headers: dict[str, Any], request: Request) -> None:
             if name not in _KNOWN:
                 request.headers[name] = value
         elif value is not None:
-            if not isinstance(value, types):
-                raise _wrong(name, value, request)
-            setattr(request, name, value)
-    ignore = headers.get("ignore_result")
-    if ignore is not None and not isinstance(ignore, (bool, int)):
-        msg = "ignore_result"
-        raise _wrong(msg, ignore, request)
+            if isinstance(value, types) and _CHECKS.get(name, _is_anything)(value):
+                setattr(request, name, value)
+            else:
+                problem = problem or _wrong(name, value, request)
     limits = headers.get("timelimit")
-    if limits is not None:
-        request.timelimit = _limits(limits, request)
+    if limits is not None and limits != _NO_LIMITS:
+        if _are_limits(limits):
+            request.timelimit = (limits[0], limits[1])
+        else:
+            problem = problem or _wrong("timelimit", limits, request)
+    return problem
 
 
-def _limits(value: Any, request: Request) -> tuple[float | None, float | None]:
-    if value == _NO_LIMITS:
-        return (None, None)
-    if (
+def _are_limits(value: Any) -> bool:
+    return (
         isinstance(value, (list, tuple))
         and len(value) == _LIMITS_LENGTH
-        and all(limit is None or isinstance(limit, (int, float)) for limit in value)
-    ):
-        return (value[0], value[1])
-    msg = "timelimit"
-    raise _wrong(msg, value, request)
+        and all(
+            limit is None or (isinstance(limit, (int, float)) and limit >= 0)
+            for limit in value
+        )
+    )
 
 
-def _wrong(name: str, value: Any, request: Request) -> Refused:
-    msg = f"its header {name!r} cannot be {shown(value, _SHOWN)}"
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_anything(_value: Any) -> bool:
+    return True
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is what a broker and a store take: a lone surrogate is not."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_address(value: str) -> bool:
+    return _is_text(value) and len(value.encode()) <= _LONGEST_ADDRESS
+
+
+def _wrong(name: str, value: Any, request: Request, part: str = "header") -> Refused:
+    msg = f"its {part} {name!r} cannot be {shown(value, _SHOWN)}"
     return Refused(msg, request)
 
 
-def _time(name: str, text: str, request: Request) -> float:
+def _unread(exc: BaseException, request: Request | None) -> Refused:
+    msg = f"reading it failed: {class_name(exc)}: {line(exc)}"
+    return Refused(msg, request)
+
+
+#: What a header must be besides its type.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "group_index": lambda index: 0 <= index <= _HIGHEST_INDEX,
+    "stamped_headers": lambda names: all(map(_is_str, names)),
+}
+
+
+def _time(name: str, text: str | None, request: Request) -> float | None:
+    if not text:
+        return None
     try:
         return timestamp(text)
     except (ValueError, OverflowError) as exc:

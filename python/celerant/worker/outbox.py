@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from kombu import Exchange, Producer
 from kombu.exceptions import EncodeError
 
+from celerant._core import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -125,15 +127,15 @@ class Outbox:
             logger.warning("the last events are lost: the broker does not take them")
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due = monotonic()
         while True:
-            self._woken.wait(max(0.0, due - time.monotonic()))
+            self._woken.wait(max(0.0, due - monotonic()))
             self._woken.clear()
             # Looked at before what waits, so that the last event is seen.
             is_last = self._closing.is_set()
-            if time.monotonic() >= due and not is_last:
+            if monotonic() >= due and not is_last:
                 self._beat()
-                due = time.monotonic() + self._interval
+                due = monotonic() + self._interval
             if not self._flush() and not is_last:
                 self._closing.wait(_RETRY_PAUSE)
                 self._woken.set()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal as signals
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import monotonic
 from celerant.worker.commands import COMMANDS
 from celerant.worker.named import task_revoked
 from celerant.worker.trace import REVOKED
@@ -49,7 +49,7 @@ class Panel:
         self.events = events
         self.engine = engine
         self.shutdown = shutdown
-        self.since = time.monotonic()
+        self.since = monotonic()
         self.source: Source
         self._slots: Pool
         self._marker: ThreadPoolExecutor | None = None

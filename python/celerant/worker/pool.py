@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -9,6 +10,8 @@ import weakref
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from celerant.foreign import traceback_text
+from celerant.telling import Lines
 from celerant.worker.limits import Limits, TimeLimit
 from celerant.worker.trace import Outcome, run_task
 
@@ -161,6 +164,7 @@ class Pool:
         self._dismissed = False
         self._abandoned = False
         self._pid = os.getpid()
+        self._numbers = itertools.count()
         #: Started when there is first something for them.
         self._threads: list[threading.Thread] = []
         #: True puts a thread to work, False ends all of them, one after the other.
@@ -187,13 +191,13 @@ class Pool:
         with self._lock:
             if self._stopping or self._busy >= self.size:
                 return False
-            if self._busy == len(self._threads) and not self._start_thread():
+            if self._busy >= len(self._threads) and not self._start_thread():
                 return False
             self._busy += 1
             return True
 
     def _start_thread(self) -> bool:
-        name = f"{self._name}_{len(self._threads)}"
+        name = f"{self._name}_{next(self._numbers)}"
         # The interpreter waits for its task by `_await_all`, unless it was abandoned.
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
@@ -210,29 +214,61 @@ class Pool:
             self._busy -= 1
 
     def _run(self) -> None:
-        while self._tokens.get():
-            self._drain()
-        # For the next one: `dismiss` may not know of all threads, for instance of one
-        # whose start Ctrl-C came upon.
-        self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
+        drains = is_told = False
+        try:
+            while self._tokens.get():
+                drains = True
+                self._drain()
+                drains = False
+            is_told = True
+        finally:
+            if not is_told:
+                self._bury(had_token=not drains)
+            if is_told or self._dismissed:
+                # For the next one: `dismiss` may not know of all threads, for instance
+                # of one whose start Ctrl-C came upon.
+                self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
+
+    def _bury(self, *, had_token: bool) -> None:
+        """Have another thread in place of this one, which was ended from outside."""
+        logger.error("a thread of the worker was ended; another takes its place")
+        with self._lock:
+            self._threads.remove(threading.current_thread())
+        if had_token and not self._dismissed:
+            self._leave()
+        if self._waiting():
+            self.wake(1)
 
     def _drain(self) -> None:
-        while True:
-            try:
-                while not self._stopping and self._busy <= self.size:
-                    delivery = self._take()
-                    if delivery is None:
-                        break
-                    self._execute(delivery)
-                    # Not kept while waiting: arguments and results may be large.
-                    del delivery
-            except Exception:
-                logger.exception("a slot of the worker failed and goes on")
-            self._leave()
-            # Who added between our last `take` and `_leave` saw this slot busy and
-            # did not wake another: so look once more.
-            if self._stopping or not self._waiting() or not self._enter():
-                return
+        is_busy = True
+        try:
+            while True:
+                try:
+                    self._execute_all()
+                except BaseException as exc:  # noqa: BLE001 - a slot outlives its tasks
+                    logger.error(  # noqa: TRY400 - its text may be code of its own
+                        "a slot of the worker failed and goes on%s",
+                        Lines(traceback_text(exc)),
+                    )
+                is_busy = False
+                self._leave()
+                # Who added between our last `take` and `_leave` saw this slot busy and
+                # did not wake another: so look once more.
+                if self._stopping or not self._waiting() or not self._enter():
+                    return
+                is_busy = True
+        finally:
+            if is_busy:
+                self._leave()
+
+    def _execute_all(self) -> None:
+        while not self._stopping and self._busy <= self.size:
+            delivery = self._take()
+            if delivery is None:
+                break
+            self._execute(delivery)
+            # Not kept while waiting: arguments and results may be large.
+            del delivery
 
     def resize(self, size: int) -> None:
         """Have this many slots; those too many end after what they run."""
@@ -249,7 +285,7 @@ class Pool:
     def join(self) -> None:
         """Wait until nothing runs."""
         self.dismiss()
-        for thread in self._threads:
+        for thread in tuple(self._threads):
             thread.join()
 
     def abandon(self) -> None:

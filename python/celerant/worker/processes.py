@@ -19,7 +19,7 @@ from celerant.worker.limits import Limits
 from celerant.worker.named import task_revoked, time_limit_exceeded, worker_lost
 from celerant.worker.process import ChildProcess
 from celerant.worker.succession import unpack_successors
-from celerant.worker.trace import FAILURE, REVOKED, Outcome
+from celerant.worker.trace import FAILURE, REVOKED, Outcome, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,34 +108,41 @@ class Processes:
         child = self._free.get()
         try:
             return self._run_in(child, delivery)
-        except Exception as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
-            return Outcome(FAILURE, exception=exc)
+        except BaseException as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
+            return failure(exc, 0.0)
         finally:
-            child.served += 1
-            if not self._retire(child):
-                if child.served == self._max_tasks or child.is_worn:
-                    child.replace()
-                self._free.put(child)
+            self._release(child)
+
+    def _release(self, child: ChildProcess) -> None:
+        """Give a child to the next task, or its successor."""
+        child.served += 1
+        if self._retire(child):
+            return
+        try:
+            if child.served == self._max_tasks or child.is_worn:
+                child.replace()
+        except Exception:
+            # For instance no more processes: the next task tries again.
+            logger.exception("a child process cannot be replaced")
+            child.is_worn = True
+        finally:
+            self._free.put(child)
 
     def _run_in(self, child: ChildProcess, delivery: Delivery) -> Outcome:
         task_id, limit = delivery.request.id, self._limits.of(delivery)
-        job = (
-            self._reference(delivery.task),
-            delivery.request,
-            self._serializer,
-            limit.soft,
-        )
+        reference = self._reference(delivery.task)
+        job = pickle.dumps((reference, delivery.request, self._serializer, limit.soft))
         self._await(child)
         if not self._enter(task_id, child):
             return _terminated()
         try:
             try:
-                answer = child.submit(run, *job)
+                answer = child.submit(run, job)
             except BrokenProcessPool:
                 # It died while it was idle: no task of ours is to blame.
                 child.replace()
                 child.start().result()
-                answer = child.submit(run, *job)
+                answer = child.submit(run, job)
             done, _ = wait([answer], limit.hard)
         finally:
             with self._lock:
@@ -143,7 +150,7 @@ class Processes:
         if not done:
             return _overrun(child, delivery, limit.hard)
         try:
-            packed = answer.result()
+            packed = pickle.loads(answer.result())  # noqa: S301 - made by our own child
             delivery.request.successors = unpack_successors(packed.successors)
             delivery.request.children += packed.children
             return unpack(packed)

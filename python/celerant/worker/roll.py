@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import monotonic
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -24,13 +26,13 @@ class Revocations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: Until when each is remembered (`time.monotonic`), the oldest first.
+        #: Until when each is remembered (`monotonic`), the oldest first.
         self._ids: dict[str, float] = {}
         self._stamps: dict[str, set[Any]] = {}
 
     def add(self, ids: Iterable[str]) -> None:
         """Remember ids, at the cost of the oldest ones if need be."""
-        until = time.monotonic() + _REVOKED_FOR
+        until = monotonic() + _REVOKED_FOR
         with self._lock:
             for task_id in ids:
                 self._ids.pop(task_id, None)
@@ -47,7 +49,7 @@ class Revocations:
 
     def ids(self) -> list[str]:
         """Return the ids that are remembered."""
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             return [task_id for task_id, until in self._ids.items() if until > now]
 
@@ -55,7 +57,7 @@ class Revocations:
         """Whether `request` must not run."""
         if self._ids:
             until = self._ids.get(request.id)
-            if until is not None and until > time.monotonic():
+            if until is not None and until > monotonic():
                 return True
         return bool(self._stamps) and bears(request, self._stamps)
 

@@ -8,9 +8,10 @@ is silent too. So all of them are given up here.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
+
+from celerant._core import monotonic
 
 __all__ = ["give_up_on_silence"]
 
@@ -35,7 +36,7 @@ def give_up_on_silence(connection: Any) -> None:
 
 
 def _check_answers(cycle: Any, limit: float) -> None:
-    now = time.monotonic()
+    now = monotonic()
     for channel in cycle._channels:  # noqa: SLF001 - kombu has no public one
         asked_at = channel._brpop_sent_at  # noqa: SLF001 - as above
         if channel._in_poll and asked_at is not None and now - asked_at > limit:  # noqa: SLF001 - as above

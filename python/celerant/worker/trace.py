@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback as tracebacks
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import monotonic
 from celerant.canvas.request import current_request
 from celerant.errors import Replaced, Retry
+from celerant.foreign import is_a, traceback_of, traceback_text, with_traceback
 from celerant.worker import control_flow
 from celerant.worker.surroundings import surrounded
 
@@ -63,9 +63,8 @@ class Outcome:
         """What is stored: the value or the exception; of a retry its reason."""
         if self.state == SUCCESS:
             return self.value
-        return (
-            self.exception.exc if isinstance(self.exception, Retry) else self.exception
-        )
+        raised = self.exception
+        return raised.exc if is_a(raised, Retry) else raised
 
 
 def run_task(task: Callable[..., Any], request: Request) -> Outcome:
@@ -101,16 +100,9 @@ def run_task(task: Callable[..., Any], request: Request) -> Outcome:
 def failure(exc: BaseException, runtime: float) -> Outcome:
     """Return the outcome of a task that raised: a failure, or control flow."""
     control = control_flow.read(exc)
-    if control is not None:
-        state, exc = control.state, control
-    else:
-        state = FAILURE
-    below = exc.__traceback__
+    state, exc = (FAILURE, exc) if control is None else (control.state, control)
+    below = traceback_of(exc)
     while below is not None and below.tb_frame.f_globals.get("__name__") in _OUR_FRAMES:
         below = below.tb_next
-    exc.__traceback__ = below
-    try:
-        text = "".join(tracebacks.format_exception(type(exc), exc, below))
-    except Exception:  # noqa: BLE001 - a hostile `__str__` must not win
-        text = "".join(tracebacks.format_tb(below)) + type(exc).__name__ + "\n"
-    return Outcome(state, exception=exc, traceback=text, runtime=runtime)
+    with_traceback(exc, below)
+    return Outcome(state, exception=exc, traceback=traceback_text(exc), runtime=runtime)

@@ -42,7 +42,7 @@ def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Re
         canvas: As a message carries it.
         errbacks: Of what the canvas is in.
     """
-    kind, options = canvas.get("subtask_type"), canvas.get("options") or {}
+    kind, options = canvas.get("subtask_type"), _mapping(canvas.get("options"))
     own = listed(options.get("link_error"))
     linked = [*own, *(errback for errback in errbacks if errback not in own)]
     inner = [one for one in _inner(canvas) if isinstance(one, Mapping)]
@@ -51,40 +51,50 @@ def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Re
         found = branches(first, linked)
         if found:
             found[0].chain = [*(found[0].chain or ()), *map(dict, rest)]
-    elif kind in {"group", "chord"} and inner:
+    elif kind in ("group", "chord") and inner:
         found = [made for one in inner for made in branches(one, linked)]
     else:
         made = _request(canvas)
         made.errbacks = linked
         return [made]
     if found and options.get("chain"):
-        found[0].chain = [*(found[0].chain or ()), *options["chain"]]
+        found[0].chain = [*(found[0].chain or ()), *listed(options["chain"])]
     return found
 
 
 def _inner(canvas: Mapping[str, Any]) -> Iterable[Any]:
-    kind, kwargs = canvas.get("subtask_type"), canvas.get("kwargs") or {}
-    if kind in {"group", "chain"}:
-        return kwargs.get("tasks") or ()
+    kind, kwargs = canvas.get("subtask_type"), _mapping(canvas.get("kwargs"))
+    if kind in ("group", "chain"):
+        return listed(kwargs.get("tasks"))
     if kind == "chord" and kwargs.get("body") is not None:
         return (kwargs["body"],)
     return ()
 
 
 def _request(canvas: Mapping[str, Any]) -> Request:
-    options = canvas.get("options") or {}
+    options = _mapping(canvas.get("options"))
+    args, chord = canvas.get("args"), options.get("chord")
     return Request(
-        id=options.get("task_id") or "",
+        id=_text(options.get("task_id")) or "",
         task=str(canvas.get("task")),
-        args=canvas.get("args") or (),
-        kwargs=dict(canvas.get("kwargs") or {}),
-        root_id=options.get("root_id"),
-        parent_id=options.get("parent_id"),
-        group=options.get("group_id"),
+        args=args if isinstance(args, (list, tuple)) else (),
+        kwargs=dict(_mapping(canvas.get("kwargs"))),
+        root_id=_text(options.get("root_id")),
+        parent_id=_text(options.get("parent_id")),
+        group=_text(options.get("group_id")),
         group_index=options.get("group_index"),
-        chord=options.get("chord"),
-        chain=options.get("chain"),
+        chord=chord if isinstance(chord, dict) else None,
+        chain=listed(options.get("chain")) or None,
         errbacks=listed(options.get("link_error")),
-        reply_to=options.get("reply_to"),
+        reply_to=_text(options.get("reply_to")),
         stamped_headers=options.get("stamped_headers"),
     )
+
+
+# What a message carries may be anything.
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -279,7 +279,7 @@ class Worker:
             # A forked child has none of the threads; they are the parent's.
             return
         slots.close()
-        runner.storing.stop()
+        runner.ending.storing.stop()
         source.stop()
         slots.join()
         source.close()
@@ -290,7 +290,7 @@ class Worker:
             self.panel.close()
         if self._events is not None:
             self._events.close()
-        runner.storing.report()
+        runner.ending.storing.report()
         self._thread = self._source = self._slots = None
         logger.info("worker %s stopped", self.hostname)
 
@@ -306,7 +306,7 @@ class Worker:
             # As for `stop`.
             return
         self._slots.abandon()
-        self._runner.storing.abandon()
+        self._runner.ending.storing.abandon()
         self._engine.kill()
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ mod barrier;
 mod call;
 mod canvas;
 mod chunk;
+mod clock;
 mod convert;
 mod error;
 mod frames;
@@ -34,6 +35,8 @@ mod _core {
     use crate::barrier::PyBarrier;
     #[pymodule_export]
     use crate::chunk::PyChunk;
+    #[pymodule_export]
+    use crate::clock::{monotonic, wall_time};
     #[pymodule_export]
     use crate::ledger::PyLedger;
     #[pymodule_export]

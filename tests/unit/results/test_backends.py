@@ -5,7 +5,6 @@ import os
 import ssl
 import threading
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_a_stored_success_stays(memory):
 
 def test_records_live_as_long_as_configured(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(memory, "monotonic", lambda: now[0])
     backend = open_backend(
         "memory://", name="life", expires=timedelta(seconds=10), failure_expires=3
     )
@@ -162,8 +161,7 @@ def test_a_closed_feed_leaves_alone_who_got_its_descriptors():
 
 def test_threads_store_and_purge_at_the_same_time(monkeypatch, short_switches):
     clock = itertools.count()
-    fake = SimpleNamespace(monotonic=lambda: next(clock))
-    monkeypatch.setattr(memory, "time", fake)
+    monkeypatch.setattr(memory, "monotonic", lambda: next(clock))
     store, failed = memory.Store(), []
 
     def fill(prefix):

@@ -143,7 +143,7 @@ def test_nested_headers_keep_their_form(memory):
 
 def test_what_nobody_completes_is_gone_in_time(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(memory_chord.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(memory_chord, "monotonic", lambda: now[0])
     backend = open_backend("memory://", name="chords-in-time", chord_expires=10)
     backend.set_chord_size("old", 2)
     part(backend, "a", 0, chord="old")

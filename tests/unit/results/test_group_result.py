@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from celerant._core import Barrier
+from celerant._core import Barrier, monotonic
 from celerant.canvas.request import Request, current_request
 from celerant.errors import (
     NotSent,
@@ -45,9 +45,9 @@ def test_get_raises_the_failure_that_arrived_first(memory, group_of):
     result = group_of(3, memory)
     assert not result.ready()
     store(result, 2, KeyError("first"), "FAILURE")
-    assert result._members.wait(result[2].failed, time.monotonic() + 5)
+    assert result._members.wait(result[2].failed, monotonic() + 5)
     store(result, 0, ValueError("second"), "FAILURE")
-    assert result._members.wait(result[0].failed, time.monotonic() + 5)
+    assert result._members.wait(result[0].failed, monotonic() + 5)
     with pytest.raises(KeyError, match="first"):
         result.get(timeout=5)
     assert result.failed()

@@ -39,7 +39,7 @@ def test_what_is_done_stays_done():
 
 def test_what_nobody_asks_for_expires(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
     inbox = Inbox(10)
     inbox.keep("old", record("SUCCESS"))
     now[0] = 11

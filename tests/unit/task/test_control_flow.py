@@ -144,13 +144,13 @@ def test_retry_is_told_while_it_waits(app):
         raise self.retry(exc=ValueError("busy"), countdown=600)
 
     stored = threading.Event()
-    store = app.backend.store_result
+    store = app.backend.store_encoded
 
     def watch(*args, **options):
         store(*args, **options)
         stored.set()
 
-    app.backend.store_result = watch
+    app.backend.store_encoded = watch
     with app.worker(1):
         result = wait.delay()
         assert stored.wait(20)

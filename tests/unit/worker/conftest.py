@@ -42,12 +42,19 @@ class FakeBackend:
         self.failing = []
         self._changed = threading.Condition()
 
-    def store_result(self, task_id, result, state, traceback=None, *, request=None):
+    def encode_result(self, _id, result, state, traceback=None, *, request=None):
+        if state == "SUCCESS":
+            json.dumps(result)
+        return result, traceback, request
+
+    def is_away(self, exc):
+        return isinstance(exc, OSError)
+
+    def store_encoded(self, task_id, payload, state, *, request=None):
+        result, traceback, request = payload
         with self._changed:
             if self.failing:
                 raise self.failing.pop(0)
-            if state == "SUCCESS":
-                json.dumps(result)
             self.stored[task_id].append((state, result, traceback, request))
             self._changed.notify_all()
 

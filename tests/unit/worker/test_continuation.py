@@ -412,6 +412,6 @@ def test_a_backend_that_counts_no_chords_is_told_of_in_one_line(caplog):
                 group_id="g", chord={"task": "body", "options": {}}
             )
             done.get(timeout=WAIT)
-    (line,) = [r for r in caplog.records if "not counted in its chord" in r.message]
+    (line,) = [r for r in caplog.records if "part of chord g" in r.message]
     assert line.levelno == logging.ERROR
     assert line.exc_info is None

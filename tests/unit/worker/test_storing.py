@@ -21,7 +21,13 @@ class Away:
         self.asked = threading.Semaphore(0)
         self.stored = {}
 
-    def store_result(self, task_id, result, state, *_, **__):
+    def encode_result(self, _id, result, *_, **__):
+        return result
+
+    def is_away(self, exc):
+        return isinstance(exc, ConnectionError)
+
+    def store_encoded(self, task_id, result, state, **_):
         self.attempts.append((task_id, state))
         self.asked.release()
         if self.times is None or len(self.attempts) <= self.times:

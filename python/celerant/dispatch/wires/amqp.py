@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from amqp.serialization import dumps as pack_arguments
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
-from celerant._core import Chunk, Form
+from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import SLOTS
@@ -236,7 +235,7 @@ class AmqpWire(Wire):
         while start < end:
             if self._blocked is not None:
                 self._wait_while_blocked()
-            self._heard_at = time.monotonic()
+            self._heard_at = monotonic()
             buffer, stop = part.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
@@ -272,7 +271,7 @@ class AmqpWire(Wire):
         raw = self._channel.connection
         # Heartbeats are words too, but no progress.
         limit = raw.transport.sock.gettimeout()
-        left = self._heard_at + limit - time.monotonic()
+        left = self._heard_at + limit - monotonic()
         try:
             raw.drain_events(timeout=max(left, _LEAST_WAIT))
         except TimeoutError as exc:
@@ -286,7 +285,7 @@ class AmqpWire(Wire):
             message = f"rabbitmq takes no messages: {self._blocked}"
             exc = OperationalError(message)
             try:
-                end = time.monotonic() + self.dispatch.patience.next(exc)
+                end = monotonic() + self.dispatch.patience.next(exc)
             except OperationalError:
                 self.abort()
                 raise Broken(message, recoverable=True) from exc
@@ -294,7 +293,7 @@ class AmqpWire(Wire):
             while self._blocked is not None and left > 0:
                 with suppress(TimeoutError):
                     raw.drain_events(timeout=left)
-                left = end - time.monotonic()
+                left = end - monotonic()
 
     # -- confirms --------------------------------------------------------------
 
@@ -318,7 +317,7 @@ class AmqpWire(Wire):
         self._returned[str(headers.get("id"))] = f"unroutable ({where}): {exc}", exc
 
     def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
-        self._heard_at = time.monotonic()
+        self._heard_at = monotonic()
         if not multiple:
             entry = self._tags.pop(tag, None)
             if entry is not None:
@@ -383,7 +382,7 @@ class AmqpWire(Wire):
 
     def _on_unblocked(self) -> None:
         self._blocked = None
-        self._heard_at = time.monotonic()
+        self._heard_at = monotonic()
 
     def _reconnect(self, patience: Patience) -> None:
         self._connection.collect()

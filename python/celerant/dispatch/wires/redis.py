@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis as redis_py
@@ -20,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant._core import Chunk, Form
+from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
 from celerant.dispatch.wires.base import Broken, Dispatch, Wire, declare, unfit
@@ -328,11 +327,11 @@ class RedisWire(Wire):
                 return
             if isinstance(answer, Exception):
                 self._refuse(answer)
-        self._marked_at = time.monotonic()
+        self._marked_at = monotonic()
 
     def _is_aging(self) -> bool:
         at = self._marked_at
-        return at is not None and time.monotonic() - at > _MARK_FRESH
+        return at is not None and monotonic() - at > _MARK_FRESH
 
     def _recover(self, exc: BaseException) -> None:
         """Find out whether the chunk in flight is in; send it again if not."""

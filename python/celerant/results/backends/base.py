@@ -269,12 +269,49 @@ class Backend(ChordResults):
         Raises:
             EncodeError: The serializer does not take the result; nothing is stored.
         """
-        payload = self.codec.encode(task_id, result, state, traceback, request)
+        payload = self.encode_result(task_id, result, state, traceback, request=request)
+        self.store_encoded(task_id, payload, state, request=request)
+
+    def encode_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        request: Request | None = None,
+    ) -> bytes:
+        """Return the record to store; asks no store.
+
+        Raises:
+            EncodeError: The serializer does not take the result.
+            BaseException: The result's own code raises it.
+        """
+        return self.codec.encode(task_id, result, state, traceback, request)
+
+    def store_encoded(
+        self,
+        task_id: str,
+        payload: bytes,
+        state: str,
+        *,
+        request: Request | None = None,  # noqa: ARG002 - for those that send
+    ) -> None:
+        """Store a record, unless there is one of a success.
+
+        Raises:
+            Exception: The store's own; `is_away` knows which may be over soon.
+        """
         stored = self.read(task_id)
         if stored is not None and self._status(stored) == "SUCCESS":
             return
         expires = self.failure_expires if state == "FAILURE" else self.expires
         self.store(task_id, payload, expires=expires)
+
+    def is_away(self, exc: Exception) -> bool:
+        """Whether an error says that the store is away, and may be back soon."""
+        cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
+        return isinstance(cause, self.connection_errors)
 
     def read(self, task_id: str) -> bytes | None:
         """Return one record as stored, None where there is none."""

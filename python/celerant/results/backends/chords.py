@@ -195,11 +195,22 @@ class ChordResults(ABC):
             EncodeError: The serializer does not take the result; nothing is counted.
             CelerantError: As `set_chord_sizes`.
         """
+        return self.count_part(request, self.encode_part(request, state, result))
+
+    def encode_part(self, request: Request, state: str, result: Any) -> bytes:
+        """Return what is counted; asks no store.
+
+        Raises:
+            EncodeError: The serializer does not take the result.
+            BaseException: The result's own code raises it.
+        """
+        return self.codec.pack([1, request.id, state, self.codec.plain(result, state)])
+
+    def count_part(self, request: Request, part: bytes) -> CompleteChord | None:
+        """Count what `encode_part` returned, as `on_chord_part`."""
         if not request.group:
             return None
         counter = self._counting()
-        plain = self.codec.plain(result, state)
-        part = self.codec.pack([1, request.id, state, plain])
         index = _LAST if request.group_index is None else request.group_index
         token = uuid.uuid4().hex
         if counter.count(request.group, request.id, index, part, token=token):

@@ -21,7 +21,11 @@ class DisabledBackend(Backend):
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
         """Store nothing."""
 
-    def store_result(self, *_args: object, **_kwargs: object) -> None:
+    def encode_result(self, *_args: object, **_kwargs: object) -> bytes:
+        """Return nothing to store."""
+        return b""
+
+    def store_encoded(self, *_args: object, **_kwargs: object) -> None:
         """Store nothing."""
 
     def forget(self, ids: Sequence[str]) -> None:

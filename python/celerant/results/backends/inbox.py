@@ -5,9 +5,9 @@ A message comes once: what is not kept here is gone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
+from celerant._core import monotonic
 from celerant.results.record import READY_STATES
 
 __all__ = ["Inbox"]
@@ -41,7 +41,7 @@ class Inbox:
         if found is not None and found[0].startswith(_READY_STARTS):
             # Of a task delivered twice: what is done stays done.
             return
-        now = time.monotonic()
+        now = monotonic()
         self._kept.pop(task_id, None)
         self._kept[task_id] = (record, now + self._life)
         self._puts += 1

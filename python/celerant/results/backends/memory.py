@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import monotonic
 from celerant.errors import CelerantError, ForkError
 from celerant.per_process import PerProcess, ProcessLock
 from celerant.results.backends.base import Backend, Feed
@@ -70,7 +70,7 @@ class Store:
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
-        now = time.monotonic()
+        now = monotonic()
         # Anew at the end, so that the oldest stay in front.
         before = self._records.pop(name, None)
         self._records[name] = (payload, now + expires if expires else math.inf)
@@ -107,7 +107,7 @@ class Store:
     def _let_go(self) -> None:
         """Drop the oldest records until there is room."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             self._purge(now)
             sizes = [len(found[0]) for found in tuple(self._records.values())]
             self._bytes = sum(sizes) + len(sizes) * _OVERHEAD
@@ -151,7 +151,7 @@ class Store:
         found = self._records.get(name)
         if found is None:
             return self.gone_record if name in self._gone else None
-        return None if found[1] <= time.monotonic() else found[0]
+        return None if found[1] <= monotonic() else found[0]
 
     def drop(self, names: Sequence[str]) -> None:
         """Delete records; unknown ones are no error."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from celerant._core import monotonic
 from celerant.results.backends.chords import ChordCounter
 
 __all__ = ["MemoryChords"]
@@ -45,7 +45,7 @@ class MemoryChords(ChordCounter):
     def _chord(self, group_id: str) -> _Chord:
         chord = self._chords.get(group_id)
         if chord is None:
-            now = time.monotonic()
+            now = monotonic()
             self._purge(now)
             ends = now + self.expires if self.expires else float("inf")
             chord = self._chords[group_id] = _Chord(ends)
@@ -121,7 +121,7 @@ class MemoryChords(ChordCounter):
                 # A saved group is a result too: it stays as long as one, at its place.
                 kept = _Chord(self._chords[group_id].ends, header=header)
                 self._chords[group_id] = kept
-            self._done[group_id] = time.monotonic() + _DONE
+            self._done[group_id] = monotonic() + _DONE
             return True
 
     def save_header(self, group_id: str, payload: bytes) -> None:

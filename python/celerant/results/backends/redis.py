@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import redis
 from kombu.utils.functional import retry_over_time
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.errors import CelerantError
@@ -33,6 +33,9 @@ _T = TypeVar("_T")
 CHUNK = 1000
 #: Bytes of the key that proves handles.
 _KEY_LENGTH = 32
+#: What a Redis answers that takes nothing now and may do so soon.
+_PASSING_ERRORS = (ReadOnlyError, OutOfMemoryError)
+_PASSING = ("CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
 _RETRY_POLICY = {
     "max_retries": 20,
     "interval_start": 0,
@@ -135,6 +138,17 @@ class RedisBackend(Backend):
                 pipe.set(key, payload)
             pipe.publish(key, payload)
             pipe.execute()
+
+    def is_away(self, exc: Exception) -> bool:
+        """Whether Redis is not reached, or takes nothing now."""
+        cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
+        return (
+            super().is_away(exc)
+            or isinstance(cause, _PASSING_ERRORS)
+            or (
+                isinstance(cause, RedisError) and any(w in str(cause) for w in _PASSING)
+            )
+        )
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""

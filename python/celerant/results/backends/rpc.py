@@ -123,25 +123,19 @@ class RpcBackend(Backend):
         """Forget what came of `ids`."""
         self._inbox.drop(ids)
 
-    def store_result(
+    def store_encoded(
         self,
         task_id: str,
-        result: Any,
-        state: str,
-        traceback: str | None = None,
+        payload: bytes,
+        state: str,  # noqa: ARG002 - the interface's
         *,
         request: Request | None = None,
     ) -> None:
-        """Publish what became of a task to who sent it; nothing without a `reply_to`.
-
-        Raises:
-            EncodeError: The serializer does not take the result.
-        """
+        """Publish a record to who sent the task; nothing without a `reply_to`."""
         if request is None or not request.reply_to:
             return
-        record = self.codec.encode(task_id, result, state, traceback, request)
         self._replies.publish(
-            record,
+            payload,
             reply_to=request.reply_to,
             correlation_id=request.correlation_id or task_id,
             content=self.codec.content,

@@ -7,12 +7,12 @@ or when its connection breaks, RabbitMQ deletes it.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import NotFound
 
+from celerant._core import monotonic
 from celerant.abandoned import abandon
 from celerant.limits import NO_LIMITS, Limits
 from celerant.results.backends.base import Feed
@@ -170,9 +170,9 @@ class RpcFeed(Feed):
 
     def _beat(self) -> None:
         interval = self._beat_interval()
-        if interval and time.monotonic() >= self._next_beat:
+        if interval and monotonic() >= self._next_beat:
             self._connection.heartbeat_check()
-            self._next_beat = time.monotonic() + interval
+            self._next_beat = monotonic() + interval
 
     def _beat_interval(self) -> float:
         """Return the seconds between two looks for a broker that went silently."""

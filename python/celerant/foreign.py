@@ -1,0 +1,140 @@
+"""Values and exceptions of others, looked at without running into their code's errors.
+
+What a task returns or raises may have code of its own behind every method and every
+attribute: `repr`, `str`, `args`, `__class__`, the name of its class. Nothing here
+raises, whatever that code does, and nothing asks it for more than it must.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback as tracebacks
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+from celerant.errors import (
+    ChordError,
+    Ignore,
+    MaxRetriesExceeded,
+    Reject,
+    Retry,
+    TaskRevoked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = [
+    "args_of",
+    "class_name",
+    "is_a",
+    "said",
+    "stored_as",
+    "traceback_of",
+    "traceback_text",
+    "with_cause",
+    "with_traceback",
+]
+
+T = TypeVar("T")
+
+# What all classes and exceptions have, past whatever theirs put in its place: a frozen
+# dataclass refuses even `exc.__traceback__ = None`.
+_name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
+_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_module_of: Callable[[type], Any] = type.__dict__["__module__"].__get__
+_get_args: Callable[[BaseException], Any] = BaseException.__dict__["args"].__get__
+_get_traceback: Callable[[BaseException], TracebackType | None]
+_get_traceback = BaseException.__dict__["__traceback__"].__get__
+_set_cause: Callable[[BaseException, BaseException | None], None]
+_set_cause = BaseException.__dict__["__cause__"].__set__
+
+#: Celery's names of what has another here.
+_CELERY_NAMES: dict[type, str] = {
+    ChordError: "ChordError",
+    Ignore: "Ignore",
+    MaxRetriesExceeded: "MaxRetriesExceededError",
+    Reject: "Reject",
+    Retry: "Retry",
+    TaskRevoked: "TaskRevokedError",
+}
+
+
+def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+    """Whether it is of a class, by its type alone: `__class__` may lie, or raise."""
+    return issubclass(type(value), kind)
+
+
+def class_name(value: object) -> str:
+    """Return the name of its class."""
+    return _name_of(type(value))
+
+
+def said(exc: BaseException) -> str:
+    """Return what an exception says; its class where it says nothing."""
+    try:
+        return str.__str__(str(exc))
+    except BaseException:  # noqa: BLE001 - whatever their code raises
+        return class_name(exc)
+
+
+def args_of(exc: BaseException) -> tuple[Any, ...]:
+    """Return the arguments of an exception."""
+    try:
+        found = exc.args
+        return found if type(found) is tuple else tuple(found)
+    except BaseException:  # noqa: BLE001 - whatever their code raises
+        made: tuple[Any, ...] = _get_args(exc)
+        return made
+
+
+def traceback_of(exc: BaseException) -> TracebackType | None:
+    """Return where it was raised."""
+    return _get_traceback(exc)
+
+
+def with_traceback(exc: BaseException, below: TracebackType | None) -> None:
+    """Set where it was raised."""
+    BaseException.with_traceback(exc, below)
+
+
+def with_cause(exc: BaseException, cause: BaseException) -> None:
+    """Set what it was raised from."""
+    _set_cause(exc, cause)
+
+
+def traceback_text(exc: BaseException) -> str:
+    """Return the traceback as text, as `traceback.print_exception` prints it."""
+    below = _get_traceback(exc)
+    try:
+        return "".join(tracebacks.format_exception(type(exc), exc, below))
+    except BaseException:  # noqa: BLE001 - whatever their code raises
+        return "".join(tracebacks.format_tb(below)) + class_name(exc) + "\n"
+
+
+def stored_as(kind: type) -> tuple[str, str]:
+    """Return name and module by which stock clients know an exception's class."""
+    name = _CELERY_NAMES.get(kind)
+    if name is not None:
+        return name, "celery.exceptions"
+    try:
+        module = _module_of(kind)
+    except AttributeError:
+        module = None
+    name, module = _text(_qualname_of(kind)), _text(module)
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        space = getattr(found, "__dict__", None)
+        found = space.get(part) if isinstance(space, Mapping) else None
+    is_error = is_a(found, type) and issubclass(found, BaseException)
+    if found is not None and not is_error:
+        # Readers take it for an attack where the name is another thing's.
+        module = f"<{module}>"
+    return name, module
+
+
+def _text(name: Any) -> str:
+    """Return what can be a class's name wherever it is read."""
+    text = str.__str__(name) if is_a(name, str) else class_name(name)
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
