@@ -348,7 +348,7 @@ class Celerant(Familiar):
         Args:
             url: In place of the app's broker; its other settings hold.
         """
-        return self._connection(url or self.conf.broker_write_url)
+        return make_connection(self.conf, url or self.conf.broker_write_url)
 
     def connection_for_read(self, url: str | None = None) -> Connection:
         """Return a new kombu connection for consuming, not yet connected.
@@ -359,10 +359,8 @@ class Celerant(Familiar):
         # A broker that is silent for two heartbeats is lost; 0 has none of them.
         most = max(1, int(self.conf.celerant_stall_timeout / 2))
         heartbeat = min(self.conf.broker_heartbeat or 0, most)
-        return self._connection(url or self.conf.broker_read_url, heartbeat=heartbeat)
-
-    def _connection(self, url: str | None, **options: Any) -> Connection:
-        return make_connection(self.conf, url or self.conf.broker_url, **options)
+        url = url or self.conf.broker_read_url
+        return make_connection(self.conf, url, heartbeat=heartbeat)
 
     def worker(
         self,

@@ -10,8 +10,8 @@ from kombu import Connection
 from celerant.config import Settings
 from celerant.errors import SettingError
 from celerant.stalls import limit_stalls
-from celerant.tls import AMQP, checked_options
-from celerant.urls import check, masked
+from celerant.tls import checked_options
+from celerant.urls import AMQP, check, masked, split
 
 __all__ = ["make_connection"]
 
@@ -54,7 +54,7 @@ def make_connection(
     check("broker_url", urls)
     connection = _Connection(
         # kombu warns where a URL names no host, which memory has no need of.
-        "memory://localhost//" if urls == "memory://" else urls,
+        "memory://localhost//" if split(urls) == ["memory://"] else urls,
         ssl=conf.broker_use_ssl,
         connect_timeout=conf.broker_connection_timeout or conf.celerant_stall_timeout,
         login_method=conf.broker_login_method,

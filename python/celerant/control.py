@@ -471,7 +471,7 @@ def no_worker_here(app: Celerant) -> str | None:
     module = sys.modules.get("celerant.worker")
     if module is not None and module.workers_of(app.name):
         return None
-    if scheme(app.conf.broker_read_url or app.conf.broker_url) != "memory":
+    if scheme(app.conf.broker_read_url) != "memory":
         return None
     return (
         f"no worker of app {app.name} runs in this process, which alone has the "

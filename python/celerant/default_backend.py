@@ -7,12 +7,11 @@ from typing import Any
 
 from celerant.config import Settings
 from celerant.tls import redis_options
-from celerant.urls import scheme, split
+from celerant.urls import AMQP, split, transport
 
 __all__ = ["backend_reach", "backend_url"]
 
 _OWN_STORE = frozenset({"memory", "redis", "rediss", "redis+socket"})
-_AMQP = frozenset({"amqp", "amqps", "pyamqp"})
 #: Options without which the broker's Sentinels are no way to its store.
 _SENTINEL_OPTIONS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
@@ -30,12 +29,12 @@ def backend_url(conf: Settings) -> str | None:
     if url is not None:
         return url
     brokers = split(conf.broker_url)
-    kind = scheme(brokers)
+    kind = transport(brokers)
     if kind in _OWN_STORE:
         return brokers[0] if len(brokers) == 1 else None
     if kind == "sentinel":  # many Sentinels, one store
         return ";".join(brokers)
-    return "rpc://" if kind in _AMQP else None
+    return "rpc://" if kind in AMQP else None
 
 
 def backend_reach(conf: Settings) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def backend_reach(conf: Settings) -> dict[str, Any]:
     """
     options = dict(conf.result_backend_transport_options or {})
     use_ssl = conf.redis_backend_use_ssl
-    if conf.result_backend is None and scheme(conf.broker_url) not in _AMQP:
+    if conf.result_backend is None and transport(conf.broker_url) not in AMQP:
         broker = conf.broker_transport_options or {}
         given = {name: broker[name] for name in _SENTINEL_OPTIONS if name in broker}
         options = {**given, **options}

@@ -13,10 +13,11 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["AMQP", "checked_options", "redis_options"]
+from celerant.urls import AMQP
 
-#: kombu's names of transports, by how their options are named.
-AMQP = frozenset({"amqp", "amqps", "pyamqp", "py-amqp"})
+__all__ = ["checked_options", "redis_options"]
+
+#: kombu's names of the transport that takes redis-py's options.
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
 #: Those that are TLS without an option.
 _SECURE = frozenset({"amqps", "rediss"})

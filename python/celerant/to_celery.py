@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.utils.url import url_to_parts
 
+from celerant.config import SETTINGS
 from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
 from celerant.tasks.builtins import is_builtin
 from celerant.tls import checked_options, redis_options
 from celerant.to_celery_task import under_celery
-from celerant.urls import scheme, split
+from celerant.urls import scheme, split, transport
 
 if TYPE_CHECKING:
     import celery
@@ -47,7 +48,9 @@ def to_celery(app: Celerant) -> celery.Celery:
         raise CelerantError(msg) from exc
 
     made = Celery(app.name, set_as_current=False)
-    made.conf.update(_settings(app))
+    # Not `conf.update`: so Celery reads no other module of settings, which the app has
+    # read, and its loader learns of `override_backends`.
+    made.config_from_object(_settings(app))
     handed: set[str] = set()
 
     def hand_over(**_signal: Any) -> None:
@@ -96,7 +99,11 @@ def _tls(conf: Settings, backend: str | None) -> dict[str, Any]:
 
 
 def _settings(app: Celerant) -> dict[str, Any]:
-    settings = app.conf.changed()
+    changed = app.conf.changed()
+    settings = {k: v for k, v in changed.items() if not SETTINGS[k].is_own}
+    # Defaults that are Celerant's.
+    for name in ("broker_url", "task_default_queue"):
+        settings[name] = app.conf[name]
     # Celery has no default backend, Celerant has one.
     backend = app._backend_url()  # noqa: SLF001 - the app's own rule, kept in one place
     if backend is not None and scheme(backend) == "memory":
@@ -105,7 +112,7 @@ def _settings(app: Celerant) -> dict[str, Any]:
     settings["result_backend"] = backend
     settings.update((k, v) for k, v in backend_reach(app.conf).items() if v)
     settings.update(_tls(app.conf, backend))
-    if scheme(app.conf.broker_url) == "memory":
+    if transport(app.conf.broker_url) == "memory":
         logger.warning(
             "app %s has the broker memory://, which no other process reaches: give "
             "it a Redis or RabbitMQ URL before starting a celery worker",

@@ -12,8 +12,10 @@ from kombu.utils.url import url_to_parts
 
 from celerant.errors import SettingError
 
-__all__ = ["check", "masked", "scheme", "split"]
+__all__ = ["AMQP", "check", "masked", "scheme", "split", "transport"]
 
+#: kombu's names of the transport that speaks AMQP.
+AMQP = frozenset({"amqp", "amqps", "pyamqp", "py-amqp"})
 #: Between two URLs. A password may have such a character too, and no scheme follows.
 _URLS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
@@ -32,6 +34,12 @@ def scheme(urls: str | Sequence[str] | None) -> str:
     """Return the scheme of the first URL, in lower case."""
     first = next(iter(split(urls)), "")
     return first.partition(":")[0].lower()
+
+
+def transport(urls: str | Sequence[str] | None) -> str:
+    """Return the transport of a broker, which is AMQP where the URL has no scheme."""
+    first = next(iter(split(urls)), "")
+    return scheme(first) if "://" in first else "amqp"
 
 
 def masked(urls: str | Sequence[str] | None) -> str:

@@ -41,7 +41,6 @@ DAY = timedelta(days=1)
         ("imports", "shop.tasks", ("shop.tasks",)),
         ("include", ["a", "b"], ("a", "b")),
         ("accept_content", "json", ("json",)),
-        ("task_queues", "a, b", ("a", "b")),
         ("task_default_delivery_mode", "2", 2),
         ("task_default_delivery_mode", "transient", "transient"),
         ("timezone", "Europe/Paris", "Europe/Paris"),
@@ -115,6 +114,14 @@ def test_one_queue_is_a_list_of_one(app):
     queue = Queue("celerant-test-one")
     app.conf.task_queues = queue
     assert app.conf.task_queues == (queue,)
+
+
+@pytest.mark.parametrize("given", ["first, second", ["first", "second"]])
+def test_names_of_queues_are_the_queues_of_these_names(app, given):
+    app.conf.task_queues = given
+    found = [(q.name, q.exchange.name, q.routing_key) for q in app.conf.task_queues]
+    assert found == [(name, name, name) for name in ("first", "second")]
+    assert app.queues.declared == ("first", "second")
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

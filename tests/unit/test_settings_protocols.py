@@ -135,6 +135,21 @@ def test_nothing_is_set_where_one_of_several_is_wrong(app):
     assert app.conf.changed() == before
 
 
+def test_a_listener_hears_what_changes(app):
+    heard = []
+    app.conf.on_change(lambda names: heard.append(sorted(names)))
+    app.conf.task_serializer = "pickle"
+    app.conf.update(result_expires=5, result_extended=True)
+    app.config_from_object({"timezone": "UTC"})
+    app.config_from_object({"imports": "x"})
+    assert heard == [
+        ["task_serializer"],
+        ["result_expires", "result_extended"],
+        ["timezone"],
+        ["imports", "timezone"],
+    ]
+
+
 def test_what_celery_alone_reads_has_celerys_default(app):
     assert app.conf.worker_pool == "prefork"
     assert app.conf.result_backend_max_retries == float("inf")

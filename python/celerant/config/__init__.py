@@ -2,9 +2,10 @@
 
 from celerant.config.names import canonical, nearest, suggestion, unknown_setting
 from celerant.config.settings import Settings
-from celerant.config.table import SETTINGS
+from celerant.config.table import CELERY, SETTINGS
 
 __all__ = [
+    "CELERY",
     "SETTINGS",
     "Settings",
     "canonical",

@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from kombu import Queue
+from kombu import Exchange, Queue
 
 __all__ = [
     "ANY",
@@ -249,6 +249,7 @@ def _protocol(value: Any) -> int:
 
 
 def _queues(value: Any) -> Any:
+    """Return queues; a name, of several with commas between, is the queue of it."""
     if isinstance(value, Mapping):
         for name, one in value.items():
             _text(name)
@@ -256,12 +257,15 @@ def _queues(value: Any) -> Any:
                 raise TypeError
         return value
     if isinstance(value, str):
-        return tuple(filter(None, map(str.strip, value.split(","))))
+        value = filter(None, map(str.strip, value.split(",")))
     # A queue is no iterable, so it becomes a list of one.
-    queues = _listed(value)
-    if not all(isinstance(queue, (Queue, str)) for queue in queues):
-        raise TypeError
-    return queues
+    return tuple(map(_queue, _listed(value)))
+
+
+def _queue(value: Any) -> Queue:
+    if isinstance(value, Queue):
+        return value
+    return Queue(_name(value), Exchange(value), value)
 
 
 FLAG = Kind("true or false", _flag, takes_none=True)

@@ -96,9 +96,9 @@ def canonical(name: str) -> str | None:
     return name if name in SETTINGS else _by_old_name().get(name)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the known name that looks most like `name`, or None."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
     return matches[0] if matches else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from celerant.config.broker_url import (
@@ -49,12 +49,22 @@ class Settings(Mapping[str, Any]):
     # Plain values are plain attributes: sending one task looks at a dozen of them, and
     # `__getattr__`, which Python asks last, costs ten times as much as an attribute.
     # What may hold a password, or depends on another setting, is none of them.
-    __slots__ = ("__dict__", "_configured", "_given", "_name", "_own", "version")
+    __slots__ = (
+        "__dict__",
+        "_configured",
+        "_given",
+        "_heard_by",
+        "_name",
+        "_own",
+        "version",
+    )
 
     _given: dict[str, Any]
     _configured: dict[str, Any]
     _name: str
     _own: dict[str, Any]
+    #: Called with the names of what has changed.
+    _heard_by: list[Callable[[Iterable[str]], None]]
     #: Counts the changes, so that what was derived from settings can tell its age.
     version: int
 
@@ -65,6 +75,7 @@ class Settings(Mapping[str, Any]):
         keep(self, "_given", {})
         keep(self, "_configured", {})
         keep(self, "_own", copy.deepcopy(_CHANGEABLE))
+        keep(self, "_heard_by", [])
         self._refresh(_PLAIN)
 
     # -- reading -----------------------------------------------------------------------
@@ -162,6 +173,12 @@ class Settings(Mapping[str, Any]):
         for name in _PLAIN.intersection(names):
             self.__dict__[name] = self._value(name)
         object.__setattr__(self, "version", self.version + 1)
+        for tell in self._heard_by:
+            tell(names)
+
+    def on_change(self, tell: Callable[[Iterable[str]], None]) -> None:
+        """Call `tell` with the names of what changes, each time."""
+        self._heard_by.append(tell)
 
     # -- as a whole --------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
 from celerant.dispatch.options import MESSAGE_PROPERTIES, check_options
 from celerant.dispatch.routing import Queues, Router
 from celerant.errors import SettingError
+from celerant.urls import AMQP, transport
 
 __all__ = ["Blueprints", "Lineage"]
 
@@ -240,9 +241,7 @@ class Blueprints:
         )
 
     def _is_rabbitmq(self) -> bool:
-        url = self._conf.broker_write_url or self._conf.broker_url
-        scheme = str(url).partition("://")[0].removeprefix("py")
-        return scheme in {"amqp", "amqps"}
+        return transport(self._conf.broker_write_url) in AMQP
 
     def _merge(self, task: Any, own: Mapping[str, Any]) -> dict[str, Any]:
         fixed = {"group_id", "stamped_headers", *(own.get("stamped_headers") or ())}
@@ -332,7 +331,7 @@ class Blueprints:
         queue = take("queue", None)
         exchange, routing_key = take("exchange", None), take("routing_key", None)
         if queue is None and exchange is None:
-            queue = self._queues[conf.task_default_queue]
+            queue = self._queues[self._queues.default]
         bound = queue.exchange if isinstance(queue, Queue) else None
         delivery_mode = take("delivery_mode", None) or (bound and bound.delivery_mode)
         exchange_type = take("exchange_type", None) or (bound and bound.type)
@@ -345,8 +344,10 @@ class Blueprints:
             routing_key = routing_key or queue.routing_key
         declare = take("declare", None)
         if declare is None:
-            broadcast = isinstance(queue, Broadcast)
-            declare = [queue] if queue is not None and not broadcast else []
+            # A broadcast's queues are its listeners'. Only who knows the exchange knows
+            # that it reaches all: kombu's Redis takes an unknown one for direct.
+            declare = [bound if isinstance(queue, Broadcast) else queue]
+            declare = [entity for entity in declare if entity is not None]
         if isinstance(exchange, Exchange):
             declare = [*declare, exchange]
             delivery_mode = delivery_mode or exchange.delivery_mode

@@ -6,8 +6,10 @@ Source: ``celery.app.routes`` and ``celery.app.amqp.Queues`` of celery 5.7.0.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from kombu import Exchange, Queue
@@ -17,6 +19,8 @@ from celerant.config import Settings
 from celerant.errors import SettingError
 
 __all__ = ["Queues", "Router"]
+
+logger = logging.getLogger("celerant")
 
 
 class Queues(dict[str, Queue]):
@@ -31,11 +35,13 @@ class Queues(dict[str, Queue]):
         #: Counts the changes, so that what was made for a queue can tell its age.
         self.version = 0
         self._conf = conf
-        default = conf.task_default_queue
+        #: The name of the default queue.
+        self.default = default = conf.task_default_queue
         self.default_exchange = Exchange(
             conf.task_default_exchange or default, conf.task_default_exchange_type
         )
         self._default_key = conf.task_default_routing_key or default
+        self._aliases: dict[str, Queue] = {}
         declared = conf.task_queues
         if not declared:
             quorum = conf.task_default_queue_type == "quorum"
@@ -60,6 +66,16 @@ class Queues(dict[str, Queue]):
     def __setitem__(self, name: str, queue: Queue) -> None:
         self.version += 1
         super().__setitem__(name, queue)
+        # A `Broadcast` too is known by the alias: its own name is made up.
+        if queue.alias:
+            self._aliases[queue.alias] = queue
+
+    def __getitem__(self, name: str) -> Queue:
+        aliased = self._aliases.get(name)
+        return super().__getitem__(name) if aliased is None else aliased
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._aliases or super().__contains__(name)
 
     def include(self, queue: Queue) -> Queue:
         """Add a queue, filling in what the settings give."""
@@ -125,13 +141,24 @@ class Router:
         Options of the send win over routes; routes over the default queue.
         """
         options = self._expand(options)
+        found = self._look_up(name, args, kwargs, options, task)
+        if found:
+            options = _overlay(self._expand(found), options)
+        if "queue" in options:
+            return options
+        # Found a route to no queue, Celery asks for none.
+        queue = None if found else self._queues[self._queues.default]
+        options = _unless_lost(options, queue)
+        return options if queue is None else _overlay({"queue": queue}, options)
+
+    def _look_up(
+        self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any
+    ) -> Any:
         for router in self._routes:
             found = router(name, args, kwargs, options, task=task)
             if found is not None:
-                return _overlay(self._expand(found), options)
-        if "queue" not in options:
-            options = _overlay(self._expand(self._conf.task_default_queue), options)
-        return options
+                return found
+        return None
 
     def _expand(self, destination: Any) -> dict[str, Any]:
         if isinstance(destination, str):
@@ -142,6 +169,50 @@ class Router:
             named = isinstance(queue, Queue)
             expanded["queue"] = queue if named else self._queues[queue]
         return expanded
+
+
+def _unless_lost(options: dict[str, Any], queue: Queue | None) -> dict[str, Any]:
+    """Return options without a queue as Celery reads them, unless that is in silence.
+
+    An exchange that is named without a routing key is passed over for the default
+    queue, if it is a direct one, which needs a key, or may be: here it is refused. A
+    `kombu.Exchange` says of which type it is. A key without an exchange is passed over
+    too, and that is said once.
+
+    Args:
+        options: After routing.
+        queue: The default queue, where that is next.
+    """
+    exchange, key = options.get("exchange"), options.get("routing_key")
+    bound = None if queue is None else queue.exchange
+    kind = options.get("exchange_type") or (bound and bound.type) or "direct"
+    name = getattr(exchange, "name", exchange)
+    if kind != "direct":
+        return options
+    own = getattr(exchange, "type", kind)
+    if name and own != kind and not options.get("exchange_type"):
+        return {**options, "exchange_type": own}
+    if name and not key and name != (bound and bound.name):
+        msg = (
+            f"exchange {name!r} is named without a routing key or a queue, so nothing "
+            "says which of its queues is meant; name routing_key= or queue= too, or "
+            "exchange_type= where it is a fanout or topic exchange"
+        )
+        raise SettingError(msg, name="exchange")
+    if key and not name and queue is not None and key != queue.routing_key:
+        _say_passed_over(key, queue.name)
+    return options
+
+
+@lru_cache(maxsize=1_000)
+def _say_passed_over(key: str, queue: str) -> None:
+    """Say so, once for each."""
+    logger.warning(
+        "routing key %r is named without an exchange or a queue: the message goes to "
+        "the default queue %s, whose exchange is direct; name exchange= or queue= too",
+        key,
+        queue,
+    )
 
 
 def _overlay(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

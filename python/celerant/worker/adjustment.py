@@ -74,7 +74,8 @@ def add_consumer(
 
 def cancel_consumer(panel: Panel, queue: str, **_: Any) -> Any:
     """Consume a queue no more."""
-    panel.source.cancel_queue(queue)
+    queues = panel.app.queues
+    panel.source.cancel_queue(queues[queue].name if queue in queues else queue)
     return {"ok": f"no longer consuming from {queue}"}
 
 

@@ -347,11 +347,9 @@ def _is_positive(value: Any) -> bool:
 
 
 def _queue_names(app: WorkerApp, queues: Iterable[str] | str | None) -> list[str]:
+    """Return the names of queues; an alias is another name of its queue."""
+    if queues is None:
+        return list(app.queues.declared)
     if isinstance(queues, str):
-        return [queues]
-    if queues is not None:
-        return list(dict.fromkeys(queues))
-    declared = app.conf.task_queues
-    if declared:
-        return [getattr(queue, "name", queue) for queue in declared]
-    return [app.conf.task_default_queue]
+        queues = filter(None, map(str.strip, queues.split(",")))
+    return list(dict.fromkeys(app.queues[name].name for name in queues))

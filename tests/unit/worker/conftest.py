@@ -6,10 +6,11 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from types import SimpleNamespace
 
 import pytest
 from kombu import Connection, Exchange, Queue
+
+from celerant.config import Settings
 
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -70,6 +71,9 @@ class FakeBackend:
 
 
 class _Queues(dict):
+    def __init__(self, default):
+        self.declared = (default,)
+
     def __missing__(self, name):
         queue = self[name] = Queue(name, Exchange(name), routing_key=name)
         return queue
@@ -80,24 +84,10 @@ class FakeApp:
 
     def __init__(self, queue):
         self.queue = queue
-        self.conf = SimpleNamespace(
-            celerant_message_depth_limit=1000,
-            celerant_message_size_limit=1 << 20,
-            accept_content=("json",),
-            result_serializer="json",
-            task_default_queue=queue,
-            task_queues=None,
-            worker_concurrency=2,
-            worker_eta_task_limit=None,
-            worker_max_tasks_per_child=None,
-            worker_enable_remote_control=None,
-            worker_prefetch_multiplier=4,
-            worker_send_task_events=False,
-            event_exchange=None,
-            event_serializer=None,
-        )
+        self.conf = Settings(queue)
+        self.conf.worker_concurrency = 2
         self.tasks = {}
-        self.queues = _Queues()
+        self.queues = _Queues(queue)
         self.backend = FakeBackend()
 
     def task(self, name, run, **options):
