@@ -136,8 +136,8 @@ class PublishError(CelerantError):
     report: Report | None = None
     #: Whether sending the rest may succeed later without a change.
     recoverable: bool = True
-    #: The member that could not be read, e.g. ``group[3]``; empty where the broker is
-    #: the cause.
+    #: The member that could not be read or that the broker refused, e.g. ``group[3]``;
+    #: empty where no single one is to blame.
     path: str = ""
 
 

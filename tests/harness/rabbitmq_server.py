@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.certificates import Certificate
@@ -36,7 +37,23 @@ class RabbitmqServer:
     (`epmd`) are its own. The user is guest.
     """
 
-    def __init__(self, folder: Path, certificate: Certificate) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        certificate: Certificate,
+        *,
+        plugins: Sequence[str] = (),
+        config: Sequence[str] = (),
+    ) -> None:
+        """Prepare a node.
+
+        Args:
+            folder: Its working directory.
+            certificate: Of its TLS listener.
+            plugins: Enabled ones, by name.
+            config: More lines of `rabbitmq.conf`.
+        """
+        self._plugins, self._config = plugins, config
         self.port, self.tls_port = free_port(), free_port()
         self._folder = folder
         self._certificate = certificate
@@ -147,9 +164,10 @@ class RabbitmqServer:
             f"ssl_options.keyfile = {certificate.key}\n"
             "ssl_options.verify = verify_none\n"
             "ssl_options.fail_if_no_peer_cert = false\n"
+            + "".join(f"{line}\n" for line in self._config)
         )
         plugins = folder / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text(f"[{','.join(self._plugins)}].\n")
         return {
             **os.environ,
             # Where Erlang looks for the cookie.

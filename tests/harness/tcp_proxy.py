@@ -60,6 +60,11 @@ class TcpProxy:
             self._muted |= self._open
             self._mutes_new = new
 
+    def forward(self) -> None:
+        """Lose nothing from now on."""
+        with self._lock:
+            self._left = 0
+
     def __exit__(self, *exc_info: object) -> None:
         self._closing.set()
         # A connection of our own ends the accept; shutdown ends the reads.

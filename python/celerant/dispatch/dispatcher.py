@@ -9,15 +9,18 @@ from typing import Any, Protocol
 
 from kombu import Connection, Producer
 
-from celerant._core import Chunk, Ledger, Plan, Roster
+from celerant._core import Chunk, Ledger, Plan, Roster, path_of
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
+from celerant.dispatch.connections import Patience
 from celerant.dispatch.links import Link, Links
 from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.report import Intervals
 from celerant.dispatch.run import CHUNK_BYTES, Run, Sent, no_canvas
+from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
+from celerant.errors import PublishError
 
 __all__ = ["Dispatcher", "Listener", "Order"]
 
@@ -109,6 +112,33 @@ class Dispatcher:
     def dispatch_lone(self, order: LoneOrder) -> Sent:
         """Send one task; as `dispatch`."""
         return Lone(order).over(self._links)
+
+    def find_out(
+        self,
+        doubts: list[Doubt],
+        ledger: Ledger,
+        policy: Mapping[str, Any],
+        *,
+        retry: bool,
+    ) -> None:
+        """Ask the broker what became of unknown members of an earlier dispatch.
+
+        What it cannot tell stays unknown. `doubts` loses those that it was asked about.
+
+        Raises:
+            PublishError: No broker answers within the retry policy.
+        """
+        asking = Dispatch(ledger, Patience(policy, enabled=retry))
+        try:
+            with self._links.acquire(asking) as link:
+                while doubts:
+                    is_in = None if link.wire is None else link.wire.is_in(doubts[-1])
+                    doubt = doubts.pop()
+                    if is_in is not None:
+                        state = "confirmed" if is_in else "unsent"
+                        ledger.find_out(doubt.chunk, state)
+        except Broken as exc:
+            raise PublishError(str(exc), recoverable=exc.recoverable) from exc.__cause__
 
 
 class _Many(Run):
@@ -224,9 +254,16 @@ class _Many(Run):
             logger.debug("members behind a broken one are not counted")
         self._ledger.grow(self._plan.count)
 
-    def _failed_at(self) -> str | None:
-        failed_at: str | None = self._plan.failed_at
-        return failed_at
+    def _path(self, index: int) -> str:
+        if not self._order.grouped:
+            return "task"
+        try:
+            found = path_of(
+                self._order.source, index, readable=readable_types(), mapped=Mapped
+            )
+        except Exception:  # noqa: BLE001 - a generator in it is read no second time
+            found = None
+        return found or f"group[{index}]"
 
 
 def _indices(runs: Intervals) -> set[int]:

@@ -6,6 +6,7 @@ costs no channel, mark or template of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -18,12 +19,15 @@ from celerant._core import Form, Template
 from celerant.abandoned import abandon
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.base import Broken, Dispatch, Wire, broken
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.per_process import PerProcess
 
 __all__ = ["Link", "Links"]
+
+logger = logging.getLogger("celerant")
 
 #: Templates kept by a link: more would be a leak where each task is its own kind.
 _TEMPLATES_KEPT = 256
@@ -102,6 +106,15 @@ class Link:
         except Broken:
             return False
         return True
+
+    def settle(self, pid: int) -> None:
+        """Find out what became of what is under way, in process `pid`; see `Wire`."""
+        if self.wire is None or os.getpid() != pid:
+            return
+        try:
+            self.wire.settle()
+        except Exception as exc:
+            logger.debug("what was under way stays unknown: %r", exc, exc_info=True)
 
     def abort(self) -> None:
         """Leave at once, for good: what is under way is unknown."""
@@ -207,9 +220,12 @@ class Links:
             try:
                 yield link
                 is_sound = True
-            except Exception as exc:
-                # A member or its source failed: that says nothing of the wire.
-                is_sound = not isinstance(exc, Broken) and link.flush(pid)
+            except BaseException as exc:
+                if is_interruption(exc):
+                    link.settle(pid)
+                elif not isinstance(exc, Broken):
+                    # A member or its source failed: that says nothing of the wire.
+                    is_sound = link.flush(pid)
                 raise
             finally:
                 is_here = os.getpid() == pid

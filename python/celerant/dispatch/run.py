@@ -6,16 +6,17 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kombu import Producer
 
-from celerant._core import Barrier, Chunk, Ledger, Roster
+from celerant._core import Barrier, Chunk, Ledger, Plan, Roster
 from celerant.dispatch.connections import Patience
+from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.links import Link, Links
 from celerant.dispatch.report import Intervals, Report
-from celerant.dispatch.wires.base import Broken, Dispatch
+from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
 from celerant.errors import ForkError, PublishError
 
 __all__ = ["CHUNK_BYTES", "Run", "Sent", "no_canvas"]
@@ -36,6 +37,8 @@ class Sent:
     barrier: Barrier
     report: Report
     error: BaseException | None = None
+    #: Unknown members that the broker can be asked about; see `Dispatcher.find_out`.
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 class Run(ABC):
@@ -48,6 +51,9 @@ class Run(ABC):
         retry: Whether to try again at all.
         producer: The caller's own; None takes a link.
     """
+
+    #: Reads what is sent.
+    _plan: Plan
 
     def __init__(
         self,
@@ -76,12 +82,13 @@ class Run(ABC):
         except Broken as exc:
             error = self._publish_error(exc)
         except BaseException as exc:
-            if not self._started:
+            if not self._started and not is_interruption(exc):
                 raise
             error = self._interrupted(exc)
         if error is not None:
             self._count_rest()
-        return Sent(self._sealed(), self._report(), error)
+        doubts = self._dispatch.doubts
+        return Sent(self._sealed(), self._report(), error, doubts)
 
     def _held(self, links: Links) -> AbstractContextManager[Link]:
         if self._producer is None:
@@ -101,7 +108,12 @@ class Run(ABC):
 
     def _failed_at(self) -> str | None:
         """Return the path of the member that could not be read, if one could not."""
-        return None
+        failed_at: str | None = self._plan.failed_at
+        return failed_at
+
+    @abstractmethod
+    def _path(self, index: int) -> str:
+        """Return where in the canvas a member is."""
 
     def _refuse_forked(self) -> None:
         if os.getpid() != self._pid:
@@ -137,13 +149,20 @@ class Run(ABC):
         return Report(self._ledger, _intervals(double))
 
     def _publish_error(self, exc: Broken) -> PublishError:
-        error = PublishError(str(exc), recoverable=exc.recoverable)
+        path, message = "", str(exc)
+        if exc.index is not None:
+            path = self._path(exc.index)
+        elif not exc.recoverable:
+            # It was refused while a member was read: its queue, or its exchange.
+            path = self._failed_at() or ""
+        if path:
+            message = f"{path}: {message}"
+        error = PublishError(message, recoverable=exc.recoverable, path=path)
         error.__cause__ = exc.__cause__
         return error
 
     def _interrupted(self, exc: BaseException) -> BaseException:
-        if not isinstance(exc, Exception):
-            # Ctrl-C and the like go on as they are.
+        if is_interruption(exc):
             return exc
         path = getattr(exc, "path", "")
         message = f"sending stopped: {exc}"

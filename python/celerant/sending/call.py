@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celerant.dispatch.wires.base import Doubt
 
 __all__ = ["SentCall", "new_seed"]
 
@@ -12,7 +15,7 @@ __all__ = ["SentCall", "new_seed"]
 class SentCall:
     """With what a group was sent."""
 
-    __slots__ = ("args", "kwargs", "losses", "options", "source")
+    __slots__ = ("args", "doubts", "kwargs", "losses", "options", "source")
 
     def __init__(
         self,
@@ -29,6 +32,8 @@ class SentCall:
         self.options = options
         #: The backend's, before the first message left.
         self.losses = losses
+        #: Unknown members that the broker can be asked about.
+        self.doubts: list[Doubt] = []
 
 
 def new_seed() -> bytes:

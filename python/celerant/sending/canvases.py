@@ -14,8 +14,9 @@ from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
+from celerant.dispatch.interruption import carry
 from celerant.dispatch.options import check_options
-from celerant.errors import CanvasError, NotSent, PublishError
+from celerant.errors import CanvasError, NotSent
 from celerant.results.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple, settle, task_ids
 from celerant.sending.call import SentCall, new_seed
@@ -184,6 +185,7 @@ class CanvasSender:
         if held is not None:
             result = go_on_as(held, result)
         if sent.error is not None:
+            call.doubts = sent.doubts
             self._interrupted[result._members] = InterruptedChord(  # noqa: SLF001 - the app joins both ways
                 source, call, members, None if is_told else tell_size, keep_form
             )
@@ -195,13 +197,21 @@ class CanvasSender:
         """Send what is left over of a chord's header; see `chord.resume`."""
         of_result = getattr(result, "_members", None)
         chord = None if of_result is None else self._interrupted.get(of_result)
+        was_doubtful = chord is not None and bool(chord.call.doubts)
+        if chord is not None and chord.members.report is not None:
+            self._sender.find_out(chord.call, result, chord.members.report)
         only = left_over(chord, getattr(result, "id", repr(result)), unknown)
-        if chord is None or not only:
+        if chord is None or not (only or was_doubtful):
             return result
         backend = self._app.backend
         forget_unsent(result, backend)
         members = chord.members
         report = members.report
+        if not only:
+            # The broker had all of it: its body will run.
+            chord.keep_form(0)
+            await_again(result)
+            return result
         sent = self._sender.dispatch(
             chord.source,
             members.roster,
@@ -213,6 +223,7 @@ class CanvasSender:
             before_last=chord.keep_form,
         )
         members._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
+        chord.call.doubts = sent.doubts
         if sent.error is not None:
             raise self._unsent(result, sent)
         await_again(result)
@@ -246,8 +257,7 @@ class CanvasSender:
         error = sent.error
         assert error is not None  # noqa: S101 - the caller looked
         settle(result, Barrier.NOT_SENT)
-        if isinstance(error, PublishError):
-            error.result, error.report = result, sent.report
+        carry(error, result, sent.report)
         reason = NotSent(f"what leads to it was not sent completely: {error}")
         try:
             # For those that wait elsewhere.

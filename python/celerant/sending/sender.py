@@ -21,6 +21,7 @@ from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.interruption import carry
 from celerant.dispatch.lone import LoneOrder
 from celerant.dispatch.options import check_options
 from celerant.dispatch.run import Sent
@@ -42,6 +43,7 @@ from celerant.urls import scheme
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
+    from celerant.dispatch.report import Report
 
 __all__ = ["Sender"]
 
@@ -121,8 +123,7 @@ class Sender:
         if held is not None:
             result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:
-            if isinstance(sent.error, PublishError):
-                sent.error.report = sent.report
+            carry(sent.error, result, sent.report)
             raise sent.error
         self.add_to_parent(result, options)
         return result
@@ -162,7 +163,7 @@ class Sender:
         if held is not None:
             result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:
-            raise self._resumable(sent.error, result, call)
+            raise self._resumable(sent, result, call)
         if held is None:
             result = result._lone()  # noqa: SLF001 - as above
         self.add_to_parent(result, options)
@@ -194,6 +195,8 @@ class Sender:
                 "members are gone; send what the report calls unsent as a new group"
             )
             raise CanvasError(msg, path="group")
+        if call is not None:
+            self.find_out(call, result, report)
         only = report.unsent + report.rejected
         if unknown == "send":
             only += report.unknown
@@ -209,8 +212,23 @@ class Sender:
         )
         result._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
         if sent.error is not None:
-            raise self._resumable(sent.error, result, call)
+            raise self._resumable(sent, result, call)
         return result
+
+    def find_out(self, call: SentCall, result: Any, report: Report) -> None:
+        """Ask the broker what became of the unknown members of an earlier dispatch.
+
+        Raises:
+            PublishError: It does not answer; `result` can be resumed later.
+        """
+        if not call.doubts:
+            return
+        retry, policy = self._persistence(call.options)
+        try:
+            self._open().find_out(call.doubts, report.ledger, policy, retry=retry)
+        except PublishError as exc:
+            carry(exc, result, report)
+            raise
 
     def hold(
         self,
@@ -393,11 +411,14 @@ class Sender:
         )
 
     def _resumable(
-        self, error: BaseException, result: GroupResult[Any], call: SentCall
+        self, sent: Sent, result: GroupResult[Any], call: SentCall
     ) -> BaseException:
-        if isinstance(error, PublishError):
-            error.result, error.report = result, result.report
-            self._calls[result] = call
+        """Keep what `resume` needs, and return the error."""
+        error = sent.error
+        assert error is not None  # noqa: S101 - the caller looked
+        carry(error, result, result.report)
+        call.doubts = sent.doubts
+        self._calls[result] = call
         return error
 
     @staticmethod

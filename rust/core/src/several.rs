@@ -35,8 +35,9 @@ impl Tally {
         }
     }
 
+    /// Whether nothing can change any more: what is unknown may be found out.
     const fn is_told(&self) -> bool {
-        self.confirmed + self.rejected + self.unknown >= self.messages
+        self.confirmed + self.rejected >= self.messages
     }
 }
 
@@ -77,6 +78,14 @@ impl Several {
             self.members.remove(&index);
         }
         state
+    }
+
+    /// Notes what became of messages whose fate was told as unknown; as [`Self::note`].
+    pub fn find_out(&mut self, index: u32, messages: u32, fate: State) -> State {
+        if let Some(tally) = self.members.get_mut(&index) {
+            tally.unknown = tally.unknown.saturating_sub(messages);
+        }
+        self.note(index, messages, fate)
     }
 }
 
@@ -130,6 +139,28 @@ mod tests {
         assert_eq!(several.note(1, 1, Rejected), Rejected);
         several.expect(2, 2, Unsent);
         assert_eq!(several.note(1, 1, Confirmed), Confirmed);
+    }
+
+    #[test]
+    fn a_member_is_confirmed_once_its_unknown_messages_are_found_in_the_queue() {
+        let mut several = Several::default();
+        several.expect(7, 3, Unsent);
+        several.note(7, 1, Confirmed);
+        assert_eq!(several.note(7, 2, Unknown), Unknown);
+        assert_eq!(several.find_out(7, 2, Confirmed), Confirmed);
+        assert!(several.members.is_empty());
+    }
+
+    #[test]
+    fn a_member_is_unsent_once_none_of_its_messages_is_found_in_the_queue() {
+        let mut several = Several::default();
+        several.expect(7, 2, Unsent);
+        several.note(7, 2, Unknown);
+        assert_eq!(several.find_out(7, 2, Unsent), Unsent);
+        several.expect(8, 2, Unsent);
+        several.note(8, 1, Confirmed);
+        several.note(8, 1, Unknown);
+        assert_eq!(several.find_out(8, 1, Unsent), Unknown);
     }
 
     #[test]

@@ -93,6 +93,22 @@ impl PyLedger {
         Ok(())
     }
 
+    /// Say what became of all messages of `chunk`, which were marked as unknown.
+    fn find_out(&self, chunk: &PyChunk, state: &str) -> PyResult<()> {
+        let state = self::state(state)?;
+        let mut accounts = self.lock();
+        let (whole, shared) = chunk.tally();
+        for range in whole {
+            accounts.ledger.mark(range, state).map_err(Raised::from)?;
+        }
+        for (index, messages) in shared {
+            let found = accounts.several.find_out(index, messages, state);
+            let member = index..index.saturating_add(1);
+            accounts.ledger.mark(member, found).map_err(Raised::from)?;
+        }
+        Ok(())
+    }
+
     /// Say what became of one message of a member.
     fn mark_index(&self, index: u32, state: &str) -> PyResult<()> {
         let state = self::state(state)?;

@@ -42,7 +42,7 @@ mod _core {
     #[pymodule_export]
     use crate::lowered::{freeze, lower};
     #[pymodule_export]
-    use crate::plan::{PyPlan, count_results, unroll};
+    use crate::plan::{PyPlan, count_results, path_of, unroll};
     #[pymodule_export]
     use crate::roster::PyRoster;
     #[pymodule_export]

@@ -286,6 +286,32 @@ pub(crate) fn unroll<'py>(
     }
 }
 
+/// Where member `index` is: `group[3][0]`; None where there is no such member.
+///
+/// Raises:
+///     `CanvasError`: A cycle, too deep, or something that is no member.
+#[pyfunction]
+#[pyo3(signature = (source, index, *, readable, mapped))]
+pub(crate) fn path_of(
+    source: &Bound<'_, PyAny>,
+    index: u32,
+    readable: Vec<Py<PyType>>,
+    mapped: Py<PyType>,
+) -> PyResult<Option<String>> {
+    let py = source.py();
+    let kinds = Arc::new(Kinds::new(readable, mapped));
+    let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let mut unroll = Unroll::new(walk);
+    loop {
+        match unroll.next() {
+            Ok(None) => return Ok(None),
+            Ok(Some((at, _))) if at == index => return Ok(Some(unroll.path())),
+            Ok(Some(_)) => {}
+            Err(failure) => return Err(failed(py, &unroll, failure)),
+        }
+    }
+}
+
 /// How many results a chord waits for that has these members in its header.
 ///
 /// Raises:

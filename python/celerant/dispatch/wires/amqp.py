@@ -27,7 +27,10 @@ from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.wires.amqp_messages import is_meant, said_at
+from celerant.dispatch.wires.amqp_stream import Stream
 from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
+from celerant.dispatch.wires.exchange_types import ExchangeTypes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +45,12 @@ logger = logging.getLogger("celerant")
 _BUFFER = 256 * 1024
 #: Members that may be unconfirmed before sending pauses.
 _WINDOW = 5000
+#: Seconds that an interrupted dispatch takes to learn what has become of it.
+_FAREWELL = 2.0
+#: Seconds without a word on a connection that has no limit of its own.
+_STALL = 60.0
+#: Exchange and user of what no broker refuses.
+_PLAIN = ("", None)
 #: Seconds that a blocked broker is listened to, even where the policy has no pause.
 _LEAST_WAIT = 0.01
 
@@ -110,13 +119,24 @@ class AmqpWire(Wire):
         #: Delivery tag -> (part, position in it), in order of tags.
         self._tags: dict[int, tuple[_Part, int]] = {}
         self._tag = 0
+        #: What is being written: of which part, and its positions.
+        self._pending: tuple[_Part, range] | None = None
+        #: The answer that is being noted: tag, whether all before it, and the state.
+        self._answer: tuple[int, bool, str] | None = None
         #: Task id of an unroutable message -> why, until its ack comes.
         self._returned: dict[str, tuple[str, Exception]] = {}
         self._refusal: str | None = None
         self._cause: Exception | None = None
+        #: The first member that was refused.
+        self._refused: int | None = None
+        self._types = ExchangeTypes()
+        #: Exchange and user of messages that the broker has taken, and of others.
+        self._proven: set[tuple[str, str | None]] = set()
+        self._unproven: set[tuple[str, str | None]] = set()
         #: What the broker says of why it takes nothing; None: it does.
         self._blocked: str | None = None
         self._channel: Any = None
+        self._stream: Any = None
         #: Monotonic; when the broker last took or told something.
         self._heard_at = 0.0
         self._open(patience)
@@ -124,6 +144,7 @@ class AmqpWire(Wire):
     def end(self) -> None:
         super().end()
         self._returned.clear()
+        self._unproven.clear()
 
     def is_alive(self) -> bool:
         try:
@@ -146,6 +167,9 @@ class AmqpWire(Wire):
     def render(self, drawn: Drawn) -> Form | None:
         blueprint = drawn.blueprint
         self.declare(blueprint.declare)
+        proof = (blueprint.exchange, blueprint.properties.get("user_id"))
+        if proof != _PLAIN and proof not in self._proven:
+            self._unproven.add(proof)
         body = blueprint.body
         message = Message(
             b"",
@@ -157,7 +181,9 @@ class AmqpWire(Wire):
             **blueprint.properties,
         )
         # Unroutable members come back instead of vanishing, unless told otherwise.
-        mandatory = True if blueprint.mandatory is None else blueprint.mandatory
+        mandatory = blueprint.mandatory is not False and self._types.routes_at_once(
+            blueprint.exchange, blueprint.declare, self._channel.connection
+        )
         method = struct.pack(">HH", *spec.Basic.Publish) + pack_arguments(
             "Bssbb",
             (
@@ -188,7 +214,28 @@ class AmqpWire(Wire):
     # -- sending ---------------------------------------------------------------
 
     def send(self, chunk: Chunk) -> None:
+        if not self._unproven:
+            self._send(chunk)
+            return
+        # What may be refused closes the channel, and takes with it the confirms of all
+        # before it: the first of its kind goes alone.
+        start, end = 0, len(chunk.wired())
+        for position in range(end):
+            said = said_at(chunk, position)
+            proof = (said.exchange, said.user_id)
+            if proof in self._unproven:
+                for piece in (range(start, position), range(position, position + 1)):
+                    self._send(chunk.select(list(piece)))
+                    self.flush()
+                self._unproven.discard(proof)
+                self._proven.add(proof)
+                start = position + 1
+        self._send(chunk.select(list(range(start, end))))
+
+    def _send(self, chunk: Chunk) -> None:
         part = _Part(chunk)
+        if not part.open:
+            return
         self._parts.append(part)
         try:
             self._write(part)
@@ -206,6 +253,18 @@ class AmqpWire(Wire):
                 self._recover(exc)
         self._check()
 
+    def settle(self) -> None:
+        end = monotonic() + _FAREWELL
+        if self._pending is not None:
+            self._channel.connection.transport.sock.settimeout(_FAREWELL)
+            self._stream.finish()
+            self._note_written()
+        if self._answer is not None:
+            self._take_answer()
+        self._stream.mend()
+        while self._tags and self._blocked is None:
+            self._stream.drain(max(0.001, end - monotonic()))
+
     def abort(self) -> None:
         for part in self._parts:
             # What was not written never left.
@@ -213,6 +272,7 @@ class AmqpWire(Wire):
                 self.dispatch.ledger.mark_index(part.indices[position], "unknown")
         self._tags.clear()
         self._parts.clear()
+        self._pending = self._answer = None
         # Half a frame may be on its way: nobody must use this socket again.
         self._connection.collect()
         self._channel = None
@@ -240,26 +300,30 @@ class AmqpWire(Wire):
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
             part.written = max(part.written, stop)
-            if self._confirms:
-                for position in range(start, stop):
-                    self._tag += 1
-                    self._tags[self._tag] = (part, position)
-            # The limit for a broker that stalls is one for each write.
-            whole = memoryview(buffer)
-            for at in range(0, len(whole), _BUFFER):
-                raw.transport.write(whole[at : at + _BUFFER])
-            if not self._confirms:
-                for position in range(start, stop):
-                    self._settle(part, position, "confirmed")
+            self._pending = part, range(start, stop)
+            self._stream.write(buffer)
+            self._note_written()
             start = stop
             self._poll()
 
+    def _note_written(self) -> None:
+        """Count on the confirms of what was written; after an interruption, again."""
+        assert self._pending is not None  # noqa: S101 - the caller looked
+        part, positions = self._pending
+        if self._confirms:
+            first = self._tag + 1
+            entries = ((part, position) for position in positions)
+            self._tags.update(enumerate(entries, first))
+        else:
+            for position in positions:
+                self._settle(part, position, "confirmed")
+        self._pending, self._tag = None, self._tag + len(positions)
+
     def _poll(self) -> None:
         """Take what the broker has said so far, without waiting."""
-        raw = self._channel.connection
         while True:
             try:
-                raw.drain_events(timeout=0)
+                self._stream.drain(0)
             except TimeoutError:
                 return
 
@@ -268,19 +332,17 @@ class AmqpWire(Wire):
         if self._blocked is not None:
             self._wait_while_blocked()
             return
-        raw = self._channel.connection
         # Heartbeats are words too, but no progress.
-        limit = raw.transport.sock.gettimeout()
+        limit = self._channel.connection.transport.sock.gettimeout() or _STALL
         left = self._heard_at + limit - monotonic()
         try:
-            raw.drain_events(timeout=max(left, _LEAST_WAIT))
+            self._stream.drain(max(left, _LEAST_WAIT))
         except TimeoutError as exc:
             msg = f"nothing was confirmed for {limit:g} s (celerant_stall_timeout)"
             raise TimeoutError(msg) from exc
 
     def _wait_while_blocked(self) -> None:
         """Wait until the broker takes messages again, as the retry policy says."""
-        raw = self._channel.connection
         while self._blocked is not None:
             message = f"rabbitmq takes no messages: {self._blocked}"
             exc = OperationalError(message)
@@ -292,21 +354,23 @@ class AmqpWire(Wire):
             left = _LEAST_WAIT
             while self._blocked is not None and left > 0:
                 with suppress(TimeoutError):
-                    raw.drain_events(timeout=left)
+                    self._stream.drain(left)
                 left = end - monotonic()
 
     # -- confirms --------------------------------------------------------------
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         self.dispatch.patience.reset()
-        self._confirmed(tag, multiple=multiple, state="confirmed")
+        self._answer = (tag, multiple, "confirmed")
+        self._take_answer()
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         # A full queue, as a rule: there may be room later.
         if self._refusal is None:
             self._refusal = "the broker refused them (basic.nack): is a queue full?"
             self._cause = MessageNacked(self._refusal)
-        self._confirmed(tag, multiple=multiple, state="rejected")
+        self._answer = (tag, multiple, "rejected")
+        self._take_answer()
 
     def _on_return(
         self, exc: Exception, exchange: str, routing_key: str, message: Any
@@ -316,27 +380,36 @@ class AmqpWire(Wire):
         where = f"exchange {exchange!r}, routing key {routing_key!r}"
         self._returned[str(headers.get("id"))] = f"unroutable ({where}): {exc}", exc
 
-    def _confirmed(self, tag: int, *, multiple: bool, state: str) -> None:
+    def _take_answer(self) -> None:
+        """Note what the broker said; after an interruption anywhere, again."""
+        assert self._answer is not None  # noqa: S101 - the caller looked
         self._heard_at = monotonic()
+        tag, multiple, state = self._answer
         if not multiple:
-            entry = self._tags.pop(tag, None)
+            entry = self._tags.get(tag)
             if entry is not None:
                 self._settle(*entry, state)
-            return
-        while self._tags:
+                del self._tags[tag]
+        while multiple and self._tags:
             first = next(iter(self._tags))
             if first > tag:
-                return
-            self._settle(*self._tags.pop(first), state)
+                break
+            self._settle(*self._tags[first], state)
+            del self._tags[first]
+        self._answer = None
 
     def _settle(self, part: _Part, position: int, state: str) -> None:
-        if self._returned:
-            reason = self._returned.pop(part.chunk.id(position), None)
-            if reason is not None:
-                state = "rejected"
-                self._refusal, self._cause = reason
-        part.open.discard(position)
-        self.dispatch.ledger.mark_index(part.indices[position], state)
+        if position in part.open:
+            index = part.indices[position]
+            if self._returned:
+                reason = self._returned.pop(part.chunk.id(position), None)
+                if reason is not None:
+                    state = "rejected"
+                    self._refusal, self._cause = reason
+            if state == "rejected" and self._refused is None:
+                self._refused = index
+            self.dispatch.ledger.mark_index(index, state)
+            part.open.discard(position)
         while self._parts and not self._parts[0].open:
             self._parts.popleft()
 
@@ -350,7 +423,9 @@ class AmqpWire(Wire):
                     self.abort()
             passing = isinstance(self._cause, MessageNacked)
             message = f"rabbitmq: {self._refusal}"
-            raise Broken(message, recoverable=passing) from self._cause
+            index, self._refused = self._refused, None
+            self._refusal, cause = None, self._cause
+            raise Broken(message, recoverable=passing, index=index) from cause
 
     # -- connection --------------------------------------------------------------
 
@@ -367,6 +442,7 @@ class AmqpWire(Wire):
     def _open_once(self) -> None:
         self._channel = self._connection.channel()
         raw = self._channel.connection
+        self._stream = Stream(raw)
         raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
         self._tag = 0
         self._blocked = None
@@ -395,11 +471,13 @@ class AmqpWire(Wire):
         """Connect again and send the unconfirmed window once more."""
         while True:
             if isinstance(exc, _FINAL):
+                index = self._reject(str(exc))
                 self.abort()
                 message = f"rabbitmq refuses: {exc}"
-                raise Broken(message, recoverable=False) from exc
+                raise Broken(message, recoverable=False, index=index) from exc
             self._again(exc, self.dispatch.patience)
             self._tags.clear()
+            self._pending = None
             # They go out again, and may find a queue now.
             self._returned.clear()
             self._reconnect(self.dispatch.patience)
@@ -412,6 +490,31 @@ class AmqpWire(Wire):
                 exc = again
                 continue
             return
+
+    def _reject(self, refusal: str) -> int | None:
+        """Mark the message that is meant as rejected; return its member, if known.
+
+        What was written behind it the broker has not looked at: it never left.
+        """
+        written = [
+            (part, position)
+            for part in self._parts
+            for position in sorted(part.doubtful())
+        ]
+        meant = (
+            number
+            for number, (part, position) in enumerate(written)
+            if len(written) == 1 or is_meant(refusal, said_at(part.chunk, position))
+        )
+        number = next(meant, None)
+        if number is None:
+            return None
+        part, position = written[number]
+        index = part.indices[position]
+        self.dispatch.ledger.mark_index(index, "rejected")
+        for behind, place in written[number:]:
+            behind.open.discard(place)
+        return index
 
     def _again(self, exc: BaseException, patience: Patience) -> None:
         try:

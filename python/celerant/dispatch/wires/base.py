@@ -19,15 +19,31 @@ from celerant.urls import masked
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["Broken", "Dispatch", "Wire", "broken", "declare", "unfit"]
+__all__ = ["Broken", "Dispatch", "Doubt", "Wire", "broken", "declare", "unfit"]
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
-    """The wire gave up; the ledger says what became of whom."""
+    """The wire gave up; the ledger says what became of whom.
 
-    def __init__(self, message: str, *, recoverable: bool) -> None:
+    `index` is that of the member that was refused, where one is known to be.
+    """
+
+    def __init__(
+        self, message: str, *, recoverable: bool, index: int | None = None
+    ) -> None:
         super().__init__(message)
         self.recoverable = recoverable
+        self.index = index
+
+
+@dataclass(slots=True, frozen=True)
+class Doubt:
+    """A chunk of which nobody knows whether it is in, and how a broker tells."""
+
+    chunk: Chunk
+    #: The key that says how far the wire came, and what it says once the chunk is in.
+    mark: bytes
+    step: int
 
 
 @dataclass(slots=True)
@@ -38,6 +54,8 @@ class Dispatch:
     patience: Patience
     #: Members that may be in a queue twice.
     maybe_double: set[int] = field(default_factory=set)
+    #: What is unknown and can be asked about later.
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 @contextmanager
@@ -137,6 +155,23 @@ class Wire(ABC):
 
         Raises:
             Broken: As for `send`.
+        """
+
+    def is_in(self, doubt: Doubt) -> bool | None:  # noqa: ARG002 - for those that know
+        """Ask the broker about a chunk of an earlier dispatch; None: it cannot say.
+
+        Where it is not in, it will not come late either.
+
+        Raises:
+            Broken: The retry policy is spent.
+        """
+        return None
+
+    def settle(self) -> None:  # noqa: B027 - nothing to do is a sound default
+        """Find out what became of what is in flight, after an interruption anywhere.
+
+        In a short time: somebody wants to stop. What cannot be found out stays for
+        `abort`, which follows. Raises what the transport raises.
         """
 
     def abort(self) -> None:  # noqa: B027 - nothing to do is a sound default

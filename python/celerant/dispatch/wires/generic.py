@@ -161,8 +161,8 @@ class GenericWire(Wire):
                 self._again(exc, index)
             except (*connection.connection_errors, *connection.channel_errors) as exc:
                 self.dispatch.ledger.mark_index(index, "rejected")
-                message = f"{connection.as_uri()} refuses group[{index}]: {exc}"
-                raise Broken(message, recoverable=False) from exc
+                message = f"{connection.as_uri()} refuses it: {exc}"
+                raise Broken(message, recoverable=False, index=index) from exc
             except BaseException:
                 # Ctrl-C, for one: nobody knows how far it came.
                 self.dispatch.ledger.mark_index(index, "unknown")

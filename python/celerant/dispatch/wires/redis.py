@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis as redis_py
@@ -22,10 +23,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Dispatch, Wire, declare, unfit
+from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kombu import Connection
 
@@ -38,7 +39,8 @@ _MARK_TTL = 3600
 _MARK_FRESH = _MARK_TTL / 2
 #: Discarded transactions of one dispatch before it is given up.
 _MAX_DISCARDED = 3
-#: Seconds that a server may take to delete the mark before it is left to its TTL.
+#: Seconds that a server may take to delete the mark before it is left to its TTL, or
+#: to say what has become of an interrupted chunk.
 _FAREWELL = 1.0
 #: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
 _FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
@@ -222,15 +224,57 @@ class RedisWire(Wire):
         except _LOST as exc:
             self._recover(exc)
             return
-        self._flight = None
         self._is_doubtful = False
         self.dispatch.patience.reset()
-        self._settle(flight, replies[-1], replies[1:-1])
+        self._note(flight, replies[-1], replies[1:-1])
+
+    def settle(self) -> None:
+        flight, mark = self._flight, self._mark
+        if flight is None or mark is None:
+            return
+        # How much of the replies was read nobody knows: another connection asks.
+        self._redis.disconnect()
+        with self._hurried():
+            self._redis.connect()
+            value = self._ask(mark)
+        if value is not None:
+            is_in = value >= flight.step
+            self.dispatch.ledger.mark(flight.chunk, "confirmed" if is_in else "unsent")
+            self._flight = None
+
+    @contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Let the connection wait for little time."""
+        redis = self._redis
+        before = redis.socket_timeout, redis.socket_connect_timeout
+        redis.socket_timeout = redis.socket_connect_timeout = _FAREWELL
+        try:
+            yield
+        finally:
+            redis.socket_timeout, redis.socket_connect_timeout = before
+
+    def is_in(self, doubt: Doubt) -> bool | None:
+        while True:
+            try:
+                value = self._ask(doubt.mark)
+                if self._mark is not None:
+                    # What was asked has ended the watch.
+                    self._probe()
+            except _LOST as exc:
+                self._again(exc)
+                with suppress(*_LOST):
+                    self._connect()
+            else:
+                return None if value is None else value >= doubt.step
 
     def abort(self) -> None:
-        flight, self._flight = self._flight, None
+        flight = self._flight
         if flight is not None:
             self.dispatch.ledger.mark(flight.chunk, "unknown")
+            if self._mark is not None:
+                doubt = Doubt(flight.chunk, self._mark, flight.step)
+                self.dispatch.doubts.append(doubt)
+            self._flight = None
         if self._redis is not None:
             self._redis.disconnect()
 
@@ -251,28 +295,36 @@ class RedisWire(Wire):
             redis.disconnect()
             self._pool.release(redis)
 
-    def _settle(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
+    def _note(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
         """Note what EXEC said."""
-        refusals = [r for r in queued if isinstance(r, Exception)]
-        if isinstance(outcome, Exception):
-            cause = refusals[0] if refusals else outcome
-            self.dispatch.ledger.mark(flight.chunk, "rejected")
-            self._refuse(cause)
         if outcome is None:
             self._renew(flight)
             return
-        refusals = [r for r in outcome if isinstance(r, Exception)]
-        if not refusals:
+        if isinstance(outcome, Exception):
+            # Nothing was done; what could not even be queued says why.
+            refusals, fates = queued, "rejected"
+        else:
+            # EXEC runs all commands; a push that failed pushed nothing.
+            refusals, fates = outcome, "confirmed"
+        culprit: int | None = None
+        cause: Any = next((r for r in refusals if isinstance(r, Exception)), None)
+        if cause is None and isinstance(outcome, Exception):
+            cause = outcome
+        if cause is None:
             self.dispatch.ledger.mark(flight.chunk, "confirmed")
+            self._flight = None
             return
-        # EXEC runs all commands; a push that failed pushed nothing.
         at = 0
         for commands, members in flight.chunk.by_route():
-            fate = "rejected" if isinstance(outcome[at], Exception) else "confirmed"
+            is_refused = isinstance(refusals[at], Exception)
+            if is_refused and culprit is None:
+                culprit = members[0]
             for index in members:
+                fate = "rejected" if is_refused else fates
                 self.dispatch.ledger.mark_index(index, fate)
             at += commands
-        self._refuse(refusals[0])
+        self._flight = None
+        self._refuse(cause, culprit)
 
     def _renew(self, flight: _Flight) -> None:
         """Send a discarded chunk again: the mark was touched, so nothing of it is in.
@@ -282,10 +334,10 @@ class RedisWire(Wire):
         self._discarded += 1
         if self._discarded > _MAX_DISCARDED:
             self.dispatch.ledger.mark(flight.chunk, "rejected")
+            self._flight = None
             cause = WatchError("the watched mark was touched")
             message = "redis discards the transactions: is something deleting its keys?"
             raise Broken(message, recoverable=True) from cause
-        self._flight = flight
         try:
             self._probe()
             self._write(flight.buffer)
@@ -295,15 +347,14 @@ class RedisWire(Wire):
         self.flush()
 
     @staticmethod
-    def _refuse(cause: Exception) -> NoReturn:
+    def _refuse(cause: Exception, index: int | None = None) -> NoReturn:
         # Out of memory, read-only and the like pass; a wrong type or right does not.
         passing = not isinstance(cause, NoPermissionError) and (
             str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
             or type(cause).__name__ in {"OutOfMemoryError", "ReadOnlyError"}
         )
-        raise Broken(
-            f"redis refused the messages: {cause}", recoverable=passing
-        ) from cause
+        message = f"redis refused the messages: {cause}"
+        raise Broken(message, recoverable=passing, index=index) from cause
 
     # -- the mark ----------------------------------------------------------------
 
@@ -346,10 +397,10 @@ class RedisWire(Wire):
             self._again(exc)
             try:
                 self._connect()
-                value = self._ask()
+                value = self._ask(self._mark)
                 if value == flight.step:
-                    self._flight = None
                     self.dispatch.ledger.mark(flight.chunk, "confirmed")
+                    self._flight = None
                     return
                 if value is None:
                     self.abort()
@@ -361,18 +412,19 @@ class RedisWire(Wire):
                 continue
             return
 
-    def _ask(self) -> int | None:
-        """Read the mark and touch it, so that no EXEC of before can come late."""
+    def _ask(self, mark: bytes) -> int | None:
+        """Read a mark and touch it, so that no EXEC of before can come late."""
         values = self._ask_all(
             ("MULTI",),
-            ("GET", self._mark),
-            ("EXPIRE", self._mark, _MARK_TTL),
+            ("GET", mark),
+            ("EXPIRE", mark, _MARK_TTL),
             ("EXEC",),
-            ("WATCH", self._mark),
+            ("WATCH", mark),
         )[3]
-        if isinstance(values, Exception):
-            raise Broken(f"redis refused: {values}", recoverable=True) from values
-        return None if values[0] is None else int(values[0])
+        found = values if isinstance(values, Exception) else values[0]
+        if isinstance(found, Exception):
+            raise Broken(f"redis refused: {found}", recoverable=True) from found
+        return None if found is None else int(found)
 
     def _again(self, exc: BaseException) -> None:
         if self._redis is not None:

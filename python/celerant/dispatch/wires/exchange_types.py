@@ -1,0 +1,80 @@
+"""Of which type RabbitMQ's exchanges are.
+
+An exchange of one of the four types of AMQP routes a message at once, and what comes
+back as unroutable is lost. One of another type, from a plugin, may keep it for later
+(``x-delayed-message``) and give it back as unroutable all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AMQPError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ExchangeTypes"]
+
+_ROUTING = frozenset({"direct", "fanout", "headers", "topic"})
+#: Those that every virtual host has are `amq.` and their type; `amq.match` is another.
+_PREDEFINED = frozenset(f"amq.{kind}" for kind in (*_ROUTING, "match"))
+
+
+class ExchangeTypes:
+    """What is known of the exchanges of one broker."""
+
+    def __init__(self) -> None:
+        #: Name -> whether it routes at once.
+        self._known: dict[str, bool] = {"": True} | dict.fromkeys(_PREDEFINED, True)
+
+    def routes_at_once(
+        self, exchange: str, entities: Iterable[Any], connection: Any
+    ) -> bool:
+        """Whether a message that finds no queue now is lost.
+
+        Args:
+            exchange: Its name.
+            entities: kombu's queues and exchanges that the message brings along.
+            connection: Of py-amqp; asked once about what nobody has declared here.
+        """
+        known = self._known.get(exchange)
+        if known is None:
+            kind = _declared(exchange, entities) or _asked(exchange, connection)
+            known = self._known[exchange] = kind is None or kind in _ROUTING
+        return known
+
+
+def _declared(exchange: str, entities: Iterable[Any]) -> str | None:
+    for entity in entities:
+        found = getattr(entity, "exchange", entity)
+        if getattr(found, "name", None) == exchange:
+            return str(found.type)
+    return None
+
+
+def _asked(exchange: str, connection: Any) -> str | None:
+    """Ask the broker for an exchange's type; None where it does not say.
+
+    AMQP has no question for it. Who declares an exchange with another type than it has
+    is told which one it has; nothing changes then.
+    """
+    channel = None
+    try:
+        channel = connection.channel()
+        channel.exchange_declare(exchange, "direct", passive=True)
+        # Without this one would be made where there is none.
+        channel.exchange_declare(exchange, "direct", durable=True, auto_delete=False)
+    except NotFound:
+        # The message itself is told so.
+        return None
+    except (AMQPError, OSError) as exc:
+        found = re.search(r"'type'.*current is '+([^']+)'", str(exc))
+        return found[1] if found else None
+    finally:
+        if channel is not None and channel.is_open:
+            with suppress(AMQPError, OSError):
+                channel.close()
+    return "direct"

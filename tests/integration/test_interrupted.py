@@ -1,0 +1,125 @@
+"""Ctrl-C at any moment of sending: the exception says what has left, to the member."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from celerant import Celerant, group
+from harness.capture import drain
+from harness.tasks import define_tasks
+
+SIZE = 2_000
+ROUNDS = 12
+
+
+class _Interrupt(BaseException):
+    """As `KeyboardInterrupt`, which pytest takes for its own."""
+
+
+def _raise(_signal, _frame):
+    raise _Interrupt
+
+
+@pytest.fixture
+def interruptible():
+    before = signal.signal(signal.SIGUSR1, _raise)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def shop(request, redis_url, rabbitmq_url, queue):
+    url = redis_url["broker"] if request.param == "redis" else rabbitmq_url
+    with Celerant(f"celerant-{queue}", broker=url) as app:
+        app.conf.task_default_queue = queue
+        app.conf.task_ignore_result = True
+        tasks = define_tasks(app)
+        tasks.url, tasks.queue = url, queue
+        yield tasks
+
+
+def _counted(shop):
+    """Return how often each member is in the queue, which is emptied."""
+    numbers = Counter()
+    for message in drain(shop.url, shop.queue):
+        numbers[int(message.headers["argsrepr"].split(",")[0].strip("("))] += 1
+    return numbers
+
+
+def _sent_and_interrupted(members, pause):
+    """Send members; return what interrupted that after `pause` seconds, if it did."""
+    is_over = threading.Event()
+    main = threading.main_thread().ident
+
+    def interrupt():
+        if not is_over.wait(pause):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    found = None
+    try:
+        thread.start()
+        members.apply_async()
+    except _Interrupt as exc:
+        found = exc
+    finally:
+        # It may come as late as this.
+        try:
+            is_over.set()
+            thread.join()
+        except _Interrupt:
+            thread.join()
+    return found
+
+
+def test_what_ctrl_c_left_over_is_resumed_and_nothing_is_doubled(shop, interruptible):
+    once = Counter(range(SIZE))
+    began = time.perf_counter()
+    group([shop.add.s(i, 0) for i in range(SIZE)]).apply_async()
+    took = time.perf_counter() - began
+    assert _counted(shop) == once
+    chances, carried = random.Random(12), 0
+    for _ in range(ROUNDS):
+        members = group([shop.add.s(i, 0) for i in range(SIZE)])
+        found = _sent_and_interrupted(members, chances.random() * took * 0.8)
+        result = getattr(found, "result", None)
+        if result is not None:
+            carried += 1
+            report = found.report
+            assert result.report is report
+            assert sum(report.counts().values()) == SIZE
+            assert report.unknown == []
+            assert members.resume(result) is result
+            assert result.report.complete
+            assert _counted(shop) == once
+        else:
+            # Before the first member left, or after the last.
+            assert len(_counted(shop)) in {0, SIZE}
+    assert carried > 0
+
+
+@pytest.mark.parametrize("at", [1, 700, SIZE - 1])
+def test_the_report_of_an_interrupted_generator_counts_what_is_in_the_queue(shop, at):
+    def members():
+        for i in range(SIZE):
+            if i == at:
+                raise _Interrupt
+            yield shop.add.s(i, 0)
+
+    with pytest.raises(_Interrupt) as caught:
+        group(members()).apply_async()
+
+    report = caught.value.report
+    queued = _counted(shop)
+    assert set(queued.values()) <= {1}
+    assert sorted(queued) == [i for a, b in report.confirmed for i in range(a, b)]
+    assert report.unknown == []
+    # What comes after goes over a connection that works.
+    assert shop.add.delay(1, 1).id
+    assert _counted(shop) == {1: 1}

@@ -1,0 +1,136 @@
+"""What interrupts a dispatch goes on as it is, with its result and report."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from celerant import Celerant, Retry, chain, chord, group
+from celerant.errors import PublishError, SoftTimeLimitExceeded
+from harness.capture import drain
+from harness.tasks import define_tasks
+
+INTERRUPTIONS = [
+    KeyboardInterrupt,
+    SystemExit,
+    GeneratorExit,
+    SoftTimeLimitExceeded,
+    Retry,
+]
+
+
+@pytest.fixture
+def shop(app):
+    tasks = define_tasks(app)
+    tasks.app = app
+    yield tasks
+    drain("memory://", app.conf.task_default_queue)
+
+
+def _sent(shop):
+    return len(drain("memory://", shop.app.conf.task_default_queue))
+
+
+@pytest.mark.parametrize("kind", INTERRUPTIONS)
+def test_a_group_that_is_interrupted_while_its_members_come(shop, kind):
+    raised = kind("stop")
+
+    def members():
+        yield from (shop.add.s(i, i) for i in range(700))
+        raise raised
+
+    with pytest.raises(kind) as caught:
+        group(members()).apply_async()
+
+    assert caught.value is raised
+    assert raised.report.confirmed == [(0, 500)]
+    assert raised.result.report is raised.report
+    assert raised.report.total == 700
+    if sys.version_info >= (3, 11):
+        (note,) = raised.__notes__
+        assert "700 members: 500 confirmed, 200 unsent" in note
+    assert _sent(shop) == 500
+
+
+@pytest.mark.parametrize("kind", INTERRUPTIONS)
+def test_a_list_that_is_interrupted_before_anything_left(shop, kind):
+    members = [shop.add.s(i, i) for i in range(3)]
+
+    def interrupt(*_args, **_kwargs):
+        raise kind
+
+    shop.app.conf.task_routes = [interrupt]
+    with pytest.raises(kind) as caught:
+        group(members).apply_async()
+    assert caught.value.report.unsent == [(0, 3)]
+    assert _sent(shop) == 0
+    shop.app.conf.task_routes = None
+    result = group(members).resume(caught.value.result)
+    assert result.report.complete
+    assert _sent(shop) == 3
+
+
+@pytest.mark.parametrize("make", ["task", "chain", "chord", "group of chains"])
+def test_every_kind_of_canvas_that_is_interrupted(shop, make):
+    canvas = {
+        "task": lambda: shop.add.s(1, 2),
+        "chain": lambda: chain(shop.add.s(1, 2), shop.add.s(3)),
+        "chord": lambda: chord([shop.add.s(1, 2)] * 3, shop.echo.s()),
+        "group of chains": lambda: group([chain(shop.add.s(1, 2), shop.add.s(3))] * 2),
+    }[make]()
+
+    def interrupt(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    shop.app.conf.task_routes = [interrupt]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        canvas.apply_async()
+    report = caught.value.report
+    assert report.counts()["confirmed"] == 0
+    assert caught.value.result is not None
+    assert _sent(shop) == 0
+
+
+def test_sending_from_an_event_loop_that_is_interrupted(shop):
+    def members():
+        yield from (shop.add.s(i, i) for i in range(600))
+        raise SoftTimeLimitExceeded
+
+    async def main():
+        await shop.app.asend(group(members()))
+
+    with pytest.raises(SoftTimeLimitExceeded) as caught:
+        asyncio.run(main())
+    assert caught.value.report.confirmed == [(0, 500)]
+    assert _sent(shop) == 500
+
+
+def test_an_error_of_the_source_is_a_publish_error_whose_cause_it_is(shop):
+    def members():
+        yield from (shop.add.s(i, i) for i in range(600))
+        message = "no more"
+        raise LookupError(message)
+
+    with pytest.raises(PublishError, match=r"group\[600\]: no more") as caught:
+        group(members()).apply_async()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert caught.value.path == "group[600]"
+    assert caught.value.report.confirmed == [(0, 500)]
+    assert caught.value.result.report is caught.value.report
+    assert _sent(shop) == 500
+
+
+def test_an_app_is_as_usable_after_an_interruption_as_before(shop):
+    assert isinstance(shop.app, Celerant)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            group(_interrupting(shop)).apply_async()
+        assert shop.add.delay(1, 1).id
+    assert _sent(shop) == 3 * 501
+
+
+def _interrupting(shop):
+    yield from (shop.add.s(i, i) for i in range(500))
+    raise KeyboardInterrupt
