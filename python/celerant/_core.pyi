@@ -17,6 +17,7 @@ __all__ = [
     "freeze",
     "lower",
     "monotonic",
+    "path_of",
     "unroll",
     "wall_time",
 ]

@@ -288,7 +288,14 @@ def _dispatcher(app: Any) -> Dispatcher:
                 assert make is not None  # noqa: S101 - the app is sending
                 return limit_stalls(make(), stall_timeout)
 
-            found = Dispatcher(connect, app.conf.broker_pool_limit)
+            itself = weakref.ref(app)
+
+            def lend() -> Any:
+                own = itself()
+                assert own is not None  # noqa: S101 - as above
+                return own.pool.acquire(block=True)
+
+            found = Dispatcher(connect, app.conf.broker_pool_limit, lend)
             _dispatchers[app] = found
             weakref.finalize(app, found.close).atexit = False
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-__all__ = ["Patience", "connect", "recoverable_errors"]
+__all__ = ["Patience", "connect", "is_refusal", "recoverable_errors"]
 
 logger = logging.getLogger("celerant")
+
+#: What Redis says at its limit of clients.
+_FULL = "max number of clients reached"
 
 
 class Patience:
@@ -58,6 +62,22 @@ class Patience:
         return seconds
 
 
+def is_refusal(exc: BaseException | None) -> bool:
+    """Whether a broker that answers takes no connection from us, or no more of them."""
+    while exc is not None:
+        code = getattr(exc, "code", None)
+        if isinstance(exc, _amqp_refusals()) or (code is None and _FULL in str(exc)):
+            return True
+        exc = exc.__cause__
+    return False
+
+
+def _amqp_refusals() -> tuple[type[BaseException], ...]:
+    # An extra: where it is not loaded, nothing of it was raised.
+    module = sys.modules.get("amqp.exceptions")
+    return () if module is None else (module.NotAllowed, module.ResourceError)
+
+
 def recoverable_errors(connection: Connection) -> tuple[type[BaseException], ...]:
     """Return what may be mended by connecting again."""
     return (
@@ -80,6 +100,8 @@ def connect(connection: Connection, patience: Patience) -> None:
             rest = max(0, len(connection.alt) - 1)
             connection.ensure_connection(max_retries=rest, interval_start=0)
         except recoverable_errors(connection) as exc:
+            if is_refusal(exc) and len(connection.alt) < 2:  # noqa: PLR2004 - the only one
+                raise
             patience.pause(exc)
             connection.maybe_switch_next()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,12 +87,21 @@ class Order:
 
 
 class Dispatcher:
-    """Sends orders over pooled connections."""
+    """Sends orders over pooled connections.
+
+    Args:
+        make_connection: Makes a connection, not yet connected.
+        pool_limit: How many there may be; None: each dispatch makes its own.
+        lend: As `Links`.
+    """
 
     def __init__(
-        self, make_connection: Callable[[], Connection], pool_limit: int | None
+        self,
+        make_connection: Callable[[], Connection],
+        pool_limit: int | None,
+        lend: Callable[[], AbstractContextManager[Connection]] | None = None,
     ) -> None:
-        self._links = Links(make_connection, pool_limit)
+        self._links = Links(make_connection, pool_limit, lend)
 
     def close(self) -> None:
         """Close the pooled connections."""

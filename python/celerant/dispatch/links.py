@@ -10,18 +10,30 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant._core import Form, Template
+from celerant._core import Form, Template, monotonic
 from celerant.abandoned import abandon
 from celerant.dispatch.blueprints import Drawn
-from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.connections import (
+    Patience,
+    connect,
+    is_refusal,
+    recoverable_errors,
+)
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.wires import memory
-from celerant.dispatch.wires.base import Broken, Dispatch, Wire, broken
+from celerant.dispatch.wires.base import (
+    Broken,
+    Dispatch,
+    Refused,
+    Unavailable,
+    Wire,
+    broken,
+)
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.per_process import PerProcess
 
@@ -31,6 +43,8 @@ logger = logging.getLogger("celerant")
 
 #: Templates kept by a link: more would be a leak where each task is its own kind.
 _TEMPLATES_KEPT = 256
+#: Seconds until a connection of ours is tried again that the broker did not take.
+_REFUSED = 30.0
 #: Seconds that a broker has for its goodbye.
 _CLOSE_TIMEOUT = 0.1
 
@@ -44,7 +58,7 @@ class Link:
         loose: What carries the others; None: kombu does.
     """
 
-    __slots__ = ("_connection", "_templates", "loose", "wire")
+    __slots__ = ("_connection", "_templates", "is_sound", "loose", "wire")
 
     def __init__(
         self,
@@ -54,6 +68,8 @@ class Link:
     ) -> None:
         self._connection = producer.connection
         self.wire = wire
+        #: Whether the dispatch before has left it so that another can follow.
+        self.is_sound = False
         #: For what the wire does not carry.
         self.loose = loose or GenericWire(producer)
         self._templates: dict[Hashable, tuple[Template, tuple[Any, ...]]] = {}
@@ -67,18 +83,36 @@ class Link:
         """
         # It may have died while nobody used it: finding that out is not a try.
         is_doubtful = connection.connected
+        why: BaseException | None = None
         while True:
             connect(connection, patience)
+            wire = None
             try:
-                wire = _wire(connection, patience)
+                if why is None:
+                    wire = _wire(connection, patience)
+            except Unavailable as exc:
+                # Opening it may have cost the connection.
+                why = exc
+                continue
             except recoverable_errors(connection) as exc:
                 connection.collect()
-                if not is_doubtful:
-                    patience.pause(exc)
+                try:
+                    if not is_doubtful:
+                        patience.pause(exc)
+                except BaseException as last:
+                    if last is not exc:
+                        raise
+                    # kombu can connect, only the wire cannot.
+                    why = exc
                 is_doubtful = False
-            else:
-                producer = Producer(connection, auto_declare=False)
+                continue
+            producer = Producer(connection, auto_declare=False)
+            if why is None:
                 return cls(producer, wire, _loose(producer))
+            # Where the broker refuses that as well, nothing has left.
+            _ = connection.default_channel
+            _say_once(connection, why)
+            return cls(producer, None, GenericWire(producer, batches=False))
 
     def is_alive(self) -> bool:
         """Whether what was kept can be used again, as far as this side can see."""
@@ -128,6 +162,11 @@ class Link:
         if self.wire is not None:
             self.wire.close()
 
+    def leave(self) -> None:
+        """Give back what the wire holds of a connection that others go on with."""
+        if self.wire is not None:
+            self.wire.leave()
+
     def wired_form(self, drawn: Drawn) -> Form | None:
         """Declare and render for the wire; None where that is not its message."""
         if self.wire is None:
@@ -172,9 +211,23 @@ def _wire(connection: Connection, patience: Patience) -> Wire | None:
     elif driver == "amqp":
         from celerant.dispatch.wires import amqp  # noqa: PLC0415
 
-        if amqp.carries(connection.default_channel):
+        if amqp.carries(connection):
             return amqp.AmqpWire(connection, patience)
     return None
+
+
+#: What was said of which broker.
+_said: set[tuple[str, str]] = set()
+
+
+def _say_once(connection: Connection, why: BaseException) -> None:
+    """Log that messages go one by one."""
+    told = str(connection.as_uri()), str(why)
+    if told not in _said:
+        _said.add(told)
+        logger.warning(
+            "messages to %s go one by one through kombu, which is slower: %s", *told
+        )
 
 
 def _loose(producer: Producer) -> GenericWire | None:
@@ -190,12 +243,27 @@ class Links:
     Args:
         make: Makes a connection, not yet connected.
         limit: How many there may be; None: each dispatch makes its own.
+        lend: Lends a connection of somebody else's pool, where the broker takes no
+            more of ours; None: nobody does.
     """
 
-    def __init__(self, make: Callable[[], Connection], limit: int | None) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Connection],
+        limit: int | None,
+        lend: Callable[[], AbstractContextManager[Connection]] | None = None,
+    ) -> None:
+        self._lend = lend
+        #: Monotonic; until then no connection of ours is tried.
+        self._refused_until = 0.0
         self._make = make
         self._limit = limit or None
         self._own = PerProcess(_Own)
+
+    @property
+    def lends(self) -> bool:
+        """Whether there is a connection to `borrow`."""
+        return self._lend is not None
 
     @contextmanager
     def acquire(self, dispatch: Dispatch) -> Iterator[Link]:
@@ -209,38 +277,59 @@ class Links:
         """
         pid, own = self._own.get_with_pid()
         held = own.held
+        if self._lend is not None and monotonic() < self._refused_until:
+            message = "the broker takes no more connections"
+            raise Refused(message, recoverable=True)
         pool = self._begin(own, wait=held.count == 0)
         connection, link = (self._make(), None) if pool is None else pool.take()
         held.count += 1
-        kept, is_here = None, True
         try:
-            link = _open(connection, link, dispatch.patience)
-            link.begin(dispatch)
-            is_sound = False
-            try:
-                yield link
-                is_sound = True
-            except BaseException as exc:
-                if is_interruption(exc):
-                    link.settle(pid)
-                elif not isinstance(exc, Broken):
-                    # A member or its source failed: that says nothing of the wire.
-                    is_sound = link.flush(pid)
-                raise
-            finally:
-                is_here = os.getpid() == pid
-                if not is_here:
-                    # In a forked child the connection is still the parent's.
-                    abandon((connection, link))
-                elif is_sound:
-                    link.end()
-                    kept = link
+            while True:
+                try:
+                    link = _open(connection, link, dispatch.patience)
+                except Refused as exc:
+                    if self._lend is not None:
+                        self._refused_until = monotonic() + _REFUSED
+                        raise
+                    # Those that there are go round.
+                    if pool is not None and held.count == 1 and pool.drop(connection):
+                        pool.free.acquire()
+                        connection, link = pool.take()
+                    else:
+                        _pause(dispatch.patience, exc)
                 else:
-                    link.abort()
+                    break
+            yield from _using(link, dispatch, pid)
         finally:
             held.count -= 1
-            if is_here:
-                self._give_back(own, pool, connection, kept)
+            if os.getpid() == pid:
+                is_kept = link is not None and link.is_sound
+                self._give_back(own, pool, connection, link if is_kept else None)
+
+    @contextmanager
+    def borrow(self, dispatch: Dispatch) -> Iterator[Link]:
+        """Hold a link over a lent connection; waits while others have it.
+
+        Raises:
+            Broken: It cannot be used either, or nobody lends one.
+        """
+        pid, own = self._own.get_with_pid()
+        held = own.held
+        if self._lend is None or held.count:
+            # Who waited here for what this thread holds would wait for ever.
+            message = "the broker takes no more connections"
+            raise Broken(message, recoverable=True)
+        held.count += 1
+        try:
+            with self._lend() as connection:
+                link = _open(connection, None, dispatch.patience)
+                try:
+                    yield from _using(link, dispatch, pid)
+                finally:
+                    if os.getpid() == pid:
+                        link.leave()
+        finally:
+            held.count -= 1
 
     def _begin(self, own: _Own, *, wait: bool) -> _Pool | None:
         """Return the pool, of which one more may be held now; None: go without."""
@@ -288,6 +377,43 @@ class _Own:
         self.held = _Held()
 
 
+def _using(link: Link, dispatch: Dispatch, pid: int) -> Iterator[Link]:
+    """Begin and end a dispatch; the link says whether it is as good as before."""
+    link.is_sound = False
+    link.begin(dispatch)
+    is_sound = False
+    try:
+        yield link
+        is_sound = True
+    except BaseException as exc:
+        if is_interruption(exc):
+            link.settle(pid)
+        elif not isinstance(exc, Broken):
+            # A member or its source failed: that says nothing of the wire.
+            is_sound = link.flush(pid)
+        raise
+    finally:
+        if os.getpid() != pid:
+            # In a forked child the connection is still the parent's.
+            abandon(link)
+        elif is_sound:
+            link.end()
+            link.is_sound = True
+        else:
+            link.abort()
+
+
+def _pause(patience: Patience, exc: Broken) -> None:
+    """Wait before the next try, or raise `exc`."""
+    cause = exc.__cause__ or exc
+    try:
+        patience.pause(cause)
+    except BaseException as last:
+        if last is cause:
+            raise exc from exc.__cause__
+        raise
+
+
 class _Pool:
     """Connections up to a limit, each with its link; what was used last goes first.
 
@@ -301,6 +427,7 @@ class _Pool:
         self._idle: list[tuple[Connection, Link | None]] = []
         #: All of them, also those in use.
         self._made: set[Connection] = set()
+        self._lock = threading.Lock()
 
     def take(self) -> tuple[Connection, Link | None]:
         """Return a connection, and its link if it has one."""
@@ -315,6 +442,15 @@ class _Pool:
             raise
         self._made.add(connection)
         return connection, None
+
+    def drop(self, connection: Connection) -> bool:
+        """Give up a connection for good, and its place, where there are others."""
+        with self._lock:
+            if not self._made - {connection}:
+                return False
+            self._made.discard(connection)
+        connection.release()
+        return True
 
     def give_back(self, connection: Connection, link: Link | None) -> None:
         """Keep them for the next one."""
@@ -345,13 +481,19 @@ class _Pool:
 
 
 def _open(connection: Connection, link: Link | None, patience: Patience) -> Link:
-    with broken(connection):
-        if link is not None:
-            if link.is_alive():
-                return link
-            link.close()
-            connection.collect()
-        link = Link.over(connection, patience)
+    try:
+        with broken(connection):
+            if link is not None:
+                if link.is_alive():
+                    return link
+                link.close()
+                connection.collect()
+            link = Link.over(connection, patience)
+    except Broken as exc:
+        cause = exc.__cause__
+        if not is_refusal(cause):
+            raise
+        raise Refused(str(exc), recoverable=True) from cause
     patience.reset()
     return link
 

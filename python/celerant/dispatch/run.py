@@ -16,7 +16,7 @@ from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.links import Link, Links
 from celerant.dispatch.report import Intervals, Report
-from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
+from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
 from celerant.errors import ForkError, PublishError
 
 __all__ = ["CHUNK_BYTES", "Run", "Sent", "no_canvas"]
@@ -77,8 +77,14 @@ class Run(ABC):
         """Send; see `Dispatcher.dispatch`."""
         error: BaseException | None = None
         try:
-            with self._held(links) as link:
-                self._send_all(link)
+            try:
+                with self._held(links) as link:
+                    self._send_all(link)
+            except Refused:
+                if not links.lends:
+                    raise
+                with links.borrow(self._dispatch) as link:
+                    self._send_all(link)
         except Broken as exc:
             error = self._publish_error(exc)
         except BaseException as exc:

@@ -45,13 +45,14 @@ def test_a_group_that_is_interrupted_while_its_members_come(shop, kind):
         group(members()).apply_async()
 
     assert caught.value is raised
-    assert raised.report.confirmed == [(0, 500)]
+    # Whole chunks, which are smaller where a machine is slow.
+    count = raised.report.counts()["confirmed"]
     assert raised.result.report is raised.report
     assert raised.report.total == 700
     if sys.version_info >= (3, 11):
         (note,) = raised.__notes__
-        assert "700 members: 500 confirmed, 200 unsent" in note
-    assert _sent(shop) == 500
+        assert f"700 members: {count} confirmed" in note
+    assert _sent(shop) == count >= 500
 
 
 @pytest.mark.parametrize("kind", INTERRUPTIONS)
@@ -103,8 +104,8 @@ def test_sending_from_an_event_loop_that_is_interrupted(shop):
 
     with pytest.raises(SoftTimeLimitExceeded) as caught:
         asyncio.run(main())
-    assert caught.value.report.confirmed == [(0, 500)]
-    assert _sent(shop) == 500
+    count = caught.value.report.counts()["confirmed"]
+    assert _sent(shop) == count >= 500
 
 
 def test_an_error_of_the_source_is_a_publish_error_whose_cause_it_is(shop):
@@ -117,18 +118,18 @@ def test_an_error_of_the_source_is_a_publish_error_whose_cause_it_is(shop):
         group(members()).apply_async()
     assert isinstance(caught.value.__cause__, LookupError)
     assert caught.value.path == "group[600]"
-    assert caught.value.report.confirmed == [(0, 500)]
+    count = caught.value.report.counts()["confirmed"]
     assert caught.value.result.report is caught.value.report
-    assert _sent(shop) == 500
+    assert _sent(shop) == count >= 500
 
 
 def test_an_app_is_as_usable_after_an_interruption_as_before(shop):
     assert isinstance(shop.app, Celerant)
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as caught:
             group(_interrupting(shop)).apply_async()
         assert shop.add.delay(1, 1).id
-    assert _sent(shop) == 3 * 501
+        assert _sent(shop) == 1 + caught.value.report.counts()["confirmed"]
 
 
 def _interrupting(shop):

@@ -29,7 +29,7 @@ from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import SLOTS
 from celerant.dispatch.wires.amqp_messages import is_meant, said_at
 from celerant.dispatch.wires.amqp_stream import Stream
-from celerant.dispatch.wires.base import Broken, Wire, declare, unfit
+from celerant.dispatch.wires.base import Broken, Unavailable, Wire, declare, unfit
 from celerant.dispatch.wires.exchange_types import ExchangeTypes
 
 if TYPE_CHECKING:
@@ -60,9 +60,13 @@ _LOST = (OSError, AMQPError)
 _FINAL = (IrrecoverableChannelError, IrrecoverableConnectionError)
 
 
-def carries(channel: Any) -> bool:
-    """Whether this wire knows the channel: kombu's own over py-amqp."""
-    return type(channel) is pyamqp.Channel
+def carries(connection: Connection) -> bool:
+    """Whether this wire knows what a connection opens: kombu's own over py-amqp.
+
+    No channel is opened for that: a broker may allow only one.
+    """
+    kind = connection.transport.Connection
+    return kind is pyamqp.Connection and kind.Channel is pyamqp.Channel
 
 
 class _Part:
@@ -288,6 +292,13 @@ class AmqpWire(Wire):
         # with its connection, which a blocked broker would not let it do by itself.
         channel.events.clear()
 
+    def leave(self) -> None:
+        channel = self._channel
+        self.close()
+        if channel is not None and channel.is_open:
+            with suppress(*_LOST):
+                channel.close()
+
     def _write(self, part: _Part) -> None:
         """Write the part's messages, reading confirms between buffers."""
         raw = self._channel.connection
@@ -436,6 +447,9 @@ class AmqpWire(Wire):
             except recoverable_errors(self._connection) as exc:
                 self._again(exc, patience)
                 self._reconnect(patience)
+            except AMQPError as exc:
+                self._connection.collect()
+                raise Unavailable(f"no channel of its own ({exc})") from exc
             else:
                 return
 

@@ -19,7 +19,17 @@ from celerant.urls import masked
 if TYPE_CHECKING:
     from kombu import Connection
 
-__all__ = ["Broken", "Dispatch", "Doubt", "Wire", "broken", "declare", "unfit"]
+__all__ = [
+    "Broken",
+    "Dispatch",
+    "Doubt",
+    "Refused",
+    "Unavailable",
+    "Wire",
+    "broken",
+    "declare",
+    "unfit",
+]
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
@@ -34,6 +44,14 @@ class Broken(Exception):  # noqa: N818 - a signal between two modules, not a use
         super().__init__(message)
         self.recoverable = recoverable
         self.index = index
+
+
+class Refused(Broken):
+    """The broker takes no more connections of ours, or not this one; nothing left."""
+
+
+class Unavailable(Exception):  # noqa: N818 - a signal, as above
+    """A wire may not do what it needs to; kombu's `publish` may. Nothing has left."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -176,6 +194,10 @@ class Wire(ABC):
 
     def abort(self) -> None:  # noqa: B027 - nothing to do is a sound default
         """Leave at once: what is in flight is unknown. Only `close` may follow."""
+
+    def leave(self) -> None:
+        """Close, where others go on with the connection."""
+        self.close()
 
     def close(self) -> None:  # noqa: B027 - nothing to do is a sound default
         """Give back what the wire holds; again does nothing."""

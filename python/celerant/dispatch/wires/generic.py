@@ -84,10 +84,16 @@ class Shared:
 class GenericWire(Wire):
     """A producer; one `publish` per member."""
 
-    def __init__(self, producer: Producer) -> None:
-        """Publish through `producer`, which stays the caller's."""
+    def __init__(self, producer: Producer, *, batches: bool = True) -> None:
+        """Publish through `producer`, which stays the caller's.
+
+        Args:
+            producer: Of kombu.
+            batches: Whether to use its batches, where its transport has any.
+        """
         super().__init__()
         self._producer = producer
+        self._batches = batches
         #: Counts the connections: what was declared on one is not on the next.
         self._connected = 1
 
@@ -101,7 +107,7 @@ class GenericWire(Wire):
         messages = chunk.loose()
         if not messages:
             return
-        if getattr(self._producer, "supports_batch_publish", False):
+        if self._batches and getattr(self._producer, "supports_batch_publish", False):
             self._send_batch(messages)
             return
         for message in messages:

@@ -16,14 +16,33 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import redis as redis_py
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ExecAbortError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+    WatchError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
-from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare, unfit
+from celerant.dispatch.wires.base import (
+    Broken,
+    Dispatch,
+    Doubt,
+    Unavailable,
+    Wire,
+    declare,
+    unfit,
+)
+from celerant.dispatch.wires.redis_marks import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +63,8 @@ _MAX_DISCARDED = 3
 _FAREWELL = 1.0
 #: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
 _FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
+#: What a cluster says of a key that is not here, or not beside the others.
+_ELSEWHERE = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 #: Bytes per write.
 _WRITE = 256 * 1024
@@ -96,8 +117,9 @@ class RedisWire(Wire):
         super().__init__()
         self._channel = connection.default_channel
         self._prefix = self._channel.global_keyprefix
-        token = os.urandom(16).hex()
-        self._mark: bytes | None = f"{self._prefix}_kombu.celerant.{token}".encode()
+        self._marks = Marks(self._prefix)
+        #: The key that is watched; None: none can be.
+        self._mark: bytes | None = self._marks.common
         #: Monotonic; when the mark was last given its whole life.
         self._marked_at: float | None = None
         self._step = 0
@@ -110,7 +132,7 @@ class RedisWire(Wire):
         self._redis: Any = None
         try:
             self._connect()
-            self._probe()
+            self._find_rights()
         except BaseException:
             self.abort()
             self.close()
@@ -145,6 +167,10 @@ class RedisWire(Wire):
             self._refuse(exc)
         if key is None or blueprint.immediate:
             return None
+        if self._marks.is_by_slot:
+            self.flush()
+            if not self._may_mark(self._full_key(key, 0)):
+                return None
         properties = dict(blueprint.properties, delivery_mode=blueprint.delivery_mode)
         body = blueprint.body
         message = self._channel.prepare_message(
@@ -200,6 +226,23 @@ class RedisWire(Wire):
     # -- sending ---------------------------------------------------------------
 
     def send(self, chunk: Chunk) -> None:
+        if not self._marks.is_by_slot:
+            self._send(chunk)
+            return
+        # A transaction is of one slot.
+        for mark, positions in self._marks.of_chunk(chunk).items():
+            if mark != self._mark:
+                self.flush()
+                self._mark = mark
+                try:
+                    self._probe()
+                except _LOST as exc:
+                    self._again(exc)
+                    self._connect()
+                    self._probe()
+            self._send(chunk.select(positions))
+
+    def _send(self, chunk: Chunk) -> None:
         step = self._step + 1
         # Encoded while the chunk before is under way.
         buffer, commands = chunk.redis(self._mark, step, os.urandom(16))
@@ -284,8 +327,9 @@ class RedisWire(Wire):
             return
         try:
             if self._mark is not None and _is_connected(redis):
-                command = redis.pack_command("DEL", self._mark)
-                redis.send_packed_command(command, check_health=False)
+                commands = [("DEL", mark) for mark in self._marks.all()]
+                packed = redis.pack_commands(commands)
+                redis.send_packed_command(packed, check_health=False)
                 # Once it answers, it has not lost the command with the connection.
                 redis.can_read(_FAREWELL)
         except (RedisError, OSError):
@@ -363,8 +407,55 @@ class RedisWire(Wire):
             self._redis = self._pool.get_connection(*_FOR_COMMAND)
         self._redis.connect()
 
+    def _find_rights(self) -> None:
+        """Find out what Redis lets a wire do.
+
+        Raises:
+            Unavailable: No transactions, or no connection beside the channel's own.
+        """
+        try:
+            # The channel's own client needs one to declare queues.
+            self._pool.release(self._pool.get_connection(*_FOR_COMMAND))
+        except RedisError as exc:
+            # Unless the first one is lost, too.
+            self._ask_all(("PING",))
+            raise Unavailable(f"no second connection ({exc})") from exc
+        assert self._mark is not None  # noqa: S101 - nothing has changed it yet
+        # A second key, of which a cluster says that it is elsewhere.
+        marks = (self._mark, b"%b.2" % self._mark)
+        multi, *queued, outcome = self._ask_all(
+            ("MULTI",), *(("EXISTS", mark) for mark in marks), ("EXEC",)
+        )
+        if any(isinstance(answer, _ELSEWHERE) for answer in (*queued, outcome)):
+            self._marks.is_by_slot, self._mark = True, None
+            return
+        if isinstance(multi, ResponseError) or _is_refused(outcome):
+            raise Unavailable(f"no transactions ({multi}, {outcome})")
+        try:
+            self._probe()
+        except Broken as exc:
+            if exc.recoverable:
+                raise
+            # Then without: a lost reply leaves a chunk unknown.
+            self._ask_all(("DEL", self._mark))
+            self._mark = None
+            # It may be watched all the same.
+            self._redis.disconnect()
+            self._redis.connect()
+
+    def _may_mark(self, key: bytes) -> bool:
+        """Whether a mark can be set beside a queue of a cluster."""
+        self._mark = self._marks.beside(key)
+        try:
+            self._probe()
+        except Broken as exc:
+            if exc.recoverable:
+                raise
+            return False
+        return True
+
     def _probe(self) -> None:
-        """Set the mark; without the right to it, go on without."""
+        """Set the mark and watch it."""
         answers = self._ask_all(
             # Setting a watched key would discard the next transaction.
             ("UNWATCH",),
@@ -373,9 +464,6 @@ class RedisWire(Wire):
             ("WATCH", self._mark),
         )
         for answer in answers:
-            if isinstance(answer, NoPermissionError) and self._marked_at is None:
-                self._mark = None
-                return
             if isinstance(answer, Exception):
                 self._refuse(answer)
         self._marked_at = monotonic()
@@ -459,6 +547,14 @@ class RedisWire(Wire):
             return self._redis.read_response()
         except ResponseError as exc:
             return exc
+
+
+def _is_refused(answer: Any) -> bool:
+    """Whether EXEC itself is refused, and not what was queued before it."""
+    if isinstance(answer, ExecAbortError):
+        # `because of: NOPERM ..` is said of EXEC, `of previous errors` is not.
+        return "previous errors" not in str(answer)
+    return isinstance(answer, ResponseError)
 
 
 def _cut(text: str) -> list[str | tuple[str]]:
