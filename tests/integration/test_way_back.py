@@ -17,6 +17,7 @@ import celerant.celery
 from celerant import Celerant, PublishError, group
 from harness import services
 from harness.capture import drain
+from harness.redis_server import free_port
 from harness.tasks import define_tasks
 
 SIZE = 600
@@ -146,6 +147,8 @@ def cluster(redis_server):
     server = redis_server(
         options={
             "cluster-enabled": "yes",
+            # Else it is 10,000 higher than the other one, which may not be possible.
+            "cluster-port": str(free_port()),
             "cluster-require-full-coverage": "no",
             "cluster-config-file": "nodes.conf",
         }
