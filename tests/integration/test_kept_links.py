@@ -166,8 +166,8 @@ def test_dispatches_share_a_confirming_channel(rabbitmq_url, make_app):
             tasks.add.delay(i, 0)
         opened = heard.sent.count(CHANNEL_OPEN)
         assert heard.sent.count(CONFIRM_SELECT) == 1
-        # One for kombu's own declarations.
-        assert opened == 2
+        # None for kombu beside it: a broker may allow only one.
+        assert opened == 1
     assert all(result.report.complete for result in results)
     assert len(drain(rabbitmq_url, queue)) == 16
 
