@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from celerant import Celerant, group
+from celerant import Celerant, PublishError, group
+from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.dispatch.wires.memory import MemoryWire
 from harness.tasks import define_tasks
@@ -193,9 +194,40 @@ def test_a_queue_deleted_meanwhile_is_looked_for_again(shop, monkeypatch):
         channel._delete(name)
         found = channel._queue_for(name)
         looked = [found, gone, found]
-        monkeypatch.setattr(
-            type(channel), "_queue_for", lambda _self, _name: looked.pop(0)
-        )
+        monkeypatch.setattr(memory, "_store", lambda _name: looked.pop(0))
         group([shop.add.s(i, i) for i in range(3)]).apply_async()
         assert looked == []
     assert (len(gone.queue), len(found.queue)) == (1, 3)
+
+
+@pytest.mark.parametrize("exchange_type", ["direct", "topic"])
+def test_members_arrive_while_another_thread_closes_the_app(exchange_type):
+    name = f"celerant-closed-{exchange_type}"
+    exchange = Exchange(f"{name}-x", exchange_type)
+    queue = Queue(name, exchange, routing_key="k")
+    app = Celerant(name, backend="disabled://", task_queues=[queue])
+    tasks = define_tasks(app)
+    is_over = threading.Event()
+
+    def close():
+        while not is_over.is_set():
+            app.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    confirmed = 0
+    try:
+        for i in range(150):
+            members = group([tasks.add.s(i, i) for _ in range(8)])
+            try:
+                report = members.apply_async(queue=queue, routing_key="k").report
+            except PublishError as exc:
+                report = exc.report
+            confirmed += report.counts()["confirmed"]
+            # What is not confirmed is said to be so.
+            assert sum(report.counts().values()) == 8
+    finally:
+        is_over.set()
+        thread.join()
+        app.close()
+    assert confirmed <= len(_left(name)) <= 150 * 8

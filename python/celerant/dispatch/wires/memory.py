@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from binascii import b2a_base64
+from queue import Queue
 from typing import Any
 
 from kombu import Producer
@@ -15,6 +16,7 @@ from kombu.transport.memory import Channel
 
 from celerant._core import Chunk, Roster
 from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.wires.base import Broken
 from celerant.dispatch.wires.generic import GenericWire, Shared
 
 __all__ = ["MemoryWire", "carries"]
@@ -77,6 +79,39 @@ class MemoryWire(GenericWire):
         forms: dict[Shared, int] = {}
         for message in messages:
             forms.setdefault(message[0], message[2])
+        while True:
+            if self._producer.channel.closed:
+                self._reopen()
+            channel = self._producer.channel
+            try:
+                bound = self._bound_of(forms)
+            except (AttributeError, TypeError):
+                # A channel that is being closed lacks one part after the other.
+                if not channel.closed:
+                    raise
+            else:
+                if not channel.closed:
+                    return bound
+
+    def _reopen(self) -> None:
+        """Have a channel anew, where another thread has closed the app meanwhile."""
+        connection = self._producer.connection
+        connection.collect()
+        connection.ensure_connection(max_retries=0, interval_start=0)
+        self._producer.revive(connection)
+        self._connected += 1
+
+    def _publish(self, *message: Any) -> None:
+        if self._producer.channel.closed:
+            self._reopen()
+        channel = self._producer.channel
+        super()._publish(*message)
+        if channel.closed:
+            # kombu's closed channel has queues of its own, which nobody reads.
+            text = "memory: the connection was closed by another thread"
+            raise Broken(text, recoverable=True)
+
+    def _bound_of(self, forms: dict[Shared, int]) -> dict[Shared, list[str]] | None:
         connected = 0
         while connected != self._connected:
             # Again where the connection was lost: with it goes what was declared.
@@ -102,23 +137,31 @@ class MemoryWire(GenericWire):
             # As its own exchanges do.
             names = channel._lookup(exchange, names[0])  # noqa: SLF001 - kombu has no public one
         for name in names:
-            if not hasattr(channel._queue_for(name), "mutex"):  # noqa: SLF001 - kombu has no other way to it
+            if not hasattr(_store(name), "mutex"):
                 return None
         return names
 
     def _put(self, name: str, messages: list[Any]) -> None:
         """Do what `Queue.put` does, for all of them: no queue of kombu's has an end."""
-        channel = self._producer.channel
         while True:
-            store = channel._queue_for(name)  # noqa: SLF001 - as above
+            store = _store(name)
             with store.mutex:
-                if channel.queues.get(name) is not store:
+                if Channel.queues.get(name) is not store:
                     # Deleted since: nobody would take from it.
                     continue
                 store.queue.extend(messages)
                 store.unfinished_tasks += len(messages)
                 store.not_empty.notify(len(messages))
                 return
+
+
+def _store(name: str) -> Any:
+    """Return a queue of the process, also where the channel is closed meanwhile.
+
+    A closed channel has others, which nobody reads.
+    """
+    found = Channel.queues.get(name)
+    return Channel.queues.setdefault(name, Queue()) if found is None else found
 
 
 class _Ready(Shared):
