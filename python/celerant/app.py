@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from celerant.apps import load_app, register, result_of
+from celerant.apps import load_app, register, result_of, share
 from celerant.broker import make_connection
 from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
@@ -26,6 +26,7 @@ from celerant.discovery import Discovery, Packages
 from celerant.dispatch.routing import Queues, Router
 from celerant.familiar import Familiar
 from celerant.per_process import ProcessLock
+from celerant.receivers import tell
 from celerant.results.backends import make_backend
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
@@ -33,8 +34,10 @@ from celerant.results.result import AsyncResult
 from celerant.results.saving import GroupResults
 from celerant.sending.event_loop import LoopSender
 from celerant.sending.sender import Sender
+from celerant.tasks.annotations import check_annotations
 from celerant.tasks.builtins import builtin_tasks
-from celerant.tasks.task import Task
+from celerant.tasks.making import adopt, make_task, name_of, settle
+from celerant.tasks.task import Task as RegisteredTask
 from celerant.urls import masked
 
 if TYPE_CHECKING:
@@ -91,7 +94,9 @@ class Celerant(Familiar):
         self.conf.update(settings)
         #: Where it was made; a child process of a worker imports that.
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
-        self._tasks: dict[str, Task[Any, Any]] = builtin_tasks(self)
+        self._tasks: dict[str, RegisteredTask[Any, Any]] = {}
+        self._tasks.update(builtin_tasks(self))
+        self.conf.on_change(self._annotate_tasks)
         self._discovery = Discovery()
         self._lock = ProcessLock(threading.RLock)
         self._routing: tuple[int, Queues, Router] | None = None
@@ -127,7 +132,7 @@ class Celerant(Familiar):
     # -- tasks ---------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, function: Callable[P, R], /) -> RegisteredTask[P, R]: ...
     @overload
     def task(
         self,
@@ -137,7 +142,7 @@ class Celerant(Familiar):
         name: str | None = ...,
         bind: Literal[False] = ...,
         **options: Any,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], RegisteredTask[P, R]]: ...
     @overload
     def task(
         self,
@@ -147,14 +152,19 @@ class Celerant(Familiar):
         name: str | None = ...,
         bind: Literal[True],
         **options: Any,
-    ) -> Callable[[Callable[..., R]], Task[..., R]]: ...
-    def task(
+    ) -> Callable[[Callable[..., R]], RegisteredTask[..., R]]: ...
+    def task(  # noqa: PLR0913 - Celery's
         self,
         function: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
         bind: bool = False,
+        base: type[RegisteredTask[Any, Any]] | None = None,
+        pydantic: bool = False,
+        shared: bool = False,
+        lazy: bool = True,  # noqa: ARG002 - a task is made at once, whatever it says
+        filter: Callable[[RegisteredTask[Any, Any]], Any] | None = None,  # noqa: A002 - Celery's name
         **options: Any,
     ) -> Any:
         """Register a function as a task; use as ``@app.task`` or ``@app.task(...)``.
@@ -162,23 +172,67 @@ class Celerant(Familiar):
         Args:
             name: By default the function's module and name.
             bind: Pass the task itself as first argument.
-            options: Celery's names: `queue`, `serializer`, `ignore_result`, ...
+            base: A class derived from `celerant.Task`: the task's own.
+            pydantic: Make arguments the models they are annotated with, and write a
+                returned model as plain data.
+            shared: Give the task to every app, as `shared_task` does.
+            lazy: Of no meaning here.
+            filter: Called with the task; what it returns is what this returns.
+            options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
+                names are attributes of the task.
         Raises:
-            SettingError: An option that does not exist.
+            SettingError: A value that an option cannot have, or a name that is most
+                likely a misspelt option.
         """
 
-        def register(function: Callable[..., Any]) -> Task[Any, Any]:
-            made: Task[Any, Any] = Task(
+        def register(function: Callable[..., Any]) -> Any:
+            module = getattr(function, "__module__", None) or type(function).__module__
+            own = name or self.gen_task_name(name_of(function), module)
+            made = make_task(
+                self,
                 function,
-                name=name or self.gen_task_name(function.__name__, function.__module__),
-                app=self,
+                name=own,
                 bind=bind,
+                base=base,
+                pydantic=pydantic,
                 options=options,
             )
             self._tasks[made.name] = made
-            return made
+            if shared:
+
+                def decorate(app: Any) -> None:
+                    app.task(
+                        name=own, bind=bind, base=base, pydantic=pydantic, **options
+                    )(function)
+
+                share(own, lambda app: _add_shared(app, own, decorate))
+            return made if filter is None else filter(made)
 
         return register if function is None else register(function)
+
+    def register_task(self, task: Any) -> RegisteredTask[Any, Any]:
+        """Register an instance of a class derived from `celerant.Task`, or the class.
+
+        It is called by its method `run`, and by its attribute `name`, else by the names
+        of its class and module.
+
+        Raises:
+            SettingError: It is no task, or has an option that no task can have.
+        """
+        made = adopt(self, task)
+        self._tasks[made.name] = made
+        return made
+
+    def _annotate_tasks(self, changed: Iterable[str]) -> None:
+        if "task_annotations" in changed:
+            check_annotations(self.conf.task_annotations)
+            for task in list(self._tasks.values()):
+                settle(task)
+
+    @property
+    def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
+        """The class that tasks of classes of your own derive from."""
+        return RegisteredTask
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of a task that is given none."""
@@ -188,7 +242,7 @@ class Celerant(Familiar):
         return f"{module}.{name}"
 
     @property
-    def tasks(self) -> Mapping[str, Task[Any, Any]]:
+    def tasks(self) -> Mapping[str, RegisteredTask[Any, Any]]:
         """Registered tasks by name."""
         return MappingProxyType(self._tasks)
 
@@ -215,6 +269,7 @@ class Celerant(Familiar):
         Workers do; call it where all tasks are to be known. Sets Django up first where
         ``DJANGO_SETTINGS_MODULE`` says so.
         """
+        tell("import_modules", self)
         self._discovery.run(self.conf)
 
     def signature(
@@ -432,3 +487,9 @@ class Celerant(Familiar):
 
     def __repr__(self) -> str:
         return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"
+
+
+def _add_shared(app: Celerant, name: str, decorate: Callable[[Celerant], Any]) -> None:
+    """Add a task that another app has made for all of them."""
+    if name not in app.tasks:
+        decorate(app)

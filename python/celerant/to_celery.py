@@ -13,7 +13,7 @@ from celerant.default_backend import backend_reach
 from celerant.errors import CelerantError
 from celerant.tasks.builtins import is_builtin
 from celerant.tls import checked_options, redis_options
-from celerant.to_celery_task import under_celery
+from celerant.to_celery_task import AnnotatedThere, register
 from celerant.urls import scheme, split, transport
 
 if TYPE_CHECKING:
@@ -48,16 +48,21 @@ def to_celery(app: Celerant) -> celery.Celery:
         raise CelerantError(msg) from exc
 
     made = Celery(app.name, set_as_current=False)
+    handed: set[str] = set()
+    settings = _settings(app)
+    if settings.get("task_annotations"):
+        # Those of Celerant's tasks are part of what is handed over.
+        annotations = settings["task_annotations"]
+        settings["task_annotations"] = AnnotatedThere(annotations, handed)
     # Not `conf.update`: so Celery reads no other module of settings, which the app has
     # read, and its loader learns of `override_backends`.
-    made.config_from_object(_settings(app))
-    handed: set[str] = set()
+    made.config_from_object(settings)
 
     def hand_over(**_signal: Any) -> None:
         for name, task in app.tasks.items():
             if name not in handed and not is_builtin(task):
                 handed.add(name)
-                _register(made, task)
+                register(made, task)
 
     def import_tasks(**_signal: Any) -> None:
         app.import_tasks()
@@ -67,13 +72,6 @@ def to_celery(app: Celerant) -> celery.Celery:
     made.on_after_finalize.connect(hand_over, weak=False)
     signals.import_modules.connect(import_tasks, sender=made, weak=False)
     return made
-
-
-def _register(made: celery.Celery, task: Any) -> None:
-    options = {name: value for name, value in task.options.items() if value is not None}
-    # Not shared: a shared task would appear in every other Celery app here.
-    run = under_celery(made, task.name, task.run)
-    made.task(name=task.name, bind=task.bind, shared=False, **options)(run)
 
 
 def _tls(conf: Settings, backend: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from celerant import Celerant, group
+from celerant import Celerant, Task, group
 from celerant.errors import CelerantError
 from harness import services
 
@@ -72,6 +72,95 @@ def test_tasks_keep_their_names_options_and_functions(app):
         assert getattr(task, name) == value, name
     assert task(5) == 5
     assert task.__doc__ == "Say what it does."
+
+
+def test_task_without_a_limit_of_retries_has_none_in_celery(app):
+    app.task(name="h3.endless", max_retries=None)(len)
+    assert app.to_celery().tasks["h3.endless"].max_retries is None
+
+
+class Counted(Task):
+    """Keeps what its tasks tell it."""
+
+    abstract = True
+    acks_late = True
+
+    def __init__(self):
+        self.told = []
+
+    @property
+    def db(self):
+        return "the database"
+
+    def before_start(self, task_id, args, _kwargs):
+        self.told.append(("start", args, self.request.id == task_id))
+
+    def on_success(self, retval, task_id, _args, _kwargs):
+        self.told.append(("success", retval, self.request.id == task_id))
+
+    def on_failure(self, exc, _task_id, _args, _kwargs, einfo):
+        self.told.append(("failure", repr(exc), "KeyError" in str(einfo)))
+
+    def on_retry(self, exc, _task_id, _args, _kwargs, _einfo):
+        self.told.append(("retry", repr(exc), self.request.retries))
+
+    def after_return(self, status, _retval, task_id, _args, _kwargs, _einfo):
+        self.told.append(("after", status, self.request.id == task_id))
+
+
+def test_class_of_a_task_is_there_in_celery(app):
+    @app.task(base=Counted, bind=True, name="h3.classed")
+    def classed(self, x):
+        self.seen = x
+        return self.db, self.request.id is not None
+
+    theirs = app.to_celery().tasks["h3.classed"]
+    assert theirs.apply((5,)).get() == ("the database", True)
+    assert (theirs.acks_late, theirs.db, theirs.seen) == (True, "the database", 5)
+    assert classed.told == [
+        ("start", (5,), True),
+        ("success", ("the database", True), True),
+        ("after", "SUCCESS", True),
+    ]
+    with pytest.raises(TypeError, match="y"):
+        theirs.delay(5, y=1)
+
+
+def test_hooks_of_failures_and_retries_run_in_celery(app):
+    @app.task(base=Counted, bind=True, name="h3.fails", max_retries=1)
+    def fails(self):
+        raise self.retry(exc=KeyError("x"), countdown=0)
+
+    assert app.to_celery().tasks["h3.fails"].apply().state == "FAILURE"
+    assert fails.told == [
+        ("start", (), True),
+        ("retry", "KeyError('x')", 0),
+        ("start", (), True),
+        ("failure", "KeyError('x')", True),
+        ("after", "FAILURE", True),
+    ]
+
+
+def test_hook_that_is_an_option_runs_in_celery(app):
+    told = []
+
+    def on_success(task, retval, *_):
+        told.append((task.name, retval))
+
+    @app.task(name="h3.hooked", on_success=on_success, colour="red")
+    def hooked(x):
+        return x
+
+    theirs = app.to_celery().tasks["h3.hooked"]
+    theirs.apply((3,)).get()
+    assert told == [("h3.hooked", 3)]
+    assert theirs.colour == "red"
+
+
+@pytest.mark.parametrize("function", [lambda x: x, str])
+def test_functions_that_celery_could_not_take_are_tasks_there(app, function):
+    app.task(name="h3.odd")(function)
+    assert app.to_celery().tasks["h3.odd"].apply(("5",)).get() == "5"
 
 
 def test_bound_tasks_get_celerys_own_task(app):
@@ -162,7 +251,7 @@ def test_a_task_called_as_a_function_is_not_a_request_of_its_own(app):
 
 
 LINEAGE = """
-    from celerant import Celerant, group
+    from celerant import Celerant, Task, group
     app = Celerant("lineage", broker={broker!r}, backend={results!r},
                    task_default_queue={name!r}, result_expires=600)
     stock = app.to_celery()

@@ -16,7 +16,7 @@ import celerant
 from celerant.config import SETTINGS, canonical
 from celerant.config.broker_url import PARTS
 from celerant.config.table import CELERY
-from celerant.tasks.task import _FROM_SETTINGS
+from celerant.tasks.options import OPTIONS
 from harness.settings_page import PAGE, page
 
 OURS, THEIRS = Path(celerant.__file__).parent, Path(celery.__file__).parent
@@ -68,7 +68,12 @@ def asked_by_celery() -> set[str]:
 
 def read_here() -> set[str]:
     """Return the settings whose names this package's modules ask for."""
-    found = {f"task_{option}" for option in _FROM_SETTINGS}
+    # What is only handed over is read with the task's option, to be handed over.
+    found = {
+        option.setting
+        for option in OPTIONS.values()
+        if option.setting and option.treatment == "honoured"
+    }
     for path, tree in trees(OURS):
         # The swap-in asks Celery's own apps.
         if path.parent.name in {"config", "celery"}:

@@ -61,8 +61,11 @@ class MessageOptions(TypedDict, total=False):
     timeout: float | None
     confirm_timeout: float | None
     declare: Sequence[Any] | None
-    #: A kombu producer of the caller's.
+    #: A kombu producer of the caller's; `publisher` is its older name.
     producer: Any
+    publisher: Any
+    #: A kombu connection of the caller's.
+    connection: Any
 
     # What belongs together; set by canvases and workers.
     add_to_parent: bool | None
@@ -84,12 +87,21 @@ class MessageOptions(TypedDict, total=False):
     timestamp: Any
     type: str | None
     user_id: str | None
+    #: Seconds that the broker keeps the message.
+    expiration: float | None
+    #: Others, by name.
+    properties: Mapping[str, Any] | None
+    # SQS's.
+    MessageGroupId: str | None
+    MessageDeduplicationId: str | None
+    DelaySeconds: int | None
+    delay_seconds: int | None
+    message_attributes: Mapping[str, Any] | None
 
 
 class SendOptions(MessageOptions, total=False):
     """What `apply_async` takes beside the arguments; None is as if it were not given.
 
-    The one list of them: what is checked when a canvas is sent is read from here.
     Source: ``apply_async``, ``send_task`` and ``send_task_message`` of celery 5.7.0.
     """
 
@@ -104,6 +116,6 @@ class ApplyOptions(SendOptions, total=False):
 
     #: Raise what a task raises; None: as ``task_eager_propagates`` says.
     throw: bool | None
-    #: Celery's, and of no effect in either.
+    #: Fields of the request.
     logfile: str | None
     loglevel: int | None

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextvars import Token
 
 __all__ = ["Request", "current_request", "enter", "own_request"]
+
+
+#: Of dead-lettered messages; sent along, RabbitMQ would see a cycle.
+_DEATH_HEADERS = frozenset(
+    {
+        "x-death",
+        "x-first-death-exchange",
+        "x-first-death-queue",
+        "x-first-death-reason",
+        "x-last-death-exchange",
+        "x-last-death-queue",
+        "x-last-death-reason",
+    }
+)
 
 
 @dataclass(slots=True)
@@ -61,6 +76,23 @@ class Request:
     is_entered: bool = False
     #: What `self.retry` was told last of how often; over the task's option.
     max_retries: int | None = None
+    #: The message's, as kombu gives them; None where there was no message.
+    properties: dict[str, Any] | None = None
+    #: The arguments as the sender wrote them for people.
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+
+    #: Celery's field of older messages, which these never set.
+    utc: ClassVar[bool | None] = None
+    #: The language of who sent it: no other speaks this protocol to us.
+    lang: ClassVar[str] = "py"
+
+    @property
+    def taskset(self) -> str | None:
+        """The group's id under its oldest name."""
+        return self.group
 
     @property
     def time_limit(self) -> float | None:
@@ -75,6 +107,51 @@ class Request:
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field or a header of this name, as Celery's request does."""
         return getattr(self, name, default)
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """Return the options with which this call would be sent as it is."""
+        hard, soft = self.timelimit or (None, None)
+        headers = {k: v for k, v in self.headers.items() if k not in _DEATH_HEADERS}
+        options: dict[str, Any] = {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": soft,
+            "time_limit": hard,
+            "headers": headers,
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+        }
+        if self.stamped_headers is not None:
+            stamped = self.stamped_headers
+            options["stamped_headers"] = stamped
+            options.update((k, v) for k, v in self.stamps.items() if k in stamped)
+        return options
+
+    def update(self, *fields: Any, **more: Any) -> None:
+        """Set fields, as a dict's `update`; what is no field becomes a header."""
+        known = {one.name for one in dataclasses.fields(self)}
+        for name, value in dict(*fields, **more).items():
+            if name in known:
+                setattr(self, name, value)
+            else:
+                self.headers[name] = value
+
+    def clear(self) -> None:
+        """Set all fields to what they are without a message."""
+        empty = Request("", "", called_directly=True)
+        for one in dataclasses.fields(self):
+            setattr(self, one.name, getattr(empty, one.name))
 
     if not TYPE_CHECKING:
 

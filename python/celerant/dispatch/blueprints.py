@@ -23,7 +23,11 @@ from celerant.config import Settings
 from celerant.dispatch.clock import times_of
 from celerant.dispatch.delays import delay_by_broker
 from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
-from celerant.dispatch.options import MESSAGE_PROPERTIES, check_options
+from celerant.dispatch.options import (
+    MESSAGE_PROPERTIES,
+    NO_PART_OF_A_MESSAGE,
+    check_options,
+)
 from celerant.dispatch.routing import Queues, Router
 from celerant.errors import SettingError
 from celerant.urls import AMQP, transport
@@ -165,6 +169,8 @@ class Blueprints:
         ):
             return None
         task = self._tasks.get(name)
+        if task is not None and "shadow_name" in task.hooks:
+            return None
         of_task = {} if task is None else task.given_options()
         told: list[Any] = []
         serializers = [self._conf.task_serializer]
@@ -214,6 +220,10 @@ class Blueprints:
         options = self._merge(task, own)
         ignore_result = options.pop("ignore_result", None)
         shadow = options.pop("shadow", None)
+        names_itself = False
+        if task is not None and "shadow_name" in task.hooks:
+            names_itself = True
+            shadow = shadow or task.shadow_name(args, kwargs, options)
         options = self._router.route(
             options, options.pop("route_name", None) or name, args, kwargs, task
         )
@@ -230,13 +240,14 @@ class Blueprints:
             )
         times = times_of(countdown=countdown, eta=eta, expires=expires, zone=self._zone)
         headers, properties = self._message(name, options, times, ignore_result, shadow)
-        blueprint = self._address(options, headers, properties)
+        dump_models = None if task is None else task.dump_models
+        blueprint = self._address(options, headers, properties, dump_models)
         if times.expiration_ms is not None:
             blueprint.properties["expiration"] = str(times.expiration_ms)
         return Drawn(
             blueprint,
             ignored=bool(ignore_result),
-            reusable=not self._router.reads_arguments,
+            reusable=not (self._router.reads_arguments or names_itself),
             timed=bool(countdown) or expires is not None,
         )
 
@@ -252,8 +263,7 @@ class Blueprints:
         if task is not None:
             merged = {**task.sent_options(), **merged}
             merged.setdefault("ignore_result", task.ignore_result)
-        # Who sends and who reads them: not part of a message.
-        for option in ("add_to_parent", "producer", "task_id"):
+        for option in NO_PART_OF_A_MESSAGE:
             merged.pop(option, None)
         if self._group_id is not None:
             merged.setdefault("group_id", self._group_id)
@@ -319,6 +329,10 @@ class Blueprints:
         }
         for option in MESSAGE_PROPERTIES & options.keys():
             properties[option] = take(option)
+        properties.update(take("properties", None) or {})
+        expiration = take("expiration", None)
+        if expiration is not None:
+            properties["expiration"] = str(int(expiration * 1000))
         return headers, properties
 
     def _address(
@@ -326,6 +340,7 @@ class Blueprints:
         options: dict[str, Any],
         headers: dict[str, Any],
         properties: dict[str, Any],
+        dump_models: Callable[[Any, Any], tuple[Any, Any]] | None,
     ) -> Blueprint:
         conf, take = self._conf, options.pop
         queue = take("queue", None)
@@ -361,6 +376,7 @@ class Blueprints:
             },
             take("serializer", None) or conf.task_serializer,
             take("compression", None) or conf.task_compression,
+            dump_models=dump_models,
         )
         if body.compression:
             headers["compression"] = body.compression

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,7 @@ class BodyEncoder:
 
     __slots__ = (
         "_compression",
+        "_dump_models",
         "_embed",
         "_serializer",
         "compression",
@@ -72,13 +74,25 @@ class BodyEncoder:
     )
 
     def __init__(
-        self, embed: dict[str, Any], serializer: str, compression: str | None
+        self,
+        embed: dict[str, Any],
+        serializer: str,
+        compression: str | None,
+        *,
+        dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None,
     ) -> None:
         """Look up serializer and compression.
 
+        Args:
+            embed: The third item of a body.
+            serializer: Its name.
+            compression: Its name, if any.
+            dump_models: Makes plain data of a task's models among the arguments.
         Raises:
             SettingError: One that kombu does not have.
         """
+        # Pickle takes models as they are.
+        self._dump_models = None if serializer == "pickle" else dump_models
         self._embed = embed
         self._serializer = serializer
         self._compression = compression
@@ -122,6 +136,8 @@ class BodyEncoder:
             EncodeError: The serializer refuses the arguments.
         """
         embed = self._embed if embed is None else embed
+        if self._dump_models is not None:
+            args, kwargs = self._dump_models(args, kwargs)
         try:
             if self.content_type != "application/json":
                 # JSON has no classes; a stock worker has none of these here.

@@ -47,7 +47,14 @@ __all__ = ["CanvasSender"]
 logger = logging.getLogger("celerant")
 
 #: Options of a send that are no options of its messages.
-_OF_SEND = ("add_to_parent", "producer", "retry", "retry_policy")
+_OF_SEND = (
+    "add_to_parent",
+    "connection",
+    "producer",
+    "publisher",
+    "retry",
+    "retry_policy",
+)
 
 
 class CanvasSender:

@@ -25,6 +25,7 @@ from celerant.worker.continuation import Continuation
 from celerant.worker.control_flow import RETRY
 from celerant.worker.errbacks import call_errbacks
 from celerant.worker.storing import Storing
+from celerant.worker.telling import end, is_told, tell_last
 from celerant.worker.trace import FAILURE, SUCCESS, Outcome, failure, run_task
 
 if TYPE_CHECKING:
@@ -124,9 +125,6 @@ def run_signature(
 def taken_throw(app: Celerant, options: dict[str, Any]) -> bool:
     """Take from a call's options what only `apply` has; return whether it raises."""
     throw = options.pop("throw", None)
-    # Celery's own names, which have no effect there either.
-    options.pop("logfile", None)
-    options.pop("loglevel", None)
     return bool(app.conf.task_eager_propagates if throw is None else throw)
 
 
@@ -204,22 +202,10 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
     call_args, call_kwargs = signature.merged(args, kwargs)
     task = app.tasks[signature.task]
     if app.conf.task_always_eager:
-        # As if it had been sent: what a serializer changes or refuses shows here too.
         serializer = merged.get("serializer") or task.serializer
-        serializer = serializer or app.conf.task_serializer
-        try:
-            kind, encoding, data = dumps((call_args, call_kwargs), serializer)
-        except Exception as exc:
-            path = "task" if index is None else f"group[{index}]"
-            msg = (
-                f"{path}: task {signature.task}: {serializer} does not take an "
-                f"argument: {exc}; send plain data, or choose another serializer "
-                "(task_serializer, serializer=)"
-            )
-            raise EncodeError(
-                msg, task=signature.task, group_index=index, path=path
-            ) from exc
-        call_args, call_kwargs = loads(data, kind, encoding, accept=[kind])
+        call_args, call_kwargs = _as_sent(
+            task, call_args, call_kwargs, serializer, index
+        )
     request = _request(signature, task, call_args, call_kwargs, merged, task_id)
     request.group, request.group_index = group_id, index
     outcome = run_task(task, request)
@@ -230,18 +216,40 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
     raised = outcome.exception
     if raised is not None and outcome.state in {FAILURE, RETRY}:
         if throw:
+            tell_last(task, request, outcome)
             raise raised
         if outcome.state == FAILURE:
             call_errbacks(app, request, raised, outcome.traceback)
-    if app.conf.task_store_eager_result and _is_stored(task, request, outcome):
+    if task.store_eager_result and _is_stored(task, request, outcome):
         app.backend.store_result(
             task_id, outcome.result, outcome.state, outcome.traceback, request=request
         )
+    if is_told(task):
+        end(task, request, outcome)
     if isinstance(raised, Retry) and raised.sig is not None:
         return _run(app, raised.sig, (), {}, {}, task_id, group_id, index, throw=throw)
     return _CODES.get(
         outcome.state, Barrier.IGNORED
     ), outcome.value if raised is None else raised
+
+
+def _as_sent(
+    task: Task[Any, Any], args: Any, kwargs: Any, serializer: str, index: int | None
+) -> Any:
+    """Return arguments as they would arrive, or say that they would not."""
+    if task.dump_models is not None and serializer != "pickle":
+        args, kwargs = task.dump_models(args, kwargs)
+    try:
+        kind, encoding, data = dumps((args, kwargs), serializer)
+    except Exception as exc:
+        path = "task" if index is None else f"group[{index}]"
+        msg = (
+            f"{path}: task {task.name}: {serializer} does not take an argument: "
+            f"{exc}; send plain data, or choose another serializer "
+            "(task_serializer, serializer=)"
+        )
+        raise EncodeError(msg, task=task.name, group_index=index, path=path) from exc
+    return loads(data, kind, encoding, accept=[kind])
 
 
 def _request(  # noqa: PLR0913, PLR0917 - of one call
@@ -276,6 +284,8 @@ def _request(  # noqa: PLR0913, PLR0917 - of one call
         },
         hostname=socket.gethostname(),
         is_eager=True,
+        logfile=options.get("logfile"),
+        loglevel=options.get("loglevel") or 0,
     )
 
 

@@ -23,7 +23,7 @@ from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.dispatch.interruption import carry
 from celerant.dispatch.lone import LoneOrder
-from celerant.dispatch.options import check_options
+from celerant.dispatch.options import check_options, producer_of
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
@@ -281,7 +281,7 @@ class Sender:
             grouped=group_id is not None,
             retry=retry,
             retry_policy=policy,
-            producer=options.get("producer"),
+            producer=producer_of(options),
             only=only,
             repr_levels=self._app.conf.task_repr_maxlevels,
             ledger=Ledger() if ledger is None else ledger,
@@ -313,7 +313,7 @@ class Sender:
             kwargs,
             retry=retry,
             retry_policy=policy,
-            producer=options.get("producer"),
+            producer=producer_of(options),
             repr_levels=self._app.conf.task_repr_maxlevels,
         )
         return self._open().dispatch_lone(order)
@@ -421,11 +421,13 @@ class Sender:
         self._calls[result] = call
         return error
 
-    @staticmethod
-    def add_to_parent(result: Any, options: Mapping[str, Any]) -> None:
+    def add_to_parent(self, result: Any, options: Mapping[str, Any]) -> None:
         """Count a result among the children of the task that runs here, if one does."""
         request = current_request.get()
-        if request is not None and options.get("add_to_parent", True):
+        if request is None or not options.get("add_to_parent", True):
+            return
+        parent = self._app.tasks.get(request.task)
+        if parent is None or parent.trail:
             request.children.append(clipped(result.as_tuple()))
 
     def reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone

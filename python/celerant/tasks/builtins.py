@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.mapping import chunks as make_chunks
 from celerant.config import suggestion
-from celerant.tasks.task import Task
+from celerant.tasks.making import make_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celerant.app import Celerant
+    from celerant.tasks.task import Task
 
 __all__ = ["builtin_tasks", "is_builtin"]
 
@@ -23,14 +24,14 @@ __all__ = ["builtin_tasks", "is_builtin"]
 def builtin_tasks(app: Celerant) -> dict[str, Task[Any, Any]]:
     """Return the tasks of an app that no one has to define, by name."""
     return {
-        name: Task(function, name=name, app=app, bind=True)
+        name: make_task(app, function, name=name, bind=True)
         for name, function in _FUNCTIONS.items()
     }
 
 
 def is_builtin(task: Task[Any, Any]) -> bool:
     """Whether it is one of these, and not one that somebody put in its place."""
-    return _FUNCTIONS.get(task.name) is task.run
+    return _FUNCTIONS.get(task.name) is getattr(task, "__wrapped__", None)
 
 
 def accumulate(_task: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,6 @@ celery 5.7.0.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import random
 import sys
@@ -23,20 +22,13 @@ if TYPE_CHECKING:
     from celerant.canvas.request import Request
     from celerant.tasks.task import Task
 
-__all__ = ["ask_retry", "check_retry_options", "signature_of", "with_autoretry"]
-
-#: Of dead-lettered messages; sent along, RabbitMQ would see a cycle.
-_DEATH_HEADERS = frozenset(
-    {
-        "x-death",
-        "x-first-death-exchange",
-        "x-first-death-queue",
-        "x-first-death-reason",
-        "x-last-death-exchange",
-        "x-last-death-queue",
-        "x-last-death-reason",
-    }
-)
+__all__ = [
+    "ask_again",
+    "ask_retry",
+    "check_retry_options",
+    "signature_of",
+    "with_autoretry",
+]
 
 
 def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
@@ -83,6 +75,20 @@ def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
     return Retry(None, exc, when, is_eager=request.is_eager, sig=again)
 
 
+def ask_again(task: Task[Any, Any], request: Request, exc: Any) -> Retry | None:
+    """Have the worker send a task again that did not end; None where it may not be.
+
+    Source: ``Request._retry_worker_lost`` of celery 5.7.0.
+    """
+    retries, countdown = request.retries + 1, task.default_retry_delay
+    if task.max_retries is not None and retries > task.max_retries:
+        return None
+    options = {"countdown": countdown, "retries": retries}
+    again = signature_of(task, request, tuple(request.args), request.kwargs, options)
+    request.successors.append(again)
+    return Retry(None, exc, countdown, sig=again)
+
+
 def _raise(exc: BaseException) -> NoReturn:
     current = sys.exc_info()[1]
     if current is exc:
@@ -104,31 +110,9 @@ def signature_of(
 
 
 def _options(request: Request) -> dict[str, Any]:
-    hard, soft = request.timelimit
-    headers = {k: v for k, v in request.headers.items() if k not in _DEATH_HEADERS}
-    stamps = request.stamped_headers or ()
-    return {
-        "task_id": request.id,
-        "root_id": request.root_id,
-        "parent_id": request.parent_id,
-        "group_id": request.group,
-        "group_index": request.group_index,
-        "shadow": request.shadow,
-        "chord": request.chord,
-        "chain": request.chain,
-        "link": request.callbacks,
-        "link_error": request.errbacks,
-        "expires": request.expires,
-        "time_limit": hard,
-        "soft_time_limit": soft,
-        "headers": headers or None,
-        "reply_to": request.reply_to,
-        "replaced_task_nesting": request.replaced_task_nesting,
-        "origin": request.origin,
-        "ignore_result": request.ignore_result,
-        "stamped_headers": request.stamped_headers,
-        **{name: value for name, value in request.stamps.items() if name in stamps},
-    }
+    options = request.as_execution_options()
+    options["headers"] = options["headers"] or None
+    return {**options, "ignore_result": request.ignore_result}
 
 
 def _route(request: Request) -> dict[str, Any]:
@@ -181,17 +165,14 @@ def _arguments(
     return bound.args, {**bound.kwargs, **rest}
 
 
-def with_autoretry(
-    task: Task[Any, Any], function: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Return `function`, which asks for a retry where it raises what is retried."""
+def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
+    """Return `task.run`, which asks for a retry where it raises what is retried."""
     wanted = tuple(task.autoretry_for)
     unwanted = tuple(task.dont_autoretry_for)
 
-    @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return task.run(*args, **kwargs)
         except wanted as exc:
             if isinstance(exc, unwanted) or isinstance(
                 control_flow.read(exc), (Ignore, Retry)
@@ -220,7 +201,7 @@ def _backoff(task: Task[Any, Any], retries: int) -> int:
 
 
 def check_retry_options(task: Task[Any, Any]) -> None:
-    """Refuse options that would fail only when a task is to be retried.
+    """Refuse what a class of the user's own says, and what would fail only late.
 
     Raises:
         SettingError: No exceptions in ``autoretry_for`` or ``dont_autoretry_for``.

@@ -8,6 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from celerant.apps import share
 from celerant.canvas.host import current_app
+from celerant.tasks.making import name_of
 from celerant.tasks.task import Task
 
 __all__ = ["shared_task"]
@@ -70,10 +71,10 @@ def shared_task(
 
     def find() -> Task[Any, Any]:
         app: Any = current_app()
-        known = name or app.gen_task_name(function.__name__, function.__module__)
+        known = name or app.gen_task_name(name_of(function), function.__module__)
         return cast("Task[Any, Any]", app.tasks[known])
 
-    share(name or f"{function.__module__}.{function.__name__}", add_to)
+    share(name or f"{function.__module__}.{name_of(function)}", add_to)
     return functools.update_wrapper(_SharedTask(find), function)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -11,10 +10,10 @@ from celerant.apps import task_by_name
 from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.request import Request, current_request, enter, own_request
 from celerant.canvas.signature import Signature
-from celerant.config import nearest
-from celerant.errors import MaxRetriesExceeded, PublishError, Retry, SettingError
+from celerant.errors import MaxRetriesExceeded, PublishError, Retry
+from celerant.tasks.options import OPTIONS, SENT
 from celerant.tasks.replace import extend_chord, hand_over, replacement
-from celerant.tasks.retry import ask_retry, check_retry_options, with_autoretry
+from celerant.tasks.retry import ask_again, ask_retry
 from celerant.tasks.state import store_state
 
 if TYPE_CHECKING:
@@ -27,60 +26,20 @@ if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.result import AsyncResult
 
-__all__ = ["SENT_OPTIONS", "TASK_OPTIONS", "Task"]
+__all__ = ["Task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Task options that go with every message of the task (Celery's exec options).
-SENT_OPTIONS = (
-    "queue",
-    "routing_key",
-    "exchange",
-    "priority",
-    "expires",
-    "serializer",
-    "delivery_mode",
-    "compression",
-    "time_limit",
-    "soft_time_limit",
-    "immediate",
-    "mandatory",
-)
 
-#: What ``@app.task`` takes, with defaults; None means the app's setting decides.
-TASK_OPTIONS: dict[str, Any] = {
-    **dict.fromkeys(SENT_OPTIONS),
-    "acks_late": None,
-    "acks_on_failure_or_timeout": None,
-    "autoretry_for": (),
-    "default_retry_delay": 180,
-    "dont_autoretry_for": (),
-    "ignore_result": None,
-    "max_retries": 3,
-    "rate_limit": None,
-    "reject_on_worker_lost": None,
-    "retry_backoff": False,
-    "retry_backoff_max": 600,
-    "retry_jitter": True,
-    "retry_kwargs": {},
-    "send_events": None,
-    "store_errors_even_if_ignored": None,
-    "throws": (),
-    "track_started": None,
-    "typing": True,
-}
+class _FromSetting:
+    """A task's option where the task says nothing: what the app's settings say now."""
 
-#: Options whose default is the app's setting of the same name with ``task_``.
-_FROM_SETTINGS = {
-    "acks_late",
-    "ignore_result",
-    "reject_on_worker_lost",
-    "soft_time_limit",
-    "store_errors_even_if_ignored",
-    "time_limit",
-    "track_started",
-}
+    def __init__(self, setting: str) -> None:
+        self._setting = setting
+
+    def __get__(self, task: Any, owner: type) -> Any:
+        return None if task is None else getattr(task.app.conf, self._setting)
 
 
 class Task(Generic[P, R]):
@@ -89,6 +48,11 @@ class Task(Generic[P, R]):
     Made by ``@app.task``. `delay`, `si` and calling take what the function takes;
     `s` takes anything, for partial arguments. With ``bind=True`` the function gets the
     task as first argument, for `request`, `retry`, `replace` and `update_state`.
+
+    A class of your own derives from it: ``@app.task(base=MyTask)`` makes a task of that
+    class. Its attributes named like options are options; it may have an ``__init__``
+    without arguments, properties, a ``__call__`` that goes on to this one's, and the
+    hooks `before_start`, `on_success`, `on_retry`, `on_failure` and `after_return`.
     """
 
     #: What `retry` raises at the end, for ``except self.MaxRetriesExceededError``.
@@ -96,87 +60,66 @@ class Task(Generic[P, R]):
     #: What sending raises where the broker is away.
     OperationalError = PublishError
 
-    def __init__(
-        self,
-        function: Callable[..., R],
-        *,
-        name: str,
-        app: Celerant,
-        bind: bool = False,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Wrap `function`; use ``@app.task`` instead.
+    #: What it is registered as.
+    name: str = ""
+    #: Whose task it is.
+    app: Celerant
+    #: Whether the function gets the task as its first argument.
+    bind: bool = False
+    #: What arguments have to fit (without `self` of a bound task), if it says so.
+    parameters: inspect.Signature | None = None
+    #: How models among the arguments are written; None where the task takes none.
+    dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    #: Which methods for classes of your own are not this class's.
+    hooks: frozenset[str] = frozenset()
+    #: What `autoretry_for` made of `run`; None where it makes nothing.
+    _body: Callable[..., Any] | None = None
 
-        Raises:
-            SettingError: An option that tasks don't have, or impossible limits.
-        """
-        self.options: dict[str, Any] = dict(options or {})
-        for option in self.options:
-            if option not in TASK_OPTIONS:
-                near = nearest(option, frozenset({"bind", "name", *TASK_OPTIONS}))
-                hint = f"; did you mean {near!r}" if near else ""
-                msg = f"task {name}: unknown option {option!r}{hint}"
-                raise SettingError(msg, name=option, nearest=near)
-        if inspect.iscoroutinefunction(function):
-            msg = (
-                f"task {name}: a coroutine function cannot be a task, for no worker "
-                "awaits it; call asyncio.run inside a plain function"
-            )
-            raise TypeError(msg)
-        self.name = name
-        self.app = app
-        self.run = function
-        self.bind = bind
-        check_retry_options(self)
-        self._body: Callable[..., R] = self._run
-        if self.autoretry_for:
-            self._body = with_autoretry(self, self._run)
-        functools.update_wrapper(self, function)
-        hard, soft = self.time_limit, self.soft_time_limit
-        if hard and soft and soft > hard:
-            msg = f"task {name}: soft_time_limit {soft} s is over time_limit {hard} s"
-            raise SettingError(msg, name="soft_time_limit")
+    if TYPE_CHECKING:
 
-    def __getattr__(self, option: str) -> Any:
-        # Only reached for what is no real attribute: a task option.
-        if option not in TASK_OPTIONS:
-            raise AttributeError(option)
-        value = self.options.get(option, TASK_OPTIONS[option])
-        if value is None and option in _FROM_SETTINGS:
-            return getattr(self.app.conf, f"task_{option}")
-        return value
+        def __getattr__(self, option: str) -> Any: ...
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Do the work: the decorated function, or a method of a class of your own."""
+        msg = f"task {self.name}: its class has no method 'run'"
+        raise NotImplementedError(msg)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in SENT:
+            self.__dict__.pop("_given_options", None)
+
+    def own_option(self, name: str) -> Any:
+        """Return an option as the task or its class gives it; None: neither does."""
+        if name in self.__dict__:
+            return self.__dict__[name]
+        for kind in type(self).__mro__:
+            if kind is Task:
+                return None
+            if name in kind.__dict__:
+                value = getattr(self, name)
+                return None if kind.__dict__[name] is vars(Task).get(name) else value
+        return None
 
     def given_options(self) -> dict[str, Any]:
         """Return those of the task's own options that go into its messages."""
-        return {
-            name: value
-            for name, value in self.options.items()
-            if value is not None and name in SENT_OPTIONS
-        }
+        given: dict[str, Any] | None = self.__dict__.get("_given_options")
+        if given is None:
+            found = ((name, self.own_option(name)) for name in SENT)
+            given = {name: value for name, value in found if value is not None}
+            self.__dict__["_given_options"] = given
+        return given
 
     def sent_options(self) -> dict[str, Any]:
-        """Return what the task's own options put into its messages.
+        """Return what the task's options put into its messages.
 
         All names are there, None included, as in Celery's exec options.
         """
-        values = {**dict.fromkeys(SENT_OPTIONS), **self.given_options()}
-        if values["priority"] is None:
-            values["priority"] = self.app.conf.task_default_priority
-        if values["serializer"] is None:
-            values["serializer"] = self.app.conf.task_serializer
+        values = {**dict.fromkeys(SENT), **self.given_options()}
+        for name in _SENT_BY_SETTING:
+            if values[name] is None:
+                values[name] = getattr(self, name)
         return values
-
-    @functools.cached_property
-    def parameters(self) -> inspect.Signature | None:
-        """What the function takes (without `self` of a bound task), if it says so."""
-        try:
-            found = inspect.signature(self.run)
-        except (TypeError, ValueError):
-            return None
-        if self.bind:
-            rest = list(found.parameters.values())[1:]
-            found = found.replace(parameters=rest)
-        return found
 
     @property
     def request(self) -> Request:
@@ -195,15 +138,11 @@ class Task(Generic[P, R]):
         """Run the function here."""
         token = enter(self.name, args, kwargs)
         try:
-            return self._body(*args, **kwargs)
+            # Looked up each time: tests put another function in the place of `run`.
+            value: R = (self._body or self.run)(*args, **kwargs)
+            return value
         finally:
             own_request.reset(token)
-
-    def _run(self, *args: Any, **kwargs: Any) -> R:
-        # Looked up each time: tests put another function in its place.
-        if self.bind:
-            return self.run(self, *args, **kwargs)
-        return self.run(*args, **kwargs)
 
     def retry(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
@@ -246,6 +185,14 @@ class Task(Generic[P, R]):
             raise asked
         return asked
 
+    def retry_lost(self, request: Request, exc: Any) -> Retry | None:
+        """Have the worker send it again whose process died under it.
+
+        Returns:
+            None where it was retried as often as it may be.
+        """
+        return ask_again(self, request, exc)
+
     def replace(self, sig: Any) -> Any:
         """Let `sig` take the place of this task: its id, callbacks, chain and chord.
 
@@ -263,6 +210,42 @@ class Task(Generic[P, R]):
     def on_replace(self, sig: Any) -> Any:
         """Send or run what replaces this task; for subclasses to add to."""
         return hand_over(self, sig)
+
+    # -- for classes of your own -------------------------------------------------------
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Do something once a task of this class is made for `app`."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Do something before the function; what this raises fails the task."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Do something once the task's value is stored."""
+
+    def on_retry(
+        self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Do something where the task asked to run again; `exc` says why."""
+
+    def on_failure(
+        self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Do something where the task failed; ``str(einfo)`` is the traceback."""
+
+    def after_return(  # noqa: PLR0913, PLR0917 - Celery's form
+        self,
+        status: str,
+        retval: Any,
+        task_id: str,
+        args: Any,
+        kwargs: Any,
+        einfo: Any,
+    ) -> None:
+        """Do something after a success or failure; `retval` is value or exception."""
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str | None:
+        """Return the name that logs and monitors show; None: the task's own."""
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's form
         """Add a member to the chord whose header this task is in.
@@ -380,4 +363,14 @@ class Task(Generic[P, R]):
         return task_by_name, (self.app.name, self.name)
 
     def __repr__(self) -> str:
-        return f"<@task: {self.name} of {self.app.name}>"
+        app = getattr(self, "app", None)
+        return f"<@task: {self.name} of {app.name}>" if app else "<unregistered task>"
+
+
+for _name, _option in OPTIONS.items():
+    if _option.setting is not None:
+        setattr(Task, _name, _FromSetting(_option.setting))
+    elif _option.treatment != "refused" and not hasattr(Task, _name):
+        setattr(Task, _name, _option.default)
+
+_SENT_BY_SETTING = [name for name in SENT if OPTIONS[name].setting is not None]

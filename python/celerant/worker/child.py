@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
 import signal
@@ -18,11 +19,14 @@ from kombu.serialization import dumps, loads
 
 from celerant.errors import TaskControl
 from celerant.foreign import args_of, class_name, is_a, said, stored_as, traceback_text
+from celerant.receivers import tell
 from celerant.telling import shown
 from celerant.worker import control_flow
+from celerant.worker.logged import logged
 from celerant.worker.named import encode_error, named_exception
 from celerant.worker.softlimit import Limited, listen
 from celerant.worker.succession import pack_successors
+from celerant.worker.telling import end, is_told
 from celerant.worker.trace import FAILURE, SUCCESS, Outcome, run_task
 
 if TYPE_CHECKING:
@@ -95,6 +99,12 @@ def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) ->
             importlib.import_module(module)
         except BaseException as exc:  # noqa: BLE001 - told by `check`, with the tasks it costs
             _failed_imports[module] = f"{type(exc).__name__}: {exc}"
+    tell("worker_process_init", None)
+    multiprocessing.util.Finalize(None, _tell_end, exitpriority=10)
+
+
+def _tell_end() -> None:
+    tell("worker_process_shutdown", None, pid=os.getpid(), exitcode=0)
 
 
 def _follow(parent: Any) -> None:
@@ -144,15 +154,23 @@ def run_job(
         serializer: What encodes the value.
         soft_limit: Seconds until it gets a SoftTimeLimitExceeded.
     """
-    outcome = run_task(Limited(_find(reference), soft_limit), request)
+    task = _find(reference)
+    outcome = run_task(task, request, Limited(task, soft_limit))
     if request.ignore_result and not (
         request.callbacks or request.chain or request.chord
     ):
         outcome.value = None
     successors, outcome = pack_successors(request, outcome)
-    return pack(outcome, serializer)._replace(
-        successors=successors, children=tuple(request.children)
-    )
+    packed = pack(outcome, serializer)
+    if is_told(task):
+        # Here, for what the task has left for its hooks is here.
+        with logged("telling of", request):
+            end(
+                task,
+                request,
+                outcome if outcome.state == packed.state else unpack(packed),
+            )
+    return packed._replace(successors=successors, children=tuple(request.children))
 
 
 def _find(reference: bytes) -> Any:
@@ -224,13 +242,14 @@ def unpack(packed: Packed) -> Outcome:
     if packed.state == SUCCESS and packed.value is not None:
         content_type, encoding, body = packed.value
         value = loads(body, content_type, encoding, force=True)
-        return Outcome(SUCCESS, value, runtime=packed.runtime)
+        return Outcome(SUCCESS, value, runtime=packed.runtime, is_told=True)
     if packed.control is not None:
         return Outcome(
             packed.state,
             exception=control_flow.unpack(packed.control),
             traceback=packed.traceback,
             runtime=packed.runtime,
+            is_told=True,
         )
     name, module, args = packed.exception or ("Exception", "builtins", ())
     return Outcome(
@@ -238,4 +257,5 @@ def unpack(packed: Packed) -> Outcome:
         exception=named_exception(name, module, *args),
         traceback=packed.traceback,
         runtime=packed.runtime,
+        is_told=True,
     )

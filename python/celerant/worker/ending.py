@@ -19,6 +19,7 @@ from celerant.worker.logged import logged
 from celerant.worker.named import task_revoked
 from celerant.worker.policy import Settlement
 from celerant.worker.storing import Storing, stand_in
+from celerant.worker.telling import end, internal_error, is_told, revoked, tell_last
 from celerant.worker.trace import FAILURE, REVOKED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
@@ -66,7 +67,24 @@ class Ending:
                     self._events.rejected(request, requeue=requeue)
                 if settlement is not Settlement.REQUEUE:
                     self._events.finished(request, outcome)
+        if not outcome.is_told and is_told(policy.task):
+            with logged("telling of the end of", request):
+                self._tell(request, policy, outcome, settlement)
         return outcome
+
+    @staticmethod
+    def _tell(
+        request: Request, policy: Policy, outcome: Outcome, settlement: Settlement
+    ) -> None:
+        task = policy.task
+        if outcome.state == REVOKED:
+            revoked(task, request, terminated=True)
+            return
+        has_run = not (outcome.is_lost or outcome.is_overrun)
+        if settlement is not Settlement.REQUEUE:
+            end(task, request, outcome, has_run=has_run)
+        elif has_run:
+            tell_last(task, request, outcome)
 
     def _succeed(self, request: Request, outcome: Outcome) -> BaseException | None:
         """Go on after a task; return why it has failed nevertheless."""
@@ -106,6 +124,9 @@ class Ending:
             Lines(traceback_text(exc)),
         )
         outcome = Outcome(FAILURE, exception=stand_in(exc))
+        if policy is not None:
+            with logged("telling of", request):
+                internal_error(policy.task, request, exc)
         stored = not request.ignore_result or (
             policy is not None and policy.stores_errors
         )
@@ -123,6 +144,8 @@ class Ending:
         if self._events.tells_tasks and policy.sends_events:
             with logged("telling monitors of", request):
                 self._events.revoked(request, expired=reason == "expired")
+        with logged("telling of", request):
+            revoked(policy.task, request, expired=reason == "expired")
         return outcome
 
     def refuse(self, request: Request, exc: Exception) -> None:
@@ -140,7 +163,9 @@ def _rejection(outcome: Outcome) -> Outcome:
     exc = outcome.exception
     if isinstance(exc, Reject) and exc.requeue:
         return outcome
-    return Outcome(FAILURE, exception=exc, runtime=outcome.runtime)
+    return Outcome(
+        FAILURE, exception=exc, runtime=outcome.runtime, is_told=outcome.is_told
+    )
 
 
 def _log(request: Request, policy: Policy, outcome: Outcome) -> None:

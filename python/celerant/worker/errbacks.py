@@ -90,9 +90,10 @@ def _takes_failure(app: Any, errback: Any) -> bool:
         # Counts what is left for the failure to give.
         call = functools.partial(call, *errback.args, **errback.kwargs)
     try:
-        parameters = inspect.signature(call).parameters.values()
+        taken = inspect.signature(call, follow_wrapped=False)
     except (TypeError, ValueError):
-        parameters = inspect.signature(task.run).parameters.values()
+        taken = inspect.signature(task.run, follow_wrapped=False)
+    parameters = taken.parameters.values()
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return True
     return sum(p.kind in _POSITIONAL for p in parameters) > 1

@@ -17,12 +17,17 @@ class Runnable(Protocol):
     """The part of a task that running it takes."""
 
     name: str
+    #: The methods of its class that are to be called beside it.
+    hooks: Any
     run: Any
     throws: Any
     ignore_result: Any
     acks_late: Any
+    acks_on_failure: Any
     acks_on_failure_or_timeout: Any
+    acks_on_timeout: Any
     reject_on_worker_lost: Any
+    retry_on_worker_lost: Any
     send_events: Any
     store_errors_even_if_ignored: Any
     track_started: Any
@@ -31,6 +36,10 @@ class Runnable(Protocol):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body."""
+        ...
+
+    def retry_lost(self, request: Request, exc: Any) -> Any:
+        """Ask for another run of a task whose process died; None: it has had all."""
         ...
 
 

@@ -21,6 +21,7 @@ from celerant.telling import line, shown
 from celerant.unopened import body_of
 from celerant.worker.embed import read_embed
 from celerant.worker.named import named_exception, not_registered
+from celerant.worker.receiving import tell_received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +78,8 @@ class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
         self, reason: str, request: Request | None, exception: Exception | None = None
     ) -> None:
         super().__init__(reason)
+        #: What it is of, where it was a message at all.
+        self.message: Any = None
         self.reason = reason
         self.request = request
         self.exception = exception or named_exception(
@@ -132,19 +135,20 @@ class Reader:
         Raises:
             Refused: The message is broken or its task is not registered.
         """
+        request = None
         try:
             request = self._request(message)
-        except Refused:
+            delivery = self._read(message, request)
+        except Refused as refused:
+            refused.message = message
             raise
         except BaseException as exc:
             # No message may stop a worker, whatever is wrong with it.
-            raise _unread(exc, None) from exc
-        try:
-            return self._read(message, request)
-        except Refused:
-            raise
-        except BaseException as exc:
-            raise _unread(exc, request) from exc
+            unread = _unread(exc, request)
+            unread.message = message
+            raise unread from exc
+        tell_received(delivery, self._hostname)
+        return delivery
 
     def _request(self, message: Any) -> Request:
         """Return the request of a message that has a task's name and an id."""
@@ -260,6 +264,7 @@ class Reader:
 
 def _read_properties(message: Any, request: Request) -> Refused | None:
     properties, info = message.properties, message.delivery_info
+    request.properties = properties
     if not isinstance(info, dict):
         info = {}
     problem = None
@@ -295,6 +300,13 @@ def _read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
                 setattr(request, name, value)
             else:
                 problem = problem or _wrong(name, value, request)
+    # For people: whatever else they are, the message can run.
+    text = headers.get("argsrepr")
+    if type(text) is str:
+        request.argsrepr = text
+    text = headers.get("kwargsrepr")
+    if type(text) is str:
+        request.kwargsrepr = text
     limits = headers.get("timelimit")
     if limits is not None and limits != _NO_LIMITS:
         if _are_limits(limits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celerant.errors import Reject
 from celerant.foreign import is_a
@@ -27,9 +27,13 @@ class Settlement(enum.Enum):
 class Policy(NamedTuple):
     """Options of a task, looked up once for each worker."""
 
+    #: Whose they are.
+    task: Any
     acks_late: bool
     acks_on_failure: bool
+    acks_on_timeout: bool
     rejects_lost: bool
+    retries_lost: bool
     tracks_started: bool
     stores_errors: bool
     sends_events: bool
@@ -38,15 +42,18 @@ class Policy(NamedTuple):
     @classmethod
     def of(cls, task: Runnable) -> Policy:
         """Return the policy of a task."""
+        both = task.acks_on_failure_or_timeout
         return cls(
+            task=task,
             acks_late=bool(task.acks_late),
-            # None is the default of the setting, which is True.
-            acks_on_failure=task.acks_on_failure_or_timeout is not False,
+            acks_on_failure=_first_said(task.acks_on_failure, both),
+            acks_on_timeout=_first_said(task.acks_on_timeout, both),
             rejects_lost=bool(task.reject_on_worker_lost),
+            retries_lost=bool(task.retry_on_worker_lost),
             tracks_started=bool(task.track_started),
             stores_errors=bool(task.store_errors_even_if_ignored),
             sends_events=task.send_events is not False,
-            throws=tuple(task.throws or ()),
+            throws=_classes(task.throws),
         )
 
     def settlement(self, outcome: Outcome) -> Settlement:
@@ -58,6 +65,16 @@ class Policy(NamedTuple):
             return Settlement.ACK
         if outcome.is_lost and self.rejects_lost:
             return Settlement.REQUEUE
-        if outcome.is_overrun and not self.acks_on_failure:
-            return Settlement.REQUEUE
+        if outcome.is_overrun:
+            return Settlement.ACK if self.acks_on_timeout else Settlement.REQUEUE
         return Settlement.ACK if self.acks_on_failure else Settlement.REJECT
+
+
+def _first_said(*flags: bool | None) -> bool:
+    """Return the first that is not None; without any a message is acknowledged."""
+    return bool(next((flag for flag in flags if flag is not None), True))
+
+
+def _classes(kinds: Any) -> tuple[type[BaseException], ...]:
+    # One class alone is what `isinstance` takes, too.
+    return (kinds,) if isinstance(kinds, type) else tuple(kinds or ())

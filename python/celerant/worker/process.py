@@ -8,6 +8,7 @@ import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from celerant.receivers import tell
 from celerant.worker.child import prepare
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ChildProcess:
         self.is_worn = False
 
     def _new(self) -> ProcessPoolExecutor:
+        tell("worker_before_create_process", self)
         # One process each: where an executor breaks, all its tasks fail with it and
         # none can be blamed. Spawned, for a fork would share sockets and locks.
         return ProcessPoolExecutor(

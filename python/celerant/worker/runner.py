@@ -7,10 +7,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from celerant.worker.control_flow import RETRY
 from celerant.worker.ending import Ending
 from celerant.worker.policy import Policy, Settlement
+from celerant.worker.receiving import tell_refused
 from celerant.worker.succession import send_successors
-from celerant.worker.trace import STARTED
+from celerant.worker.trace import FAILURE, STARTED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from celerant.worker.message import Delivery, Refused
     from celerant.worker.pool import Engine
     from celerant.worker.roll import Roll
-    from celerant.worker.trace import Outcome
 
 __all__ = ["Runner"]
 
@@ -87,6 +88,8 @@ class Runner:
             if self._events.tells_tasks and policy.sends_events:
                 self._events.started(request)
             outcome = self._engine.run(delivery)
+            if outcome.is_lost and policy.retries_lost:
+                outcome = _retried(delivery, outcome)
             if request.successors:
                 outcome = send_successors(delivery, outcome)
             return self.ending.finish(request, policy, outcome)
@@ -105,12 +108,22 @@ class Runner:
         logger.error(
             "message %s from queue %r refused: %s", task_id, queue, refused.reason
         )
+        tell_refused(refused, self._hostname)
         if request is None:
             return
         try:
             self.ending.refuse(request, refused.exception)
         except BaseException as exc:  # noqa: BLE001 - no slot may end by a message
             self.ending.rescue(request, None, exc)
+
+
+def _retried(delivery: Delivery, outcome: Outcome) -> Outcome:
+    """Have a task sent again whose process died, for as often as it may be."""
+    retry = delivery.task.retry_lost(delivery.request, outcome.exception)
+    if retry is None:
+        # Nor does the broker deliver it again: that would be one run too many.
+        return Outcome(FAILURE, exception=outcome.exception, runtime=outcome.runtime)
+    return Outcome(RETRY, exception=retry, runtime=outcome.runtime)
 
 
 def _untold(_delivery: Delivery, _settlement: Settlement) -> None:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from typing import Any
 
 from celerant.errors import SoftTimeLimitExceeded
 
-__all__ = ["Limited", "is_supported", "listen"]
+__all__ = [
+    "Limited",
+    "as_celery_knows_it",
+    "is_supported",
+    "let_soft_limits_be_caught",
+    "listen",
+]
 
 #: Whether a task runs that the signals are meant for.
 _armed = False
@@ -44,6 +51,35 @@ def _class() -> type[Exception]:
     bases = (SoftTimeLimitExceeded, *([theirs] if isinstance(theirs, type) else []))
     names = {"__module__": "billiard.exceptions", "__init__": Exception.__init__}
     return type("SoftTimeLimitExceeded", bases, names)
+
+
+def let_soft_limits_be_caught() -> None:
+    """Have a child of Celery's pool raise its own error as one of ours, too.
+
+    So that a task may catch either, wherever it runs.
+    """
+    if not hasattr(signal, "SIGUSR1"):
+        return
+    theirs = signal.getsignal(signal.SIGUSR1)
+    if getattr(theirs, "__module__", None) != "billiard.pool":
+        return
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, _exceed_in_celery)
+
+
+def _exceed_in_celery(_number: int, _frame: Any) -> None:
+    raise _class()
+
+
+def as_celery_knows_it(exc: SoftTimeLimitExceeded) -> BaseException:
+    """Return Celery's own error for one of ours: the pool pickles it by its name."""
+    theirs = getattr(
+        sys.modules.get("billiard.exceptions"), "SoftTimeLimitExceeded", None
+    )
+    if theirs is None:
+        return exc
+    made: BaseException = theirs(*exc.args)
+    return made.with_traceback(exc.__traceback__)
 
 
 class Limited:

@@ -11,6 +11,7 @@ from celerant.errors import Replaced, Retry
 from celerant.foreign import is_a, traceback_of, traceback_text, with_traceback
 from celerant.worker import control_flow
 from celerant.worker.surroundings import surrounded
+from celerant.worker.telling import begin, is_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,8 @@ class Outcome:
     is_lost: bool = False
     #: Whether it was killed for running longer than it may.
     is_overrun: bool = False
+    #: Whether hooks and signals have told of it, in the process that ran it.
+    is_told: bool = False
 
     @property
     def result(self) -> Any:
@@ -67,7 +70,11 @@ class Outcome:
         return raised.exc if is_a(raised, Retry) else raised
 
 
-def run_task(task: Callable[..., Any], request: Request) -> Outcome:
+def run_task(
+    task: Callable[..., Any],
+    request: Request,
+    limited: Callable[..., Any] | None = None,
+) -> Outcome:
     """Call `task` with the request's arguments under that request.
 
     Nothing that the task raises comes out: also what is no Exception (SystemExit,
@@ -77,12 +84,15 @@ def run_task(task: Callable[..., Any], request: Request) -> Outcome:
     Args:
         task: What to call.
         request: Becomes `current_request` for the time of the call.
+        limited: What to call in its place, where it may run for so long only.
     """
     token = current_request.set(request)
     started = monotonic()
     try:
+        if is_told(task):
+            begin(task, request)
         # In place it is part of what its caller does.
-        call = task if request.is_eager else surrounded(task)
+        call = task if request.is_eager else surrounded(limited or task)
         value = call(*request.args, **request.kwargs)
     except Replaced as done:
         value = done.value

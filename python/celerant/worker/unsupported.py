@@ -5,28 +5,26 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celerant.config import CELERY, SETTINGS
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from celerant.config import Settings
 
 __all__ = ["tell_unsupported"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Options of ``@app.task``.
-_OPTIONS = ("rate_limit",)
-#: What settings of workers and tasks begin with; others are of beat and of backends.
-_OF_WORKERS = ("broker_", "control_", "event_", "task_", "worker_")
+#: Options of ``@app.task``, and the settings that give them to all tasks.
+_OPTIONS = {"rate_limit": "task_default_rate_limit"}
 _ADVICE = "use a celery worker (app.to_celery()) where that matters"
 
 
-def tell_unsupported(tasks: Mapping[str, Any], conf: Settings) -> None:
+def tell_unsupported(tasks: Mapping[str, Any], conf: Any) -> None:
     """Log once for each task, and once for the settings, what is not honoured."""
     for name, task in sorted(tasks.items()):
-        asked = [option for option in _OPTIONS if getattr(task, option, None)]
+        asked = [
+            option
+            for option, setting in _OPTIONS.items()
+            if getattr(task, option, None) not in {None, getattr(conf, setting, None)}
+        ]
         if asked:
             logger.warning(
                 "task %s: this worker does not honour %s; %s",
@@ -34,14 +32,6 @@ def tell_unsupported(tasks: Mapping[str, Any], conf: Settings) -> None:
                 " and ".join(asked),
                 _ADVICE,
             )
-    passed_over = [
-        name
-        for name, value in conf.changed().items()
-        if name.startswith(_OF_WORKERS)
-        and SETTINGS[name].reader == CELERY
-        and value != SETTINGS[name].default
-    ]
-    if passed_over:
-        logger.warning(
-            "this worker does not honour %s; %s", ", ".join(passed_over), _ADVICE
-        )
+    asked = [name for name in _OPTIONS.values() if getattr(conf, name, None)]
+    if asked:
+        logger.warning("this worker does not honour %s; %s", asked, _ADVICE)

@@ -14,6 +14,7 @@ from kombu.serialization import prepare_accept_content
 
 from celerant.errors import SettingError
 from celerant.limits import Limits
+from celerant.receivers import tell
 from celerant.worker.consumer import BrokerSource
 from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
@@ -135,6 +136,9 @@ class Worker:
             msg = f"worker {self.hostname} runs already; make another with app.worker()"
             raise RuntimeError(msg)
         conf = self.app.conf
+        tell("celeryd_init", self.hostname, instance=self, conf=conf, options={})
+        tell("celeryd_after_setup", self.hostname, instance=self, conf=conf)
+        tell("worker_init", self)
         engine: Engine = Threads()
         if self.pool == "processes":
             serializer = conf.result_serializer
@@ -186,6 +190,7 @@ class Worker:
             self.pool,
             _own_tasks(self.app.tasks),
         )
+        tell("worker_ready", self)
 
     def _join_parts(self, engine: Engine) -> tuple[MemorySource | BrokerSource, Runner]:
         app, conf = self.app, self.app.conf
@@ -278,6 +283,7 @@ class Worker:
         if os.getpid() != self._pid:
             # A forked child has none of the threads; they are the parent's.
             return
+        tell("worker_shutting_down", self.hostname, sig=None, how="Warm", exitcode=0)
         slots.close()
         runner.ending.storing.stop()
         source.stop()
@@ -293,6 +299,7 @@ class Worker:
         runner.ending.storing.report()
         self._thread = self._source = self._slots = None
         logger.info("worker %s stopped", self.hostname)
+        tell("worker_shutdown", self)
 
     def _stop_aside(self) -> None:
         # Who asks is the thread that consumes, which a stop waits for.

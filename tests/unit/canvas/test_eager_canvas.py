@@ -306,5 +306,7 @@ def test_apply_with_throw_off_returns_the_failure_whatever_the_setting(sides):
 def test_throw_is_no_option_of_what_is_sent():
     with celerant.Celerant("ec") as app:
         fail = _tasks(app, [])["fail"]
-        with pytest.raises(celerant.SettingError, match="unknown option 'throw'"):
+        with pytest.raises(
+            celerant.SettingError, match="option 'throw' cannot be given"
+        ):
             fail.apply_async((1,), throw=True)

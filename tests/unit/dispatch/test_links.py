@@ -101,11 +101,11 @@ def test_a_setting_that_changes_is_followed(shop):
 
 def test_options_of_a_task_that_change_are_followed(shop):
     assert not shop.add.delay(1, 1).ignored
-    shop.add.options["ignore_result"] = True
+    shop.add.ignore_result = True
     assert shop.add.delay(1, 1).ignored
-    shop.add.options["priority"] = 7
+    shop.add.priority = 7
     shop.add.delay(1, 1)
-    shop.add.options["queue"] = Queue("celerant-test-links-3")
+    shop.add.queue = Queue("celerant-test-links-3")
     shop.add.delay(1, 1)
     assert [m.properties["priority"] for m in _sent(shop)] == [0, 0, 7]
     assert len(_sent(shop, "celerant-test-links-3")) == 1
@@ -152,7 +152,7 @@ def test_a_thread_has_a_reply_queue_of_its_own(shop):
 
 
 def test_a_task_that_expires_is_drawn_each_time(shop, drawn):
-    shop.add.options["expires"] = 60
+    shop.add.expires = 60
     for _ in range(2):
         shop.add.delay(1, 1)
     assert len(drawn) == 2

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from celerant import apps
+
 
 @pytest.fixture(scope="package", autouse=True)
 def _importable():
@@ -13,3 +15,9 @@ def _importable():
     sys.path.insert(0, here)
     yield
     sys.path.remove(here)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_shared_tasks(monkeypatch):
+    """Leave tasks that a test shares to no app of another."""
+    monkeypatch.setattr(apps, "_shared", {})

@@ -20,9 +20,13 @@ class FakeTask:
         self.name = name
         self.run = run
         self.throws = ()
+        self.hooks = frozenset()
         self.ignore_result = False
         self.acks_late = False
+        self.acks_on_failure = None
         self.acks_on_failure_or_timeout = None
+        self.acks_on_timeout = None
+        self.retry_on_worker_lost = None
         self.reject_on_worker_lost = None
         self.store_errors_even_if_ignored = False
         self.track_started = False

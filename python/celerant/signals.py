@@ -1,0 +1,58 @@
+"""Celery's signals: what is told of tasks and workers to whoever connects.
+
+Where Celery is installed these are Celery's own objects, so that receivers connected to
+``celery.signals`` hear of Celerant's tasks and the other way round. Where it is not,
+they are equal ones::
+
+    from celerant.signals import task_failure
+
+
+    @task_failure.connect
+    def tell(sender, task_id, exception, **rest): ...
+
+Source: ``celery.signals`` of celery 5.7.0: names and arguments.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from celerant.receivers import SIGNALS, Signal
+
+__all__ = [  # noqa: F822 - made below
+    "after_task_publish",
+    "before_task_publish",
+    "celeryd_after_setup",
+    "celeryd_init",
+    "import_modules",
+    "task_failure",
+    "task_internal_error",
+    "task_postrun",
+    "task_prerun",
+    "task_received",
+    "task_rejected",
+    "task_retry",
+    "task_revoked",
+    "task_sent",
+    "task_success",
+    "task_unknown",
+    "worker_before_create_process",
+    "worker_init",
+    "worker_process_init",
+    "worker_process_shutdown",
+    "worker_ready",
+    "worker_shutdown",
+    "worker_shutting_down",
+]
+
+
+def _made() -> dict[str, Any]:
+    try:
+        theirs = import_module("celery.signals")
+    except ImportError:
+        return {name: Signal(name) for name in SIGNALS}
+    return {name: getattr(theirs, name) for name in SIGNALS}
+
+
+globals().update(_made())

@@ -1,0 +1,105 @@
+"""The setting ``task_annotations``: attributes of tasks that the configuration changes.
+
+Source: ``celery.app.annotations`` and ``Task.annotate`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.imports import symbol_by_name
+
+from celerant.errors import SettingError
+from celerant.tasks.options import check_task_options
+
+if TYPE_CHECKING:
+    from celerant.tasks.task import Task
+
+__all__ = ["annotate", "annotations_of", "check_annotations"]
+
+#: Attribute of a task's class: what annotations have put aside.
+_BEFORE = "_before_annotations"
+
+
+def check_annotations(annotations: Any) -> None:
+    """Refuse what cannot annotate.
+
+    Raises:
+        SettingError: Something that is neither a mapping, nor a class's name, nor has
+            `annotate` or `annotate_any`.
+    """
+    for one in _listed(annotations):
+        if not (
+            isinstance(one, (Mapping, str))
+            or hasattr(one, "annotate")
+            or hasattr(one, "annotate_any")
+        ):
+            msg = (
+                "task_annotations must be a mapping of task names to attributes, the "
+                "name of a class, an object with the method annotate or annotate_any, "
+                f"or a list of these, not {one!r}"
+            )
+            raise SettingError(msg, name="task_annotations")
+
+
+def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
+    """Return what is said of a task, first of it alone, then of all tasks.
+
+    Of each kind the first that says anything counts, as in Celery.
+    """
+    objects = [
+        symbol_by_name(one)() if isinstance(one, str) else one
+        for one in _listed(annotations)
+    ]
+    for method, args, key in (
+        ("annotate", (task,), task.name),
+        ("annotate_any", (), "*"),
+    ):
+        for one in objects:
+            found: Any = None
+            if hasattr(one, method):
+                found = getattr(one, method)(*args)
+            elif isinstance(one, Mapping):
+                found = one.get(key)
+            if found is not None:
+                if found:
+                    yield dict(found)
+                break
+
+
+def annotate(task: Task[Any, Any], annotations: Any) -> None:
+    """Give a task the attributes that the setting says, in place of earlier ones.
+
+    Raises:
+        SettingError: A value that the option cannot have.
+    """
+    kind = type(task)
+    for name, value in vars(kind).get(_BEFORE, {}).items():
+        if value is _BEFORE:
+            delattr(kind, name)
+        else:
+            setattr(kind, name, value)
+    before: dict[str, Any] = {}
+    setattr(kind, _BEFORE, before)
+    for found in annotations_of(annotations, task):
+        plain = {k: v for k, v in found.items() if not k.startswith("@")}
+        check_task_options(task.name, plain)
+        for key, value in found.items():
+            name = key.removeprefix("@")
+            before.setdefault(name, vars(kind).get(name, _BEFORE))
+            setattr(kind, name, _around(kind, name, value) if key != name else value)
+
+
+def _around(kind: type, name: str, decorate: Any) -> Any:
+    is_static = isinstance(vars(kind).get(name), staticmethod)
+    made = decorate(getattr(kind, name))
+    return staticmethod(made) if is_static else made
+
+
+def _listed(annotations: Any) -> list[Any]:
+    if annotations is None:
+        return []
+    if isinstance(annotations, (list, tuple)):
+        return list(annotations)
+    return [annotations]

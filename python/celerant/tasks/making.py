@@ -1,0 +1,210 @@
+"""Make a task of a function, or of an instance of a class of the user's own.
+
+Each task has a class of its own, derived from its ``base``: options are attributes of
+it, and a function given for a hook is its method.
+Source: ``Celery._task_from_fun`` and ``Task.bind`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from celerant.errors import SettingError
+from celerant.tasks.annotations import annotate
+from celerant.tasks.models import WithModels
+from celerant.tasks.options import HOOKS, OPTIONS, check_task_options
+from celerant.tasks.retry import check_retry_options, with_autoretry
+from celerant.tasks.task import Task
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+
+__all__ = ["adopt", "make_task", "name_of", "settle"]
+
+#: Options that are the setting's where they are None.
+_BY_SETTING = frozenset(
+    name for name, option in OPTIONS.items() if option.setting is not None
+)
+_MODEL_OPTIONS = ("pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
+
+
+def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
+    app: Celerant,
+    function: Any,
+    *,
+    name: str,
+    bind: bool = False,
+    base: Any = None,
+    pydantic: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Task[Any, Any]:
+    """Return a new task of `app`, not yet registered.
+
+    Raises:
+        SettingError: An option that no task can have, or a base that is no task's.
+        TypeError: The function is none, or a coroutine's.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        function = function.__func__
+    _check_function(name, function)
+    own = dict(options or {})
+    models = {option: own.pop(option, None) for option in _MODEL_OPTIONS}
+    check_task_options(name, own)
+    kind = _base_of(name, base)
+    parameters = _parameters(function, bind=bind)
+    run, dump = function, None
+    if pydantic:
+        run = WithModels(
+            function,
+            app=app,
+            name=name,
+            strict=bool(models["pydantic_strict"]),
+            context=models["pydantic_context"],
+            dump_kwargs=models["pydantic_dump_kwargs"],
+        )
+        dump = functools.partial(run.dumped, bound=bind)
+    space = {
+        "app": app,
+        "name": name,
+        "bind": bind,
+        "parameters": parameters,
+        "run": _method(run) if bind else staticmethod(run),
+        "dump_models": None if dump is None else staticmethod(dump),
+        "__doc__": function.__doc__,
+        "__module__": getattr(function, "__module__", None) or __name__,
+        **_from_settings(kind),
+        **{k: v for k, v in own.items() if not (v is None and k in _BY_SETTING)},
+    }
+    made: Task[Any, Any] = type(name_of(function), (kind,), space)()
+    # Not its attributes: one called `name` or `run` would take the task's place.
+    functools.update_wrapper(made, function, updated=())
+    settle(made)
+    made.on_bound(app)
+    return made
+
+
+def adopt(app: Celerant, task: Any) -> Task[Any, Any]:
+    """Make an instance of a class of the user's own, or the class itself, a task.
+
+    Raises:
+        SettingError: It is no task, or says of itself what no task can be.
+    """
+    if isinstance(task, type):
+        _base_of(task.__name__, task)
+        task = task()
+    if not isinstance(task, Task):
+        msg = (
+            f"a task is an instance of a class derived from celerant.Task, not {task!r}"
+        )
+        raise SettingError(msg, name="base")
+    kind = type(task)
+    name = task.name or app.gen_task_name(kind.__name__, kind.__module__)
+    given = {n: v for n in OPTIONS if (v := task.own_option(n)) is not None}
+    given.pop("app", None)
+    given.pop("run", None)
+    check_task_options(name, given)
+    space = {"app": app, "name": name, **_from_settings(kind)}
+    space |= {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    # A class of its own, for annotations are put on that.
+    task.__class__ = type(kind.__name__, (kind,), space)
+    task.__dict__.pop("app", None)
+    task.name = name
+    if task.parameters is None:
+        type(task).parameters = _parameters(task.run, bind=False)
+    settle(task)
+    task.on_bound(app)
+    return task
+
+
+def settle(task: Task[Any, Any]) -> None:
+    """Annotate a task as the settings say now, and derive what its options are for."""
+    annotate(task, task.app.conf.task_annotations)
+    kind: Any = type(task)
+    kind.hooks = frozenset(
+        hook
+        for hook in HOOKS
+        if inspect.getattr_static(kind, hook) is not vars(Task)[hook]
+    )
+    check_retry_options(task)
+    kind._body = None  # noqa: SLF001 - of our own making
+    if task.autoretry_for:
+        kind._body = staticmethod(with_autoretry(task))  # noqa: SLF001 - the same
+    task.__dict__.pop("_given_options", None)
+
+
+def name_of(function: Any) -> str:
+    """Return the name of a function, also of what is only called like one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__
+
+
+def _check_function(name: str, function: Any) -> None:
+    if not callable(function):
+        msg = f"task {name}: {function!r} is no function"
+        raise TypeError(msg)
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        msg = (
+            f"task {name}: a coroutine function cannot be a task, for no worker "
+            "awaits it; call asyncio.run inside a plain function"
+        )
+        raise TypeError(msg)
+
+
+def _base_of(name: str, base: Any) -> type[Task[Any, Any]]:
+    if base is None:
+        return Task
+    if isinstance(base, type) and issubclass(base, Task):
+        return base
+    msg = (
+        f"task {name}: base must be a class derived from celerant.Task, not {base!r}; "
+        "to_celery() makes Celery's own task of it"
+    )
+    raise SettingError(msg, name="base")
+
+
+def _from_settings(kind: type) -> dict[str, Any]:
+    """Return what None means where a class of the user's own says it."""
+    return {
+        name: vars(Task)[name]
+        for name in _BY_SETTING
+        if kind is not Task and getattr(kind, name, None) is None
+    }
+
+
+def _method(function: Any) -> Any:
+    """Return what gets the task as first argument, whatever kind of callable it is."""
+    if inspect.isfunction(function):
+        return function
+
+    def run(task: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(task, *args, **kwargs)
+
+    return run
+
+
+def _parameters(function: Any, *, bind: bool) -> inspect.Signature | None:
+    """Return what a function takes as it is called, decorators included.
+
+    Celery too counts what the wrapper takes, not the function inside.
+    """
+    told: dict[str, Any] = {}
+    if sys.version_info >= (3, 14):
+        # Names that are imported for type checkers alone cannot be evaluated.
+        import annotationlib  # noqa: PLC0415 - new in Python 3.14
+
+        told["annotation_format"] = annotationlib.Format.STRING
+    try:
+        found = inspect.signature(function, follow_wrapped=False, **told)
+    except (TypeError, ValueError):
+        return None
+    if bind:
+        rest = list(found.parameters.values())
+        if rest and rest[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+            found = found.replace(parameters=rest[1:])
+    return found

@@ -1,0 +1,253 @@
+"""Every option of ``@app.task``: what it may be, and what becomes of it here.
+
+Source of names and defaults: ``Task`` and its ``from_config``,
+``add_autoretry_behaviour`` and ``Celery._task_from_fun`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from kombu import Exchange, Queue
+
+from celerant.config import nearest
+from celerant.errors import SettingError
+
+__all__ = ["DECORATOR", "HOOKS", "OPTIONS", "SENT", "TaskOption", "check_task_options"]
+
+#: Of the decorator itself: no attributes of the task it makes.
+DECORATOR: dict[str, str] = {
+    "name": "the task's name; by default the function's module and name",
+    "bind": "the function gets the task as first argument",
+    "base": "a class derived from `celerant.Task`",
+    "filter": "called with the task that was made; the decorator returns its value",
+    "lazy": "any value: a task is made at once",
+    "shared": "`True` gives the task to every app, as `shared_task` does",
+    "pydantic": "arguments become the models they are annotated with",
+    "pydantic_strict": "with `pydantic`: validate strictly",
+    "pydantic_context": "with `pydantic`: what validators are given",
+    "pydantic_dump_kwargs": "with `pydantic`: how a returned model is written",
+}
+
+#: Methods of a task that a function may take the place of; it gets the task first.
+HOOKS: dict[str, str] = {
+    "before_start": "called before the function: (task_id, args, kwargs)",
+    "on_success": "called after it: (retval, task_id, args, kwargs)",
+    "on_failure": "(exc, task_id, args, kwargs, einfo)",
+    "on_retry": "(exc, task_id, args, kwargs, einfo)",
+    "after_return": "(status, retval, task_id, args, kwargs, einfo)",
+    "on_replace": "sends or runs what replaces the task",
+    "on_bound": "a class method, called with the app once the task is made",
+    "shadow_name": "(args, kwargs, options): the name that logs show",
+}
+
+
+class Kind(NamedTuple):
+    """Which values an option takes beside None."""
+
+    takes: Callable[[Any], bool]
+    words: str
+
+
+class TaskOption(NamedTuple):
+    """One option."""
+
+    treatment: Literal["honoured", "handed over", "refused"]
+    kind: Kind
+    default: Any = None
+    #: The setting that decides where the task says nothing.
+    setting: str | None = None
+    #: What it does here, where Celery's documentation does not say.
+    remark: str = ""
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_exceptions(value: Any) -> bool:
+    return isinstance(value, (tuple, list, set, frozenset)) and all(map(_raises, value))
+
+
+def _raises(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _is_rate(value: Any) -> bool:
+    if _is_number(value):
+        return True
+    if not isinstance(value, str):
+        return False
+    count, _, per = value.partition("/")
+    try:
+        float(count)
+    except ValueError:
+        return False
+    return per in {"", "s", "m", "h"}
+
+
+_ANY = Kind(lambda _: True, "anything")
+_FLAG = Kind(lambda v: isinstance(v, (bool, int)), "True or False")
+_SECONDS = Kind(lambda v: _is_number(v) and v >= 0, "a number of seconds")
+_COUNT = Kind(_is_count, "a whole number, or None")
+_PRIORITY = Kind(
+    lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"
+)
+_TEXT = Kind(lambda v: isinstance(v, str), "text")
+_EXCEPTIONS = Kind(_are_exceptions, "a tuple of exception classes")
+_EXPECTED = Kind(
+    lambda v: _raises(v) or _are_exceptions(v),
+    "an exception class or a tuple of them",
+)
+_MAPPING = Kind(lambda v: isinstance(v, Mapping), "a mapping")
+_FACTOR = Kind(lambda v: isinstance(v, bool) or _is_number(v), "True, False or seconds")
+
+
+def _flag(setting: str) -> TaskOption:
+    return TaskOption("honoured", _FLAG, setting=setting)
+
+
+#: By name. What no table knows is an attribute of the user's own.
+OPTIONS: dict[str, TaskOption] = {
+    # How it is sent.
+    "queue": TaskOption(
+        "honoured", Kind(lambda v: isinstance(v, (str, Queue)), "a name or a Queue")
+    ),
+    "routing_key": TaskOption("honoured", _TEXT),
+    "exchange": TaskOption(
+        "honoured",
+        Kind(lambda v: isinstance(v, (str, Exchange)), "a name or an Exchange"),
+    ),
+    "exchange_type": TaskOption(
+        "handed over", _TEXT, remark="no part of a message, in Celery neither"
+    ),
+    "priority": TaskOption("honoured", _PRIORITY, setting="task_default_priority"),
+    # A datetime too; what it may be is told where it is sent.
+    "expires": TaskOption("honoured", _ANY),
+    "serializer": TaskOption("honoured", _TEXT, setting="task_serializer"),
+    "delivery_mode": TaskOption(
+        "honoured",
+        Kind(
+            lambda v: v in {1, 2, "transient", "persistent"},
+            "'transient', 'persistent', 1 or 2",
+        ),
+    ),
+    "compression": TaskOption("honoured", _TEXT),
+    "time_limit": TaskOption("honoured", _SECONDS, setting="task_time_limit"),
+    "soft_time_limit": TaskOption("honoured", _SECONDS, setting="task_soft_time_limit"),
+    "immediate": TaskOption("honoured", _FLAG),
+    "mandatory": TaskOption("honoured", _FLAG),
+    # How it runs.
+    "typing": TaskOption("honoured", _FLAG, default=True),
+    "trail": TaskOption("honoured", _FLAG, default=True),
+    "ignore_result": _flag("task_ignore_result"),
+    "store_errors_even_if_ignored": _flag("task_store_errors_even_if_ignored"),
+    "store_eager_result": _flag("task_store_eager_result"),
+    "track_started": _flag("task_track_started"),
+    "send_events": TaskOption("honoured", _FLAG, default=True),
+    "throws": TaskOption("honoured", _EXPECTED, ()),
+    "acks_late": _flag("task_acks_late"),
+    "acks_on_failure_or_timeout": _flag("task_acks_on_failure_or_timeout"),
+    "acks_on_failure": _flag("task_acks_on_failure"),
+    "acks_on_timeout": _flag("task_acks_on_timeout"),
+    "reject_on_worker_lost": _flag("task_reject_on_worker_lost"),
+    "retry_on_worker_lost": _flag("task_retry_on_worker_lost"),
+    # How it is retried.
+    "max_retries": TaskOption("honoured", _COUNT, 3),
+    "default_retry_delay": TaskOption("honoured", _SECONDS, 180),
+    "autoretry_for": TaskOption("honoured", _EXCEPTIONS, ()),
+    "dont_autoretry_for": TaskOption("honoured", _EXCEPTIONS, ()),
+    "retry_kwargs": TaskOption("honoured", _MAPPING, {}),
+    "retry_backoff": TaskOption("honoured", _FACTOR, default=False),
+    "retry_backoff_max": TaskOption("honoured", _SECONDS, 600),
+    "retry_jitter": TaskOption("honoured", _FLAG, default=True),
+    "abstract": TaskOption(
+        "honoured", _ANY, default=True, remark="says nothing, in Celery"
+    ),
+    # What Celery's own worker alone can do.
+    "rate_limit": TaskOption(
+        "handed over",
+        Kind(_is_rate, "a number, or text such as '10/m'"),
+        setting="task_default_rate_limit",
+        remark="the embedded worker says that it has none",
+    ),
+    "resultrepr_maxsize": TaskOption(
+        "handed over", _COUNT, 1024, remark="the embedded worker keeps to the default"
+    ),
+    "Strategy": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
+    "Request": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
+    # What a task cannot choose here.
+    "backend": TaskOption(
+        "refused", _ANY, remark="results are kept where the app keeps them"
+    ),
+    "request_stack": TaskOption(
+        "refused", _ANY, remark="a task reads `request`, which is the context's own"
+    ),
+    "app": TaskOption("refused", _ANY, remark="the decorator's app has the task"),
+    "run": TaskOption("refused", _ANY, remark="the decorated function is that"),
+}
+
+#: Options that go with every message of the task (Celery's exec options).
+SENT = (
+    "queue",
+    "routing_key",
+    "exchange",
+    "priority",
+    "expires",
+    "serializer",
+    "delivery_mode",
+    "compression",
+    "time_limit",
+    "soft_time_limit",
+    "immediate",
+    "mandatory",
+)
+
+#: How much alike a name of the user's own and an option's may be.
+_TOO_NEAR = 0.8
+
+
+def check_task_options(task: str, options: Mapping[str, Any]) -> None:
+    """Refuse what no task can have, and names that are most likely misspelt.
+
+    Other names are attributes of the user's own.
+
+    Raises:
+        SettingError: With the nearest option's name.
+    """
+    known = frozenset({*OPTIONS, *HOOKS, *DECORATOR})
+    for name, value in options.items():
+        option = OPTIONS.get(name)
+        if option is None:
+            near = None if name in known else nearest(name, known, _TOO_NEAR)
+            if near:
+                msg = (
+                    f"task {task}: unknown option {name!r}; did you mean {near!r}? "
+                    "An attribute of your own with such a name belongs in a base= class"
+                )
+                raise SettingError(msg, name=name, nearest=near)
+            continue
+        if option.treatment == "refused":
+            msg = f"task {task}: {name} cannot be chosen: {option.remark}"
+            raise SettingError(msg, name=name)
+        if value is not None and not option.kind.takes(value):
+            msg = (
+                f"task {task}: {name} must be {option.kind.words}, "
+                f"not {reprlib.repr(value)}"
+            )
+            raise SettingError(msg, name=name)
+    hard, soft = options.get("time_limit"), options.get("soft_time_limit")
+    if hard and soft and soft > hard:
+        msg = f"task {task}: soft_time_limit {soft} s is over time_limit {hard} s"
+        raise SettingError(msg, name="soft_time_limit")

@@ -1,0 +1,56 @@
+"""Tell receivers of messages that came: taken, of an unknown task, or refused.
+
+Source: ``Consumer.on_unknown_task`` and its like, and ``celery.worker.strategy``, of
+celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celerant.foreign import stored_as
+from celerant.receivers import heard, tell
+
+if TYPE_CHECKING:
+    from celerant.worker.message import Delivery, Refused
+
+__all__ = ["Received", "tell_received", "tell_refused"]
+
+
+class Received:
+    """A request under the names that it has in Celery's consumer."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._request = delivery.request
+        self.message = delivery.message
+        self.task = delivery.task
+        self.task_id = delivery.request.id
+        #: What logs show.
+        self.name = self.task_name = delivery.request.shadow or delivery.request.task
+        #: The task's own name.
+        self.type = delivery.request.task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
+def tell_received(delivery: Delivery, hostname: str | None) -> None:
+    """Tell of a message whose task will run here."""
+    if heard() is not None:
+        tell("task_received", hostname, request=Received(delivery))
+
+
+def tell_refused(refused: Refused, hostname: str | None) -> None:
+    """Tell of a message that cannot run."""
+    exc, request = refused.exception, refused.request
+    if request is not None and stored_as(type(exc))[0] == "NotRegistered":
+        tell(
+            "task_unknown",
+            hostname,
+            message=refused.message,
+            exc=exc,
+            name=request.task,
+            id=request.id,
+        )
+    else:
+        tell("task_rejected", hostname, message=refused.message, exc=exc)

@@ -1,0 +1,160 @@
+"""Classes of the user's own: ``@app.task(base=)`` and `register_task`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import celery
+import pytest
+
+from celerant import Celerant, SettingError, Task, group, shared_task
+
+
+@pytest.fixture
+def app():
+    with Celerant("bases") as app:
+        yield app
+
+
+class Database(Task):
+    abstract = True
+    max_retries = 9
+    acks_late = None
+    queue = None
+    opened = 0
+
+    def __init__(self):
+        self.made_for = self.name
+        self._db = None
+
+    @property
+    def db(self):
+        if self._db is None:
+            self._db = f"db of {self.name}"
+            type(self).opened += 1
+        return self._db
+
+    def helper(self, x):
+        return x * 2
+
+    def __call__(self, *args, **kwargs):
+        return ["called", super().__call__(*args, **kwargs)]
+
+
+def test_task_has_what_its_class_has(app):
+    @app.task(base=Database, bind=True, name="bases.job")
+    def job(self, x):
+        return self.db, self.helper(x), self.request.id is not None, self.max_retries
+
+    assert isinstance(job, Database)
+    assert job.made_for == "bases.job"
+    with app.worker():
+        for _ in range(2):
+            assert job.delay(4).get(timeout=10) == [
+                "called",
+                ["db of bases.job", 8, True, 9],
+            ]
+    assert type(job).opened == 1
+    assert Database.opened == 0
+    assert job.apply((4,)).get() == ["called", ("db of bases.job", 8, True, 9)]
+    assert job(4)[0] == "called"
+
+
+def test_none_in_a_class_leaves_an_option_to_the_settings(app):
+    job = app.task(base=Database, name="bases.none")(len)
+    app.conf.task_acks_late = True
+    assert job.acks_late is True
+    assert app.task(base=Database, name="b", acks_late=False)(len).acks_late is False
+
+
+def test_options_of_a_class_go_into_messages(app):
+    class Urgent(Task):
+        priority = 7
+        queue = "bases-urgent"
+        ignore_result = True
+
+    job = app.task(base=Urgent, name="bases.urgent")(len)
+    assert job.given_options() == {"priority": 7, "queue": "bases-urgent"}
+    assert job.ignore_result is True
+    assert app.task(base=Urgent, name="b", priority=1)(len).given_options() == {
+        "priority": 1,
+        "queue": "bases-urgent",
+    }
+
+
+def test_tasks_of_one_class_do_not_share_what_they_set(app):
+    one = app.task(base=Database, name="one")(len)
+    two = app.task(base=Database, name="two")(len)
+    one.colour = "red"
+    assert not hasattr(two, "colour")
+
+
+def test_shared_tasks_have_a_base():
+    @shared_task(base=Database, name="bases.shared")
+    def job():
+        return 1
+
+    with Celerant("bases-shared") as app:
+        assert isinstance(app.tasks["bases.shared"], Database)
+
+
+@pytest.mark.parametrize("base", [celery.Task, object, "Database", Database()])
+def test_base_that_is_no_class_of_tasks_is_refused(app, base):
+    with pytest.raises(SettingError, match="must be a class derived"):
+        app.task(base=base, name="t")(len)
+
+
+@pytest.mark.parametrize("as_class", [True, False])
+def test_class_with_a_run_method_is_registered(app, as_class):
+    class Adder(app.Task):
+        name = "bases.adder"
+        typing = True
+
+        def run(self, x, y=1):
+            return self.name, x + y
+
+    made = app.register_task(Adder if as_class else Adder())
+    assert app.tasks["bases.adder"] is made
+    with app.worker():
+        assert made.delay(4).get(timeout=10) == ["bases.adder", 5]
+        assert group(made.s(i) for i in range(2))().get(timeout=10)[1][1] == 2
+    with pytest.raises(TypeError, match="y"):
+        made.delay(1, 2, y=3)
+
+
+def test_class_without_a_name_is_called_by_its_own(app):
+    class Nameless(Task):
+        def run(self):
+            return 1
+
+    assert app.register_task(Nameless()).name == f"{__name__}.Nameless"
+
+
+def test_what_is_no_task_is_not_registered(app):
+    with pytest.raises(SettingError, match=r"derived from celerant\.Task"):
+        app.register_task(len)
+
+
+def test_misspelt_retry_options_of_a_class_are_refused(app):
+    class Wrong(Task):
+        autoretry_for = ValueError
+
+    with pytest.raises(SettingError, match="autoretry_for"):
+        app.task(base=Wrong, name="t")(len)
+
+
+def test_retries_of_a_class_are_its_tasks(app):
+    runs = []
+
+    class Tries(Task):
+        autoretry_for = (KeyError,)
+        retry_kwargs: ClassVar = {"max_retries": 2, "countdown": 0}
+
+    @app.task(base=Tries)
+    def job():
+        runs.append(1)
+        raise KeyError
+
+    with app.worker(), pytest.raises(KeyError):
+        job.delay().get(timeout=10)
+    assert len(runs) == 3

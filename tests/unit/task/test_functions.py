@@ -1,0 +1,215 @@
+"""What a task may be made of, and which arguments it then takes: Celery's answer."""
+
+from __future__ import annotations
+
+import functools
+
+import celery
+import pytest
+
+from celerant import Celerant
+
+
+def injected(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return function("db", *args, **kwargs)
+
+    return call
+
+
+def narrowed(function):
+    @functools.wraps(function)
+    def call(x):
+        return function(x, 2)
+
+    return call
+
+
+@injected
+def job(db, x):
+    return [db, x]
+
+
+@narrowed
+def add(x, y):
+    return [x, y]
+
+
+def plain(x, y=2, *, z=3):
+    return [x, y, z]
+
+
+def positional(x, /, y):
+    return [x, y]
+
+
+def many(*args, **kwargs):
+    return [args, kwargs]
+
+
+def keyword_only(*, x):
+    return x
+
+
+class Object:
+    __name__ = "Object"
+
+    def method(self, x):
+        return x
+
+    def __call__(self, x):
+        return [x]
+
+    @staticmethod
+    def static(x):
+        return x
+
+    @classmethod
+    def of_class(cls, x):
+        return x
+
+
+FUNCTIONS = {
+    "injected": job,
+    "narrowed": add,
+    "plain": plain,
+    "positional": positional,
+    "many": many,
+    "keyword_only": keyword_only,
+    "method": Object().method,
+    "static": Object.static,
+    "of_class": Object.of_class,
+    "object": Object(),
+    "lambda": lambda x: x,
+    "builtin": len,
+}
+#: Of others it counts `self`, or cannot make a task.
+TAKEN_BY_CELERY = [
+    "injected",
+    "narrowed",
+    "plain",
+    "positional",
+    "many",
+    "keyword_only",
+    "static",
+]
+CALLS = [
+    ((), {}),
+    ((1,), {}),
+    ((1, 2), {}),
+    ((1, 2, 3), {}),
+    ((), {"x": 1}),
+    ((1,), {"x": 1}),
+    ((1,), {"y": 1}),
+    ((1,), {"z": 1}),
+]
+
+
+def accepted(check):
+    taken = []
+    for args, kwargs in CALLS:
+        try:
+            check(*args, **kwargs)
+        except TypeError:
+            continue
+        taken.append((args, kwargs))
+    return taken
+
+
+@pytest.mark.parametrize("name", TAKEN_BY_CELERY)
+def test_arguments_are_accepted_where_celery_accepts_them(name):
+    made = celery.Celery("f", set_as_current=False)
+    theirs = made.task(name="f.task", shared=False)(FUNCTIONS[name])
+    with Celerant("f") as app:
+        ours = app.task(name="f.task")(FUNCTIONS[name])
+        sent = accepted(lambda *args, **kwargs: ours.apply_async(args, kwargs))
+        assert sent == accepted(theirs.__header__)
+        run = accepted(lambda *args, **kwargs: ours.apply(args, kwargs))
+        assert run == sent
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_handed_over_tasks_take_the_same(name):
+    with Celerant("f") as app:
+        ours = app.task(name="f.task")(FUNCTIONS[name])
+        theirs = app.to_celery().tasks["f.task"]
+        assert accepted(theirs.__header__) == accepted(ours.parameters.bind)
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_decorated_function_runs_in_a_worker_and_in_celery(bind):
+    with Celerant("f") as app:
+        if bind:
+            expected = ["f.task", "db", 7]
+
+            @app.task(name="f.task", bind=True)
+            @_injected_after_self
+            def task(self, db, x):
+                return [self.name, db, x]
+        else:
+            task = app.task(name="f.task")(job)
+            expected = ["db", 7]
+        with app.worker():
+            assert task.delay(7).get(timeout=10) == expected
+        theirs = app.to_celery()
+        theirs.conf.task_always_eager = True
+        assert theirs.tasks["f.task"].delay(7).get() == expected
+
+
+def _injected_after_self(function):
+    @functools.wraps(function)
+    def call(self, *args, **kwargs):
+        return function(self, "db", *args, **kwargs)
+
+    return call
+
+
+def test_partials_and_callables_without_a_name_are_tasks():
+    class Called:
+        def __call__(self, x):
+            return [x]
+
+    with Celerant("f") as app:
+        half = app.task(functools.partial(plain, 1, z=5))
+        called = app.task(Called())
+        bound = app.task(bind=True, name="f.bound")(functools.partial(_named, "a"))
+        with app.worker():
+            assert half.delay(4).get(timeout=10) == [1, 4, 5]
+            assert called.delay(4).get(timeout=10) == [4]
+            assert bound.delay(3).get(timeout=10) == ["a", "f.bound", 3]
+        with pytest.raises(TypeError):
+            half.delay(4, 5)
+        assert half.name.endswith(".plain")
+        assert called.name.endswith(".Called")
+
+
+def _named(text, task, x):
+    return [text, task.name, x]
+
+
+def test_functions_attributes_are_not_the_tasks():
+    def function():
+        return 1
+
+    function.name = function.run = "no"
+    with Celerant("f") as app:
+        task = app.task(name="f.task")(function)
+        assert task.name == "f.task"
+        assert task() == 1
+
+
+@pytest.mark.parametrize("what", [5, "text", None.__class__.__name__])
+def test_what_cannot_be_called_is_no_task(what):
+    with Celerant("f") as app, pytest.raises(TypeError, match="is no function"):
+        app.task(name="f.task")(what)
+
+
+def test_run_is_called_without_the_task_as_in_celery():
+    with Celerant("f") as app:
+
+        @app.task(bind=True)
+        def own(self, x):
+            return [self.name, x]
+
+        assert own.run(1) == [own.name, 1]

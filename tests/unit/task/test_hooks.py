@@ -1,0 +1,160 @@
+"""Hooks of a task's class and signals of its run: what is told, and in which order."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import pytest
+
+PRERUN = ["task_prerun", {}]
+
+
+def postrun(state):
+    return ["task_postrun", {"state": state}]
+
+
+ENDS = {
+    "works": (
+        (7,),
+        [
+            PRERUN,
+            ["before_start", [7], True],
+            ["on_success", 7, [7], True],
+            ["task_success", {"result": 7}],
+            ["after_return", "SUCCESS", 7, True, None],
+            postrun("SUCCESS"),
+        ],
+    ),
+    "fails": (
+        (),
+        [
+            PRERUN,
+            ["before_start", [], True],
+            ["on_failure", "KeyError", True],
+            ["task_failure", {}],
+            ["after_return", "FAILURE", "KeyError", True, None],
+            postrun("FAILURE"),
+        ],
+    ),
+    "unready": (
+        (),
+        [
+            PRERUN,
+            ["before_start", [], True],
+            ["on_failure", "ValueError", True],
+            ["task_failure", {}],
+            ["after_return", "FAILURE", "ValueError", True, None],
+            postrun("FAILURE"),
+        ],
+    ),
+    "retries": (
+        (),
+        [
+            PRERUN,
+            ["before_start", [], True],
+            ["on_retry", "ValueError('y')", True],
+            ["task_retry", {}],
+            postrun("RETRY"),
+            PRERUN,
+            ["before_start", [], True],
+            ["on_failure", "ValueError", True],
+            ["task_failure", {}],
+            ["after_return", "FAILURE", "ValueError", True, None],
+            postrun("FAILURE"),
+        ],
+    ),
+}
+IN_WORKERS = ENDS | {
+    "hostile": (
+        (),
+        [
+            PRERUN,
+            ["before_start", [], True],
+            ["on_failure", "KeyError", True],
+            ["task_failure", {}],
+            ["after_return", "FAILURE", "KeyError", True, None],
+            postrun("FAILURE"),
+        ],
+    ),
+    "unsendable": (
+        (),
+        [
+            PRERUN,
+            ["before_start", [], True],
+            ["on_failure", "EncodeError", False],
+            ["task_failure", {}],
+            ["after_return", "FAILURE", "EncodeError", True, None],
+            postrun("FAILURE"),
+        ],
+    ),
+    "rejects": (
+        (),
+        [PRERUN, ["before_start", [], True], ["task_failure", {}], postrun("REJECTED")],
+    ),
+}
+
+
+def plain(notes):
+    """Return notes without processes and tasks' names."""
+    return [
+        [part for part in note[:-1] if not str(part).startswith("hooked.")]
+        for note in notes
+        if note[0] != "worker_process_init"
+    ]
+
+
+@pytest.fixture(scope="module")
+def hooked_tasks():
+    # Importable once the package's fixture has run.
+    return importlib.import_module("hooked_tasks")
+
+
+@pytest.fixture(scope="module", params=["threads", "processes"])
+def worker(request, hooked_tasks):
+    with hooked_tasks.app.worker(concurrency=1, pool=request.param):
+        yield request.param
+
+
+@pytest.mark.parametrize("name", IN_WORKERS)
+def test_all_is_told_in_celerys_order(hooked_tasks, worker, name):
+    args, expected = IN_WORKERS[name]
+    hooked_tasks.notes.delay().get(timeout=20)
+    task = getattr(hooked_tasks, name)
+    task.delay(*args).get(timeout=20, propagate=False)
+    # One slot: by then the other has told everything.
+    notes = hooked_tasks.notes.delay().get(timeout=20)
+    assert plain(notes) == expected
+    is_here = {note[-1] == os.getpid() for note in notes}
+    assert is_here == {worker == "threads"}
+
+
+@pytest.mark.usefixtures("worker")
+def test_ignored_run_has_no_end_but_the_last_signal(hooked_tasks):
+    hooked_tasks.notes.delay().get(timeout=20)
+    hooked_tasks.ignores.delay()
+    assert plain(hooked_tasks.notes.delay().get(timeout=20)) == [
+        PRERUN,
+        ["before_start", [], True],
+        postrun("IGNORED"),
+    ]
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_all_is_told_in_place(hooked_tasks, name):
+    args, expected = ENDS[name]
+    hooked_tasks.NOTES.clear()
+    getattr(hooked_tasks, name).apply(args)
+    assert plain(hooked_tasks.NOTES) == expected
+
+
+def test_error_of_a_hook_in_place_is_the_callers(hooked_tasks):
+    with pytest.raises(SystemExit):
+        hooked_tasks.hostile.apply()
+
+
+def test_run_in_place_that_raises_tells_its_last_signal(hooked_tasks):
+    hooked_tasks.NOTES.clear()
+    with pytest.raises(KeyError):
+        hooked_tasks.fails.apply(throw=True)
+    assert plain(hooked_tasks.NOTES)[-1] == postrun("FAILURE")
