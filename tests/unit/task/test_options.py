@@ -12,6 +12,7 @@ from celery.app.task import extract_exec_options
 
 from celerant import Celerant, SettingError, Task, group
 from celerant.tasks.options import DECORATOR, HOOKS, OPTIONS
+from harness.options_page import PAGE, page
 
 #: What Celery's class has that is no option: made by its own decorator, or by `bind`.
 _NOT_OPTIONS = {
@@ -57,6 +58,10 @@ def celerys_hooks():
         if re.match(r"on_|before_|after_|shadow_name", name)
         and (inspect.isfunction(value) or isinstance(value, classmethod))
     }
+
+
+def test_the_page_of_options_says_what_the_tables_say():
+    assert PAGE.read_text() == page(), "run python tests/harness/options_page.py"
 
 
 def test_every_option_of_celery_is_in_the_table():
