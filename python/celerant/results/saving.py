@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.canvas.host import current_app
 from celerant.errors import CelerantError
 from celerant.results.handle import rebuilt, snapshot
+from celerant.telling import line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,10 +62,16 @@ def restore(group_id: str, app: Any) -> GroupResult[Any] | None:
     app = current_app() if app is None else app
     backend: Backend = getattr(app, "backend", app)
     _check(group_id, backend)
-    form = backend.restore_group(group_id)
-    if form is None:
-        return None
-    result: GroupResult[Any] = result_from_tuple(form, backend)
+    try:
+        form = backend.restore_group(group_id)
+        made = None if form is None else result_from_tuple(form, backend)
+    except CelerantError:
+        raise
+    except Exception as exc:
+        # Whoever can write to the store writes what he likes.
+        msg = f"what is saved as group {shown(group_id)} is none: {line(exc)}"
+        raise CelerantError(msg) from exc
+    result: GroupResult[Any] | None = made
     return result
 
 

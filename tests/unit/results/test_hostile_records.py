@@ -8,10 +8,11 @@ import pickle
 
 import pytest
 
-from celerant.errors import SettingError, TaskError
+from celerant.errors import CelerantError, SettingError, TaskError
 from celerant.results.backends import open_backend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.result import AsyncResult
+from celerant.results.saving import restore
 
 
 def meta(**fields):
@@ -193,3 +194,12 @@ def test_a_time_to_live_is_whole_seconds_and_never_rounded_to_for_ever(given, se
 def test_what_is_no_time_to_live_is_refused_by_its_name(name, given):
     with pytest.raises(SettingError, match=f"result_{name} must be a number"):
         open_backend("memory://", name="expiring", **{name: given})
+
+
+@pytest.mark.parametrize(
+    "kept", [b"junk", b"5", b"{}", b'{"result": 5}', b'{"result": [[["a"], 5], [7]]}']
+)
+def test_a_saved_group_that_is_none_is_told(memory, monkeypatch, kept):
+    monkeypatch.setattr(type(memory.chord_counter()), "header", lambda *_: kept)
+    with pytest.raises(CelerantError, match="what is saved as group 'g' is none"):
+        restore("g", memory)
