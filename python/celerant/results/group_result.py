@@ -107,7 +107,7 @@ class GroupResult(WithForm, ResultSet[R]):
         self,
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks,
+        hooks: Hooks | None,
         *,
         propagate: bool,
     ) -> list[Any]:
@@ -132,10 +132,10 @@ class GroupResult(WithForm, ResultSet[R]):
         is_done: Callable[[], bool],
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks,
+        hooks: Hooks | None,
     ) -> bool:
         members = self._members
-        if hooks:
+        if hooks is not None:
             with Listening([members], hooks) as listening:
                 return listening.wait(is_done, deadline)
         members.look(timeout)

@@ -45,8 +45,17 @@ class Hooks:
         self.on_interval = on_interval
         self.interval = _INTERVAL if interval is None else max(interval, 0.001)
 
-    def __bool__(self) -> bool:
-        return self.on_message is not None or self.on_interval is not None
+    @classmethod
+    def given(
+        cls,
+        on_message: Callable[[dict[str, Any]], Any] | None,
+        on_interval: Callable[[], Any] | None,
+        interval: float | None,
+    ) -> Hooks | None:
+        """Return them; None where the caller wants to be told nothing."""
+        if on_message is None and on_interval is None:
+            return None
+        return cls(on_message, on_interval, interval)
 
 
 class Listening:

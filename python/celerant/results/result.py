@@ -169,10 +169,10 @@ class AsyncResult(WithForm, Generic[R]):
         members, index = self._members, self._index
         if members.refuse_waiting is not None:
             members.refuse_waiting()
-        hooks = Hooks(on_message, on_interval, interval)
+        hooks = Hooks.given(on_message, on_interval, interval)
         follows = propagate and follow_parents and self.parent is not None
         line = None
-        if follows or hooks:
+        if follows or hooks is not None:
             line = Line(members, index, self._above() if follows else iter(()))
         if not (
             line.wait(timeout, hooks)

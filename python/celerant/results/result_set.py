@@ -189,7 +189,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
             Exception: What a member's task raised.
         """
         refuse_inside_task(is_refused=disable_sync_subtasks)
-        hooks = Hooks(on_message, on_interval, interval)
+        hooks = Hooks.given(on_message, on_interval, interval)
         deadline = deadline_after(timeout)
         if callback is None:
             return self._all_values(deadline, timeout, hooks, propagate=propagate)
@@ -251,7 +251,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         Raises:
             ResultTimeout: Not all arrived in time.
         """
-        hooks = Hooks(on_message, on_interval, interval)
+        hooks = Hooks.given(on_message, on_interval, interval)
         for result in self._arrived(deadline_after(timeout), timeout, hooks):
             if not isinstance(result, AsyncResult):
                 yield result.id, result.results
@@ -284,7 +284,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         self,
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks,
+        hooks: Hooks | None,
         *,
         propagate: bool,
     ) -> list[Any]:
@@ -297,7 +297,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         return [values[id(result)] for result in self.results]
 
     def _arrived(
-        self, deadline: float | None, timeout: float | None, hooks: Hooks
+        self, deadline: float | None, timeout: float | None, hooks: Hooks | None
     ) -> Iterator[Any]:
         """Yield each result once, as it is done."""
         missing = Missing(self.results)
