@@ -9,7 +9,15 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 from celerant.apps import load_app, register, result_of, share
 from celerant.broker import make_connection
@@ -152,7 +160,7 @@ class Celerant(Familiar):
         name: str | None = ...,
         bind: Literal[True],
         **options: Any,
-    ) -> Callable[[Callable[..., R]], RegisteredTask[..., R]]: ...
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], RegisteredTask[P, R]]: ...
     def task(  # noqa: PLR0913 - Celery's
         self,
         function: Callable[..., Any] | None = None,

@@ -59,6 +59,14 @@ def send_shared() -> None:
     double.delay_on_commit("1")  # type: ignore[arg-type]
 
 
+def send_bound() -> None:
+    # The task itself is no argument of a call.
+    assert_type(attempt.delay("a"), AsyncResult[str])
+    assert_type(attempt("a"), str)
+    attempt.delay(1)  # type: ignore[arg-type]
+    attempt.delay("a", "b")  # type: ignore[call-arg]
+
+
 def send() -> None:
     assert_type(add(1, 2), int)
     assert_type(add.delay(1, 2), AsyncResult[int])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from celerant.apps import share
 from celerant.canvas.host import current_app
@@ -36,7 +36,7 @@ def shared_task(
     name: str | None = ...,
     bind: Literal[True],
     **options: Any,
-) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
 def shared_task(
     function: Callable[..., Any] | None = None,
     /,
