@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -174,9 +174,18 @@ class Codec:
         name, module = stored_as(type(exc))
         return {
             "exc_type": name,
-            "exc_message": [_storable(arg, self.pack) for arg in args_of(exc)],
+            "exc_message": [self._storable(arg) for arg in args_of(exc)],
             "exc_module": module,
         }
+
+    def _storable(self, value: Any) -> Any:
+        """Return a value that can be written and read, else its text."""
+        try:
+            self.pack(value)
+        except EncodeError:
+            return shown(value)
+        is_pickled = self.serializer in _CARRY_EXCEPTIONS
+        return shown(value) if is_pickled and not _survives(value) else value
 
     def _about(self, request: Request) -> dict[str, Any]:
         meta: dict[str, Any] = {}
@@ -205,14 +214,6 @@ def _writes_json_itself() -> bool:
     return registry._encoders["json"][2] is kombu_json.dumps  # noqa: SLF001 - kombu has no public lookup
 
 
-def _storable(value: Any, pack: Callable[[Any], bytes]) -> Any:
-    try:
-        pack(value)
-    except EncodeError:
-        return shown(value)
-    return value
-
-
 def _is_result(value: Any) -> bool:
     """Whether a value is the result of what a task sent, ours or Celery's."""
     # By its class: a Decimal has an `as_tuple` too.
@@ -222,9 +223,9 @@ def _is_result(value: Any) -> bool:
     )
 
 
-def _survives(exc: BaseException) -> bool:
+def _survives(value: object) -> bool:
     try:
-        pickle.loads(pickle.dumps(exc))  # noqa: S301 - our own bytes
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
     except Exception:  # noqa: BLE001 - whatever a reducer raises
         return False
     return True

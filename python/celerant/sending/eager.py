@@ -147,8 +147,8 @@ def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
         nested[index] = result
         return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
     value = result.get(propagate=False, disable_sync_subtasks=False)
-    failed = isinstance(value, BaseException)
-    return (Barrier.FAILURE if failed else Barrier.SUCCESS), value
+    # By its state: an exception may be what a task returned.
+    return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), value
 
 
 def check_call(  # noqa: PLR0913 - a call and its place
@@ -185,7 +185,7 @@ def check_call(  # noqa: PLR0913 - a call and its place
         raise ArgumentError(msg, task=name, group_index=index, path=path) from None
 
 
-def _run(  # noqa: PLR0913, PLR0917 - a member and its place
+def _run(  # noqa: C901, PLR0913, PLR0917 - a member and its place
     app: Celerant,
     signature: Signature[Any],
     args: tuple[Any, ...],
@@ -221,9 +221,10 @@ def _run(  # noqa: PLR0913, PLR0917 - a member and its place
         if outcome.state == FAILURE:
             call_errbacks(app, request, raised, outcome.traceback)
     if task.store_eager_result and _is_stored(task, request, outcome):
-        app.backend.store_result(
-            task_id, outcome.result, outcome.state, outcome.traceback, request=request
-        )
+        outcome = _stored(app, request, outcome)
+        raised = outcome.exception
+        if throw and raised is not None:
+            raise raised
     if is_told(task):
         end(task, request, outcome)
     if isinstance(raised, Retry) and raised.sig is not None:
@@ -287,6 +288,18 @@ def _request(  # noqa: PLR0913, PLR0917 - of one call
         logfile=options.get("logfile"),
         loglevel=options.get("loglevel") or 0,
     )
+
+
+def _stored(app: Celerant, request: Request, outcome: Outcome) -> Outcome:
+    """Store it; return what came of the task: a failure where its value cannot be."""
+    storing = Storing(app.backend)
+    # One attempt: who runs it in place has its value.
+    storing.stop()
+    problem = storing(request, outcome.result, outcome.state, outcome.traceback)
+    if problem is not None:
+        outcome = failure(problem, outcome.runtime)
+        storing(request, problem, FAILURE, outcome.traceback)
+    return outcome
 
 
 def _is_stored(task: Task[Any, Any], request: Request, outcome: Outcome) -> bool:

@@ -59,7 +59,8 @@ def add_consumer(
 ) -> Any:
     """Consume one more queue, made with these options where it is unknown."""
     queues = panel.app.queues
-    if queue not in queues:
+    is_new = queue not in queues
+    if is_new:
         made = Queue.from_dict(
             queue,
             exchange=exchange or queue,
@@ -68,7 +69,12 @@ def add_consumer(
             **options,
         )
         queues.include(made)
-    panel.source.add_queue(queues[queue])
+    try:
+        panel.source.add_queue(queues[queue])
+    except BaseException:
+        if is_new:
+            queues.pop(queue, None)
+        raise
     return {"ok": f"add consumer {queue}"}
 
 

@@ -58,6 +58,7 @@ def revoke_by_stamped_headers(
         headers = dict(header.split("=", 1) for header in headers)
     stamps = {name: _set_of(value) for name, value in headers.items()}
     panel.roll.revoked.add_stamps(stamps)
+    panel.end_revoked()
     logger.info("revoked by stamps: %s", headers)
     if not terminate:
         return {"ok": f"headers {headers} flagged as revoked, but not terminated"}
@@ -91,6 +92,7 @@ def hello(
     if from_node == panel.hostname:
         return None
     panel.roll.revoked.add(revoked or ())
+    panel.end_revoked()
     return {"revoked": panel.roll.revoked.ids(), "clock": 0}
 
 

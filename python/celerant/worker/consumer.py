@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from kombu import Consumer
 from kombu.asynchronous import Hub
 
+from celerant._core import wall_time
 from celerant.worker.delays import are_quorum
 from celerant.worker.envelopes import guard_envelopes
+from celerant.worker.logged import logged
 from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.policy import Settlement
-from celerant.worker.schedule import Schedule
+from celerant.worker.schedule import Schedule, held_until
 from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker
 
@@ -100,8 +102,12 @@ class BrokerSource:
         self._finished = threading.Event()
         self._prefetch = 0
         self._wake: Callable[[int], None] | None = None
-        #: Set when it hears of messages and of remote control.
+        #: Set when it hears of messages and of remote control, or is refused that.
         self.begun = threading.Event()
+        #: Why the broker refuses its queues, where it did so before all else.
+        self.refusal: Exception | None = None
+        #: Whether it has heard by the present connection.
+        self._hears = False
 
     def open(self) -> None:
         """Connect, declare the queues and get ready to consume.
@@ -125,9 +131,10 @@ class BrokerSource:
             limits=self._reader.limits,
         )
         guard(channel)
+        allowed = self._queues if self._generation == 1 else self._allowed(connection)
         self._consumer = Consumer(
             channel,
-            self._queues,
+            allowed,
             accept=self._accept,
             on_message=self._receive,
             # What kombu cannot even decompress is refused like any broken message.
@@ -137,7 +144,7 @@ class BrokerSource:
         self._prefetch = -1
         self._set_prefetch()
         if self._prepare is not None:
-            self._prepare(self._queues)
+            self._prepare(allowed)
         if self._mailbox is not None:
             self._mailbox.listen(connection, guard)
 
@@ -151,8 +158,11 @@ class BrokerSource:
                     self.open()
                     logger.info("connected again")
                 self._consume()
-                pause = _PAUSE_FIRST
-            except Exception as exc:  # noqa: BLE001 - whatever it was, the broker is lost
+            except BaseException as exc:  # noqa: BLE001 - whatever it was, the broker is lost
+                if self._is_refused(exc):
+                    break
+                if self._hears:
+                    pause = _PAUSE_FIRST
                 self._lose(exc)
                 if self._cancelled.wait(pause):
                     break
@@ -160,11 +170,47 @@ class BrokerSource:
         self._disconnect()
         self._waker.close()
 
+    def _is_refused(self, exc: BaseException) -> bool:
+        """Note it where the broker refuses the first connection its queues."""
+        if self.begun.is_set() or self._connection is None:
+            return False
+        if not isinstance(exc, self._connection.channel_errors):
+            return False
+        self.refusal = exc
+        self.begun.set()
+        return True
+
+    def _allowed(self, connection: Any) -> list[Any]:
+        """Return the queues that the broker has not come to refuse meanwhile.
+
+        Raises:
+            Exception: It refuses all of them.
+        """
+        allowed, refusal = [], None
+        for queue in self._queues:
+            try:
+                _declare(connection, queue)
+            except connection.channel_errors as exc:
+                refusal = exc
+                logger.error(  # noqa: TRY400 - where it was raised tells nothing
+                    "the broker refuses queue %r (%s); the worker goes on without it "
+                    "until it connects again",
+                    queue.name,
+                    exc,
+                )
+            else:
+                allowed.append(queue)
+        if refusal is not None and not allowed:
+            raise refusal
+        return allowed
+
     def _consume(self) -> None:
+        self._hears = False
         if self._connection.is_evented:
             self._consume_evented()
         else:
             self._consumer.consume()
+            self._hears = True
             self.begun.set()
             while not self._is_over():
                 self._tick()
@@ -198,7 +244,7 @@ class BrokerSource:
                 self._tick()
                 due = self._held.next_due()
                 if due is not None and due != alarm:
-                    hub.call_later(max(0.0, due - time.time()), _nothing)
+                    hub.call_later(max(0.0, due - wall_time()), _nothing)
                     alarm = due
                 try:
                     next(loop)
@@ -209,6 +255,7 @@ class BrokerSource:
                     if self._mailbox is None or not self._mailbox.mend():
                         raise
                     loop = hub.create_loop()
+                self._hears = True
                 self.begun.set()
         finally:
             hub.close()
@@ -251,9 +298,10 @@ class BrokerSource:
             return
         delivery.queue, delivery.generation = queue, self._generation
         if self._events.tells_tasks:
-            self._events.received(delivery)
+            with logged("telling monitors of", delivery.request):
+                self._events.received(delivery)
         if delivery.due is not None and delivery.due > time.time():
-            self._held.add(delivery.due, delivery)
+            self._held.add(held_until(delivery.due), delivery)
             return
         self._pass(delivery)
 
@@ -268,7 +316,7 @@ class BrokerSource:
 
     def waiting(self) -> bool:
         """Whether `take` may have something."""
-        return bool(self._pending) or self._held.delay(time.time(), 1.0) <= 0.0
+        return bool(self._pending) or self._held.delay(wall_time(), 1.0) <= 0.0
 
     def unstarted(self) -> list[Delivery]:
         """Return what is held here and does not run yet."""
@@ -280,8 +328,24 @@ class BrokerSource:
         return list(self._queues)
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (of kombu), soon."""
+        """Take from one more queue (of kombu), soon.
+
+        Raises:
+            ValueError: The broker refuses it.
+        """
+        connection = self._connection
+        try:
+            # On a channel of its own, which is all that a refusal costs.
+            _declare(connection, queue)
+        except connection.channel_errors as exc:
+            msg = f"the broker refuses queue {queue.name!r} ({exc})"
+            raise ValueError(msg) from exc
         self._change(lambda: self._add(queue))
+
+    def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
+        """Give out at once what is held and meant."""
+        if self._held.hasten(is_meant):
+            self._waker.wake()
 
     def cancel_queue(self, name: str) -> None:
         """Take from a queue no more, soon; what is held of it still runs."""
@@ -300,9 +364,10 @@ class BrokerSource:
     def _add(self, queue: Any) -> None:
         if self._consumer is None or any(q.name == queue.name for q in self._queues):
             return
-        self._queues.append(queue)
         self._consumer.add_queue(queue)
         self._consumer.consume()
+        # Only now: one that may not be read must not be asked for again and again.
+        self._queues.append(queue)
 
     def _drop(self, name: str) -> None:
         self._queues = [queue for queue in self._queues if queue.name != name]
@@ -318,7 +383,7 @@ class BrokerSource:
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None where there is none."""
         while True:
-            due = self._held.pop_due(time.time())
+            due = self._held.pop_due(wall_time())
             if due is not None:
                 return due
             try:
@@ -375,7 +440,7 @@ class BrokerSource:
         if unstarted:
             logger.info("%d unstarted messages go back to the broker", len(unstarted))
 
-    def _lose(self, exc: Exception) -> None:
+    def _lose(self, exc: BaseException) -> None:
         uri = "the broker" if self._connection is None else self._connection.as_uri()
         logger.warning(
             "lost %s (%s: %s); what runs goes on, the rest comes again",
@@ -387,6 +452,7 @@ class BrokerSource:
         # The broker delivers these again; run from here they would run twice.
         self._pending.clear()
         self._held.clear()
+        self._hears = False
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -398,6 +464,11 @@ class BrokerSource:
             # Whatever closing a broken connection raises says nothing new.
             with contextlib.suppress(Exception):
                 connection.close()
+
+
+def _declare(connection: Any, queue: Any) -> None:
+    with connection.channel() as channel:
+        queue(channel).declare()
 
 
 def _queue_of(message: Any) -> str:

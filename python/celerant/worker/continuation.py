@@ -135,20 +135,11 @@ class Continuation:
         is_stored: bool = True,
     ) -> None:
         for request in followers(chain):
-            # Of a chain that fails a second time, the part is counted already.
-            is_counted = bool(request.chord) and self._has_failed(request.id)
             if is_stored and request.id:
                 self._storing(request, exc, state, traceback)
-            if request.chord and not is_counted:
+            if request.chord:
+                # Once for each task, also where its chain fails a second time.
                 self._part(request, state, exc)
-
-    def _has_failed(self, task_id: str) -> bool:
-        backend = self._app.backend
-        try:
-            status = backend.decode(backend.read(task_id)).get("status")
-        except Exception:  # noqa: BLE001 - as if nothing were stored: parts count once
-            return False
-        return status in {FAILURE, REVOKED}
 
     # -- chords ------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from celerant.worker.control_flow import IGNORED, REJECTED, RETRY
 from celerant.worker.logged import logged
 from celerant.worker.named import task_revoked
 from celerant.worker.policy import Settlement
-from celerant.worker.storing import Storing, stand_in
+from celerant.worker.storing import Storing
 from celerant.worker.telling import end, internal_error, is_told, revoked, tell_last
 from celerant.worker.trace import FAILURE, REVOKED, SUCCESS, Outcome
 
@@ -123,7 +123,7 @@ class Ending:
             said(exc),
             Lines(traceback_text(exc)),
         )
-        outcome = Outcome(FAILURE, exception=stand_in(exc))
+        outcome = Outcome(FAILURE, exception=self.storing.storable(exc))
         if policy is not None:
             with logged("telling of", request):
                 internal_error(policy.task, request, exc)

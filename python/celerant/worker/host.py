@@ -82,7 +82,7 @@ class Source(Protocol):
         ...
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (of kombu), soon."""
+        """Take from one more queue (of kombu), soon; raise where it is refused."""
         ...
 
     def cancel_queue(self, name: str) -> None:
@@ -91,6 +91,10 @@ class Source(Protocol):
 
     def unstarted(self) -> list[Delivery]:
         """Return what is held and does not run yet."""
+        ...
+
+    def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
+        """Give out at once what is held until its eta and meant."""
         ...
 
     def about(self) -> dict[str, Any]:

@@ -12,12 +12,14 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import wall_time
 from celerant.telling import shown
 from celerant.unopened import leave_unopened
+from celerant.worker.logged import logged
 from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.policy import Settlement
-from celerant.worker.schedule import Schedule
+from celerant.worker.schedule import Schedule, held_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,7 +148,7 @@ class MemorySource:
             # What is due but finds no idle slot is taken by the next that ends.
             tells = all(map(_notifies, self._stores()))
             longest = _LOOK_INTERVAL if tells else _POLL_INTERVAL
-            delay = self._held.delay(time.time(), longest)
+            delay = self._held.delay(wall_time(), longest)
             self._changed.wait(delay or longest)
         self._finished.wait()
         self._release()
@@ -168,7 +170,7 @@ class MemorySource:
 
     def _ready(self) -> int:
         ready: int = sum(store.qsize() for store in self._stores())
-        return ready + (self._held.delay(time.time(), 1.0) <= 0.0)
+        return ready + (self._held.delay(wall_time(), 1.0) <= 0.0)
 
     def unstarted(self) -> list[Delivery]:
         """Return what is held here and does not run yet."""
@@ -188,6 +190,11 @@ class MemorySource:
         self._names = [*self._names, queue.name]
         self._changed.set()
 
+    def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
+        """Give out at once what is held and meant."""
+        if self._held.hasten(is_meant):
+            self._changed.set()
+
     def cancel_queue(self, name: str) -> None:
         """Take from a queue no more; what it holds stays there."""
         self._queues = [queue for queue in self._queues if queue.name != name]
@@ -202,7 +209,7 @@ class MemorySource:
 
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None where there is none."""
-        due = self._held.pop_due(time.time())
+        due = self._held.pop_due(wall_time())
         if due is not None:
             return due
         for name in self._names:
@@ -217,11 +224,12 @@ class MemorySource:
                     continue
                 delivery.queue = name
                 if self._events.tells_tasks:
-                    self._events.received(delivery)
+                    with logged("telling monitors of", delivery.request):
+                        self._events.received(delivery)
                 if delivery.due is None or delivery.due <= time.time():
                     return delivery
                 # The broker is this process's memory: holding it here costs the same.
-                if self._held.add(delivery.due, delivery):
+                if self._held.add(held_until(delivery.due), delivery):
                     self._changed.set()
         return None
 

@@ -159,11 +159,11 @@ class Reader:
         if not isinstance(task_id, str) or not task_id or not _is_text(task_id):
             msg = f"its header 'id' is no text but {shown(task_id, _SHOWN)}"
             raise Refused(msg, None)
-        if not isinstance(name, str):
-            msg = f"its header 'task' is no text but {shown(name, _SHOWN)}"
-            raise Refused(msg, Request(task_id, "unknown"))
         return Request(
-            task_id, name, hostname=self._hostname, memory_pid=self._memory_pid
+            task_id,
+            name if isinstance(name, str) else "unknown",
+            hostname=self._hostname,
+            memory_pid=self._memory_pid,
         )
 
     def _read(self, message: Any, request: Request) -> Delivery:
@@ -176,6 +176,8 @@ class Reader:
         # followed is told, too.
         problem = _read_properties(message, request)
         problem = _read_headers(headers, request) or problem
+        if not isinstance(headers["task"], str):
+            problem = _wrong("task", headers["task"], request)
         if problem is None and task is None:
             near = suggestion(name, frozenset(self._tasks))
             reason = (

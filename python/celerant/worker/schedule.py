@@ -5,9 +5,15 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from typing import Generic, TypeVar
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-__all__ = ["Schedule"]
+from celerant._core import wall_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Schedule", "held_until"]
 
 T = TypeVar("T")
 
@@ -15,7 +21,7 @@ T = TypeVar("T")
 class Schedule(Generic[T]):
     """A heap of items by the time they are due; safe between threads.
 
-    Times are seconds since the epoch (`time.time`), for an eta is a wall time.
+    Times are seconds since the epoch (`wall_time`), for an eta is a wall time.
     """
 
     def __init__(self) -> None:
@@ -32,6 +38,16 @@ class Schedule(Generic[T]):
             entry = (due, next(self._order), item)
             heapq.heappush(self._heap, entry)
             return self._heap[0] is entry
+
+    def hasten(self, is_meant: Callable[[T], bool]) -> bool:
+        """Let all items that are meant be due; say whether there are any."""
+        with self._lock:
+            meant = [entry for entry in self._heap if is_meant(entry[2])]
+            if meant:
+                rest = [entry for entry in self._heap if entry not in meant]
+                self._heap = [(0.0, number, item) for _, number, item in meant] + rest
+                heapq.heapify(self._heap)
+            return bool(meant)
 
     def pop_due(self, now: float) -> T | None:
         """Return an item whose time has come, if there is one."""
@@ -69,3 +85,12 @@ class Schedule(Generic[T]):
             items = [item for _, _, item in sorted(self._heap, key=lambda e: e[:2])]
             self._heap.clear()
             return items
+
+
+def held_until(due: float) -> float:
+    """Return the `wall_time` of an eta, in seconds since the epoch.
+
+    A test may have frozen the clock by which the eta was set. What was to come in a
+    second comes in a second.
+    """
+    return wall_time() + (due - time.time())

@@ -175,7 +175,8 @@ class Storing:
 def stand_in(exc: BaseException) -> Exception:
     """Return what is stored in place of an exception that cannot be."""
     name, module = stored_as(type(exc))
-    return named_exception(name, module, *map(shown, args_of(exc)))
+    args = (arg if type(arg) is str else shown(arg) for arg in args_of(exc))
+    return named_exception(name, module, *args)
 
 
 def _plain(request: Request) -> Request:

@@ -28,6 +28,12 @@ def surrounded(task: Callable[..., Any]) -> Callable[..., Any]:
         with ExitStack() as entered:
             for surrounding in _surroundings:
                 entered.enter_context(surrounding())
-            return task(*args, **kwargs)
+            try:
+                return task(*args, **kwargs)
+            except BaseException as exc:  # noqa: BLE001 - raised again below
+                # Not through `contextlib`: that sets attributes of it, which a frozen
+                # dataclass refuses.
+                raised = exc
+        raise raised
 
     return run

@@ -180,6 +180,9 @@ class Worker:
         self._thread.start()
         if isinstance(source, BrokerSource):
             source.begun.wait(_BEGIN_TIMEOUT)
+            if source.refusal is not None:
+                self.stop()
+                raise self._unreachable(source.refusal) from source.refusal
         tell_unsupported(self.app.tasks, conf)
         logger.info(
             "worker %s consumes %s from %s with %d %s; tasks: %s",

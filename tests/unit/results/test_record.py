@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+from unittest import mock
 
+import celery
 import pytest
 
 from celerant.canvas.request import Request
 from celerant.errors import EncodeError, SettingError, TaskRevoked
+from celerant.results.backends import open_backend
+from celerant.results.exceptions import rebuild
 from celerant.results.record import Codec
+from celerant.results.result import AsyncResult
+from harness import hostile
 
 
 def fields(codec, result, state="SUCCESS", traceback=None, request=None):
@@ -89,3 +97,68 @@ def test_an_unknown_form_is_a_setting_error(settings, name):
     with pytest.raises(SettingError) as caught:
         Codec(**settings)
     assert caught.value.name == name
+
+
+class Point(NamedTuple):
+    """Has fields that results have as methods."""
+
+    as_tuple: int
+    id: str
+
+
+class Symbol:
+    """As libraries of algebra have them: with methods for what one may ask."""
+
+    def as_tuple(self):
+        return "x", 2
+
+    def __json__(self):
+        return {"symbol": "x"}
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (Decimal("1.10"), Decimal("1.10")),
+        ([Decimal("1.10")], [Decimal("1.10")]),
+        (Point(1, "i"), [1, "i"]),
+        (Symbol(), {"symbol": "x"}),
+        ({"as_tuple": 1, "__json__": 2}, {"as_tuple": 1, "__json__": 2}),
+    ],
+)
+def test_a_value_is_told_by_its_class_and_not_by_names(value, read):
+    codec = Codec()
+    assert fields(codec, value)["result"] == read
+    part = codec.pack([1, "id", "SUCCESS", codec.plain(value, "SUCCESS")])
+    assert codec.decode(part)[3] == read
+    # As Celery delivers it.
+    stock = celery.Celery(set_as_current=False).backend
+    assert stock.decode(stock.encode(stock.prepare_value(value))) == read
+
+
+def test_results_are_stored_as_their_forms():
+    codec = Codec()
+    ours = AsyncResult("a", open_backend("memory://", name="forms"))
+    theirs = celery.Celery(set_as_current=False).AsyncResult("b")
+    assert fields(codec, ours)["result"] == [["a", None], None]
+    assert fields(codec, theirs)["result"] == [["b", None], None]
+
+
+def test_a_mock_that_answers_to_every_name_is_refused():
+    with pytest.raises(EncodeError):
+        Codec().encode("id", mock.Mock(), "SUCCESS", None, None)
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+@pytest.mark.parametrize("name", sorted(hostile.EXCEPTIONS))
+def test_every_exception_has_a_record(name, serializer):
+    codec = Codec(serializer=serializer, accept=[serializer])
+    raised = hostile.EXCEPTIONS[name]()
+    assert fields(codec, raised, "FAILURE", "tb")["status"] == "FAILURE"
+
+
+def test_a_frozen_exception_is_made_again_with_its_traceback():
+    record = fields(Codec(), hostile.Declined(5), "FAILURE", "where it was")
+    made = rebuild(record)
+    assert made == hostile.Declined(5)
+    assert "where it was" in str(made.__cause__)

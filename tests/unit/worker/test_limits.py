@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import threading
 from types import SimpleNamespace
 
@@ -25,6 +26,24 @@ def test_the_message_goes_before_the_task(own, sent, expected):
     task = SimpleNamespace(name="t", time_limit=own[0], soft_time_limit=own[1])
     delivery = Delivery(None, Request("id", "t", timelimit=sent), task)
     assert Limits().of(delivery) == expected
+
+
+@pytest.mark.parametrize("limit", [math.inf, 1e300, 10**400])
+def test_a_limit_that_nobody_lives_to_see_is_none(limit):
+    task = SimpleNamespace(name="t", time_limit=limit, soft_time_limit=limit)
+    delivery = Delivery(None, Request("id", "t", timelimit=(limit, 3)), task)
+    assert Limits().of(delivery) == (None, 3)
+
+
+@pytest.mark.parametrize("limit", [math.nan, -1, "x"])
+def test_a_limit_that_is_no_time_fails_the_task_that_says_so(app, limit):
+    app.task("limited", lambda: 1, soft_time_limit=limit)
+    app.task("free", lambda: 2)
+    with Worker(app, concurrency=1):
+        state, error = app.backend.last(app.send("limited"))
+        assert state == "FAILURE"
+        assert "a time limit must be a positive number of seconds" in str(error)
+        assert app.backend.last(app.send("free")) == ("SUCCESS", 2)
 
 
 def test_threads_say_once_that_they_keep_no_limits(app, caplog):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 
 import pytest
@@ -88,6 +89,12 @@ def test_request_holds_what_the_message_says(reader, message):
         ("timelimit", 10),
         ("timelimit", [1]),
         ("timelimit", ["1", "2"]),
+        ("timelimit", [float("nan"), None]),
+        ("timelimit", [None, -1]),
+        ("id", "\ud800"),
+        ("group_index", -1),
+        ("group_index", 10**400),
+        ("stamped_headers", [["a"]]),
     ],
 )
 def test_header_of_a_wrong_type_is_refused_by_name(reader, message, name, value):
@@ -200,3 +207,76 @@ def test_times_are_read_as_utc_unless_they_say_otherwise(reader, message):
     assert timestamp("2030-01-02T01:04:05Z") == timestamp("2030-01-02T01:04:05")
     assert timestamp("2030-01-02T01:04:05.5") - 0.5 == 1893546245.0
     assert reader.read(message()).due is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reply_to", 5),
+        ("reply_to", "x" * 256),
+        ("correlation_id", ["a"]),
+        ("correlation_id", "\ud800"),
+        ("priority", "high"),
+    ],
+)
+def test_property_that_cannot_be_is_refused_by_name(reader, message, name, value):
+    with pytest.raises(Refused, match=f"property '{name}'"):
+        reader.read(message(properties={name: value}))
+
+
+@pytest.mark.parametrize(
+    ("embed", "said"),
+    [
+        ({"errbacks": 5}, "its errbacks are no list but 5"),
+        ({"callbacks": "x"}, "its callbacks are no list but 'x'"),
+        ({"chord": 1}, "its chord is no signature but 1"),
+        ({"chain": [{"options": {}}]}, r"its chain\[0\] names no task but None"),
+        (
+            {"chain": [{"task": "a", "args": 5}]},
+            "has args that cannot be 5",
+        ),
+        ({"chord": {"task": "a", "options": "x"}}, "chord has options that cannot"),
+        ({"callbacks": [{"task": "a", "kwargs": []}]}, "has kwargs that cannot"),
+        ([], "its embed is no object"),
+    ],
+)
+def test_what_follows_that_cannot_be_is_refused_by_name(reader, message, embed, said):
+    with pytest.raises(Refused, match=said):
+        reader.read(message(body=([1, 2], {}, embed)))
+
+
+def test_a_refused_message_tells_those_who_wait_whatever_is_wrong_with_it(
+    reader, message
+):
+    after = {"task": "after"}
+    embed = {"callbacks": 5, "chain": [5, after], "chord": after, "errbacks": [after]}
+    made = message(
+        body=(5, 5, embed),
+        headers={"eta": "tomorrow", "retries": "x", "group": "g", "group_index": 3},
+        properties={"reply_to": 5, "correlation_id": "c"},
+    )
+    with pytest.raises(Refused) as caught:
+        reader.read(made)
+    request = caught.value.request
+    assert (request.group, request.group_index) == ("g", 3)
+    assert (request.chain, request.chord, request.errbacks) == ([after], after, [after])
+    assert request.correlation_id == "c"
+
+
+def test_the_name_of_a_task_is_a_call_of_it(reader, message):
+    request = reader.read(message(body=([1, 2], {}, {"errbacks": ["tell"]}))).request
+    assert request.errbacks == [{"task": "tell"}]
+
+
+def test_what_breaks_the_reading_of_a_body_is_no_end_of_the_worker(app, message):
+    class Exits:
+        def __reduce__(self):
+            return sys.exit, (1,)
+
+    kind, encoding, body = dumps(((Exits(),), {}, EMBED), "pickle")
+    app.task("add", lambda x, y: x + y)
+    reader = Reader(app.tasks, {"application/x-python-serialize"})
+    made = message(body=body, content_type=kind, content_encoding=encoding)
+    with pytest.raises(Refused, match="SystemExit") as caught:
+        reader.read(made)
+    assert caught.value.request.id == "id-1"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import os
 import subprocess
 import sys
@@ -250,3 +252,48 @@ child.kill()
 assert not alive
 """
     subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+)
+def test_a_slot_survives_what_is_no_exception(kind):
+    jobs, ended = deque([1, 2, 3]), []
+
+    def execute(job):
+        if job == 1:
+            raise kind("out")
+        ended.append(job)
+
+    pool = make(1, execute, jobs)
+    pool.wake(1)
+    pool.join()
+    assert (ended, pool.busy) == ([2, 3], 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_ended_from_outside_is_replaced():
+    jobs, ended, done = deque([1]), [], threading.Event()
+
+    def execute(job):
+        ended.append((job, threading.current_thread().name))
+        done.set()
+
+    pool = make(1, execute, jobs)
+    pool.wake(1)
+    assert done.wait(10)
+    done.clear()
+    ends = time.monotonic() + 10
+    while pool.busy:
+        assert time.monotonic() < ends
+    (thread,) = pool._threads
+    # It comes with the thread's next step: when it is woken.
+    raising = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert raising(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)) == 1
+    jobs.append(2)
+    pool.wake(1)
+    assert done.wait(10)
+    pool.join()
+    assert [job for job, _ in ended] == [1, 2]
+    assert ended[0][1] != ended[1][1]
+    assert pool.busy == 0

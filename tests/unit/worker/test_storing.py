@@ -10,6 +10,7 @@ import pytest
 from celerant.canvas.request import Request
 from celerant.worker import Worker
 from celerant.worker.storing import Storing
+from harness import hostile
 
 
 class Away:
@@ -57,6 +58,43 @@ def test_a_running_worker_gives_up_in_the_end(monkeypatch, caplog):
     caplog.clear()
     storing.report()
     assert not caplog.text
+
+
+def test_an_error_that_is_not_of_the_connection_is_not_waited_for(caplog):
+    backend = Away()
+    backend.is_away = lambda _exc: False
+    storing = Storing(backend)
+    assert storing(Request("a", "t"), 1, "SUCCESS") is None
+    assert len(backend.attempts) == 1
+    assert "refuses it (ConnectionError: away)" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [OSError, ConnectionError, SystemExit, RuntimeError])
+def test_an_error_of_the_result_s_own_code_asks_no_backend(kind):
+    backend = Away()
+
+    def encode(*_args, **_options):
+        raise kind("mine")
+
+    backend.encode_result = encode
+    problem = Storing(backend)(Request("a", "t"), 1, "SUCCESS")
+    assert "cannot be stored (mine)" in str(problem)
+    assert backend.attempts == []
+
+
+def test_a_failure_that_cannot_be_stored_is_stored_by_its_name():
+    backend = Away(times=0)
+
+    def encode(_id, result, *_args, **_options):
+        if type(result) is hostile.Declined:
+            raise SystemExit
+        return result
+
+    backend.encode_result = encode
+    Storing(backend)(Request("a", "t"), hostile.Declined(5), "FAILURE")
+    ((state, stored),) = backend.stored.values()
+    assert (state, stored.args) == ("FAILURE", ("5",))
+    assert type(stored).__qualname__ == "Declined"
 
 
 def test_one_that_stops_makes_one_attempt():

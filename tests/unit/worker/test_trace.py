@@ -7,6 +7,7 @@ import pytest
 from celerant import Celerant
 from celerant.canvas.request import Request, current_request
 from celerant.worker.trace import run_task
+from harness import hostile
 
 
 class HostileError(Exception):
@@ -81,3 +82,29 @@ def test_what_is_no_exception_is_a_failure_too(kind):
         outcome = run_task(task, Request("1", task.name))
     assert outcome.state == "FAILURE"
     assert isinstance(outcome.exception, kind)
+
+
+@pytest.mark.parametrize("name", sorted(hostile.EXCEPTIONS))
+def test_whatever_is_raised_is_an_outcome(name):
+    raised = hostile.EXCEPTIONS[name]()
+
+    def burst():
+        raise raised
+
+    outcome = run_task(burst, Request("i", "burst"))
+    assert outcome.result is (raised if outcome.state != "RETRY" else raised.exc)
+    assert "in burst" in outcome.traceback
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("method", [*hostile.METHODS, *hostile.ATTRIBUTES])
+def test_an_exception_whose_own_code_raises_is_an_outcome(method):
+    raised = hostile.exception([method], "SystemExit", "array")
+
+    def burst():
+        raise raised
+
+    outcome = run_task(burst, Request("i", "burst"))
+    assert (outcome.state, outcome.exception) == ("FAILURE", raised)
+    assert "in burst" in outcome.traceback
+    assert "in run_task" not in outcome.traceback
