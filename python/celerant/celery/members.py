@@ -7,7 +7,7 @@ its own members, empty chains leave gaps.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celery import canvas
@@ -154,10 +154,11 @@ class Members:
         if uuid4 or self._route_name is not None:
             self._no_chains = "random ids, and names of routes, are for single tasks"
 
-    def runs(self, members: Any, chord: Any) -> Iterator[tuple[Run, bool]]:
-        """Yield a group's members, cut where the way of sending changes.
+    def runs(self, members: Any, chord: Any) -> Iterable[tuple[Run, bool]]:
+        """Return a group's members, cut where the way of sending changes.
 
-        A list is read whole before its first run is yielded, a generator is not.
+        Those of a list are a list, read whole; those of a generator are read as they
+        are iterated over.
 
         Args:
             members: The group.
@@ -169,7 +170,7 @@ class Members:
         held = not isinstance(members.tasks, _regen)
         pace = _Held() if held else _Drawn()
         found = self._runs(members, pace, is_header=chord is not None)
-        return iter(list(found)) if held else found
+        return list(found) if held else found
 
     def reason(self, given: Any, *, level: int) -> str | None:
         """Return why one member takes Celery's own path; None: it is in a volley.

@@ -101,7 +101,7 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
         group's, as `group.apply_async` does.
     """
     if any(isinstance(segment, Segment) for segment in segments):
-        return _lazy_class(app)(group_id, segments)
+        return late_result(app, group_id, *segments)
     results: list[Any] = list(itertools.chain.from_iterable(segments))  # type: ignore[arg-type] # no `Segment`
     ready = barrier()
     for found in results:
@@ -114,15 +114,15 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
     return whole
 
 
-def late_result(app: Any, group_id: str, results: list[Any]) -> Any:
+def late_result(app: Any, group_id: str, *segments: Segment | list[Any]) -> Any:
     """Return the result of a group whose members are subscribed to when that is needed.
 
     Args:
         app: The Celery app.
         group_id: The group's.
-        results: Its members'.
+        *segments: As of `group_result`.
     """
-    return _lazy_class(app)(group_id, [results])
+    return _lazy_class(app)(group_id, list(segments))
 
 
 def _lazy_class(app: Any) -> Any:

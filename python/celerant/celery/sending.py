@@ -15,7 +15,7 @@ from celery.backends.rpc import RPCBackend
 from kombu.exceptions import EncodeError as KombuEncodeError
 from kombu.exceptions import OperationalError
 
-from celerant._core import Roster
+from celerant._core import Ledger, Roster
 from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
@@ -24,7 +24,7 @@ from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
 from celerant.celery.members import Members, Run
-from celerant.celery.results import Segment, group_result
+from celerant.celery.results import Segment, group_result, late_result
 from celerant.celery.versions import (
     BALANCES_REPRS,
     SWALLOWS_GROUP_INDEX,
@@ -32,6 +32,8 @@ from celerant.celery.versions import (
 )
 from celerant.config import SETTINGS as OURS
 from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.interruption import carry, is_interruption
+from celerant.dispatch.report import Report
 from celerant.errors import EncodeError, PublishError
 from celerant.per_process import ProcessLock
 from celerant.stalls import limit_stalls
@@ -126,18 +128,38 @@ class _Sending:
         #: Results that the body of the members' chord waits for.
         self._chord_size = 0
         self._segments: list[Segment | list[Any]] = []
+        #: Of each run that was taken up.
+        self._reports: list[Report] = []
 
     def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
         """Send all members and return their result."""
-        for run, is_last in self._runs:
-            self._chord_size += len(run) if run.is_fast else 0
-            if not run.is_fast or not self._volley(run, is_last=is_last):
-                self._one_by_one(run, is_last=is_last)
+        try:
+            for run, is_last in self._runs:
+                self._chord_size += len(run) if run.is_fast else 0
+                if not run.is_fast or not self._volley(run, is_last=is_last):
+                    self._one_by_one(run, is_last=is_last)
+        except BaseException as exc:
+            if is_interruption(exc):
+                carry(exc, *self._so_far())
+            raise
         found = group_result(self._app, self._group_id, self._segments)
         parent = self._app.current_worker_task
         if add_to_parent and parent:
             parent.add_trail(found)
         return found
+
+    def _so_far(self) -> tuple[Any, Report]:
+        """Return the result of the members that were taken up, and the report of all.
+
+        Of a generator the report has what was taken up.
+        """
+        reports = list(self._reports)
+        if isinstance(self._runs, list):
+            for run, _ in self._runs[len(reports) :]:
+                reports.append(Report(Ledger()))
+                reports[-1].ledger.grow(len(run))
+        found = late_result(self._app, self._group_id, *self._segments)
+        return found, Report.joined(reports)
 
     def _volley(self, run: Run, *, is_last: bool) -> bool:
         """Send members together; False where that cannot be and none has left."""
@@ -173,38 +195,59 @@ class _Sending:
             before_last=before_last,
             listener=Hearing() if self._kinds.are_heard() else None,
         )
+        # Replies come to the thread that sends, whoever looks at them.
+        own = app.backend if isinstance(app.backend, RPCBackend) else None
+        self._segments.append(Segment(roster, run.kinds, own))
+        order.ledger.grow(len(run))
+        self._reports.append(Report(order.ledger))
         try:
             _open_replies(app)
             send = partial(_dispatcher(app).dispatch, order)
             sent = publishing(run.tasks, blueprints.routes, app, send)
-        except Exception:
+        except Exception as exc:
+            if is_interruption(exc):
+                raise
             # Nothing has left: Celery says itself what is wrong, if anything is.
             logger.debug("a volley takes Celery's own path", exc_info=True)
+            self._segments.pop()
+            self._reports.pop()
             return False
         spans.end(sent.error)
+        self._reports[-1] = sent.report
         if sent.error is not None:
             if isinstance(sent.error, PublishError):
-                sent.error.report = sent.report
+                carry(sent.error, *self._so_far())
             raise _celerys(sent.error)
-        # Replies come to the thread that sends, whoever looks at them.
-        own = app.backend if isinstance(app.backend, RPCBackend) else None
-        self._segments.append(Segment(roster, run.kinds, own))
         return True
 
     def _one_by_one(self, run: Run, *, is_last: bool) -> None:
         """Send members as Celery does."""
         results: list[Any] = []
+        ledger = Ledger()
+        ledger.grow(len(run))
+        self._segments.append(results)
+        self._reports.append(Report(ledger))
+
+        def one(prepared: Any, producer: Any, *, is_last: bool) -> None:
+            index = len(results)
+            results.append(prepared[1])
+            # A member may have turned out to be several.
+            ledger.grow(index + 1)
+            # Where that is interrupted nobody knows how far it came.
+            ledger.mark_index(index, "unknown")
+            self._one(prepared, producer, is_last=is_last)
+            ledger.mark_index(index, "confirmed")
+
         with self._app.producer_or_acquire(None) as producer:
             waiting: tuple[Any, Any, str] | None = None
             for prepared in self._prepared(run):
                 if waiting is not None:
-                    results.append(self._one(waiting, producer, is_last=False))
+                    one(waiting, producer, is_last=False)
                 waiting = prepared
             if waiting is not None:
-                results.append(self._one(waiting, producer, is_last=is_last))
-        self._segments.append(results)
+                one(waiting, producer, is_last=is_last)
 
-    def _one(self, prepared: Any, producer: Any, *, is_last: bool) -> Any:
+    def _one(self, prepared: Any, producer: Any, *, is_last: bool) -> None:
         signature, result_, group_id = prepared
         chord = self._chord
         if chord is None:
@@ -224,7 +267,6 @@ class _Sending:
             # Before 5.7 a chord with an empty group as its body has none, of which
             # Celery says no more than this.
             raise AttributeError("a member of the group has no result to wait for")
-        return result_
 
     def _prepared(self, run: Run) -> Iterator[tuple[Any, Any, str]]:
         if not run.is_fast:

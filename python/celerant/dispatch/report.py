@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from celerant._core import Ledger
 
@@ -10,6 +12,9 @@ __all__ = ["Report"]
 
 #: Half-open ranges of ``group_index``.
 Intervals = list[tuple[int, int]]
+
+#: What a member becomes; until then it is unsent.
+_FATES = ("confirmed", "rejected", "unknown")
 
 
 @dataclass(slots=True, frozen=True, repr=False)
@@ -25,6 +30,22 @@ class Report:
     ledger: Ledger
     #: Members that may be in a queue twice (sent again after an unknown fate).
     maybe_double: Intervals = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Report]) -> Report:
+        """Return one report of dispatches whose members follow each other."""
+        if len(parts) == 1:
+            return parts[0]
+        ledger, double = Ledger(), []
+        for part in parts:
+            base = len(ledger)
+            _note(ledger, part.total, _fates(part))
+            double += [(base + start, base + stop) for start, stop in part.maybe_double]
+        return cls(ledger, double)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Celery pickles what a task raises, which may be an interruption with this.
+        return _again, (self.total, _fates(self), self.maybe_double)
 
     @property
     def total(self) -> int:
@@ -58,8 +79,7 @@ class Report:
 
     def counts(self) -> dict[str, int]:
         """Return how many members are in each state."""
-        states = ("confirmed", "rejected", "unknown", "unsent")
-        return {state: self.ledger.count(state) for state in states}
+        return {state: self.ledger.count(state) for state in (*_FATES, "unsent")}
 
     def __repr__(self) -> str:
         return f"<Report: {self}>"
@@ -67,3 +87,26 @@ class Report:
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts().items() if n)
         return f"{self.total} members: {counts or 'none'}"
+
+
+def _fates(report: Report) -> dict[str, Intervals]:
+    return {fate: report.ledger.intervals(fate) for fate in _FATES}
+
+
+def _again(
+    total: int, fates: Mapping[str, Intervals], maybe_double: Intervals
+) -> Report:
+    """Return a report that was pickled."""
+    ledger = Ledger()
+    _note(ledger, total, fates)
+    return Report(ledger, maybe_double)
+
+
+def _note(ledger: Ledger, total: int, fates: Mapping[str, Intervals]) -> None:
+    """Add members and what became of each."""
+    base = len(ledger)
+    ledger.grow(base + total)
+    for fate, runs in fates.items():
+        for start, stop in runs:
+            for index in range(base + start, base + stop):
+                ledger.mark_index(index, fate)
