@@ -35,6 +35,7 @@ RAISED = {
 #: Names that code of ours, of kombu's or of reprlib's could look for.
 CLASS_NAMES = ("Hostile", "array", "dict", "str", "list", "deque", "Decimal", "tuple")
 
+# Not `__del__`: Python itself tells of what that raises, whenever it is called.
 METHODS = (
     "__repr__",
     "__str__",
@@ -49,7 +50,6 @@ METHODS = (
     "__len__",
     "__iter__",
     "__getattr__",
-    "__del__",
     "as_tuple",
     "isoformat",
     "typecode",

@@ -7,22 +7,22 @@ runs the next task.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import sys
 import time
 import uuid
+from pathlib import Path
 
 import celery
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from celerant import Celerant
 from harness import hostile, services
 
-pytestmark = [
-    pytest.mark.timeout(600),
-    # What a hostile `__del__` raises nobody can catch.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.timeout(600)
 
 WAIT = 20
 _SETTINGS = settings(
@@ -213,3 +213,70 @@ def test_every_message_ends_its_task(make_bench):
 
 def _has_recipe(body):
     return isinstance(body, tuple) and isinstance(body[0], tuple)
+
+
+def test_every_value_and_exception_ends_its_task_in_a_child_process(
+    make_app, own_urls, monkeypatch
+):
+    name = f"celerant-test-{uuid.uuid4().hex[:8]}"
+    for word, value in (
+        ("NAME", name),
+        ("BROKER", own_urls["redis"]),
+        ("BACKEND", own_urls["results"]),
+    ):
+        monkeypatch.setenv(f"CELERANT_TEST_{word}", value)
+    tests = str(Path(__file__).parent.parent)
+    monkeypatch.setenv("PYTHONPATH", tests)
+    monkeypatch.delitem(sys.modules, "harness.hostile_tasks", raising=False)
+    app = importlib.import_module("harness.hostile_tasks").app
+    app.conf.broker_transport_options = {"global_keyprefix": f"{name}:"}
+    bench = Bench(app, f"{name}:")
+    with app, bench.broker, app.worker(concurrency=1, pool="processes") as worker:
+
+        @given(RECIPES)
+        @settings(_SETTINGS, max_examples=60)
+        def ends(recipe):
+            task_id = bench.send([[recipe], {}, {}])
+            bench.look(task_id, is_stored=_is_kept(recipe))
+
+        ends()
+        assert worker.is_running
+        assert worker._source._generation == 1
+    with services.redis_client(7) as client:
+        client.delete(*client.keys(f"*{name}*") or ["-"])
+    monkeypatch.delitem(sys.modules, "harness.hostile_tasks")
+
+
+@given(RECIPES)
+@settings(_SETTINGS, max_examples=60)
+def test_every_value_and_exception_ends_a_task_in_place(recipe):
+    with Celerant(f"hostile-{uuid.uuid4().hex[:8]}") as app:
+        app.conf.task_store_eager_result = True
+        act = app.task(hostile.act, name="hostile.act")
+        is_error = False
+        try:
+            result = act.apply((recipe,))
+        except BaseException as raised:  # noqa: BLE001 - told below
+            # What is no Exception is meant for who calls.
+            result, is_error = None, issubclass(type(raised), Exception)
+        assert not is_error
+        # In place nothing is stored of what its task rejects.
+        is_rejected = "reject garbage" in recipe or "Reject" in recipe[4:]
+        if result is not None and _is_kept(recipe) and not is_rejected:
+            assert result.state in {"SUCCESS", "FAILURE"}
+            assert app.backend.read(result.id) is not None
+
+
+@given(RECIPES)
+@settings(_SETTINGS, max_examples=60)
+def test_every_value_and_exception_ends_its_task_in_memory(recipe):
+    with Celerant(f"hostile-{uuid.uuid4().hex[:8]}") as app:
+        app.conf.task_acks_late = True
+        act = app.task(hostile.act, name="hostile.act")
+        ok = app.task(lambda: "ok", name="hostile.ok")
+        with app.worker(concurrency=1) as worker:
+            result = act.delay(recipe)
+            if _is_kept(recipe):
+                result.get(timeout=WAIT, propagate=False)
+            assert ok.delay().get(timeout=WAIT) == "ok"
+            assert worker._slots.busy <= 1

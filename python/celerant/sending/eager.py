@@ -17,6 +17,7 @@ from celerant.canvas.signature import Signature
 from celerant.config import suggestion
 from celerant.dispatch.options import check_options
 from celerant.errors import ArgumentError, EncodeError, Retry
+from celerant.foreign import is_a
 from celerant.results.forms import shape_of
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
@@ -227,7 +228,7 @@ def _run(  # noqa: C901, PLR0913, PLR0917 - a member and its place
             raise raised
     if is_told(task):
         end(task, request, outcome)
-    if isinstance(raised, Retry) and raised.sig is not None:
+    if is_a(raised, Retry) and raised.sig is not None:
         return _run(app, raised.sig, (), {}, {}, task_id, group_id, index, throw=throw)
     return _CODES.get(
         outcome.state, Barrier.IGNORED

@@ -15,7 +15,7 @@ from celerant.worker.named import named_exception
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["IGNORED", "REJECTED", "RETRY", "pack", "read", "unpack"]
+__all__ = ["IGNORED", "REJECTED", "RETRY", "pack", "read", "state_of", "unpack"]
 
 RETRY = Retry.state
 IGNORED = Ignore.state
@@ -43,6 +43,13 @@ def _ours(exc: Any, theirs: Any) -> TaskControl:
     if is_a(exc, theirs.Reject):
         return Reject(exc.reason, exc.requeue)
     return Ignore(*exc.args)
+
+
+def state_of(exc: TaskControl) -> str:
+    """Return the state that it puts a task into, by its class alone."""
+    if is_a(exc, Retry):
+        return RETRY
+    return REJECTED if is_a(exc, Reject) else IGNORED
 
 
 def pack(

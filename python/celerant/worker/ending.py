@@ -161,7 +161,7 @@ class Ending:
 def _rejection(outcome: Outcome) -> Outcome:
     """Return a failure for a message that will not come again, as Celery stores it."""
     exc = outcome.exception
-    if isinstance(exc, Reject) and exc.requeue:
+    if is_a(exc, Reject) and exc.requeue:
         return outcome
     return Outcome(
         FAILURE, exception=exc, runtime=outcome.runtime, is_told=outcome.is_told

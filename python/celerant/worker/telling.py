@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.request import current_request
 from celerant.errors import Reject
+from celerant.foreign import is_a, traceback_of
 from celerant.receivers import heard, tell
+from celerant.telling import shown
 from celerant.worker.logged import logged
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class ErrorInfo:
         self.type = type(exception)
         #: As text.
         self.traceback = traceback or ""
-        self.tb = exception.__traceback__
+        self.tb = traceback_of(exception)
 
     @property
     def exc_info(self) -> tuple[Any, ...]:
@@ -54,7 +56,7 @@ class ErrorInfo:
         return self.traceback
 
     def __repr__(self) -> str:
-        return f"<ErrorInfo: {self.exception!r}>"
+        return f"<ErrorInfo: {shown(self.exception)}>"
 
 
 def is_told(task: Any) -> bool:
@@ -83,10 +85,12 @@ def end(task: Any, request: Request, outcome: Outcome, *, has_run: bool = True) 
     """
     token = current_request.set(request)
     try:
-        _end(task, request, outcome)
+        try:
+            _end(task, request, outcome)
+        finally:
+            if has_run:
+                tell_last(task, request, outcome)
     finally:
-        if has_run:
-            tell_last(task, request, outcome)
         current_request.reset(token)
 
 
@@ -105,7 +109,7 @@ def _end(task: Any, request: Request, outcome: Outcome) -> None:
         return
     else:
         info = ErrorInfo(raised, outcome.traceback)
-        is_rejection = isinstance(raised, Reject)
+        is_rejection = is_a(raised, Reject)
         if not is_rejection:
             _hook(task, request, "on_failure", raised, request.id, args, kwargs, info)
         tell(
@@ -115,7 +119,7 @@ def _end(task: Any, request: Request, outcome: Outcome) -> None:
             exception=raised,
             args=args,
             kwargs=kwargs,
-            traceback=raised.__traceback__,
+            traceback=traceback_of(raised),
             einfo=info,
         )
         if is_rejection:
@@ -126,13 +130,18 @@ def _end(task: Any, request: Request, outcome: Outcome) -> None:
 
 def _is_over(raised: BaseException) -> bool:
     """Whether it says that its message is dropped: that is a failure, too."""
-    return isinstance(raised, Reject) and not raised.requeue
+    if not is_a(raised, Reject):
+        return False
+    try:
+        return not raised.requeue
+    except BaseException:  # noqa: BLE001 - a subclass may have code of its own
+        return True
 
 
 def tell_last(task: Any, request: Request, outcome: Outcome) -> None:
     """Tell that nothing more is done for a task here."""
     state = outcome.state
-    if isinstance(outcome.exception, Reject):
+    if is_a(outcome.exception, Reject):
         state = Reject.state
     tell(
         "task_postrun",
@@ -181,6 +190,6 @@ def internal_error(task: Any, request: Request, exc: BaseException) -> None:
         kwargs=request.kwargs,
         request=request,
         exception=exc,
-        traceback=exc.__traceback__,
+        traceback=traceback_of(exc),
         einfo=ErrorInfo(exc, None),
     )

@@ -67,7 +67,12 @@ class Outcome:
         if self.state == SUCCESS:
             return self.value
         raised = self.exception
-        return raised.exc if is_a(raised, Retry) else raised
+        if not is_a(raised, Retry):
+            return raised
+        try:
+            return raised.exc
+        except BaseException:  # noqa: BLE001 - a subclass may have code of its own
+            return raised
 
 
 def run_task(
@@ -110,7 +115,8 @@ def run_task(
 def failure(exc: BaseException, runtime: float) -> Outcome:
     """Return the outcome of a task that raised: a failure, or control flow."""
     control = control_flow.read(exc)
-    state, exc = (FAILURE, exc) if control is None else (control.state, control)
+    state = FAILURE if control is None else control_flow.state_of(control)
+    exc = exc if control is None else control
     below = traceback_of(exc)
     while below is not None and below.tb_frame.f_globals.get("__name__") in _OUR_FRAMES:
         below = below.tb_next

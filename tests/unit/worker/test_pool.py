@@ -271,8 +271,8 @@ def test_a_slot_survives_what_is_no_exception(kind):
     assert (ended, pool.busy) == ([2, 3], 0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_is_ended_from_outside_is_replaced():
+def test_a_thread_that_is_ended_from_outside_is_replaced(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
     jobs, ended, done = deque([1]), [], threading.Event()
 
     def execute(job):
@@ -296,4 +296,5 @@ def test_a_thread_that_is_ended_from_outside_is_replaced():
     pool.join()
     assert [job for job, _ in ended] == [1, 2]
     assert ended[0][1] != ended[1][1]
+    thread.join(10)
     assert pool.busy == 0

@@ -96,7 +96,6 @@ def test_whatever_is_raised_is_an_outcome(name):
     assert "in burst" in outcome.traceback
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("method", [*hostile.METHODS, *hostile.ATTRIBUTES])
 def test_an_exception_whose_own_code_raises_is_an_outcome(method):
     raised = hostile.exception([method], "SystemExit", "array")
