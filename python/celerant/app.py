@@ -319,7 +319,8 @@ class Celerant(Familiar):
         As ``canvas.apply_async(**options)``, on one thread for all loops: what is sent
         first leaves first. The result can be awaited, and iterated over with
         ``async for``. Cancelled while it waits for its turn it sends nothing; once it
-        has begun, all is sent.
+        has begun, no other chunk of members leaves, and the error has `result` and
+        `report`: `group.resume` sends the rest.
 
         Raises:
             Exception: What `apply_async` raises.

@@ -295,8 +295,13 @@ def test_the_swap_in_beside_celery_s_own_connection(vhost, limit):
     assert _rabbit_queued(vhost) == list(range(200))
 
 
-def test_no_channel_is_left_on_a_lent_connection(vhost):
-    app = _swap_in(_url(vhost), broker_pool_limit=1)
+def test_nothing_is_left_on_a_lent_connection(vhost):
+    heard = []
+    app = _swap_in(
+        _url(vhost),
+        broker_pool_limit=1,
+        broker_transport_options={"on_blocked": heard.append},
+    )
     one = app.signature("t.add")
     one.apply_async((0,))
     _limit(vhost, LIMITS[0])
@@ -307,4 +312,9 @@ def test_no_channel_is_left_on_a_lent_connection(vhost):
         assert isinstance(connection, Connection)
         # Connection's own, and Celery's.
         assert len(connection.connection.channels) == 2
+        # What was read by a wire that has left would be kept for ever.
+        transport = connection.connection.transport
+        assert transport._quick_recv == transport.sock.recv
+        connection.connection.on_blocked("full")
+        assert heard == ["full"]
     app.close()

@@ -96,29 +96,20 @@ class Run:
         return Counter(kind.name for kind in self.kinds)
 
 
-class _Held:
-    """When members leave that are all there."""
-
-    def is_due(self, run: Run) -> bool:  # noqa: ARG002 - a subclass's to use
-        """Whether a run leaves though members like its own may follow."""
-        return False
-
-    def sent(self) -> None:
-        """Hear that a run was sent."""
-
-
-class _Drawn(_Held):
-    """When members leave that come from a generator."""
+class _Pace:
+    """When members leave that come from a generator, though others may follow."""
 
     def __init__(self) -> None:
         self._limit = 1
         self._started = monotonic()
 
     def is_due(self, run: Run) -> bool:
+        """Whether a run leaves now."""
         is_old = monotonic() - self._started > _LINGER
         return is_old or len(run) >= self._limit
 
     def sent(self) -> None:
+        """Hear that a run was sent."""
         self._limit = min(max(self._limit * 2, _SECOND), _MOST)
         self._started = monotonic()
 
@@ -168,7 +159,7 @@ class Members:
             before that is known.
         """
         held = not isinstance(members.tasks, _regen)
-        pace = _Held() if held else _Drawn()
+        pace = None if held else _Pace()
         found = self._runs(members, pace, is_header=chord is not None)
         return list(found) if held else found
 
@@ -189,18 +180,21 @@ class Members:
         return None if kind is not None else str(found.reason)
 
     def _runs(
-        self, members: Any, pace: _Held, *, is_header: bool
+        self, members: Any, pace: _Pace | None, *, is_header: bool
     ) -> Iterator[tuple[Run, bool]]:
         run: Run | None = None
         for position, original, kind in self._walk(members, level=0):
             is_fast = kind is not None
             chord = original["options"].get("chord") if is_fast else None
             if run is not None and (
-                run.is_fast != is_fast or run.chord is not chord or pace.is_due(run)
+                run.is_fast != is_fast
+                or run.chord is not chord
+                or (pace is not None and pace.is_due(run))
             ):
                 yield run, False
                 run = None
-                pace.sent()
+                if pace is not None:
+                    pace.sent()
             if run is None:
                 run = Run(is_fast=is_fast)
                 run.chord = chord
@@ -211,7 +205,7 @@ class Members:
                 run.kinds.append(kind)
             # What may be the last part of a chord waits until that is known.
             is_free = is_fast and chord is None and not is_header
-            if is_free and pace.is_due(run):
+            if pace is not None and is_free and pace.is_due(run):
                 yield run, False
                 run = None
                 pace.sent()

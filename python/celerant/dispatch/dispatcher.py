@@ -15,6 +15,7 @@ from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
 from celerant.dispatch.connections import Patience
+from celerant.dispatch.interruption import check_abandoned
 from celerant.dispatch.links import Link, Links
 from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
@@ -218,6 +219,7 @@ class _Many(Run):
             self._order.announce(sizes)
 
     def _send(self, link: Link, chunk: Chunk) -> None:
+        check_abandoned()
         self._refuse_forked()
         if chunk.is_last and self._order.before_last is not None:
             # A chord must not be complete before its size and form are known.

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from contextvars import ContextVar
+from threading import Event
 from typing import Any
 
 from celerant.errors import SoftTimeLimitExceeded, TaskControl
 
-__all__ = ["carry", "is_interruption"]
+__all__ = ["ABANDONED", "Abandoned", "carry", "check_abandoned", "is_interruption"]
+
+#: Set once nobody waits any more for what this context sends; None: somebody does.
+ABANDONED: ContextVar[Event | None] = ContextVar("celerant_abandoned", default=None)
 
 #: Where other libraries have the same: raised inside a task, to end it.
 _ELSEWHERE = (
     ("billiard.exceptions", "SoftTimeLimitExceeded"),
     ("celery.exceptions", "TaskPredicate"),
 )
+
+
+class Abandoned(BaseException):
+    """Nobody waits any more for what is being sent."""
+
+
+def check_abandoned() -> None:
+    """Go no further where nobody waits any more.
+
+    Raises:
+        Abandoned: Then.
+    """
+    event = ABANDONED.get()
+    if event is not None and event.is_set():
+        raise Abandoned("who sent it waits no longer")
 
 
 def is_interruption(exc: BaseException) -> bool:
@@ -39,5 +59,5 @@ def carry(exc: BaseException, result: Any, report: Any) -> None:
         exc.result, exc.report = result, report  # type: ignore[attr-defined] # any class
     # From Python 3.11 on.
     note = getattr(exc, "add_note", None)
-    if note is not None and is_interruption(exc):
+    if note is not None and report is not None and is_interruption(exc):
         note(f"sending was interrupted: {report}; see `report` and `result` of this")

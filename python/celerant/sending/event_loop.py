@@ -7,13 +7,17 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from celerant.dispatch.interruption import ABANDONED, carry
 from celerant.per_process import PerProcess
 
 __all__ = ["LoopSender"]
 
 T = TypeVar("T")
+
+#: Seconds that a cancelled call waits to learn what has left.
+_FAREWELL = 2.0
 
 
 class LoopSender:
@@ -25,12 +29,24 @@ class LoopSender:
     async def send(self, act: Callable[[], T]) -> T:
         """Run `act` on the thread, after what others have sent, and return its result.
 
-        Cancelled while it waits for its turn, nothing is sent; later, all is.
+        Cancelled while it waits for its turn, nothing is sent. Cancelled later, no
+        other chunk leaves, and the error has `result` and `report`, unless a source
+        keeps the thread for longer than this waits.
         """
-        loop = asyncio.get_running_loop()
         # A task that sends stays the parent of what it sends.
         context = contextvars.copy_context()
-        return await loop.run_in_executor(self._open(), context.run, act)
+        is_abandoned = threading.Event()
+        context.run(ABANDONED.set, is_abandoned)
+        future = self._open().submit(context.run, act)
+        sending = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError as exc:
+            if not future.cancel():
+                is_abandoned.set()
+                await asyncio.wait([sending], timeout=_FAREWELL)
+                _say(exc, sending)
+            raise
 
     def close(self) -> None:
         """Let the thread end once it has sent what waits; sending starts another."""
@@ -54,3 +70,17 @@ class _Own:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.executor: ThreadPoolExecutor | None = None
+
+
+def _say(exc: BaseException, sending: asyncio.Future[Any]) -> None:
+    """Say in a cancellation what has left, if that is known."""
+    if not sending.done():
+        return
+    error = sending.exception()
+    if error is exc:
+        # A source has raised it, and it says so already.
+        return
+    found = sending.result() if error is None else getattr(error, "result", None)
+    report = getattr(found if error is None else error, "report", None)
+    if found is not None:
+        carry(exc, found, report)

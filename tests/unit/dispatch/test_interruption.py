@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 
 import pytest
 
@@ -106,6 +107,78 @@ def test_sending_from_an_event_loop_that_is_interrupted(shop):
         asyncio.run(main())
     count = caught.value.report.counts()["confirmed"]
     assert _sent(shop) == count >= 500
+
+
+async def _cancelled(sending, is_under_way, go_on):
+    while not is_under_way.is_set():  # noqa: ASYNC110 - a thread sets it
+        await asyncio.sleep(0)
+    sending.cancel()
+    # The cancellation reaches the coroutine first.
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await sending
+    return caught.value
+
+
+def test_a_cancelled_send_sends_no_more_of_a_generator(shop):
+    is_under_way, go_on = threading.Event(), threading.Event()
+
+    def members():
+        for i in range(100_000):
+            if i == 700:
+                is_under_way.set()
+                assert go_on.wait(20)
+            yield shop.add.s(i, i)
+
+    async def main():
+        sending = asyncio.ensure_future(shop.app.asend(group(members())))
+        return await _cancelled(sending, is_under_way, go_on)
+
+    raised = asyncio.run(main())
+    count = raised.report.counts()["confirmed"]
+    assert raised.result.report is raised.report
+    assert _sent(shop) == count
+    assert 0 < count < 2_000
+
+
+def test_a_cancelled_list_is_resumed(shop):
+    is_under_way, go_on = threading.Event(), threading.Event()
+
+    def route(*_args, **_kwargs):
+        is_under_way.set()
+        assert go_on.wait(20)
+
+    members = [shop.add.s(i, i) for i in range(3)]
+    shop.app.conf.task_routes = [route]
+
+    async def main():
+        sending = asyncio.ensure_future(shop.app.asend(group(members)))
+        return await _cancelled(sending, is_under_way, go_on)
+
+    raised = asyncio.run(main())
+    assert raised.report.unsent == [(0, 3)]
+    assert _sent(shop) == 0
+    assert group(members).resume(raised.result).report.complete
+    assert _sent(shop) == 3
+
+
+def test_a_send_that_is_cancelled_too_late_has_its_result(shop):
+    is_under_way, go_on = threading.Event(), threading.Event()
+
+    def route(*_args, **_kwargs):
+        is_under_way.set()
+        assert go_on.wait(20)
+
+    shop.app.conf.task_routes = [route]
+
+    async def main():
+        sending = asyncio.ensure_future(shop.app.asend(shop.add.s(1, 2)))
+        return await _cancelled(sending, is_under_way, go_on)
+
+    raised = asyncio.run(main())
+    (message,) = drain("memory://", shop.app.conf.task_default_queue)
+    assert raised.result.id == message.headers["id"]
 
 
 def test_an_error_of_the_source_is_a_publish_error_whose_cause_it_is(shop):

@@ -141,6 +141,8 @@ class AmqpWire(Wire):
         self._blocked: str | None = None
         self._channel: Any = None
         self._stream: Any = None
+        #: Who heard of a broker that blocks, and goes on with it, before this wire.
+        self._before: tuple[Any, Any] = (None, None)
         #: Monotonic; when the broker last took or told something.
         self._heard_at = 0.0
         self._open(patience)
@@ -287,7 +289,7 @@ class AmqpWire(Wire):
             return
         raw = channel.connection
         if raw is not None:
-            raw.on_blocked = raw.on_unblocked = None
+            raw.on_blocked, raw.on_unblocked = self._before
         # A py-amqp channel is a cycle: what it holds waits for the collector. It ends
         # with its connection, which a blocked broker would not let it do by itself.
         channel.events.clear()
@@ -295,6 +297,8 @@ class AmqpWire(Wire):
     def leave(self) -> None:
         channel = self._channel
         self.close()
+        if channel is not None:
+            self._stream.leave()
         if channel is not None and channel.is_open:
             with suppress(*_LOST):
                 channel.close()
@@ -457,6 +461,7 @@ class AmqpWire(Wire):
         self._channel = self._connection.channel()
         raw = self._channel.connection
         self._stream = Stream(raw)
+        self._before = raw.on_blocked, raw.on_unblocked
         raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
         self._tag = 0
         self._blocked = None

@@ -50,6 +50,10 @@ class Stream:
         self.receive = receive
         transport._quick_recv = self._received  # noqa: SLF001 - as above
 
+    def leave(self) -> None:
+        """Leave the connection to others, as it was."""
+        self._transport._quick_recv = self.receive  # noqa: SLF001 - as above
+
     def write(self, buffer: bytes) -> None:
         """Write a buffer; `finish` does the rest after an interruption."""
         self._sent = []
