@@ -24,6 +24,8 @@ def read_embed(embed: dict[str, Any], request: Request) -> str | None:
     Returns:
         What is wrong with it, None where nothing is.
     """
+    if not any(embed.values()):
+        return None
     problems: list[str] = []
     for name in _LISTS:
         value = embed.get(name)

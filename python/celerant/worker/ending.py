@@ -58,8 +58,9 @@ class Ending:
         settlement = policy.settlement(outcome)
         if outcome.state in _STORED_HERE and settlement is not Settlement.REQUEUE:
             self._fail(request, policy, outcome)
-        with logged("telling of", request):
-            _log(request, policy, outcome)
+        if outcome.state != SUCCESS or logger.isEnabledFor(logging.INFO):
+            with logged("telling of", request):
+                _log(request, policy, outcome)
         if self._events.tells_tasks and policy.sends_events:
             with logged("telling monitors of", request):
                 if settlement is not Settlement.ACK:
@@ -171,14 +172,13 @@ def _rejection(outcome: Outcome) -> Outcome:
 def _log(request: Request, policy: Policy, outcome: Outcome) -> None:
     name = request.shadow or request.task
     if outcome.state == SUCCESS:
-        if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                "task %s[%s] succeeded in %.6f s: %s",
-                name,
-                request.id,
-                outcome.runtime,
-                shown(outcome.value),
-            )
+        logger.info(
+            "task %s[%s] succeeded in %.6f s: %s",
+            name,
+            request.id,
+            outcome.runtime,
+            shown(outcome.value),
+        )
         return
     exc = outcome.exception
     told = shown(exc)

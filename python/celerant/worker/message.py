@@ -58,8 +58,7 @@ _KNOWN = _HEADERS.keys() | {
 }
 _BODY_LENGTH = 3
 _LIMITS_LENGTH = 2
-#: Properties that name a queue and a message, and how many bytes AMQP lets them have.
-_ADDRESSES = ("reply_to", "correlation_id")
+#: How many bytes AMQP lets the names of a queue and of a message have.
 _LONGEST_ADDRESS = 255
 #: Beyond it the stores' numbers are not exact any more.
 _HIGHEST_INDEX = 2**53
@@ -270,12 +269,15 @@ def _read_properties(message: Any, request: Request) -> Refused | None:
     if not isinstance(info, dict):
         info = {}
     problem = None
-    for name in _ADDRESSES:
-        value = properties.get(name)
-        if value is None or (isinstance(value, str) and _is_address(value)):
-            setattr(request, name, value)
-        else:
-            problem = problem or _wrong(name, value, request, "property")
+    reply_to, own_id = properties.get("reply_to"), properties.get("correlation_id")
+    if reply_to is None or _is_address(reply_to):
+        request.reply_to = reply_to
+    else:
+        problem = _wrong("reply_to", reply_to, request, "property")
+    if own_id is None or _is_address(own_id):
+        request.correlation_id = own_id
+    else:
+        problem = problem or _wrong("correlation_id", own_id, request, "property")
     priority = properties.get("priority")
     if priority is not None and not isinstance(priority, int):
         problem = problem or _wrong("priority", priority, request, "property")
@@ -298,7 +300,9 @@ def _read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
             if name not in _KNOWN:
                 request.headers[name] = value
         elif value is not None:
-            if isinstance(value, types) and _CHECKS.get(name, _is_anything)(value):
+            if isinstance(value, types) and (
+                name not in _CHECKS or _CHECKS[name](value)
+            ):
                 setattr(request, name, value)
             else:
                 problem = problem or _wrong(name, value, request)
@@ -333,20 +337,21 @@ def _is_str(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_anything(_value: Any) -> bool:
-    return True
-
-
 def _is_text(value: str) -> bool:
     """Whether it is what a broker and a store take: a lone surrogate is not."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
     return True
 
 
-def _is_address(value: str) -> bool:
+def _is_address(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    if value.isascii():
+        return len(value) <= _LONGEST_ADDRESS
     return _is_text(value) and len(value.encode()) <= _LONGEST_ADDRESS
 
 

@@ -58,10 +58,12 @@ class Policy(NamedTuple):
 
     def settlement(self, outcome: Outcome) -> Settlement:
         """Return what the broker is told of a message that ended so."""
-        if is_a(outcome.exception, Reject) and self.acks_late:
+        if not self.acks_late:
+            return Settlement.ACK
+        if is_a(outcome.exception, Reject):
             requeue = outcome.exception.requeue
             return Settlement.REQUEUE if requeue else Settlement.REJECT
-        if outcome.state != FAILURE or not self.acks_late:
+        if outcome.state != FAILURE:
             return Settlement.ACK
         if outcome.is_lost and self.rejects_lost:
             return Settlement.REQUEUE
