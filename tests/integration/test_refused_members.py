@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
-from kombu import Connection, Exchange
+from kombu import Connection, Exchange, Queue
 
 from celerant import Celerant, PublishError, group
+from celerant.dispatch.wires import exchange_types
 from harness import services
 from harness.capture import drain
 from harness.certificates import self_signed
@@ -152,3 +154,24 @@ def test_an_exchange_that_may_keep_messages_returns_none(node, queue, is_declare
                 group([tasks.add.s(1, 0)]).apply_async(
                     exchange="amq.topic", routing_key="k"
                 )
+
+
+def test_a_connection_lost_while_a_type_is_asked_for_is_mended(shop, monkeypatch):
+    asked, losses = exchange_types._asked, [ConnectionResetError("gone")]
+
+    def losing(exchange, connection):
+        if losses:
+            connection.transport.sock.shutdown(socket.SHUT_RDWR)
+            raise losses.pop()
+        return asked(exchange, connection)
+
+    monkeypatch.setattr(exchange_types, "_asked", losing)
+    exchange = Exchange(f"{shop.queue}-x", durable=False)
+    with Connection(shop.url) as connection:
+        bound = Queue(shop.queue, exchange, routing_key="k")
+        bound(connection.default_channel).declare()
+        members = group([shop.add.s(i, 0) for i in range(3)])
+        sent = members.apply_async(exchange=exchange.name, routing_key="k")
+        assert sent.report.complete
+        assert _numbers(shop.url, shop.queue) == [0, 1, 2]
+        exchange(connection.default_channel).delete()

@@ -12,9 +12,11 @@ import uuid
 import celery
 import pytest
 from kombu import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 import celerant.celery
 from celerant import Celerant, PublishError, group
+from celerant.dispatch.wires.redis import RedisWire
 from harness import services
 from harness.capture import drain
 from harness.redis_server import free_port
@@ -198,6 +200,32 @@ def test_a_queue_with_a_hash_tag_on_a_cluster(cluster, said, is_whole):
             assert _queued(client, "{two}") == [i for i in range(SIZE) if i % 3]
         assert list(client.scan_iter("*celerant.*")) == []
     assert said() == []
+
+
+def test_a_lost_connection_between_two_slots_is_mended_within_the_policy(
+    cluster, monkeypatch
+):
+    probe, calls = RedisWire._probe, []
+
+    def losing(self):
+        calls.append(self)
+        # The first two look whether the slots may have marks.
+        if len(calls) in {3, 4}:
+            raise RedisConnectionError("gone")
+        probe(self)
+
+    monkeypatch.setattr(RedisWire, "_probe", losing)
+    with cluster.client() as client:
+        _await_cluster(client)
+        with _own(cluster.url(), queue="{one}") as app:
+            add = define_tasks(app).add
+            members = [
+                add.s(i, 0).set(queue="{two}" if i % 2 else "{one}") for i in range(10)
+            ]
+            assert group(members).apply_async().report.complete
+        assert len(calls) > 4
+        assert _queued(client, "{one}") == list(range(0, 10, 2))
+        assert _queued(client, "{two}") == list(range(1, 10, 2))
 
 
 # -- RabbitMQ --------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from kombu.transport import pyamqp
 from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
-from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.envelope import SLOTS, Blueprint
 from celerant.dispatch.wires.amqp_messages import is_meant, said_at
 from celerant.dispatch.wires.amqp_stream import Stream
 from celerant.dispatch.wires.base import Broken, Unavailable, Wire, declare, unfit
@@ -187,9 +187,7 @@ class AmqpWire(Wire):
             **blueprint.properties,
         )
         # Unroutable members come back instead of vanishing, unless told otherwise.
-        mandatory = blueprint.mandatory is not False and self._types.routes_at_once(
-            blueprint.exchange, blueprint.declare, self._channel.connection
-        )
+        mandatory = blueprint.mandatory is not False and self._routes_at_once(blueprint)
         method = struct.pack(">HH", *spec.Basic.Publish) + pack_arguments(
             "Bssbb",
             (
@@ -211,6 +209,15 @@ class AmqpWire(Wire):
             table=_cut(table, b"S%b%b", ">I"),
             after=_cut(after, b"%b%b", ">B"),
         )
+
+    def _routes_at_once(self, blueprint: Blueprint) -> bool:
+        while True:
+            try:
+                return self._types.routes_at_once(
+                    blueprint.exchange, blueprint.declare, self._channel.connection
+                )
+            except _LOST as exc:
+                self._recover(exc)
 
     def header(self, value: Any) -> bytes:
         # As an item without a name, of a table of one.

@@ -58,9 +58,10 @@ def is_meant(refusal: str, said: Said) -> bool:
     named = re.search(r"'([^']*)'", refusal)
     if named is None:
         return False
-    if "user_id" in refusal:
+    # What is named may be called so: RabbitMQ's own words count.
+    if "user_id property" in refusal:
         return said.user_id == named[1]
-    if "expiration" in refusal:
+    if "invalid expiration" in refusal:
         return said.expiration == named[1]
     # RabbitMQ has a name for the one without.
     return (said.exchange or "amq.default") == named[1]

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import AMQPError, NotFound, RecoverableConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,8 @@ class ExchangeTypes:
             exchange: Its name.
             entities: kombu's queues and exchanges that the message brings along.
             connection: Of py-amqp; asked once about what nobody has declared here.
+        Raises:
+            OSError, RecoverableConnectionError: It is lost, and nothing is known.
         """
         known = self._known.get(exchange)
         if known is None:
@@ -70,7 +72,9 @@ def _asked(exchange: str, connection: Any) -> str | None:
     except NotFound:
         # The message itself is told so.
         return None
-    except (AMQPError, OSError) as exc:
+    except (OSError, RecoverableConnectionError):
+        raise
+    except AMQPError as exc:
         found = re.search(r"'type'.*current is '+([^']+)'", str(exc))
         return found[1] if found else None
     finally:

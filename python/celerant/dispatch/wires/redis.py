@@ -234,12 +234,7 @@ class RedisWire(Wire):
             if mark != self._mark:
                 self.flush()
                 self._mark = mark
-                try:
-                    self._probe()
-                except _LOST as exc:
-                    self._again(exc)
-                    self._connect()
-                    self._probe()
+                self._probe_again()
             self._send(chunk.select(positions))
 
     def _send(self, chunk: Chunk) -> None:
@@ -467,6 +462,17 @@ class RedisWire(Wire):
             if isinstance(answer, Exception):
                 self._refuse(answer)
         self._marked_at = monotonic()
+
+    def _probe_again(self) -> None:
+        """Set the mark and watch it, within the retry policy."""
+        while True:
+            try:
+                self._connect()
+                self._probe()
+            except _LOST as exc:
+                self._again(exc)
+            else:
+                return
 
     def _is_aging(self) -> bool:
         at = self._marked_at
