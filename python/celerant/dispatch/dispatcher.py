@@ -16,7 +16,8 @@ from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import check_abandoned
-from celerant.dispatch.links import Link, Links
+from celerant.dispatch.link import Link
+from celerant.dispatch.links import Links
 from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.report import Intervals

@@ -15,7 +15,7 @@ from celerant._core import Ledger, Plan, Roster
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.blueprints import Blueprints
-from celerant.dispatch.links import Link
+from celerant.dispatch.link import Link
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.run import CHUNK_BYTES, Run, no_canvas
 

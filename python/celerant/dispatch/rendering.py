@@ -7,7 +7,7 @@ from typing import Any
 
 from celerant._core import Template
 from celerant.dispatch.blueprints import Blueprints, Drawn
-from celerant.dispatch.links import Link
+from celerant.dispatch.link import Link
 
 __all__ = ["Renderer"]
 

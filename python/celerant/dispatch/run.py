@@ -14,7 +14,8 @@ from kombu import Producer
 from celerant._core import Barrier, Chunk, Ledger, Plan, Roster
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import is_interruption
-from celerant.dispatch.links import Link, Links
+from celerant.dispatch.link import Link
+from celerant.dispatch.links import Links
 from celerant.dispatch.report import Intervals, Report
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
 from celerant.errors import ForkError, PublishError
