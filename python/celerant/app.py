@@ -19,6 +19,8 @@ from typing import (
     overload,
 )
 
+from kombu.utils.imports import symbol_by_name
+
 from celerant.apps import load_app, register, result_of, share
 from celerant.broker import make_connection
 from celerant.canvas.base import Canvas
@@ -44,7 +46,8 @@ from celerant.sending.event_loop import LoopSender
 from celerant.sending.sender import Sender
 from celerant.tasks.annotations import check_annotations
 from celerant.tasks.builtins import builtin_tasks
-from celerant.tasks.making import adopt, make_task, name_of, settle
+from celerant.tasks.making import adopt, base_of, make_task, name_of, settle
+from celerant.tasks.registry import Registry
 from celerant.tasks.task import Task as RegisteredTask
 from celerant.urls import masked
 
@@ -63,6 +66,17 @@ __all__ = ["Celerant"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: What an app takes beside settings.
+_PARAMETERS = (
+    "name",
+    "broker",
+    "backend",
+    "config_source",
+    "namespace",
+    "set_as_current",
+    "task_cls",
+)
+
 
 class Celerant(Familiar):
     """Sends tasks and groups of tasks, and knows their results.
@@ -74,36 +88,48 @@ class Celerant(Familiar):
         backend: Where results are: ``memory://``, a Redis URL, ``sentinel://``, or
             ``rpc://`` for messages to this process. By default what the broker is:
             ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
+        config_source: As `config_from_object` is given it.
+        namespace: For `config_from_object`, where that is given none.
+        set_as_current: Have this app serve what names no app.
+        task_cls: What tasks derive from that are given no `base`: a class derived from
+            `celerant.Task`, or its name. Also set by ``app.Task = ...``.
         settings: Celery's lower-case names, as on `conf`.
     Raises:
-        SettingError: A setting that does not exist, or a broker whose transport
-            kombu does not have.
+        SettingError: A setting that does not exist, a broker whose transport kombu
+            does not have, or a `task_cls` that is no task's class.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - Celery's
         self,
         name: str,
         *,
         broker: str | None = None,
         backend: str | None = None,
+        config_source: Any = None,
+        namespace: str | None = None,
+        set_as_current: bool = True,
+        task_cls: type[RegisteredTask[Any, Any]] | str | None = None,
         **settings: Any,
     ) -> None:
         self.name = self.main = name
         self.conf = Settings(name)
+        self._namespace = namespace
+        self.Task = symbol_by_name(task_cls or RegisteredTask)
         if module := os.environ.get("CELERY_CONFIG_MODULE"):
             self.config_from_object(module)
+        if config_source is not None:
+            self.config_from_object(config_source)
         if broker is not None:
             self.conf.broker_url = broker
         if backend is not None:
             self.conf.result_backend = backend
         for setting in settings:
             if setting not in self.conf:
-                raise unknown_setting(setting, "name", "broker", "backend")
+                raise unknown_setting(setting, *_PARAMETERS)
         self.conf.update(settings)
         #: Where it was made; a child process of a worker imports that.
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
-        self._tasks: dict[str, RegisteredTask[Any, Any]] = {}
-        self._tasks.update(builtin_tasks(self))
+        self._tasks = Registry(builtin_tasks(self))
         self.conf.on_change(self._annotate_tasks)
         self._discovery = Discovery()
         self._lock = ProcessLock(threading.RLock)
@@ -113,7 +139,8 @@ class Celerant(Familiar):
         self.sender = Sender(self)
         self._loop_sender = LoopSender()
         register(self)
-        set_current_app(self)
+        if set_as_current:
+            set_current_app(self)
 
     def config_from_object(
         self,
@@ -130,12 +157,12 @@ class Celerant(Familiar):
             silent: Of no meaning: a module that is not there is an error.
             force: Of no meaning: it is always read now.
             namespace: Read only names that begin with it: ``"CELERY"`` reads
-                ``CELERY_BROKER_URL`` as ``broker_url``.
+                ``CELERY_BROKER_URL`` as ``broker_url``. By default the app's.
         Raises:
             SettingError: A setting that does not exist.
             ImportError: There is no such module.
         """
-        self.conf.configure(read_settings(obj, namespace))
+        self.conf.configure(read_settings(obj, namespace or self._namespace))
 
     # -- tasks ---------------------------------------------------------------------
 
@@ -180,7 +207,7 @@ class Celerant(Familiar):
         Args:
             name: By default the function's module and name.
             bind: Pass the task itself as first argument.
-            base: A class derived from `celerant.Task`: the task's own.
+            base: A class derived from `celerant.Task`; by default the app's `Task`.
             pydantic: Make arguments the models they are annotated with, and write a
                 returned model as plain data.
             shared: Give the task to every app, as `shared_task` does.
@@ -201,7 +228,7 @@ class Celerant(Familiar):
                 function,
                 name=own,
                 bind=bind,
-                base=base,
+                base=base or self.Task,
                 pydantic=pydantic,
                 options=options,
             )
@@ -239,8 +266,16 @@ class Celerant(Familiar):
 
     @property
     def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
-        """The class that tasks of classes of your own derive from."""
-        return RegisteredTask
+        """What tasks derive from that are given no `base`; it can be set.
+
+        Raises:
+            SettingError: Set to what is no class derived from `celerant.Task`.
+        """
+        return self._task_class
+
+    @Task.setter
+    def Task(self, kind: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
+        self._task_class = base_of("tasks", kind)
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of a task that is given none."""

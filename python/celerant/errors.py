@@ -9,6 +9,7 @@ CelerantError(Exception)
 ├─ PublishError                 the broker refused or vanished
 ├─ NotSent                      a member that never left; what `get` raises for it
 ├─ TaskError                    what a task raised, where its class is not at hand
+│  ├─ NotRegistered(KeyError)   nobody has made a task of that name there
 │  └─ ChordError                a member of a chord's header failed
 ├─ SoftTimeLimitExceeded        what a task gets that runs longer than it should
 ├─ TaskRevoked                  a task was revoked before it ran to its end
@@ -51,6 +52,7 @@ __all__ = [
     "IncompleteStream",
     "MaxRetriesExceeded",
     "MaxRetriesExceededError",
+    "NotRegistered",
     "NotSent",
     "PublishError",
     "Reject",
@@ -157,6 +159,15 @@ class TaskError(CelerantError):
     exc_module: str | None = None
     #: The traceback as the worker saw it.
     remote_traceback: str | None = None
+
+
+class NotRegistered(TaskError, KeyError):  # noqa: N818 - Celery's own name
+    """No task of that name is registered where it was looked up or should have run."""
+
+    exc_type = "NotRegistered"
+    exc_module = "celery.exceptions"
+
+    __str__ = Exception.__str__  # not a key's, which quotes it
 
 
 class ChordError(TaskError):

@@ -15,6 +15,7 @@ from celerant.errors import (
     Ignore,
     IncompleteStream,
     MaxRetriesExceededError,
+    NotRegistered,
     Reject,
     Retry,
     SoftTimeLimitExceeded,
@@ -55,7 +56,5 @@ __all__ = [
     "TimeoutError",
 ]
 
-#: What is raised where a task's code is not here.
-NotRegistered = LookupError
 #: What is raised for a queue that the settings do not let be made.
 QueueNotFound = ImproperlyConfigured

@@ -27,6 +27,12 @@ from celerant.results.result_set import ResultSet
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
 
+@pytest.fixture(autouse=True)
+def _ours_is_current():
+    """Apps that other tests made and dropped are no longer looked at."""
+    OURS.set_current()
+
+
 def _namespace(*things):
     return {thing.__name__: thing for thing in things}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from celerant import Celerant
+from celerant import Celerant, current_app
 from celerant.config import SETTINGS, Settings
 from celerant.errors import SettingError
 
@@ -154,3 +154,26 @@ def test_what_celery_alone_reads_has_celerys_default(app):
     assert app.conf.worker_pool == "prefork"
     assert app.conf.result_backend_max_retries == float("inf")
     assert app.conf["control_queue_exclusive"] is True
+
+
+def test_setdefault_sets_what_nobody_has_set(app):
+    assert app.conf.setdefault("task_default_priority", 5) == 5
+    assert app.conf.setdefault("task_default_priority", 6) == 5
+    assert app.conf.task_default_priority == 5
+    app.conf.task_serializer = "pickle"
+    assert app.conf.setdefault("CELERY_TASK_SERIALIZER", "yaml") == "pickle"
+    with pytest.raises(SettingError, match="nothing_like_it"):
+        app.conf.setdefault("nothing_like_it", 1)
+
+
+def test_app_reads_the_source_and_the_namespace_that_it_is_given():
+    with Celerant("source", config_source={"task_default_queue": "q"}) as app:
+        assert app.conf.task_default_queue == "q"
+    with Celerant("space", namespace="CELERY") as app:
+        app.config_from_object({"CELERY_TASK_DEFAULT_QUEUE": "q", "DEBUG": True})
+        assert app.conf.task_default_queue == "q"
+
+
+def test_app_may_leave_the_current_app_as_it_is(app):
+    with Celerant("aside", set_as_current=False):
+        assert current_app.main == app.main

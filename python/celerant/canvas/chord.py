@@ -82,7 +82,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
             "header": _header(header, app),
             "body": maybe_signature(body, app),
         }
-        super().__init__("celery.chord", (), kwargs, options, "chord", app=app)
+        super().__init__("celery.chord", (), kwargs, _told(options), "chord", app=app)
 
     def _first(self) -> Any:
         header = self["kwargs"]["header"]
@@ -202,7 +202,9 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
             PublishError: ``exc.report`` says which tasks of the header are in.
         """
         self._bodied()
-        sent = self.app.sender.send_chord(self, positional(args), kwargs or {}, options)
+        sent = self.app.sender.send_chord(
+            self, positional(args), kwargs or {}, _told(options)
+        )
         return cast("AsyncResult[R]", sent)
 
     def resume(
@@ -238,6 +240,14 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         def __or__(self, other: Any) -> Any: ...
         # Beside it, for mypy asks first for what a class itself says of the right side.
         def __ror__(self, other: Any) -> Any: ...
+
+
+def _told(options: Any) -> dict[str, Any]:
+    """Return options without those of Celery's own waiting for a header.
+
+    Nothing polls here: the store counts the parts.
+    """
+    return {k: v for k, v in options.items() if k not in {"interval", "max_retries"}}
 
 
 def chord_of(plain: Mapping[str, Any], app: Host | None) -> chord[Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextvars import Token
 
-__all__ = ["Request", "current_request", "enter", "own_request"]
+__all__ = ["Request", "current_request", "direct_request", "enter", "own_request"]
 
 
 #: Of dead-lettered messages; sent along, RabbitMQ would see a cycle.
@@ -149,7 +150,7 @@ class Request:
 
     def clear(self) -> None:
         """Set all fields to what they are without a message."""
-        empty = Request("", "", called_directly=True)
+        empty = direct_request("")
         for one in dataclasses.fields(self):
             setattr(self, one.name, getattr(empty, one.name))
 
@@ -163,6 +164,8 @@ class Request:
             raise AttributeError(msg)
 
 
+_NO_KWARGS: Mapping[str, Any] = MappingProxyType({})
+
 #: The request of the task that runs in this thread or context; None outside of tasks.
 current_request: ContextVar[Request | None] = ContextVar(
     "celerant_request", default=None
@@ -175,6 +178,14 @@ own_request: ContextVar[Request | None] = ContextVar(
 )
 
 
+def direct_request(
+    name: str, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NO_KWARGS
+) -> Request:
+    """Return the request of a task that is called as a function: it has no id."""
+    no_id: Any = None  # typed as text: tasks that run all have one
+    return Request(no_id, name, args, dict(kwargs), called_directly=True)
+
+
 def enter(
     name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Token[Request | None]:
@@ -185,7 +196,7 @@ def enter(
     """
     request = current_request.get()
     if request is None or request.is_entered or request.task != name:
-        request = Request("", name, args, dict(kwargs), called_directly=True)
+        request = direct_request(name, args, kwargs)
     else:
         request.is_entered = True
     return own_request.set(request)

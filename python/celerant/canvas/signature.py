@@ -11,6 +11,7 @@ from celerant.canvas.base import Canvas, maybe_signature, positional
 from celerant.canvas.host import Host
 from celerant.canvas.single import Single
 from celerant.config import suggestion
+from celerant.errors import NotRegistered
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -108,7 +109,7 @@ class Signature(Single[R]):
         """The registered task that it calls.
 
         Raises:
-            LookupError: The task's code is not here.
+            NotRegistered: The task's code is not here.
         """
         try:
             return self.app.tasks[self.task]
@@ -118,7 +119,7 @@ class Signature(Single[R]):
                 f"task {self.task!r} is not registered here{near}: send it by name "
                 "instead"
             )
-            raise LookupError(msg) from None
+            raise NotRegistered(msg) from None
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of a task of this kind by its id."""

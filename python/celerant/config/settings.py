@@ -155,6 +155,14 @@ class Settings(Mapping[str, Any]):
         self._given.update(wanted)
         self._refresh(wanted)
 
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Set what nobody has set, and return what it is then."""
+        if (known := canonical(name)) is None:
+            raise unknown_setting(name)
+        if not self.is_set(known):
+            self[known] = default
+        return self[known]
+
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Take these in place of what was last taken so; `update` comes before them."""
         wanted = _read(settings)

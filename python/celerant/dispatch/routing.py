@@ -132,16 +132,16 @@ class Router:
         self,
         options: dict[str, Any],
         name: str,
-        args: Any,
-        kwargs: Any,
-        task: Any,
+        args: Any = (),
+        kwargs: Any = None,
+        task: Any = None,
     ) -> dict[str, Any]:
         """Return the options with `queue` a declared `kombu.Queue` where one applies.
 
         Options of the send win over routes; routes over the default queue.
         """
         options = self._expand(options)
-        found = self._look_up(name, args, kwargs, options, task)
+        found = self._look_up(name, args, kwargs or {}, options, task)
         if found:
             options = _overlay(self._expand(found), options)
         if "queue" in options:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from celerant.errors import IncompleteStream
 from celerant.results.group_result import GroupResult
-from celerant.results.record import READY_STATES
 from celerant.results.tree import incomplete
+from celerant.states import READY_STATES
 from celerant.telling import line
 
 if TYPE_CHECKING:

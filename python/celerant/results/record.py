@@ -23,12 +23,11 @@ from celerant.errors import EncodeError, SettingError
 from celerant.foreign import args_of, is_a, said, stored_as
 from celerant.limits import NO_LIMITS, Limits
 from celerant.results.forms import WithForm
+from celerant.states import EXCEPTION_STATES, READY_STATES
 from celerant.telling import shown
 
-__all__ = ["READY_STATES", "Codec"]
+__all__ = ["Codec"]
 
-READY_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
-_EXCEPTION_STATES = frozenset({"FAILURE", "REVOKED", "RETRY"})
 _COMPRESSED = b"\x00celery-compressed\x00"
 #: What kombu makes anew for each value it writes, which is half of the time.
 _JSON = kombu_json.JSONEncoder()
@@ -116,7 +115,7 @@ class Codec:
 
     def plain(self, result: Any, state: str) -> Any:
         """Return a value or an exception as it stands in a record."""
-        if state in _EXCEPTION_STATES and is_a(result, BaseException):
+        if state in EXCEPTION_STATES and is_a(result, BaseException):
             return self._exception(result)
         if self.serializer != "pickle" and _is_result(result):
             return result.as_tuple()

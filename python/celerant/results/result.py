@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from celerant._core import Barrier
@@ -363,9 +364,13 @@ class AsyncResult(WithForm, Generic[R]):
         return cause.text if isinstance(cause, RemoteTraceback) else None
 
     @property
-    def date_done(self) -> str | None:
-        """When it was done, ISO 8601; reads the record."""
-        return _of(str, self._record().get("date_done"))
+    def date_done(self) -> datetime | None:
+        """When it was done; reads the record."""
+        said = self._record().get("date_done")
+        if isinstance(said, str):
+            # Python 3.10 reads no final Z.
+            return datetime.fromisoformat(said.replace("Z", "+00:00"))
+        return _of(datetime, said)
 
     @property
     def name(self) -> str | None:

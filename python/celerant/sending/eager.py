@@ -16,7 +16,7 @@ from celerant.canvas.request import Request, current_request
 from celerant.canvas.signature import Signature
 from celerant.config import suggestion
 from celerant.dispatch.options import check_options
-from celerant.errors import ArgumentError, EncodeError, Retry
+from celerant.errors import ArgumentError, EncodeError, NotRegistered, Retry
 from celerant.foreign import is_a
 from celerant.results.forms import shape_of
 from celerant.results.group_result import GroupResult
@@ -49,7 +49,7 @@ def run_group(
     """Run the members one after the other and return their finished results.
 
     Raises:
-        LookupError: A member whose task is not registered here.
+        NotRegistered: A member whose task is not registered here.
         Exception: What a member raised, where `throw` or ``task_eager_propagates`` is
             set.
     """
@@ -106,7 +106,7 @@ def run_signature(
     """Run one task and return its finished result.
 
     Raises:
-        LookupError: The task is not registered here.
+        NotRegistered: The task is not registered here.
         Exception: What it raised, where `throw` or ``task_eager_propagates`` is set.
     """
     throw = taken_throw(app, options)
@@ -174,7 +174,7 @@ def check_call(  # noqa: PLR0913 - a call and its place
             f"{path}: task {name!r} is not registered here{near}: it cannot run in "
             "place"
         )
-        raise LookupError(msg) from None
+        raise NotRegistered(msg) from None
     if task.parameters is None or not task.typing:
         return
     call_args, call_kwargs = signature.merged(args, kwargs)

@@ -23,7 +23,7 @@ from celerant.tasks.task import Task
 if TYPE_CHECKING:
     from celerant.app import Celerant
 
-__all__ = ["adopt", "make_task", "name_of", "settle"]
+__all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
 
 #: Options that are the setting's where they are None.
 _BY_SETTING = frozenset(
@@ -54,7 +54,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     own = dict(options or {})
     models = {option: own.pop(option, None) for option in _MODEL_OPTIONS}
     check_task_options(name, own)
-    kind = _base_of(name, base)
+    kind = base_of(name, base)
     parameters = _parameters(function, bind=bind)
     run, dump = function, None
     if pydantic:
@@ -94,7 +94,7 @@ def adopt(app: Celerant, task: Any) -> Task[Any, Any]:
         SettingError: It is no task, or says of itself what no task can be.
     """
     if isinstance(task, type):
-        _base_of(task.__name__, task)
+        base_of(task.__name__, task)
         task = task()
     if not isinstance(task, Task):
         msg = (
@@ -156,7 +156,12 @@ def _check_function(name: str, function: Any) -> None:
         raise TypeError(msg)
 
 
-def _base_of(name: str, base: Any) -> type[Task[Any, Any]]:
+def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
+    """Return the class that a task derives from.
+
+    Raises:
+        SettingError: It is no task's.
+    """
     if base is None:
         return Task
     if isinstance(base, type) and issubclass(base, Task):

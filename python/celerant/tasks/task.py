@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from celerant.apps import task_by_name
 from celerant.canvas.mapping import chunks, mapped
-from celerant.canvas.request import Request, current_request, enter, own_request
+from celerant.canvas.request import (
+    Request,
+    current_request,
+    direct_request,
+    enter,
+    own_request,
+)
 from celerant.canvas.signature import Signature
 from celerant.errors import MaxRetriesExceeded, PublishError, Retry
 from celerant.tasks.options import OPTIONS, SENT
@@ -127,7 +133,7 @@ class Task(Generic[P, R]):
         for request in (own_request.get(), current_request.get()):
             if request is not None and request.task == self.name:
                 return request
-        return Request("", self.name, called_directly=True)
+        return direct_request(self.name)
 
     @property
     def backend(self) -> Backend:

@@ -352,3 +352,27 @@ def test_canvases_have_a_name_arguments_and_a_partial_as_in_celery(libraries):
         steps = lib.s(1) | lib.s(2)
         steps.link(lib.s(3))
         assert [step["task"] for step in steps.unchain_tasks()] == ["one", "one"]
+
+
+def test_chord_takes_how_celery_would_poll_for_its_header():
+    with Celerant("polling") as app:
+
+        @app.task
+        def add(x, y):
+            return x + y
+
+        @app.task
+        def total(values):
+            return sum(values)
+
+        members = [add.s(1, 1), add.s(2, 2)]
+        held = [add.si(1, 1), add.si(2, 2)]
+        polls = {"interval": 0.5, "max_retries": 3}
+        with app.worker(concurrency=2):
+            for result in (
+                chord(members, total.s(), **polls)(),
+                chord(members, total.s()).apply_async(**polls),
+                chord(members)(total.s(), **polls),
+                (add.s(0, 0) | chord(held, total.s(), **polls))(),
+            ):
+                assert result.get(timeout=10) == 6

@@ -94,3 +94,16 @@ def test_a_key_alone_that_is_passed_over_is_said_once(name, caplog):
         assert sent_to(app, name, routing_key=name) == 1
     (said,) = [record.getMessage() for record in caplog.records]
     assert f"{name}.video" in said
+
+
+def test_router_is_asked_by_a_name_alone(name):
+    seen = []
+
+    def route(asked, args, kwargs, options, **rest):
+        seen.append((asked, args, kwargs))
+
+    with Celerant(name, task_routes=[route, {"feed.*": {"queue": "feeds"}}]) as app:
+        look_up = app.amqp.router.route
+        assert look_up({}, "feed.read")["queue"].name == "feeds"
+        assert look_up({"queue": "own"}, "feed.read")["queue"].name == "own"
+    assert seen == [("feed.read", (), {})] * 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -72,7 +73,8 @@ def test_extended_records_tell_of_the_task():
     result = AsyncResult("a", backend)
     assert (result.name, result.args, result.kwargs) == ("shop.add", [1], {"y": 2})
     assert (result.worker, result.retries, result.queue) == ("w", 1, "q")
-    assert result.date_done is not None
+    assert isinstance(result.date_done, datetime)
+    assert result.date_done.utcoffset() == timedelta(0)
     backend.close()
 
 

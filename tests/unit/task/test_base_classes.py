@@ -7,7 +7,7 @@ from typing import ClassVar
 import celery
 import pytest
 
-from celerant import Celerant, SettingError, Task, group, shared_task
+from celerant import Celerant, SettingError, Task, exceptions, group, shared_task
 
 
 @pytest.fixture
@@ -158,3 +158,72 @@ def test_retries_of_a_class_are_its_tasks(app):
     with app.worker(), pytest.raises(KeyError):
         job.delay().get(timeout=10)
     assert len(runs) == 3
+
+
+class Wrapped(Task):
+    queue = "special"
+
+    def __call__(self, *args, **kwargs):
+        return ["wrapped", super().__call__(*args, **kwargs)]
+
+
+@pytest.mark.parametrize("given", [Wrapped, "celerant:Task"])
+def test_app_makes_tasks_of_the_class_that_it_is_given(given):
+    with Celerant("given", task_cls=given) as app:
+
+        @app.task
+        def double(x):
+            return 2 * x
+
+        is_wrapped = given is Wrapped
+        assert app.Task is (Wrapped if is_wrapped else Task)
+        assert isinstance(double, app.Task)
+        assert double.queue == ("special" if is_wrapped else None)
+        expected = ["wrapped", 4] if is_wrapped else 4
+        with app.worker(concurrency=1, queues=["given", "special"]):
+            assert double.delay(2).get(timeout=10) == expected
+
+
+def test_class_set_on_the_app_is_that_of_tasks_made_from_then_on(app):
+    @app.task
+    def before(x):
+        return x
+
+    class Context(app.Task):
+        def __call__(self, *args, **kwargs):
+            return ["context", self.run(*args, **kwargs)]
+
+    app.Task = Context
+
+    @app.task
+    def after(x):
+        return x
+
+    @app.task(base=Task)
+    def with_base(x):
+        return x
+
+    assert (before(1), after(1), with_base(1)) == (1, ["context", 1], 1)
+    with app.worker(concurrency=1):
+        assert after.delay(1).get(timeout=10) == ["context", 1]
+
+
+def test_app_refuses_what_is_no_class_of_tasks(app):
+    with pytest.raises(SettingError, match="a class derived from"):
+        Celerant("refusing", task_cls=dict)
+    with pytest.raises(SettingError, match="a class derived from"):
+        app.Task = celery.Task
+
+
+def test_looking_up_a_task_that_is_not_there_raises_celerys_error(app):
+    assert app.tasks.get("nowhere") is None
+    with pytest.raises(exceptions.NotRegistered, match="'nowhere'") as caught:
+        app.tasks["nowhere"]
+    assert isinstance(caught.value, KeyError)
+
+
+def test_result_of_a_task_that_no_worker_knows_raises_celerys_error(app):
+    with app.worker(concurrency=1):
+        result = app.send_task("nowhere")
+        with pytest.raises(exceptions.NotRegistered, match="nowhere"):
+            result.get(timeout=10)

@@ -183,7 +183,7 @@ def test_the_request_says_what_the_message_says(app):
     with app.worker(1):
         member = look.s(1, b=2).set(headers={"mine": "m"}, time_limit=9)
         (result,) = sent = group([member]).apply_async()
-        assert result.get(timeout=20) == [True, "", []]
+        assert result.get(timeout=20) == [True, None, []]
     assert seen == {
         "id": result.id, "args": [1], "kwargs": {"b": 2}, "mine": "m",
         "group": sent.id, "index": 0, "get": 5,

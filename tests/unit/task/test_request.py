@@ -89,7 +89,7 @@ def test_request_is_updated_and_cleared():
     request.update({"retries": 3}, mine="x")
     assert (request.retries, request.mine, request.a) == (3, "x", 1)
     request.clear()
-    assert (request.id, request.retries, request.headers) == ("", 0, {})
+    assert (request.id, request.retries, request.headers) == (None, 0, {})
     assert request.called_directly
 
 
@@ -106,3 +106,15 @@ def test_log_of_a_run_in_place_is_told(library):
 
     assert tells.apply(logfile="f", loglevel=3).get() == ["f", 3]
     assert tells.apply().get() == [None, 0]
+
+
+def test_task_that_is_called_as_a_function_has_no_id(app):
+    @app.task(bind=True)
+    def look(self):
+        return self.request.id
+
+    assert look.request.id is None
+    assert look() is None
+    request = Request("id", "task")
+    request.clear()
+    assert request.id is None

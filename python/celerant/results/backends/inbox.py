@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from celerant._core import monotonic
-from celerant.results.record import READY_STATES
+from celerant.states import READY_STATES
 
 __all__ = ["Inbox"]
 
