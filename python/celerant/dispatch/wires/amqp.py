@@ -7,29 +7,27 @@ of its dispatches, so a confirm names members. It is kept from one dispatch to t
 from __future__ import annotations
 
 import logging
-import struct
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from amqp import Message, spec
 from amqp.exceptions import (
     AMQPError,
     IrrecoverableChannelError,
     IrrecoverableConnectionError,
     MessageNacked,
 )
-from amqp.serialization import dumps as pack_arguments
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from celerant._core import Chunk, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
-from celerant.dispatch.envelope import SLOTS, Blueprint
+from celerant.dispatch.envelope import Blueprint
+from celerant.dispatch.wires.amqp_form import field_of, form_of
 from celerant.dispatch.wires.amqp_messages import is_meant, said_at
 from celerant.dispatch.wires.amqp_stream import Stream
-from celerant.dispatch.wires.base import Broken, Unavailable, Wire, declare, unfit
+from celerant.dispatch.wires.base import Broken, Unavailable, Wire, declare
 from celerant.dispatch.wires.exchange_types import ExchangeTypes
 
 if TYPE_CHECKING:
@@ -176,39 +174,9 @@ class AmqpWire(Wire):
         proof = (blueprint.exchange, blueprint.properties.get("user_id"))
         if proof != _PLAIN and proof not in self._proven:
             self._unproven.add(proof)
-        body = blueprint.body
-        message = Message(
-            b"",
-            priority=blueprint.priority,
-            content_type=body.content_type,
-            content_encoding=body.content_encoding,
-            application_headers=blueprint.headers,
-            delivery_mode=blueprint.delivery_mode,
-            **blueprint.properties,
-        )
         # Unroutable members come back instead of vanishing, unless told otherwise.
         mandatory = blueprint.mandatory is not False and self._routes_at_once(blueprint)
-        method = struct.pack(">HH", *spec.Basic.Publish) + pack_arguments(
-            "Bssbb",
-            (
-                0,
-                blueprint.exchange,
-                blueprint.routing_key or "",
-                mandatory,
-                blueprint.immediate,
-            ),
-        )
-        try:
-            encoded = message._serialize_properties()  # noqa: SLF001 - py-amqp has no public encoder
-        except Exception as exc:
-            raise unfit(exc) from exc
-        before, table, after = _sections(encoded)
-        return Form.amqp(
-            method,
-            before=before,
-            table=_cut(table, b"S%b%b", ">I"),
-            after=_cut(after, b"%b%b", ">B"),
-        )
+        return form_of(blueprint, mandatory=mandatory)
 
     def _routes_at_once(self, blueprint: Blueprint) -> bool:
         while True:
@@ -220,9 +188,7 @@ class AmqpWire(Wire):
                 self._recover(exc)
 
     def header(self, value: Any) -> bytes:
-        # As an item without a name, of a table of one.
-        table: bytes = pack_arguments("F", [{"": value}])
-        return table[5:]
+        return field_of(value)
 
     # -- sending ---------------------------------------------------------------
 
@@ -551,41 +517,3 @@ class AmqpWire(Wire):
     def _lose(self, exc: BaseException) -> None:
         self.abort()
         raise Broken(f"rabbitmq is lost: {exc}", recoverable=True) from exc
-
-
-def _sections(properties: bytes) -> tuple[bytes, bytes, bytes]:
-    """Split encoded basic properties around the content of their header table.
-
-    Source: AMQP 0-9-1, 4.2.6.1: flags, then the properties present, in order.
-    """
-    (flags,) = struct.unpack_from(">H", properties)
-    at = 2
-    for bit in (15, 14):  # content_type, content_encoding: short strings
-        if flags & (1 << bit):
-            at += 1 + properties[at]
-    (length,) = struct.unpack_from(">I", properties, at)
-    table = at + 4
-    return (
-        properties[:at],
-        properties[table : table + length],
-        properties[table + length :],
-    )
-
-
-def _cut(encoded: bytes, shape: bytes, length_format: str) -> list[bytes | tuple[str]]:
-    """Cut encoded fields at their slots, length prefixes included."""
-    parts: list[bytes | tuple[str]] = [encoded]
-    for name, text in SLOTS.items():
-        value = text.encode()
-        field = shape % (struct.pack(length_format, len(value)), value)
-        cut: list[bytes | tuple[str]] = []
-        for part in parts:
-            if isinstance(part, tuple):
-                cut.append(part)
-                continue
-            pieces = part.split(field)
-            for piece in pieces[:-1]:
-                cut += [piece, (name,)]
-            cut.append(pieces[-1])
-        parts = cut
-    return parts
