@@ -219,11 +219,14 @@ def test_looking_up_a_task_that_is_not_there_raises_celerys_error(app):
     assert app.tasks.get("nowhere") is None
     with pytest.raises(exceptions.NotRegistered, match="'nowhere'") as caught:
         app.tasks["nowhere"]
+    assert type(caught.value) is exceptions.NotRegistered
     assert isinstance(caught.value, KeyError)
 
 
 def test_result_of_a_task_that_no_worker_knows_raises_celerys_error(app):
     with app.worker(concurrency=1):
         result = app.send_task("nowhere")
-        with pytest.raises(exceptions.NotRegistered, match="nowhere"):
+        with pytest.raises(exceptions.NotRegistered, match="nowhere") as caught:
             result.get(timeout=10)
+    # Celery's own class would do only where something has imported that.
+    assert type(caught.value) is exceptions.NotRegistered
