@@ -83,10 +83,13 @@ def args_of(exc: BaseException) -> tuple[Any, ...]:
     """Return the arguments of an exception."""
     try:
         found = exc.args
-        return found if type(found) is tuple else tuple(found)
-    except BaseException:  # noqa: BLE001 - whatever their code raises
-        made: tuple[Any, ...] = _get_args(exc)
-        return made
+        if type(found) is tuple:
+            return found
+    except BaseException:  # noqa: BLE001, S110 - whatever their code raises
+        pass
+    # What iterates by code of its own may do so for ever.
+    made: tuple[Any, ...] = _get_args(exc)
+    return made
 
 
 def traceback_of(exc: BaseException) -> TracebackType | None:
@@ -115,9 +118,10 @@ def traceback_text(exc: BaseException) -> str:
 
 def stored_as(kind: type) -> tuple[str, str]:
     """Return name and module by which stock clients know an exception's class."""
-    name = _CELERY_NAMES.get(kind)
-    if name is not None:
-        return name, "celery.exceptions"
+    # Not by a hash, which a metaclass may make as it likes.
+    for known, name in _CELERY_NAMES.items():
+        if known is kind:
+            return name, "celery.exceptions"
     try:
         module = _module_of(kind)
     except AttributeError:

@@ -192,7 +192,10 @@ def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
 def _backoff(task: Task[Any, Any], retries: int) -> int:
     """Return the seconds to the next run: doubled each time, up to a maximum."""
     factor = int(max(1.0, float(task.retry_backoff)))
-    seconds = min(int(task.retry_backoff_max), factor * 2**retries)
+    most = int(task.retry_backoff_max)
+    # A message may say that it was retried a billion times.
+    doublings = min(max(0, retries), max(0, most).bit_length())
+    seconds = min(most, factor * 2**doublings)
     # Full jitter: those that failed together shall not come back together.
     # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     if task.retry_jitter:

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+from celerant.foreign import args_of, stored_as
+from celerant.tasks.retry import _backoff
+
+
+class RaisesItself(type):
+    def __hash__(cls):
+        raise cls("again")
+
+
+class HostileError(Exception, metaclass=RaisesItself):
+    pass
+
+
+class EndlessError(Exception):
+    @property
+    def args(self):
+        return itertools.islice(itertools.count(), 10_000)
+
+
+def test_a_class_that_cannot_be_hashed_has_a_name():
+    assert stored_as(HostileError) == ("HostileError", __name__)
+
+
+def test_arguments_that_are_no_tuple_are_those_given():
+    assert args_of(EndlessError("why")) == ("why",)
+
+
+def test_a_backoff_after_any_number_of_retries_is_at_most_its_maximum():
+    task = SimpleNamespace(
+        retry_backoff=True, retry_backoff_max=600, retry_jitter=False
+    )
+    assert [_backoff(task, n) for n in (0, 3, 9, 10)] == [1, 8, 512, 600]
+    # Far beyond what a power of two of it could be.
+    assert _backoff(task, 10**18) == 600
+    assert _backoff(task, -5) == 1
