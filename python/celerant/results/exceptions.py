@@ -73,7 +73,7 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
 def add_note(exc: BaseException, note: str) -> None:
     """Show a line under the exception in tracebacks; Python 3.10 shows none."""
     # An exception's class may allow no attribute, or have a method of its own there.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit, GeneratorExit):
         exc.add_note(note)  # type: ignore[attr-defined] # from Python 3.11 on
 
 

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from celerant.errors import MaxRetriesExceeded, TaskError, TaskRevoked
-from celerant.results.exceptions import rebuild
+from celerant.results.exceptions import add_note, rebuild
 
 
 class PaymentRefusedError(Exception):
@@ -113,3 +113,11 @@ def test_celery_s_own_errors_have_counterparts():
 @pytest.mark.parametrize("result", [None, "text", 7, [], {}, {"exc_type": None}])
 def test_a_record_of_another_shape_is_still_an_exception(result):
     assert isinstance(rebuild({"result": result, "traceback": 5}), TaskError)
+
+
+def test_an_exception_that_ends_threads_when_looked_at_gets_no_note():
+    class ExitError(Exception):
+        def __getattribute__(self, name):
+            raise SystemExit(name)
+
+    add_note(ExitError(), "raised by task 7")
