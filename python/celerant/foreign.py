@@ -8,6 +8,7 @@ raises, whatever that code does, and nothing asks it for more than it must.
 from __future__ import annotations
 
 import sys
+import threading
 import traceback as tracebacks
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -29,6 +30,7 @@ __all__ = [
     "args_of",
     "class_name",
     "is_a",
+    "is_interrupt",
     "said",
     "stored_as",
     "traceback_of",
@@ -64,6 +66,14 @@ _CELERY_NAMES: dict[type, str] = {
 def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
     """Whether it is of a class, by its type alone: `__class__` may lie, or raise."""
     return issubclass(type(value), kind)
+
+
+def is_interrupt(exc: BaseException) -> bool:
+    """Whether it is a Ctrl-C: the main thread alone gets one, whatever runs there."""
+    return (
+        is_a(exc, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 def class_name(value: object) -> str:

@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from celerant.foreign import is_interrupt
+
 __all__ = ["SIGNALS", "Signal", "heard", "tell"]
 
 logger = logging.getLogger("celerant")
@@ -109,7 +111,9 @@ class Signal:
         for receiver in self._live_receivers(sender):
             try:
                 response = receiver(signal=self, sender=sender, **named)
-            except Exception as exc:
+            except BaseException as exc:
+                if is_interrupt(exc):
+                    raise
                 logger.exception("receiver %r of %s raised", receiver, self.name)
                 response = exc
             responses.append((receiver, response))
@@ -163,7 +167,14 @@ def heard() -> Any:
 
 
 def tell(name: str, sender: Any, /, **named: Any) -> None:
-    """Send a signal where anybody may hear it."""
+    """Send a signal where anybody may hear it; what receivers raise is logged."""
     signal = getattr(heard(), name, None)
-    if signal is not None and signal.receivers:
+    if signal is None or not signal.receivers:
+        return
+    try:
         signal.send(sender=sender, **named)
+    except BaseException as exc:
+        # Celery's own signals let through what is no Exception.
+        if is_interrupt(exc):
+            raise
+        logger.exception("a receiver of %s raised", name)

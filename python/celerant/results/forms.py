@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from celerant._core import Roster
 
 __all__ = [
-    "WithForm",
     "clipped",
     "form_of",
     "form_with_parents",
@@ -31,16 +30,6 @@ __all__ = [
 #: How many forms inside one another a record may have. Each is two lists, and Python's
 #: readers of JSON and YAML, also Celery's own, take fewer than 1,000 levels.
 _DEPTH = 100
-
-
-class WithForm:
-    """A result of what was sent: where a task returns it, its form is stored."""
-
-    __slots__ = ()
-
-    def as_tuple(self) -> Any:
-        """Return the form."""
-        raise NotImplementedError
 
 
 def parted(form: Any) -> tuple[str, Any, Any]:

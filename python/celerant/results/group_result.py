@@ -11,7 +11,6 @@ from celerant.errors import ResultTimeout
 from celerant.results.arrivals import Arrivals
 from celerant.results.awaiting import wait_in_loop
 from celerant.results.forms import (
-    WithForm,
     form_of,
     form_with_parents,
     ids_in,
@@ -24,6 +23,7 @@ from celerant.results.result import AsyncResult
 from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, reduced_group, restore, save
 from celerant.results.waiting import because, refuse_inside_task
+from celerant.with_form import WithForm
 
 if TYPE_CHECKING:
     from celerant.dispatch.report import Report

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster, monotonic
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
+from celerant.foreign import is_interrupt
 from celerant.per_process import ProcessLock
 from celerant.results.exceptions import add_note, rebuild
 from celerant.results.forms import groups_in
@@ -505,10 +506,7 @@ def run_logged(call: Callable[[], None]) -> None:
         call()
     except BaseException as exc:
         # `sys.exit()` in a callback ends neither the thread that takes in results nor
-        # whoever looks; a Ctrl-C, which only the main thread gets, is no callback's.
-        if (
-            isinstance(exc, KeyboardInterrupt)
-            and threading.current_thread() is threading.main_thread()
-        ):
+        # whoever looks; a Ctrl-C is no callback's.
+        if is_interrupt(exc):
             raise
         logger.exception("results: a `then` callback failed")

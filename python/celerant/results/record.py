@@ -8,7 +8,6 @@ exception, the mark before a compressed record.
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -22,9 +21,9 @@ from celerant.canvas.request import Request
 from celerant.errors import EncodeError, SettingError
 from celerant.foreign import args_of, is_a, said, stored_as
 from celerant.limits import NO_LIMITS, Limits
-from celerant.results.forms import WithForm
 from celerant.states import EXCEPTION_STATES, READY_STATES
 from celerant.telling import shown
+from celerant.with_form import plain_value
 
 __all__ = ["Codec"]
 
@@ -117,9 +116,7 @@ class Codec:
         """Return a value or an exception as it stands in a record."""
         if state in EXCEPTION_STATES and is_a(result, BaseException):
             return self._exception(result)
-        if self.serializer != "pickle" and _is_result(result):
-            return result.as_tuple()
-        return result
+        return plain_value(result, self.serializer)
 
     def pack(self, value: Any) -> bytes:
         """Serialize and, where configured, compress.
@@ -211,15 +208,6 @@ class Codec:
 def _writes_json_itself() -> bool:
     """Whether nobody has registered another encoder under kombu's name for JSON."""
     return registry._encoders["json"][2] is kombu_json.dumps  # noqa: SLF001 - kombu has no public lookup
-
-
-def _is_result(value: Any) -> bool:
-    """Whether a value is the result of what a task sent, ours or Celery's."""
-    # By its class: a Decimal has an `as_tuple` too.
-    theirs: Any = sys.modules.get("celery.result")
-    return is_a(value, WithForm) or (
-        theirs is not None and is_a(value, theirs.ResultBase)
-    )
 
 
 def _survives(value: object) -> bool:

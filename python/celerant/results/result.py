@@ -14,10 +14,11 @@ from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.exceptions import RemoteTraceback
 from celerant.results.following import Line
-from celerant.results.forms import WithForm, form_with_parents, ids_in
+from celerant.results.forms import form_with_parents, ids_in
 from celerant.results.listening import Hooks
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.waiting import because, refuse_inside_task
+from celerant.with_form import WithForm
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend

@@ -21,6 +21,7 @@ from celerant.errors import TaskControl
 from celerant.foreign import args_of, class_name, is_a, said, stored_as, traceback_text
 from celerant.receivers import tell
 from celerant.telling import shown
+from celerant.with_form import plain_value
 from celerant.worker import control_flow
 from celerant.worker.logged import logged
 from celerant.worker.named import encode_error, named_exception
@@ -186,7 +187,7 @@ def pack(outcome: Outcome, serializer: str) -> Packed:
     """Turn an outcome into plain data; a value that cannot be one is a failure."""
     if outcome.state == SUCCESS:
         try:
-            value = dumps(outcome.value, serializer)
+            value = dumps(plain_value(outcome.value, serializer), serializer)
             body = value[2]
             plain = body if isinstance(body, (str, bytes)) else bytes(body)
         except BaseException as exc:  # noqa: BLE001 - the value's own code may raise it

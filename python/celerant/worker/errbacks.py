@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
+from celerant.foreign import is_interrupt
 
 if TYPE_CHECKING:
     from celerant.canvas.request import Request
@@ -64,18 +65,20 @@ def call_errbacks(
         return
     root_id = request.root_id or request.id
     about: dict[str, Any] = {"parent_id": request.id, "root_id": root_id}
-    members = group(later, app=app)
     try:
+        members = group(later, app=app)
         if request.is_eager:
             members.apply((request.id,), **about)
         else:
             members.apply_async((request.id,), **about)
-    except Exception:
+    except BaseException as raised:
+        if is_interrupt(raised):
+            raise
         logger.exception(
             "errbacks of task %s[%s] are not sent: %s",
             request.task,
             request.id,
-            ", ".join(errback.task for errback in later),
+            ", ".join(str(errback.get("task")) for errback in later),
         )
 
 

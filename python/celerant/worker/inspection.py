@@ -163,9 +163,9 @@ def _shown(name: Any, value: Any) -> Any:
         return {key: _shown(key, inner) for key, inner in value.items()}
     if isinstance(name, str) and _HIDDEN.search(name):
         return _MASK
-    if isinstance(value, (str, list, tuple)) and _URL.search(str(value)):
-        return masked(value) if isinstance(value, str) else [masked(v) for v in value]
-    return value
+    if isinstance(value, (list, tuple)):
+        return [_shown(name, inner) for inner in value]
+    return masked(value) if isinstance(value, str) and _URL.search(value) else value
 
 
 def report(panel: Panel, **_: Any) -> Any:

@@ -12,6 +12,7 @@ from kombu import Connection
 from celerant import Celerant, group
 from celerant.canvas.request import current_request
 from celerant.errors import ChordError, TaskRevoked
+from celerant.worker import errbacks
 
 WAIT = 10
 
@@ -415,3 +416,21 @@ def test_a_backend_that_counts_no_chords_is_told_of_in_one_line(caplog):
     (line,) = [r for r in caplog.records if "part of chord g" in r.message]
     assert line.levelno == logging.ERROR
     assert line.exc_info is None
+
+
+@pytest.mark.parametrize("moment", ["made", "sent"])
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_errbacks_that_cannot_go_out_leave_the_body_told(
+    shop, monkeypatch, caplog, moment, kind
+):
+    def refuse(*_args, **_named):
+        raise kind("refused")
+
+    unsent = type("Unsent", (group,), {"apply_async": refuse})
+    monkeypatch.setattr(errbacks, "group", refuse if moment == "made" else unsent)
+    with shop.worker(concurrency=1):
+        body = frozen(shop, "total", link_error=[s(shop, "on_id")])
+        result = send_chord(shop, [s(shop, "fail", "no")], body)
+        with pytest.raises(ChordError):
+            result.get(timeout=WAIT)
+    assert "errbacks of task total" in caplog.text

@@ -265,3 +265,59 @@ def test_telling_nobody_calls_nothing(monkeypatch):
     monkeypatch.delitem(sys.modules, "celerant.signals", raising=False)
     assert heard() is None
     tell("task_prerun", None)
+
+
+class LikeCelerys(Signal):
+    """Lets through what is no Exception, as the signals of Celery do."""
+
+    def send(self, sender, **named):
+        for receiver in self._live_receivers(sender):
+            receiver(signal=self, sender=sender, **named)
+        return []
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
+@pytest.mark.parametrize("made", [Signal, LikeCelerys])
+def test_receivers_that_raise_cost_the_worker_nothing(app, monkeypatch, made, kind):
+    task = app.task(name="signalled.task")(abs)
+    for name in ("task_received", "task_prerun", "task_success", "task_postrun"):
+        signal = made(name)
+        monkeypatch.setattr(signals, name, signal)
+        monkeypatch.setattr(celerys, name, signal)
+
+        def leave(**_named):
+            raise kind("out")
+
+        signal.connect(leave, weak=False)
+    with app.worker(concurrency=1):
+        assert [task.delay(-x).get(timeout=10) for x in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, ValueError])
+def test_other_receivers_hear_whatever_one_raises(kind, caplog):
+    signal, heard_by = Signal("task_success"), []
+
+    def leave(**_named):
+        raise kind("out")
+
+    def note(sender, **_named):
+        heard_by.append(sender)
+
+    signal.connect(leave)
+    signal.connect(note)
+    (_, raised), _ = signal.send("task")
+    assert isinstance(raised, kind)
+    assert heard_by == ["task"]
+    assert "receiver" in caplog.text
+
+
+def test_an_interrupt_of_the_main_thread_is_no_receivers(caplog):
+    signal = Signal("task_success")
+
+    def interrupt(**_named):
+        raise KeyboardInterrupt
+
+    signal.connect(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        signal.send("task")
+    assert caplog.text == ""
