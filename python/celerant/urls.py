@@ -22,6 +22,8 @@ _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
 _QUERY = re.compile(r"[?#]")
 #: A name that is shown; escaped, or plain.
 _USER = re.compile(r"[\w.+%~-]*")
+#: What stands where the port should: a password whose ``@host`` is missing, perhaps.
+_NO_PORT = re.compile(r"^(\[[^]]*\]|(?!\[[^]]*\])[^:/]*):(?!\d*(?:/|$)).*", re.DOTALL)
 
 
 def split(urls: str | Sequence[str] | None) -> list[str]:
@@ -46,7 +48,8 @@ def masked(urls: str | Sequence[str] | None) -> str:
     """Return URLs as they may be shown: none with its password or its query.
 
     A password may hold what ends a URL's parts, unescaped, and the URL may lack its
-    scheme: whatever stands before the last ``@`` is hidden, but a plain user's name.
+    scheme: whatever stands before the last ``@`` is hidden, but a plain user's name,
+    and so is a port that is no number.
     """
     listed = [urls] if isinstance(urls, str) else urls or ()
     return ";".join(_masked(url) for each in listed for url in _URLS.split(each) if url)
@@ -59,6 +62,14 @@ def check(name: str, urls: str | Sequence[str] | None) -> None:
         SettingError: One of them; urllib's own text would show a part of it.
     """
     for url in split(urls):
+        before, has_scheme, _ = url.partition("://")
+        if (has_scheme or "@" in url) and not _SCHEME.fullmatch(before):
+            # kombu would take it all for the host's name, and show that.
+            msg = (
+                f"{name} {masked(urls)!r} has no scheme before its user or password; "
+                "write amqp://, redis:// or the like before them"
+            )
+            raise SettingError(msg, name=name)
         try:
             url_to_parts(url)
         except ValueError:
@@ -77,7 +88,7 @@ def _masked(url: str) -> str:
     else:
         start = f"{before}://"
     secret, has_secret, rest = rest.rpartition("@")
-    place = _QUERY.split(rest, maxsplit=1)[0]
+    place = _NO_PORT.sub(r"\1:**", _QUERY.split(rest, maxsplit=1)[0])
     if not has_secret:
         return start + place
     query = _QUERY.search(secret)

@@ -32,6 +32,7 @@ _URL = re.compile(
     r"(?P<path>[^?#]*)(?P<rest>.*)",
     re.DOTALL,
 )
+_SCHEME = re.compile(r"[\w+.-]+")
 _HAS_PORT = re.compile(r":\d+$")
 
 
@@ -86,8 +87,9 @@ def check_urls(name: str, urls: Any) -> None:
     listed = [urls] if isinstance(urls, str) else urls or ()
     for url in ";".join(listed).split(";"):
         before, has_scheme, _ = url.partition("://")
-        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker.
-        if has_scheme:
+        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker, and what
+        # is none may be a password: who connects refuses that, and shows none of it.
+        if has_scheme and _SCHEME.fullmatch(before):
             check_transport(name, before.partition("+")[0], "://")
 
 
