@@ -20,6 +20,10 @@ __all__ = ["NO_LIMITS", "Limits", "TooMuchError"]
 
 #: What unpacking asks for at once, so that little is held before it is measured.
 _STEP = 1 << 20
+#: What a decompressor is given at once: it copies what it leaves of that.
+_SLICE = 1 << 12
+#: Streams that follow each other in one body; each costs time, also an empty one.
+_STREAMS = 10_000
 #: Of a decoder that has no bound for its output. Few bytes of it say much.
 _SIP = 16
 #: lzma needs this much for its own strongest settings, whatever it unpacks.
@@ -158,31 +162,41 @@ def _by_object(make: Callable[[], Any]) -> Callable[[bytes], Iterator[bytes]]:
     def unpack(raw: bytes) -> Iterator[bytes]:
         # Streams may follow each other, and rubbish the last of them, as the modules'
         # own `decompress` takes them.
-        is_first = True
-        while raw or is_first:
-            decompressor = make()
-            try:
-                yield decompressor.decompress(raw, max_length=_STEP)
-            except (OSError, lzma.LZMAError):
-                if is_first:
-                    raise
-                return
-            is_first = False
+        view, at = memoryview(raw), 0
+        for stream in range(_STREAMS):
+            decompressor, has_given = make(), False
             while not decompressor.eof:
-                if decompressor.needs_input:
+                given = view[at : at + _SLICE] if decompressor.needs_input else view[:0]
+                if decompressor.needs_input and not given:
                     msg = "it ends before its end"
                     raise EOFError(msg)
-                yield decompressor.decompress(b"", max_length=_STEP)
-            raw = decompressor.unused_data
+                at += len(given)
+                try:
+                    part = decompressor.decompress(given, max_length=_STEP)
+                except (OSError, lzma.LZMAError):
+                    if not stream or has_given:
+                        raise
+                    return
+                has_given = has_given or bool(part)
+                yield part
+            at -= len(decompressor.unused_data)
+            if at == len(raw):
+                return
+        msg = f"it is packed in more than {_STREAMS:,} streams"
+        raise TooMuchError(msg)
 
     return unpack
 
 
 def _zlib(raw: bytes) -> Iterator[bytes]:
     decompressor = zlib.decompressobj()
-    yield decompressor.decompress(raw, _STEP)
+    for at in range(0, len(raw), _SLICE):
+        given = raw[at : at + _SLICE]
+        while given and not decompressor.eof:
+            yield decompressor.decompress(given, _STEP)
+            given = decompressor.unconsumed_tail
     while not decompressor.eof:
-        part = decompressor.decompress(decompressor.unconsumed_tail, _STEP)
+        part = decompressor.decompress(b"", _STEP)
         if not part and not decompressor.eof:
             msg = "it ends before its end"
             raise EOFError(msg)

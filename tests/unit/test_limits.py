@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import lzma
+import random
+import time
 import tracemalloc
 import zlib
 from types import SimpleNamespace
@@ -48,6 +50,25 @@ def test_streams_may_follow_each_other_and_rubbish_the_last(kind):
     for packed in (one + one, one + b"rubbish"):
         whole = compression.decompress(packed, kind)
         assert Limits(size=MB).unpack(packed, kind) == whole
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "lzma"])
+def test_a_body_of_very_many_streams_is_refused_early(kind):
+    one, _ = compression.compress(b"", kind)
+    assert Limits(size=64 * MB).unpack(one * 10_000, kind) == b""
+    many = one * (16 * MB // len(one))
+    began = time.process_time()
+    with pytest.raises(TooMuchError, match="more than 10,000 streams"):
+        Limits(size=64 * MB).unpack(many, kind)
+    # A second of it were the copies of what is left, once per stream.
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_get_smaller_is_unpacked_slice_by_slice(kind):
+    body = random.Random(5).randbytes(3 * MB + 1)
+    packed, _ = compression.compress(body, kind)
+    assert Limits(size=4 * MB).unpack(packed, kind) == body
 
 
 @pytest.mark.parametrize("kind", KINDS)
