@@ -7,6 +7,7 @@ raises, whatever that code does, and nothing asks it for more than it must.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import traceback as tracebacks
@@ -52,6 +53,9 @@ _get_traceback = BaseException.__dict__["__traceback__"].__get__
 _set_cause: Callable[[BaseException, BaseException | None], None]
 _set_cause = BaseException.__dict__["__cause__"].__set__
 
+#: Of an exception: more than anybody reads.
+_MOST_ARGS = 1000
+
 #: Celery's names of what has another here.
 _CELERY_NAMES: dict[type, str] = {
     ChordError: "ChordError",
@@ -90,16 +94,20 @@ def said(exc: BaseException) -> str:
 
 
 def args_of(exc: BaseException) -> tuple[Any, ...]:
-    """Return the arguments of an exception."""
-    try:
+    """Return the arguments of an exception; of very many the first, and their number.
+
+    Each is looked at by itself later, whether it can be stored.
+    """
+    found: Any = None
+    with contextlib.suppress(BaseException):  # whatever their code raises
         found = exc.args
-        if type(found) is tuple:
-            return found
-    except BaseException:  # noqa: BLE001, S110 - whatever their code raises
-        pass
     # What iterates by code of its own may do so for ever.
-    made: tuple[Any, ...] = _get_args(exc)
-    return made
+    made: tuple[Any, ...] = found if type(found) is tuple else _get_args(exc)
+    if len(made) <= _MOST_ARGS:
+        return made
+    # No more than the bound with it: an exception may come by here again.
+    kept = made[: _MOST_ARGS - 1]
+    return (*kept, f"... {len(made) - len(kept):,} more")
 
 
 def traceback_of(exc: BaseException) -> TracebackType | None:

@@ -53,6 +53,11 @@ def test_without_a_request_it_is_the_short_form():
     assert decoded["date_done"] is None
 
 
+def test_an_exception_with_very_many_arguments_is_stored_with_some():
+    decoded = fields(Codec(), ValueError(*range(1_000_000)), "FAILURE", "tb")
+    assert decoded["result"]["exc_message"][-2:] == [998, "... 999,001 more"]
+
+
 def test_an_exception_is_stored_by_name_and_arguments():
     decoded = fields(Codec(), KeyError("k", object), "FAILURE", "tb")
     assert decoded["result"] == {

@@ -30,6 +30,15 @@ def test_arguments_that_are_no_tuple_are_those_given():
     assert args_of(EndlessError("why")) == ("why",)
 
 
+def test_of_very_many_arguments_the_first_are_told_and_their_number():
+    exc = ValueError(*range(1_000_000))
+    told = args_of(exc)
+    assert told == (*range(999), "... 999,001 more")
+    # Out of a child process it is an exception of these.
+    assert args_of(ValueError(*told)) == told
+    assert args_of(ValueError(*range(1000))) == tuple(range(1000))
+
+
 def test_a_backoff_after_any_number_of_retries_is_at_most_its_maximum():
     task = SimpleNamespace(
         retry_backoff=True, retry_backoff_max=600, retry_jitter=False
