@@ -110,7 +110,7 @@ __version__ = version("celerant")
 
 # Where to log is for the application to say; until it does, nothing is printed.
 logging.getLogger("celerant").addHandler(logging.NullHandler())
-keep_logs_plain("celerant", "celerant.worker")
+keep_logs_plain("celerant", "celerant.cli", "celerant.django", "celerant.worker")
 
 if _core.build_info()["profile"] == "debug":
     warnings.warn(

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from celerant.foreign import class_name
+from celerant.foreign import class_name, traceback_text
 
 __all__ = [
     "Lines",
-    "PlainArguments",
+    "PlainRecords",
     "frames_of_ours",
     "keep_logs_plain",
     "line",
@@ -139,11 +139,18 @@ class _Told:
         return shown(self._value, _MOST_IN_LOGS)
 
 
-class PlainArguments(logging.Filter):
-    """Has every argument of a log's line shown in one line that is not too long."""
+class PlainRecords(logging.Filter):
+    """Has every argument of a log's line shown in one line that is not too long.
+
+    The lines of its traceback are indented.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let all pass, their arguments replaced where these might do harm."""
+        """Let all pass, what might do harm replaced."""
+        raised = record.exc_info[1] if record.exc_info else None
+        if raised is not None and not record.exc_text:
+            # Formatters take this text, where there is one, for the traceback.
+            record.exc_text = str(Lines(traceback_text(raised))).removeprefix("\n")
         given = record.args
         if isinstance(given, Mapping):
             record.args = {name: _harmless(value) for name, value in given.items()}
@@ -164,5 +171,5 @@ def keep_logs_plain(*names: str) -> None:
     """Have what these loggers write shown harmlessly; again does nothing."""
     for name in names:
         logger = logging.getLogger(name)
-        if not any(isinstance(known, PlainArguments) for known in logger.filters):
-            logger.addFilter(PlainArguments())
+        if not any(isinstance(known, PlainRecords) for known in logger.filters):
+            logger.addFilter(PlainRecords())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
-from celerant.telling import Lines, line, shown
+import celerant
+from celerant.telling import Lines, PlainRecords, line, shown
 
 
 class Hostile:
@@ -68,6 +71,36 @@ def test_a_traceback_keeps_its_lines_and_indents_them_all(caplog):
         "  ValueError: a",
         r"  ERROR root: forged\x1b[2J",
     ]
+
+
+def test_the_text_of_a_logged_exception_begins_no_line(caplog):
+    logger = logging.getLogger("celerant.worker")
+    try:
+        raise ValueError("a\nERROR root: forged\x1b[2J")  # noqa: TRY301
+    except ValueError as exc:
+        logger.exception("it failed")
+        logger.log(logging.ERROR, "it failed", exc_info=exc)
+    formatter = logging.Formatter("%(message)s")
+    for record in caplog.records:
+        first, *others = formatter.format(record).splitlines()
+        assert first == "it failed"
+        assert others[0] == "  Traceback (most recent call last):"
+        assert all(other.startswith("  ") for other in others)
+        assert others[-1] == r"  ERROR root: forged\x1b[2J"
+
+
+def test_every_logger_of_the_package_keeps_its_records_plain():
+    package = Path(celerant.__file__).parent
+    named = re.compile(r'getLogger\("(celerant[\w.]*)"\)')
+    names = {
+        name
+        for path in package.rglob("*.py")
+        for name in named.findall(path.read_text(encoding="utf-8"))
+    }
+    assert {"celerant", "celerant.worker", "celerant.cli"} <= names
+    for name in names:
+        filters = logging.getLogger(name).filters
+        assert any(isinstance(known, PlainRecords) for known in filters), name
 
 
 def test_a_traceback_of_many_lines_is_cut_in_the_middle():
