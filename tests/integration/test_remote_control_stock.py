@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 import uuid
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -97,6 +98,20 @@ class Both:
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def both(request, redis_url, celery_worker, tmp_path_factory):
+    """Two workers for tests that leave them as they were."""
+    with two_workers(request, celery_worker, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def both_anew(request, redis_url, celery_worker, tmp_path_factory):
+    """Two workers for one test: what it does to them other tests would see."""
+    with two_workers(request, celery_worker, tmp_path_factory) as made:
+        yield made
+
+
+@contextmanager
+def two_workers(request, celery_worker, tmp_path_factory):
     broker = URLS[request.param]
     if request.param == "rabbitmq":
         request.getfixturevalue("rabbitmq_url")
@@ -209,59 +224,63 @@ def _plain(info, queue):
     return plain
 
 
-def test_where_tasks_are(both):
+def test_where_tasks_are(both_anew):
     seen = {}
-    for kind, (_, queue) in both.names.items():
-        running = [both.hold(kind) for _ in range(2)]
-        later = both.send(kind, "commands.limited", countdown=600)
+    for kind, (_, queue) in both_anew.names.items():
+        running = [both_anew.hold(kind) for _ in range(2)]
+        later = both_anew.send(kind, "commands.limited", countdown=600)
         told = {}
         ids = [running[0][0].id, later.id, "nobody-knows"]
 
         def are_there(kind=kind, ids=ids):
-            return set(both.ask(kind, "query_task", ids=ids)) == set(ids[:2])
+            return set(both_anew.ask(kind, "query_task", ids=ids)) == set(ids[:2])
 
         # The worker reads the broker in its own time; asking is waiting.
         for _ in range(100):
             if are_there():
                 break
-        found = both.ask(kind, "query_task", ids=ids)
+        found = both_anew.ask(kind, "query_task", ids=ids)
         told["states"] = [found[task_id][0] for task_id in ids[:2]]
         told["infos"] = [_plain(found[task_id][1], queue) for task_id in ids[:2]]
-        told["active"] = [_plain(i, queue) for i in both.ask(kind, "active")]
-        told["safe"] = [type(i["args"]) for i in both.ask(kind, "active", safe=True)]
-        (entry,) = both.ask(kind, "scheduled")
+        told["active"] = [_plain(i, queue) for i in both_anew.ask(kind, "active")]
+        told["safe"] = [
+            type(i["args"]) for i in both_anew.ask(kind, "active", safe=True)
+        ]
+        (entry,) = both_anew.ask(kind, "scheduled")
         assert entry["eta"]
         told["scheduled"] = entry["priority"], _plain(entry["request"], queue)
-        told["one"] = list(both.ask(kind, "query_task", ids=later.id)) == [later.id]
-        both.app.control.revoke(later.id, destination=[both.names[kind][0]])
+        told["one"] = list(both_anew.ask(kind, "query_task", ids=later.id)) == [
+            later.id
+        ]
+        both_anew.app.control.revoke(later.id, destination=[both_anew.names[kind][0]])
         for _, let_go in running:
             let_go()
         assert [result.get(timeout=30) for result, _ in running] == [True, True]
-        assert later.id in both.ask(kind, "revoked")
+        assert later.id in both_anew.ask(kind, "revoked")
         seen[kind] = told
     assert seen["ours"] == seen["stock"]
     assert seen["ours"]["states"] == ["active", "scheduled"]
 
 
-def test_add_and_cancel_consumer(both):
-    for kind, (_, queue) in both.names.items():
+def test_add_and_cancel_consumer(both_anew):
+    for kind, (_, queue) in both_anew.names.items():
         more = f"{queue}-more"
-        told = both.ask(kind, "add_consumer", queue=more)
+        told = both_anew.ask(kind, "add_consumer", queue=more)
         assert told == {"ok": f"add consumer {more}"}
-        result = both.send(kind, "commands.limited", queue=more)
+        result = both_anew.send(kind, "commands.limited", queue=more)
         assert result.get(timeout=30) is True
-        queues = {q["name"]: q for q in both.ask(kind, "active_queues")}
+        queues = {q["name"]: q for q in both_anew.ask(kind, "active_queues")}
         assert set(queues) == {queue, more}
         assert queues[more]["exchange"]["type"] == "direct"
-        told = both.ask(kind, "cancel_consumer", queue=more)
+        told = both_anew.ask(kind, "cancel_consumer", queue=more)
         assert told == {"ok": f"no longer consuming from {more}"}
         for _ in range(100):
-            if [q["name"] for q in both.ask(kind, "active_queues")] == [queue]:
+            if [q["name"] for q in both_anew.ask(kind, "active_queues")] == [queue]:
                 break
         else:
             pytest.fail(f"{kind} still consumes {more}")
-        unheard = both.send(kind, "commands.limited", queue=more)
-        assert both.send(kind, "commands.limited").get(timeout=30) is True
+        unheard = both_anew.send(kind, "commands.limited", queue=more)
+        assert both_anew.send(kind, "commands.limited").get(timeout=30) is True
         assert not unheard.ready()
 
 
@@ -273,40 +292,40 @@ def test_active_queues_are_described_alike(both):
             assert value == stock[name], name
 
 
-def test_pool_grow_and_shrink(both):
-    for kind in both.names:
-        before = both.ask(kind, "stats")["prefetch_count"]
-        assert both.ask(kind, "pool_grow", n=1) == {"ok": "pool will grow"}
-        running = [both.hold(kind) for _ in range(3)]
-        assert len(both.ask(kind, "stats")["pool"]["processes"]) == 3
-        both.await_prefetch(kind, before + 1)
+def test_pool_grow_and_shrink(both_anew):
+    for kind in both_anew.names:
+        before = both_anew.ask(kind, "stats")["prefetch_count"]
+        assert both_anew.ask(kind, "pool_grow", n=1) == {"ok": "pool will grow"}
+        running = [both_anew.hold(kind) for _ in range(3)]
+        assert len(both_anew.ask(kind, "stats")["pool"]["processes"]) == 3
+        both_anew.await_prefetch(kind, before + 1)
         for _, let_go in running:
             let_go()
         assert all(result.get(timeout=30) for result, _ in running)
         for _ in range(100):
-            told = both.ask(kind, "pool_shrink", n=1)
+            told = both_anew.ask(kind, "pool_shrink", n=1)
             # A stock worker shrinks only by what is idle at that moment.
             if told == {"ok": "pool will shrink"}:
                 break
         if kind == "ours":
             # A stock worker tells of the one that went for some time yet.
-            assert len(both.ask(kind, "stats")["pool"]["processes"]) == 2
-        both.await_prefetch(kind, before)
-        assert both.send(kind, "commands.limited").get(timeout=30) is True
-    assert set(both.ask("ours", "pool_shrink", n=9)) == {"error"}
+            assert len(both_anew.ask(kind, "stats")["pool"]["processes"]) == 2
+        both_anew.await_prefetch(kind, before)
+        assert both_anew.send(kind, "commands.limited").get(timeout=30) is True
+    assert set(both_anew.ask("ours", "pool_shrink", n=9)) == {"error"}
 
 
-def test_time_limit(both):
+def test_time_limit(both_anew):
     arguments = {"task_name": "commands.hold", "hard": 1, "soft": None}
-    told = both.same("time_limit", **arguments)
+    told = both_anew.same("time_limit", **arguments)
     assert told == {"ok": "time limits set successfully"}
-    result, _ = both.hold("ours")
+    result, _ = both_anew.hold("ours")
     assert "TimeLimitExceeded" in repr(result.get(timeout=30, propagate=False))
-    both.same("time_limit", **(arguments | {"hard": None}))
-    result, let_go = both.hold("ours")
+    both_anew.same("time_limit", **(arguments | {"hard": None}))
+    result, let_go = both_anew.hold("ours")
     let_go()
     assert result.get(timeout=30) is True
-    unknown = both.same("time_limit", task_name="no.such", hard=1)
+    unknown = both_anew.same("time_limit", task_name="no.such", hard=1)
     assert unknown == {"error": "unknown task"}
 
 

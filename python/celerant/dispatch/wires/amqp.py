@@ -195,9 +195,11 @@ class AmqpWire(Wire):
     def send(self, chunk: Chunk) -> None:
         if not self._unproven:
             self._send(chunk)
+            self._check()
             return
         # What may be refused closes the channel, and takes with it the confirms of all
-        # before it: the first of its kind goes alone.
+        # before it: the first of its kind goes alone. One that is only returned stops
+        # nothing in its chunk.
         start, end = 0, len(chunk.wired())
         for position in range(end):
             said = said_at(chunk, position)
@@ -205,11 +207,12 @@ class AmqpWire(Wire):
             if proof in self._unproven:
                 for piece in (range(start, position), range(position, position + 1)):
                     self._send(chunk.select(list(piece)))
-                    self.flush()
+                    self._await_confirms()
                 self._unproven.discard(proof)
                 self._proven.add(proof)
                 start = position + 1
         self._send(chunk.select(list(range(start, end))))
+        self._check()
 
     def _send(self, chunk: Chunk) -> None:
         part = _Part(chunk)
@@ -222,15 +225,17 @@ class AmqpWire(Wire):
                 self._read()
         except _LOST as exc:
             self._recover(exc)
-        self._check()
 
     def flush(self) -> None:
+        self._await_confirms()
+        self._check()
+
+    def _await_confirms(self) -> None:
         while self._tags:
             try:
                 self._read()
             except _LOST as exc:
                 self._recover(exc)
-        self._check()
 
     def settle(self) -> None:
         end = monotonic() + _FAREWELL
