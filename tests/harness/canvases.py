@@ -122,6 +122,7 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@hides("options of `task.chunks(...)`, set with `set`")
 def build(recipe: Recipe, lib: Any) -> Any:
     """Build a recipe with a library's `tasks`, `group`, `chain` and `chord`.
 
@@ -147,6 +148,12 @@ def build(recipe: Recipe, lib: Any) -> Any:
         assert recipe.body is not None
         header = _flat(parts, lib) if lib.flat else parts
         made = lib.chord(header, build(recipe.body, lib))
+    # Celery loses what is set on it, callbacks too.
+    return made if made.get("task") == "celery.chunks" else _dressed(made, recipe, lib)
+
+
+def _dressed(made: Any, recipe: Recipe, lib: Any) -> Any:
+    """Give a canvas its options, callbacks and stamps."""
     if recipe.options:
         made.set(**recipe.options)
     for link in recipe.links:
