@@ -14,7 +14,7 @@ from celerant.errors import CelerantError
 from celerant.tasks.builtins import is_builtin
 from celerant.tls import checked_options, redis_options
 from celerant.to_celery_task import AnnotatedThere, register
-from celerant.urls import scheme, split, transport
+from celerant.urls import check, scheme, split, transport
 
 if TYPE_CHECKING:
     import celery
@@ -89,6 +89,7 @@ def _tls(conf: Settings, backend: str | None) -> dict[str, Any]:
             del made["server_hostname"]
         found["broker_use_ssl"] = made
     if backend is not None and scheme(backend) == "rediss":
+        check("result_backend", backend)
         query, name = url_to_parts(backend).query, "ssl_cert_reqs"
         given = {name: query[name]} if name in query else {}
         given.update(conf.redis_backend_use_ssl or {})

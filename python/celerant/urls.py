@@ -71,7 +71,8 @@ def check(name: str, urls: str | Sequence[str] | None) -> None:
             )
             raise SettingError(msg, name=name)
         try:
-            url_to_parts(url)
+            # Without a scheme kombu reads no parts, and shows what is no port.
+            url_to_parts(url if has_scheme else f"amqp://{url}")
         except ValueError:
             msg = (
                 f"{name} {masked(urls)!r} cannot be read as a URL: its port is no "

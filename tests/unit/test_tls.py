@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 
 import pytest
 
 from celerant import Celerant
+from celerant.errors import SettingError
 
 
 def options(url, **settings):
@@ -118,3 +120,11 @@ def test_celery_gets_the_same_checks():
         conf = app.to_celery().conf
     # Celery's settings have one name for all hosts.
     assert conf.broker_use_ssl == {"cert_reqs": ssl.CERT_REQUIRED}
+
+
+def test_to_celery_shows_no_password_of_a_store_whose_host_is_missing():
+    pytest.importorskip("celery")
+    app = Celerant("no-host", broker="memory://", backend="rediss://:hidden")
+    with pytest.raises(SettingError, match="its port is no number") as caught:
+        app.to_celery()
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))

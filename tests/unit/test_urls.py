@@ -121,6 +121,14 @@ def test_no_use_of_such_a_url_shows_the_password(url, given):
     assert "den@" not in told
 
 
+@pytest.mark.parametrize("url", ["u:hidden", "amqp://:hidden", "redis://u:hidden/0"])
+def test_a_port_that_is_no_number_is_refused_without_showing_it(url):
+    with pytest.raises(SettingError, match="its port is no number") as caught:
+        Celerant("no-port", broker=url, backend="memory://").connection()
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
+    check("broker_url", ["host", "host:5672", "host:5672//", "[::1]:5672"])
+
+
 def test_scheme_is_that_of_the_first():
     assert scheme("AMQP://a;redis://b") == "amqp"
     assert scheme("redis+socket:///s") == "redis+socket"
