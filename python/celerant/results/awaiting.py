@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant.results.waiters import Waiter
+from celerant.results.waiting import refuse_inside_callback
 
 if TYPE_CHECKING:
     from celerant.results.members import Members
@@ -28,9 +29,11 @@ async def wait_in_loop(
 
     Raises:
         CelerantError: The backend is not reached within its retry policy.
+        RuntimeError: Inside a `then` callback.
     """
     if is_done():
         return
+    refuse_inside_callback(members.backend)
     members.begin()
     loop = asyncio.get_running_loop()
     while not is_done():

@@ -112,7 +112,7 @@ class Consumer:
         feed = self._feed
         if feed is not None and feed.is_open and not self._is_closing:
             return
-        if threading.current_thread() is not self._thread:
+        if not self.is_here:
             # A look at nothing ends after its sweep, and that follows the opening. None
             # of its results can be lost.
             nothing = Members.alone("", self._backend)
@@ -133,6 +133,11 @@ class Consumer:
                 self._feed.wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is its own thread."""
+        return threading.current_thread() is self._thread
 
     @property
     def trouble(self) -> Trouble | None:

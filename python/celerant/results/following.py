@@ -11,7 +11,7 @@ from celerant._core import Barrier
 from celerant.results.awaiting import waker
 from celerant.results.listening import Listening
 from celerant.results.waiters import Waiter
-from celerant.results.waiting import deadline_after
+from celerant.results.waiting import deadline_after, refuse_inside_callback
 
 if TYPE_CHECKING:
     from celerant.results.listening import Hooks
@@ -66,8 +66,11 @@ class Line:
 
     async def wait_in_loop(self) -> None:
         """Wait as `wait` in an event loop; cancelled, it leaves nothing behind."""
+        if self._is_settled():
+            return
         loop = asyncio.get_running_loop()
         for view in self._views:
+            refuse_inside_callback(view.backend)
             view.begin()
         while not self._is_settled():
             self._raise_errors()

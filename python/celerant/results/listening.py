@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
 from celerant.results.waiters import Waiter
+from celerant.results.waiting import refuse_inside_callback
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,6 +69,7 @@ class Listening:
 
     def __init__(self, views: Iterable[Members], hooks: Hooks | None = None) -> None:
         self._views = list({id(view): view for view in views}.values())
+        self._backends = {view.backend for view in self._views}
         self._hooks = hooks or Hooks()
         self._event = threading.Event()
         #: Views that may have changed, and views with the indices that came in.
@@ -111,6 +113,7 @@ class Listening:
 
         Raises:
             CelerantError: A backend is not reached within its retry policy.
+            RuntimeError: Inside a `then` callback.
         """
         hooks, event = self._hooks, self._event
         self._look(is_done, deadline)
@@ -135,6 +138,8 @@ class Listening:
                 continue
             ends = [deadline, call_at if hooks.on_interval is not None else None]
             left = [end - now for end in ends if end is not None]
+            for backend in self._backends:
+                refuse_inside_callback(backend)
             event.wait(min(left) if left else None)
 
     def _look(self, is_done: Callable[[], bool], deadline: float | None) -> None:
@@ -143,7 +148,7 @@ class Listening:
                 left = None if deadline is None else deadline - monotonic()
                 view.look(None if left is None else max(left, 0))
         if not is_done():
-            for backend in {view.backend for view in self._views}:
+            for backend in self._backends:
                 backend.tell_obstacle()
 
     def _tell(self) -> None:

@@ -20,6 +20,7 @@ from celerant.results.forms import groups_in
 from celerant.results.intake import absorb, unreadable
 from celerant.results.nested import Nested
 from celerant.results.waiters import Waiter, Waiters
+from celerant.results.waiting import refuse_inside_callback
 from celerant.telling import line
 
 if TYPE_CHECKING:
@@ -291,6 +292,8 @@ class Members:
             is_done: The condition.
             deadline: None waits for ever.
             index: The one member that it asks about, if so.
+        Raises:
+            RuntimeError: Inside a `then` callback.
         """
         event = threading.Event()
         return self._wait(Waiter(is_done, event.set, index), event, deadline)
@@ -310,6 +313,7 @@ class Members:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
                     return False
+                refuse_inside_callback(self.backend)
                 event.wait(left)
                 event.clear()
                 if look is not None:

@@ -405,17 +405,17 @@ class AsyncResult(WithForm, Generic[R]):
 
     def ready(self) -> bool:
         """Whether the task is done, in whatever way."""
-        self._members.look()
+        self._see()
         return self._is_done()
 
     def successful(self) -> bool:
         """Whether the task returned a value."""
-        self._members.look()
+        self._see()
         return self._code == Barrier.SUCCESS
 
     def failed(self) -> bool:
         """Whether the task raised, was never sent, or its result expired."""
-        self._members.look()
+        self._see()
         return self._code in (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)
 
     def exists(self) -> bool:
@@ -575,12 +575,17 @@ class AsyncResult(WithForm, Generic[R]):
     def _code(self) -> int:
         return self._members.barrier.state(self._index)
 
+    def _see(self) -> None:
+        # What is done is looked at no more: the others may not be, in a callback.
+        if not self._is_done():
+            self._members.look()
+
     def _look(self) -> dict[str, Any]:
         """Have the task be done if it is; return its record where it is not."""
-        members = self._members
-        members.look()
+        self._see()
         if self._is_done():
             return {}
+        members = self._members
         # The consumer may be told of it later: two looks must not contradict.
         record = members.take(self._index)
         return {} if self._is_done() else _fields(members.backend, record)

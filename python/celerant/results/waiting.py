@@ -20,6 +20,7 @@ __all__ = [
     "because",
     "deadline_after",
     "may_join",
+    "refuse_inside_callback",
     "refuse_inside_task",
 ]
 
@@ -65,6 +66,21 @@ def because(backend: Backend, what: str) -> str:
         )
     reason = backend.obstacle()
     return f"{what}: {reason}" if reason else what
+
+
+def refuse_inside_callback(backend: Backend) -> None:
+    """Refuse to wait on the thread that takes in the results of `backend`.
+
+    Raises:
+        RuntimeError: A `then` callback runs here: it would wait for itself.
+    """
+    if backend.is_calling_back:
+        msg = (
+            "this waits for a result inside a `then` callback, which runs on the "
+            "thread that takes in results and would wait for itself; give that result "
+            "a `then` of its own, or wait for it in another thread"
+        )
+        raise RuntimeError(msg)
 
 
 def refuse_inside_task(*, is_refused: bool) -> None:

@@ -337,6 +337,12 @@ class Backend(ChordResults):
         return None if consumer is None else consumer.trouble
 
     @property
+    def is_calling_back(self) -> bool:
+        """Whether this is the thread of the consumer: a `then` callback runs."""
+        consumer = self._own.get().consumer
+        return consumer is not None and consumer.is_here
+
+    @property
     def consumer(self) -> Consumer:
         """The one consumer of this backend in this process."""
         from celerant.results.consumer import Consumer  # noqa: PLC0415 - it imports this module
