@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,8 @@ __all__ = [
     "NO_PART_OF_A_MESSAGE",
     "OPTIONS",
     "SendOption",
+    "check_canvas",
+    "check_links",
     "check_options",
     "producer_of",
 ]
@@ -207,6 +209,9 @@ NO_PART_OF_A_MESSAGE = (
     "task_id",
     "throw",
 )
+#: What links are is seen where a canvas is frozen; Celery up to 5.6 leaves the last
+#: among the options of errbacks.
+_CHECKED_ELSEWHERE = frozenset({"link", "link_error", "immutable"})
 #: What a message has by other means than as a property that somebody adds.
 _OWN_FIELDS = frozenset(OPTIONS) - MESSAGE_PROPERTIES | {"delivery_info"}
 
@@ -223,6 +228,8 @@ def producer_of(options: Mapping[str, Any]) -> Producer | None:
 def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -> None:
     """Refuse option names that nobody reads, and values that nobody can use.
 
+    Also those of what is linked, which is sent later.
+
     Args:
         options: As given.
         path: What the options belong to; empty where the caller adds it to the error.
@@ -232,6 +239,65 @@ def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -
     """
     if not options:
         return
+    _check_own(options, path, whose)
+    check_links(options, path)
+
+
+def check_links(options: Mapping[str, Any], path: str) -> None:
+    """Check the options of what is linked by options, as `check_canvas`."""
+    for place, linked in _linked(options, path):
+        check_canvas(linked, place)
+
+
+def check_canvas(canvas: Any, path: str) -> None:
+    """Check the options of a canvas and of all that it holds.
+
+    Generators are not drawn. Cycles, and what is no canvas, are found where it is
+    frozen.
+
+    Raises:
+        SettingError: As `check_options`.
+    """
+    pending, seen = [(path, canvas)], set()
+    while pending:
+        place, part = pending.pop()
+        if not isinstance(part, dict) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        options = part.get("options")
+        if isinstance(options, Mapping) and options:
+            is_task = not part.get("subtask_type")
+            whose = f"{place}: task {part.get('task')}" if is_task else place
+            own = {k: v for k, v in options.items() if k not in _CHECKED_ELSEWHERE}
+            _check_own(own, place, whose)
+            pending.extend(_linked(options, place))
+        pending.extend(_held(part, place))
+
+
+def _linked(options: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for name in ("link", "link_error"):
+        linked = options.get(name)
+        if linked:
+            several = linked if isinstance(linked, (list, tuple, set)) else (linked,)
+            for index, one in enumerate(several):
+                yield f"{path}.{name}[{index}]" if path else f"{name}[{index}]", one
+
+
+def _held(part: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    kind, kwargs = part.get("subtask_type"), part.get("kwargs")
+    if kind not in {"group", "chain", "chord"} or not isinstance(kwargs, Mapping):
+        return
+    if kind == "chord":
+        yield f"{path}.chord_body", kwargs.get("body")
+    members = kwargs.get("header" if kind == "chord" else "tasks")
+    if isinstance(members, dict):
+        members = (members.get("kwargs") or {}).get("tasks")
+    if isinstance(members, (list, tuple)):
+        for index, member in enumerate(members):
+            yield f"{path}[{index}]", member
+
+
+def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
     prefix = f"{whose or path}: " if path else ""
     stamps: Iterable[str] = options.get("stamped_headers") or ()
     for name, value in options.items():

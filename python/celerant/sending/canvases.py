@@ -15,7 +15,7 @@ from celerant.canvas.chord import chord
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.source import Mapped
 from celerant.dispatch.interruption import carry
-from celerant.dispatch.options import check_options
+from celerant.dispatch.options import check_canvas, check_options
 from celerant.errors import CanvasError, NotSent
 from celerant.results.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple, settle, task_ids
@@ -86,6 +86,7 @@ class CanvasSender:
             ran = sender.apply_canvas(canvas, args, kwargs, options)
             return ran if held is None else go_on_as(held, ran)
         check_options(options, canvas.task)
+        check_canvas(canvas, canvas["subtask_type"])
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed(), 1)
         low = lowered(app, canvas, roster, args, kwargs, options, sender.reply_to)
@@ -136,6 +137,8 @@ class CanvasSender:
         if size == 0:
             return self.send(canvas, args, kwargs, options, held=held)
         check_options(options, "chord")
+        # Each member of the header is checked where it is read.
+        check_canvas(canvas.body, "chord.chord_body")
         app.backend.ensure_chords_allowed()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed())

@@ -23,7 +23,12 @@ from celerant.dispatch.clock import zone_of
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.dispatch.interruption import carry
 from celerant.dispatch.lone import LoneOrder
-from celerant.dispatch.options import check_options, producer_of
+from celerant.dispatch.options import (
+    check_canvas,
+    check_links,
+    check_options,
+    producer_of,
+)
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
@@ -105,6 +110,9 @@ class Sender:
             ran = self.apply_signature(signature, args, kwargs, options)
             return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
         check_options(options, "task", f"task {signature.task}")
+        if signature["options"]:
+            # What else it has is checked where its message is drawn.
+            check_links(signature["options"], "task")
         roster = Roster(new_seed())
         task_id = options.pop("task_id", None)
         given: Mapping[str, Any] = signature
@@ -153,6 +161,7 @@ class Sender:
             return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
         check_options(options, "group")
         merged = members.merged_options(options)
+        check_links(merged, "group")
         source = members["kwargs"]["tasks"]
         given = source if origin is None else origin["kwargs"]["tasks"]
         call = SentCall(given, args, kwargs, merged, self._app.backend.losses)
@@ -372,6 +381,7 @@ class Sender:
     def _vet(self, canvas: Any, has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
         if has_chords:
             self._app.backend.ensure_chords_allowed()
+        check_canvas(canvas, canvas.get("subtask_type") or "canvas")
         return is_ignored(self._app, canvas)
 
     def _refuse_forked_memory(self) -> None:
