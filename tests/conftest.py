@@ -48,9 +48,12 @@ _take_a_redis()
 def app():
     """An app of its own on memory:// for one test."""
     from celerant import Celerant
+    from harness.capture import drain
 
     with Celerant("celerant-test-memory") as app:
         yield app
+    # The next test's app has the same queue.
+    drain("memory://", "celerant-test-memory")
 
 
 #: Classes of Celery and kombu that the swap-in, or what watches Celery, patches.

@@ -85,7 +85,10 @@ def test_what_ctrl_c_left_over_is_resumed_and_nothing_is_doubled(shop, interrupt
     took = time.perf_counter() - began
     assert _counted(shop) == once
     chances, carried = random.Random(12), 0
-    for _ in range(ROUNDS):
+    rounds = 0
+    # On a busy machine a signal may come late each time: then some more.
+    while rounds < ROUNDS or (not carried and rounds < 10 * ROUNDS):
+        rounds += 1
         members = group([shop.add.s(i, 0) for i in range(SIZE)])
         found = _sent_and_interrupted(members, chances.random() * took * 0.8)
         result = getattr(found, "result", None)

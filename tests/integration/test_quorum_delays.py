@@ -9,6 +9,7 @@ import pytest
 from kombu import Exchange, Queue
 
 from celerant import Celerant, group
+from celerant.worker import delays
 from harness import services
 from harness.certificates import self_signed
 from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
@@ -97,9 +98,14 @@ def test_a_direct_exchange_has_no_delays_and_needs_none(make_app, caplog):
     assert "direct-direct is a direct exchange" in caplog.text
 
 
-def test_a_worker_without_delays_still_works(make_app, caplog):
+def test_a_worker_without_delays_still_works(make_app, caplog, monkeypatch):
     app = make_app("misused", "topic")
-    app.conf.broker_native_delayed_delivery_queue_type = "stream"
+
+    def refuse(*_args):
+        raise ValueError("no such type of queue")
+
+    declare = "declare_native_delayed_delivery_exchanges_and_queues"
+    monkeypatch.setattr(delays, declare, refuse)
     with app.worker(concurrency=1):
         assert app.tasks["where"].delay().get(timeout=30) == "misused"
     assert "no native delayed delivery to misused (ValueError" in caplog.text
