@@ -199,8 +199,8 @@ def test_report(both):
         assert "guest:guest" not in told["ok"]
 
 
-def test_stats(both):
-    stock, ours = (both.ask(kind, "stats") for kind in both.names)
+def test_stats(both_anew):
+    stock, ours = (both_anew.ask(kind, "stats") for kind in both_anew.names)
     expected = {"total", "pid", "clock", "uptime", "pool", "broker", "rusage"}
     assert expected | {"prefetch_count"} <= set(stock) & set(ours)
     assert set(ours["rusage"]) == set(stock["rusage"])
