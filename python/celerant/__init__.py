@@ -14,6 +14,7 @@ import celerant.patching  # noqa: F401 - before anything that has to do with soc
 # isort: split
 from celerant import _core
 from celerant.app import Celerant
+from celerant.app.current import current_app, current_task
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
 from celerant.canvas.composing import chain
@@ -21,8 +22,7 @@ from celerant.canvas.group import group
 from celerant.canvas.mapping import chunks, xmap, xstarmap
 from celerant.canvas.signature import Signature, signature
 from celerant.canvas.stamping import StampingVisitor
-from celerant.current import current_app, current_task
-from celerant.dispatch.report import Report
+from celerant.common.printable import keep_logs_plain
 from celerant.errors import (
     ArgumentError,
     BarrierError,
@@ -47,6 +47,7 @@ from celerant.errors import (
     TaskError,
     TaskRevoked,
 )
+from celerant.errors.report import Report
 from celerant.results.group_result import GroupResult
 from celerant.results.result import AsyncResult
 from celerant.results.result_set import ResultSet
@@ -54,7 +55,6 @@ from celerant.results.tree import result_from_tuple
 from celerant.results.waiting import allow_join_result
 from celerant.tasks.shared import shared_task
 from celerant.tasks.task import Task
-from celerant.telling import keep_logs_plain
 
 __all__ = [
     "ArgumentError",

@@ -18,7 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from celerant.receivers import SIGNALS, Signal
+from celerant.common.receivers import SIGNALS, Signal
 
 __all__ = [  # noqa: F822 - made below
     "after_task_publish",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from celery import _state
 
-from celerant.canvas.request import Request, current_request
+from celerant.context.request import Request, current_request
 from harness.canvases import Call
 from harness.oracle import both_sides, sent
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from celerant.dispatch.options import OPTIONS as SEND_OPTIONS
+from celerant.canvas.send_options import OPTIONS as SEND_OPTIONS
 from celerant.tasks.options import DECORATOR, HOOKS, OPTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"

@@ -143,7 +143,7 @@ def test_many_ids_go_as_few_broadcasts(app, monkeypatch):
         sent.append(arguments["task_id"])
         return [{"here": len(sent)}]
 
-    monkeypatch.setattr("celerant.control.Control.broadcast", broadcast)
+    monkeypatch.setattr("celerant.app.control.Control.broadcast", broadcast)
     answers = app.control.revoke(f"id-{i}" for i in range(10_001))
     assert list(map(len, sent)) == [5000, 5000, 1]
     assert answers == [{"here": 1}, {"here": 2}, {"here": 3}]

@@ -14,7 +14,7 @@ from celery import Celery, states
 from celery.exceptions import TaskRevokedError
 
 from celerant._core import Barrier, Roster
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout, TaskRevoked
 from celerant.results import subscriptions, sweeping
 from celerant.results.backends import open_backend

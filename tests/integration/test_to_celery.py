@@ -232,7 +232,7 @@ def test_celery_still_checks_arguments_at_send(app):
 
 
 def test_a_task_called_as_a_function_is_not_a_request_of_its_own(app):
-    from celerant.canvas.request import current_request
+    from celerant.context.request import current_request
 
     @app.task(name="h6.inner")
     def inner():

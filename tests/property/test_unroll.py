@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celerant import Celerant, group
+from celerant.canvas.freezing import freeze, leaves
 from celerant.canvas.source import Mapped
-from celerant.sending.freezing import freeze, leaves
 from harness.capture import drain
 from harness.tasks import define_tasks
 

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from celerant import apps, group, shared_task
+from celerant import group, shared_task
+from celerant.context import apps
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ import pytest
 import celerant
 import celerant.exceptions
 import celerant.results.tree
+from celerant.app.control import Control
+from celerant.app.inspecting import Inspect
 from celerant.canvas.base import Canvas, maybe_signature
 from celerant.canvas.chain import Chain
 from celerant.canvas.mapping import chunks, xmap, xstarmap
-from celerant.control import Control
-from celerant.inspecting import Inspect
 from celerant.results.result_set import ResultSet
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"

@@ -9,7 +9,7 @@ import pytest
 
 import celerant
 from celerant import Celerant, current_app, current_task, group, maybe_signature
-from celerant.canvas.host import set_current_app
+from celerant.context.apps import set_current_app
 
 
 @pytest.fixture

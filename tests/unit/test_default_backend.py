@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from celerant.config import Settings
-from celerant.default_backend import backend_reach, backend_url
+from celerant.config.default_backend import backend_reach, backend_url
 
 OPTIONS = "result_backend_transport_options"
 

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from celerant import CelerantError, apps
+from celerant import CelerantError
+from celerant.context import apps
 
 TASK = "from celerant import shared_task\n@shared_task\ndef run():\n    return 1\n"
 

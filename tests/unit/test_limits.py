@@ -15,11 +15,11 @@ from kombu import compression
 from kombu.message import Message
 from kombu.serialization import dumps
 
+from celerant.common.limits import NO_LIMITS, Limits, TooMuchError
+from celerant.common.unopened import body_of, leave_unopened
 from celerant.errors import SettingError, TaskError
-from celerant.limits import NO_LIMITS, Limits, TooMuchError
 from celerant.results.record import Codec
 from celerant.results.result import AsyncResult
-from celerant.unopened import body_of, leave_unopened
 from celerant.worker.message import Reader, Refused
 
 KINDS = compression.encoders()

@@ -55,8 +55,8 @@ def test_a_retry_comes(app):
 
 
 def test_a_store_that_is_away_is_given_up(app, monkeypatch, caplog):
-    monkeypatch.setattr("celerant.worker.storing._PATIENCE", 0.05)
-    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 0.01)
+    monkeypatch.setattr("celerant.running.storing._PATIENCE", 0.05)
+    monkeypatch.setattr("celerant.running.storing._PAUSE_FIRST", 0.01)
     app.backend.connection_errors = (OSError,)
 
     def away(*_args, **_options):

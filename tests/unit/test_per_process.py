@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from celerant.per_process import PerProcess, ProcessLock
+from celerant.common.per_process import PerProcess, ProcessLock
 from harness.forking import FORKS, in_child
 
 

@@ -6,8 +6,9 @@ import uuid
 
 import pytest
 
-from celerant import Celerant, SettingError, Task, apps, group, shared_task
-from celerant.canvas.host import set_current_app
+from celerant import Celerant, SettingError, Task, group, shared_task
+from celerant.context import apps
+from celerant.context.apps import set_current_app
 
 
 @pytest.fixture(autouse=True)

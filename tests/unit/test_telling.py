@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import celerant
-from celerant.telling import Lines, PlainRecords, line, shown
+from celerant.common.printable import Lines, PlainRecords, line, shown
 
 
 class Hostile:

@@ -5,8 +5,8 @@ import traceback
 import pytest
 
 from celerant import Celerant
+from celerant.common.urls import check, masked, scheme, split
 from celerant.errors import SettingError
-from celerant.urls import check, masked, scheme, split
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from celerant.canvas.callbacks import listed
-from celerant.canvas.host import Host, current_app
+from celerant.canvas.host import Host
 from celerant.canvas.showing import called, shown
+from celerant.common.listed import listed
+from celerant.context.apps import current_app
 from celerant.errors import CanvasError, CelerantError
 
 if TYPE_CHECKING:
@@ -420,7 +421,7 @@ def on_commit(
 ) -> Any:
     """Send a canvas at the commit of Django's transaction; return its result."""
     try:
-        from celerant.django.on_commit import send_on_commit  # noqa: PLC0415 - an extra
+        from celerant.canvas.on_commit import send_on_commit  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] != "django":
             raise

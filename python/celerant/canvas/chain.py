@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from celerant.canvas.base import maybe_signature, positional
-from celerant.canvas.callbacks import listed
 from celerant.canvas.single import Single
+from celerant.common.listed import listed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from celerant.canvas.base import (
     Canvas,
@@ -23,14 +23,25 @@ if TYPE_CHECKING:
     from celerant.canvas.chord import chord
     from celerant.canvas.host import Host
     from celerant.canvas.options import ApplyOptions, SendOptions
+    from celerant.canvas.signature import Signature
     from celerant.canvas.single import Single
     from celerant.results.group_result import GroupResult
-    from celerant.tasks.task import Task
 
 __all__ = ["group"]
 
 R = TypeVar("R")
 _S = TypeVar("_S")
+
+
+class Callee(Protocol[_S]):
+    """A task, as `map` and `starmap` are given it."""
+
+    name: str
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[_S]:
+        """Make a signature of it."""
+        ...
+
 
 _NO_LINK = "Cannot add link to group: use a chord"
 _NO_ERRLINK = "Cannot add link to group: do that on individual tasks"
@@ -92,7 +103,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
     @classmethod
     def map(
         cls,
-        task: Task[Any, _S],
+        task: Callee[_S],
         items: Iterable[Any],
         /,
         **options: Unpack[SendOptions],
@@ -109,7 +120,7 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
     @classmethod
     def starmap(
         cls,
-        task: Task[Any, _S],
+        task: Callee[_S],
         items: Iterable[Iterable[Any]],
         /,
         **options: Unpack[SendOptions],

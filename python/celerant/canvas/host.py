@@ -1,12 +1,8 @@
-"""What a canvas needs of the app it is sent through, and the app of last resort.
-
-The canvas room imports no app; an app registers itself here.
-"""
+"""What a canvas needs of the app it is sent through."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -15,7 +11,7 @@ if TYPE_CHECKING:
     from celerant.results.group_result import GroupResult
     from celerant.results.result import AsyncResult
 
-__all__ = ["Host", "current_app", "set_current_app"]
+__all__ = ["Host", "Sender"]
 
 
 class Sender(Protocol):
@@ -141,26 +137,3 @@ class Host(Protocol):
     def sender(self) -> Sender:
         """What sends them."""
         ...
-
-
-class _Current:
-    #: Weak: who drops an app has done with it, its connections and threads.
-    app: Callable[[], Host | None] = staticmethod(lambda: None)
-
-
-def set_current_app(app: Host | None) -> None:
-    """Make `app` the one that serves canvases without an app of their own."""
-    _Current.app = staticmethod((lambda: None) if app is None else weakref.ref(app))
-
-
-def current_app() -> Host:
-    """Return the app made last.
-
-    Raises:
-        RuntimeError: There is no app.
-    """
-    app = _Current.app()
-    if app is None:
-        msg = "no app: make one with Celerant('name') before sending, and keep it"
-        raise RuntimeError(msg)
-    return app

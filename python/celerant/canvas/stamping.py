@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.base import Canvas, maybe_signature
-from celerant.canvas.callbacks import listed
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
+from celerant.common.listed import listed
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:

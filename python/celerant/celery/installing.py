@@ -20,7 +20,7 @@ from celerant.celery.eligibility import is_of, of_frozen
 from celerant.celery.results import late_result
 from celerant.celery.sending import SETTINGS, apply_group
 from celerant.celery.versions import is_served
-from celerant.per_process import ProcessLock
+from celerant.common.per_process import ProcessLock
 
 __all__ = ["Installation", "install", "obstacle", "uninstall"]
 

@@ -30,13 +30,13 @@ from celerant.celery.versions import (
     SWALLOWS_GROUP_INDEX,
     repr_levels,
 )
+from celerant.common.per_process import ProcessLock
+from celerant.common.stalls import limit_stalls
 from celerant.config import SETTINGS as OURS
 from celerant.dispatch.dispatcher import Dispatcher, Order
 from celerant.dispatch.interruption import carry, is_interruption
-from celerant.dispatch.report import Report
 from celerant.errors import EncodeError, PublishError
-from celerant.per_process import ProcessLock
-from celerant.stalls import limit_stalls
+from celerant.errors.report import Report
 
 __all__ = ["SETTINGS", "apply_group"]
 

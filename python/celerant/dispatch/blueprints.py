@@ -17,20 +17,20 @@ from kombu import Exchange, Queue
 from kombu.common import Broadcast
 from kombu.serialization import registry
 
-from celerant.canvas.callbacks import listed_if_given
-from celerant.canvas.request import Request
-from celerant.config import Settings
-from celerant.dispatch.clock import times_of
-from celerant.dispatch.delays import delay_by_broker
-from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
-from celerant.dispatch.options import (
+from celerant.canvas.send_options import (
     MESSAGE_PROPERTIES,
     NO_PART_OF_A_MESSAGE,
     check_options,
 )
+from celerant.common.listed import listed_if_given
+from celerant.common.urls import AMQP, transport
+from celerant.config import Settings
+from celerant.context.request import Request
+from celerant.dispatch.clock import times_of
+from celerant.dispatch.delays import delay_by_broker
+from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
 from celerant.dispatch.routing import Queues, Router
 from celerant.errors import SettingError
-from celerant.urls import AMQP, transport
 
 __all__ = ["Blueprints", "Lineage"]
 

@@ -20,10 +20,10 @@ from celerant.dispatch.link import Link
 from celerant.dispatch.links import Links
 from celerant.dispatch.lone import Lone, LoneOrder
 from celerant.dispatch.rendering import Renderer
-from celerant.dispatch.report import Intervals
 from celerant.dispatch.run import CHUNK_BYTES, Run, Sent, no_canvas
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
 from celerant.errors import PublishError
+from celerant.errors.report import Intervals
 
 __all__ = ["Dispatcher", "Listener", "Order"]
 

@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from kombu import Connection
 
 from celerant._core import monotonic
-from celerant.abandoned import abandon
+from celerant.common.abandoned import abandon
+from celerant.common.per_process import PerProcess
 from celerant.dispatch.connections import Patience, is_refusal
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.link import Link
 from celerant.dispatch.wires.base import Broken, Dispatch, Refused, broken
-from celerant.per_process import PerProcess
 
 __all__ = ["Links"]
 

@@ -16,9 +16,9 @@ from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.link import Link
 from celerant.dispatch.links import Links
-from celerant.dispatch.report import Intervals, Report
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
 from celerant.errors import ForkError, PublishError
+from celerant.errors.report import Intervals, Report
 
 __all__ = ["CHUNK_BYTES", "Run", "Sent", "no_canvas"]
 

@@ -14,7 +14,7 @@ from django.apps import apps
 from django.core.cache import close_caches
 from django.db import close_old_connections
 
-from celerant.worker.surroundings import run_inside
+from celerant.running.surroundings import run_inside
 
 __all__ = ["install", "set_up"]
 

@@ -19,12 +19,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from celerant._core import Barrier, monotonic
+from celerant.common.per_process import PerProcess
+from celerant.common.printable import line
 from celerant.errors import CelerantError
-from celerant.per_process import PerProcess
 from celerant.results.backends.base import FeedLostError
 from celerant.results.members import Members
 from celerant.results.service import Service
-from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend, Feed

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celerant import telling
+from celerant.common import printable as telling
+from celerant.common.foreign import is_a, with_cause
 from celerant.errors import (
     ChordError,
     Ignore,
@@ -19,7 +20,6 @@ from celerant.errors import (
     TaskError,
     TaskRevoked,
 )
-from celerant.foreign import is_a, with_cause
 
 __all__ = ["RemoteTraceback", "add_note", "rebuild", "shown"]
 

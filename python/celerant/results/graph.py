@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, TextIO
 
+from celerant.common.printable import line
 from celerant.errors import IncompleteStream
 from celerant.results.group_result import GroupResult
 from celerant.results.tree import incomplete
 from celerant.states import READY_STATES
-from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.result import AsyncResult

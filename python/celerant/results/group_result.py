@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from celerant._core import Barrier, Roster
+from celerant.common.with_form import WithForm
 from celerant.errors import ResultTimeout
 from celerant.results.arrivals import Arrivals
 from celerant.results.awaiting import wait_in_loop
@@ -23,10 +24,9 @@ from celerant.results.result import AsyncResult
 from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, reduced_group, restore, save
 from celerant.results.waiting import because, refuse_inside_task
-from celerant.with_form import WithForm
 
 if TYPE_CHECKING:
-    from celerant.dispatch.report import Report
+    from celerant.errors.report import Report
     from celerant.results.backends.base import Backend
     from celerant.results.graph import ResultGraph
 

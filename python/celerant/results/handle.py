@@ -23,8 +23,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
+from celerant.common.printable import shown
 from celerant.errors import CelerantError, HandleError, ResultExpired
-from celerant.telling import shown
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend

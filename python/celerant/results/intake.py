@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
+from celerant.common.printable import line, shown
 from celerant.errors import TaskError
-from celerant.telling import line, shown
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend

@@ -12,16 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster, monotonic
+from celerant.common.foreign import is_interrupt
+from celerant.common.per_process import ProcessLock
+from celerant.common.printable import line
 from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
-from celerant.foreign import is_interrupt
-from celerant.per_process import ProcessLock
 from celerant.results.exceptions import add_note, rebuild
 from celerant.results.forms import groups_in
 from celerant.results.intake import absorb, unreadable
 from celerant.results.nested import Nested
 from celerant.results.waiters import Waiter, Waiters
 from celerant.results.waiting import refuse_inside_callback
-from celerant.telling import line
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend

@@ -17,13 +17,13 @@ from kombu.compression import compress
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils import json as kombu_json
 
-from celerant.canvas.request import Request
+from celerant.common.foreign import args_of, is_a, said, stored_as
+from celerant.common.limits import NO_LIMITS, Limits
+from celerant.common.printable import shown
+from celerant.common.with_form import plain_value
+from celerant.context.request import Request
 from celerant.errors import EncodeError, SettingError
-from celerant.foreign import args_of, is_a, said, stored_as
-from celerant.limits import NO_LIMITS, Limits
 from celerant.states import EXCEPTION_STATES, READY_STATES
-from celerant.telling import shown
-from celerant.with_form import plain_value
 
 __all__ = ["Codec"]
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from celerant._core import Barrier
-from celerant.canvas.host import current_app
+from celerant.common.with_form import WithForm
+from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
 from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
@@ -18,7 +19,6 @@ from celerant.results.forms import form_with_parents, ids_in
 from celerant.results.listening import Hooks
 from celerant.results.members import STATE_NAMES, Members
 from celerant.results.waiting import because, refuse_inside_task
-from celerant.with_form import WithForm
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend

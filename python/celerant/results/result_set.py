@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
-from celerant.canvas.host import current_app
+from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
 from celerant.results.listening import Hooks, Listening
 from celerant.results.missing import Missing, place_of

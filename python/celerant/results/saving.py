@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.host import current_app
+from celerant.common.printable import line, shown
+from celerant.context.apps import current_app
 from celerant.errors import CelerantError
 from celerant.results.handle import rebuilt, snapshot
-from celerant.telling import line, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

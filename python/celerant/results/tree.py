@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
-from celerant.canvas.host import current_app
+from celerant.context.apps import current_app
 from celerant.errors import IncompleteStream
 from celerant.results.forms import form_of, line_in, parted, shape_of
 from celerant.results.group_result import GroupResult

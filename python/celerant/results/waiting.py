@@ -7,8 +7,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from celerant._core import monotonic
-from celerant.canvas.request import current_request
-from celerant.telling import line
+from celerant.common.printable import line
+from celerant.context.request import current_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

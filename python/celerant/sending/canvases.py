@@ -13,9 +13,9 @@ from celerant._core import freeze as core_freeze
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
 from celerant.canvas.kinds import readable_types
+from celerant.canvas.send_options import check_canvas, check_options
 from celerant.canvas.source import Mapped
 from celerant.dispatch.interruption import carry
-from celerant.dispatch.options import check_canvas, check_options
 from celerant.errors import CanvasError, NotSent
 from celerant.results.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple, settle, task_ids
@@ -37,7 +37,7 @@ from celerant.sending.resuming_chords import (
 )
 
 if TYPE_CHECKING:
-    from celerant.app import Celerant
+    from celerant.context.host import App
     from celerant.dispatch.run import Sent
     from celerant.results.members import Members
     from celerant.sending.sender import Sender
@@ -60,7 +60,7 @@ _OF_SEND = (
 class CanvasSender:
     """What chains and chords call when they are applied."""
 
-    def __init__(self, app: Celerant, sender: Sender) -> None:
+    def __init__(self, app: App, sender: Sender) -> None:
         self._app = app
         self._sender = sender
         #: By what the body's result is kept in.

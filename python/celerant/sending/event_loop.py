@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from celerant.common.per_process import PerProcess
 from celerant.dispatch.interruption import ABANDONED, carry
-from celerant.per_process import PerProcess
 
 __all__ = ["LoopSender"]
 

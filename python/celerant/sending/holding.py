@@ -11,13 +11,13 @@ from celerant.canvas.base import Canvas, maybe_signature
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
+from celerant.canvas.send_options import check_options
 from celerant.canvas.signature import Signature
-from celerant.dispatch.options import check_options
 from celerant.results.group_result import GroupResult
-from celerant.sending.eager import check_call
+from celerant.running.in_place import check_call
 
 if TYPE_CHECKING:
-    from celerant.app import Celerant
+    from celerant.context.host import App
     from celerant.results.members import Members
 
 __all__ = ["Held", "go_on_as", "hold"]
@@ -122,7 +122,7 @@ def _key(result: Any) -> Any:
 
 
 def hold(  # noqa: PLR0913 - a call and its options
-    app: Celerant,
+    app: App,
     canvas: Any,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -145,7 +145,7 @@ def hold(  # noqa: PLR0913 - a call and its options
 
 
 def _hold_group(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: Celerant,
+    app: App,
     members: group[Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -174,7 +174,7 @@ def _hold_group(  # noqa: PLR0913, PLR0917 - as `hold`
 
 
 def _hold_signature(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: Celerant,
+    app: App,
     signature: Signature[Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -197,7 +197,7 @@ def _hold_signature(  # noqa: PLR0913, PLR0917 - as `hold`
 
 
 def _hold_canvas(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: Celerant,
+    app: App,
     canvas: Chain[Any] | chord[Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -218,7 +218,7 @@ def _hold_canvas(  # noqa: PLR0913, PLR0917 - as `hold`
 
 
 def _check_tasks(
-    app: Celerant, canvas: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    app: App, canvas: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
     """Check the options of all tasks in a canvas, and the arguments of the first.
 

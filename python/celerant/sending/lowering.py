@@ -15,7 +15,7 @@ from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
 
 if TYPE_CHECKING:
-    from celerant.app import Celerant
+    from celerant.context.host import App
 
 __all__ = [
     "HeaderCall",
@@ -60,7 +60,7 @@ class HeaderCall:
 
 
 def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
-    app: Celerant,
+    app: App,
     canvas: Any,
     roster: Roster,
     args: tuple[Any, ...],
@@ -96,7 +96,7 @@ def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
 
 
 def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
-    app: Celerant,
+    app: App,
     canvas: chord[Any],
     roster: Roster,
     args: tuple[Any, ...],
@@ -166,7 +166,7 @@ def hold_nested(source: Any) -> None:
                 pending.append([member.body])
 
 
-def is_ignored(app: Celerant, canvas: Any) -> bool:
+def is_ignored(app: App, canvas: Any) -> bool:
     """Return whether nothing is stored of what a chain or chord results in."""
     while True:
         kind, kwargs = canvas.get("subtask_type"), canvas.get("kwargs") or {}

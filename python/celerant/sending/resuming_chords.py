@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import Barrier
-from celerant.dispatch.report import Intervals
 from celerant.errors import CanvasError
+from celerant.errors.report import Intervals
 from celerant.results.tree import task_ids
 
 if TYPE_CHECKING:

@@ -12,43 +12,43 @@ from typing import TYPE_CHECKING, Any, Literal
 from kombu.common import oid_from
 
 from celerant._core import Ledger, Roster, unroll
+from celerant.canvas.freezing import freeze
 from celerant.canvas.group import group
 from celerant.canvas.kinds import readable_types
 from celerant.canvas.nesting import same_members
-from celerant.canvas.request import current_request
-from celerant.canvas.signature import Signature
-from celerant.canvas.source import Mapped
-from celerant.dispatch.blueprints import Blueprints, Lineage
-from celerant.dispatch.clock import zone_of
-from celerant.dispatch.dispatcher import Dispatcher, Order
-from celerant.dispatch.interruption import carry
-from celerant.dispatch.lone import LoneOrder
-from celerant.dispatch.options import (
+from celerant.canvas.send_options import (
     check_canvas,
     check_links,
     check_options,
     producer_of,
 )
+from celerant.canvas.signature import Signature
+from celerant.canvas.source import Mapped
+from celerant.common.per_process import PerProcess, ProcessLock
+from celerant.common.urls import scheme
+from celerant.context.request import current_request
+from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.clock import zone_of
+from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.interruption import carry
+from celerant.dispatch.lone import LoneOrder
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
-from celerant.per_process import PerProcess, ProcessLock
 from celerant.results.forms import clipped
 from celerant.results.group_result import GroupResult
 from celerant.results.members import Members
 from celerant.results.result import AsyncResult
+from celerant.running.canvas_in_place import run_canvas
+from celerant.running.in_place import run_group, run_signature
 from celerant.sending.call import SentCall, new_seed
 from celerant.sending.canvases import CanvasSender
-from celerant.sending.eager import run_group, run_signature
-from celerant.sending.eager_canvas import run_canvas
-from celerant.sending.freezing import freeze
 from celerant.sending.holding import Held, hold
 from celerant.sending.lowering import is_ignored
-from celerant.urls import scheme
 
 if TYPE_CHECKING:
-    from celerant.app import Celerant
-    from celerant.dispatch.report import Report
+    from celerant.context.host import App
+    from celerant.errors.report import Report
 
 __all__ = ["Sender"]
 
@@ -59,7 +59,7 @@ _CANVASES = frozenset({"chain", "chord", "group"})
 class Sender:
     """What `Signature` and `group` call when they are applied."""
 
-    def __init__(self, app: Celerant) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
         self._lock = ProcessLock()
         self._pid = os.getpid()
@@ -443,7 +443,7 @@ class Sender:
     def reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone
         """Return where the results of what is sent go; open there if one is to come."""
         try:
-            queue = self._app.backend.reply_to(is_needed=is_needed)
+            queue: str | None = self._app.backend.reply_to(is_needed=is_needed)
         except CelerantError as exc:
             msg = f"nothing would receive the results: {exc}"
             raise Broken(msg, recoverable=True) from exc

@@ -15,13 +15,13 @@ from celerant.tasks.making import make_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celerant.app import Celerant
+    from celerant.context.host import App
     from celerant.tasks.task import Task
 
 __all__ = ["builtin_tasks", "is_builtin"]
 
 
-def builtin_tasks(app: Celerant) -> dict[str, Task[Any, Any]]:
+def builtin_tasks(app: App) -> dict[str, Task[Any, Any]]:
     """Return the tasks of an app that no one has to define, by name."""
     return {
         name: make_task(app, function, name=name, bind=True)

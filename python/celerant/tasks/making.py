@@ -21,7 +21,7 @@ from celerant.tasks.retry import check_retry_options, with_autoretry
 from celerant.tasks.task import Task
 
 if TYPE_CHECKING:
-    from celerant.app import Celerant
+    from celerant.context.host import App
 
 __all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
 
@@ -33,7 +33,7 @@ _MODEL_OPTIONS = ("pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
 
 
 def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
-    app: Celerant,
+    app: App,
     function: Any,
     *,
     name: str,
@@ -87,7 +87,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     return made
 
 
-def adopt(app: Celerant, task: Any) -> Task[Any, Any]:
+def adopt(app: App, task: Any) -> Task[Any, Any]:
     """Make an instance of a class of the user's own, or the class itself, a task.
 
     Raises:

@@ -11,15 +11,15 @@ import random
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from celerant.canvas.send_options import check_options
 from celerant.canvas.signature import Signature
-from celerant.dispatch.options import check_options
 from celerant.errors import Ignore, MaxRetriesExceeded, Retry, SettingError
-from celerant.worker import control_flow
+from celerant.tasks import control_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
     from celerant.tasks.task import Task
 
 __all__ = [

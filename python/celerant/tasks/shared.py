@@ -6,8 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
-from celerant.apps import share
-from celerant.canvas.host import current_app
+from celerant.context.apps import current_app, share
 from celerant.tasks.making import name_of
 from celerant.tasks.task import Task
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from celerant.default_backend import backend_url
+from celerant.common.urls import scheme
+from celerant.config.default_backend import backend_url
 from celerant.errors import ForkError
-from celerant.urls import scheme
 
 if TYPE_CHECKING:
     from celerant.tasks.task import Task

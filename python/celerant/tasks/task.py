@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from celerant.apps import task_by_name
 from celerant.canvas.mapping import chunks, mapped
-from celerant.canvas.request import (
+from celerant.canvas.signature import Signature
+from celerant.context.apps import task_by_name
+from celerant.context.request import (
     Request,
     current_request,
     direct_request,
     enter,
     own_request,
 )
-from celerant.canvas.signature import Signature
 from celerant.errors import MaxRetriesExceeded, PublishError, Retry
 from celerant.tasks.options import OPTIONS, SENT
 from celerant.tasks.replace import extend_chord, hand_over, replacement
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from celerant.app import Celerant
     from celerant.canvas.options import ApplyOptions, MessageOptions, SendOptions
+    from celerant.context.host import App
     from celerant.results.backends.base import Backend
     from celerant.results.result import AsyncResult
 
@@ -69,7 +69,7 @@ class Task(Generic[P, R]):
     #: What it is registered as.
     name: str = ""
     #: Whose task it is.
-    app: Celerant
+    app: App
     #: Whether the function gets the task as its first argument.
     bind: bool = False
     #: What arguments have to fit (without `self` of a bound task), if it says so.
@@ -138,7 +138,8 @@ class Task(Generic[P, R]):
     @property
     def backend(self) -> Backend:
         """Where the task's results are kept."""
-        return self.app.backend
+        backend: Backend = self.app.backend
+        return backend
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here."""
@@ -362,7 +363,8 @@ class Task(Generic[P, R]):
 
     def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of this task by its id."""
-        return self.app.AsyncResult(task_id, **options)
+        result: AsyncResult[R] = self.app.AsyncResult(task_id, **options)
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A task travels by name: the other process has its own app.

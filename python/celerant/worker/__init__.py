@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from celerant.worker.trace import Outcome, run_task
-from celerant.worker.worker import Worker, workers_of
+from celerant.worker.worker import Worker
 
-__all__ = ["Outcome", "Worker", "run_task", "workers_of"]
+__all__ = ["Worker"]

@@ -17,23 +17,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kombu.serialization import dumps, loads
 
+from celerant.common.foreign import (
+    args_of,
+    class_name,
+    is_a,
+    said,
+    stored_as,
+    traceback_text,
+)
+from celerant.common.printable import shown
+from celerant.common.receivers import tell
+from celerant.common.stock_errors import encode_error, named_exception
+from celerant.common.with_form import plain_value
 from celerant.errors import TaskControl
-from celerant.foreign import args_of, class_name, is_a, said, stored_as, traceback_text
-from celerant.receivers import tell
-from celerant.telling import shown
-from celerant.with_form import plain_value
-from celerant.worker import control_flow
-from celerant.worker.logged import logged
-from celerant.worker.named import encode_error, named_exception
-from celerant.worker.softlimit import Limited, listen
-from celerant.worker.succession import pack_successors
-from celerant.worker.telling import end, is_told
-from celerant.worker.trace import FAILURE, SUCCESS, Outcome, run_task
+from celerant.running.logged import logged
+from celerant.running.softlimit import Limited, listen
+from celerant.running.succession import pack_successors
+from celerant.running.telling import end, is_told
+from celerant.running.trace import FAILURE, SUCCESS, Outcome, run_task
+from celerant.tasks import control_flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
 
 __all__ = [
     "Checked",

@@ -16,11 +16,11 @@ from kombu import Consumer
 from kombu.asynchronous import Hub
 
 from celerant._core import wall_time
+from celerant.running.logged import logged
+from celerant.running.policy import Settlement
 from celerant.worker.delays import are_quorum
 from celerant.worker.envelopes import guard_envelopes
-from celerant.worker.logged import logged
 from celerant.worker.message import Delivery, Reader, Refused
-from celerant.worker.policy import Settlement
 from celerant.worker.schedule import Schedule, held_until
 from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker

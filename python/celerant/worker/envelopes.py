@@ -9,14 +9,14 @@ from __future__ import annotations
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
-from celerant.telling import line, shown
-from celerant.unopened import leave_unopened
+from celerant.common.printable import line, shown
+from celerant.common.unopened import leave_unopened
 from celerant.worker.message import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celerant.limits import Limits
+    from celerant.common.limits import Limits
 
 __all__ = ["guard_envelopes"]
 

@@ -13,14 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import build_info
-from celerant.worker.control_flow import RETRY
+from celerant.running.trace import FAILURE, REVOKED, SUCCESS, Outcome
+from celerant.tasks.control_flow import RETRY
 from celerant.worker.outbox import Outbox
-from celerant.worker.trace import FAILURE, REVOKED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
     from celerant.worker.message import Delivery
     from celerant.worker.roll import Roll
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import kombu
 
 from celerant._core import build_info, monotonic
-from celerant.urls import masked
+from celerant.common.urls import masked
 from celerant.worker.roll import described
 
 if TYPE_CHECKING:

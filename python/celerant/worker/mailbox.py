@@ -7,31 +7,18 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from kombu.pidbox import Mailbox
 from kombu.utils import json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kombu.pidbox import Mailbox
+
     from celerant.worker.panel import Panel
 
-__all__ = ["MailboxNode", "make_mailbox"]
+__all__ = ["MailboxNode"]
 
 logger = logging.getLogger("celerant.worker")
-
-
-def make_mailbox(conf: Any) -> Mailbox:
-    """Return the mailbox that Celery's own workers and clients use."""
-    return Mailbox(
-        conf.control_exchange or "celery",
-        type="fanout",
-        accept=conf.accept_content,
-        serializer=conf.task_serializer,
-        queue_ttl=conf.control_queue_ttl or 300.0,
-        reply_queue_ttl=conf.control_queue_ttl or 300.0,
-        queue_expires=conf.control_queue_expires or 10.0,
-        reply_queue_expires=conf.control_queue_expires or 10.0,
-    )
 
 
 class MailboxNode:

@@ -13,12 +13,12 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import wall_time
-from celerant.telling import shown
-from celerant.unopened import leave_unopened
-from celerant.worker.logged import logged
+from celerant.common.printable import shown
+from celerant.common.unopened import leave_unopened
+from celerant.running.logged import logged
+from celerant.running.policy import Settlement
 from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Delivery, Reader, Refused
-from celerant.worker.policy import Settlement
 from celerant.worker.schedule import Schedule, held_until
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import loads
 
-from celerant.canvas.request import Request
+from celerant.common.foreign import class_name
+from celerant.common.limits import NO_LIMITS, Limits
+from celerant.common.printable import line, shown
+from celerant.common.stock_errors import named_exception, not_registered
+from celerant.common.unopened import body_of
 from celerant.config import suggestion
-from celerant.foreign import class_name
-from celerant.limits import NO_LIMITS, Limits
-from celerant.telling import line, shown
-from celerant.unopened import body_of
-from celerant.worker.embed import read_embed
-from celerant.worker.named import named_exception, not_registered
+from celerant.context.request import Request
+from celerant.running.embed import read_embed
 from celerant.worker.receiving import tell_received
 
 if TYPE_CHECKING:

@@ -8,18 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
+from celerant.common.stock_errors import task_revoked
+from celerant.running.trace import REVOKED
 from celerant.worker.commands import COMMANDS
-from celerant.worker.named import task_revoked
-from celerant.worker.trace import REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celerant.context.host import App
     from celerant.worker.events import Events
-    from celerant.worker.host import Source, WorkerApp
     from celerant.worker.message import Delivery
     from celerant.worker.pool import Engine, Pool
     from celerant.worker.roll import Roll
+    from celerant.worker.source import Source
 
 __all__ = ["Panel"]
 
@@ -35,7 +36,7 @@ class Panel:
     def __init__(  # noqa: PLR0913 - what the worker joins here
         self,
         *,
-        app: WorkerApp,
+        app: App,
         hostname: str,
         roll: Roll,
         events: Events,

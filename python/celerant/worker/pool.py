@@ -10,10 +10,10 @@ import weakref
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celerant.foreign import traceback_text
-from celerant.telling import Lines
+from celerant.common.foreign import traceback_text
+from celerant.common.printable import Lines
+from celerant.running.trace import Outcome, run_task
 from celerant.worker.limits import Limits, TimeLimit
-from celerant.worker.trace import Outcome, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

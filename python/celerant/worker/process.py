@@ -8,7 +8,7 @@ import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from celerant.receivers import tell
+from celerant.common.receivers import tell
 from celerant.worker.child import prepare
 
 if TYPE_CHECKING:

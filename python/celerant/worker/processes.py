@@ -13,13 +13,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from celerant.common.stock_errors import task_revoked, time_limit_exceeded, worker_lost
 from celerant.errors import SettingError
+from celerant.running.succession import unpack_successors
+from celerant.running.trace import FAILURE, REVOKED, Outcome, failure
 from celerant.worker.child import Checked, check, run, unpack
 from celerant.worker.limits import Limits
-from celerant.worker.named import task_revoked, time_limit_exceeded, worker_lost
 from celerant.worker.process import ChildProcess
-from celerant.worker.succession import unpack_successors
-from celerant.worker.trace import FAILURE, REVOKED, Outcome, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celerant.foreign import stored_as
-from celerant.receivers import heard, tell
+from celerant.common.foreign import stored_as
+from celerant.common.receivers import heard, tell
 
 if TYPE_CHECKING:
     from celerant.worker.message import Delivery, Refused

@@ -13,7 +13,7 @@ from celerant._core import monotonic
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
 
 __all__ = ["Revocations", "Roll", "bears", "described"]
 

@@ -7,18 +7,18 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from celerant.worker.control_flow import RETRY
-from celerant.worker.ending import Ending
-from celerant.worker.policy import Policy, Settlement
+from celerant.running.ending import Ending
+from celerant.running.policy import Policy, Settlement
+from celerant.running.succession import send_successors
+from celerant.running.trace import FAILURE, STARTED, Outcome
+from celerant.tasks.control_flow import RETRY
 from celerant.worker.receiving import tell_refused
-from celerant.worker.succession import send_successors
-from celerant.worker.trace import FAILURE, STARTED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celerant.context.host import App
     from celerant.worker.events import Events
-    from celerant.worker.host import WorkerApp
     from celerant.worker.message import Delivery, Refused
     from celerant.worker.pool import Engine
     from celerant.worker.roll import Roll
@@ -34,7 +34,7 @@ class Runner:
     def __init__(
         self,
         engine: Engine,
-        app: WorkerApp,
+        app: App,
         *,
         hostname: str,
         roll: Roll,
@@ -91,7 +91,7 @@ class Runner:
             if outcome.is_lost and policy.retries_lost:
                 outcome = _retried(delivery, outcome)
             if request.successors:
-                outcome = send_successors(delivery, outcome)
+                outcome = send_successors(delivery.request, delivery.task, outcome)
             return self.ending.finish(request, policy, outcome)
         finally:
             self._roll.end(request)

@@ -6,20 +6,21 @@ import logging
 import os
 import socket
 import threading
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from kombu.serialization import prepare_accept_content
 
+from celerant.common.limits import Limits
+from celerant.common.mailbox import make_mailbox
+from celerant.common.receivers import tell
+from celerant.context.workers import add_worker
 from celerant.errors import SettingError
-from celerant.limits import Limits
-from celerant.receivers import tell
 from celerant.worker.consumer import BrokerSource
 from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
 from celerant.worker.flow import Flow
-from celerant.worker.mailbox import MailboxNode, make_mailbox
+from celerant.worker.mailbox import MailboxNode
 from celerant.worker.memory import MemorySource
 from celerant.worker.message import Reader
 from celerant.worker.panel import Panel
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from celerant.worker.host import WorkerApp
+    from celerant.context.host import App
 
-__all__ = ["Worker", "workers_of"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger("celerant.worker")
 
@@ -46,17 +47,6 @@ _BEGIN_TIMEOUT = 2.0
 
 #: As many as a line of the log holds.
 _SHOWN_TASKS = 20
-
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-
-
-def workers_of(app_name: str) -> list[Worker]:
-    """Return the workers of this process that run tasks of an app of this name."""
-    return [
-        worker
-        for worker in list(_workers)
-        if worker.is_running and worker.app.name == app_name
-    ]
 
 
 class Worker:
@@ -70,7 +60,7 @@ class Worker:
 
     def __init__(
         self,
-        app: WorkerApp,
+        app: App,
         *,
         concurrency: int | None = None,
         pool: Literal["threads", "processes"] = "threads",
@@ -115,7 +105,12 @@ class Worker:
         self.panel: Panel | None = None
         #: Called when remote control asks to stop; must not wait for the stop.
         self.on_shutdown: Callable[[], Any] = self._stop_aside
-        _workers.add(self)
+        add_worker(self)
+
+    @property
+    def app_name(self) -> str:
+        """What its app is called."""
+        return self.app.name
 
     @property
     def is_running(self) -> bool:
@@ -356,7 +351,7 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, int) and value > 0
 
 
-def _queue_names(app: WorkerApp, queues: Iterable[str] | str | None) -> list[str]:
+def _queue_names(app: App, queues: Iterable[str] | str | None) -> list[str]:
     """Return the names of queues; an alias is another name of its queue."""
     if queues is None:
         return list(app.queues.declared)

@@ -12,7 +12,7 @@ from kombu import Connection, Producer
 
 from celerant import CanvasError, Celerant, SettingError, group
 from celerant.canvas.options import ApplyOptions
-from celerant.dispatch.options import OPTIONS
+from celerant.canvas.send_options import OPTIONS
 from harness.capture import drain
 
 #: Of Celery's functions: what is no option of a call.

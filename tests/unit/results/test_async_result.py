@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.errors import ResultTimeout, SettingError, TaskRevoked
 from celerant.results.backends import open_backend
 from celerant.results.backends.disabled import DisabledBackend

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from celerant._core import Barrier
-from celerant.canvas.request import Request, current_request
+from celerant.context.request import Request, current_request
 from celerant.errors import CelerantError, NotSent
 from celerant.results import consumer
 from celerant.results.awaiting import waker

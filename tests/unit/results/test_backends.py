@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from celerant.canvas.request import Request
 from celerant.config import Settings
+from celerant.context.request import Request
 from celerant.errors import EncodeError, SettingError
 from celerant.results.backends import make_backend, memory, open_backend
 from celerant.results.backends.redis_feed import RedisFeed

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from kombu import Connection
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.errors import CelerantError, ChordError, EncodeError, TaskRevoked
 from celerant.results.backends import memory_chord, open_backend
 

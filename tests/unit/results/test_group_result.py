@@ -7,7 +7,7 @@ import time
 import pytest
 
 from celerant._core import Barrier, monotonic
-from celerant.canvas.request import Request, current_request
+from celerant.context.request import Request, current_request
 from celerant.errors import (
     NotSent,
     ResultExpired,

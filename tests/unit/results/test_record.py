@@ -9,7 +9,7 @@ from unittest import mock
 import celery
 import pytest
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.errors import EncodeError, SettingError, TaskRevoked
 from celerant.results.backends import open_backend
 from celerant.results.exceptions import rebuild

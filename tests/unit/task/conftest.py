@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from celerant import apps
+from celerant.context import apps
 
 
 @pytest.fixture(scope="package", autouse=True)

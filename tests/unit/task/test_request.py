@@ -9,7 +9,7 @@ import pytest
 from celery.app.task import Context
 
 from celerant import Celerant
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 
 PUBLIC = sorted(name for name in vars(Context) if not name.startswith("_"))
 

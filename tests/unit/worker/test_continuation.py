@@ -10,9 +10,9 @@ import pytest
 from kombu import Connection
 
 from celerant import Celerant, group
-from celerant.canvas.request import current_request
+from celerant.context.request import current_request
 from celerant.errors import ChordError, TaskRevoked
-from celerant.worker import errbacks
+from celerant.running import errbacks
 
 WAIT = 10
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-from celerant.foreign import args_of, stored_as
+from celerant.common.foreign import args_of, stored_as
 from celerant.tasks.retry import _backoff
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.worker import Worker
 from celerant.worker.limits import Limits
 from celerant.worker.message import Delivery

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
 from celerant.worker import roll as rolls
 from celerant.worker.roll import Revocations, Roll
 

@@ -12,7 +12,7 @@ import pytest
 from celery import signals as celerys
 
 from celerant import Celerant, signals
-from celerant.receivers import SIGNALS, Signal, heard, tell
+from celerant.common.receivers import SIGNALS, Signal, heard, tell
 from harness.capture import drain
 
 
@@ -161,10 +161,10 @@ WITHOUT_CELERY = """
     import sys
     sys.modules["celery"] = None
     from celerant import Celerant
-    from celerant.receivers import heard
+    from celerant.common.receivers import heard
     assert heard() is None
     from celerant import signals
-    from celerant.receivers import Signal
+    from celerant.common.receivers import Signal
     app, told = Celerant("bare"), []
 
     @app.task

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from celerant.canvas.request import Request
+from celerant.context.request import Request
+from celerant.running.storing import Storing
 from celerant.worker import Worker
-from celerant.worker.storing import Storing
 from harness import hostile
 
 
@@ -38,7 +38,7 @@ class Away:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 0.001)
+    monkeypatch.setattr("celerant.running.storing._PAUSE_FIRST", 0.001)
 
 
 def test_a_running_worker_tries_again():
@@ -49,7 +49,7 @@ def test_a_running_worker_tries_again():
 
 
 def test_a_running_worker_gives_up_in_the_end(monkeypatch, caplog):
-    monkeypatch.setattr("celerant.worker.storing._PATIENCE", 0.05)
+    monkeypatch.setattr("celerant.running.storing._PATIENCE", 0.05)
     storing = Storing(Away())
     storing(Request("a", "t"), 1, "SUCCESS")
     assert "state SUCCESS of task t[a] is lost" in caplog.text
@@ -106,7 +106,7 @@ def test_one_that_stops_makes_one_attempt():
 
 
 def test_a_stop_ends_the_waiting_after_a_last_attempt(monkeypatch):
-    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 50.0)
+    monkeypatch.setattr("celerant.running.storing._PAUSE_FIRST", 50.0)
     backend = Away()
     storing = Storing(backend)
     request = Request("a", "t")
@@ -138,7 +138,7 @@ def test_a_refused_message_holds_up_no_stop(caplog):
 
 
 def test_a_worker_stops_and_says_what_is_lost(app, monkeypatch, caplog):
-    monkeypatch.setattr("celerant.worker.storing._PAUSE_FIRST", 50.0)
+    monkeypatch.setattr("celerant.running.storing._PAUSE_FIRST", 50.0)
     app.backend = Away()
     app.task("add", lambda x, y: x + y)
     with Worker(app, concurrency=2):

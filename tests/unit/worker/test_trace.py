@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from celerant import Celerant
-from celerant.canvas.request import Request, current_request
-from celerant.worker.trace import run_task
+from celerant.context.request import Request, current_request
+from celerant.running.trace import run_task
 from harness import hostile
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from celerant.worker.unsent import branches, followers
+from celerant.running.unsent import branches, followers
 
 
 def sig(task_id, **options):

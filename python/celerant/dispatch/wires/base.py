@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kombu.common import maybe_declare
 
 from celerant._core import Chunk, Form, Ledger
+from celerant.common.urls import masked
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.errors import EncodeError
-from celerant.urls import masked
 
 if TYPE_CHECKING:
     from kombu import Connection

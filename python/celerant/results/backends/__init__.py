@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from celerant.common.limits import Limits
+from celerant.common.urls import masked, scheme
 from celerant.errors import SettingError
-from celerant.limits import Limits
-from celerant.urls import masked, scheme
 
 if TYPE_CHECKING:
     from kombu import Connection

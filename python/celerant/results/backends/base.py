@@ -12,16 +12,16 @@ from datetime import timedelta
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from celerant.common.limits import NO_LIMITS, Limits
+from celerant.common.per_process import PerProcess
+from celerant.common.printable import frames_of_ours, shown
+from celerant.common.urls import masked
 from celerant.errors import CelerantError, SettingError
-from celerant.limits import NO_LIMITS, Limits
-from celerant.per_process import PerProcess
 from celerant.results.backends.chords import ChordResults
 from celerant.results.record import Codec
-from celerant.telling import frames_of_ours, shown
-from celerant.urls import masked
 
 if TYPE_CHECKING:
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
     from celerant.results.consumer import Consumer, Trouble
     from celerant.results.members import Members
 

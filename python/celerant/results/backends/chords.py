@@ -15,7 +15,7 @@ from celerant.errors import CelerantError, ChordError
 from celerant.results.exceptions import rebuild, shown
 
 if TYPE_CHECKING:
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
     from celerant.results.record import Codec
 
 __all__ = ["ChordCounter", "ChordResults", "CompleteChord"]

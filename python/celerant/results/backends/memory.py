@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
+from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.errors import CelerantError, ForkError
-from celerant.per_process import PerProcess, ProcessLock
 from celerant.results.backends.base import Backend, Feed
 from celerant.results.backends.memory_chord import MemoryChords
 

@@ -16,9 +16,9 @@ import redis.connection
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.url import url_to_parts, urlparts
 
+from celerant.common.tls import redis_options
+from celerant.common.urls import check, masked, split
 from celerant.errors import SettingError
-from celerant.tls import redis_options
-from celerant.urls import check, masked, split
 
 __all__ = ["connection_params"]
 

@@ -18,17 +18,17 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from kombu.serialization import loads
 
+from celerant.common.per_process import PerProcess
+from celerant.common.printable import line
+from celerant.common.unopened import body_of
 from celerant.errors import CelerantError, ForkError, SettingError
-from celerant.per_process import PerProcess
 from celerant.results.backends.base import Backend, weakly
 from celerant.results.backends.inbox import Inbox
 from celerant.results.backends.rpc_feed import RpcFeed
 from celerant.results.backends.rpc_replies import Replies
-from celerant.telling import line
-from celerant.unopened import body_of
 
 if TYPE_CHECKING:
-    from celerant.canvas.request import Request
+    from celerant.context.request import Request
     from celerant.results.members import Members
 
 __all__ = ["RpcBackend"]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import NotFound
 
 from celerant._core import monotonic
-from celerant.abandoned import abandon
-from celerant.limits import NO_LIMITS, Limits
+from celerant.common.abandoned import abandon
+from celerant.common.limits import NO_LIMITS, Limits
+from celerant.common.unopened import leave_unopened
 from celerant.results.backends.base import Feed
 from celerant.results.backends.wake_pipe import WakePipe
-from celerant.unopened import leave_unopened
 
 if TYPE_CHECKING:
     from kombu import Connection

@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant.per_process import PerProcess
+from celerant.common.per_process import PerProcess
 
 __all__ = ["Replies"]
 

@@ -19,10 +19,10 @@ from redis.sentinel import (
     SentinelManagedSSLConnection,
 )
 
+from celerant.common.urls import check, masked, split
 from celerant.errors import SettingError
 from celerant.results.backends.redis import RedisBackend
 from celerant.results.backends.redis_url import connection_params
-from celerant.urls import check, masked, split
 
 __all__ = ["SentinelBackend"]
 

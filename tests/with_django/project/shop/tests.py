@@ -43,7 +43,7 @@ class SettingsTest(SimpleTestCase):
     def test_another_namespace_is_another_namespace(self):
         with self.settings(CELERANT_RESULT_EXPIRES=7, CELERY_RESULT_EXPIRES=8):
             other = celerant.Celerant("other")
-            celerant.canvas.host.set_current_app(app)
+            celerant.context.apps.set_current_app(app)
             other.config_from_object("django.conf:settings", namespace="CELERANT")
             self.assertEqual(other.conf.result_expires, 7)
 

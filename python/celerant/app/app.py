@@ -1,0 +1,539 @@
+"""The app: settings, tasks and connections; joins the way out with the way back."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
+
+from kombu.utils.imports import symbol_by_name
+
+from celerant.app.broker import make_connection
+from celerant.app.config_source import read_settings
+from celerant.app.control import Control, no_worker_here
+from celerant.app.discovery import Discovery, Packages
+from celerant.app.familiar import Familiar
+from celerant.app.unpickling import result_of
+from celerant.canvas.base import Canvas
+from celerant.canvas.group import group
+from celerant.canvas.signature import Signature
+from celerant.canvas.signature import signature as make_signature
+from celerant.common.per_process import ProcessLock
+from celerant.common.receivers import tell
+from celerant.common.urls import masked
+from celerant.config import Settings, unknown_setting
+from celerant.config.default_backend import backend_reach, backend_url
+from celerant.context.apps import load_app, register, set_current_app, share
+from celerant.dispatch.routing import Queues, Router
+from celerant.results.backends import make_backend
+from celerant.results.group_result import GroupResult
+from celerant.results.handle import attach
+from celerant.results.result import AsyncResult
+from celerant.results.saving import GroupResults
+from celerant.sending.event_loop import LoopSender
+from celerant.sending.sender import Sender
+from celerant.tasks.annotations import check_annotations
+from celerant.tasks.builtins import builtin_tasks
+from celerant.tasks.making import adopt, base_of, make_task, name_of, settle
+from celerant.tasks.registry import Registry
+from celerant.tasks.task import Task as RegisteredTask
+
+if TYPE_CHECKING:
+    import celery
+    from kombu import Connection
+    from typing_extensions import Self, Unpack
+
+    from celerant.canvas.options import SendOptions
+    from celerant.canvas.single import Single
+    from celerant.results.backends.base import Backend
+    from celerant.worker import Worker
+
+__all__ = ["Celerant"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: What an app takes beside settings.
+_PARAMETERS = (
+    "name",
+    "broker",
+    "backend",
+    "config_source",
+    "namespace",
+    "set_as_current",
+    "task_cls",
+)
+
+
+class Celerant(Familiar):
+    """Sends tasks and groups of tasks, and knows their results.
+
+    Args:
+        name: The app's name; for ``memory://`` also that of its default queue.
+        broker: A kombu URL, or several with ``;`` between, of which the first that
+            answers is used; ``memory://`` without one.
+        backend: Where results are: ``memory://``, a Redis URL, ``sentinel://``, or
+            ``rpc://`` for messages to this process. By default what the broker is:
+            ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
+        config_source: As `config_from_object` is given it.
+        namespace: For `config_from_object`, where that is given none.
+        set_as_current: Have this app serve what names no app.
+        task_cls: What tasks derive from that are given no `base`: a class derived from
+            `celerant.Task`, or its name. Also set by ``app.Task = ...``.
+        settings: Celery's lower-case names, as on `conf`.
+    Raises:
+        SettingError: A setting that does not exist, a broker whose transport kombu
+            does not have, or a `task_cls` that is no task's class.
+    """
+
+    def __init__(  # noqa: PLR0913 - Celery's
+        self,
+        name: str,
+        *,
+        broker: str | None = None,
+        backend: str | None = None,
+        config_source: Any = None,
+        namespace: str | None = None,
+        set_as_current: bool = True,
+        task_cls: type[RegisteredTask[Any, Any]] | str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.name = self.main = name
+        self.conf = Settings(name)
+        self._namespace = namespace
+        self.Task = symbol_by_name(task_cls or RegisteredTask)
+        if module := os.environ.get("CELERY_CONFIG_MODULE"):
+            self.config_from_object(module)
+        if config_source is not None:
+            self.config_from_object(config_source)
+        if broker is not None:
+            self.conf.broker_url = broker
+        if backend is not None:
+            self.conf.result_backend = backend
+        for setting in settings:
+            if setting not in self.conf:
+                raise unknown_setting(setting, *_PARAMETERS)
+        self.conf.update(settings)
+        #: Where it was made; a child process of a worker imports that.
+        self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
+        self._tasks = Registry(builtin_tasks(self))
+        self.conf.on_change(self._annotate_tasks)
+        self._discovery = Discovery()
+        self._lock = ProcessLock(threading.RLock)
+        self._routing: tuple[int, Queues, Router] | None = None
+        self._backend: Backend | None = None
+        #: Sends signatures and groups.
+        self.sender = Sender(self)
+        self._loop_sender = LoopSender()
+        register(self)
+        if set_as_current:
+            set_current_app(self)
+
+    def config_from_object(
+        self,
+        obj: Any,
+        silent: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's order
+        force: bool = False,  # noqa: ARG002, FBT001, FBT002 - the same
+        namespace: str | None = None,
+    ) -> None:
+        """Set what an object, a mapping or a module says; read now.
+
+        Args:
+            obj: The object, or its name: ``"package.module"``,
+                ``"django.conf:settings"``.
+            silent: Of no meaning: a module that is not there is an error.
+            force: Of no meaning: it is always read now.
+            namespace: Read only names that begin with it: ``"CELERY"`` reads
+                ``CELERY_BROKER_URL`` as ``broker_url``. By default the app's.
+        Raises:
+            SettingError: A setting that does not exist.
+            ImportError: There is no such module.
+        """
+        self.conf.configure(read_settings(obj, namespace or self._namespace))
+
+    # -- tasks ---------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> RegisteredTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[False] = ...,
+        **options: Any,
+    ) -> Callable[[Callable[P, R]], RegisteredTask[P, R]]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[True],
+        **options: Any,
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], RegisteredTask[P, R]]: ...
+    def task(  # noqa: PLR0913 - Celery's
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: bool = False,
+        base: type[RegisteredTask[Any, Any]] | None = None,
+        pydantic: bool = False,
+        shared: bool = False,
+        lazy: bool = True,  # noqa: ARG002 - a task is made at once, whatever it says
+        filter: Callable[[RegisteredTask[Any, Any]], Any] | None = None,  # noqa: A002 - Celery's name
+        **options: Any,
+    ) -> Any:
+        """Register a function as a task; use as ``@app.task`` or ``@app.task(...)``.
+
+        Args:
+            name: By default the function's module and name.
+            bind: Pass the task itself as first argument.
+            base: A class derived from `celerant.Task`; by default the app's `Task`.
+            pydantic: Make arguments the models they are annotated with, and write a
+                returned model as plain data.
+            shared: Give the task to every app, as `shared_task` does.
+            lazy: Of no meaning here.
+            filter: Called with the task; what it returns is what this returns.
+            options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
+                names are attributes of the task.
+        Raises:
+            SettingError: A value that an option cannot have, or a name that is most
+                likely a misspelt option.
+        """
+
+        def register(function: Callable[..., Any]) -> Any:
+            module = getattr(function, "__module__", None) or type(function).__module__
+            own = name or self.gen_task_name(name_of(function), module)
+            made = make_task(
+                self,
+                function,
+                name=own,
+                bind=bind,
+                base=base or self.Task,
+                pydantic=pydantic,
+                options=options,
+            )
+            self._tasks[made.name] = made
+            if shared:
+
+                def decorate(app: Any) -> None:
+                    app.task(
+                        name=own, bind=bind, base=base, pydantic=pydantic, **options
+                    )(function)
+
+                share(own, partial(_add_shared, name=own, decorate=decorate))
+            return made if filter is None else filter(made)
+
+        return register if function is None else register(function)
+
+    def register_task(self, task: Any) -> RegisteredTask[Any, Any]:
+        """Register an instance of a class derived from `celerant.Task`, or the class.
+
+        It is called by its method `run`, and by its attribute `name`, else by the names
+        of its class and module.
+
+        Raises:
+            SettingError: It is no task, or has an option that no task can have.
+        """
+        made = adopt(self, task)
+        self._tasks[made.name] = made
+        return made
+
+    def _annotate_tasks(self, changed: Iterable[str]) -> None:
+        if "task_annotations" in changed:
+            check_annotations(self.conf.task_annotations)
+            for task in list(self._tasks.values()):
+                settle(task)
+
+    @property
+    def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
+        """What tasks derive from that are given no `base`; it can be set.
+
+        Raises:
+            SettingError: Set to what is no class derived from `celerant.Task`.
+        """
+        return self._task_class
+
+    @Task.setter
+    def Task(self, kind: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
+        self._task_class = base_of("tasks", kind)
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that is given none."""
+        # A script and the copy of it that a spawned process imports are one.
+        if module in {"__main__", "__mp_main__"}:
+            module = self.name
+        return f"{module}.{name}"
+
+    @property
+    def tasks(self) -> Mapping[str, RegisteredTask[Any, Any]]:
+        """Registered tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    def autodiscover_tasks(
+        self,
+        packages: Packages = None,
+        related_name: str | None = "tasks",
+        force: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+    ) -> None:
+        """Have the modules named `related_name` of packages imported by workers.
+
+        Args:
+            packages: Names, or what returns them; by default the apps of Django.
+            related_name: The module's name inside a package; None: the package.
+            force: Import them now, and not only where a worker needs the tasks.
+        """
+        self._discovery.add(packages, related_name)
+        if force:
+            self.import_tasks()
+
+    def import_tasks(self) -> None:
+        """Import what ``imports``, ``include`` and `autodiscover_tasks` ask for.
+
+        Workers do; call it where all tasks are to be known. Sets Django up first where
+        ``DJANGO_SETTINGS_MODULE`` says so.
+        """
+        tell("import_modules", self)
+        self._discovery.run(self.conf)
+
+    def signature(
+        self,
+        name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Signature[Any]:
+        """Make a signature of a task by name; its code need not be here."""
+        made: Signature[Any] = make_signature(name, args, kwargs, app=self, **options)
+        return made
+
+    def send_task(
+        self,
+        name: str,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[SendOptions],
+    ) -> AsyncResult[Any]:
+        """Send a task by name; its code need not be here."""
+        return self.signature(name, args, kwargs).apply_async(**options)
+
+    @overload
+    async def asend(
+        self, canvas: group[R], **options: Unpack[SendOptions]
+    ) -> GroupResult[R]: ...
+    @overload
+    async def asend(
+        self, canvas: Single[R], **options: Unpack[SendOptions]
+    ) -> AsyncResult[R]: ...
+    @overload
+    async def asend(
+        self, canvas: Canvas[Any], **options: Unpack[SendOptions]
+    ) -> Any: ...
+    async def asend(self, canvas: Any, **options: Unpack[SendOptions]) -> Any:
+        """Send a canvas from an event loop, which goes on meanwhile.
+
+        As ``canvas.apply_async(**options)``, on one thread for all loops: what is sent
+        first leaves first. The result can be awaited, and iterated over with
+        ``async for``. Cancelled while it waits for its turn it sends nothing; once it
+        has begun, no other chunk of members leaves, and the error has `result` and
+        `report`: `group.resume` sends the rest.
+
+        Raises:
+            Exception: What `apply_async` raises.
+        """
+        return await self._loop_sender.send(partial(canvas.apply_async, **options))
+
+    # -- routes and queues----------------------------------------------------
+
+    def routes(self) -> tuple[Queues, Router]:
+        """Return queues and router, made anew when a setting has changed."""
+        version = self.conf.version
+        # Looked at without the lock first: each task that is sent asks.
+        routing = self._routing
+        if routing is not None and routing[0] == version:
+            return routing[1:]
+        with self._lock:
+            if self._routing is None or self._routing[0] != version:
+                queues = Queues(self.conf)
+                self._routing = version, queues, Router(self.conf, queues)
+            return self._routing[1:]
+
+    @property
+    def queues(self) -> Queues:
+        """Queues by name; asking for an unknown one makes it, if the settings allow."""
+        return self.routes()[0]
+
+    # -- the way back ----------------------------------------------------------------
+
+    @property
+    def backend(self) -> Backend:
+        """Where results are kept."""
+        # As in `routes`.
+        backend = self._backend
+        if backend is not None:
+            return backend
+        with self._lock:
+            if self._backend is None:
+                self._backend = self._open_backend()
+            return self._backend
+
+    def _open_backend(self) -> Backend:
+        backend = make_backend(
+            self._backend_url(),
+            self.name,
+            self.conf,
+            self.connection_for_read,
+            backend_reach(self.conf),
+        )
+        backend.app = weakref.ref(self)
+        backend.revoke = self.control.revoke
+        backend.revoke_by_stamped_headers = self.control.revoke_by_stamped_headers
+        backend.obstacle = partial(no_worker_here, self)
+        backend.unpickle = partial(result_of, self.name, self.module)
+        return backend
+
+    def _backend_url(self) -> str | None:
+        """Return where results go; by default the server that the broker is."""
+        return backend_url(self.conf)
+
+    def AsyncResult(  # noqa: N802 - Celery's
+        self,
+        id: str,  # noqa: A002 - Celery's name
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: Any = None,
+        parent: Any = None,
+    ) -> AsyncResult[Any]:
+        """Return the result of a task by its id; see `celerant.AsyncResult`."""
+        return AsyncResult(id, backend, task_name, app or self, parent)
+
+    def attach(self, handle: str) -> GroupResult[Any]:
+        """Return the result of a group from `GroupResult.handle`, in any process.
+
+        Raises:
+            CelerantError: Not a handle, or results that no other process can see.
+        """
+        return attach(handle, self.backend)
+
+    @property
+    def GroupResult(self) -> GroupResults:  # noqa: N802 - Celery's name
+        """Restores saved groups: ``app.GroupResult.restore(id)``, as in Celery."""
+        return GroupResults(self)
+
+    # -- brokers and workers -----------------------------------------------------------
+
+    def connection_for_write(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for sending, not yet connected.
+
+        Args:
+            url: In place of the app's broker; its other settings hold.
+        """
+        return make_connection(self.conf, url or self.conf.broker_write_url)
+
+    def connection_for_read(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for consuming, not yet connected.
+
+        Args:
+            url: In place of the app's broker; its other settings hold.
+        """
+        # A broker that is silent for two heartbeats is lost; 0 has none of them.
+        most = max(1, int(self.conf.celerant_stall_timeout / 2))
+        heartbeat = min(self.conf.broker_heartbeat or 0, most)
+        url = url or self.conf.broker_read_url
+        return make_connection(self.conf, url, heartbeat=heartbeat)
+
+    def worker(
+        self,
+        concurrency: int | None = None,
+        pool: Literal["threads", "processes"] = "threads",
+        **options: Any,
+    ) -> Worker:
+        """Return a worker that runs this app's tasks in this process while entered.
+
+        Args:
+            concurrency: Tasks at a time; by default the number of cores.
+            pool: ``"threads"``, or ``"processes"`` (spawned) for CPU-bound tasks.
+            options: `queues` to consume from, `hostname`.
+        """
+        from celerant.worker import Worker  # noqa: PLC0415 - senders need no worker
+
+        self.import_tasks()
+        return Worker(self, concurrency=concurrency, pool=pool, **options)
+
+    @property
+    def child_setup(self) -> Callable[[], None]:
+        """What makes this app and its tasks known in another process."""
+        return partial(load_app, self.name, self.module)
+
+    @property
+    def control(self) -> Control:
+        """What reaches running workers: `revoke`, `ping`, `shutdown`."""
+        return Control(self)
+
+    def to_celery(self) -> celery.Celery:
+        """Return a `celery.Celery` with the same tasks and settings.
+
+        For ``celery -A module:attribute worker``.
+        Raises:
+            CelerantError: Celery is not installed.
+        """
+        from celerant.app.to_celery import to_celery  # noqa: PLC0415 - an extra
+
+        return to_celery(self)
+
+    def close(self) -> None:
+        """Close connections and stop the consumer; the app can be used again."""
+        self._loop_sender.close()
+        self.sender.close()
+        with self._lock:
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what is not there: Celery's tools ask for Celery's own attributes.
+        msg = (
+            f"{type(self).__name__!r} object has no attribute {name!r}; where Celery "
+            "wants its own app, give it app.to_celery(), as in "
+            "celery -A module:celery_app worker"
+        )
+        raise AttributeError(msg)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"
+
+
+def _add_shared(app: Any, name: str, decorate: Callable[[Any], Any]) -> None:
+    """Add a task that another app has made for all of them."""
+    if name not in app.tasks:
+        decorate(app)

@@ -1,0 +1,480 @@
+"""Remote control of workers, stock and embedded ones: one broadcast for all.
+
+Source: ``celery.app.control`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from kombu.matcher import match
+
+from celerant.app.inspecting import Inspect
+from celerant.common.limits import Limits
+from celerant.common.mailbox import make_mailbox
+from celerant.common.unopened import leave_unopened
+from celerant.common.urls import scheme
+from celerant.context.workers import workers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from kombu import Connection
+    from typing_extensions import Unpack
+
+    from celerant.app import Celerant
+
+__all__ = ["BroadcastOptions", "Control", "no_worker_here"]
+
+#: Ids in one broadcast: some 200 KB, which every worker decodes at once.
+_IDS_AT_ONCE = 5_000
+_TERM = "SIGTERM"
+
+
+class BroadcastOptions(TypedDict, total=False):
+    """How any command is sent, and whether its answers are waited for."""
+
+    #: In place of a new one.
+    connection: Connection | None
+    #: Wait for answers.
+    reply: bool
+    #: Seconds to wait for one more answer; None: one.
+    timeout: float | None
+    #: How many answers are enough.
+    limit: int | None
+    #: Called with each ``{name: answer}`` as it comes.
+    callback: Callable[[dict[str, Any]], Any] | None
+    channel: Any
+    #: Only workers whose name fits it.
+    pattern: str | None
+    #: How: ``"glob"`` or ``"pcre"``.
+    matcher: str | None
+
+
+class Control:
+    """Tells the workers on an app's broker what to do.
+
+    What is sent reaches the workers that are there at that time; a broadcast is not
+    kept for later ones. With ``memory://`` those are this process's workers.
+
+    Every command takes `destination`, names of workers (None: all), and what
+    `broadcast` takes; with ``reply=True`` it returns the answers.
+    """
+
+    def __init__(self, app: Celerant) -> None:
+        """Use the broker of `app`."""
+        self.app = app
+
+    def inspect(  # noqa: PLR0913 - Celery's
+        self,
+        destination: str | Sequence[str] | None = None,
+        timeout: float = 1.0,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        connection: Connection | None = None,
+        *,
+        limit: int | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+    ) -> Inspect:
+        """Return what asks workers how they are: ``app.control.inspect().active()``.
+
+        Args:
+            destination: Names of workers; None asks all, one name its answer alone.
+            timeout: Seconds to wait for one more answer.
+            callback: Called with each ``{name: answer}`` as it comes.
+            connection: In place of a new one.
+            limit: How many answers are enough.
+            pattern: Only workers whose name fits it.
+            matcher: How: ``"glob"`` or ``"pcre"``.
+        """
+        return Inspect(
+            destination,
+            timeout,
+            callback,
+            connection,
+            self.app,
+            limit,
+            pattern,
+            matcher,
+        )
+
+    def purge(self, connection: Connection | None = None) -> int:
+        """Discard all tasks that wait in the app's queues; return how many.
+
+        What a worker has taken already stays.
+
+        Args:
+            connection: In place of a new one.
+        """
+        count = 0
+        queues = self.app.queues
+        with self._connected(connection) as connected, connected.channel() as channel:
+            for name in queues.declared:
+                queue = queues[name].bind(channel)
+                # One that is not there yet would be an error.
+                queue.declare()
+                count += queue.purge() or 0
+        return count
+
+    discard_all = purge
+
+    def revoke(
+        self,
+        task_id: str | Iterable[str],
+        destination: Sequence[str] | None = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = _TERM,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Let tasks not run; a worker that has one discards it and says REVOKED.
+
+        Args:
+            task_id: One id, or any number of them.
+            destination: Names of workers; None tells all.
+            terminate: Also end those that run, where processes run them.
+            signal: What ends them, by name or number.
+            options: As of `broadcast`.
+        """
+        ids = [task_id] if isinstance(task_id, str) else task_id
+        answers = []
+        for chunk in _chunks(ids):
+            arguments = {"task_id": chunk, "terminate": terminate, "signal": signal}
+            answers += self.broadcast("revoke", arguments, destination, **options)
+        return answers
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Sequence[str] | None = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = _TERM,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Let tasks with these stamps not run; see `revoke`.
+
+        Args:
+            headers: Values, or lists of values, by the stamped header's name.
+            destination: Names of workers; None tells all.
+            terminate: Also end those that run.
+            signal: What ends them.
+            options: As of `broadcast`.
+        """
+        arguments = {
+            "headers": dict(headers),
+            "terminate": terminate,
+            "signal": signal,
+        }
+        return self.broadcast(
+            "revoke_by_stamped_headers", arguments, destination, **options
+        )
+
+    def terminate(
+        self,
+        task_id: str | Iterable[str],
+        destination: Sequence[str] | None = None,
+        signal: str | int | None = _TERM,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Let tasks not run, and end those that do; see `revoke`."""
+        return self.revoke(task_id, destination, True, signal, **options)  # noqa: FBT003 - as above
+
+    def ping(
+        self,
+        destination: Sequence[str] | None = None,
+        timeout: float = 1.0,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Return ``{name: {"ok": "pong"}}`` of each worker that answers in time.
+
+        Args:
+            destination: Names of workers; None asks all.
+            timeout: Seconds to wait for one more answer.
+            options: As of `broadcast`.
+        """
+        options.setdefault("reply", True)
+        return self.broadcast("ping", {}, destination, timeout=timeout, **options)
+
+    def rate_limit(
+        self,
+        task_name: str,
+        rate_limit: float | str | None,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have a task run no more often than this; stock workers alone keep it.
+
+        Args:
+            task_name: Which task.
+            rate_limit: Tasks per second, or text such as ``"100/m"``.
+            destination: Names of workers; None tells all.
+            options: As of `broadcast`.
+        """
+        arguments = {"task_name": task_name, "rate_limit": rate_limit}
+        return self.broadcast("rate_limit", arguments, destination, **options)
+
+    def time_limit(
+        self,
+        task_name: str,
+        soft: float | None = None,
+        hard: float | None = None,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Set a task's limits, for messages that bring none of their own.
+
+        Args:
+            task_name: Which task.
+            soft: Seconds until it gets a `SoftTimeLimitExceeded`.
+            hard: Seconds until it is ended.
+            destination: Names of workers; None tells all.
+            options: As of `broadcast`.
+        """
+        arguments = {"task_name": task_name, "hard": hard, "soft": soft}
+        return self.broadcast("time_limit", arguments, destination, **options)
+
+    def add_consumer(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str = "direct",
+        routing_key: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        **more: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers consume one more queue.
+
+        Args:
+            queue: Its name, and by default that of its exchange and its routing key.
+            exchange: Where the settings do not have the queue.
+            exchange_type: The same.
+            routing_key: The same.
+            options: Those of `kombu.Queue.from_dict`.
+            destination: Names of workers; None tells all.
+            more: As of `broadcast`.
+        """
+        arguments = {
+            "queue": queue,
+            "exchange": exchange,
+            "exchange_type": exchange_type,
+            "routing_key": routing_key,
+            **(options or {}),
+        }
+        return self.broadcast("add_consumer", arguments, destination, **more)
+
+    def cancel_consumer(
+        self,
+        queue: str,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers consume a queue no more."""
+        return self.broadcast(
+            "cancel_consumer", {"queue": queue}, destination, **options
+        )
+
+    def pool_grow(
+        self,
+        n: int = 1,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers run `n` more tasks side by side."""
+        return self.broadcast("pool_grow", {"n": n}, destination, **options)
+
+    def pool_shrink(
+        self,
+        n: int = 1,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers run `n` fewer tasks side by side."""
+        return self.broadcast("pool_shrink", {"n": n}, destination, **options)
+
+    def pool_restart(
+        self,
+        modules: Sequence[str] | None = None,
+        reload: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        reloader: Any = None,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers replace their processes; needs ``worker_pool_restarts``.
+
+        Args:
+            modules: What stock workers import then.
+            reload: Whether these import it again.
+            reloader: How.
+            destination: Names of workers; None tells all.
+            options: As of `broadcast`.
+        """
+        arguments = {"modules": modules, "reload": reload, "reloader": reloader}
+        return self.broadcast("pool_restart", arguments, destination, **options)
+
+    def autoscale(
+        self,
+        max: int,  # noqa: A002 - Celery's name
+        min: int,  # noqa: A002 - Celery's name
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Set between how many slots stock workers started to scale do so."""
+        arguments = {"max": max, "min": min}
+        return self.broadcast("autoscale", arguments, destination, **options)
+
+    def enable_events(
+        self,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers tell monitors of tasks."""
+        return self.broadcast("enable_events", {}, destination, **options)
+
+    def disable_events(
+        self,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers tell monitors of tasks no more."""
+        return self.broadcast("disable_events", {}, destination, **options)
+
+    def heartbeat(
+        self,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers tell monitors now that they live."""
+        return self.broadcast("heartbeat", {}, destination, **options)
+
+    def shutdown(
+        self,
+        destination: Sequence[str] | None = None,
+        **options: Unpack[BroadcastOptions],
+    ) -> list[dict[str, Any]]:
+        """Have workers stop after what they run."""
+        return self.broadcast("shutdown", {}, destination, **options)
+
+    def election(
+        self,
+        id: str,  # noqa: A002 - Celery's name
+        topic: str,
+        action: Any = None,
+        connection: Connection | None = None,
+    ) -> None:
+        """Have one of the stock workers do `action`; these vote, and ours do not."""
+        arguments = {"id": id, "topic": topic, "action": action}
+        self.broadcast("election", arguments, connection=connection)
+
+    def broadcast(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        destination: Sequence[str] | None = None,
+        connection: Connection | None = None,
+        reply: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = 1.0,
+        limit: int | None = None,
+        callback: Callable[[dict[str, Any]], Any] | None = None,
+        channel: Any = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        **more: Any,
+    ) -> list[dict[str, Any]]:
+        """Send any command of Celery's remote control.
+
+        Args:
+            command: Celery's name of it.
+            arguments: By name.
+            destination: Names of workers; None tells all.
+            connection: In place of a new one.
+            reply: Wait for answers.
+            timeout: Seconds to wait for one more answer; None: one.
+            limit: How many answers are enough.
+            callback: Called with each ``{name: answer}`` as it comes.
+            channel: Of kombu, in place of the connection's.
+            pattern: Only workers whose name fits it.
+            matcher: How: ``"glob"`` (by default) or ``"pcre"``.
+            more: Further arguments of the command.
+
+        Returns:
+            One ``{name: answer}`` for each worker that answered.
+
+        Raises:
+            ValueError: A destination that is one name and not a list of them.
+            Exception: The transport's own, where the broker is not reachable.
+        """
+        if isinstance(destination, str):
+            msg = f"destination must be a list of names: [{destination!r}]"
+            raise ValueError(msg)  # noqa: TRY004 - as kombu's
+        given = {**(arguments or {}), **more}
+        if pattern is not None:
+            matcher = matcher or "glob"
+        with self._connected(connection) as connected:
+            if connected.transport_cls == "memory":
+                answers = self._here(command, given, destination, pattern, matcher)
+                # All have done it; not all are heard.
+                answers = answers[:limit] if reply else []
+                for answer in answers if callback else ():
+                    callback(answer)  # type: ignore[misc]  # the loop looks
+                return answers
+            conf = self.app.conf
+            limits = Limits(
+                conf.celerant_message_size_limit, conf.celerant_message_depth_limit
+            )
+            # What answers may be anybody.
+            leave_unopened(connected.default_channel, limits)
+            mailbox = make_mailbox(conf)(connected)
+            heard = mailbox._broadcast(  # noqa: SLF001 - what Celery itself calls
+                command,
+                given,
+                destination=None if destination is None else list(destination),
+                reply=reply,
+                timeout=1.0 if timeout is None else timeout,
+                limit=limit,
+                callback=callback,
+                channel=channel,
+                pattern=pattern,
+                matcher=matcher,
+            )
+            return list(heard or ())
+
+    def _connected(self, connection: Connection | None) -> Any:
+        if connection is not None:
+            return nullcontext(connection)
+        return self.app.connection_for_write()
+
+    def _here(
+        self,
+        command: str,
+        arguments: dict[str, Any],
+        destination: Sequence[str] | None,
+        pattern: str | None,
+        matcher: str | None,
+    ) -> list[dict[str, Any]]:
+        return [
+            {worker.hostname: worker.panel.handle(command, arguments)}
+            for worker in workers_of(self.app.name)
+            if worker.panel is not None
+            and (destination is None or worker.hostname in destination)
+            and (pattern is None or match(worker.hostname, pattern, matcher))
+        ]
+
+
+def no_worker_here(app: Celerant) -> str | None:
+    """Return why nothing runs: what is in this process's memory has no worker here."""
+    if workers_of(app.name):
+        return None
+    if scheme(app.conf.broker_read_url) != "memory":
+        return None
+    return (
+        f"no worker of app {app.name} runs in this process, which alone has the "
+        f"messages of memory://; start one: with app.worker(): ..."
+    )
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(ids)
+    while chunk := list(islice(rest, _IDS_AT_ONCE)):
+        yield chunk

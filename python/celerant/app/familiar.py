@@ -1,0 +1,173 @@
+"""What code written for a Celery app asks of its app, by Celery's names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from celerant.context.apps import set_current_app
+from celerant.context.request import current_request, own_request
+from celerant.dispatch.clock import zone_of
+from celerant.results.result_set import ResultSet
+
+if TYPE_CHECKING:
+    from kombu import Connection, Exchange, Producer, Queue
+
+    from celerant.app import Celerant
+    from celerant.dispatch.routing import Queues, Router
+    from celerant.tasks.task import Task
+
+__all__ = ["Familiar"]
+
+
+class Familiar:
+    """The part of `Celerant` that is there for Celery's sake."""
+
+    #: An app is ready when it is made.
+    configured = finalized = True
+
+    def finalize(self, auto: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's form
+        """Do nothing: an app is ready when it is made."""
+
+    def config_from_envvar(
+        self,
+        variable_name: str,
+        silent: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> bool:
+        """Set what the module says that an environment variable names; read now.
+
+        Args:
+            variable_name: Of the environment.
+            silent: Do nothing where it is not set.
+        Returns:
+            Whether it was set.
+        Raises:
+            LookupError: It is not set.
+        """
+        module = os.environ.get(variable_name)
+        if module:
+            _app(self).config_from_object(module)
+        elif not silent:
+            msg = f"the environment has no {variable_name}: set it to a module's name"
+            raise LookupError(msg)
+        return bool(module)
+
+    # -- the time ------------------------------------------------------------------
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The zone of ``timezone``; UTC, or this machine's, where none is set."""
+        zone = zone_of(_app(self).conf)
+        return datetime.now(timezone.utc).astimezone().tzinfo if zone is None else zone  # type: ignore[return-value]  # aware: it has one
+
+    def now(self) -> datetime:
+        """Return the time now, in the app's zone."""
+        return datetime.now(timezone.utc).astimezone(self.timezone)
+
+    def uses_utc_timezone(self) -> bool:
+        """Whether the app's zone is UTC."""
+        return self.timezone == timezone.utc
+
+    # -- which app, which task -------------------------------------------------------
+
+    def set_current(self) -> None:
+        """Have this app serve what names no app."""
+        set_current_app(_app(self))
+
+    set_default = set_current
+
+    @property
+    def current_task(self) -> Task[Any, Any] | None:
+        """The task whose function runs here; None outside of tasks."""
+        request = own_request.get() or current_request.get()
+        return None if request is None else _app(self).tasks.get(request.task)
+
+    @property
+    def current_worker_task(self) -> Task[Any, Any] | None:
+        """The task that a worker runs here, whatever it calls; None outside of one."""
+        request = current_request.get()
+        return None if request is None else _app(self).tasks.get(request.task)
+
+    # -- results -----------------------------------------------------------------------
+
+    def ResultSet(self, results: Iterable[Any], **options: Any) -> ResultSet[Any]:  # noqa: N802 - Celery's name
+        """Return results as a set; see `celerant.ResultSet`."""
+        return ResultSet(results, app=self, **options)
+
+    # -- the broker --------------------------------------------------------------------
+
+    def connection(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection to the broker, not yet connected.
+
+        Args:
+            url: In place of the app's broker; its other settings hold.
+        """
+        return _app(self).connection_for_write(url)
+
+    broker_connection = connection
+
+    @contextmanager
+    def connection_or_acquire(
+        self, connection: Connection | None = None, *_: Any, **__: Any
+    ) -> Iterator[Connection]:
+        """Have a connection for a ``with`` block: this one, or a new one."""
+        if connection is not None:
+            yield connection
+            return
+        with _app(self).connection_for_write() as made:
+            yield made
+
+    default_connection = connection_or_acquire
+
+    @contextmanager
+    def producer_or_acquire(
+        self, producer: Producer | None = None
+    ) -> Iterator[Producer]:
+        """Have a kombu producer for a ``with`` block: this one, or a new one."""
+        if producer is not None:
+            yield producer
+            return
+        with _app(self).connection_for_write() as connection:
+            yield connection.Producer(serializer=_app(self).conf.task_serializer)
+
+    default_producer = producer_or_acquire
+
+    @property
+    def amqp(self) -> Messaging:
+        """The app's queues and routes."""
+        return Messaging(_app(self))
+
+
+class Messaging:
+    """Queues and routes of an app, by the names of Celery's ``app.amqp``."""
+
+    def __init__(self, app: Celerant) -> None:
+        self.app = app
+
+    @property
+    def queues(self) -> Queues:
+        """Queues by name."""
+        return self.app.queues
+
+    @property
+    def router(self) -> Router:
+        """What finds a task's queue."""
+        return self.app.routes()[1]
+
+    @property
+    def default_queue(self) -> Queue:
+        """Where tasks without a route go."""
+        return self.queues[self.app.conf.task_default_queue]
+
+    @property
+    def default_exchange(self) -> Exchange:
+        """The exchange of the default queue."""
+        return self.queues.default_exchange
+
+
+def _app(familiar: Any) -> Celerant:
+    app: Celerant = familiar
+    return app

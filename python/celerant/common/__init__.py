@@ -1,0 +1,1 @@
+"""What every room may use: values told by class, processes, addresses, limits."""

@@ -1,0 +1,23 @@
+"""The mailbox by which workers are reached: kombu's pidbox, as Celery sets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.pidbox import Mailbox
+
+__all__ = ["make_mailbox"]
+
+
+def make_mailbox(conf: Any) -> Mailbox:
+    """Return the mailbox that Celery's own workers and clients use."""
+    return Mailbox(
+        conf.control_exchange or "celery",
+        type="fanout",
+        accept=conf.accept_content,
+        serializer=conf.task_serializer,
+        queue_ttl=conf.control_queue_ttl or 300.0,
+        reply_queue_ttl=conf.control_queue_ttl or 300.0,
+        queue_expires=conf.control_queue_expires or 10.0,
+        reply_queue_expires=conf.control_queue_expires or 10.0,
+    )

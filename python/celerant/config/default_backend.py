@@ -1,0 +1,58 @@
+"""Where results go, and how that is reached, where no setting says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celerant.common.tls import redis_options
+from celerant.common.urls import AMQP, split, transport
+from celerant.config import Settings
+
+__all__ = ["backend_reach", "backend_url"]
+
+_OWN_STORE = frozenset({"memory", "redis", "rediss", "redis+socket"})
+#: Options without which the broker's Sentinels are no way to its store.
+_SENTINEL_OPTIONS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
+
+
+def backend_url(conf: Settings) -> str | None:
+    """Return ``result_backend``, by default what the broker is.
+
+    In this process for ``memory://``; in the same Redis for ``redis://``,
+    ``rediss://``, ``redis+socket://`` and ``sentinel://``; as messages to the sender,
+    ``rpc://``, where the broker is reached by AMQP. Nowhere for any other, nor for a
+    failover list of Redis servers: they are stores apart, and who looks for a result
+    may be on another one than who stores it.
+    """
+    url: str | None = conf.result_backend
+    if url is not None:
+        return url
+    brokers = split(conf.broker_url)
+    kind = transport(brokers)
+    if kind in _OWN_STORE:
+        return brokers[0] if len(brokers) == 1 else None
+    if kind == "sentinel":  # many Sentinels, one store
+        return ";".join(brokers)
+    return "rpc://" if kind in AMQP else None
+
+
+def backend_reach(conf: Settings) -> dict[str, Any]:
+    """Return the settings that say how the backend is reached.
+
+    A default backend is reached as its broker is: with ``broker_use_ssl``, and with
+    the Sentinel options of ``broker_transport_options``, where there are no others.
+    """
+    options = dict(conf.result_backend_transport_options or {})
+    use_ssl = conf.redis_backend_use_ssl
+    if conf.result_backend is None and transport(conf.broker_url) not in AMQP:
+        broker = conf.broker_transport_options or {}
+        given = {name: broker[name] for name in _SENTINEL_OPTIONS if name in broker}
+        options = {**given, **options}
+        if not use_ssl and conf.broker_use_ssl:
+            given = conf.broker_use_ssl
+            use_ssl = dict(given) if isinstance(given, Mapping) else redis_options({})
+    return {
+        "result_backend_transport_options": options,
+        "redis_backend_use_ssl": use_ssl,
+    }

@@ -1,0 +1,75 @@
+"""What the rooms below `app` see of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from celerant.config import Settings
+
+__all__ = ["App"]
+
+
+class App(Protocol):
+    """The part of `celerant.Celerant` that tasks, canvases and workers use."""
+
+    name: str
+    #: Where it was made; a child process of a worker imports that.
+    module: str
+    conf: Settings
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Registered tasks by name."""
+        ...
+
+    @property
+    def sender(self) -> Any:
+        """What sends, runs, freezes and holds canvases."""
+        ...
+
+    @property
+    def backend(self) -> Any:
+        """Where results are kept."""
+        ...
+
+    @property
+    def queues(self) -> Any:
+        """Queues by name; asking for a missing one makes it."""
+        ...
+
+    @property
+    def control(self) -> Any:
+        """What reaches running workers."""
+        ...
+
+    @property
+    def child_setup(self) -> Callable[[], None]:
+        """What a child process calls to have this app and its tasks; can be pickled."""
+        ...
+
+    def routes(self) -> tuple[Any, Any]:
+        """Return queues and router."""
+        ...
+
+    def connection_for_read(self) -> Any:
+        """Return a new broker connection to consume from."""
+        ...
+
+    def connection_for_write(self) -> Any:
+        """Return a new broker connection to send by."""
+        ...
+
+    def import_tasks(self) -> None:
+        """Import the modules whose tasks its workers run."""
+        ...
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that is given none."""
+        ...
+
+    @property
+    def AsyncResult(self) -> Callable[..., Any]:  # noqa: N802 - Celery's name
+        """What returns the result of a task by its id."""
+        ...

@@ -1,0 +1,46 @@
+"""The embedded workers of this process."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+__all__ = ["EmbeddedWorker", "add_worker", "workers_of"]
+
+
+class EmbeddedWorker(Protocol):
+    """The part of a worker that its process asks for."""
+
+    hostname: str
+
+    @property
+    def app_name(self) -> str:
+        """What its app is called."""
+        ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes messages."""
+        ...
+
+    @property
+    def panel(self) -> Any:
+        """What answers remote control; None where that is switched off."""
+        ...
+
+
+_workers: weakref.WeakSet[EmbeddedWorker] = weakref.WeakSet()
+
+
+def add_worker(worker: EmbeddedWorker) -> None:
+    """Keep a worker findable while it is held."""
+    _workers.add(worker)
+
+
+def workers_of(app_name: str) -> list[EmbeddedWorker]:
+    """Return the running workers of an app of this name in this process."""
+    return [
+        worker
+        for worker in list(_workers)
+        if worker.app_name == app_name and worker.is_running
+    ]

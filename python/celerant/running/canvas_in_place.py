@@ -1,0 +1,142 @@
+"""Chains and chords in place: `apply`, and all sends under ``task_always_eager``.
+
+Source: ``_chain.apply`` and ``_chord.apply`` of ``celery.canvas`` of celery 5.7.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celerant.canvas.base import maybe_signature
+from celerant.canvas.chain import Chain
+from celerant.canvas.chord import chord
+from celerant.canvas.group import group
+from celerant.common.listed import listed
+from celerant.results.result import AsyncResult
+
+if TYPE_CHECKING:
+    from celerant.context.host import App
+
+__all__ = ["run_canvas"]
+
+#: States of a step after which the others do not run.
+_ENDS = frozenset({"IGNORED", "REJECTED"})
+#: Options of a chord's call that are its body's.
+_OF_BODY = ("task_id", "throw")
+
+
+def run_canvas(
+    app: App,
+    canvas: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Any:
+    """Run a chain or chord and return the finished result of its last step.
+
+    Raises:
+        Exception: What a step raised that is not the last, as in Celery.
+    """
+    followed: list[Any] = []
+    step = _Step(canvas, args, dict(kwargs), dict(options))
+    # A last step that is a canvas takes this one's place: (group, task) pairs in a
+    # chain are chords, each in the body of the one before, and may be hundreds.
+    while isinstance(step.task, (chord, Chain)):
+        run = _run_header if isinstance(step.task, chord) else _run_steps
+        last, rest = run(app, step)
+        if rest is None:
+            return _following(last, followed)
+        if last is not None:
+            followed.append(last)
+        app, step = rest.task.app, rest
+    result = step.task.apply(step.args, step.kwargs, **step.options)
+    return _following(result, followed)
+
+
+@dataclass(slots=True)
+class _Step:
+    """What is to run, and how it is called."""
+
+    task: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]
+    #: Whether it is a copy, all through: the caller's own stays as it is.
+    is_copy: bool = False
+
+    def copied(self, task: Any) -> Any:
+        """Return a task of this canvas, to be changed and run."""
+        return task if self.is_copy else task.clone()
+
+
+def _run_steps(app: App, step: _Step) -> tuple[Any, _Step | None]:
+    """Run a chain up to its last step.
+
+    Returns:
+        The result so far, and what is left to run; None where nothing is.
+    """
+    canvas: Chain[Any] = step.task
+    options = {**canvas.options, **step.options}
+    callbacks = listed(options.pop("link", None))
+    # It names the last step.
+    task_id = options.pop("task_id", None)
+    steps = [maybe_signature(task, canvas.own_app or app) for task in canvas.tasks]
+    if not steps:
+        return None, None
+    *before, end = [task for task in steps if not _is_empty(task)] or steps[-1:]
+    args, kwargs, last = step.args, step.kwargs, None
+    for task in before:
+        result = step.copied(task).apply(args, kwargs, **options)
+        last = _following(result, [] if last is None else [last])
+        if isinstance(result, AsyncResult) and result.state in _ENDS:
+            return last, None
+        # A step that failed raises here.
+        args, kwargs = (last.get(disable_sync_subtasks=False),), {}
+    end = step.copied(end)
+    _extend_links(end, callbacks)
+    if task_id is not None:
+        options["task_id"] = task_id
+    return last, _Step(end, args, kwargs, options, is_copy=True)
+
+
+def _run_header(app: App, step: _Step) -> tuple[Any, _Step]:
+    """Run a chord's header; return its result, and the body to run."""
+    canvas: chord[Any] = step.task
+    body = step.copied(canvas._bodied())  # noqa: SLF001 - of one canvas, in two rooms
+    tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
+    header = tasks.apply(step.args, step.kwargs)
+    _extend_links(body, listed(step.options.get("link")))
+    of_body = {k: v for k, v in step.options.items() if k in _OF_BODY}
+    values = header.get(disable_sync_subtasks=False)
+    return header, _Step(body, (values,), {}, of_body, is_copy=True)
+
+
+def _following(result: Any, followed: list[Any]) -> Any:
+    """Return a result that now follows these, the nearest of which is the last."""
+    first = result
+    for parent in reversed(followed):
+        _first_of(first).parent = parent
+        first = parent
+    return result
+
+
+def _first_of(result: Any) -> Any:
+    """Return what a result follows that follows nothing itself."""
+    while result.parent is not None:
+        result = result.parent
+    return result
+
+
+def _extend_links(canvas: Any, callbacks: list[Any]) -> None:
+    """Have `callbacks` run after a copy of the caller's, after each task of a group."""
+    if isinstance(canvas, chord):
+        _extend_links(canvas.body, callbacks)
+    elif callbacks:
+        own = listed(canvas.options.get("link"))
+        canvas.options["link"] = [*own, *callbacks]
+
+
+def _is_empty(step: Any) -> bool:
+    return isinstance(step, group) and not step.tasks

@@ -1,0 +1,71 @@
+"""What running a task needs of the task and of the result backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from celerant.context.request import Request
+
+__all__ = ["ResultStore", "Runnable"]
+
+
+class Runnable(Protocol):
+    """The part of a task that running it takes."""
+
+    name: str
+    #: The methods of its class that are to be called beside it.
+    hooks: Any
+    run: Any
+    throws: Any
+    ignore_result: Any
+    acks_late: Any
+    acks_on_failure: Any
+    acks_on_failure_or_timeout: Any
+    acks_on_timeout: Any
+    reject_on_worker_lost: Any
+    retry_on_worker_lost: Any
+    send_events: Any
+    store_errors_even_if_ignored: Any
+    track_started: Any
+    time_limit: Any
+    soft_time_limit: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body."""
+        ...
+
+    def retry_lost(self, request: Request, exc: Any) -> Any:
+        """Ask for another run of a task whose process died; None: it has had all."""
+        ...
+
+
+class ResultStore(Protocol):
+    """The part of a result backend that storing takes."""
+
+    def encode_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        request: Request | None = None,
+    ) -> bytes:
+        """Return the record of a value or an exception; may raise whatever it does."""
+        ...
+
+    def store_encoded(
+        self,
+        task_id: str,
+        payload: bytes,
+        state: str,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Store what `encode_result` returned."""
+        ...
+
+    def is_away(self, exc: Exception) -> bool:
+        """Whether an error of `store_encoded` may be over after a while."""
+        ...

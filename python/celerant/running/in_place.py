@@ -1,0 +1,328 @@
+"""Running tasks in place: `apply`, and all sends under ``task_always_eager``."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kombu.serialization import dumps, loads
+
+from celerant._core import Barrier, Roster
+from celerant.canvas.freezing import leaves
+from celerant.canvas.group import group
+from celerant.canvas.send_options import check_options
+from celerant.canvas.signature import Signature
+from celerant.common.foreign import is_a
+from celerant.common.listed import listed, listed_if_given
+from celerant.config import suggestion
+from celerant.context.request import Request, current_request
+from celerant.errors import ArgumentError, EncodeError, NotRegistered, Retry
+from celerant.results.forms import shape_of
+from celerant.results.group_result import GroupResult
+from celerant.results.result import AsyncResult
+from celerant.running.continuation import Continuation
+from celerant.running.errbacks import call_errbacks
+from celerant.running.storing import Storing
+from celerant.running.telling import end, is_told, tell_last
+from celerant.running.trace import FAILURE, SUCCESS, Outcome, failure, run_task
+from celerant.tasks.control_flow import RETRY
+
+if TYPE_CHECKING:
+    from celerant.context.host import App
+    from celerant.tasks.task import Task
+
+__all__ = ["run_group", "run_signature"]
+
+#: What has no code, as a task that is ignored, has no value to wait for.
+_CODES = {SUCCESS: Barrier.SUCCESS, FAILURE: Barrier.FAILURE}
+
+
+def run_group(
+    app: App,
+    members: group[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+) -> GroupResult[Any]:
+    """Run the members one after the other and return their finished results.
+
+    Raises:
+        NotRegistered: A member whose task is not registered here.
+        Exception: What a member raised, where `throw` or ``task_eager_propagates`` is
+            set.
+    """
+    throw = taken_throw(app, options)
+    check_options(options, "group")
+    call = members.merged_options(options)
+    seed = members._seed or uuid.uuid4().bytes  # noqa: SLF001 - set by our own freeze
+    roster = Roster(seed)
+    group_id = call.pop("task_id", None) or roster.uuid
+    tasks = leaves(members, app)
+    roster.resize(len(tasks))
+    for index, task in enumerate(tasks):
+        if task.options.get("task_id"):
+            roster.adopt(index, task.options["task_id"])
+    for index, task in enumerate(tasks):
+        # As when sent: nothing runs where one member is wrong.
+        path = f"group[{index}]"
+        check_options(task.options, path, f"{path}: task {task.task}")
+        if isinstance(task, Signature):
+            check_call(app, task, args, kwargs, index)
+    nested: dict[int, GroupResult[Any]] = {}
+    runs = [
+        _run(
+            app,
+            task,
+            args,
+            kwargs,
+            call,
+            roster.id(index),
+            group_id,
+            index,
+            throw=throw,
+        )
+        if isinstance(task, Signature)
+        else _run_inside(
+            task, args, kwargs, roster.id(index), index, nested, throw=throw
+        )
+        for index, task in enumerate(tasks)
+    ]
+    result = _finished(app, roster, group_id, runs)
+    for index, inner in nested.items():
+        roster.place(index, index + 1, shape_of(inner.as_tuple()))
+        result._nest(index, inner)  # noqa: SLF001 - of the same package
+    return result
+
+
+def run_signature(
+    app: App,
+    signature: Signature[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+) -> AsyncResult[Any]:
+    """Run one task and return its finished result.
+
+    Raises:
+        NotRegistered: The task is not registered here.
+        Exception: What it raised, where `throw` or ``task_eager_propagates`` is set.
+    """
+    throw = taken_throw(app, options)
+    check_options(options, "task", f"task {signature.task}")
+    roster = Roster(uuid.uuid4().bytes)
+    roster.resize(1)
+    own = options.get("task_id") or signature.options.get("task_id")
+    if own:
+        roster.adopt(0, own)
+    check_call(app, signature, args, kwargs, None)
+    run = _run(
+        app, signature, args, kwargs, options, roster.id(0), None, None, throw=throw
+    )
+    return _finished(app, roster, roster.uuid, [run])[0]
+
+
+def taken_throw(app: App, options: dict[str, Any]) -> bool:
+    """Take from a call's options what only `apply` has; return whether it raises."""
+    throw = options.pop("throw", None)
+    return bool(app.conf.task_eager_propagates if throw is None else throw)
+
+
+def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
+    canvas: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    task_id: str,
+    index: int,
+    nested: dict[int, GroupResult[Any]],
+    *,
+    throw: bool,
+) -> tuple[int, Any]:
+    """Run a member that is a chain or chord; return its state and value.
+
+    Where it ends in a group, the group's result is put into `nested` instead.
+    """
+    result = canvas.apply(args, kwargs, task_id=task_id, throw=throw)
+    if isinstance(result, GroupResult):
+        nested[index] = result
+        return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
+    value = result.get(propagate=False, disable_sync_subtasks=False)
+    # By its state: an exception may be what a task returned.
+    return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), value
+
+
+def check_call(  # noqa: PLR0913 - a call and its place
+    app: App,
+    signature: Signature[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    index: int | None,
+    *,
+    path: str | None = None,
+) -> None:
+    """Refuse a task that is not here, and arguments that it does not take."""
+    name = signature.task
+    is_alone = path is None and index is None
+    if path is None:
+        path = "task" if index is None else f"group[{index}]"
+    try:
+        task = app.tasks[name]
+    except KeyError:
+        near = suggestion(str(name), frozenset(app.tasks))
+        msg = (
+            f"{path}: task {name!r} is not registered here{near}: it cannot run in "
+            "place"
+        )
+        raise NotRegistered(msg) from None
+    if task.parameters is None or not task.typing:
+        return
+    call_args, call_kwargs = signature.merged(args, kwargs)
+    try:
+        task.parameters.bind(*call_args, **call_kwargs)
+    except TypeError as exc:
+        whose = f"task {name}" if is_alone else f"{path}: task {name}"
+        msg = f"{whose}: {exc}; the call does not match the task's parameters"
+        raise ArgumentError(msg, task=name, group_index=index, path=path) from None
+
+
+def _run(  # noqa: C901, PLR0913, PLR0917 - a member and its place
+    app: App,
+    signature: Signature[Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    task_id: str,
+    group_id: str | None,
+    index: int | None,
+    *,
+    throw: bool,
+) -> tuple[int, Any]:
+    """Run one task; return its state and its value or exception."""
+    merged = signature.merged_options(options)
+    call_args, call_kwargs = signature.merged(args, kwargs)
+    task = app.tasks[signature.task]
+    if app.conf.task_always_eager:
+        serializer = merged.get("serializer") or task.serializer
+        call_args, call_kwargs = _as_sent(
+            task, call_args, call_kwargs, serializer, index
+        )
+    request = _request(signature, task, call_args, call_kwargs, merged, task_id)
+    request.group, request.group_index = group_id, index
+    outcome = run_task(task, request)
+    if outcome.state == SUCCESS and request.callbacks:
+        problem = Continuation(app, Storing(app.backend)).send(request, outcome.value)
+        if problem is not None:
+            outcome = failure(problem, outcome.runtime)
+    raised = outcome.exception
+    if raised is not None and outcome.state in {FAILURE, RETRY}:
+        if throw:
+            tell_last(task, request, outcome)
+            raise raised
+        if outcome.state == FAILURE:
+            call_errbacks(app, request, raised, outcome.traceback)
+    if task.store_eager_result and _is_stored(task, request, outcome):
+        outcome = _stored(app, request, outcome)
+        raised = outcome.exception
+        if throw and raised is not None:
+            raise raised
+    if is_told(task):
+        end(task, request, outcome)
+    if is_a(raised, Retry) and raised.sig is not None:
+        return _run(app, raised.sig, (), {}, {}, task_id, group_id, index, throw=throw)
+    return _CODES.get(
+        outcome.state, Barrier.IGNORED
+    ), outcome.value if raised is None else raised
+
+
+def _as_sent(
+    task: Task[Any, Any], args: Any, kwargs: Any, serializer: str, index: int | None
+) -> Any:
+    """Return arguments as they would arrive, or say that they would not."""
+    if task.dump_models is not None and serializer != "pickle":
+        args, kwargs = task.dump_models(args, kwargs)
+    try:
+        kind, encoding, data = dumps((args, kwargs), serializer)
+    except Exception as exc:
+        path = "task" if index is None else f"group[{index}]"
+        msg = (
+            f"{path}: task {task.name}: {serializer} does not take an argument: "
+            f"{exc}; send plain data, or choose another serializer "
+            "(task_serializer, serializer=)"
+        )
+        raise EncodeError(msg, task=task.name, group_index=index, path=path) from exc
+    return loads(data, kind, encoding, accept=[kind])
+
+
+def _request(  # noqa: PLR0913, PLR0917 - of one call
+    signature: Signature[Any],
+    task: Task[Any, Any],
+    args: Any,
+    kwargs: Any,
+    options: Mapping[str, Any],
+    task_id: str,
+) -> Request:
+    """Return the request of a call, as its message would tell it."""
+    parent = current_request.get()
+    stamps = options.get("stamped_headers") or ()
+    return Request(
+        id=task_id,
+        task=signature.task,
+        args=tuple(args),
+        kwargs=dict(kwargs),
+        root_id=(parent.root_id or parent.id) if parent else task_id,
+        parent_id=parent.id if parent else None,
+        callbacks=listed_if_given(options.get("link")),
+        errbacks=listed_if_given(options.get("link_error")),
+        retries=options.get("retries") or 0,
+        timelimit=(task.time_limit, task.soft_time_limit),
+        headers=dict(options.get("headers") or {}),
+        stamped_headers=list(stamps) or None,
+        stamps={name: listed(options.get(name)) for name in stamps},
+        ignore_result=bool(options.get("ignore_result", task.ignore_result)),
+        delivery_info={
+            "is_eager": True,
+            **{n: options.get(n) for n in ("exchange", "routing_key", "priority")},
+        },
+        hostname=socket.gethostname(),
+        is_eager=True,
+        logfile=options.get("logfile"),
+        loglevel=options.get("loglevel") or 0,
+    )
+
+
+def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:
+    """Store it; return what came of the task: a failure where its value cannot be."""
+    storing = Storing(app.backend)
+    # One attempt: who runs it in place has its value.
+    storing.stop()
+    problem = storing(request, outcome.result, outcome.state, outcome.traceback)
+    if problem is not None:
+        outcome = failure(problem, outcome.runtime)
+        storing(request, problem, FAILURE, outcome.traceback)
+    return outcome
+
+
+def _is_stored(task: Task[Any, Any], request: Request, outcome: Outcome) -> bool:
+    if outcome.state not in {SUCCESS, FAILURE, RETRY}:
+        return False
+    return not request.ignore_result or (
+        outcome.state != SUCCESS and bool(task.store_errors_even_if_ignored)
+    )
+
+
+def _finished(
+    app: App, roster: Roster, group_id: str, runs: list[tuple[int, Any]]
+) -> GroupResult[Any]:
+    barrier = Barrier()
+    barrier.grow(len(runs))
+    barrier.seal(len(runs))
+    for index, (state, _) in enumerate(runs):
+        barrier.arrive(index, state)
+    return GroupResult(
+        roster=roster,
+        group_id=group_id,
+        barrier=barrier,
+        backend=app.backend,
+        values=[value for _, value in runs],
+    )

@@ -1,0 +1,39 @@
+"""Steps that may fail without what they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from celerant.common.foreign import class_name, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celerant.context.request import Request
+
+__all__ = ["logged"]
+
+logger = logging.getLogger("celerant.worker")
+
+
+@contextlib.contextmanager
+def logged(doing: str, request: Request) -> Iterator[None]:
+    """Log what is raised inside, whatever it is, and go on.
+
+    Args:
+        doing: Stands before "task ... failed".
+        request: Of the task.
+    """
+    try:
+        yield
+    except BaseException as exc:  # noqa: BLE001 - the slot and its message come first
+        logger.error(  # noqa: TRY400 - its text may be code of its own
+            "%s task %s[%s] failed (%s: %s)",
+            doing,
+            request.task,
+            request.id,
+            class_name(exc),
+            said(exc),
+        )

@@ -1,0 +1,197 @@
+"""Store what came of tasks, whatever that is, also while the result backend is away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import monotonic
+from celerant.common.foreign import args_of, class_name, is_a, said, stored_as
+from celerant.common.printable import shown
+from celerant.common.stock_errors import encode_error, named_exception
+from celerant.context.request import Request
+from celerant.running.trace import FAILURE, STARTED, SUCCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.running.host import ResultStore
+
+__all__ = ["Storing"]
+
+logger = logging.getLogger("celerant.worker")
+
+#: Seconds for which a running worker tries again, beyond the backend's own retry
+#: policy: the time a Redis takes to restart.
+_PATIENCE = 60.0
+#: Seconds between two attempts: doubled each time, to the second.
+_PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 5.0
+#: Ids that the last line of a stop names.
+_MOST_NAMED = 10
+
+
+class Storing:
+    """Writes to a backend from the threads of a pool.
+
+    First a result becomes bytes, by code that may be the result's own: an error there
+    says nothing of the backend. Then those are written. One attempt lasts as long as
+    the backend's retry policy; a running worker makes more of them, and one that stops
+    makes a last one, so that a stop ends.
+    """
+
+    def __init__(self, backend: ResultStore | None) -> None:
+        """Store in `backend`; None stores nothing."""
+        self._backend = backend
+        self._stopping = threading.Event()
+        self._is_away = self._is_abandoned = False
+        self._lost: list[str] = []
+
+    def stop(self) -> None:
+        """Make one last attempt for each result from now on."""
+        self._stopping.set()
+
+    def abandon(self) -> None:
+        """Make no more attempts."""
+        self._is_abandoned = True
+        self._stopping.set()
+
+    def report(self) -> None:
+        """Log what was lost since the last report."""
+        lost, self._lost = self._lost, []
+        if lost:
+            more = len(lost) - _MOST_NAMED
+            logger.error(
+                "%d states were not stored, for the result backend was away: %s%s",
+                len(lost),
+                ", ".join(lost[:_MOST_NAMED]),
+                f" and {more} more" if more > 0 else "",
+            )
+
+    def __call__(
+        self, request: Request, result: Any, state: str, traceback: str | None = None
+    ) -> Exception | None:
+        """Store, waiting for a backend that is away.
+
+        Returns:
+            Why a value cannot be stored; then its task is to fail.
+        """
+        if self._backend is None:
+            return None
+        encode = self._backend.encode_result
+        try:
+            payload = encode(request.id, result, state, traceback, request=request)
+        except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
+            if state == SUCCESS:
+                return encode_error(_unstorable(result, exc))
+            # What any serializer takes, for who waits must hear of it.
+            plain = stand_in(result) if is_a(result, BaseException) else None
+            about = _plain(request)
+            payload = encode(request.id, plain, state, traceback, request=about)
+        write = partial(
+            self._backend.store_encoded, request.id, payload, state, request=request
+        )
+        self.patiently(write, request, f"state {state}", once=state == STARTED)
+        return None
+
+    def storable(self, exc: BaseException) -> BaseException:
+        """Return an exception that can be stored: itself, or one of the same name."""
+        if self._backend is None:
+            return exc
+        try:
+            self._backend.encode_result("", exc, FAILURE)
+        except BaseException:  # noqa: BLE001 - the exception's own code may raise it
+            return stand_in(exc)
+        return exc
+
+    def patiently(
+        self,
+        act: Callable[[], Any],
+        request: Request,
+        what: str,
+        *,
+        once: bool = False,
+        lost: Any = None,
+    ) -> Any:
+        """Return what `act` of the backend returns, `lost` where it does not.
+
+        Args:
+            act: Called again where the backend is away.
+            request: Of the task.
+            what: Which is lost otherwise.
+            once: Whether one attempt is enough, and the loss not worth a report.
+            lost: Returned where `what` is lost.
+        """
+        pause, until = _PAUSE_FIRST, 0.0
+        while True:
+            is_last = once or self._stopping.is_set()
+            try:
+                done = act()
+            except Exception as exc:  # noqa: BLE001 - whatever it was, it is not done
+                told = f"{class_name(exc)}: {said(exc)}"
+                if self._backend is None or not self._backend.is_away(exc):
+                    self._lose(request, what, f"the result backend refuses it ({told})")
+                    return lost
+                self._is_away = True
+                until = until or monotonic() + _PATIENCE
+                is_last = is_last or monotonic() + pause > until
+                if is_last or self._is_abandoned:
+                    self._lose(request, what, f"the result backend is away ({told})")
+                    if not once:
+                        self._lost.append(request.id)
+                    return lost
+                logger.warning(
+                    "result backend is away (%s); task %s[%s] is stored later",
+                    told,
+                    request.task,
+                    request.id,
+                )
+                self._stopping.wait(pause)
+                pause = min(pause * 2, _PAUSE_LONGEST)
+            else:
+                self._is_away = False
+                return done
+
+    def at_once(self, request: Request, result: Any, state: str) -> None:
+        """Store unless a worker that stops knows that the backend is away.
+
+        For refused messages, where many in a row would hold up a stop.
+        """
+        if self._stopping.is_set() and self._is_away:
+            reason = "the result backend is away (the worker stops)"
+            self._lose(request, f"state {state}", reason)
+            self._lost.append(request.id)
+        else:
+            self(request, result, state)
+
+    @staticmethod
+    def _lose(request: Request, what: str, reason: str) -> None:
+        logger.error(
+            "%s of task %s[%s] is lost: %s", what, request.task, request.id, reason
+        )
+
+
+def stand_in(exc: BaseException) -> Exception:
+    """Return what is stored in place of an exception that cannot be."""
+    name, module = stored_as(type(exc))
+    args = (arg if type(arg) is str else shown(arg) for arg in args_of(exc))
+    return named_exception(name, module, *args)
+
+
+def _plain(request: Request) -> Request:
+    """Return what of a request any serializer takes."""
+    return Request(
+        request.id,
+        request.task,
+        group=request.group,
+        parent_id=request.parent_id,
+        root_id=request.root_id,
+    )
+
+
+def _unstorable(result: Any, exc: BaseException) -> str:
+    return (
+        f"the task returned {shown(result)} of type {class_name(result)}, which cannot "
+        f"be stored ({said(exc)}); return plain data or set result_serializer"
+    )

@@ -1,0 +1,100 @@
+"""What a canvas would have become, where it is not sent any more.
+
+Frozen steps of a chain and bodies of chords have their ids, and somebody may wait for
+them: where what they follow fails, they fail too.
+Source: ``Backend._fail_chain`` and ``_handle_group_chord_error`` of celery 5.7.0,
+which leaves the members of groups waiting; here they fail as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from celerant.common.listed import listed
+from celerant.context.request import Request
+
+__all__ = ["branches", "followers"]
+
+
+def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
+    """Return a request for all that is to have a result in the steps of a chain.
+
+    In their order, groups before their members, chords before their bodies; without
+    an id where a step was not frozen.
+    """
+    waiting = [step for step in steps or () if isinstance(step, Mapping)]
+    waiting.reverse()
+    while waiting:
+        step = waiting.pop()
+        yield _request(step)
+        inner = _inner(step)
+        waiting += reversed([one for one in inner if isinstance(one, Mapping)])
+
+
+def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Request]:
+    """Return a request for each task that a canvas would have begun with.
+
+    Each has its `errbacks`, and as its `chain` what would have followed it; of a chord
+    it is the body.
+
+    Args:
+        canvas: As a message carries it.
+        errbacks: Of what the canvas is in.
+    """
+    kind, options = canvas.get("subtask_type"), _mapping(canvas.get("options"))
+    own = listed(options.get("link_error"))
+    linked = [*own, *(errback for errback in errbacks if errback not in own)]
+    inner = [one for one in _inner(canvas) if isinstance(one, Mapping)]
+    if kind == "chain" and inner:
+        first, *rest = inner
+        found = branches(first, linked)
+        if found:
+            found[0].chain = [*(found[0].chain or ()), *map(dict, rest)]
+    elif kind in ("group", "chord") and inner:
+        found = [made for one in inner for made in branches(one, linked)]
+    else:
+        made = _request(canvas)
+        made.errbacks = linked
+        return [made]
+    if found and options.get("chain"):
+        found[0].chain = [*(found[0].chain or ()), *listed(options["chain"])]
+    return found
+
+
+def _inner(canvas: Mapping[str, Any]) -> Iterable[Any]:
+    kind, kwargs = canvas.get("subtask_type"), _mapping(canvas.get("kwargs"))
+    if kind in ("group", "chain"):
+        return listed(kwargs.get("tasks"))
+    if kind == "chord" and kwargs.get("body") is not None:
+        return (kwargs["body"],)
+    return ()
+
+
+def _request(canvas: Mapping[str, Any]) -> Request:
+    options = _mapping(canvas.get("options"))
+    args, chord = canvas.get("args"), options.get("chord")
+    return Request(
+        id=_text(options.get("task_id")) or "",
+        task=str(canvas.get("task")),
+        args=args if isinstance(args, (list, tuple)) else (),
+        kwargs=dict(_mapping(canvas.get("kwargs"))),
+        root_id=_text(options.get("root_id")),
+        parent_id=_text(options.get("parent_id")),
+        group=_text(options.get("group_id")),
+        group_index=options.get("group_index"),
+        chord=chord if isinstance(chord, dict) else None,
+        chain=listed(options.get("chain")) or None,
+        errbacks=listed(options.get("link_error")),
+        reply_to=_text(options.get("reply_to")),
+        stamped_headers=options.get("stamped_headers"),
+    )
+
+
+# What a message carries may be anything.
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
