@@ -1,60 +1,115 @@
 """Sends groups of Celery tasks as one volley.
 
-Source: `README.md` shows how to begin; ``celerant.errors`` draws what is raised.
+Names are loaded when they are asked for. Source: `README.md` shows how to begin;
+``celerant.errors`` draws what is raised.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import celerant.patching  # noqa: F401 - before anything that has to do with sockets
 
 # isort: split
 from celerant import _core
-from celerant.app import Celerant
-from celerant.app.current import current_app, current_task
-from celerant.canvas.base import maybe_signature
-from celerant.canvas.chord import chord
-from celerant.canvas.composing import chain
-from celerant.canvas.group import group
-from celerant.canvas.mapping import chunks, xmap, xstarmap
-from celerant.canvas.signature import Signature, signature
-from celerant.canvas.stamping import StampingVisitor
 from celerant.common.printable import keep_logs_plain
-from celerant.errors import (
-    ArgumentError,
-    BarrierError,
-    CanvasError,
-    CelerantError,
-    ChordError,
-    EncodeError,
-    ForkError,
-    HandleError,
-    Ignore,
-    IncompleteStream,
-    MaxRetriesExceeded,
-    MaxRetriesExceededError,
-    NotSent,
-    PublishError,
-    Reject,
-    ResultExpired,
-    ResultTimeout,
-    Retry,
-    SettingError,
-    SoftTimeLimitExceeded,
-    TaskError,
-    TaskRevoked,
-)
-from celerant.errors.report import Report
-from celerant.results.group_result import GroupResult
-from celerant.results.result import AsyncResult
-from celerant.results.result_set import ResultSet
-from celerant.results.tree import result_from_tuple
-from celerant.results.waiting import allow_join_result
-from celerant.tasks.shared import shared_task
-from celerant.tasks.task import Task
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+    from celerant.app.current import current_app, current_task
+    from celerant.canvas.base import maybe_signature
+    from celerant.canvas.chord import chord
+    from celerant.canvas.composing import chain
+    from celerant.canvas.group import group
+    from celerant.canvas.mapping import chunks, xmap, xstarmap
+    from celerant.canvas.signature import Signature, signature
+    from celerant.canvas.signature import signature as subtask
+    from celerant.canvas.stamping import StampingVisitor
+    from celerant.errors import (
+        ArgumentError,
+        BarrierError,
+        CanvasError,
+        CelerantError,
+        ChordError,
+        EncodeError,
+        ForkError,
+        HandleError,
+        Ignore,
+        IncompleteStream,
+        MaxRetriesExceeded,
+        MaxRetriesExceededError,
+        NotSent,
+        PublishError,
+        Reject,
+        ResultExpired,
+        ResultTimeout,
+        Retry,
+        SettingError,
+        SoftTimeLimitExceeded,
+        TaskError,
+        TaskRevoked,
+    )
+    from celerant.errors.report import Report
+    from celerant.results.group_result import GroupResult
+    from celerant.results.result import AsyncResult
+    from celerant.results.result_set import ResultSet
+    from celerant.results.tree import result_from_tuple
+    from celerant.results.waiting import allow_join_result
+    from celerant.tasks.shared import shared_task
+    from celerant.tasks.task import Task
+
+    __version__: str
+
+#: Where each public name is.
+_PLACES = {
+    "ArgumentError": "celerant.errors",
+    "AsyncResult": "celerant.results.result",
+    "BarrierError": "celerant.errors",
+    "CanvasError": "celerant.errors",
+    "Celerant": "celerant.app",
+    "CelerantError": "celerant.errors",
+    "ChordError": "celerant.errors",
+    "EncodeError": "celerant.errors",
+    "ForkError": "celerant.errors",
+    "GroupResult": "celerant.results.group_result",
+    "HandleError": "celerant.errors",
+    "Ignore": "celerant.errors",
+    "IncompleteStream": "celerant.errors",
+    "MaxRetriesExceeded": "celerant.errors",
+    "MaxRetriesExceededError": "celerant.errors",
+    "NotSent": "celerant.errors",
+    "PublishError": "celerant.errors",
+    "Reject": "celerant.errors",
+    "Report": "celerant.errors.report",
+    "ResultExpired": "celerant.errors",
+    "ResultSet": "celerant.results.result_set",
+    "ResultTimeout": "celerant.errors",
+    "Retry": "celerant.errors",
+    "SettingError": "celerant.errors",
+    "Signature": "celerant.canvas.signature",
+    "SoftTimeLimitExceeded": "celerant.errors",
+    "StampingVisitor": "celerant.canvas.stamping",
+    "Task": "celerant.tasks.task",
+    "TaskError": "celerant.errors",
+    "TaskRevoked": "celerant.errors",
+    "allow_join_result": "celerant.results.waiting",
+    "chain": "celerant.canvas.composing",
+    "chord": "celerant.canvas.chord",
+    "chunks": "celerant.canvas.mapping",
+    "current_app": "celerant.app.current",
+    "current_task": "celerant.app.current",
+    "group": "celerant.canvas.group",
+    "maybe_signature": "celerant.canvas.base",
+    "result_from_tuple": "celerant.results.tree",
+    "shared_task": "celerant.tasks.shared",
+    "signature": "celerant.canvas.signature",
+    "subtask": "celerant.canvas.signature",
+    "xmap": "celerant.canvas.mapping",
+    "xstarmap": "celerant.canvas.mapping",
+}
 
 __all__ = [
     "ArgumentError",
@@ -103,10 +158,27 @@ __all__ = [
     "xstarmap",
 ]
 
-#: Celery's other name of it.
-subtask = signature
+#: Public names that have another one where they are made: Celery's other name of it.
+_OTHERWISE = {"subtask": "signature"}
 
-__version__ = version("celerant")
+if not TYPE_CHECKING:  # a type checker knows the names from above
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            # Heavy, and rarely asked for.
+            found = importlib.import_module("importlib.metadata").version("celerant")
+        elif name in _PLACES:
+            place = importlib.import_module(_PLACES[name])
+            found = getattr(place, _OTHERWISE.get(name, name))
+        else:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_PLACES, "__version__"})
+
 
 # Where to log is for the application to say; until it does, nothing is printed.
 logging.getLogger("celerant").addHandler(logging.NullHandler())

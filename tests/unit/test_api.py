@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pickle
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,38 @@ def test_what_is_promised_is_exported():
     assert set(celerant.__all__) >= PUBLIC
     assert list(celerant.__all__) == sorted(set(celerant.__all__))
     assert [name for name in celerant.__all__ if not hasattr(celerant, name)] == []
+
+
+def test_type_checkers_see_the_names_that_are_loaded_when_asked_for():
+    typed = {}
+    tree = ast.parse(Path(celerant.__file__).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for one in node.body:
+                if isinstance(one, ast.ImportFrom):
+                    typed |= {
+                        name.asname or name.name: one.module for name in one.names
+                    }
+
+    assert typed == celerant._PLACES
+
+
+def test_an_import_loads_neither_the_worker_nor_amqp():
+    code = "import celerant, sys; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert [name for name in loaded if name.startswith("celerant.worker")] == []
+    assert "amqp" not in loaded
+
+
+def test_sending_loads_no_worker():
+    code = (
+        "import sys; from celerant import Celerant, group; app = Celerant('plain');"
+        "group(app.signature('x', (i,)) for i in range(3)).delay(); print(*sys.modules)"
+    )
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert [name for name in loaded if name.startswith("celerant.worker")] == []
 
 
 @pytest.mark.parametrize("name", sorted(celerant.__all__))
