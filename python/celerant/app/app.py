@@ -6,13 +6,12 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Literal,
     ParamSpec,
     TypeVar,
@@ -23,32 +22,17 @@ from kombu.utils.imports import symbol_by_name
 
 from celerant.app.broker import make_connection
 from celerant.app.config_source import read_settings
-from celerant.app.control import Control, no_worker_here
-from celerant.app.discovery import Discovery, Packages
 from celerant.app.familiar import Familiar
-from celerant.app.unpickling import result_of
+from celerant.app.registry import TaskRegistry
 from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
 from celerant.common.per_process import ProcessLock
-from celerant.common.receivers import tell
 from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
 from celerant.config.default_backend import backend_reach, backend_url
-from celerant.context.apps import load_app, register, set_current_app, share
-from celerant.dispatch.routing import Queues, Router
-from celerant.results.backends import make_backend
-from celerant.results.group_result import GroupResult
-from celerant.results.handle import attach
-from celerant.results.result import AsyncResult
-from celerant.results.saving import GroupResults
-from celerant.sending.event_loop import LoopSender
-from celerant.sending.sender import Sender
-from celerant.tasks.annotations import check_annotations
-from celerant.tasks.builtins import builtin_tasks
-from celerant.tasks.making import adopt, base_of, make_task, name_of, settle
-from celerant.tasks.registry import Registry
+from celerant.context.apps import load_app, register, set_current_app
 from celerant.tasks.task import Task as RegisteredTask
 
 if TYPE_CHECKING:
@@ -56,9 +40,16 @@ if TYPE_CHECKING:
     from kombu import Connection
     from typing_extensions import Self, Unpack
 
+    from celerant.app.control import Control
     from celerant.canvas.options import SendOptions
     from celerant.canvas.single import Single
+    from celerant.dispatch.routing import Queues, Router
     from celerant.results.backends.base import Backend
+    from celerant.results.group_result import GroupResult
+    from celerant.results.result import AsyncResult
+    from celerant.results.saving import GroupResults
+    from celerant.sending.event_loop import LoopSender
+    from celerant.sending.sender import Sender
     from celerant.worker import Worker
 
 __all__ = ["Celerant"]
@@ -78,7 +69,7 @@ _PARAMETERS = (
 )
 
 
-class Celerant(Familiar):
+class Celerant(TaskRegistry, Familiar):
     """Sends tasks and groups of tasks, and knows their results.
 
     Args:
@@ -129,15 +120,12 @@ class Celerant(Familiar):
         self.conf.update(settings)
         #: Where it was made; a child process of a worker imports that.
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
-        self._tasks = Registry(builtin_tasks(self))
-        self.conf.on_change(self._annotate_tasks)
-        self._discovery = Discovery()
+        self._fill_registry()
         self._lock = ProcessLock(threading.RLock)
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
-        #: Sends signatures and groups.
-        self.sender = Sender(self)
-        self._loop_sender = LoopSender()
+        self._sender: Sender | None = None
+        self._loop_sender: LoopSender | None = None
         register(self)
         if set_as_current:
             set_current_app(self)
@@ -164,156 +152,7 @@ class Celerant(Familiar):
         """
         self.conf.configure(read_settings(obj, namespace or self._namespace))
 
-    # -- tasks ---------------------------------------------------------------------
-
-    @overload
-    def task(self, function: Callable[P, R], /) -> RegisteredTask[P, R]: ...
-    @overload
-    def task(
-        self,
-        function: None = None,
-        /,
-        *,
-        name: str | None = ...,
-        bind: Literal[False] = ...,
-        **options: Any,
-    ) -> Callable[[Callable[P, R]], RegisteredTask[P, R]]: ...
-    @overload
-    def task(
-        self,
-        function: None = None,
-        /,
-        *,
-        name: str | None = ...,
-        bind: Literal[True],
-        **options: Any,
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], RegisteredTask[P, R]]: ...
-    def task(  # noqa: PLR0913 - Celery's
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        bind: bool = False,
-        base: type[RegisteredTask[Any, Any]] | None = None,
-        pydantic: bool = False,
-        shared: bool = False,
-        lazy: bool = True,  # noqa: ARG002 - a task is made at once, whatever it says
-        filter: Callable[[RegisteredTask[Any, Any]], Any] | None = None,  # noqa: A002 - Celery's name
-        **options: Any,
-    ) -> Any:
-        """Register a function as a task; use as ``@app.task`` or ``@app.task(...)``.
-
-        Args:
-            name: By default the function's module and name.
-            bind: Pass the task itself as first argument.
-            base: A class derived from `celerant.Task`; by default the app's `Task`.
-            pydantic: Make arguments the models they are annotated with, and write a
-                returned model as plain data.
-            shared: Give the task to every app, as `shared_task` does.
-            lazy: Of no meaning here.
-            filter: Called with the task; what it returns is what this returns.
-            options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
-                names are attributes of the task.
-        Raises:
-            SettingError: A value that an option cannot have, or a name that is most
-                likely a misspelt option.
-        """
-
-        def register(function: Callable[..., Any]) -> Any:
-            module = getattr(function, "__module__", None) or type(function).__module__
-            own = name or self.gen_task_name(name_of(function), module)
-            made = make_task(
-                self,
-                function,
-                name=own,
-                bind=bind,
-                base=base or self.Task,
-                pydantic=pydantic,
-                options=options,
-            )
-            self._tasks[made.name] = made
-            if shared:
-
-                def decorate(app: Any) -> None:
-                    app.task(
-                        name=own, bind=bind, base=base, pydantic=pydantic, **options
-                    )(function)
-
-                share(own, partial(_add_shared, name=own, decorate=decorate))
-            return made if filter is None else filter(made)
-
-        return register if function is None else register(function)
-
-    def register_task(self, task: Any) -> RegisteredTask[Any, Any]:
-        """Register an instance of a class derived from `celerant.Task`, or the class.
-
-        It is called by its method `run`, and by its attribute `name`, else by the names
-        of its class and module.
-
-        Raises:
-            SettingError: It is no task, or has an option that no task can have.
-        """
-        made = adopt(self, task)
-        self._tasks[made.name] = made
-        return made
-
-    def _annotate_tasks(self, changed: Iterable[str]) -> None:
-        if "task_annotations" in changed:
-            check_annotations(self.conf.task_annotations)
-            for task in list(self._tasks.values()):
-                settle(task)
-
-    @property
-    def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
-        """What tasks derive from that are given no `base`; it can be set.
-
-        Raises:
-            SettingError: Set to what is no class derived from `celerant.Task`.
-        """
-        return self._task_class
-
-    @Task.setter
-    def Task(self, kind: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
-        self._task_class = base_of("tasks", kind)
-
-    def gen_task_name(self, name: str, module: str) -> str:
-        """Return the name of a task that is given none."""
-        # A script and the copy of it that a spawned process imports are one.
-        if module in {"__main__", "__mp_main__"}:
-            module = self.name
-        return f"{module}.{name}"
-
-    @property
-    def tasks(self) -> Mapping[str, RegisteredTask[Any, Any]]:
-        """Registered tasks by name."""
-        return MappingProxyType(self._tasks)
-
-    def autodiscover_tasks(
-        self,
-        packages: Packages = None,
-        related_name: str | None = "tasks",
-        force: bool = False,  # noqa: FBT001, FBT002 - Celery's order
-    ) -> None:
-        """Have the modules named `related_name` of packages imported by workers.
-
-        Args:
-            packages: Names, or what returns them; by default the apps of Django.
-            related_name: The module's name inside a package; None: the package.
-            force: Import them now, and not only where a worker needs the tasks.
-        """
-        self._discovery.add(packages, related_name)
-        if force:
-            self.import_tasks()
-
-    def import_tasks(self) -> None:
-        """Import what ``imports``, ``include`` and `autodiscover_tasks` ask for.
-
-        Workers do; call it where all tasks are to be known. Sets Django up first where
-        ``DJANGO_SETTINGS_MODULE`` says so.
-        """
-        tell("import_modules", self)
-        self._discovery.run(self.conf)
+    # -- sending ----------------------------------------------------------------------
 
     def signature(
         self,
@@ -360,7 +199,30 @@ class Celerant(Familiar):
         Raises:
             Exception: What `apply_async` raises.
         """
-        return await self._loop_sender.send(partial(canvas.apply_async, **options))
+        return await self._loop_door().send(partial(canvas.apply_async, **options))
+
+    @property
+    def sender(self) -> Sender:
+        """What sends, runs, freezes and holds canvases."""
+        # Without the lock first: each task that is sent asks.
+        sender = self._sender
+        if sender is not None:
+            return sender
+        from celerant.sending.sender import Sender  # noqa: PLC0415 - heavy
+
+        with self._lock:
+            if self._sender is None:
+                self._sender = Sender(self)
+            return self._sender
+
+    def _loop_door(self) -> LoopSender:
+        """Return what sends for event loops."""
+        from celerant.sending.event_loop import LoopSender  # noqa: PLC0415 - asyncio
+
+        with self._lock:
+            if self._loop_sender is None:
+                self._loop_sender = LoopSender()
+            return self._loop_sender
 
     # -- routes and queues----------------------------------------------------
 
@@ -371,6 +233,8 @@ class Celerant(Familiar):
         routing = self._routing
         if routing is not None and routing[0] == version:
             return routing[1:]
+        from celerant.dispatch.routing import Queues, Router  # noqa: PLC0415 - heavy
+
         with self._lock:
             if self._routing is None or self._routing[0] != version:
                 queues = Queues(self.conf)
@@ -397,6 +261,10 @@ class Celerant(Familiar):
             return self._backend
 
     def _open_backend(self) -> Backend:
+        from celerant.app.control import no_worker_here  # noqa: PLC0415 - heavy
+        from celerant.app.unpickling import result_of  # noqa: PLC0415 - the same
+        from celerant.results.backends import make_backend  # noqa: PLC0415 - the same
+
         backend = make_backend(
             self._backend_url(),
             self.name,
@@ -424,6 +292,8 @@ class Celerant(Familiar):
         parent: Any = None,
     ) -> AsyncResult[Any]:
         """Return the result of a task by its id; see `celerant.AsyncResult`."""
+        from celerant.results.result import AsyncResult  # noqa: PLC0415 - heavy
+
         return AsyncResult(id, backend, task_name, app or self, parent)
 
     def attach(self, handle: str) -> GroupResult[Any]:
@@ -432,11 +302,15 @@ class Celerant(Familiar):
         Raises:
             CelerantError: Not a handle, or results that no other process can see.
         """
+        from celerant.results.handle import attach  # noqa: PLC0415 - heavy
+
         return attach(handle, self.backend)
 
     @property
     def GroupResult(self) -> GroupResults:  # noqa: N802 - Celery's name
         """Restores saved groups: ``app.GroupResult.restore(id)``, as in Celery."""
+        from celerant.results.saving import GroupResults  # noqa: PLC0415 - heavy
+
         return GroupResults(self)
 
     # -- brokers and workers -----------------------------------------------------------
@@ -487,6 +361,8 @@ class Celerant(Familiar):
     @property
     def control(self) -> Control:
         """What reaches running workers: `revoke`, `ping`, `shutdown`."""
+        from celerant.app.control import Control  # noqa: PLC0415 - heavy
+
         return Control(self)
 
     def to_celery(self) -> celery.Celery:
@@ -502,8 +378,9 @@ class Celerant(Familiar):
 
     def close(self) -> None:
         """Close connections and stop the consumer; the app can be used again."""
-        self._loop_sender.close()
-        self.sender.close()
+        for sender in (self._loop_sender, self._sender):
+            if sender is not None:
+                sender.close()
         with self._lock:
             backend, self._backend = self._backend, None
         if backend is not None:
@@ -531,9 +408,3 @@ class Celerant(Familiar):
 
     def __repr__(self) -> str:
         return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"
-
-
-def _add_shared(app: Any, name: str, decorate: Callable[[Any], Any]) -> None:
-    """Add a task that another app has made for all of them."""
-    if name not in app.tasks:
-        decorate(app)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from celerant.context.apps import set_current_app
 from celerant.context.request import current_request, own_request
 from celerant.dispatch.clock import zone_of
-from celerant.results.result_set import ResultSet
 
 if TYPE_CHECKING:
     from kombu import Connection, Exchange, Producer, Queue
 
     from celerant.app import Celerant
     from celerant.dispatch.routing import Queues, Router
+    from celerant.results.result_set import ResultSet
     from celerant.tasks.task import Task
 
 __all__ = ["Familiar"]
@@ -95,6 +95,8 @@ class Familiar:
 
     def ResultSet(self, results: Iterable[Any], **options: Any) -> ResultSet[Any]:  # noqa: N802 - Celery's name
         """Return results as a set; see `celerant.ResultSet`."""
+        from celerant.results.result_set import ResultSet  # noqa: PLC0415 - heavy
+
         return ResultSet(results, app=self, **options)
 
     # -- the broker --------------------------------------------------------------------

@@ -1,0 +1,206 @@
+"""The tasks of an app: made by `task`, found by name, imported for workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
+
+from celerant.app.discovery import Discovery, Packages
+from celerant.common.receivers import tell
+from celerant.context.apps import share
+from celerant.tasks.annotations import check_annotations
+from celerant.tasks.builtins import builtin_tasks
+from celerant.tasks.making import adopt, base_of, make_task, name_of, settle
+from celerant.tasks.registry import Registry
+from celerant.tasks.task import Task as RegisteredTask
+
+if TYPE_CHECKING:
+    from celerant.config import Settings
+
+__all__ = ["TaskRegistry"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskRegistry:
+    """The part of `Celerant` that knows its tasks."""
+
+    name: str
+    conf: Settings
+
+    @property
+    def _whole(self) -> Any:
+        # Only an app has this part.
+        return self
+
+    def _fill_registry(self) -> None:
+        """Begin with the tasks that every app has."""
+        self._tasks = Registry(builtin_tasks(self._whole))
+        self._discovery = Discovery()
+        self.conf.on_change(self._annotate_tasks)
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> RegisteredTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[False] = ...,
+        **options: Any,
+    ) -> Callable[[Callable[P, R]], RegisteredTask[P, R]]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = ...,
+        bind: Literal[True],
+        **options: Any,
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], RegisteredTask[P, R]]: ...
+    def task(  # noqa: PLR0913 - Celery's
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        bind: bool = False,
+        base: type[RegisteredTask[Any, Any]] | None = None,
+        pydantic: bool = False,
+        shared: bool = False,
+        lazy: bool = True,  # noqa: ARG002 - a task is made at once, whatever it says
+        filter: Callable[[RegisteredTask[Any, Any]], Any] | None = None,  # noqa: A002 - Celery's name
+        **options: Any,
+    ) -> Any:
+        """Register a function as a task; use as ``@app.task`` or ``@app.task(...)``.
+
+        Args:
+            name: By default the function's module and name.
+            bind: Pass the task itself as first argument.
+            base: A class derived from `celerant.Task`; by default the app's `Task`.
+            pydantic: Make arguments the models they are annotated with, and write a
+                returned model as plain data.
+            shared: Give the task to every app, as `shared_task` does.
+            lazy: Of no meaning here.
+            filter: Called with the task; what it returns is what this returns.
+            options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
+                names are attributes of the task.
+        Raises:
+            SettingError: A value that an option cannot have, or a name that is most
+                likely a misspelt option.
+        """
+
+        def register(function: Callable[..., Any]) -> Any:
+            module = getattr(function, "__module__", None) or type(function).__module__
+            own = name or self.gen_task_name(name_of(function), module)
+            made = make_task(
+                self._whole,
+                function,
+                name=own,
+                bind=bind,
+                base=base or self.Task,
+                pydantic=pydantic,
+                options=options,
+            )
+            self._tasks[made.name] = made
+            if shared:
+
+                def decorate(app: Any) -> None:
+                    app.task(
+                        name=own, bind=bind, base=base, pydantic=pydantic, **options
+                    )(function)
+
+                share(own, partial(_add_shared, name=own, decorate=decorate))
+            return made if filter is None else filter(made)
+
+        return register if function is None else register(function)
+
+    def register_task(self, task: Any) -> RegisteredTask[Any, Any]:
+        """Register an instance of a class derived from `celerant.Task`, or the class.
+
+        It is called by its method `run`, and by its attribute `name`, else by the names
+        of its class and module.
+
+        Raises:
+            SettingError: It is no task, or has an option that no task can have.
+        """
+        made = adopt(self._whole, task)
+        self._tasks[made.name] = made
+        return made
+
+    def _annotate_tasks(self, changed: Iterable[str]) -> None:
+        if "task_annotations" in changed:
+            check_annotations(self.conf.task_annotations)
+            for task in list(self._tasks.values()):
+                settle(task)
+
+    @property
+    def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
+        """What tasks derive from that are given no `base`; it can be set.
+
+        Raises:
+            SettingError: Set to what is no class derived from `celerant.Task`.
+        """
+        return self._task_class
+
+    @Task.setter
+    def Task(self, kind: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
+        self._task_class = base_of("tasks", kind)
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that is given none."""
+        # A script and the copy of it that a spawned process imports are one.
+        if module in {"__main__", "__mp_main__"}:
+            module = self.name
+        return f"{module}.{name}"
+
+    @property
+    def tasks(self) -> Mapping[str, RegisteredTask[Any, Any]]:
+        """Registered tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    def autodiscover_tasks(
+        self,
+        packages: Packages = None,
+        related_name: str | None = "tasks",
+        force: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+    ) -> None:
+        """Have the modules named `related_name` of packages imported by workers.
+
+        Args:
+            packages: Names, or what returns them; by default the apps of Django.
+            related_name: The module's name inside a package; None: the package.
+            force: Import them now, and not only where a worker needs the tasks.
+        """
+        self._discovery.add(packages, related_name)
+        if force:
+            self.import_tasks()
+
+    def import_tasks(self) -> None:
+        """Import what ``imports``, ``include`` and `autodiscover_tasks` ask for.
+
+        Workers do; call it where all tasks are to be known. Sets Django up first where
+        ``DJANGO_SETTINGS_MODULE`` says so.
+        """
+        tell("import_modules", self)
+        self._discovery.run(self.conf)
+
+
+def _add_shared(app: Any, name: str, decorate: Callable[[Any], Any]) -> None:
+    """Add a task that another app has made for all of them."""
+    if name not in app.tasks:
+        decorate(app)
