@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -31,7 +30,6 @@ from celerant.canvas.signature import signature as make_signature
 from celerant.common.per_process import ProcessLock
 from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
-from celerant.config.default_backend import backend_reach, backend_url
 from celerant.context.apps import load_app, register, set_current_app
 from celerant.tasks.task import Task as RegisteredTask
 
@@ -255,33 +253,12 @@ class Celerant(TaskRegistry, Familiar):
         backend = self._backend
         if backend is not None:
             return backend
+        from celerant.app.backend import open_backend  # noqa: PLC0415 - heavy
+
         with self._lock:
             if self._backend is None:
-                self._backend = self._open_backend()
+                self._backend = open_backend(self)
             return self._backend
-
-    def _open_backend(self) -> Backend:
-        from celerant.app.control import no_worker_here  # noqa: PLC0415 - heavy
-        from celerant.app.unpickling import result_of  # noqa: PLC0415 - the same
-        from celerant.results.backends import make_backend  # noqa: PLC0415 - the same
-
-        backend = make_backend(
-            self._backend_url(),
-            self.name,
-            self.conf,
-            self.connection_for_read,
-            backend_reach(self.conf),
-        )
-        backend.app = weakref.ref(self)
-        backend.revoke = self.control.revoke
-        backend.revoke_by_stamped_headers = self.control.revoke_by_stamped_headers
-        backend.obstacle = partial(no_worker_here, self)
-        backend.unpickle = partial(result_of, self.name, self.module)
-        return backend
-
-    def _backend_url(self) -> str | None:
-        """Return where results go; by default the server that the broker is."""
-        return backend_url(self.conf)
 
     def AsyncResult(  # noqa: N802 - Celery's
         self,

@@ -12,7 +12,7 @@ from celerant.app.to_celery_task import AnnotatedThere, register
 from celerant.common.tls import checked_options, redis_options
 from celerant.common.urls import check, scheme, split, transport
 from celerant.config import SETTINGS
-from celerant.config.default_backend import backend_reach
+from celerant.config.default_backend import backend_reach, backend_url
 from celerant.errors import CelerantError
 from celerant.tasks.builtins import is_builtin
 
@@ -104,7 +104,7 @@ def _settings(app: Celerant) -> dict[str, Any]:
     for name in ("broker_url", "task_default_queue"):
         settings[name] = app.conf[name]
     # Celery has no default backend, Celerant has one.
-    backend = app._backend_url()  # noqa: SLF001 - the app's own rule, kept in one place
+    backend = backend_url(app.conf)
     if backend is not None and scheme(backend) == "memory":
         # Celery's name for results in the memory of one process.
         backend = "cache+memory://"
