@@ -21,16 +21,20 @@ app = Celerant("impatient", broker="memory://", backend="memory://")
 
 @app.task
 def wait():
-    print("runs in", os.getpid(), flush=True)
+    # One write: of two prints at once one line can be made.
+    os.write(1, b"runs in %d\\n" % os.getpid())
     threading.Event().wait(60)
 """
 
 _PROGRAM = """
 import logging
+import signal
 import sys
 from impatient import app, wait
 
 if __name__ == "__main__":
+    # As from a terminal: a shell starts what runs in the background without it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.basicConfig(level="INFO")
     with app.worker(concurrency=2, pool=sys.argv[1]):
         results = [wait.delay() for _ in range(2)]
