@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.signature import Signature
-from celerant.context.apps import task_by_name
+from celerant.context.apps import current_app, task_by_name
 from celerant.context.request import (
     Request,
     current_request,
@@ -16,7 +16,7 @@ from celerant.context.request import (
     enter,
     own_request,
 )
-from celerant.errors import MaxRetriesExceeded, PublishError, Retry
+from celerant.errors import CelerantError, MaxRetriesExceeded, PublishError, Retry
 from celerant.tasks.options import OPTIONS, SENT
 from celerant.tasks.replace import extend_chord, hand_over, replacement
 from celerant.tasks.retry import ask_again, ask_retry
@@ -48,6 +48,19 @@ class _FromSetting:
         return None if task is None else getattr(task.app.conf, self._setting)
 
 
+class _AppMadeLast:
+    """The app of a task that was not registered, as Celery has it."""
+
+    def __get__(self, task: Task[Any, Any] | None, kind: type) -> App:
+        if task is not None and not task.name:
+            msg = (
+                f"a task of class {kind.__name__} has no name: register it with "
+                "app.register_task, or give its class an attribute `name`"
+            )
+            raise CelerantError(msg)
+        return current_app()
+
+
 class Task(Generic[P, R]):
     """A registered function: call it, make signatures of it, send it.
 
@@ -68,8 +81,8 @@ class Task(Generic[P, R]):
 
     #: What it is registered as.
     name: str = ""
-    #: Whose task it is.
-    app: App
+    #: Whose task it is; of one that is not registered, the app made last.
+    app: App = cast("App", _AppMadeLast())
     #: Whether the function gets the task as its first argument.
     bind: bool = False
     #: What arguments have to fit (without `self` of a bound task), if it says so.
@@ -371,7 +384,7 @@ class Task(Generic[P, R]):
         return task_by_name, (self.app.name, self.name)
 
     def __repr__(self) -> str:
-        app = getattr(self, "app", None)
+        app = self.own_option("app")
         return f"<@task: {self.name} of {app.name}>" if app else "<unregistered task>"
 
 

@@ -7,7 +7,15 @@ from typing import ClassVar
 import celery
 import pytest
 
-from celerant import Celerant, SettingError, Task, exceptions, group, shared_task
+from celerant import (
+    Celerant,
+    CelerantError,
+    SettingError,
+    Task,
+    exceptions,
+    group,
+    shared_task,
+)
 
 
 @pytest.fixture
@@ -230,3 +238,27 @@ def test_result_of_a_task_that_no_worker_knows_raises_celerys_error(app):
             result.get(timeout=10)
     # Celery's own class would do only where something has imported that.
     assert type(caught.value) is exceptions.NotRegistered
+
+
+def test_a_task_that_is_not_registered_is_sent_by_the_app_made_last(app):
+    class Named(Task):
+        name = "somewhere.named"
+
+        def run(self):
+            return None
+
+    app.set_current()
+
+    assert Named().s().app is app
+    assert repr(Named()) == "<unregistered task>"
+
+
+def test_a_task_without_a_name_is_not_sent(app):
+    class Nameless(Task):
+        def run(self):
+            return None
+
+    app.set_current()
+
+    with pytest.raises(CelerantError, match="Nameless has no name: register it"):
+        Nameless().delay()
