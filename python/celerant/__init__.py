@@ -53,11 +53,11 @@ if TYPE_CHECKING:
         TaskRevoked,
     )
     from celerant.errors.report import Report
+    from celerant.results.async_result import AsyncResult
     from celerant.results.group_result import GroupResult
-    from celerant.results.result import AsyncResult
     from celerant.results.result_set import ResultSet
+    from celerant.results.tracking.waiting import allow_join_result
     from celerant.results.tree import result_from_tuple
-    from celerant.results.waiting import allow_join_result
     from celerant.tasks.shared import shared_task
     from celerant.tasks.task import Task
 
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 #: Where each public name is.
 _PLACES = {
     "ArgumentError": "celerant.errors",
-    "AsyncResult": "celerant.results.result",
+    "AsyncResult": "celerant.results.async_result",
     "BarrierError": "celerant.errors",
     "CanvasError": "celerant.errors",
     "Celerant": "celerant.app",
@@ -95,7 +95,7 @@ _PLACES = {
     "Task": "celerant.tasks.task",
     "TaskError": "celerant.errors",
     "TaskRevoked": "celerant.errors",
-    "allow_join_result": "celerant.results.waiting",
+    "allow_join_result": "celerant.results.tracking.waiting",
     "chain": "celerant.canvas.composing",
     "chord": "celerant.canvas.chord",
     "chunks": "celerant.canvas.mapping",

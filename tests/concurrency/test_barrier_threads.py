@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import os
 import random
 import threading
 
 import pytest
 
-from celerant._core import Barrier, Roster
+from celerant._core import Barrier
 from celerant.results.backends import open_backend
-from celerant.results.group_result import GroupResult
+from harness.groups import group_of
 
 THREADS = 4
 
@@ -72,12 +71,8 @@ def test_every_waiter_is_woken_and_sees_every_value(seed):
     backend = open_backend("memory://", name=f"threads-{seed}")
     for _ in range(20):
         n = draw.randrange(1, 300)
-        roster, barrier = Roster(os.urandom(16), n), Barrier()
-        barrier.grow(n)
-        barrier.seal(n)
-        result = GroupResult(
-            roster=roster, group_id=roster.uuid, barrier=barrier, backend=backend
-        )
+        result = group_of(n, backend)
+        roster = result.roster
         order = draw.sample(range(n), n)
 
         def store(part, order=order, n=n, roster=roster):

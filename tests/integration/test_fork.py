@@ -11,7 +11,7 @@ import pytest
 
 from celerant import Celerant, group
 from celerant.errors import ForkError
-from celerant.results import members
+from celerant.results.tracking import members
 from harness.capture import drain
 from harness.forking import FORKS, in_child
 from harness.services import RABBITMQ_PORT

@@ -13,15 +13,14 @@ import redis
 from celery import Celery, states
 from celery.exceptions import TaskRevokedError
 
-from celerant._core import Barrier, Roster
 from celerant.context.request import Request
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout, TaskRevoked
-from celerant.results import subscriptions, sweeping
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
-from celerant.results.group_result import GroupResult
+from celerant.results.consuming import subscriptions, sweeping
 from celerant.results.handle import attach
-from celerant.results.result import AsyncResult
 from harness import services
+from harness.groups import group_of
 
 DATABASE = 9
 URL = services.redis_url(DATABASE)
@@ -35,19 +34,6 @@ pytestmark = [
 
 class RefusedError(Exception):
     pass
-
-
-def group_of(n, backend, **settings):
-    roster, barrier = Roster(os.urandom(16), n), Barrier()
-    barrier.grow(n)
-    barrier.seal(n)
-    return GroupResult(
-        roster=roster,
-        group_id=roster.uuid,
-        barrier=barrier,
-        backend=backend,
-        **settings,
-    )
 
 
 def until(condition, seconds=10.0):
@@ -223,7 +209,7 @@ def test_results_are_pushed_not_polled(backend, n, monkeypatch):
         ]
     )
     # The first look of a large group returns before its subscription is in force.
-    until(lambda: not backend.consumer._service.is_reading)
+    until(lambda: not backend.consumer.service.is_reading)
     storing.start()
     assert result.get(timeout=20) == list(range(n))
     storing.join()
@@ -236,7 +222,7 @@ def test_a_large_group_listens_by_one_pattern(backend, client, monkeypatch):
     result = group_of(500, backend)
     result.roster.adopt(7, "my-own-id")
     assert not result.ready()
-    until(lambda: not backend.consumer._service.is_reading)
+    until(lambda: not backend.consumer.service.is_reading)
     assert client.pubsub_numpat() == before + 1
     assert client.pubsub_numsub("celery-task-meta-my-own-id")[0][1] == 1
     for index, task_id in enumerate(result.roster.ids(0, 500)):
@@ -251,7 +237,7 @@ def test_a_key_prefix_that_is_a_pattern_means_itself(open_, client, monkeypatch)
     backend = open_(transport_options={"global_keyprefix": "a[b]*?\\:"})
     result = group_of(1, backend)
     assert not result.ready()
-    until(lambda: not backend.consumer._service.is_reading)
+    until(lambda: not backend.consumer.service.is_reading)
     backend.store_result(result[0].id, 1, "SUCCESS")
     assert result.get(timeout=10) == [1]
 
@@ -399,7 +385,7 @@ def test_a_program_that_ends_while_waiting_ends_in_silence(redis_url):
     program = (
         "import os, sys\n"
         "from celerant.results.backends import open_backend\n"
-        "from celerant.results.result import AsyncResult\n"
+        "from celerant.results.async_result import AsyncResult\n"
         "result = AsyncResult('never', open_backend(sys.argv[1], name='x'))\n"
         "print(result.ready())\n"
     )

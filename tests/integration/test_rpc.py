@@ -222,7 +222,7 @@ def test_a_broken_connection_is_told_and_waiting_goes_on(app, unserved, answer):
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    until(lambda: len(result._members.waiters))
+    until(lambda: len(result.members.waiters))
     cut(app)
     waiting.join(20)
 
@@ -293,7 +293,7 @@ def test_callbacks_outlast_a_broken_connection(app, unserved, answer):
     result = unserved.add.delay(1, 1)
     done = threading.Event()
     result.then(lambda _: done.set())
-    until(lambda: result._members.is_watched)
+    until(lambda: result.members.is_watched)
     cut(app)
     until(lambda: app.backend.losses == 1)
     answer(app, result.id, 2)

@@ -18,8 +18,8 @@ from kombu.serialization import dumps
 from celerant.common.limits import NO_LIMITS, Limits, TooMuchError
 from celerant.common.unopened import body_of, leave_unopened
 from celerant.errors import SettingError, TaskError
-from celerant.results.record import Codec
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
+from celerant.results.tracking.record import Codec
 from celerant.worker.message import Reader, Refused
 
 KINDS = compression.encoders()

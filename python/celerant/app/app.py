@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from celerant.canvas.options import SendOptions
     from celerant.canvas.single import Single
     from celerant.dispatch.routing import Queues, Router
+    from celerant.results.async_result import AsyncResult
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
-    from celerant.results.result import AsyncResult
     from celerant.results.saving import GroupResults
     from celerant.sending.event_loop import LoopSender
     from celerant.sending.sender import Sender
@@ -269,7 +269,7 @@ class Celerant(TaskRegistry, Familiar):
         parent: Any = None,
     ) -> AsyncResult[Any]:
         """Return the result of a task by its id; see `celerant.AsyncResult`."""
-        from celerant.results.result import AsyncResult  # noqa: PLC0415 - heavy
+        from celerant.results.async_result import AsyncResult  # noqa: PLC0415 - heavy
 
         return AsyncResult(id, backend, task_name, app or self, parent)
 

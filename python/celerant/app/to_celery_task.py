@@ -16,7 +16,7 @@ from celerant.errors import (
     SoftTimeLimitExceeded,
     TaskControl,
 )
-from celerant.results.waiting import may_join
+from celerant.results.tracking.waiting import may_join
 from celerant.running.softlimit import as_celery_knows_it, let_soft_limits_be_caught
 from celerant.tasks.annotations import annotations_of
 from celerant.tasks.options import OPTIONS, TaskOption

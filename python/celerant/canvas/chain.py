@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from celerant.canvas.host import Host
     from celerant.canvas.options import SendOptions
-    from celerant.results.result import AsyncResult
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["Chain"]
 

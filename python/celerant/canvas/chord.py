@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celerant.canvas.host import Host
     from celerant.canvas.options import SendOptions
     from celerant.canvas.signature import Signature
-    from celerant.results.result import AsyncResult
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["chord", "chord_of"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from celerant.canvas.group import group
     from celerant.canvas.signature import Signature
+    from celerant.results.async_result import AsyncResult
     from celerant.results.group_result import GroupResult
-    from celerant.results.result import AsyncResult
 
 __all__ = ["Host", "Sender"]
 

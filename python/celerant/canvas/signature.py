@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from celerant.canvas.options import ApplyOptions, SendOptions
-    from celerant.results.result import AsyncResult
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["Signature", "signature"]
 
@@ -65,7 +65,7 @@ class Signature(Single[R]):
 
     def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
         """Give the signature its id for good and return the result it will have."""
-        from celerant.results.result import AsyncResult  # noqa: PLC0415 - see below
+        from celerant.results.async_result import AsyncResult  # noqa: PLC0415 - see below
 
         # The way back is imported where it is needed: canvas is below it.
         frozen_id = self.options.setdefault("task_id", task_id or str(uuid.uuid4()))

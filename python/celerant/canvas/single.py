@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from celerant.canvas.chain import Chain
     from celerant.canvas.options import ApplyOptions, SendOptions
-    from celerant.results.result import AsyncResult
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["Single"]
 

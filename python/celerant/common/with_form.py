@@ -16,7 +16,7 @@ class WithForm:
     __slots__ = ()
 
     def as_tuple(self) -> Any:
-        """Return the form; see `celerant.results.forms`."""
+        """Return the form; see `celerant.results.tracking.forms`."""
         raise NotImplementedError
 
 

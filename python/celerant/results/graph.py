@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from celerant.common.printable import line
 from celerant.errors import IncompleteStream
-from celerant.results.group_result import GroupResult
 from celerant.results.tree import incomplete
 from celerant.states import READY_STATES
 
 if TYPE_CHECKING:
-    from celerant.results.result import AsyncResult
+    from celerant.results.base import Result
 
 __all__ = ["ResultGraph"]
 
@@ -32,9 +31,7 @@ class ResultGraph:
         IncompleteStream: A task is not done, and not `intermediate`.
     """
 
-    def __init__(
-        self, result: AsyncResult[Any] | GroupResult[Any], *, intermediate: bool = False
-    ) -> None:
+    def __init__(self, result: Result, *, intermediate: bool = False) -> None:
         #: Lines of text and state, by id, in the order they were found.
         self.nodes: dict[str, tuple[list[str], str]] = {}
         #: (id, id of what follows it), each once.
@@ -61,19 +58,19 @@ class ResultGraph:
         return steps[::-1]
 
     def _visit(self, node: Any, *, intermediate: bool) -> list[Any]:
-        if isinstance(node, GroupResult):
+        if node.kind == "group":
             counts = f"{node.completed_count()} of {len(node)}"
             state = "SUCCESS" if node.successful() else "PENDING"
             state = "FAILURE" if node.failed() else state
             self.nodes[node.id] = ["group", node.id[:_SHOWN], counts], state
             return list(node)
-        state, record = node.state, node._record()  # noqa: SLF001 - of the same room
+        state, record = node.state, node.record()
         if state not in READY_STATES and not intermediate:
             raise IncompleteStream(incomplete(node))
         name = record.get("name")
         known = [line(name)] if name else []
         self.nodes[node.id] = [*known, node.id[:_SHOWN], state], state
-        sent: list[Any] = node._sent_in(record)  # noqa: SLF001 - as above
+        sent: list[Any] = node.sent_in(record)
         return sent
 
     def dot(self) -> str:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from celerant._core import Barrier, Roster
-from celerant.common.with_form import WithForm
 from celerant.errors import ResultTimeout
-from celerant.results.arrivals import Arrivals
-from celerant.results.awaiting import wait_in_loop
-from celerant.results.forms import (
-    form_of,
-    form_with_parents,
-    ids_in,
-    task_ids,
-)
+from celerant.results.async_result import AsyncResult
+from celerant.results.base import Result
 from celerant.results.handle import make_handle
-from celerant.results.listening import Hooks, Listening
-from celerant.results.members import STATE_NAMES, Members
-from celerant.results.result import AsyncResult
 from celerant.results.result_set import ResultSet
-from celerant.results.saving import delete, reduced_group, restore, save
-from celerant.results.waiting import because, refuse_inside_task
+from celerant.results.saving import delete, restore, save
+from celerant.results.tracking.arrivals import Arrivals
+from celerant.results.tracking.awaiting import wait_in_loop
+from celerant.results.tracking.forms import form_of, line_in, task_ids
+from celerant.results.tracking.listening import Hooks, Listening
+from celerant.results.tracking.members import Members
+from celerant.results.tracking.outcomes import STATE_NAMES
+from celerant.results.tracking.waiting import because, refuse_inside_task
+from celerant.results.tree import from_line
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from celerant.errors.report import Report
     from celerant.results.backends.base import Backend
-    from celerant.results.graph import ResultGraph
 
 __all__ = ["GroupResult"]
 
@@ -37,66 +35,44 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(WithForm, ResultSet[R]):
+class GroupResult(Result, ResultSet[R], kind="group"):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from
     then on looking is O(1) and asks nobody.
 
     Args:
-        roster: The members' ids.
         group_id: The group's id.
-        barrier: Which members are done; the dispatcher lets those that were never sent
-            or whose result is ignored arrive.
-        backend: Where results are stored.
+        members: What is known of its members.
         report: What was sent and what was not.
-        ignored: Members whose result is not stored, where the barrier does not know.
         parent: The result this one was made from, if any.
-        values: The values of members that have arrived already (eager mode); a
-            failure's is its exception.
-        sent_at: When it was sent, seconds since the epoch; None: now.
-        losses: The backend's `losses` before the first message left; None: now.
     """
 
-    __slots__ = ("__weakref__", "_handle", "_members", "id", "index", "report")
+    __slots__ = ("__weakref__", "_handle", "id", "index", "members", "report")
 
-    def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
+    position = None
+
+    def __init__(
         self,
-        *,
-        roster: Roster,
         group_id: str,
-        barrier: Barrier,
-        backend: Backend,
+        members: Members,
+        *,
         report: Report | None = None,
-        ignored: Iterable[int] = (),
         parent: Any = None,
-        values: list[Any] | None = None,
-        sent_at: float | None = None,
-        losses: int | None = None,
     ) -> None:
-        for index in ignored:
-            barrier.arrive(index, Barrier.IGNORED)
         super().__init__([])
         self.id = group_id
         self.parent = parent
         self.report: Report | None = report
         self._handle: str | None = None
-        self._members = Members(
-            roster, barrier, backend, values=values, sent_at=sent_at, losses=losses
-        )
-        self._members.is_group = True
+        self.members: Members = members
         #: Its position in the group that it is a member of; None outside of one.
         self.index: int | None = None
 
     @property
-    def backend(self) -> Backend:
-        """Where the results are stored."""
-        return self._members.backend
-
-    @property
     def roster(self) -> Roster:
         """The members' ids."""
-        return self._members.roster
+        return self.members.roster
 
     def _own_app(self) -> Any:
         return self.backend.app()
@@ -111,7 +87,7 @@ class GroupResult(WithForm, ResultSet[R]):
         *,
         propagate: bool,
     ) -> list[Any]:
-        members = self._members
+        members = self.members
         if members.refuse_waiting is not None:
             members.refuse_waiting()
         is_done = self._is_settled if propagate else self._is_complete
@@ -134,7 +110,7 @@ class GroupResult(WithForm, ResultSet[R]):
         timeout: float | None,
         hooks: Hooks | None,
     ) -> bool:
-        members = self._members
+        members = self.members
         if hooks is not None:
             with Listening([members], hooks) as listening:
                 return listening.wait(is_done, deadline)
@@ -156,9 +132,9 @@ class GroupResult(WithForm, ResultSet[R]):
 
     async def _awaited(self) -> list[R]:
         refuse_inside_task(is_refused=True)
-        await wait_in_loop(self._members, self._is_settled)
+        await wait_in_loop(self.members, self._is_settled)
         self._raise_first()
-        return self._members.collect()
+        return self.members.collect()
 
     def __aiter__(self) -> Arrivals[AsyncResult[R]]:
         """Iterate over the members as they arrive: ``async for member in result``.
@@ -166,11 +142,11 @@ class GroupResult(WithForm, ResultSet[R]):
         Each member comes once, failed ones too; those that had arrived before come
         first, in their own order. To leave early is fine.
         """
-        return Arrivals(self._members, self._member)
+        return Arrivals(self.members, self._member)
 
     def _raise_first(self) -> None:
-        if self._members.failed_member() is not None:
-            raise self._members.first_exception()
+        if self.members.failed_member() is not None:
+            raise self.members.first_exception()
 
     def then(
         self,
@@ -188,7 +164,7 @@ class GroupResult(WithForm, ResultSet[R]):
             on_error: Called in its place where a member failed.
             weak: Of no meaning here.
         """
-        members = self._members
+        members = self.members
 
         def call() -> None:
             is_error = on_error is not None and members.has_failed()
@@ -200,7 +176,7 @@ class GroupResult(WithForm, ResultSet[R]):
 
     def ready(self) -> bool:
         """Whether all members are done, in whatever way."""
-        self._members.look()
+        self.members.look()
         return self._is_complete()
 
     def waiting(self) -> bool:
@@ -209,12 +185,12 @@ class GroupResult(WithForm, ResultSet[R]):
 
     def successful(self) -> bool:
         """Whether all members are done and none failed; true for an empty group."""
-        return self.ready() and not self._members.has_failed()
+        return self.ready() and not self.members.has_failed()
 
     def failed(self) -> bool:
         """Whether any member raised, was never sent, or its result expired."""
-        self._members.look()
-        count = self._members.barrier.count
+        self.members.look()
+        count = self.members.barrier.count
         return any(map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)))
 
     def completed_count(self) -> int:
@@ -222,8 +198,8 @@ class GroupResult(WithForm, ResultSet[R]):
 
         Those whose result is ignored count: nothing more is to come from them.
         """
-        self._members.look()
-        count = self._members.barrier.count
+        self.members.look()
+        count = self.members.barrier.count
         return count(Barrier.SUCCESS) + count(Barrier.IGNORED)
 
     def counts(self) -> dict[str, int]:
@@ -232,8 +208,8 @@ class GroupResult(WithForm, ResultSet[R]):
         All names are there: PENDING, SUCCESS, FAILURE, REVOKED (Celery's), and
         IGNORED, NOT_SENT, EXPIRED.
         """
-        self._members.look()
-        return dict(zip(STATE_NAMES, self._members.barrier.counts(), strict=True))
+        self.members.look()
+        return dict(zip(STATE_NAMES, self.members.barrier.counts(), strict=True))
 
     # Members.
 
@@ -269,24 +245,29 @@ class GroupResult(WithForm, ResultSet[R]):
         return map(self._member, range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._members.barrier)
+        return len(self.members.barrier)
 
     def __bool__(self) -> bool:
         return True  # as in Celery: an empty group's result is still a result
 
     def _member(self, index: int) -> AsyncResult[R]:
-        members = self._members
+        members = self.members
         if index in members.nested:
             # A list in the place of a value, and a group in the place of a task.
-            return cast("AsyncResult[R]", members.nested[index])
-        return AsyncResult(
-            members.roster.id(index), members.backend, members=members, index=index
-        )
+            return cast("AsyncResult[R]", members.nested.view(index, self._inner))
+        return AsyncResult(members.roster.id(index), members=members, index=index)
+
+    def _inner(self, index: int, inner: Members) -> GroupResult[Any]:
+        line = line_in(self.roster.outcome(index))
+        above = from_line(line[:-1], inner.backend)
+        made: GroupResult[Any] = GroupResult(line[-1][0], inner, parent=above)
+        made.index = index
+        return made
 
     # Identity.
 
-    def _task_ids(self) -> list[str]:
-        """Return the ids of all tasks in it, steps of chains too."""
+    def task_ids(self) -> list[str]:
+        """Return the ids of all tasks in it, of chains all steps."""
         return list(task_ids(self.roster))
 
     @property
@@ -300,7 +281,7 @@ class GroupResult(WithForm, ResultSet[R]):
             CelerantError: The results live in this process alone (memory://).
         """
         if self._handle is None:
-            self._handle = make_handle(self._members, self.id, self.parent)
+            self._handle = make_handle(self)
         return self._handle
 
     def forget(self) -> None:
@@ -314,32 +295,10 @@ class GroupResult(WithForm, ResultSet[R]):
         if self.parent is not None:
             self.parent.forget()
 
-    def as_tuple(self) -> tuple[tuple[str, Any], list[Any]]:
-        """Return Celery's form: ``((id, parent), [each member's])``."""
-        form: tuple[tuple[str, Any], list[Any]] = form_with_parents(self)
-        return form
-
-    def _member_forms(self) -> list[Any]:
+    def member_forms(self) -> list[Any]:
+        """Return the forms of its members."""
         members: list[Any] = form_of(self.roster, self.id)[1]
         return members
-
-    def as_list(self) -> list[str]:
-        """Return the ids of all tasks in it and of all that it follows."""
-        return list(ids_in(self.as_tuple()))
-
-    def build_graph(
-        self,
-        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
-    ) -> ResultGraph:
-        """Return the tree that this result is in; see `AsyncResult.build_graph`."""
-        from celerant.results.graph import ResultGraph  # noqa: PLC0415 - it imports this module
-
-        return ResultGraph(self, intermediate=intermediate)
-
-    @property
-    def graph(self) -> ResultGraph:
-        """The tree that this result is in, done as it is; see `build_graph`."""
-        return self.build_graph()
 
     def save(self, backend: Backend | None = None) -> None:
         """Keep the group under its id, for `restore` here and in Celery.
@@ -372,37 +331,41 @@ class GroupResult(WithForm, ResultSet[R]):
         """
         return restore(id, app if backend is None else backend)
 
-    def _lone(self) -> GroupResult[R]:
+    def lone(self) -> GroupResult[R]:
         """Return the result of the one member if that is a group's: as Celery does."""
-        if len(self) != 1 or 0 not in self._members.nested:
+        if len(self) != 1 or 0 not in self.members.nested:
             return self
-        lone: GroupResult[R] = self._members.nested[0]
+        lone = cast("GroupResult[R]", self._member(0))
         lone.report = self.report
-        lone._members.path = ""
+        lone.members.path = ""
         lone.index = None
         return lone
 
-    def _renew(self, barrier: Barrier, report: Report) -> None:
+    def renew(self, barrier: Barrier, report: Report) -> None:
         """Go on with a barrier in which members that were never sent are pending."""
-        self._members.renew(barrier)
+        self.members.renew(barrier)
         self.report = report
         self._handle = None
 
-    def _go_on_as(self, sent: GroupResult[R]) -> GroupResult[R]:
+    def go_on_as(self, sent: Self) -> Self:
         """Be the result of what was held and has been sent under the same ids."""
-        self._members.adopt(sent._members)
         self.report = sent.report
-        return self
+        return super().go_on_as(sent)
 
-    def _nest(self, index: int, inner: GroupResult[Any]) -> None:
+    def settle(self, state: int) -> None:
+        """Let all members be done in `state` for those that wait here."""
+        self.members.barrier.arrive_range(0, len(self), state)
+
+    def settle_member(self, index: int, inner: GroupResult[Any]) -> None:
         """Have `inner` in the place of a member that ran here and ended in a group."""
-        self._members.nested.settle(index, inner)
+        inner.index = index
+        self.members.nested.settle(index, inner.members, inner)
 
     def _is_complete(self) -> bool:
-        return self._members.barrier.is_complete
+        return self.members.barrier.is_complete
 
     def _is_settled(self) -> bool:
-        members = self._members
+        members = self.members
         return members.barrier.is_complete or members.has_failed()
 
     def __eq__(self, other: object) -> bool:
@@ -410,18 +373,11 @@ class GroupResult(WithForm, ResultSet[R]):
             return self.id == other.id and len(self) == len(other)
         return self.id == other if isinstance(other, str) else NotImplemented
 
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __str__(self) -> str:
-        return self.id
+    __hash__ = Result.__hash__
 
     def __repr__(self) -> str:
         # Says what is known; asks nobody.
-        barrier, n = self._members.barrier, len(self)
-        is_known = self._members.is_watched or barrier.remaining < n or not n
+        barrier, n = self.members.barrier, len(self)
+        is_known = self.members.is_watched or barrier.remaining < n or not n
         state = f"{barrier.remaining} pending" if is_known else "not looked at"
         return f"<{type(self).__name__}: {self.id} [{n} members, {state}]>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return reduced_group(self)

@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import Barrier, Roster
 from celerant.common.printable import shown
 from celerant.errors import CelerantError, HandleError, ResultExpired
+from celerant.results.tracking.members import Members
+from celerant.results.tree import CLASSES, from_line, line_of
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
-    from celerant.results.members import Members
 
 __all__ = ["attach", "make_handle", "rebuilt", "snapshot"]
 
@@ -46,20 +47,16 @@ _SHOWN_LENGTH = 40
 _LENGTH_MOST = 200
 
 
-def make_handle(members: Members, group_id: str, parent: Any = None) -> str:
+def make_handle(result: GroupResult[Any]) -> str:
     """Return the handle of a group's result; stores aside what it cannot say.
-
-    Args:
-        members: What is known of them.
-        group_id: The group's id.
-        parent: The result that the group follows.
 
     Raises:
         CelerantError: The results live in this process alone, or the group is still
             being sent.
     """
-    backend, barrier, roster = members.backend, members.barrier, members.roster
-    aside = _aside(members, parent)
+    members, group_id = result.members, result.id
+    backend, barrier, roster = result.backend, members.barrier, members.roster
+    aside = _aside(members, result.parent)
     if not backend.supports_handles:
         backend.put_aside("", b"")  # says why
     if not barrier.is_sealed:
@@ -149,14 +146,15 @@ def _proof(key: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, b"".join(parts), "sha256")[:_PROOF_LENGTH]
 
 
-def snapshot(members: Members, group_id: str, parent: Any) -> dict[str, Any]:
+def snapshot(result: GroupResult[Any]) -> dict[str, Any]:
     """Return what `rebuilt` takes for a group's result."""
+    members = result.members
     return {
         "seed": members.roster.seed,
         "count": len(members.barrier),
         "sent_at": members.sent_at,
-        "group_id": group_id,
-        "aside": _aside(members, parent),
+        "group_id": result.id,
+        "aside": _aside(members, result.parent),
     }
 
 
@@ -170,9 +168,6 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     aside: dict[str, Any],
 ) -> GroupResult[Any]:
     """Return the result that a snapshot was taken of."""
-    from celerant.results.group_result import GroupResult  # noqa: PLC0415 - it imports this module
-    from celerant.results.tree import from_line  # noqa: PLC0415 - the same
-
     roster, barrier = Roster(seed, count), Barrier()
     barrier.grow(count)
     for index, task_id in aside.get("own", ()):
@@ -184,18 +179,12 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
             barrier.arrive_range(start, stop, int(state))
     barrier.seal(count)
     parent = from_line(aside["parent"], backend) if "parent" in aside else None
-    return GroupResult(
-        roster=roster,
-        group_id=group_id,
-        barrier=barrier,
-        backend=backend,
-        sent_at=sent_at,
-        parent=parent,
-    )
+    members = Members(roster, barrier, backend, sent_at=sent_at, is_group=True)
+    made: GroupResult[Any] = CLASSES["group"](group_id, members, parent=parent)
+    return made
 
 
 def _aside(members: Members, parent: Any) -> dict[str, Any]:
-    from celerant.results.tree import line_of  # noqa: PLC0415 - it imports this module
 
     barrier = members.barrier
     aside: dict[str, Any] = {}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celerant.results.result import AsyncResult
-
 if TYPE_CHECKING:
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
-__all__ = ["Missing", "place_of"]
+__all__ = ["Missing"]
 
 
 class Missing:
@@ -28,7 +26,7 @@ class Missing:
         #: How many are not done yet.
         self.left = 0
         for result in {id(result): result for result in results}.values():
-            view, index = place_of(result)
+            view, index = result.members, result.position
             if view.refuse_waiting is not None:
                 view.refuse_waiting()
             _, places = self._waited.setdefault(id(view), (view, {}))
@@ -59,13 +57,6 @@ class Missing:
                 for result in places.pop(index):
                     self.left -= 1
                     yield result
-
-
-def place_of(result: Any) -> tuple[Members, int | None]:
-    """Return where a result is known: a view, and its index; None: the whole view."""
-    members: Members = result._members  # noqa: SLF001 - of the same room
-    index = result._index if isinstance(result, AsyncResult) else None  # noqa: SLF001 - as above
-    return members, index
 
 
 def _is_done(view: Members, index: int | None) -> bool:

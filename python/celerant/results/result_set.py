@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from celerant._core import Barrier
 from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
-from celerant.results.listening import Hooks, Listening
-from celerant.results.missing import Missing, place_of
-from celerant.results.result import AsyncResult
-from celerant.results.waiting import because, deadline_after, refuse_inside_task
+from celerant.results.async_result import AsyncResult
+from celerant.results.missing import Missing
+from celerant.results.tracking.listening import Hooks, Listening
+from celerant.results.tracking.waiting import (
+    because,
+    deadline_after,
+    refuse_inside_task,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from celerant.results.backends.base import Backend
+    from celerant.results.wait_options import WaitOptions
 
 __all__ = ["ResultSet"]
 
@@ -121,10 +128,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
         interval: float | None = None,
         callback: None = None,
-        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        on_interval: Callable[[], Any] | None = None,
+        **options: Unpack[WaitOptions],
     ) -> list[R]: ...
     @overload
     def get(
@@ -133,10 +137,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,
         callback: None = None,
-        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        on_interval: Callable[[], Any] | None = None,
+        **options: Unpack[WaitOptions],
     ) -> list[R | BaseException]: ...
     @overload
     def get(
@@ -146,10 +147,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         interval: float | None = None,
         *,
         callback: Callable[[str, Any], Any],
-        no_ack: bool = True,
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        disable_sync_subtasks: bool = True,
-        on_interval: Callable[[], Any] | None = None,
+        **options: Unpack[WaitOptions],
     ) -> None: ...
     def get(  # noqa: PLR0913, PLR0917 - Celery's
         self,
@@ -346,7 +344,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
 
     def _begin(self) -> None:
         """Have all looked at together, before each is asked."""
-        for view in {id(v): v for v, _ in map(place_of, self.results)}.values():
+        for view in {id(r.members): r.members for r in self.results}.values():
             view.begin()
 
     def then(
@@ -400,7 +398,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
         if not len(self):
             return
         self.backend.revoke(
-            self._task_ids(),
+            self.task_ids(),
             terminate=terminate,
             signal=signal,
             connection=connection,
@@ -408,11 +406,9 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
             timeout=timeout,
         )
 
-    def _task_ids(self) -> list[str]:
-        ids: list[str] = []
-        for result in self.results:
-            ids += result._task_ids()  # noqa: SLF001 - of the same room
-        return ids
+    def task_ids(self) -> list[str]:
+        """Return the ids of all tasks in it, of chains all steps."""
+        return [task_id for result in self.results for task_id in result.task_ids()]
 
     # As a sequence.
 
@@ -443,7 +439,7 @@ class ResultSet(Generic[R]):  # noqa: PLW1641 - what is in it changes
 
 def _outcome(result: Any) -> tuple[bool, Any]:
     """Return whether a result that is done failed, and its value or exception."""
-    view, index = place_of(result)
+    view, index = result.members, result.position
     if index is None:
         failed = view.has_failed()
         return failed, view.first_exception() if failed else view.collect()

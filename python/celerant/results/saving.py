@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from celerant._core import Barrier
 from celerant.common.printable import line, shown
 from celerant.context.apps import current_app
 from celerant.errors import CelerantError
 from celerant.results.handle import rebuilt, snapshot
+from celerant.results.tree import from_line, line_of, result_from_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from celerant.results.backends.base import Backend
+    from celerant.results.base import Result
     from celerant.results.group_result import GroupResult
-    from celerant.results.result import AsyncResult
+    from celerant.results.tracking.members import Members
 
-__all__ = [
-    "GroupResults",
-    "delete",
-    "reduced_group",
-    "reduced_task",
-    "restore",
-    "save",
-    "unpickled",
-]
+__all__ = ["GroupResults", "delete", "reduced", "restore", "save", "unpickled"]
 
 
 def save(result: GroupResult[Any], backend: Backend) -> None:
@@ -57,8 +52,6 @@ def restore(group_id: str, app: Any) -> GroupResult[Any] | None:
     Raises:
         CelerantError: As `save`.
     """
-    from celerant.results.tree import result_from_tuple  # noqa: PLC0415 - it imports this module
-
     app = current_app() if app is None else app
     backend: Backend = getattr(app, "backend", app)
     _check(group_id, backend)
@@ -96,8 +89,6 @@ class GroupResults:
             results: Its members, in order; groups among them, too.
             parent: The result that it follows.
         """
-        from celerant.results.tree import result_from_tuple  # noqa: PLC0415 - as above
-
         form = (id, None), [result.as_tuple() for result in results]
         made: GroupResult[Any] = result_from_tuple(form, self._app)
         made.parent = parent
@@ -124,55 +115,41 @@ def _check(group_id: str, backend: Backend) -> None:
 # -- pickles ---------------------------------------------------------------------------
 
 
-def reduced_task(result: AsyncResult[Any]) -> tuple[Any, ...]:
-    """Return how a task's result is pickled: its id, and what it follows."""
-    from celerant.results.tree import line_of  # noqa: PLC0415 - as above
-
-    members, index = result._members, result._index  # noqa: SLF001 - of the same room
-    state: dict[str, Any] = {"line": line_of(result), "sent_at": members.sent_at}
+def reduced(result: Result) -> tuple[Any, ...]:
+    """Return how a result is pickled: its ids, and what it follows."""
+    members, index = result.members, result.position
+    done: tuple[bytes, list[Any]]
+    if index is None:
+        state = snapshot(cast("GroupResult[Any]", result))
+        done = members.barrier.states(), members.values
+    else:
+        state = {"line": line_of(result), "sent_at": members.sent_at}
+        done = bytes([members.barrier.state(index)]), members.values[index:][:1]
     if members.ran_here:
         # It has no record: what is known goes along.
-        state["done"] = members.barrier.state(index), members.values[index]
-    return _unpickle(result), (state,)
-
-
-def reduced_group(result: GroupResult[Any]) -> tuple[Any, ...]:
-    """Return how a group's result is pickled: ids, and what it follows."""
-    members = result._members  # noqa: SLF001 - of the same room
-    state = snapshot(members, result.id, result.parent)
-    if members.ran_here:
-        state["done"] = members.barrier.states(), members.values
+        state["done"] = done
     return _unpickle(result), (state,)
 
 
 def unpickled(state: dict[str, Any], backend: Backend) -> Any:
     """Return the result that was pickled as `state`."""
-    from celerant.results.tree import from_line  # noqa: PLC0415 - as above
-
     done = state.pop("done", None)
-    if "line" not in state:
-        group = rebuilt(backend, **state)
-        if done is not None:
-            _finish(group, *done)
-        return group
-    result = from_line(state["line"], backend)
-    members = result._members  # noqa: SLF001 - as above
-    members.sent_at = state["sent_at"]
+    if "line" in state:
+        result = from_line(state["line"], backend)
+        result.members.sent_at = state["sent_at"]
+    else:
+        result = rebuilt(backend, **state)
     if done is not None:
-        members.reserve()
-        members.values[-1] = done[1]
-        members.barrier.arrive(len(members.values) - 1, done[0])
+        members: Members = result.members
         members.ran_here = True
+        members.reserve()
+        # Of a line its end alone is known.
+        first = len(members.barrier) - len(done[0])
+        for index, (code, value) in enumerate(zip(*done, strict=True), first):
+            if code != Barrier.PENDING:
+                members.values[index] = value
+                members.barrier.arrive(index, code)
     return result
-
-
-def _finish(group: GroupResult[Any], states: bytes, values: list[Any]) -> None:
-    members = group._members  # noqa: SLF001 - of the same room
-    members.values = values
-    for index, state in enumerate(states):
-        if state:
-            members.barrier.arrive(index, state)
-    members.ran_here = True
 
 
 def _unpickle(result: Any) -> Callable[[dict[str, Any]], Any]:

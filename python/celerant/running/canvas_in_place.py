@@ -14,7 +14,7 @@ from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
 from celerant.common.listed import listed
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
 
 if TYPE_CHECKING:
     from celerant.context.host import App

@@ -19,9 +19,10 @@ from celerant.common.listed import listed, listed_if_given
 from celerant.config import suggestion
 from celerant.context.request import Request, current_request
 from celerant.errors import ArgumentError, EncodeError, NotRegistered, Retry
-from celerant.results.forms import shape_of
+from celerant.results.async_result import AsyncResult
 from celerant.results.group_result import GroupResult
-from celerant.results.result import AsyncResult
+from celerant.results.tracking.forms import shape_of
+from celerant.results.tracking.members import Members, sealed
 from celerant.running.continuation import Continuation
 from celerant.running.errbacks import call_errbacks
 from celerant.running.storing import Storing
@@ -92,7 +93,7 @@ def run_group(
     result = _finished(app, roster, group_id, runs)
     for index, inner in nested.items():
         roster.place(index, index + 1, shape_of(inner.as_tuple()))
-        result._nest(index, inner)  # noqa: SLF001 - of the same package
+        result.settle_member(index, inner)
     return result
 
 
@@ -314,15 +315,9 @@ def _is_stored(task: Task[Any, Any], request: Request, outcome: Outcome) -> bool
 def _finished(
     app: App, roster: Roster, group_id: str, runs: list[tuple[int, Any]]
 ) -> GroupResult[Any]:
-    barrier = Barrier()
-    barrier.grow(len(runs))
-    barrier.seal(len(runs))
+    barrier = sealed(len(runs))
     for index, (state, _) in enumerate(runs):
         barrier.arrive(index, state)
-    return GroupResult(
-        roster=roster,
-        group_id=group_id,
-        barrier=barrier,
-        backend=app.backend,
-        values=[value for _, value in runs],
-    )
+    values = [value for _, value in runs]
+    members = Members(roster, barrier, app.backend, values=values, is_group=True)
+    return GroupResult(group_id, members)

@@ -17,8 +17,8 @@ from celerant.canvas.send_options import check_canvas, check_options
 from celerant.canvas.source import Mapped
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError, NotSent
-from celerant.results.forms import form_of, has_groups
-from celerant.results.tree import result_from_tuple, settle, task_ids
+from celerant.results.tracking.forms import form_of, has_groups
+from celerant.results.tree import result_from_tuple
 from celerant.sending.call import SentCall, new_seed
 from celerant.sending.holding import go_on_as
 from celerant.sending.lowering import (
@@ -31,7 +31,6 @@ from celerant.sending.lowering import (
 )
 from celerant.sending.resuming_chords import (
     InterruptedChord,
-    await_again,
     forget_unsent,
     left_over,
 )
@@ -39,7 +38,7 @@ from celerant.sending.resuming_chords import (
 if TYPE_CHECKING:
     from celerant.context.host import App
     from celerant.dispatch.run import Sent
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
     from celerant.sending.sender import Sender
 
 __all__ = ["CanvasSender"]
@@ -97,7 +96,7 @@ class CanvasSender:
         losses = app.backend.losses
         result = result_from_tuple(low.outcome, app.backend)
         if is_ignored(app, canvas):
-            settle(result, Barrier.IGNORED)
+            result.settle(Barrier.IGNORED)
         if held is not None:
             result = go_on_as(held, result)
         if low.messages:
@@ -191,12 +190,12 @@ class CanvasSender:
         members = sender.group_result(roster, header.group_id, sent, call)
         result = result_from_tuple(header.outcome, app.backend, parent=members)
         if is_ignored(app, canvas):
-            settle(result, Barrier.IGNORED)
+            result.settle(Barrier.IGNORED)
         if held is not None:
             result = go_on_as(held, result)
         if sent.error is not None:
             call.doubts = sent.doubts
-            self._interrupted[result._members] = InterruptedChord(  # noqa: SLF001 - the app joins both ways
+            self._interrupted[result.members] = InterruptedChord(
                 source, call, members, None if is_told else tell_size, keep_form
             )
             raise self._unsent(result, sent)
@@ -205,7 +204,7 @@ class CanvasSender:
 
     def resume(self, result: Any, unknown: Literal["send", "skip"]) -> Any:
         """Send what is left over of a chord's header; see `chord.resume`."""
-        of_result = getattr(result, "_members", None)
+        of_result = getattr(result, "members", None)
         chord = None if of_result is None else self._interrupted.get(of_result)
         was_doubtful = chord is not None and bool(chord.call.doubts)
         if chord is not None and chord.members.report is not None:
@@ -220,7 +219,7 @@ class CanvasSender:
         if not only:
             # The broker had all of it: its body will run.
             chord.keep_form(0)
-            await_again(result)
+            result.members.renew_all()
             return result
         sent = self._sender.dispatch(
             chord.source,
@@ -232,11 +231,11 @@ class CanvasSender:
             before_first=chord.tell_size,
             before_last=chord.keep_form,
         )
-        members._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
+        members.renew(sent.barrier, sent.report)
         chord.call.doubts = sent.doubts
         if sent.error is not None:
             raise self._unsent(result, sent)
-        await_again(result)
+        result.members.renew_all()
         return result
 
     def freeze(self, canvas: Any, task_id: str | None) -> Any:
@@ -266,12 +265,12 @@ class CanvasSender:
         """Let nobody wait for the end of what was interrupted; return the error."""
         error = sent.error
         assert error is not None  # noqa: S101 - the caller looked
-        settle(result, Barrier.NOT_SENT)
+        result.settle(Barrier.NOT_SENT)
         carry(error, result, sent.report)
         reason = NotSent(f"what leads to it was not sent completely: {error}")
         try:
             # For those that wait elsewhere.
-            for task_id in task_ids(result):
+            for task_id in result.task_ids():
                 self._app.backend.store_result(task_id, reason, "FAILURE")
         except Exception:  # noqa: BLE001 - the caller is told of what came first
             logger.warning(

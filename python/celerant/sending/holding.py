@@ -18,7 +18,7 @@ from celerant.running.in_place import check_call
 
 if TYPE_CHECKING:
     from celerant.context.host import App
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Held", "go_on_as", "hold"]
 
@@ -73,7 +73,7 @@ class Held:
 def _members_of(result: Any) -> list[Members]:
     """Return what a result and those that it follows are kept in."""
     # The tasks of a line share theirs.
-    return list({id(r._members): r._members for r in _line(result)}.values())  # noqa: SLF001 - the app joins both ways
+    return list({id(r.members): r.members for r in _line(result)}.values())
 
 
 def _drop(held: list[Members], why: str) -> None:
@@ -91,16 +91,16 @@ def go_on_as(held: Any, sent: Any) -> Any:
     them than what was frozen.
     """
     found = {_key(result): result for result in _line(sent)}
-    ran_here = sent._members.ran_here  # noqa: SLF001 - the app joins both ways
+    ran_here = sent.members.ran_here
     for result in _line(held):
         counterpart = found.get(_key(result))
         if isinstance(result, GroupResult):
             if counterpart is not None:
-                result._go_on_as(counterpart)  # noqa: SLF001 - as above
+                result.go_on_as(counterpart)
             continue
-        members, index = result._members, result._index  # noqa: SLF001 - as above
+        members, index = result.members, result.position
         if counterpart is not None:
-            members.take_over(index, counterpart._members, counterpart._index)  # noqa: SLF001 - as above
+            members.take_over(index, counterpart.members, counterpart.position)
         elif ran_here:
             members.unsent = "a step before it ended the chain"
             members.barrier.arrive(index, Barrier.NOT_SENT)

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from celerant._core import Barrier
 from celerant.errors import CanvasError
 from celerant.errors.report import Intervals
-from celerant.results.tree import task_ids
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
     from celerant.sending.call import SentCall
 
-__all__ = ["InterruptedChord", "await_again", "forget_unsent", "left_over"]
+__all__ = ["InterruptedChord", "forget_unsent", "left_over"]
 
 
 @dataclass(slots=True)
@@ -72,7 +70,7 @@ def forget_unsent(result: Any, backend: Backend) -> None:
     """
     stored = [
         task_id
-        for task_id in task_ids(result)
+        for task_id in result.task_ids()
         if _says_not_sent(backend.decode(backend.read(task_id)))
     ]
     backend.forget(stored)
@@ -83,12 +81,3 @@ def _says_not_sent(meta: dict[str, Any]) -> bool:
     if meta.get("status") != "FAILURE" or not isinstance(said, dict):
         return False
     return bool(said.get("exc_type") == "NotSent")
-
-
-def await_again(result: Any) -> None:
-    """Let a body's result be pending once more."""
-    members = result._members  # noqa: SLF001 - the app joins both ways
-    barrier = Barrier()
-    barrier.grow(len(members.barrier))
-    barrier.seal(len(members.barrier))
-    members.renew(barrier)

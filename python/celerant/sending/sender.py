@@ -35,10 +35,10 @@ from celerant.dispatch.lone import LoneOrder
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
-from celerant.results.forms import clipped
+from celerant.results.async_result import AsyncResult
 from celerant.results.group_result import GroupResult
-from celerant.results.members import Members
-from celerant.results.result import AsyncResult
+from celerant.results.tracking.forms import clipped
+from celerant.results.tracking.members import Members
 from celerant.running.canvas_in_place import run_canvas
 from celerant.running.in_place import run_group, run_signature
 from celerant.sending.call import SentCall, new_seed
@@ -108,7 +108,7 @@ class Sender:
         """Send one task; see `Signature.apply_async`. `held` is its result already."""
         if self._app.conf.task_always_eager and signature.task in self._app.tasks:
             ran = self.apply_signature(signature, args, kwargs, options)
-            return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
+            return ran if held is None else held.go_on_as(ran)
         check_options(options, "task", f"task {signature.task}")
         if signature["options"]:
             # What else it has is checked where its message is drawn.
@@ -129,7 +129,7 @@ class Sender:
         members = Members(roster, sent.barrier, backend, losses=losses)
         result: AsyncResult[Any] = AsyncResult(roster.id(0), members=members)
         if held is not None:
-            result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
+            result = held.go_on_as(result)
         if sent.error is not None:
             carry(sent.error, result, sent.report)
             raise sent.error
@@ -158,7 +158,7 @@ class Sender:
         """
         if self._app.conf.task_always_eager:
             ran = self.apply_group(members, args, kwargs, options)
-            return ran if held is None else held._go_on_as(ran)  # noqa: SLF001 - the app joins both ways
+            return ran if held is None else held.go_on_as(ran)
         check_options(options, "group")
         merged = members.merged_options(options)
         check_links(merged, "group")
@@ -170,11 +170,11 @@ class Sender:
         sent = self.dispatch(source, roster, call, group_id=group_id)
         result = self.group_result(roster, group_id, sent, call)
         if held is not None:
-            result = held._go_on_as(result)  # noqa: SLF001 - the app joins both ways
+            result = held.go_on_as(result)
         if sent.error is not None:
             raise self._resumable(sent, result, call)
         if held is None:
-            result = result._lone()  # noqa: SLF001 - as above
+            result = result.lone()
         self.add_to_parent(result, options)
         return result
 
@@ -219,7 +219,7 @@ class Sender:
             only=sorted(only),
             ledger=report.ledger,
         )
-        result._renew(sent.barrier, sent.report)  # noqa: SLF001 - the app joins both ways
+        result.renew(sent.barrier, sent.report)
         if sent.error is not None:
             raise self._resumable(sent, result, call)
         return result
@@ -258,12 +258,8 @@ class Sender:
         members.options.update(options)
         seed = members._seed or new_seed()  # noqa: SLF001 - frozen again: the same ids
         roster, barrier = freeze(members, seed, self._app)
-        return GroupResult(
-            roster=roster,
-            group_id=members.options["task_id"],
-            barrier=barrier,
-            backend=self._app.backend,
-        )
+        kept = Members(roster, barrier, self._app.backend, is_group=True)
+        return GroupResult(members.options["task_id"], kept)
 
     def dispatch(  # noqa: PLR0913 - one dispatch's whole context
         self,
@@ -411,14 +407,10 @@ class Sender:
         self, roster: Roster, group_id: str | None, sent: Sent, call: SentCall
     ) -> GroupResult[Any]:
         """Return what a dispatch leaves behind."""
-        return GroupResult(
-            roster=roster,
-            group_id=group_id or roster.uuid,
-            barrier=sent.barrier,
-            backend=self._app.backend,
-            report=sent.report,
-            losses=call.losses,
+        members = Members(
+            roster, sent.barrier, self._app.backend, losses=call.losses, is_group=True
         )
+        return GroupResult(group_id or roster.uuid, members, report=sent.report)
 
     def _resumable(
         self, sent: Sent, result: GroupResult[Any], call: SentCall

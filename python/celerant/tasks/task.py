@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from celerant.canvas.options import ApplyOptions, MessageOptions, SendOptions
     from celerant.context.host import App
+    from celerant.results.async_result import AsyncResult
     from celerant.results.backends.base import Backend
-    from celerant.results.result import AsyncResult
 
 __all__ = ["Task"]
 

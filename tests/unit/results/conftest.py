@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import os
 from collections import deque
 from itertools import count
 from threading import Event
 
 import pytest
 
-from celerant._core import Barrier, Roster
 from celerant.results.backends import open_backend
-from celerant.results.backends.base import Backend, Feed, FeedLostError
-from celerant.results.group_result import GroupResult
+from celerant.results.backends.base import Backend
+from celerant.results.consuming.feed import Feed, FeedLostError
+from celerant.results.tracking.members import sealed
+from harness.groups import group_of
 
 _names = count()
-
-
-def sealed(n):
-    barrier = Barrier()
-    barrier.grow(n)
-    barrier.seal(n)
-    return barrier
-
-
-def group_of(n, backend, **settings):
-    """A result of n members that nobody has run yet."""
-    roster = Roster(os.urandom(16), n)
-    settings.setdefault("barrier", sealed(n))
-    return GroupResult(roster=roster, group_id=roster.uuid, backend=backend, **settings)
 
 
 class FakeFeed(Feed):

@@ -7,9 +7,9 @@ import pytest
 
 from celerant.context.request import Request
 from celerant.errors import ResultTimeout, SettingError, TaskRevoked
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
 from celerant.results.backends.disabled import DisabledBackend
-from celerant.results.result import AsyncResult
 
 
 def test_a_value_is_waited_for(memory):

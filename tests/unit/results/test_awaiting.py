@@ -10,9 +10,9 @@ import pytest
 from celerant._core import Barrier
 from celerant.context.request import Request, current_request
 from celerant.errors import CelerantError, NotSent
-from celerant.results import consumer
-from celerant.results.awaiting import waker
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
+from celerant.results.consuming import consumer
+from celerant.results.tracking.awaiting import waker
 
 
 async def until(condition):
@@ -36,7 +36,7 @@ class asyncio_timeout:  # noqa: N801 - asyncio.timeout, which 3.10 has not
 
 
 async def watched(*results):
-    await until(lambda: all(result._members.is_watched for result in results))
+    await until(lambda: all(result.members.is_watched for result in results))
 
 
 def run(coroutine):
@@ -47,7 +47,7 @@ def test_a_result_and_a_group_are_awaited(fake, group_of):
     async def main():
         group, single = group_of(3, fake), AsyncResult("single", fake)
         waits = [asyncio.ensure_future(r) for r in (group, single, group[1])]
-        await until(lambda: len(group._members.waiters) == 2)
+        await until(lambda: len(group.members.waiters) == 2)
         await watched(group, single)
         for index in (2, 0, 1):
             fake.push(group.roster.id(index), index)
@@ -74,7 +74,7 @@ def test_no_thread_per_wait(fake):
         results = [AsyncResult(f"t{i}", fake) for i in range(500)]
         before = threading.active_count()
         waits = [asyncio.ensure_future(result) for result in results]
-        await until(lambda: all(len(r._members.waiters) for r in results))
+        await until(lambda: all(len(r.members.waiters) for r in results))
         await watched(*results)
         grown = threading.active_count() - before
         for result in results:
@@ -90,7 +90,7 @@ def test_failures_are_raised_where_they_are_awaited(fake, group_of):
     async def main():
         group = group_of(3, fake)
         waiting = asyncio.ensure_future(group)
-        await until(lambda: len(group._members.waiters))
+        await until(lambda: len(group.members.waiters))
         await watched(group)
         # The group is not complete: the first failure is enough.
         fake.push(group.roster.id(1), KeyError("k"), "FAILURE")
@@ -99,10 +99,10 @@ def test_failures_are_raised_where_they_are_awaited(fake, group_of):
         with pytest.raises(KeyError):
             await group[1]
         ignored = AsyncResult("x", fake)
-        ignored._members.barrier.arrive(0, Barrier.IGNORED)
+        ignored.members.barrier.arrive(0, Barrier.IGNORED)
         assert await ignored is None
         unsent = AsyncResult("y", fake)
-        unsent._members.barrier.arrive(0, Barrier.NOT_SENT)
+        unsent.members.barrier.arrive(0, Barrier.NOT_SENT)
         with pytest.raises(NotSent):
             await unsent
 
@@ -115,10 +115,10 @@ def test_a_cancelled_wait_leaves_nothing_behind(fake, group_of):
         for result in (group, group[0]):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(result, 0.01)
-        assert not len(group._members.waiters)
-        assert not group._members.callbacks
-        assert not fake.consumer._service.kept
-        return weakref.ref(group._members)
+        assert not len(group.members.waiters)
+        assert not group.members.callbacks
+        assert not fake.consumer.service.kept
+        return weakref.ref(group.members)
 
     members = run(main())
     fake.feed.wake()
@@ -150,7 +150,7 @@ def test_loops_in_several_threads_wait_for_one_group(fake, group_of):
     ]
     for thread in threads:
         thread.start()
-    while len(group._members.waiters) < 4 or not group._members.is_watched:
+    while len(group.members.waiters) < 4 or not group.members.is_watched:
         assert any(thread.is_alive() for thread in threads)
     for index in range(2):
         fake.push(group.roster.id(index), index)
@@ -183,7 +183,7 @@ def test_awaiting_inside_a_task_is_refused(fake, group_of):
 def test_members_come_in_the_order_of_their_arrival(fake, group_of):
     async def main():
         group = group_of(5, fake)
-        group._members.barrier.arrive(4, Barrier.NOT_SENT)
+        group.members.barrier.arrive(4, Barrier.NOT_SENT)
         found = []
         order = [2, 0, 3, 1]
         assert not group.ready()
@@ -205,7 +205,7 @@ def test_a_batch_is_in_the_order_in_which_it_came(fake, group_of):
         group = group_of(100, fake)
         members = aiter_of(group)
         waiting = asyncio.ensure_future(members.__anext__())
-        await until(lambda: len(group._members.waiters))
+        await until(lambda: len(group.members.waiters))
         await watched(group)
         for index in reversed(range(100)):
             fake.push(group.roster.id(index), index)
@@ -225,7 +225,7 @@ def test_arrived_members_of_any_state_are_iterated_over(memory, group_of):
         group = group_of(3, memory)
         memory.store_result(group.roster.id(0), 1, "SUCCESS")
         memory.store_result(group.roster.id(1), KeyError("k"), "FAILURE")
-        group._members.barrier.arrive(2, Barrier.IGNORED)
+        group.members.barrier.arrive(2, Barrier.IGNORED)
         return sorted([member.state async for member in group])
 
     assert run(main()) == ["FAILURE", "IGNORED", "SUCCESS"]
@@ -242,12 +242,12 @@ def test_an_empty_group_iterates_over_nothing(memory, group_of):
 def test_who_leaves_an_iteration_is_told_no_more(fake, group_of):
     async def main():
         group = group_of(2, fake)
-        group._members.barrier.arrive(0, Barrier.IGNORED)
+        group.members.barrier.arrive(0, Barrier.IGNORED)
         async for _ in group:
             break
         gc.collect()
-        assert not group._members._arrivals
-        assert not len(group._members.waiters)
+        assert not group.members._arrivals
+        assert not len(group.members.waiters)
 
     run(main())
 
@@ -257,12 +257,12 @@ def test_many_coroutines_on_one_group_are_not_all_asked_each_time(fake, group_of
         group = group_of(50, fake)
         asked = []
         waits = [asyncio.ensure_future(member) for member in group]
-        await until(lambda: len(group._members.waiters) == 50)
-        for waiters in group._members.waiters._single.values():
+        await until(lambda: len(group.members.waiters) == 50)
+        for waiters in group.members.waiters._single.values():
             for waiter in waiters:
                 is_done = waiter.is_done
                 waiter.is_done = lambda f=is_done: asked.append(1) or f()
-        await until(lambda: group._members.is_watched)
+        await until(lambda: group.members.is_watched)
         asked.clear()
         fake.push(group.roster.id(0), 0)
         await waits[0]

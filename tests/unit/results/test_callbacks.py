@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from celerant import Celerant, ResultSet
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
 
 WAIT = 10
 

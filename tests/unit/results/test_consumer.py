@@ -10,8 +10,8 @@ import weakref
 import pytest
 
 from celerant.errors import CelerantError, ForkError, ResultTimeout, TaskError
-from celerant.results import consumer, subscriptions, sweeping
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
+from celerant.results.consuming import consumer, subscriptions, sweeping
 
 
 def encoded(backend, task_id, value):
@@ -68,13 +68,13 @@ def test_a_feed_lost_twice_is_given_up_for_reading(fake, group_of, monkeypatch, 
         assert not result.ready()
         fake.feed.lose = 2
         fake.feed.wake()
-        until(lambda: fake.consumer._service.subscriptions.is_refused)
+        until(lambda: fake.consumer.service.subscriptions.is_refused)
     assert "closed the subscription twice" in caplog.text
     task_id = result[0].id
     fake.records[task_id] = encoded(fake, task_id, 1)
     assert result.get(timeout=5) == [1]
     # Once nobody waits, the feed gets its next chance.
-    until(lambda: not fake.consumer._service.subscriptions.is_refused)
+    until(lambda: not fake.consumer.service.subscriptions.is_refused)
 
 
 def test_a_refused_subscription_leaves_reading(fake, group_of, monkeypatch, caplog):
@@ -158,7 +158,7 @@ def test_what_is_stored_already_is_not_subscribed_to(fake, group_of):
     for task_id in result.roster.ids(0, 5000):
         fake.records[task_id] = encoded(fake, task_id, 0)
     assert len(result.get(timeout=5)) == 5000
-    until(lambda: not fake.consumer._service.routes.watches)
+    until(lambda: not fake.consumer.service.routes.watches)
     assert all(kind not in {"ids", "prefix"} for kind, _ in fake.feed.asked)
 
 
@@ -238,7 +238,7 @@ def test_a_record_that_nobody_can_read_is_a_failure(fake, group_of):
 def test_who_drops_a_result_is_waited_for_no_more(fake, group_of):
     result = group_of(2, fake)
     assert not result.ready()
-    gone = weakref.ref(result._members)
+    gone = weakref.ref(result.members)
     ids = result.roster.ids(0, 2)
     del result
     fake.feed.wake()
@@ -250,7 +250,7 @@ def test_who_drops_a_result_is_waited_for_no_more(fake, group_of):
     until(is_dropped)
     fake.feed.wake()
     until(lambda: ("no ids", ids) in fake.feed.asked)
-    assert not fake.consumer._service.routes.watches
+    assert not fake.consumer.service.routes.watches
 
 
 def test_single_results_are_swept_together(fake, monkeypatch):
@@ -284,7 +284,7 @@ def test_close_tells_who_waits_and_the_next_look_starts_anew(fake, group_of):
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    until(lambda: result._members.waiters)
+    until(lambda: result.members.waiters)
     fake.close()
     waiting.join(5)
     assert "closed" in str(raised[0])

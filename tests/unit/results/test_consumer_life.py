@@ -12,8 +12,8 @@ import weakref
 import pytest
 
 from celerant.errors import CelerantError, ResultTimeout
-from celerant.results import consumer
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
+from celerant.results.consuming import consumer
 
 
 def until(condition, seconds=5.0):
@@ -98,7 +98,7 @@ def test_who_waits_when_the_thread_dies_is_told(fake, monkeypatch):
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    until(lambda: len(result._members.waiters) and result._members.is_watched)
+    until(lambda: len(result.members.waiters) and result.members.is_watched)
 
     def die(_):
         raise EndedError
@@ -120,9 +120,9 @@ def test_no_group_takes_more_than_its_share_of_a_sweep(fake, group_of, monkeypat
         return fetch(ids)
 
     monkeypatch.setattr(fake, "fetch", fetch_slowly)
-    large._members.begin()
+    large.members.begin()
     assert begun.wait(5)
-    small._members.begin()
+    small.members.begin()
     go_on.set()
     assert small.get(timeout=5) == 1
     at = next(i for i, ids in enumerate(fake.fetched) if ids == ["small"])
@@ -143,24 +143,24 @@ def test_two_looks_at_once_are_served_by_one_sweep(fake, group_of, monkeypatch):
     for look in looks:
         look.start()
     assert begun.wait(5)
-    until(lambda: len(result._members.waiters) == 3)
+    until(lambda: len(result.members.waiters) == 3)
     go_on.set()
     for look in looks:
         look.join(5)
-    until(lambda: not fake.consumer._service.is_reading)
+    until(lambda: not fake.consumer.service.is_reading)
     # The second sweep follows the subscription.
     assert len(fake.fetched) <= 2 * 30
 
 
 def test_new_looks_do_not_put_off_the_sweep_of_others(fake, monkeypatch):
-    monkeypatch.setattr("celerant.results.sweeping._SWEEP_INTERVAL", 0.2)
+    monkeypatch.setattr("celerant.results.consuming.sweeping._SWEEP_INTERVAL", 0.2)
     lost = AsyncResult("lost", fake)
     assert not lost.ready()
     fake.records["lost"] = fake.codec.encode("lost", 1, "SUCCESS", None, None)
     others, end = [], time.monotonic() + 5
     while not lost.ready():
         others.append(AsyncResult(f"other-{len(others)}", fake))
-        others[-1]._members.begin()
+        others[-1].members.begin()
         assert time.monotonic() < end, "the sweep was put off for ever"
         time.sleep(0.01)  # in the place of a program that sends a task now and then
 
@@ -206,7 +206,7 @@ def test_a_backend_that_nobody_holds_is_collected_with_its_thread(kind, request)
     else:
         backend = open_backend("memory://", name="to-be-collected")
     result = AsyncResult("id", backend)
-    result._members.look()
+    result.members.look()
     thread, gone = backend.consumer._thread, weakref.ref(backend)
     del backend
     gc.collect()
@@ -225,7 +225,7 @@ def test_a_backend_that_nobody_holds_is_collected_with_its_thread(kind, request)
 
 def _left_with_a_callback(backend, called):
     AsyncResult("id", backend).then(lambda _: called.set())
-    until(lambda: backend.consumer._service.routes.watches)
+    until(lambda: backend.consumer.service.routes.watches)
     return backend.feed, backend.codec.encode("id", 1, "SUCCESS", None, None)
 
 

@@ -10,8 +10,8 @@ import pytest
 from kombu.serialization import dumps, enable_insecure_serializers, loads
 
 from celerant import Celerant, chain
-from celerant.results.forms import clipped, ids_in, line_in
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
+from celerant.results.tracking.forms import clipped, ids_in, line_in
 from celerant.results.tree import result_from_tuple
 
 STEPS = 1000

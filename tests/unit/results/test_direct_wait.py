@@ -9,7 +9,7 @@ import pytest
 
 from celerant._core import Barrier
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout
-from celerant.results.result import AsyncResult
+from celerant.results.async_result import AsyncResult
 
 
 def until(condition, seconds=5.0):
@@ -135,7 +135,7 @@ def test_what_has_expired_is_told(memory, group_of):
     group = group_of(1, memory, sent_at=time.time() - memory.expires - 1)
     with pytest.raises(ResultExpired):
         group[0].get(timeout=5)
-    assert group._members.barrier.state(0) == Barrier.EXPIRED
+    assert group.members.barrier.state(0) == Barrier.EXPIRED
 
 
 def test_who_stops_waiting_leaves_the_others_listening(memory):

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from celerant.errors import MaxRetriesExceeded, TaskError, TaskRevoked
-from celerant.results.exceptions import add_note, rebuild
+from celerant.results.tracking.exceptions import add_note, rebuild
 
 
 class PaymentRefusedError(Exception):

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import base64
-import os
 import zlib
 
 import pytest
 
-from celerant._core import Barrier, Roster
+from celerant._core import Barrier
 from celerant.errors import CelerantError, HandleError, ResultExpired
-from celerant.results.group_result import GroupResult
 from celerant.results.handle import attach
 
 
@@ -33,12 +31,9 @@ def test_a_plain_group_needs_nothing_stored(shared, group_of):
     assert shared.kept == {}
 
 
-def test_the_user_s_group_id_comes_along(shared, sealed):
+def test_the_user_s_group_id_comes_along(shared, group_of):
     for group_id in ("orders-2026", "ü" * 300):
-        roster = Roster(os.urandom(16), 2)
-        result = GroupResult(
-            roster=roster, group_id=group_id, barrier=sealed(2), backend=shared
-        )
+        result = group_of(2, shared, id=group_id)
         assert attach(result.handle, shared).id == group_id
         assert len(result.handle) < 200
 
@@ -46,10 +41,10 @@ def test_the_user_s_group_id_comes_along(shared, sealed):
 def test_own_ids_ignored_and_unsent_members_are_kept_aside(shared, group_of):
     result = group_of(1000, shared, ignored=range(10, 20))
     result.roster.adopt(3, "mine")
-    result._members.barrier.arrive_range(500, 1000, Barrier.NOT_SENT)
+    result.members.barrier.arrive_range(500, 1000, Barrier.NOT_SENT)
     again = attach(result.handle, shared)
     assert again[3].id == "mine"
-    assert again._members.barrier.states() == result._members.barrier.states()
+    assert again.members.barrier.states() == result.members.barrier.states()
     (stored,) = shared.kept.values()
     assert len(stored) < 200
 
@@ -139,14 +134,7 @@ def test_what_is_stored_aside_is_believed_only_as_it_was_stored(shared, group_of
             attach(result.handle, shared)
 
 
-def test_a_handle_has_less_than_200_bytes_whatever_it_says(shared, sealed):
-    roster = Roster(os.urandom(16), 100_000)
-    result = GroupResult(
-        roster=roster,
-        group_id="i" * 64,
-        barrier=sealed(100_000),
-        backend=shared,
-        ignored=range(0, 100_000, 2),
-    )
+def test_a_handle_has_less_than_200_bytes_whatever_it_says(shared, group_of):
+    result = group_of(100_000, shared, id="i" * 64, ignored=range(0, 100_000, 2))
     assert len(result.handle) < 200
     assert attach(result.handle, shared).id == "i" * 64

@@ -9,10 +9,10 @@ import pickle
 import pytest
 
 from celerant.errors import CelerantError, SettingError, TaskError
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
-from celerant.results.exceptions import RemoteTraceback
-from celerant.results.result import AsyncResult
 from celerant.results.saving import restore
+from celerant.results.tracking.exceptions import RemoteTraceback
 
 
 def meta(**fields):

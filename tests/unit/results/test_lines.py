@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 
 import celery
 import pytest
 
 from celerant.errors import IncompleteStream, ResultTimeout, TaskRevoked
+from celerant.results.async_result import AsyncResult
 from celerant.results.group_result import GroupResult
-from celerant.results.result import AsyncResult
 from celerant.results.tree import result_from_tuple
 
 
@@ -252,3 +254,14 @@ def test_quotes_in_names_do_not_break_the_text(memory):
     graph = AsyncResult('a"\\', memory).graph
     assert '"a\\"\\\\" [label="a\\"\\\\\\nSUCCESS"' in graph.dot()
     assert 'n0["a#quot;\\<br/>SUCCESS"]' in graph.mermaid()
+
+
+def test_a_result_is_made_of_its_form_where_nothing_else_is_imported():
+    code = (
+        "from celerant.results.tree import result_from_tuple as made;"
+        "from celerant.results.backends import open_backend;"
+        "memory = open_backend('memory://', name='bare');"
+        "print(made((('a', None), None), memory), made((('g', None), []), memory))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert ran.stdout == b"a g\n"

@@ -10,8 +10,8 @@ import pytest
 
 from celerant import Celerant
 from celerant.errors import CelerantError, ResultExpired
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
-from celerant.results.result import AsyncResult
 
 
 def opened(name="bounded", **settings):

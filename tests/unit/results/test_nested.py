@@ -123,10 +123,10 @@ def test_what_a_timeout_names(result):
 
 def test_what_never_left_is_not_awaited_inside(result, sealed):
     inner = result[1]
-    result._members.barrier.arrive(1, Barrier.NOT_SENT)
+    result.members.barrier.arrive(1, Barrier.NOT_SENT)
     with pytest.raises(NotSent, match=r"member 0 of group\[1\] never reached"):
         result[1].get(timeout=5)
-    result._renew(sealed(3), None)
+    result.renew(sealed(3), None)
     store(result, a=1, b=2, c=3, e=5)
     assert result.get(timeout=5) == [1, [2, 3], 5]
     assert inner.get(timeout=0) == [2, 3]
@@ -134,7 +134,7 @@ def test_what_never_left_is_not_awaited_inside(result, sealed):
 
 def test_it_expires_with_its_own_members(memory):
     result = result_from_tuple(FORM, memory)
-    result._members.sent_at -= memory.expires + 5
+    result.members.sent_at -= memory.expires + 5
     store(result, a=1, b=2, e=5)
     values = result.get(timeout=5, propagate=False)
     assert values[1][0] == 2
@@ -175,10 +175,10 @@ def test_it_comes_as_soon_as_it_is_complete(result):
 
 def test_who_drops_the_whole_drops_it(result):
     assert not result.ready()
-    inner = weakref.ref(result[1]._members)
+    inner = weakref.ref(result[1].members)
     gc.disable()
     try:
-        del result._members._nested
+        del result.members._nested
         assert inner() is None
     finally:
         gc.enable()

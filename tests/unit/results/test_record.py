@@ -11,10 +11,10 @@ import pytest
 
 from celerant.context.request import Request
 from celerant.errors import EncodeError, SettingError, TaskRevoked
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
-from celerant.results.exceptions import rebuild
-from celerant.results.record import Codec
-from celerant.results.result import AsyncResult
+from celerant.results.tracking.exceptions import rebuild
+from celerant.results.tracking.record import Codec
 from harness import hostile
 
 

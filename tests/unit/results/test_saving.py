@@ -10,8 +10,8 @@ from kombu import Connection
 
 from celerant import Celerant, GroupResult, group
 from celerant.errors import CelerantError
+from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
-from celerant.results.result import AsyncResult
 from celerant.results.tree import result_from_tuple
 
 FORM = (
@@ -89,11 +89,11 @@ def test_where_nothing_can_be_kept_it_says_so():
 
 
 def test_pickled_results_know_what_they_follow(app, saved):
-    saved._members.sent_at = 17.0
+    saved.members.sent_at = 17.0
     again = pickle.loads(pickle.dumps(saved))
     assert again.as_tuple() == FORM
     assert again.backend is app.backend
-    assert again._members.sent_at == 17.0
+    assert again.members.sent_at == 17.0
     line = pickle.loads(pickle.dumps(saved.parent))
     assert line.as_list() == ["before", "first"]
     assert pickle.loads(pickle.dumps(saved[0])) == "a"

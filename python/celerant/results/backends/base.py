@@ -6,10 +6,10 @@ import math
 import threading
 import warnings
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import MethodType
+from types import MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celerant.common.limits import NO_LIMITS, Limits
@@ -18,14 +18,16 @@ from celerant.common.printable import frames_of_ours, shown
 from celerant.common.urls import masked
 from celerant.errors import CelerantError, SettingError
 from celerant.results.backends.chords import ChordResults
-from celerant.results.record import Codec
+from celerant.results.consuming.consumer import Consumer
+from celerant.results.consuming.feed import Feed
+from celerant.results.tracking.record import Codec
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
-    from celerant.results.consumer import Consumer, Trouble
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
+    from celerant.results.tracking.source import Trouble
 
-__all__ = ["Backend", "Feed", "FeedLostError", "weakly"]
+__all__ = ["Backend", "weakly"]
 
 _T = TypeVar("_T")
 
@@ -37,68 +39,6 @@ def _no_workers(*_args: Any, **_kwargs: Any) -> None:
 
 def _no_obstacle() -> str | None:
     return None
-
-
-class FeedLostError(Exception):
-    """The connection that brings new records is gone; results may have been missed."""
-
-
-class Feed(ABC):
-    """Brings new records as they are stored. Used by one thread, but for `wake`."""
-
-    #: Whether every record arrives without a subscription, and none is ever missed.
-    is_complete = False
-    #: Whether what is stored from now on reaches `receive`.
-    is_open = True
-
-    def open(self) -> None:  # noqa: B027 - most have nothing to do
-        """Connect where records arrive only while connected; else do nothing.
-
-        Called before every `receive`, by the same thread.
-        """
-
-    @abstractmethod
-    def subscribe(self, ids: Sequence[str]) -> bool:
-        """Ask for the records of `ids`; True once in force, False where refused."""
-
-    @abstractmethod
-    def subscribe_prefix(self, prefix: str) -> bool:
-        """Ask for the records of all ids that start with `prefix`; as `subscribe`."""
-
-    @abstractmethod
-    def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Ask for the records of `ids` no more."""
-
-    @abstractmethod
-    def unsubscribe_prefix(self, prefix: str) -> None:
-        """Undo `subscribe_prefix`."""
-
-    @abstractmethod
-    def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return (task id, record) of what came; empty after `timeout` or `wake`.
-
-        Raises:
-            FeedLostError: The connection broke; the next call makes a new one.
-        """
-
-    def keep(self, records: Sequence[tuple[str, bytes]]) -> None:  # noqa: B027 - stores keep them
-        """Take back records that nobody here waits for yet."""
-
-    @abstractmethod
-    def wake(self) -> None:
-        """Make `receive` return, from any thread."""
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Drop the connection and all subscriptions; usable again."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let everything go; again does nothing."""
-
-    def after_fork(self) -> None:
-        """Let go in a forked child what the parent goes on using."""
-        self.close()
 
 
 class Backend(ChordResults):
@@ -125,6 +65,8 @@ class Backend(ChordResults):
 
     #: Whether another process can attach to a result by its handle.
     supports_handles = False
+    #: How long to go on asking a store that is away, as kombu takes it.
+    retry_policy: Mapping[str, Any] = MappingProxyType({})
     #: What a broken connection raises.
     connection_errors: tuple[type[Exception], ...] = ()
     #: How often results that were on their way may have been lost.
@@ -345,8 +287,6 @@ class Backend(ChordResults):
     @property
     def consumer(self) -> Consumer:
         """The one consumer of this backend in this process."""
-        from celerant.results.consumer import Consumer  # noqa: PLC0415 - it imports this module
-
         own = self._own.get()
         with own.lock:
             if own.consumer is None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celerant.errors import CelerantError, ChordError
-from celerant.results.exceptions import rebuild, shown
+from celerant.results.tracking.exceptions import rebuild, shown
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
-    from celerant.results.record import Codec
+    from celerant.results.tracking.record import Codec
 
 __all__ = ["ChordCounter", "ChordResults", "CompleteChord"]
 

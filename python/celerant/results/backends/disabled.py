@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from celerant.errors import SettingError
-from celerant.results.backends.base import Backend, Feed
+from celerant.results.backends.base import Backend
+from celerant.results.consuming.feed import Feed
 
 __all__ = ["DisabledBackend"]
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import monotonic
 from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.errors import CelerantError, ForkError
-from celerant.results.backends.base import Backend, Feed
+from celerant.results.backends.base import Backend
 from celerant.results.backends.memory_chord import MemoryChords
+from celerant.results.consuming.feed import Feed
 
 if TYPE_CHECKING:
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["MemoryBackend", "MemoryFeed", "Store"]
 

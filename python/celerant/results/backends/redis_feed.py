@@ -15,8 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant.results.backends.base import Feed, FeedLostError
 from celerant.results.backends.wake_pipe import WakePipe
+from celerant.results.consuming.feed import Feed, FeedLostError
 
 __all__ = ["RedisFeed"]
 

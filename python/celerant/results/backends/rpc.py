@@ -29,7 +29,7 @@ from celerant.results.backends.rpc_replies import Replies
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["RpcBackend"]
 

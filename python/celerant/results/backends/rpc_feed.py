@@ -16,8 +16,8 @@ from celerant._core import monotonic
 from celerant.common.abandoned import abandon
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.unopened import leave_unopened
-from celerant.results.backends.base import Feed
 from celerant.results.backends.wake_pipe import WakePipe
+from celerant.results.consuming.feed import Feed
 
 if TYPE_CHECKING:
     from kombu import Connection

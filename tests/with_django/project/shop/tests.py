@@ -220,7 +220,7 @@ class CommitTest(TransactionTestCase):
                     target=lambda: found.append(result.get()), daemon=True
                 )
                 waiter.start()
-                while not result._members.waiters:
+                while not result.members.waiters:
                     pass
             waiter.join(TIMEOUT)
         self.assertEqual(found, [["tea"] * 20])
@@ -239,7 +239,7 @@ class CommitTest(TransactionTestCase):
             result = pack.delay_on_commit(1)
             waiter = threading.Thread(target=wait, daemon=True)
             waiter.start()
-            while not result._members.waiters:
+            while not result.members.waiters:
                 pass
             raise ZeroDivisionError
         waiter.join(TIMEOUT)

@@ -7,98 +7,87 @@ its result. Such a member arrives once all of its own members have.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
-from celerant.results.waiters import Waiter
+from celerant.results.tracking.forms import parted
+from celerant.results.tracking.waiters import Waiter
 
 if TYPE_CHECKING:
-    from celerant.results.group_result import GroupResult
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Nested"]
 
 
 class Nested:
-    """The results of those members, by index, and what tells of their arrival."""
+    """Those members, by index, and what tells of their arrival."""
 
-    def __init__(self, outer: Members, indices: Iterator[int]) -> None:
-        """Make the results of the members `indices` of `outer`."""
-        from celerant.results.tree import nested_result  # noqa: PLC0415 - it imports this module
-
+    def __init__(self, outer: Members, indices: Iterable[int]) -> None:
+        """Make the members of the members `indices` of `outer`."""
         self._outer = weakref.ref(outer)
-        self._results: dict[int, GroupResult[Any]] = {}
-        self._links: dict[int, Waiter] = {}
+        self._members: dict[int, Members] = {}
+        #: What a user holds of them, from the first look on.
+        self._views: dict[int, Any] = {}
+        self._arrivals: dict[int, Waiter] = {}
         for index in indices:
-            result = nested_result(outer, index)
-            inner = result._members  # noqa: SLF001 - of the same room
+            forms = parted(outer.roster.outcome(index))[2]
+            inner = self._members[index] = outer.of_forms(forms, outer.backend)
+            inner.sent_at, inner.losses = outer.sent_at, outer.losses
+            inner.pid = outer.pid
+            inner.path = f"{outer.path or 'group'}[{index}]"
             # Weak: who drops the outer result waits for none of them any more.
             both = self._outer, index, weakref.ref(inner)
-            self._results[index] = result
-            self._links[index] = Waiter(
+            self._arrivals[index] = Waiter(
                 partial(_has_news, *both), partial(_pass_on, *both)
             )
 
     def __contains__(self, index: int) -> bool:
-        return index in self._results
-
-    def __bool__(self) -> bool:
-        return bool(self._results)
+        return index in self._members
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._results)
-
-    def __getitem__(self, index: int) -> GroupResult[Any]:
-        self._note_unsent(index)
-        return self._results[index]
+        return iter(self._members)
 
     def members(self, index: int) -> Members:
         """Return what is known of a member's members."""
-        return self[index]._members  # noqa: SLF001 - of the same room
+        outer, inner = self._outer(), self._members[index]
+        if outer is not None and outer.barrier.state(index) == Barrier.NOT_SENT:
+            inner.unsent = outer.unsent
+            inner.barrier.arrive_range(0, len(inner.barrier), Barrier.NOT_SENT)
+        return inner
 
-    def settle(self, index: int, result: GroupResult[Any]) -> None:
-        """Take the result of a member that is done: it ran in place."""
-        self._links.pop(index, None)
-        self._results[index] = result
-        result.index = index
+    def view(self, index: int, make: Callable[[int, Members], Any]) -> Any:
+        """Return what a user holds of a member; `make` makes it at the first look."""
+        inner = self.members(index)
+        if index not in self._views:
+            self._views.setdefault(index, make(index, inner))
+        return self._views[index]
+
+    def settle(self, index: int, inner: Members, view: Any) -> None:
+        """Take what became of a member that is done: it ran in place."""
+        self._arrivals.pop(index, None)
+        self._members[index], self._views[index] = inner, view
 
     def begin(self) -> None:
         """Have all of them watched from now on."""
-        for index, link in self._links.items():
+        for index, arrival in self._arrivals.items():
             inner = self.members(index)
             # Registered first, looked second. Again after a fork, which drops it.
-            inner.waiters.add(link)
+            inner.waiters.add(arrival)
             inner.begin()
-            if link.is_done():
-                self._arrive(index, inner)
+            outer = self._outer()
+            if arrival.is_done() and outer is not None:
+                _arrive(outer, index, inner)
 
     def renew(self) -> None:
         """Wait again for those that were not sent before and are now."""
         outer = self._outer()
-        for index, result in self._results.items():
-            inner = result._members  # noqa: SLF001 - of the same room
+        for index, inner in self._members.items():
             count = len(inner.barrier)
             is_unsent = inner.barrier.count(Barrier.NOT_SENT) == count > 0
             if outer is not None and is_unsent and not outer.is_done(index):
-                barrier = Barrier()
-                barrier.grow(count)
-                barrier.seal(count)
-                inner.renew(barrier)
-
-    def _note_unsent(self, index: int) -> None:
-        outer = self._outer()
-        if outer is None or outer.barrier.state(index) != Barrier.NOT_SENT:
-            return
-        inner = self._results[index]._members  # noqa: SLF001 - of the same room
-        inner.unsent = outer.unsent
-        inner.barrier.arrive_range(0, len(inner.barrier), Barrier.NOT_SENT)
-
-    def _arrive(self, index: int, inner: Members) -> None:
-        outer = self._outer()
-        if outer is not None:
-            _arrive(outer, index, inner)
+                inner.renew_all()
 
 
 def _has_news(

@@ -9,8 +9,8 @@ from celerant.common.printable import line, shown
 from celerant.errors import TaskError
 
 if TYPE_CHECKING:
-    from celerant.results.backends.base import Backend
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
+    from celerant.results.tracking.source import Source
 
 __all__ = ["absorb", "unreadable"]
 
@@ -22,7 +22,7 @@ _READY = {
 
 
 def absorb(
-    backend: Backend,
+    backend: Source,
     members: Members,
     indices: list[int],
     records: list[bytes | None],
@@ -55,7 +55,7 @@ def unreadable(task_id: str, exc: BaseException) -> TaskError:
 
 
 def _absorb_by_kombu(
-    backend: Backend, members: Members, index: int, record: bytes | None
+    backend: Source, members: Members, index: int, record: bytes | None
 ) -> None:
     value: Any
     try:
@@ -71,7 +71,7 @@ def _absorb_by_kombu(
         members.first_failure = index
 
 
-def _read(backend: Backend, record: bytes | None) -> tuple[str, Any]:
+def _read(backend: Source, record: bytes | None) -> tuple[str, Any]:
     """Return the state of a record and what is kept of it.
 
     Raises:

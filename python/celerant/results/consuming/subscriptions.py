@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from celerant._core import Barrier
 
 if TYPE_CHECKING:
-    from celerant.results.backends.base import Backend, Feed
-    from celerant.results.members import Members
-    from celerant.results.routes import Routes, Watch
+    from celerant.results.consuming.feed import Feed, Store
+    from celerant.results.consuming.routes import Routes, Watch
+    from celerant.results.tracking.members import Members
 
 __all__ = ["SUBSCRIBE_FIRST", "Subscriptions"]
 
@@ -33,7 +33,7 @@ _LOST_WITHIN = 60.0
 class Subscriptions:
     """Subscribes for watches. Used by the consumer's thread."""
 
-    def __init__(self, backend: Backend, routes: Routes) -> None:
+    def __init__(self, backend: Store, routes: Routes) -> None:
         self._backend = backend
         self._routes = routes
         #: Nothing is pushed, or no longer: only reading brings results.

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
-from celerant.results.awaiting import waker
-from celerant.results.listening import Listening
-from celerant.results.waiters import Waiter
-from celerant.results.waiting import deadline_after, refuse_inside_callback
+from celerant.results.tracking.awaiting import waker
+from celerant.results.tracking.listening import Listening
+from celerant.results.tracking.waiters import Waiter
+from celerant.results.tracking.waiting import deadline_after, refuse_inside_callback
 
 if TYPE_CHECKING:
-    from celerant.results.listening import Hooks
-    from celerant.results.members import Members
+    from celerant.results.tracking.listening import Hooks
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Line"]
 

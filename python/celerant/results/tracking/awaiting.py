@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celerant.results.waiters import Waiter
-from celerant.results.waiting import refuse_inside_callback
+from celerant.results.tracking.waiters import Waiter
+from celerant.results.tracking.waiting import refuse_inside_callback
 
 if TYPE_CHECKING:
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["wait_in_loop", "waker"]
 

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from celerant._core import Barrier
-from celerant.common.with_form import WithForm
 from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
-from celerant.results.awaiting import wait_in_loop
 from celerant.results.backends.disabled import DisabledBackend
-from celerant.results.exceptions import RemoteTraceback
-from celerant.results.following import Line
-from celerant.results.forms import form_with_parents, ids_in
-from celerant.results.listening import Hooks
-from celerant.results.members import STATE_NAMES, Members
-from celerant.results.waiting import because, refuse_inside_task
+from celerant.results.base import Result
+from celerant.results.recorded import Recorded, fields
+from celerant.results.tracking.awaiting import wait_in_loop
+from celerant.results.tracking.exceptions import RemoteTraceback
+from celerant.results.tracking.following import Line
+from celerant.results.tracking.listening import Hooks
+from celerant.results.tracking.members import Members
+from celerant.results.tracking.outcomes import STATE_NAMES
+from celerant.results.tracking.waiting import because, refuse_inside_task
+from celerant.results.tree import iterdeps, member_parent
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from celerant.results.backends.base import Backend
-    from celerant.results.graph import ResultGraph
+    from celerant.results.wait_options import TaskWaitOptions
 
 __all__ = ["AsyncResult"]
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 #: A parent that nobody has asked for yet.
 _UNKNOWN = object()
 
 
-class AsyncResult(WithForm, Generic[R]):
+class AsyncResult(Recorded, Generic[R], kind="task"):
     """A view on one task: by its id alone, or as a member of a group.
 
     Args:
@@ -49,7 +50,7 @@ class AsyncResult(WithForm, Generic[R]):
         RuntimeError: Neither a backend nor an app.
     """
 
-    __slots__ = ("_index", "_members", "_parent", "id")
+    __slots__ = ("_parent", "id", "members", "position")
 
     #: What `get` raises where the time passed.
     TimeoutError = ResultTimeout
@@ -77,9 +78,9 @@ class AsyncResult(WithForm, Generic[R]):
             if backend is None:
                 owner: Any = current_app() if app is None else app
                 backend = getattr(owner, "backend", None)
-            members = Members.alone(id, backend or DisabledBackend("disabled://"))
-        self._members = members
-        self._index = index
+            members = Members.of_ids([id], backend or DisabledBackend("disabled://"))
+        self.members: Members = members
+        self.position: int = index
 
     @property
     def task_id(self) -> str:
@@ -89,12 +90,7 @@ class AsyncResult(WithForm, Generic[R]):
     @property
     def index(self) -> int | None:
         """Its position in the group that it is a member of; None outside of one."""
-        return self._index if self._members.is_group else None
-
-    @property
-    def backend(self) -> Backend:
-        """Where the result is stored."""
-        return self._members.backend
+        return self.position if self.members.is_group else None
 
     @property
     def app(self) -> Any:
@@ -107,12 +103,7 @@ class AsyncResult(WithForm, Generic[R]):
         timeout: float | None = None,
         propagate: Literal[True] = True,  # noqa: FBT002 - Celery's order
         interval: float | None = None,
-        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        callback: Callable[[str, Any], Any] | None = None,
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        on_interval: Callable[[], Any] | None = None,
-        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        **options: Unpack[TaskWaitOptions],
     ) -> R: ...
     @overload
     def get(
@@ -120,12 +111,7 @@ class AsyncResult(WithForm, Generic[R]):
         timeout: float | None = None,
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         interval: float | None = None,
-        no_ack: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        follow_parents: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        callback: Callable[[str, Any], Any] | None = None,
-        on_message: Callable[[dict[str, Any]], Any] | None = None,
-        on_interval: Callable[[], Any] | None = None,
-        disable_sync_subtasks: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        **options: Unpack[TaskWaitOptions],
     ) -> R | BaseException: ...
     def get(  # noqa: PLR0913, PLR0917 - Celery's
         self,
@@ -168,7 +154,7 @@ class AsyncResult(WithForm, Generic[R]):
         if self.ignored:
             return None  # type: ignore[return-value]  # there is no value to come
         refuse_inside_task(is_refused=disable_sync_subtasks)
-        members, index = self._members, self._index
+        members, index = self.members, self.position
         if members.refuse_waiting is not None:
             members.refuse_waiting()
         hooks = Hooks.given(on_message, on_interval, interval)
@@ -209,13 +195,13 @@ class AsyncResult(WithForm, Generic[R]):
     async def _awaited(self) -> R:
         if not self.ignored:
             refuse_inside_task(is_refused=True)
-            line = Line(self._members, self._index, self._above())
+            line = Line(self.members, self.position, self._above())
             if line.is_long:
                 await line.wait_in_loop()
                 line.raise_failure()
             else:
-                await wait_in_loop(self._members, self._is_done, self._index)
-            value = self._members.value(self._index)
+                await wait_in_loop(self.members, self._is_done, self.position)
+            value = self.members.value(self.position)
             if self._code != Barrier.SUCCESS:
                 raise value
             return value  # type: ignore[no-any-return]  # the backend's word for it
@@ -226,38 +212,19 @@ class AsyncResult(WithForm, Generic[R]):
         result = self.parent
         while result is not None:
             if isinstance(result, AsyncResult):
-                yield result._members, result._index  # noqa: SLF001 - of this class
+                yield result.members, result.position
             result = result.parent
 
     @property
     def parent(self) -> Any:
         """What it follows: an `AsyncResult`, a `GroupResult` or None."""
         if self._parent is _UNKNOWN:
-            from celerant.results.tree import member_parent  # noqa: PLC0415 - it imports this module
-
-            self._parent = member_parent(self._members, self._index)
+            self._parent = member_parent(self.members, self.position)
         return self._parent
 
     @parent.setter
     def parent(self, parent: Any) -> None:
         self._parent = parent
-
-    @property
-    def children(self) -> list[Any]:
-        """The results of what the task has sent, next steps too; reads the record."""
-        return self._sent_in(self._record())
-
-    def _sent_in(self, record: dict[str, Any]) -> list[Any]:
-        from celerant.results.tree import result_from_tuple  # noqa: PLC0415 - as above
-
-        found = []
-        for form in _of(list, record.get("children")) or ():
-            # Whoever can write to the store writes what he likes.
-            with contextlib.suppress(TypeError, ValueError, RecursionError):
-                child = result_from_tuple(form, self.backend)
-                if child is not None:
-                    found.append(child)
-        return found
 
     def iterdeps(
         self,
@@ -271,8 +238,6 @@ class AsyncResult(WithForm, Generic[R]):
         Raises:
             IncompleteStream: One of them is not done, and not `intermediate`.
         """
-        from celerant.results.tree import iterdeps  # noqa: PLC0415 - as above
-
         return iterdeps(self, intermediate=intermediate)
 
     def collect(
@@ -299,27 +264,6 @@ class AsyncResult(WithForm, Generic[R]):
             pass
         return value
 
-    def build_graph(
-        self,
-        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
-    ) -> ResultGraph:
-        """Return the tree that this result is in: what it follows, and what was sent.
-
-        Args:
-            intermediate: Also of tasks that are not done; else these raise.
-
-        Raises:
-            IncompleteStream: A task is not done, and not `intermediate`.
-        """
-        from celerant.results.graph import ResultGraph  # noqa: PLC0415 - as above
-
-        return ResultGraph(self, intermediate=intermediate)
-
-    @property
-    def graph(self) -> ResultGraph:
-        """The tree that this result is in, done as it is; see `build_graph`."""
-        return self.build_graph()
-
     @property
     def ignored(self) -> bool:
         """Whether the task's result is not stored."""
@@ -328,7 +272,7 @@ class AsyncResult(WithForm, Generic[R]):
     @ignored.setter
     def ignored(self, value: bool) -> None:
         if value:
-            self._members.barrier.arrive(self._index, Barrier.IGNORED)
+            self.members.barrier.arrive(self.position, Barrier.IGNORED)
 
     @property
     def state(self) -> str:
@@ -339,7 +283,7 @@ class AsyncResult(WithForm, Generic[R]):
         """
         record = self._look()
         if self._is_done():
-            control = self._members.control(self._index)
+            control = self.members.control(self.position)
             return STATE_NAMES[self._code] if control is None else control.state
         return str(record.get("status") or "PENDING")
 
@@ -350,8 +294,8 @@ class AsyncResult(WithForm, Generic[R]):
         """The value, the exception of a failed task, or what an unfinished one told."""
         record = self._look()
         if self._is_done():
-            control = self._members.control(self._index)
-            return self._members.value(self._index) if control is None else control
+            control = self.members.control(self.position)
+            return self.members.value(self.position) if control is None else control
         return record.get("result")
 
     info = result
@@ -361,47 +305,8 @@ class AsyncResult(WithForm, Generic[R]):
         """The traceback as the worker saw it, or None."""
         if not self.failed() and self._code != Barrier.REVOKED:
             return None
-        cause = self._members.exception(self._index).__cause__
+        cause = self.members.exception(self.position).__cause__
         return cause.text if isinstance(cause, RemoteTraceback) else None
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When it was done; reads the record."""
-        said = self._record().get("date_done")
-        if isinstance(said, str):
-            # Python 3.10 reads no final Z.
-            return datetime.fromisoformat(said.replace("Z", "+00:00"))
-        return _of(datetime, said)
-
-    @property
-    def name(self) -> str | None:
-        """The task's name; needs ``result_extended``, reads the record."""
-        return _of(str, self._record().get("name"))
-
-    @property
-    def args(self) -> list[Any] | None:
-        """The task's arguments; needs ``result_extended``, reads the record."""
-        return _of(list, self._record().get("args"))
-
-    @property
-    def kwargs(self) -> dict[str, Any] | None:
-        """The task's keywords; needs ``result_extended``, reads the record."""
-        return _of(dict, self._record().get("kwargs"))
-
-    @property
-    def worker(self) -> str | None:
-        """Who ran it; needs ``result_extended``, reads the record."""
-        return _of(str, self._record().get("worker"))
-
-    @property
-    def retries(self) -> int | None:
-        """How often it was retried; needs ``result_extended``, reads the record."""
-        return _of(int, self._record().get("retries"))
-
-    @property
-    def queue(self) -> str | None:
-        """Where it was sent; needs ``result_extended``, reads the record."""
-        return _of(str, self._record().get("queue"))
 
     def ready(self) -> bool:
         """Whether the task is done, in whatever way."""
@@ -417,10 +322,6 @@ class AsyncResult(WithForm, Generic[R]):
         """Whether the task raised, was never sent, or its result expired."""
         self._see()
         return self._code in (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)
-
-    def exists(self) -> bool:
-        """Whether anything is stored of the task: of its end, or of a state before."""
-        return self.backend.read(self.id) is not None
 
     def maybe_throw(
         self,
@@ -475,7 +376,7 @@ class AsyncResult(WithForm, Generic[R]):
             is_error = self._code not in (Barrier.SUCCESS, Barrier.IGNORED)
             (on_error if is_error and on_error is not None else callback)(self)
 
-        self._members.when(self._is_done, call)
+        self.members.when(self._is_done, call)
 
     def forget(self) -> None:
         """Delete the stored result, and those that it follows.
@@ -548,79 +449,45 @@ class AsyncResult(WithForm, Generic[R]):
             timeout=timeout,
         )
 
-    def as_tuple(self) -> tuple[tuple[str, Any], None]:
-        """Return Celery's form: ``((id, parent), None)``."""
-        form: tuple[tuple[str, Any], None] = form_with_parents(self)
-        return form
+    def settle(self, state: int) -> None:
+        """Let the task be done in `state` for those that wait here."""
+        self.members.barrier.arrive(self.position, state)
 
-    def _member_forms(self) -> None:
+    def member_forms(self) -> None:
         """Of one task: none."""
 
-    def _task_ids(self) -> list[str]:
+    def task_ids(self) -> list[str]:
+        """Return the id alone."""
         return [self.id]
 
-    def as_list(self) -> list[str]:
-        """Return the ids of the task and of all tasks that it follows."""
-        return list(ids_in(self.as_tuple()))
-
-    def _go_on_as(self, sent: AsyncResult[R]) -> AsyncResult[R]:
-        """Be the result of what was held and has been sent under the same id."""
-        self._members.adopt(sent._members)
-        return self
-
     def _is_done(self) -> bool:
-        return self._members.barrier.state(self._index) != Barrier.PENDING
+        return self.members.barrier.state(self.position) != Barrier.PENDING
 
     @property
     def _code(self) -> int:
-        return self._members.barrier.state(self._index)
+        return self.members.barrier.state(self.position)
 
     def _see(self) -> None:
         # What is done is looked at no more: the others may not be, in a callback.
         if not self._is_done():
-            self._members.look()
+            self.members.look()
 
     def _look(self) -> dict[str, Any]:
         """Have the task be done if it is; return its record where it is not."""
         self._see()
         if self._is_done():
             return {}
-        members = self._members
+        members = self.members
         # The consumer may be told of it later: two looks must not contradict.
-        record = members.take(self._index)
-        return {} if self._is_done() else _fields(members.backend, record)
-
-    def _record(self) -> dict[str, Any]:
-        backend = self._members.backend
-        return _fields(backend, backend.read(self.id))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from celerant.results.saving import reduced_task  # noqa: PLC0415 - as above
-
-        return reduced_task(self)
+        record = members.take(self.position)
+        return {} if self._is_done() else fields(self.backend, record)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
             return self.id == other.id
         return self.id == other if isinstance(other, str) else NotImplemented
 
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __str__(self) -> str:
-        return self.id
+    __hash__ = Result.__hash__
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
-
-
-def _fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
-    """Return what a record says besides its value; nothing where it makes no sense."""
-    try:
-        return backend.decode(record)
-    except Exception:  # noqa: BLE001 - any serializer's own errors
-        return {}
-
-
-def _of(kind: type[T], value: Any) -> T | None:
-    return value if isinstance(value, kind) else None

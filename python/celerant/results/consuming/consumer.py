@@ -1,6 +1,7 @@
 """The one thread per process and backend that takes in results as they are stored.
 
-Here: its life, what other threads ask of it, and trouble; `service` does the rest.
+Here: its life, what other threads ask of it, and trouble. Which members there are and
+what is read for them is `Service`'s.
 
 The thread holds the consumer only while it works, not while it waits: a consumer that
 nobody holds any more, neither an app nor a result, is collected, and its thread ends.
@@ -16,23 +17,27 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
 from celerant.common.per_process import PerProcess
 from celerant.common.printable import line
 from celerant.errors import CelerantError
-from celerant.results.backends.base import FeedLostError
-from celerant.results.members import Members
-from celerant.results.service import Service
+from celerant.results.consuming.feed import FeedLostError
+from celerant.results.consuming.service import Service
+from celerant.results.tracking.members import Members
+from celerant.results.tracking.source import Trouble
 
 if TYPE_CHECKING:
-    from celerant.results.backends.base import Backend, Feed
+    from celerant.results.consuming.feed import Feed, Store
 
 __all__ = ["Consumer"]
 
 logger = logging.getLogger("celerant")
 
+#: Chunks of a sweep between two looks at what was pushed, so that Redis does not have
+#: to buffer it all.
+_CHUNKS_PER_LOOK = 10
 _BACKOFF_FIRST = 0.1
 _BACKOFF_MOST = 1.0
 #: Seconds after which a store that is asked and says nothing is worth a word.
@@ -44,32 +49,20 @@ _SURVIVED = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
 _Heard = list[tuple[str, bytes]] | BaseException
 
 
-class Trouble(NamedTuple):
-    """What is wrong with the way to the backend."""
-
-    #: Monotonic.
-    since: float
-    error: BaseException | None
-
-
 class Consumer:
     """Serves all results of one backend in this process; starts at the first look."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Store) -> None:
         self._backend = backend
         _consumers.get().add(self)
-        self._feed: Feed | None = None
+        #: Made at the first look.
+        self._service: Service | None = None
         self._orders: deque[Callable[[], None]] = deque()
         #: Why and since when the backend is not reached; None while it is.
         self._trouble: Trouble | None = None
-        #: Those whose first sweep is due, in the order they came.
-        self._arriving: deque[weakref.ref[Members]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_closing = False
-        self._service = Service(
-            self._backend, self._open_feed, lambda: self._is_closing
-        )
         #: Nothing is asked before this time (monotonic): what failed is left alone.
         self._resting_until = 0.0
         #: All watches have to be taken up again.
@@ -97,7 +90,7 @@ class Consumer:
     def begin(self, members: Members) -> None:
         """Serve `members` from now on; returns at once."""
         members.error = None
-        self._arriving.append(weakref.ref(members))
+        self.service.arriving.append(weakref.ref(members))
         self._order(None)
 
     def open(self) -> None:
@@ -109,28 +102,29 @@ class Consumer:
         Raises:
             CelerantError: The backend is not reached within its retry policy.
         """
-        feed = self._feed
-        if feed is not None and feed.is_open and not self._is_closing:
+        service = self._service
+        if service is not None and service.feed.is_open and not self._is_closing:
             return
         if not self.is_here:
             # A look at nothing ends after its sweep, and that follows the opening. None
             # of its results can be lost.
-            nothing = Members.alone("", self._backend)
+            nothing = Members.of_ids([""], self._backend)
             nothing.barrier.arrive(0, Barrier.IGNORED)
             self.watch(nothing, None)
 
     def keep(self, members: Members) -> None:
         """Serve `members` even if nobody else holds them, until they are called."""
-        self._service.kept.add(members)
-        self._arriving.append(weakref.ref(members))
-        self._order(lambda: self._service.notify(members))
+        service = self.service
+        service.kept.add(members)
+        service.arriving.append(weakref.ref(members))
+        self._order(lambda: service.notify(members))
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Stop the thread and let the feed go; waits up to `timeout` seconds for it."""
         with self._lock:
             thread, self._is_closing = self._thread, True
-            if self._feed is not None:
-                self._feed.wake()
+            if self._service is not None:
+                self._service.feed.wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
@@ -144,31 +138,42 @@ class Consumer:
         """What is wrong with the way to the backend, for who waits in vain."""
         if self._trouble is not None:
             return self._trouble
-        since = self._service.asking_since
+        since = None if self._service is None else self._service.asking_since
         if since is not None and monotonic() - since > _SILENCE:
             return Trouble(since, None)
         return None
 
-    def _order(self, act: Callable[[], None] | None) -> None:
+    @property
+    def service(self) -> Service:
+        """What it does for members; made with the feed at the first look.
+
+        Raises:
+            CelerantError: The consumer is closed.
+        """
         with self._lock:
             if self._is_closing:
                 msg = f"the results on {self._backend.as_uri()} were closed"
                 raise CelerantError(msg)
+            if self._service is None:
+                self._service = Service(self._backend, self._backend.open_feed())
+            return self._service
+
+    def _order(self, act: Callable[[], None] | None) -> None:
+        feed = self.service.feed
+        with self._lock:
             if act is not None:
                 self._orders.append(act)
-            if self._feed is None:
-                self._feed = self._backend.open_feed()
             if self._thread is None or not self._thread.is_alive():
-                reference = weakref.ref(self, partial(_wake, self._feed))
+                reference = weakref.ref(self, partial(_wake, feed))
                 self._thread = threading.Thread(
                     target=_serve,
-                    args=(reference, self._feed),
+                    args=(reference, feed),
                     name="celerant-results",
                     daemon=True,
                 )
                 self._thread.start()
             else:
-                self._feed.wake()
+                feed.wake()
 
     # The thread.
 
@@ -191,46 +196,40 @@ class Consumer:
     def rest(self) -> tuple[float | None, Consumer | None]:
         """How long to wait for news, and who must not be collected until then."""
         # Who waits with a callback may hold nothing else.
-        return self._pause, self if self._service.kept or self._orders else None
+        is_kept = bool(self._known_service().kept or self._orders)
+        return self._pause, self if is_kept else None
 
     def _serve_once(self, heard: _Heard) -> float | None:
-        feed, service = self._open_feed(), self._service
+        service = self._known_service()
         if isinstance(heard, BaseException):
             raise heard
         service.deliver(heard)
         left = self._resting_until - monotonic()
         if left > 0:
             return left
-        feed.open()
+        service.feed.open()
         while self._orders:
             self._orders.popleft()()
         service.tidy()
         if self._is_interrupted:
             service.resume()
             self._is_interrupted = False
-        self._admit_arriving()
+        service.admit_arriving()
         was_reading = service.is_reading
-        service.read_on()
+        for _ in range(_CHUNKS_PER_LOOK):
+            if service.is_reading and not self._is_closing:
+                service.read_chunk()
         if not service.is_reading and (self._failures or was_reading):
             self._on_back()
         if service.is_sweep_due():
             service.sweep_all()
-        if service.is_reading or self._orders or self._arriving or service.notes:
+        if service.is_busy or self._orders:
             return 0.0
         return service.until_next_sweep()
 
-    def _admit_arriving(self) -> None:
-        service = self._service
-        while self._arriving or service.again:
-            if not self._arriving:
-                self._arriving.append(weakref.ref(service.again.popleft()))
-            members = self._arriving.popleft()()
-            if members is not None and not members.is_watched:
-                service.admit(members)
-
-    def _open_feed(self) -> Feed:
-        assert self._feed is not None  # noqa: S101 - made before the thread
-        return self._feed
+    def _known_service(self) -> Service:
+        assert self._service is not None  # noqa: S101 - made before the thread
+        return self._service
 
     def _on_back(self) -> None:
         if self._failures > 1:
@@ -244,7 +243,7 @@ class Consumer:
         try:
             if isinstance(exc, FeedLostError):
                 self._failures = max(1, self._failures)
-                self._service.subscriptions.on_lost(exc, monotonic())
+                self._known_service().subscriptions.on_lost(exc, monotonic())
             elif isinstance(exc, self._backend.connection_errors):
                 self._on_unreachable(exc)
             else:
@@ -266,13 +265,11 @@ class Consumer:
         self._trouble = self._trouble._replace(error=exc)
         if self._failures == 2:  # noqa: PLR2004 - one lost connection is no news
             logger.warning("results: %s is gone: %s", self._backend.as_uri(), exc)
-        policy = getattr(self._backend, "retry_policy", {})
-        most = policy.get("max_retries")
+        most = self._backend.retry_policy.get("max_retries")
         if most is not None and self._failures > most:
             self._give_up(exc)
-            # A callback has nobody to raise to: it waits for as long as it takes.
-            self._arriving.extend(map(weakref.ref, tuple(self._service.kept)))
-        self._open_feed().reset()
+            self._known_service().await_kept()
+        self._known_service().feed.reset()
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(self._failures, 10))
         self._resting_until = monotonic() + pause
 
@@ -285,18 +282,17 @@ class Consumer:
         with self._lock:
             # Who comes from now on finds no thread, and is not told of this one's end.
             self._thread = None
-            feed = self._feed
-            if self._is_closing:
-                self._feed = None
+            service = self._known_service()
         if exc is None:
             self._give_up(CelerantError(f"{self._backend!r} was closed"))
         else:
             logger.error("results: the consumer's thread ended", exc_info=exc)
             self._is_interrupted = True
             self._give_up(exc)
-            self._arriving.extend(map(weakref.ref, tuple(self._service.kept)))
-        if feed is not None and self._is_closing:
-            feed.close()
+            service.await_kept()
+        if self._is_closing:
+            self._service = None
+            service.feed.close()
 
     def _give_up(self, exc: BaseException) -> None:
         """Tell all that wait; the next look starts again."""
@@ -307,22 +303,20 @@ class Consumer:
                 f"result backend {self._backend.as_uri()} failed: {line(exc)}"
             )
             error.__cause__ = exc
-        waiting = self._service.drop_all()
-        while self._arriving:
-            waiting.append(self._arriving.popleft()())
+        service = self._known_service()
+        waiting = service.drop_all()
         # Each once, and only now: who is told may look again at once, and must not
         # be told of the same trouble then.
         for members in {id(members): members for members in waiting}.values():
             if members is not None:
                 members.fail(error)
         self._failures = 0
-        if self._feed is not None:
-            self._feed.reset()
+        service.feed.reset()
 
     def leave(self) -> None:
         """Let go in a forked child: the thread and the socket are its parent's."""
-        if self._feed is not None:
-            self._feed.after_fork()
+        if self._service is not None:
+            self._service.feed.after_fork()
 
 
 def _serve(reference: weakref.ref[Consumer], feed: Feed) -> None:

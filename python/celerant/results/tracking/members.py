@@ -1,4 +1,4 @@
-"""What is known of a dispatch's members: states, values, and who waits for them."""
+"""The members of a dispatch: what became of them, and who waits for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,41 +15,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 from celerant._core import Barrier, Roster, monotonic
 from celerant.common.foreign import is_interrupt
 from celerant.common.per_process import ProcessLock
-from celerant.common.printable import line
-from celerant.errors import CelerantError, NotSent, ResultExpired, TaskControl
-from celerant.results.exceptions import add_note, rebuild
-from celerant.results.forms import groups_in
-from celerant.results.intake import absorb, unreadable
-from celerant.results.nested import Nested
-from celerant.results.waiters import Waiter, Waiters
-from celerant.results.waiting import refuse_inside_callback
+from celerant.errors import CelerantError
+from celerant.results.tracking.forms import groups_in, parted, shape_of
+from celerant.results.tracking.intake import absorb
+from celerant.results.tracking.nested import Nested
+from celerant.results.tracking.outcomes import Outcomes
+from celerant.results.tracking.waiters import Waiter, Waiters
+from celerant.results.tracking.waiting import refuse_inside_callback
 
 if TYPE_CHECKING:
-    from celerant.results.backends.base import Backend
+    from typing_extensions import Self
 
-__all__ = ["STATE_NAMES", "Members", "run_logged"]
+    from celerant.results.tracking.source import Source
+
+__all__ = ["Members", "run_logged", "sealed"]
 
 logger = logging.getLogger("celerant")
 
-#: Names of the barrier's states, by their numbers. The first four are Celery's own.
-STATE_NAMES = (
-    "PENDING",
-    "SUCCESS",
-    "FAILURE",
-    "REVOKED",
-    "IGNORED",
-    "NOT_SENT",
-    "EXPIRED",
-)
-
 #: For a roster none of whose ids derive from a seed.
 _NO_SEED = bytes(16)
-
-_FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
-
-
-#: What a member that is a group itself is, unless it was never sent.
-_OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
+#: Held while `Nested` is made, by whoever looks first.
+_making = ProcessLock()
 
 
 class Follower(Protocol):
@@ -58,15 +45,21 @@ class Follower(Protocol):
         """Take note; called by the consumer's thread."""
 
 
-#: Held while they are made, by whoever looks first.
-_making = ProcessLock()
-
-
-class Members:
+class Members(Outcomes):
     """The states and values of n members, shared by a result and its consumer.
 
     The consumer's thread alone writes values and lets members arrive from records;
     everyone else reads. A value is in its slot before its member arrives.
+
+    Args:
+        roster: Their ids.
+        barrier: Which of them are done.
+        backend: Where results are stored.
+        values: The values of members that have arrived already: they ran in place. A
+            failure's is its exception.
+        sent_at: When they were sent, seconds since the epoch; None: now.
+        losses: The backend's `losses` before the first message left; None: now.
+        is_group: Whether they are a group's; else one task, or the steps of a chain.
     """
 
     __slots__ = (
@@ -76,43 +69,29 @@ class Members:
         "_is_watched",
         "_nested",
         "_waiters",
-        "backend",
-        "barrier",
         "callbacks",
         "error",
-        "first_failure",
-        "is_group",
         "losses",
-        "path",
         "pid",
         "ran_here",
         "refuse_waiting",
-        "roster",
         "sent_at",
-        "unsent",
-        "values",
     )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
         roster: Roster,
         barrier: Barrier,
-        backend: Backend,
+        backend: Source,
         *,
         values: list[Any] | None = None,
         sent_at: float | None = None,
         losses: int | None = None,
+        is_group: bool = False,
     ) -> None:
-        self.roster = roster
-        self.barrier = barrier
-        self.backend = backend
-        #: A slot per member, made at the first look; a failure's holds its record
-        #: until somebody asks for the exception.
-        self.values: list[Any] = [] if values is None else values
+        super().__init__(roster, barrier, backend, values, is_group=is_group)
         #: Whether it ran in place, so that there may be no records.
         self.ran_here = values is not None
-        #: The member whose failure arrived first.
-        self.first_failure: int | None = None
         self._is_watched = False
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
@@ -120,18 +99,12 @@ class Members:
         self.callbacks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
-        #: Whether they are a group's; else one task, or the steps of a chain.
-        self.is_group = False
-        #: Where the group stands, if it is a member of another.
-        self.path = ""
         #: Members that are groups themselves; None until the first look.
         self._nested: Nested | None = None
-        #: Of the backend's losses those that who waits here knows of.
+        #: Of the backend's losses those that are known here.
         self.losses = backend.losses if losses is None else losses
         #: Raises where a wait could not end: what is held is sent after it.
         self.refuse_waiting: Callable[[], None] | None = None
-        #: Why those that were never sent were not; None: the broker has not got them.
-        self.unsent: str | None = None
         #: The process that holds what was sent from here.
         self.pid = os.getpid()
         #: The process whose threads wait here.
@@ -141,14 +114,42 @@ class Members:
         self._arrivals: set[weakref.ref[Follower]] = set()
 
     @classmethod
-    def alone(cls, task_id: str, backend: Backend) -> Members:
-        """Return the one member of a task sent by itself."""
-        barrier = Barrier()
-        barrier.grow(1)
-        barrier.seal(1)
-        roster = Roster(_NO_SEED, 1)
-        roster.adopt(0, task_id)
-        return cls(roster, barrier, backend)
+    def of_ids(
+        cls, ids: Sequence[str], backend: Source, *, seed: bytes = _NO_SEED
+    ) -> Self:
+        """Return members that go by these ids, all pending.
+
+        Args:
+            ids: One a member.
+            backend: Where their results are stored.
+            seed: Names what is stored beside the results of a group.
+        """
+        roster = Roster(seed, len(ids))
+        for index, task_id in enumerate(ids):
+            roster.adopt(index, task_id)
+        return cls(roster, sealed(len(ids)), backend)
+
+    @classmethod
+    def of_forms(cls, forms: Sequence[Any], backend: Source) -> Self:
+        """Return the members of a group by their forms, all pending."""
+        # A seed of its own: what is stored beside a group's results goes by it.
+        ids = [parted(form)[0] for form in forms]
+        members = cls.of_ids(ids, backend, seed=uuid.uuid4().bytes)
+        members.is_group = True
+        for index, form in enumerate(forms):
+            _, above, inner = parted(form)
+            if above is not None or inner is not None:
+                members.roster.place(index, index + 1, shape_of(form))
+        return members
+
+    @property
+    def nested(self) -> Nested:
+        """Members that are groups themselves; found at the first look."""
+        if self._nested is None:
+            with _making:
+                if self._nested is None:
+                    self._nested = Nested(self, groups_in(self.roster))
+        return self._nested
 
     def wait_for(self, index: int, timeout: float | None) -> bool:
         """Wait until one member is done; False where `timeout` (seconds) passed.
@@ -203,23 +204,6 @@ class Members:
             self._waiters = Waiters()
             self._arrivals = set()
             self._is_watched = False
-
-    @property
-    def nested(self) -> Nested:
-        """Members that are groups themselves."""
-        if self._nested is None:
-            with _making:
-                if self._nested is None:
-                    self._nested = Nested(self, groups_in(self.roster))
-        return self._nested
-
-    def where(self, index: int) -> str:
-        """Return what an error calls a member."""
-        return f"member {index}" + (f" of {self.path}" if self.path else "")
-
-    def is_done(self, index: int) -> bool:
-        """Whether a member is done, in whatever way."""
-        return self.barrier.state(index) != Barrier.PENDING
 
     def may_have_expired(self) -> bool:
         """Whether a record stored when the members were sent would be gone by now."""
@@ -360,12 +344,6 @@ class Members:
         if self.error is not None:
             raise self.error
 
-    def reserve(self) -> None:
-        """Make a value slot for each member there is."""
-        missing = len(self.barrier) - len(self.values)
-        if missing > 0:
-            self.values.extend([None] * missing)
-
     def renew(self, barrier: Barrier) -> None:
         """Go on with `barrier`, in which those that were never sent are pending."""
         barrier.inherit(self.barrier, Barrier.NOT_SENT)
@@ -373,6 +351,10 @@ class Members:
         self.is_watched = False
         if self._nested is not None:
             self._nested.renew()
+
+    def renew_all(self) -> None:
+        """Let all members be pending once more."""
+        self.renew(sealed(len(self.barrier)))
 
     def adopt(self, sent: Members) -> None:
         """Go on as `sent`, which has the same ids: what was held has been sent."""
@@ -403,106 +385,6 @@ class Members:
             self.begin()
         self.notify()
 
-    def failed_member(self) -> int | None:
-        """Return the member whose failure arrived first, or None."""
-        if self.first_failure is not None:
-            return self.first_failure
-        # Those that were never sent arrive at dispatch, before anyone listens.
-        for state in _FAILED:
-            if self.barrier.count(state):
-                found = self.barrier.select(state, 0, 1)
-                if found:
-                    return found[0]
-        return None
-
-    def has_failed(self) -> bool:
-        """Whether any member failed; O(1)."""
-        count = self.barrier.count
-        return self.first_failure is not None or any(map(count, _FAILED))
-
-    def value(self, index: int) -> Any:
-        """Return the value of a member that is done, or its exception."""
-        state = self.barrier.state(index)
-        if state == Barrier.SUCCESS:
-            return self.values[index]
-        if state in _FAILED:
-            return self.exception(index)
-        return None
-
-    def control(self, index: int) -> TaskControl | None:
-        """Return what a member raised that ran in place: no value is to come."""
-        if self.barrier.state(index) != Barrier.IGNORED or not self.values:
-            return None
-        kept = self.values[index]
-        return kept if isinstance(kept, TaskControl) else None
-
-    def exception(self, index: int) -> BaseException:
-        """Return the exception of a member that failed; the same one every time."""
-        state = self.barrier.state(index)
-        if state in _OF_NESTED and index in self.nested:
-            return self.nested.members(index).first_exception()
-        self.reserve()
-        kept = self.values[index]
-        if isinstance(kept, BaseException):
-            return kept
-        made: BaseException
-        if state == Barrier.NOT_SENT and self.unsent is not None:
-            msg = f"{self.where(index)} was not sent: {self.unsent}"
-            made = NotSent(msg, group_index=index)
-        elif state == Barrier.NOT_SENT:
-            made = NotSent(
-                f"{self.where(index)} never reached the broker; "
-                "`group.resume(result)` sends it under the same id",
-                group_index=index,
-            )
-        elif state == Barrier.EXPIRED:
-            made = ResultExpired(
-                f"{self.where(index)} has no stored result, and one stored when it was "
-                "sent would have expired by now; raise `result_expires` to keep longer"
-            )
-        else:
-            made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
-        self.values[index] = made
-        return made
-
-    def _rebuilt(self, index: int, kept: Any, *, is_revoked: bool) -> BaseException:
-        name = None
-        try:
-            record = self.backend.decode(kept)
-            made = rebuild(record, is_revoked=is_revoked)
-            name = record.get("name")
-        except Exception as exc:  # noqa: BLE001 - whatever a record holds
-            made = unreadable(self.roster.id(index), exc)
-        add_note(made, self._which(index, name))
-        return made
-
-    def _which(self, index: int, name: Any) -> str:
-        """Return what tells a reader of a traceback which task failed."""
-        place = f"{self.path or 'group'}[{index}], " if self.is_group else ""
-        named = f" ({line(name)})" if isinstance(name, str) else ""
-        return f"raised by {place}task {self.roster.id(index)}{named}"
-
-    def first_exception(self) -> BaseException:
-        """Return the exception of the member whose failure arrived first."""
-        failed = self.failed_member()
-        assert failed is not None  # noqa: S101 - asked of those that failed alone
-        return self.exception(failed)
-
-    def collect(self) -> list[Any]:
-        """Return all values in member order, exceptions in their places."""
-        self.reserve()
-        values = self.values[: len(self.barrier)]
-        for state in _FAILED:
-            if self.barrier.count(state):
-                for index in self.barrier.select(state, 0, len(values)):
-                    values[index] = self.exception(index)
-        for index in self.barrier.select(Barrier.IGNORED, 0, len(values)):
-            values[index] = None
-        for index in self.nested:
-            if self.barrier.state(index) in _OF_NESTED:
-                values[index] = self.nested.members(index).collect()
-        return values
-
 
 def run_logged(call: Callable[[], None]) -> None:
     """Call a user's callback; what it raises is logged, for nobody waits for it."""
@@ -514,3 +396,11 @@ def run_logged(call: Callable[[], None]) -> None:
         if is_interrupt(exc):
             raise
         logger.exception("results: a `then` callback failed")
+
+
+def sealed(count: int) -> Barrier:
+    """Return the barrier of so many members that are pending."""
+    barrier = Barrier()
+    barrier.grow(count)
+    barrier.seal(count)
+    return barrier

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
-from celerant.results.waiters import Waiter
-from celerant.results.waiting import refuse_inside_callback
+from celerant.results.tracking.waiters import Waiter
+from celerant.results.tracking.waiting import refuse_inside_callback
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Hooks", "Listening"]
 

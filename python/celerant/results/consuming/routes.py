@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 
 from celerant._core import Roster
-from celerant.results.members import Members
+from celerant.results.tracking.members import Members
 
 __all__ = ["Routes", "Watch"]
 

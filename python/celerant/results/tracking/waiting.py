@@ -13,7 +13,7 @@ from celerant.context.request import current_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celerant.results.backends.base import Backend
+    from celerant.results.tracking.source import Source
 
 __all__ = [
     "allow_join_result",
@@ -49,7 +49,7 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + timeout
 
 
-def because(backend: Backend, what: str) -> str:
+def because(backend: Source, what: str) -> str:
     """Return what an error says of results that did not come in time.
 
     Args:
@@ -68,7 +68,7 @@ def because(backend: Backend, what: str) -> str:
     return f"{what}: {reason}" if reason else what
 
 
-def refuse_inside_callback(backend: Backend) -> None:
+def refuse_inside_callback(backend: Source) -> None:
     """Refuse to wait on the thread that takes in the results of `backend`.
 
     Raises:

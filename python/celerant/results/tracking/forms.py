@@ -79,7 +79,7 @@ def form_with_parents(result: Any) -> Any:
     """Return the form of a result and of all that it follows, without recursion."""
     line = []
     while result is not None:
-        line.append((result.id, result._member_forms()))  # noqa: SLF001 - of the same room
+        line.append((result.id, result.member_forms()))
         result = result.parent
     form: Any = None
     for task_id, members in reversed(line):

@@ -1,4 +1,4 @@
-"""What the consumer's thread does for the members it serves.
+"""The members that are served: read, subscribed to, and told of what comes.
 
 It sweeps (reads what is pending) at the first look, after a lost connection, and at
 intervals, because pub/sub loses messages: a lost one delays a result, never hangs it.
@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
-from celerant.results.intake import absorb
-from celerant.results.routes import Routes, Watch
-from celerant.results.subscriptions import SUBSCRIBE_FIRST, Subscriptions
-from celerant.results.sweeping import SweepClock, rest_after
+from celerant.results.consuming.routes import Routes, Watch
+from celerant.results.consuming.subscriptions import SUBSCRIBE_FIRST, Subscriptions
+from celerant.results.consuming.sweeping import SweepClock, rest_after
+from celerant.results.tracking.intake import absorb
 
 if TYPE_CHECKING:
-    from celerant.results.backends.base import Backend, Feed
-    from celerant.results.members import Members
+    from celerant.results.consuming.feed import Feed, Store
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Service"]
 
@@ -29,39 +29,28 @@ logger = logging.getLogger("celerant")
 
 #: Members read by one call of the backend.
 _SWEEP_CHUNK = 1000
-#: Chunks of a sweep between two looks at what was pushed, so that Redis does not have
-#: to buffer it all.
-_CHUNKS_PER_LOOK = 10
 _OVER = object()
 
 
 class Service:
-    """The members that are served. Used by the consumer's thread, but for `kept`.
+    """The members that a feed's records are for.
 
-    Args:
-        backend: Where results are.
-        feed: Returns what brings new records.
-        is_closing: Whether to stop early.
+    The consumer's thread calls it; any thread may append to `arriving` and add to
+    `kept`.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        feed: Callable[[], Feed],
-        is_closing: Callable[[], bool],
-    ) -> None:
+    def __init__(self, backend: Store, feed: Feed) -> None:
         self._backend = backend
-        self._feed = feed
-        self._is_closing = is_closing
+        self.feed = feed
         self.routes = Routes()
         self.subscriptions = Subscriptions(backend, self.routes)
         self.clock = SweepClock()
+        #: Those whose first sweep is due, in the order they came.
+        self.arriving: deque[weakref.ref[Members]] = deque()
         #: Members somebody waits for with a callback: not to be dropped.
         self.kept: set[Members] = set()
         #: Watches of members that are gone; appended to by any thread.
-        self.notes: deque[Watch] = deque()
-        #: Members to be admitted once more.
-        self.again: deque[Members] = deque()
+        self._dropped: deque[Watch] = deque()
         #: What is being read, whose turn is next first.
         self._sweeps: dict[Watch, Iterator[None]] = {}
         self._watches: weakref.WeakKeyDictionary[Members, Watch] = (
@@ -72,10 +61,21 @@ class Service:
 
     def tidy(self) -> None:
         """End what nobody holds any more."""
-        while self.notes:
-            self.end(self.notes.popleft())
+        while self._dropped:
+            self._end(self._dropped.popleft())
 
-    def admit(self, members: Members) -> None:
+    def admit_arriving(self) -> None:
+        """Watch those that have come."""
+        for _ in range(len(self.arriving)):
+            members = self.arriving.popleft()()
+            if members is not None and not members.is_watched:
+                self._admit(members)
+
+    def await_kept(self) -> None:
+        """Go on for callbacks: they have nobody to raise to, and wait for ever."""
+        self.arriving.extend(map(weakref.ref, tuple(self.kept)))
+
+    def _admit(self, members: Members) -> None:
         """Watch `members`, and begin to read what is stored of them already."""
         known = self._watches.get(members)
         if known in self._sweeps and known.is_of(members):
@@ -99,22 +99,24 @@ class Service:
         """Whether any sweep has more to read."""
         return bool(self._sweeps)
 
-    def read_on(self) -> None:
-        """Read on for some chunks, one of each group in turn."""
-        for _ in range(_CHUNKS_PER_LOOK):
-            if not self._sweeps or self._is_closing():
-                return
-            watch, sweep = next(iter(self._sweeps.items()))
-            start = monotonic()
-            is_over = next(sweep, _OVER) is _OVER
-            now = monotonic()
-            watch.spent += now - start
-            # Gone already where it was the last of its group.
-            is_left = self._sweeps.pop(watch, None) is not None
-            if is_over:
-                watch.due, watch.spent = now + rest_after(watch.spent), 0.0
-            elif is_left:
-                self._sweeps[watch] = sweep
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is more to do at once."""
+        return bool(self._sweeps or self.arriving or self._dropped)
+
+    def read_chunk(self) -> None:
+        """Read a chunk of the group whose turn it is."""
+        watch, sweep = next(iter(self._sweeps.items()))
+        start = monotonic()
+        is_over = next(sweep, _OVER) is _OVER
+        now = monotonic()
+        watch.spent += now - start
+        # Gone already where it was the last of its group.
+        is_left = self._sweeps.pop(watch, None) is not None
+        if is_over:
+            watch.due, watch.spent = now + rest_after(watch.spent), 0.0
+        elif is_left:
+            self._sweeps[watch] = sweep
 
     def _look(self, watch: Watch) -> Iterator[None]:
         """Subscribe and read; each turn reads a chunk."""
@@ -168,7 +170,7 @@ class Service:
     def _subscribe(self, watch: Watch, members: Members) -> None:
         self.asking_since = monotonic()
         try:
-            self.subscriptions.begin(self._feed(), watch, members)
+            self.subscriptions.begin(self.feed, watch, members)
         finally:
             self.asking_since = None
 
@@ -203,12 +205,12 @@ class Service:
         doubt = self._backend.doubt(members)
         if doubt is None:
             return False
-        self.end(watch)
+        self._end(watch)
         members.fail(doubt)
         if members in self.kept:
             # A callback has nobody to raise to: it waits for what may come still.
             logger.warning("results: %s", doubt)
-            self.again.append(members)
+            self.arriving.append(weakref.ref(members))
         return True
 
     def _absorb(
@@ -238,7 +240,7 @@ class Service:
             if not is_claimed:
                 unclaimed.append((task_id, record))
         if unclaimed:
-            self._feed().keep(unclaimed)
+            self.feed.keep(unclaimed)
         for watch, (indices, records) in found.items():
             members = watch.members()
             if members is not None:
@@ -256,7 +258,7 @@ class Service:
         return self.clock.left(is_alone=self.subscriptions.is_alone)
 
     def _must_sweep(self) -> bool:
-        return bool(self.routes.watches) and not self._feed().is_complete
+        return bool(self.routes.watches) and not self.feed.is_complete
 
     def sweep_all(self) -> None:
         """Read all that is pending: of large groups bit by bit, from now on."""
@@ -300,7 +302,7 @@ class Service:
             return
         members.is_watched = True
         self.notify(members)
-        self.end(watch)
+        self._end(watch)
 
     def notify(self, members: Members, indices: list[int] | None = None) -> None:
         """Wake who waits for `members`, of which those of `indices` arrived."""
@@ -310,13 +312,13 @@ class Service:
 
     def _on_dropped(self, watch: Watch) -> None:
         # Runs wherever the last reference went, under any lock: only leaves a note.
-        self.notes.append(watch)
+        self._dropped.append(watch)
 
-    def end(self, watch: Watch) -> None:
+    def _end(self, watch: Watch) -> None:
         """Serve `watch` no more."""
         self._sweeps.pop(watch, None)
         self.routes.discard(watch)
-        self.subscriptions.end(self._feed(), watch)
+        self.subscriptions.end(self.feed, watch)
 
     def drop_all(self) -> list[Members | None]:
         """Serve nobody any more; return who was served, None for who is gone."""
@@ -324,4 +326,6 @@ class Service:
         self._sweeps.clear()
         self.routes.clear()
         self.subscriptions.forget_all()
+        while self.arriving:
+            served.append(self.arriving.popleft()())
         return served

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from celerant._core import Barrier
-from celerant.results.awaiting import wait_in_loop
+from celerant.results.tracking.awaiting import wait_in_loop
 
 if TYPE_CHECKING:
-    from celerant.results.members import Members
+    from celerant.results.tracking.members import Members
 
 __all__ = ["Arrivals"]
 

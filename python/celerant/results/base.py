@@ -1,0 +1,101 @@
+"""What the results of tasks and of groups share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from celerant.common.with_form import WithForm
+from celerant.results.graph import ResultGraph
+from celerant.results.saving import reduced
+from celerant.results.tracking.forms import form_with_parents, ids_in
+from celerant.results.tree import CLASSES
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from celerant.results.backends.base import Backend
+    from celerant.results.tracking.members import Members
+
+__all__ = ["Result"]
+
+
+class Result(WithForm):
+    """A view on members: on one of them, or on a group of them."""
+
+    __slots__ = ()
+
+    #: Whether it is of a task or of a group.
+    kind: ClassVar[Literal["task", "group"]]
+    id: str
+    #: What is known of the members, for the rest of the package.
+    members: Members
+    #: Which one of them this is; None: all of them.
+    position: int | None
+
+    def __init_subclass__(
+        cls, *, kind: Literal["task", "group"] | None = None, **options: Any
+    ) -> None:
+        super().__init_subclass__(**options)
+        if kind is not None:
+            cls.kind = kind
+            CLASSES[kind] = cls
+
+    @property
+    def backend(self) -> Backend:
+        """Where results are stored."""
+        return cast("Backend", self.members.backend)
+
+    def go_on_as(self, sent: Self) -> Self:
+        """Be the result of what was held and has been sent under the same ids."""
+        self.members.adopt(sent.members)
+        return self
+
+    @abstractmethod
+    def settle(self, state: int) -> None:
+        """Let those that wait here wait no more: `Barrier.IGNORED` or `NOT_SENT`."""
+
+    @abstractmethod
+    def task_ids(self) -> list[str]:
+        """Return the ids of its tasks, also of those inside a group's members."""
+
+    @abstractmethod
+    def member_forms(self) -> list[Any] | None:
+        """Return the forms of a group's members; None of a task."""
+
+    def as_tuple(self) -> tuple[tuple[str, Any], Any]:
+        """Return Celery's form: ``((id, parent), None or [each member's])``."""
+        form: tuple[tuple[str, Any], Any] = form_with_parents(self)
+        return form
+
+    def as_list(self) -> list[str]:
+        """Return the ids of all tasks in it and of all that it follows."""
+        return list(ids_in(self.as_tuple()))
+
+    def build_graph(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> ResultGraph:
+        """Return the tree that this result is in: what it follows, and what was sent.
+
+        Args:
+            intermediate: Also of tasks that are not done; else these raise.
+
+        Raises:
+            IncompleteStream: A task is not done, and not `intermediate`.
+        """
+        return ResultGraph(self, intermediate=intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """The tree that this result is in, done as it is; see `build_graph`."""
+        return self.build_graph()
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduced(self)

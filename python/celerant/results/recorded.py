@@ -1,0 +1,98 @@
+"""What the stored record of a task says besides its value."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from celerant.results.base import Result
+from celerant.results.tree import result_from_tuple
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+
+__all__ = ["Recorded", "fields"]
+
+T = TypeVar("T")
+
+
+class Recorded(Result):
+    """A task of which there may be a record; each property reads it."""
+
+    __slots__ = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields of the stored record; ``{}`` where there is none."""
+        return fields(self.backend, self.backend.read(self.id))
+
+    def sent_in(self, record: dict[str, Any]) -> list[Any]:
+        """Return the results of what the task has sent, as its record tells."""
+        found = []
+        for form in _of(list, record.get("children")) or ():
+            # Whoever can write to the store writes what he likes.
+            with contextlib.suppress(TypeError, ValueError, RecursionError):
+                child = result_from_tuple(form, self.backend)
+                if child is not None:
+                    found.append(child)
+        return found
+
+    @property
+    def children(self) -> list[Any]:
+        """The results of what the task has sent, next steps too; reads the record."""
+        return self.sent_in(self.record())
+
+    def exists(self) -> bool:
+        """Whether anything is stored of the task: of its end, or of a state before."""
+        return self.backend.read(self.id) is not None
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it was done; reads the record."""
+        said = self.record().get("date_done")
+        if isinstance(said, str):
+            # Python 3.10 reads no final Z.
+            return datetime.fromisoformat(said.replace("Z", "+00:00"))
+        return _of(datetime, said)
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; needs ``result_extended``, reads the record."""
+        return _of(str, self.record().get("name"))
+
+    @property
+    def args(self) -> list[Any] | None:
+        """The task's arguments; needs ``result_extended``, reads the record."""
+        return _of(list, self.record().get("args"))
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """The task's keywords; needs ``result_extended``, reads the record."""
+        return _of(dict, self.record().get("kwargs"))
+
+    @property
+    def worker(self) -> str | None:
+        """Who ran it; needs ``result_extended``, reads the record."""
+        return _of(str, self.record().get("worker"))
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried; needs ``result_extended``, reads the record."""
+        return _of(int, self.record().get("retries"))
+
+    @property
+    def queue(self) -> str | None:
+        """Where it was sent; needs ``result_extended``, reads the record."""
+        return _of(str, self.record().get("queue"))
+
+
+def fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
+    """Return what a record says besides its value; nothing where it makes no sense."""
+    try:
+        return backend.decode(record)
+    except Exception:  # noqa: BLE001 - any serializer's own errors
+        return {}
+
+
+def _of(kind: type[T], value: Any) -> T | None:
+    return value if isinstance(value, kind) else None

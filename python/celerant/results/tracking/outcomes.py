@@ -1,0 +1,191 @@
+"""What became of members: their values, and the exceptions of those that failed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import Barrier, Roster
+from celerant.common.printable import line
+from celerant.errors import NotSent, ResultExpired, TaskControl
+from celerant.results.tracking.exceptions import add_note, rebuild
+from celerant.results.tracking.intake import unreadable
+
+if TYPE_CHECKING:
+    from celerant.results.tracking.nested import Nested
+    from celerant.results.tracking.source import Source
+
+__all__ = ["STATE_NAMES", "Outcomes"]
+
+#: Names of the barrier's states, by their numbers. The first four are Celery's own.
+STATE_NAMES = (
+    "PENDING",
+    "SUCCESS",
+    "FAILURE",
+    "REVOKED",
+    "IGNORED",
+    "NOT_SENT",
+    "EXPIRED",
+)
+
+_FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
+#: The states of a member that is a group itself, unless it was never sent.
+_OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
+
+
+class Outcomes(ABC):
+    """The states and values of n members."""
+
+    __slots__ = (
+        "backend",
+        "barrier",
+        "first_failure",
+        "is_group",
+        "path",
+        "roster",
+        "unsent",
+        "values",
+    )
+
+    def __init__(
+        self,
+        roster: Roster,
+        barrier: Barrier,
+        backend: Source,
+        values: list[Any] | None,
+        *,
+        is_group: bool,
+    ) -> None:
+        self.roster = roster
+        self.barrier = barrier
+        self.backend = backend
+        #: A slot per member, made at the first look; a failure's holds its record
+        #: until somebody asks for the exception.
+        self.values: list[Any] = [] if values is None else values
+        #: The member whose failure arrived first.
+        self.first_failure: int | None = None
+        #: Whether they are a group's; else one task, or the steps of a chain.
+        self.is_group = is_group
+        #: Where the group stands, if it is a member of another.
+        self.path = ""
+        #: Why those that were never sent were not; None: the broker has not got them.
+        self.unsent: str | None = None
+
+    @property
+    @abstractmethod
+    def nested(self) -> Nested:
+        """Members that are groups themselves."""
+
+    def where(self, index: int) -> str:
+        """Return what an error calls a member."""
+        return f"member {index}" + (f" of {self.path}" if self.path else "")
+
+    def is_done(self, index: int) -> bool:
+        """Whether a member is done, in whatever way."""
+        return self.barrier.state(index) != Barrier.PENDING
+
+    def reserve(self) -> None:
+        """Make a value slot for each member there is."""
+        missing = len(self.barrier) - len(self.values)
+        if missing > 0:
+            self.values.extend([None] * missing)
+
+    def failed_member(self) -> int | None:
+        """Return the member whose failure arrived first, or None."""
+        if self.first_failure is not None:
+            return self.first_failure
+        # Those that were never sent arrive at dispatch, before anyone listens.
+        for state in _FAILED:
+            if self.barrier.count(state):
+                found = self.barrier.select(state, 0, 1)
+                if found:
+                    return found[0]
+        return None
+
+    def has_failed(self) -> bool:
+        """Whether any member failed; O(1)."""
+        count = self.barrier.count
+        return self.first_failure is not None or any(map(count, _FAILED))
+
+    def value(self, index: int) -> Any:
+        """Return the value of a member that is done, or its exception."""
+        state = self.barrier.state(index)
+        if state == Barrier.SUCCESS:
+            return self.values[index]
+        if state in _FAILED:
+            return self.exception(index)
+        return None
+
+    def control(self, index: int) -> TaskControl | None:
+        """Return what a member raised that ran in place: no value is to come."""
+        if self.barrier.state(index) != Barrier.IGNORED or not self.values:
+            return None
+        kept = self.values[index]
+        return kept if isinstance(kept, TaskControl) else None
+
+    def exception(self, index: int) -> BaseException:
+        """Return the exception of a member that failed; the same one every time."""
+        state = self.barrier.state(index)
+        if state in _OF_NESTED and index in self.nested:
+            return self.nested.members(index).first_exception()
+        self.reserve()
+        kept = self.values[index]
+        if isinstance(kept, BaseException):
+            return kept
+        made: BaseException
+        if state == Barrier.NOT_SENT and self.unsent is not None:
+            msg = f"{self.where(index)} was not sent: {self.unsent}"
+            made = NotSent(msg, group_index=index)
+        elif state == Barrier.NOT_SENT:
+            made = NotSent(
+                f"{self.where(index)} never reached the broker; "
+                "`group.resume(result)` sends it under the same id",
+                group_index=index,
+            )
+        elif state == Barrier.EXPIRED:
+            made = ResultExpired(
+                f"{self.where(index)} has no stored result, and one stored when it was "
+                "sent would have expired by now; raise `result_expires` to keep longer"
+            )
+        else:
+            made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
+        self.values[index] = made
+        return made
+
+    def _rebuilt(self, index: int, kept: Any, *, is_revoked: bool) -> BaseException:
+        name = None
+        try:
+            record = self.backend.decode(kept)
+            made = rebuild(record, is_revoked=is_revoked)
+            name = record.get("name")
+        except Exception as exc:  # noqa: BLE001 - whatever a record holds
+            made = unreadable(self.roster.id(index), exc)
+        add_note(made, self._which(index, name))
+        return made
+
+    def _which(self, index: int, name: Any) -> str:
+        """Return what tells a reader of a traceback which task failed."""
+        place = f"{self.path or 'group'}[{index}], " if self.is_group else ""
+        named = f" ({line(name)})" if isinstance(name, str) else ""
+        return f"raised by {place}task {self.roster.id(index)}{named}"
+
+    def first_exception(self) -> BaseException:
+        """Return the exception of the member whose failure arrived first."""
+        failed = self.failed_member()
+        assert failed is not None  # noqa: S101 - asked of those that failed alone
+        return self.exception(failed)
+
+    def collect(self) -> list[Any]:
+        """Return all values in member order, exceptions in their places."""
+        self.reserve()
+        values = self.values[: len(self.barrier)]
+        for state in _FAILED:
+            if self.barrier.count(state):
+                for index in self.barrier.select(state, 0, len(values)):
+                    values[index] = self.exception(index)
+        for index in self.barrier.select(Barrier.IGNORED, 0, len(values)):
+            values[index] = None
+        for index in self.nested:
+            if self.barrier.state(index) in _OF_NESTED:
+                values[index] = self.nested.members(index).collect()
+        return values
