@@ -23,24 +23,24 @@ DECORATOR: dict[str, str] = {
     "name": "the task's name; by default the function's module and name",
     "bind": "the function gets the task as first argument",
     "base": "a class derived from `celerant.Task`",
-    "filter": "called with the task that was made; the decorator returns its value",
-    "lazy": "any value: a task is made at once",
+    "filter": "called with the new task; the decorator returns its value",
+    "lazy": "has no effect: a task is made at once",
     "shared": "`True` gives the task to every app, as `shared_task` does",
-    "pydantic": "arguments become the models they are annotated with",
+    "pydantic": "arguments become the models of their annotations",
     "pydantic_strict": "with `pydantic`: validate strictly",
-    "pydantic_context": "with `pydantic`: what validators are given",
-    "pydantic_dump_kwargs": "with `pydantic`: how a returned model is written",
+    "pydantic_context": "with `pydantic`: the context of the validators",
+    "pydantic_dump_kwargs": "with `pydantic`: arguments of `model_dump` for a result",
 }
 
 #: Methods of a task that a function may take the place of; it gets the task first.
 HOOKS: dict[str, str] = {
     "before_start": "called before the function: (task_id, args, kwargs)",
-    "on_success": "called after it: (retval, task_id, args, kwargs)",
+    "on_success": "called after the function: (retval, task_id, args, kwargs)",
     "on_failure": "(exc, task_id, args, kwargs, einfo)",
     "on_retry": "(exc, task_id, args, kwargs, einfo)",
     "after_return": "(status, retval, task_id, args, kwargs, einfo)",
-    "on_replace": "sends or runs what replaces the task",
-    "on_bound": "a class method, called with the app once the task is made",
+    "on_replace": "sends or runs the canvas that replaces the task",
+    "on_bound": "a class method, called with the app when the task is made",
     "shadow_name": "(args, kwargs, options): the name that logs show",
 }
 
@@ -130,7 +130,7 @@ OPTIONS: dict[str, TaskOption] = {
         Kind(lambda v: isinstance(v, (str, Exchange)), "a name or an Exchange"),
     ),
     "exchange_type": TaskOption(
-        "handed over", _TEXT, remark="no part of a message, in Celery neither"
+        "handed over", _TEXT, remark="is not a part of messages, as in Celery"
     ),
     "priority": TaskOption("honoured", _PRIORITY, setting="task_default_priority"),
     # A datetime too; what it may be is told where it is sent.
@@ -173,29 +173,29 @@ OPTIONS: dict[str, TaskOption] = {
     "retry_backoff_max": TaskOption("honoured", _SECONDS, 600),
     "retry_jitter": TaskOption("honoured", _FLAG, default=True),
     "abstract": TaskOption(
-        "honoured", _ANY, default=True, remark="says nothing, in Celery"
+        "honoured", _ANY, default=True, remark="has no effect in Celery"
     ),
     # What Celery's own worker alone can do.
     "rate_limit": TaskOption(
         "handed over",
         Kind(_is_rate, "a number, or text such as '10/m'"),
         setting="task_default_rate_limit",
-        remark="the embedded worker says that it has none",
+        remark="the embedded worker has no rate limits, and says so",
     ),
     "resultrepr_maxsize": TaskOption(
-        "handed over", _COUNT, 1024, remark="the embedded worker keeps to the default"
+        "handed over", _COUNT, 1024, remark="the embedded worker uses the default"
     ),
     "Strategy": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
     "Request": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
     # What a task cannot choose here.
     "backend": TaskOption(
-        "refused", _ANY, remark="results are kept where the app keeps them"
+        "refused", _ANY, remark="all results are in the app's own result store"
     ),
     "request_stack": TaskOption(
-        "refused", _ANY, remark="a task reads `request`, which is the context's own"
+        "refused", _ANY, remark="a task reads `request`, one for each context"
     ),
-    "app": TaskOption("refused", _ANY, remark="the decorator's app has the task"),
-    "run": TaskOption("refused", _ANY, remark="the decorated function is that"),
+    "app": TaskOption("refused", _ANY, remark="a task belongs to the decorator's app"),
+    "run": TaskOption("refused", _ANY, remark="the decorated function is `run`"),
 }
 
 #: Options that go with every message of the task (Celery's exec options).
