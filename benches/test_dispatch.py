@@ -11,9 +11,10 @@ from baselines import BROKERS, QUEUE, RESULTS, arrived, purge
 from versus import Versus, rate
 
 from celerant import Celerant, Signature, _core, group
-from celerant.canvas.kinds import readable_types
-from celerant.canvas.source import Mapped
+from celerant.canvas.kinds import readable
 from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.order import Order
 from celerant.dispatch.wires.redis import RedisWire
 
 N = 20_000
@@ -98,6 +99,7 @@ def test_encode(versus: Versus) -> None:
         Signature("bench.add", (i, i), {}) for i in range(N)
     ]
     queues, router = app.routes()
+    rules = _core.Rules(readable())
     with app.connection_for_write() as connection:
         connection.connect()
         wire = RedisWire(connection)
@@ -131,20 +133,10 @@ def test_encode(versus: Versus) -> None:
                     timed=False,
                 )
 
-            plan = _core.Plan(
-                roster,
-                resolve,
-                resolve,
-                str,
-                lambda _canvas, _has_chords: False,
-                members,
-                readable=readable_types(),
-                mapped=Mapped,
-                args=(),
-                kwargs={},
-                options={},
-                grouped=True,
+            order = Order(
+                members, roster, blueprints, rules, Patience({}, enabled=False)
             )
+            plan = _core.Plan(order, resolve, resolve)
             encoded = 0
             while (chunk := plan.read(500, 1 << 20)) is not None:
                 chunk.redis(b"mark", 1, bytes(16))

@@ -1,16 +1,21 @@
 """The Rust core, as seen from Python."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 __all__ = [
     "Barrier",
     "Chunk",
+    "Fate",
     "Form",
+    "Heard",
     "Ledger",
+    "Message",
     "Plan",
+    "Readable",
     "Roster",
+    "Rules",
     "Template",
     "build_info",
     "count_results",
@@ -30,8 +35,7 @@ def lower(
     kwargs: dict[str, Any],
     options: dict[str, Any],
     reply_to: str,
-    readable: list[type],
-    mapped: type,
+    readable: Readable,
     links_errors_to_headers: bool = False,
 ) -> tuple[
     list[dict[str, Any]],
@@ -44,10 +48,9 @@ def freeze(
     roster: Roster,
     *,
     reply_to: str,
-    readable: list[type],
-    mapped: type,
+    readable: Readable,
 ) -> tuple[dict[str, Any], tuple[Any, Any]]: ...
-def count_results(source: object, *, readable: list[type], mapped: type) -> int: ...
+def count_results(source: object, readable: Readable) -> int: ...
 def build_info() -> dict[str, str]: ...
 def monotonic() -> float: ...
 def wall_time() -> float: ...
@@ -115,11 +118,39 @@ class Barrier:
     ) -> tuple[bool, int | None, list[int]]: ...
 
 def unroll(
-    source: object, *, readable: list[type], mapped: type
+    source: object, readable: Readable
 ) -> list[dict[str, Any] | tuple[str, Any, dict[str, Any]]]: ...
-def path_of(
-    source: object, index: int, *, readable: list[type], mapped: type
-) -> str | None: ...
+def path_of(source: object, index: int, readable: Readable) -> str | None: ...
+
+@final
+class Readable:
+    """The classes that are read as signatures, groups and mapped sources."""
+
+    def __new__(cls, types: list[type], mapped: type) -> Readable: ...
+
+@final
+class Rules:
+    """How members are read and shown."""
+
+    def __new__(
+        cls,
+        readable: Readable,
+        *,
+        repr_levels: int = 3,
+        balanced_reprs: bool = True,
+        links_errors_to_headers: bool = False,
+    ) -> Rules: ...
+
+@final
+class Fate:
+    """What became of a member."""
+
+    CONFIRMED: ClassVar[Fate]
+    REJECTED: ClassVar[Fate]
+    UNKNOWN: ClassVar[Fate]
+    UNSENT: ClassVar[Fate]
+    def __hash__(self) -> int: ...
+    def __int__(self) -> int: ...
 
 @final
 class Ledger:
@@ -129,12 +160,12 @@ class Ledger:
     def __len__(self) -> int: ...
     def grow(self, total: int) -> None: ...
     def expect(self, chunk: Chunk) -> None: ...
-    def mark(self, chunk: Chunk, state: str) -> None: ...
-    def find_out(self, chunk: Chunk, state: str) -> None: ...
-    def mark_index(self, index: int, state: str) -> None: ...
-    def count(self, state: str) -> int: ...
-    def intervals(self, state: str) -> list[tuple[int, int]]: ...
-    def state(self, index: int) -> str | None: ...
+    def mark(self, chunk: Chunk, fate: Fate) -> None: ...
+    def find_out(self, chunk: Chunk, fate: Fate) -> None: ...
+    def mark_index(self, index: int, fate: Fate) -> None: ...
+    def count(self, fate: Fate) -> int: ...
+    def intervals(self, fate: Fate) -> list[tuple[int, int]]: ...
+    def fate(self, index: int) -> Fate | None: ...
 
 @final
 class Form:
@@ -154,7 +185,7 @@ class Form:
         after: Sequence[bytes | tuple[str]],
     ) -> Form: ...
     @staticmethod
-    def loose(form: object) -> Form: ...
+    def generic(form: object) -> Form: ...
 
 @final
 class Template:
@@ -164,7 +195,7 @@ class Template:
         cls,
         form: Form,
         *,
-        encode: Callable[[Any, Any], bytes],
+        encode: Callable[[Any, Any, dict[str, Any] | None], bytes],
         embed: bytes | None,
         parameters: Signature | None,
         ignored: bool,
@@ -201,24 +232,96 @@ class Chunk:
     def amqp(
         self, channel: int, frame_max: int, start: int, max_bytes: int
     ) -> tuple[bytes, int]: ...
-    def loose(self) -> list[tuple[Any, str, int, int, str, str, bytes]]: ...
-    def heard(
-        self,
-    ) -> list[
-        tuple[Any, str, int, int, str, str, Any, dict[str, Any], dict[str, Any] | None]
-    ]: ...
-    def rewritten(
-        self,
-        members: Sequence[
-            tuple[
-                Template | None,
-                Any,
-                dict[str, Any],
-                dict[str, Any] | None,
-                Sequence[bytes],
-            ]
-        ],
-    ) -> Chunk: ...
+    def generic(self) -> list[Message]: ...
+    def heard(self) -> list[Heard]: ...
+    def rewritten(self, members: Sequence[_Rewritten]) -> Chunk: ...
+
+@final
+class Message:
+    """A member's part of a message; what it shares with others is its form's."""
+
+    @property
+    def form(self) -> Any: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def group_index(self) -> int: ...
+    @property
+    def argsrepr(self) -> str: ...
+    @property
+    def kwargsrepr(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+
+@final
+class Heard:
+    """A member as those hear of it who hear of each, as Python's own values."""
+
+    @property
+    def told(self) -> Any: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def group_index(self) -> int: ...
+    @property
+    def argsrepr(self) -> str: ...
+    @property
+    def kwargsrepr(self) -> str: ...
+    @property
+    def args(self) -> Any: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+    @property
+    def embed(self) -> dict[str, Any] | None: ...
+
+class _Rewritten(Protocol):
+    @property
+    def template(self) -> Template | None: ...
+    @property
+    def args(self) -> Any: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
+    @property
+    def embed(self) -> dict[str, Any] | None: ...
+    @property
+    def own(self) -> Sequence[bytes]: ...
+
+class _Blueprints(Protocol):
+    @property
+    def call(self) -> dict[str, Any]: ...
+    def reply_to(self) -> str: ...
+
+class _Hooks(Protocol):
+    @property
+    def vet(self) -> Callable[[Any, bool], bool]: ...
+    @property
+    def before_last(self) -> Callable[[int], None] | None: ...
+
+class _Order(Protocol):
+    @property
+    def source(self) -> Any: ...
+    @property
+    def blueprints(self) -> _Blueprints: ...
+    @property
+    def roster(self) -> Roster: ...
+    @property
+    def rules(self) -> Rules: ...
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> Mapping[str, Any]: ...
+    @property
+    def grouped(self) -> bool: ...
+    @property
+    def only(self) -> list[tuple[int, int]] | None: ...
+    @property
+    def positions(self) -> list[int] | None: ...
+    @property
+    def hooks(self) -> _Hooks: ...
 
 @final
 class Plan:
@@ -226,25 +329,9 @@ class Plan:
 
     def __new__(
         cls,
-        roster: Roster,
+        order: _Order,
         resolver: Callable[[str, Any, Any, Any], Template],
         final_resolver: Callable[[str, Any, Any, Any], Template],
-        reply_to: Callable[[], str],
-        vet: Callable[[Any, bool], bool],
-        source: object,
-        *,
-        readable: list[type],
-        mapped: type,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any],
-        grouped: bool,
-        only: list[tuple[int, int]] | None = None,
-        positions: list[int] | None = None,
-        repr_levels: int = 3,
-        balanced_reprs: bool = True,
-        links_errors_to_headers: bool = False,
-        tells_last: bool = False,
     ) -> Plan: ...
     @property
     def holds(self) -> bool: ...

@@ -7,9 +7,8 @@ from typing import Any
 from celerant._core import Barrier, Roster, unroll
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.group import group
-from celerant.canvas.kinds import readable_types
+from celerant.canvas.kinds import readable
 from celerant.canvas.signature import Signature
-from celerant.canvas.source import Mapped
 
 __all__ = ["freeze", "leaves"]
 
@@ -20,7 +19,7 @@ def leaves(members: group[Any], app: Any) -> list[Signature[Any]]:
     Raises:
         CanvasError: A cycle, too deep, or something that is no member.
     """
-    found = unroll(members.tasks, readable=readable_types(), mapped=Mapped)
+    found = unroll(members.tasks, readable())
     return [
         Signature(item[0], item[1], {}, dict(item[2]), app=app)
         if isinstance(item, tuple)

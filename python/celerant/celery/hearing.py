@@ -11,13 +11,14 @@ import contextvars
 import copy
 import marshal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import is_
 from typing import Any
 
 from celery import signals
 
-from celerant._core import Chunk, Ledger, Template
+from celerant._core import Chunk, Fate, Ledger, Template
+from celerant._core import Heard as Member
 from celerant.celery.recording import Recorder, blueprint_of
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
@@ -155,6 +156,20 @@ class Heard:
         return Drawn(blueprint, ignored=False, reusable=False, timed=False)
 
 
+@dataclass(slots=True, frozen=True)
+class _Rewritten:
+    """What has become of a member, as the chunk is told."""
+
+    #: None: its kind's.
+    template: Template | None
+    args: Any
+    kwargs: dict[str, Any]
+    #: None: that of all.
+    embed: dict[str, Any] | None
+    #: Headers of its own.
+    own: list[bytes]
+
+
 class _Message:
     """One member's message, in receivers' hands."""
 
@@ -171,25 +186,15 @@ class _Message:
         "were",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - as the chunk gives it
-        self,
-        heard: Heard,
-        task_id: str,
-        index: int,
-        group_index: int,
-        argsrepr: str,
-        kwargsrepr: str,
-        args: Any,
-        kwargs: dict[str, Any],
-        embed: dict[str, Any] | None,
-    ) -> None:
+    def __init__(self, member: Member) -> None:
+        heard: Heard = member.told
         self.heard = heard
-        self.index = index
+        self.index = member.index
         self.values = {
-            "id": task_id,
-            "group_index": group_index,
-            "argsrepr": argsrepr,
-            "kwargsrepr": kwargsrepr,
+            "id": member.id,
+            "group_index": member.group_index,
+            "argsrepr": member.argsrepr,
+            "kwargsrepr": member.kwargsrepr,
         }
         self.headers = heard.headers_of(self.values)
         self.were = self.headers.copy()
@@ -197,7 +202,8 @@ class _Message:
         self.properties_were = self.properties.copy()
         declare = heard.declare
         self.declare = None if declare is None else list(declare)
-        self.body = (args, dict(kwargs), heard.embed_of(embed))
+        embed = heard.embed_of(member.embed)
+        self.body = (member.args, dict(member.kwargs), embed)
         # What one signal opens, the other closes: in a context of the member's own, or
         # each would be inside the one before.
         self._context: contextvars.Context | None = None
@@ -213,7 +219,7 @@ class _Message:
         else:
             self._context.run(send, **told)
 
-    def leaving(self, renderer: Renderer) -> tuple[Any, ...]:
+    def leaving(self, renderer: Renderer) -> _Rewritten:
         """Tell receivers, and return what has become of the message."""
         heard = self.heard
         self._send(
@@ -230,7 +236,7 @@ class _Message:
             # As kombu does, which `after_task_publish` shows.
             self.headers["compression"] = heard.compression
         args, kwargs, embed = self.body
-        return template, args, kwargs, heard.changed_embed(embed), own
+        return _Rewritten(template, args, kwargs, heard.changed_embed(embed), own)
 
     def left(self) -> None:
         """Tell receivers that it has left."""
@@ -260,7 +266,7 @@ class Hearing:
 
     def leaving(self, chunk: Chunk, renderer: Renderer) -> Chunk:
         """Tell receivers of a chunk's members, and return what they made of them."""
-        self._leaving = [_Message(*member) for member in chunk.heard()]
+        self._leaving = [_Message(member) for member in chunk.heard()]
         if not self._leaving:
             return chunk
         return chunk.rewritten([message.leaving(renderer) for message in self._leaving])
@@ -269,7 +275,7 @@ class Hearing:
         """Tell receivers of the members that have left."""
         messages, self._leaving = self._leaving, []
         for message in messages:
-            if ledger.state(message.index) == "confirmed":
+            if ledger.fate(message.index) == Fate.CONFIRMED:
                 message.left()
 
 

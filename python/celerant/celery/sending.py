@@ -15,7 +15,8 @@ from celery.backends.rpc import RPCBackend
 from kombu.exceptions import EncodeError as KombuEncodeError
 from kombu.exceptions import OperationalError
 
-from celerant._core import Ledger, Roster
+from celerant._core import Fate, Ledger, Roster, Rules
+from celerant.canvas.kinds import readable
 from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call
@@ -33,8 +34,10 @@ from celerant.celery.versions import (
 from celerant.common.per_process import ProcessLock
 from celerant.common.stalls import limit_stalls
 from celerant.config import SETTINGS as OURS
-from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.dispatcher import Dispatcher
 from celerant.dispatch.interruption import carry, is_interruption
+from celerant.dispatch.order import Hooks, Order
 from celerant.errors import EncodeError, PublishError
 from celerant.errors.report import Report
 
@@ -185,15 +188,22 @@ class _Sending:
             source=run.canvases,
             roster=roster,
             blueprints=blueprints,
+            rules=Rules(
+                readable(),
+                repr_levels=repr_levels(conf),
+                balanced_reprs=BALANCES_REPRS,
+            ),
+            patience=Patience(
+                {**conf.task_publish_retry_policy, **(policy or {})},
+                enabled=conf.task_publish_retry if retry is None else retry,
+            ),
             args=self._args,
             kwargs=self._kwargs,
-            retry=conf.task_publish_retry if retry is None else retry,
-            retry_policy={**conf.task_publish_retry_policy, **(policy or {})},
             positions=None if is_plain else positions,
-            repr_levels=repr_levels(conf),
-            balanced_reprs=BALANCES_REPRS,
-            before_last=before_last,
-            listener=Hearing() if self._kinds.are_heard() else None,
+            hooks=Hooks(
+                before_last=before_last,
+                listener=Hearing() if self._kinds.are_heard() else None,
+            ),
         )
         # Replies come to the thread that sends, whoever looks at them.
         own = app.backend if isinstance(app.backend, RPCBackend) else None
@@ -234,9 +244,9 @@ class _Sending:
             # A member may have turned out to be several.
             ledger.grow(index + 1)
             # Where that is interrupted nobody knows how far it came.
-            ledger.mark_index(index, "unknown")
+            ledger.mark_index(index, Fate.UNKNOWN)
             self._one(prepared, producer, is_last=is_last)
-            ledger.mark_index(index, "confirmed")
+            ledger.mark_index(index, Fate.CONFIRMED)
 
         with self._app.producer_or_acquire(None) as producer:
             waiting: tuple[Any, Any, str] | None = None

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
-from kombu import Producer
-
-from celerant._core import Barrier, Chunk, Ledger, Plan, Roster
-from celerant.dispatch.connections import Patience
+from celerant._core import Barrier, Chunk, Fate, Plan
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.link import Link
 from celerant.dispatch.links import Links
+from celerant.dispatch.order import Order
+from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
 from celerant.errors import ForkError, PublishError
 from celerant.errors.report import Intervals, Report
 
-__all__ = ["CHUNK_BYTES", "Run", "Sent", "no_canvas"]
+__all__ = ["CHUNK_BYTES", "Run", "Sent"]
 
 #: Bytes after which a chunk is full.
 CHUNK_BYTES = 1 << 20
-
-
-def no_canvas(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
-    """Vet chains and chords where none is refused and none's result ignored."""
-    return False
 
 
 @dataclass(slots=True)
@@ -43,32 +35,15 @@ class Sent:
 
 
 class Run(ABC):
-    """The state of one dispatch.
+    """The state of sending one order."""
 
-    Args:
-        roster: Under which ids.
-        ledger: What became of each member so far.
-        policy: kombu's retry policy.
-        retry: Whether to try again at all.
-        producer: The caller's own; None takes a link.
-    """
-
-    #: Reads what is sent.
-    _plan: Plan
-
-    def __init__(
-        self,
-        roster: Roster,
-        ledger: Ledger,
-        policy: Mapping[str, Any],
-        *,
-        retry: bool,
-        producer: Producer | None,
-    ) -> None:
-        self._roster = roster
-        self._ledger = ledger
-        self._dispatch = Dispatch(ledger, Patience(policy, enabled=retry))
-        self._producer = producer
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._ledger = order.ledger
+        self._dispatch = Dispatch(order.ledger, order.patience)
+        self._renderer = Renderer(order.blueprints)
+        #: Reads what is sent.
+        self._plan = Plan(order, self._renderer.resolve, self._renderer.resolve_final)
         self._ignored: Intervals = []
         #: Whether something may have left.
         self._started = False
@@ -98,10 +73,10 @@ class Run(ABC):
         return Sent(self._sealed(), self._report(), error, doubts)
 
     def _held(self, links: Links) -> AbstractContextManager[Link]:
-        if self._producer is None:
+        if self._order.producer is None:
             return links.acquire(self._dispatch)
         # The caller's producer: its connection, its channel, its batch.
-        link = Link(self._producer)
+        link = Link(self._order.producer)
         link.begin(self._dispatch)
         return nullcontext(link)
 
@@ -140,11 +115,11 @@ class Run(ABC):
 
     def _sealed(self) -> Barrier:
         total = len(self._ledger)
-        self._roster.resize(total)
+        self._order.roster.resize(total)
         barrier = Barrier()
         barrier.grow(total)
-        for state in ("rejected", "unsent"):
-            for start, stop in self._ledger.intervals(state):
+        for fate in (Fate.REJECTED, Fate.UNSENT):
+            for start, stop in self._ledger.intervals(fate):
                 barrier.arrive_range(start, stop, Barrier.NOT_SENT)
         for start, stop in self._ignored:
             barrier.arrive_range(start, stop, Barrier.IGNORED)

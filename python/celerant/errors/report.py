@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from celerant._core import Ledger
+from celerant._core import Fate, Ledger
 
 __all__ = ["Report"]
 
@@ -14,7 +14,11 @@ __all__ = ["Report"]
 Intervals = list[tuple[int, int]]
 
 #: What a member becomes; until then it is unsent.
-_FATES = ("confirmed", "rejected", "unknown")
+_FATES = {
+    "confirmed": Fate.CONFIRMED,
+    "rejected": Fate.REJECTED,
+    "unknown": Fate.UNKNOWN,
+}
 
 
 @dataclass(slots=True, frozen=True, repr=False)
@@ -55,31 +59,32 @@ class Report:
     @property
     def confirmed(self) -> Intervals:
         """The broker has them."""
-        return self.ledger.intervals("confirmed")
+        return self.ledger.intervals(Fate.CONFIRMED)
 
     @property
     def rejected(self) -> Intervals:
         """The broker refused them."""
-        return self.ledger.intervals("rejected")
+        return self.ledger.intervals(Fate.REJECTED)
 
     @property
     def unknown(self) -> Intervals:
         """They left, and nobody knows whether they arrived; or only part of them is."""
-        return self.ledger.intervals("unknown")
+        return self.ledger.intervals(Fate.UNKNOWN)
 
     @property
     def unsent(self) -> Intervals:
         """They never left."""
-        return self.ledger.intervals("unsent")
+        return self.ledger.intervals(Fate.UNSENT)
 
     @property
     def complete(self) -> bool:
         """Whether the broker has all of them."""
-        return self.ledger.count("confirmed") == self.total
+        return self.ledger.count(Fate.CONFIRMED) == self.total
 
     def counts(self) -> dict[str, int]:
         """Return how many members are in each state."""
-        return {state: self.ledger.count(state) for state in (*_FATES, "unsent")}
+        fates = {**_FATES, "unsent": Fate.UNSENT}
+        return {name: self.ledger.count(fate) for name, fate in fates.items()}
 
     def __repr__(self) -> str:
         return f"<Report: {self}>"
@@ -90,7 +95,7 @@ class Report:
 
 
 def _fates(report: Report) -> dict[str, Intervals]:
-    return {fate: report.ledger.intervals(fate) for fate in _FATES}
+    return {name: report.ledger.intervals(fate) for name, fate in _FATES.items()}
 
 
 def _again(
@@ -106,7 +111,7 @@ def _note(ledger: Ledger, total: int, fates: Mapping[str, Intervals]) -> None:
     """Add members and what became of each."""
     base = len(ledger)
     ledger.grow(base + total)
-    for fate, runs in fates.items():
+    for name, runs in fates.items():
         for start, stop in runs:
             for index in range(base + start, base + stop):
-                ledger.mark_index(index, fate)
+                ledger.mark_index(index, _FATES[name])

@@ -12,9 +12,8 @@ from celerant._core import Barrier, Roster
 from celerant._core import freeze as core_freeze
 from celerant.canvas.base import maybe_signature
 from celerant.canvas.chord import chord
-from celerant.canvas.kinds import readable_types
+from celerant.canvas.kinds import readable
 from celerant.canvas.send_options import check_canvas, check_options
-from celerant.canvas.source import Mapped
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError, NotSent
 from celerant.results.tracking.forms import form_of, has_groups
@@ -247,8 +246,7 @@ class CanvasSender:
             canvas,
             roster,
             reply_to=self._sender.reply_to(True),  # noqa: FBT003 - by position
-            readable=readable_types(),
-            mapped=Mapped,
+            readable=readable(),
         )
         try:
             rebuilt = maybe_signature(frozen, canvas.own_app)

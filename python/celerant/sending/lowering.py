@@ -10,7 +10,7 @@ from celerant._core import Roster, count_results, lower
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.kinds import readable_types
+from celerant.canvas.kinds import readable
 from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
 
@@ -88,8 +88,7 @@ def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
         kwargs=dict(kwargs),
         options=dict(options),
         reply_to=reply_to(True),  # noqa: FBT003 - called by position alone
-        readable=readable_types(),
-        mapped=Mapped,
+        readable=readable(),
         links_errors_to_headers=bool(app.conf.task_allow_error_cb_on_chord_header),
     )
     return Lowered(messages, sizes, outcome, has_chords)
@@ -194,4 +193,4 @@ def results_in(source: Any) -> int | None:
     """Return for how many results a header's chord waits; None: known at its end."""
     if not isinstance(source, (list, tuple)):
         return None
-    return count_results(source, readable=readable_types(), mapped=Mapped)
+    return count_results(source, readable())

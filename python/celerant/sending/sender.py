@@ -6,15 +6,16 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from kombu.common import oid_from
 
-from celerant._core import Ledger, Roster, unroll
+from celerant._core import Ledger, Readable, Roster, Rules, unroll
 from celerant.canvas.freezing import freeze
 from celerant.canvas.group import group
-from celerant.canvas.kinds import readable_types
+from celerant.canvas.kinds import readable
 from celerant.canvas.nesting import same_members
 from celerant.canvas.send_options import (
     check_canvas,
@@ -23,15 +24,15 @@ from celerant.canvas.send_options import (
     producer_of,
 )
 from celerant.canvas.signature import Signature
-from celerant.canvas.source import Mapped
 from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.common.urls import scheme
 from celerant.context.request import current_request
 from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.clock import zone_of
-from celerant.dispatch.dispatcher import Dispatcher, Order
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.dispatcher import Dispatcher
 from celerant.dispatch.interruption import carry
-from celerant.dispatch.lone import LoneOrder
+from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.run import Sent
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, CelerantError, ForkError, PublishError
@@ -65,6 +66,7 @@ class Sender:
         self._pid = os.getpid()
         self._dispatcher: Dispatcher | None = None
         self._own = PerProcess(_Own)
+        self._made: _Made | None = None
         #: Run in place.
         self.apply_signature = partial(run_signature, app)
         self.apply_group = partial(run_group, app)
@@ -125,7 +127,7 @@ class Sender:
             call = SentCall([given], args, kwargs, options, losses)
             sent = self.dispatch(call.source, roster, call, group_id=None)
         else:
-            sent = self._dispatch_lone(given, roster, args, kwargs, options)
+            sent = self._dispatch_one(given, roster, args, kwargs, options)
         members = Members(roster, sent.barrier, backend, losses=losses)
         result: AsyncResult[Any] = AsyncResult(roster.id(0), members=members)
         if held is not None:
@@ -232,9 +234,9 @@ class Sender:
         """
         if not call.doubts:
             return
-        retry, policy = self._persistence(call.options)
+        patience = self._patience(call.options)
         try:
-            self._open().find_out(call.doubts, report.ledger, policy, retry=retry)
+            self._open().find_out(call.doubts, report.ledger, patience)
         except PublishError as exc:
             carry(exc, result, report)
             raise
@@ -275,32 +277,28 @@ class Sender:
     ) -> Sent:
         """Send members under the ids of a roster."""
         self._refuse_forked_memory()
-        options = call.options
-        retry, policy = self._persistence(options)
         order = Order(
             source=source,
             roster=roster,
-            blueprints=self._blueprints(group_id, options),
+            blueprints=self._blueprints(group_id, call.options),
+            rules=self._rules(),
+            patience=self._patience(call.options),
             args=call.args,
             kwargs=call.kwargs,
             grouped=group_id is not None,
-            retry=retry,
-            retry_policy=policy,
-            producer=producer_of(options),
+            producer=producer_of(call.options),
             only=only,
-            repr_levels=self._app.conf.task_repr_maxlevels,
             ledger=Ledger() if ledger is None else ledger,
-            announce=self.announce,
-            before_first=before_first,
-            before_last=before_last,
-            vet=self._vet,
-            links_errors_to_headers=bool(
-                self._app.conf.task_allow_error_cb_on_chord_header
+            hooks=Hooks(
+                announce=self.announce,
+                before_first=before_first,
+                before_last=before_last,
+                vet=self._vet,
             ),
         )
         return self._open().dispatch(order)
 
-    def _dispatch_lone(
+    def _dispatch_one(
         self,
         signature: Mapping[str, Any],
         roster: Roster,
@@ -309,31 +307,40 @@ class Sender:
         options: Mapping[str, Any],
     ) -> Sent:
         self._refuse_forked_memory()
-        retry, policy = self._persistence(options)
-        order = LoneOrder(
-            signature,
+        order = Order(
+            (signature,),
             roster,
             self._blueprints(None, options),
+            self._rules(),
+            self._patience(options),
             args,
             kwargs,
-            retry=retry,
-            retry_policy=policy,
+            grouped=False,
             producer=producer_of(options),
-            repr_levels=self._app.conf.task_repr_maxlevels,
         )
-        return self._open().dispatch_lone(order)
+        return self._open().dispatch_one(order)
 
-    def _persistence(
-        self, options: Mapping[str, Any]
-    ) -> tuple[bool, Mapping[str, Any]]:
-        """Return whether a dispatch tries again, and kombu's policy for that."""
+    def _patience(self, options: Mapping[str, Any]) -> Patience:
+        """Return how often a dispatch tries again."""
         conf = self._app.conf
         retry, own = options.get("retry"), options.get("retry_policy")
         policy = conf.task_publish_retry_policy
-        return (
-            conf.task_publish_retry if retry is None else retry,
+        return Patience(
             {**policy, **own} if own else policy,
+            enabled=conf.task_publish_retry if retry is None else retry,
         )
+
+    def _rules(self) -> Rules:
+        """Return how members are read, made once for as long as no setting changes."""
+        conf, types, made = self._app.conf, readable(), self._made
+        if made is None or made.types is not types or made.version != conf.version:
+            rules = Rules(
+                types,
+                repr_levels=conf.task_repr_maxlevels,
+                links_errors_to_headers=bool(conf.task_allow_error_cb_on_chord_header),
+            )
+            made = self._made = _Made(types, conf.version, rules)
+        return made.rules
 
     def _blueprints(
         self, group_id: str | None, options: Mapping[str, Any]
@@ -449,6 +456,15 @@ class Sender:
         return oid
 
 
+@dataclass(slots=True, frozen=True)
+class _Made:
+    """Rules, and what they were made for."""
+
+    types: Readable
+    version: int
+    rules: Rules
+
+
 class _Own:
     """What of a sender belongs to one process."""
 
@@ -468,7 +484,7 @@ def _check_origin(
     Members may have been mended, but in the list that was sent.
     """
     source = members["kwargs"]["tasks"]
-    count = len(unroll(source, readable=readable_types(), mapped=Mapped))
+    count = len(unroll(source, readable()))
     if count != len(result):
         reason = f"it has {len(result)} members, the group {count}"
     elif call is not None and call.source is source:

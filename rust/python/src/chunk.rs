@@ -10,38 +10,15 @@ use celerant_core::wire::redis::{Mark, Route};
 use celerant_core::wire::{amqp, redis};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::error::Raised;
-use crate::heard::{Hearing, Rewriting, Rewritten};
+use crate::heard::{Hearing, PyHeard, Rewriting, Rewritten};
+use crate::messages::{PyMessage, from_wtf8, messages};
 
 /// Members below which attaching again costs more than others gain meanwhile.
 /// Source: `benches/test_encode.py`: 1 us for a detach, 0.7 us for a member.
 const DETACH_FROM: usize = 16;
-
-/// A loose message: form, id, index, `group_index`, argsrepr, kwargsrepr, body.
-type Loose<'py> = (
-    Py<PyAny>,
-    Bound<'py, PyAny>,
-    u32,
-    u32,
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    Bound<'py, PyBytes>,
-);
-
-/// A member as those hear of it who hear of each.
-type Told<'py> = (
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    u32,
-    u32,
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    Bound<'py, PyAny>,
-    Bound<'py, PyDict>,
-    Option<Bound<'py, PyDict>>,
-);
 
 /// As [`crate::lowered::ChordSize`].
 pub(crate) type KeptSize = (Py<PyAny>, u32, Option<Py<PyTuple>>);
@@ -55,8 +32,8 @@ pub struct PyChunk {
     pub(crate) wired: Chunk,
     pub(crate) routes: Arc<Vec<Route>>,
     /// For `Producer.publish`.
-    pub(crate) loose: Chunk,
-    /// The forms of `loose`'s templates, in their order.
+    pub(crate) generic: Chunk,
+    /// The forms of `generic`'s templates, in their order.
     pub(crate) forms: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
     /// Groups inside members, and how many results their chords wait for.
@@ -76,7 +53,7 @@ pub struct PyChunk {
 
 impl PyChunk {
     fn members(&self) -> impl Iterator<Item = &Member> {
-        self.wired.members.iter().chain(&self.loose.members)
+        self.wired.members.iter().chain(&self.generic.members)
     }
 
     /// Members that are one message, as half-open ranges; of the others, the messages here.
@@ -113,7 +90,7 @@ pub(crate) fn extend(runs: &mut Vec<(u32, u32)>, index: u32) {
 #[pymethods]
 impl PyChunk {
     fn __len__(&self) -> usize {
-        self.wired.members.len() + self.loose.members.len()
+        self.wired.members.len() + self.generic.members.len()
     }
 
     /// About how many bytes the members take on the wire.
@@ -141,7 +118,7 @@ impl PyChunk {
     ///
     /// Raises:
     ///     `IndexError`: There is no such message.
-    fn id<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
+    fn id(&self, py: Python<'_>, position: usize) -> PyResult<Py<PyAny>> {
         let Some(member) = self.wired.members.get(position) else {
             return Err(PyIndexError::new_err(format!(
                 "no message {position} in this chunk"
@@ -210,7 +187,7 @@ impl PyChunk {
                 own: self.wired.own.clone(),
             },
             routes: Arc::clone(&self.routes),
-            loose: Chunk::default(),
+            generic: Chunk::default(),
             forms: Vec::new(),
             ignored: Vec::new(),
             chord_sizes: Vec::new(),
@@ -304,39 +281,10 @@ impl PyChunk {
         Ok((PyBytes::new(py, &buffer), next))
     }
 
-    /// Members that somebody hears of, in their order, as Python's own values: what their template
-    /// says, id, index, `group_index`, argsrepr, kwargsrepr, args, kwargs, and the third item of
-    /// the body where that is the member's own.
-    fn heard<'py>(&self, py: Python<'py>) -> PyResult<Vec<Told<'py>>> {
-        let mut told = Vec::new();
-        for heard in self.hearing.iter().flat_map(|hearing| &hearing.members) {
-            let chunk = if heard.is_wired {
-                &self.wired
-            } else {
-                &self.loose
-            };
-            let Some(member) = chunk.members.get(heard.position) else {
-                return Err(PyIndexError::new_err("a member that was heard of is gone"));
-            };
-            let mut derived = [0; ID_LEN];
-            let repr = |value| {
-                let mut out = Vec::new();
-                chunk.write_repr(value, &mut out).map_err(Raised::from)?;
-                from_wtf8(py, &out)
-            };
-            told.push((
-                heard.told(py),
-                from_wtf8(py, chunk.id(member, &self.ids, &mut derived))?,
-                member.index,
-                member.position,
-                repr(member.args)?,
-                repr(member.kwargs)?,
-                heard.args.bind(py).clone(),
-                heard.kwargs.bind(py).clone(),
-                heard.embed.as_ref().map(|embed| embed.bind(py).clone()),
-            ));
-        }
-        Ok(told)
+    /// Members that somebody hears of, in their order.
+    fn heard(&self, py: Python<'_>) -> PyResult<Vec<PyHeard>> {
+        let members = self.hearing.iter().flat_map(|hearing| &hearing.members);
+        members.map(|heard| heard.told(py, self)).collect()
     }
 
     /// The same chunk with other bodies, and other templates where one is given, for the members
@@ -356,37 +304,13 @@ impl PyChunk {
         Ok(writing.chunk())
     }
 
-    /// Messages for `Producer.publish`: form, id, index, `group_index`, argsrepr, kwargsrepr, body.
-    fn loose<'py>(&self, py: Python<'py>) -> PyResult<Vec<Loose<'py>>> {
-        let mut messages = Vec::with_capacity(self.loose.members.len());
-        let encoded = self.loose.plain_messages(&self.ids);
-        for (member, message) in self.loose.members.iter().zip(encoded) {
-            let message = message.map_err(Raised::from)?;
-            let Some(form) = self.forms.get(member.template as usize) else {
-                return Err(PyValueError::new_err("a member without its form"));
-            };
-            messages.push((
-                form.clone_ref(py),
-                from_wtf8(py, &message.id)?,
-                message.index,
-                message.position,
-                from_wtf8(py, &message.args_repr)?,
-                from_wtf8(py, &message.kwargs_repr)?,
-                PyBytes::new(py, &message.body),
-            ));
-        }
-        Ok(messages)
+    /// Messages for `Producer.publish`.
+    fn generic(&self, py: Python<'_>) -> PyResult<Vec<PyMessage>> {
+        messages(py, &self.generic, &self.ids, &self.forms)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let ranges = PyList::new(py, self.ranges())?;
         Ok(format!("<Chunk of members {ranges}>"))
-    }
-}
-
-fn from_wtf8<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(PyString::new(py, text).into_any()),
-        Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass")),
     }
 }

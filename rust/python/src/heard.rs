@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use celerant_core::id::ID_LEN;
 use celerant_core::message::{Body, Chunk};
 use celerant_core::wire::redis::Route;
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -13,19 +15,40 @@ use crate::chunk::PyChunk;
 use crate::convert::Reader;
 use crate::error::Raised;
 use crate::frames::Kinds;
+use crate::messages::from_wtf8;
 use crate::reading::value;
 use crate::template::PyTemplate;
 use crate::templates::number_of;
 
-/// Another template or None, args, kwargs, the body's third item or None for the template's, and
-/// headers of the member's own.
-pub(crate) type Rewritten<'py> = (
-    Option<Py<PyTemplate>>,
-    Bound<'py, PyAny>,
-    Bound<'py, PyDict>,
-    Option<Bound<'py, PyDict>>,
-    Vec<Vec<u8>>,
-);
+/// What has become of a member that somebody heard of; read by its attributes.
+#[derive(FromPyObject)]
+pub(crate) struct Rewritten<'py> {
+    /// Another one; None: it keeps its own.
+    template: Option<Py<PyTemplate>>,
+    args: Bound<'py, PyAny>,
+    kwargs: Bound<'py, PyDict>,
+    /// The body's third item; None: the template's.
+    embed: Option<Bound<'py, PyDict>>,
+    /// Headers of the member's own, encoded.
+    own: Vec<Vec<u8>>,
+}
+
+/// A member as those hear of it who hear of each, as Python's own values.
+#[pyclass(frozen, get_all, module = "celerant._core", name = "Heard")]
+#[derive(Debug)]
+pub(crate) struct PyHeard {
+    /// What its template says of those who hear.
+    told: Py<PyAny>,
+    id: Py<PyAny>,
+    index: u32,
+    group_index: u32,
+    argsrepr: Py<PyAny>,
+    kwargsrepr: Py<PyAny>,
+    args: Py<PyAny>,
+    kwargs: Py<PyDict>,
+    /// The third item of the body, if that is the member's own.
+    embed: Option<Py<PyDict>>,
+}
 
 /// A member with its arguments as Python has them.
 #[derive(Debug)]
@@ -34,9 +57,9 @@ pub(crate) struct Heard {
     /// Among the members that are wired, or among those that are not.
     pub(crate) position: usize,
     template: Arc<Py<PyTemplate>>,
-    pub(crate) args: Py<PyAny>,
-    pub(crate) kwargs: Py<PyDict>,
-    pub(crate) embed: Option<Py<PyDict>>,
+    args: Py<PyAny>,
+    kwargs: Py<PyDict>,
+    embed: Option<Py<PyDict>>,
 }
 
 impl Heard {
@@ -57,10 +80,34 @@ impl Heard {
         }
     }
 
-    /// What the member's template says of those who hear.
-    pub(crate) fn told<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        let heard = self.template.get().heard.as_ref();
-        heard.map_or_else(|| py.None().into_bound(py), |heard| heard.bind(py).clone())
+    /// What is told of the member, which is in `chunk`.
+    pub(crate) fn told(&self, py: Python<'_>, chunk: &PyChunk) -> PyResult<PyHeard> {
+        let part = if self.is_wired {
+            &chunk.wired
+        } else {
+            &chunk.generic
+        };
+        let Some(member) = part.members.get(self.position) else {
+            return Err(PyIndexError::new_err("a member that was heard of is gone"));
+        };
+        let mut derived = [0; ID_LEN];
+        let repr = |value| {
+            let mut out = Vec::new();
+            part.write_repr(value, &mut out).map_err(Raised::from)?;
+            from_wtf8(py, &out)
+        };
+        let told = self.template.get().heard.as_ref();
+        Ok(PyHeard {
+            told: told.map_or_else(|| py.None(), |told| told.clone_ref(py)),
+            id: from_wtf8(py, part.id(member, &chunk.ids, &mut derived))?,
+            index: member.index,
+            group_index: member.position,
+            argsrepr: repr(member.args)?,
+            kwargsrepr: repr(member.kwargs)?,
+            args: self.args.clone_ref(py),
+            kwargs: self.kwargs.clone_ref(py),
+            embed: self.embed.as_ref().map(|embed| embed.clone_ref(py)),
+        })
     }
 }
 
@@ -90,7 +137,7 @@ pub(crate) struct Rewriting<'a, 'py> {
     from: &'a PyChunk,
     kinds: &'a Arc<Kinds>,
     wired: Chunk,
-    loose: Chunk,
+    generic: Chunk,
     forms: Vec<Py<PyAny>>,
     routes: Arc<Vec<Route>>,
     /// Templates that are new here, by their address -> (is wired, number in its chunk).
@@ -106,7 +153,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             from,
             kinds: &hearing.kinds,
             wired: from.wired.clone(),
-            loose: from.loose.clone(),
+            generic: from.generic.clone(),
             forms: from.forms.iter().map(|form| form.clone_ref(py)).collect(),
             routes: Arc::clone(&from.routes),
             placed: HashMap::new(),
@@ -115,7 +162,13 @@ impl<'a, 'py> Rewriting<'a, 'py> {
     }
 
     pub(crate) fn member(&mut self, heard: &Heard, new: &Rewritten<'py>) -> PyResult<()> {
-        let (template, args, kwargs, embed, own) = new;
+        let Rewritten {
+            template,
+            args,
+            kwargs,
+            embed,
+            own,
+        } = new;
         let (is_wired, number) = match template {
             Some(template) => {
                 let (is_wired, number) = self.place(template);
@@ -175,7 +228,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             self.part(is_wired).members.remove(position);
         }
         self.wired.members.sort_by_key(|member| member.index);
-        self.loose.members.sort_by_key(|member| member.index);
+        self.generic.members.sort_by_key(|member| member.index);
         let from = self.from;
         let sizes = from.chord_sizes.iter();
         let chord_sizes = sizes.map(|(id, size, form)| {
@@ -187,7 +240,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             chord_sizes: chord_sizes.collect(),
             wired: self.wired,
             routes: self.routes,
-            loose: self.loose,
+            generic: self.generic,
             forms: self.forms,
             ignored: from.ignored.clone(),
             results: from.results,
@@ -204,7 +257,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         if is_wired {
             &mut self.wired
         } else {
-            &mut self.loose
+            &mut self.generic
         }
     }
 
@@ -212,7 +265,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         if is_wired {
             &self.from.wired
         } else {
-            &self.from.loose
+            &self.from.generic
         }
     }
 
@@ -223,10 +276,10 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             return placed;
         }
         let form = template.get().form.get();
-        if let Some(loose) = &form.loose {
-            self.forms.push(loose.clone_ref(self.py));
+        if let Some(generic) = &form.generic {
+            self.forms.push(generic.clone_ref(self.py));
         }
-        let is_wired = form.loose.is_none();
+        let is_wired = form.generic.is_none();
         let core = template
             .get()
             .core(number_of(&form.route, &mut self.routes));

@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use celerant_core::error::Result;
 use celerant_core::ledger::{Ledger, State};
 use celerant_core::several::Several;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::chunk::PyChunk;
@@ -40,13 +39,47 @@ impl PyLedger {
     }
 }
 
-fn state(name: &str) -> PyResult<State> {
-    match name {
-        "confirmed" => Ok(State::Confirmed),
-        "rejected" => Ok(State::Rejected),
-        "unknown" => Ok(State::Unknown),
-        "unsent" => Ok(State::Unsent),
-        _ => Err(PyValueError::new_err(format!("no such state: {name:?}"))),
+/// What became of a member; see `celerant_core::ledger::State`.
+#[pyclass(
+    frozen,
+    eq,
+    hash,
+    from_py_object,
+    module = "celerant._core",
+    name = "Fate",
+    rename_all = "SCREAMING_SNAKE_CASE"
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PyFate {
+    /// The broker has it.
+    Confirmed,
+    /// The broker refused it.
+    Rejected,
+    /// It left, and nobody knows whether it arrived.
+    Unknown,
+    /// It never left.
+    Unsent,
+}
+
+impl From<PyFate> for State {
+    fn from(fate: PyFate) -> Self {
+        match fate {
+            PyFate::Confirmed => Self::Confirmed,
+            PyFate::Rejected => Self::Rejected,
+            PyFate::Unknown => Self::Unknown,
+            PyFate::Unsent => Self::Unsent,
+        }
+    }
+}
+
+impl From<State> for PyFate {
+    fn from(state: State) -> Self {
+        match state {
+            State::Confirmed => Self::Confirmed,
+            State::Rejected => Self::Rejected,
+            State::Unknown => Self::Unknown,
+            State::Unsent => Self::Unsent,
+        }
     }
 }
 
@@ -78,8 +111,8 @@ impl PyLedger {
     }
 
     /// Say what became of all messages of `chunk`.
-    fn mark(&self, chunk: &PyChunk, state: &str) -> PyResult<()> {
-        let state = self::state(state)?;
+    fn mark(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
+        let state = State::from(fate);
         let mut accounts = self.lock();
         let (whole, shared) = chunk.tally();
         for range in whole {
@@ -94,8 +127,8 @@ impl PyLedger {
     }
 
     /// Say what became of all messages of `chunk`, which were marked as unknown.
-    fn find_out(&self, chunk: &PyChunk, state: &str) -> PyResult<()> {
-        let state = self::state(state)?;
+    fn find_out(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
+        let state = State::from(fate);
         let mut accounts = self.lock();
         let (whole, shared) = chunk.tally();
         for range in whole {
@@ -110,28 +143,23 @@ impl PyLedger {
     }
 
     /// Say what became of one message of a member.
-    fn mark_index(&self, index: u32, state: &str) -> PyResult<()> {
-        let state = self::state(state)?;
+    fn mark_index(&self, index: u32, fate: PyFate) -> PyResult<()> {
+        let state = State::from(fate);
         Ok(self.lock().note(index, 1, state).map_err(Raised::from)?)
     }
 
-    /// How many members are in `state`.
-    fn count(&self, state: &str) -> PyResult<u32> {
-        Ok(self.lock().ledger.count(self::state(state)?))
+    /// How many members have this fate.
+    fn count(&self, fate: PyFate) -> u32 {
+        self.lock().ledger.count(fate.into())
     }
 
-    /// The members in `state`, as half-open ranges in order.
-    fn intervals(&self, state: &str) -> PyResult<Vec<(u32, u32)>> {
-        Ok(self.lock().ledger.intervals(self::state(state)?))
+    /// The members that have this fate, as half-open ranges in order.
+    fn intervals(&self, fate: PyFate) -> Vec<(u32, u32)> {
+        self.lock().ledger.intervals(fate.into())
     }
 
     /// What became of member `index`; None where there is no such member.
-    fn state(&self, index: u32) -> Option<&'static str> {
-        self.lock().ledger.state(index).map(|state| match state {
-            State::Confirmed => "confirmed",
-            State::Rejected => "rejected",
-            State::Unknown => "unknown",
-            State::Unsent => "unsent",
-        })
+    fn fate(&self, index: u32) -> Option<PyFate> {
+        self.lock().ledger.state(index).map(PyFate::from)
     }
 }

@@ -15,12 +15,14 @@ mod frames;
 mod heard;
 mod ledger;
 mod lowered;
+mod messages;
 mod meta;
 mod outcomes;
 mod parameters;
 mod plan;
 mod reading;
 mod roster;
+mod rules;
 mod template;
 mod templates;
 
@@ -38,13 +40,19 @@ mod _core {
     #[pymodule_export]
     use crate::clock::{monotonic, wall_time};
     #[pymodule_export]
-    use crate::ledger::PyLedger;
+    use crate::heard::PyHeard;
+    #[pymodule_export]
+    use crate::ledger::{PyFate, PyLedger};
     #[pymodule_export]
     use crate::lowered::{freeze, lower};
+    #[pymodule_export]
+    use crate::messages::PyMessage;
     #[pymodule_export]
     use crate::plan::{PyPlan, count_results, path_of, unroll};
     #[pymodule_export]
     use crate::roster::PyRoster;
+    #[pymodule_export]
+    use crate::rules::{PyReadable, PyRules};
     #[pymodule_export]
     use crate::template::{PyForm, PyTemplate};
 

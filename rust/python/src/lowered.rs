@@ -9,13 +9,14 @@ use celerant_core::canvas::{
 use celerant_core::error::Error;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyBool, PyDict, PyList, PyTuple, PyType};
+use pyo3::types::{IntoPyDict, PyBool, PyDict, PyList, PyTuple};
 
 use crate::canvas::{Canvas, Reading};
 use crate::error::Raised;
 use crate::frames::Kinds;
 use crate::outcomes::Shape;
 use crate::roster::PyRoster;
+use crate::rules::PyReadable;
 
 /// Ids of what a canvas holds, and where results go.
 pub(crate) struct Names<'a, 'py> {
@@ -446,18 +447,17 @@ pub(crate) fn results_of(canvas: &Bound<'_, PyAny>, kinds: &Kinds, path: String)
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, something that is no canvas, or a chain without steps.
 #[pyfunction]
-#[pyo3(signature = (canvas, roster, *, reply_to, readable, mapped))]
+#[pyo3(signature = (canvas, roster, *, reply_to, readable))]
 pub(crate) fn freeze<'py>(
     canvas: &Bound<'py, PyAny>,
     roster: &Bound<'py, PyRoster>,
     reply_to: Bound<'py, PyAny>,
-    readable: Vec<Py<PyType>>,
-    mapped: Py<PyType>,
+    readable: &Bound<'_, PyReadable>,
 ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyTuple>)> {
-    let kinds = Kinds::new(readable, mapped);
+    let kinds = &readable.get().kinds;
     let mut read = Canvas::new(false);
     let path = kind_of(canvas)?;
-    let root = Reading::new(&mut read, &kinds, path.clone()).node(canvas)?;
+    let root = Reading::new(&mut read, kinds, path.clone()).node(canvas)?;
     let place = Place {
         id: Some(Id::Whole),
         ..Place::default()
@@ -490,7 +490,7 @@ pub(crate) fn freeze<'py>(
 ///     `CanvasError`: A cycle, too deep, or something that is no canvas.
 #[pyfunction]
 #[pyo3(signature = (
-    canvas, roster, *, args, kwargs, options, reply_to, readable, mapped,
+    canvas, roster, *, args, kwargs, options, reply_to, readable,
     links_errors_to_headers = false
 ))]
 #[allow(clippy::too_many_arguments, clippy::type_complexity)] // keyword-only context of one call
@@ -501,8 +501,7 @@ pub(crate) fn lower<'py>(
     kwargs: &Bound<'py, PyDict>,
     options: &Bound<'py, PyDict>,
     reply_to: Bound<'py, PyAny>,
-    readable: Vec<Py<PyType>>,
-    mapped: Py<PyType>,
+    readable: &Bound<'_, PyReadable>,
     links_errors_to_headers: bool,
 ) -> PyResult<(
     Vec<Bound<'py, PyDict>>,
@@ -510,7 +509,7 @@ pub(crate) fn lower<'py>(
     Option<Bound<'py, PyTuple>>,
     bool,
 )> {
-    let kinds = Kinds::new(readable, mapped);
+    let kinds = &readable.get().kinds;
     let names = Names {
         roster: roster.get(),
         member: 0,
@@ -523,7 +522,7 @@ pub(crate) fn lower<'py>(
         group_index: None,
         links_errors_to_headers,
     };
-    let parts = lower_at(canvas, &kinds, &names, &applied, kind_of(canvas)?)?;
+    let parts = lower_at(canvas, kinds, &names, &applied, kind_of(canvas)?)?;
     let outcome = match (&parts.outcome, &parts.id) {
         (Some(shape), Some(_)) => {
             let whole = names.roster.member_id(0);

@@ -3,12 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use celerant_core::saferepr::Limits;
 use celerant_core::unroll::{Failure, Unroll};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
 
 use crate::call::{EMBEDDED, listed};
 use crate::chunk::PyChunk;
@@ -17,37 +16,67 @@ use crate::frames::{Kinds, Leaf, Streams, Unreadable, Walk};
 use crate::lowered::{Applied, Names, Parts, lower_at, results_of};
 use crate::reading::{Reading, State};
 use crate::roster::PyRoster;
+use crate::rules::{PyReadable, PyRules};
+
+/// What is sent, as far as reading it is concerned; taken from an object by its attributes.
+#[derive(FromPyObject)]
+struct Order<'py> {
+    /// The members: a list, a tuple or something to iterate once.
+    source: Bound<'py, PyAny>,
+    roster: Py<PyRoster>,
+    rules: Py<PyRules>,
+    blueprints: Blueprints<'py>,
+    args: Py<PyTuple>,
+    kwargs: Bound<'py, PyMapping>,
+    grouped: bool,
+    /// Half-open ranges of members to read; None reads all.
+    only: Option<Vec<(u32, u32)>>,
+    /// `group_index` of each member; None: its place among all.
+    positions: Option<Vec<u32>>,
+    hooks: Hooks,
+}
+
+/// What draws its messages.
+#[derive(FromPyObject)]
+struct Blueprints<'py> {
+    /// Options of the call, for chains and chords.
+    call: Bound<'py, PyDict>,
+    /// ``() -> str``: where results go; for what is inside chains and chords.
+    reply_to: Py<PyAny>,
+}
+
+/// What is called on its way.
+#[derive(FromPyObject)]
+struct Hooks {
+    /// ``(canvas, has_chords) -> bool``, called for each chain and chord: raises to refuse it, and
+    /// says whether its result is ignored.
+    vet: Py<PyAny>,
+    /// Unless None, each chunk says whether it is the last, for which one member is held back.
+    before_last: Option<Py<PyAny>>,
+}
 
 /// Reads the members of a canvas, left to right, depth first, as chunks of owned data.
 #[pyclass(frozen, module = "celerant._core", name = "Plan")]
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools)] // one dispatch's switches, each its own
 pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
+    pub(crate) rules: Py<PyRules>,
     pub(crate) resolver: Py<PyAny>,
     /// The same for messages to which the call has nothing to add.
     pub(crate) final_resolver: Py<PyAny>,
-    pub(crate) kinds: Arc<Kinds>,
     /// Options of the call, and what of them travels in bodies, by its names there.
     options: Py<PyDict>,
     pub(crate) embed: Py<PyDict>,
-    /// ``() -> str``: where results go.
     reply_to: Py<PyAny>,
-    /// ``(canvas, has_chords) -> bool``: refuses a chain or chord, or says that its result is
-    /// ignored.
     pub(crate) vet: Py<PyAny>,
-    links_errors_to_headers: bool,
     pub(crate) args: Py<PyTuple>,
     pub(crate) kwargs: Py<PyDict>,
     pub(crate) is_grouped: bool,
     is_list: bool,
     pub(crate) streams: Arc<Streams>,
-    /// Whether chunks say that they are the last.
     pub(crate) tells_last: bool,
     only: Option<Vec<(u32, u32)>>,
-    /// `group_index` of each member, where that is not its place among all.
     positions: Option<Vec<u32>>,
-    pub(crate) repr_limits: Limits,
     // Taken out while Python runs, so that no lock is held then.
     state: Mutex<Option<State>>,
 }
@@ -57,82 +86,48 @@ impl PyPlan {
     /// Start reading.
     ///
     /// Args:
+    ///     order: What is sent.
     ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per kind.
     ///     `final_resolver`: The same for what chains and chords became, whose options are whole.
-    ///     `reply_to`: ``() -> str``, where results go; for what is inside chains and chords.
-    ///     vet: ``(canvas, has_chords) -> bool``, called for each chain and chord: raises to refuse
-    ///         it, and says whether its result is ignored.
-    ///     options: Of the call, for chains and chords.
-    ///     source: The members: a list, a tuple or something to iterate once.
-    ///     readable: Exact types of signatures and groups that are read.
-    ///     mapped: The exact type of mapped sources.
-    ///     only: Half-open ranges of members to read; None reads all.
-    ///     positions: ``group_index`` of each member; None: its place among all.
-    ///     `tells_last`: Whether each chunk says whether it is the last, for which one member is
-    ///         held back.
-    ///     `balanced_reprs`: Whether reprs that are cut close what they open, as from Celery 5.7 on.
     #[new]
-    #[pyo3(signature = (
-        roster, resolver, final_resolver, reply_to, vet, source, *, readable, mapped, args, kwargs,
-        options, grouped, only = None, positions = None, repr_levels = 3, balanced_reprs = true,
-        links_errors_to_headers = false, tells_last = false
-    ))]
-    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // keyword-only context of one dispatch
     fn new(
         py: Python<'_>,
-        roster: Py<PyRoster>,
+        order: Order<'_>,
         resolver: Py<PyAny>,
         final_resolver: Py<PyAny>,
-        reply_to: Py<PyAny>,
-        vet: Py<PyAny>,
-        source: &Bound<'_, PyAny>,
-        readable: Vec<Py<PyType>>,
-        mapped: Py<PyType>,
-        args: Py<PyTuple>,
-        kwargs: Py<PyDict>,
-        options: &Bound<'_, PyDict>,
-        grouped: bool,
-        only: Option<Vec<(u32, u32)>>,
-        positions: Option<Vec<u32>>,
-        repr_levels: usize,
-        balanced_reprs: bool,
-        links_errors_to_headers: bool,
-        tells_last: bool,
     ) -> PyResult<Self> {
-        let kinds = Arc::new(Kinds::new(readable, mapped));
+        let source = &order.source;
         let streams: Arc<Streams> = Arc::default();
         let is_list = source.is_instance_of::<PyList>() || source.is_instance_of::<PyTuple>();
-        let walk = Walk::watched(source, &kinds, &streams)
+        let walk = Walk::watched(source, &order.rules.get().kinds, &streams)
             .map_err(|error| unreadable(py, error, "group"))?;
+        let options = order.blueprints.call;
         let embed = PyDict::new(py);
         for (option, name) in EMBEDDED {
-            if let Some(value) = options.get_item(option)?.filter(|value| !value.is_none()) {
+            let value = options.get_item(option)?;
+            if let Some(value) = value.filter(|value| !value.is_none()) {
                 embed.set_item(name, listed(option, value)?)?;
             }
         }
+        let kwargs = PyDict::new(py);
+        kwargs.update(&order.kwargs)?;
         Ok(Self {
-            roster,
+            roster: order.roster,
+            rules: order.rules,
             resolver,
             final_resolver,
-            kinds,
-            options: options.clone().unbind(),
+            options: options.unbind(),
             embed: embed.unbind(),
-            reply_to,
-            vet,
-            links_errors_to_headers,
-            args,
-            kwargs,
-            is_grouped: grouped,
+            reply_to: order.blueprints.reply_to,
+            vet: order.hooks.vet,
+            args: order.args,
+            kwargs: kwargs.unbind(),
+            is_grouped: order.grouped,
             is_list,
             streams,
-            tells_last,
-            only,
-            positions,
-            repr_limits: Limits {
-                max_levels: repr_levels,
-                is_balanced: balanced_reprs,
-                ..Limits::default()
-            },
+            tells_last: order.hooks.before_last.is_some(),
+            only: order.only,
+            positions: order.positions,
             state: Mutex::new(Some(State::new(Unroll::new(walk)))),
         })
     }
@@ -221,6 +216,10 @@ impl PyPlan {
         outcome
     }
 
+    pub(crate) fn kinds(&self) -> &Arc<Kinds> {
+        &self.rules.get().kinds
+    }
+
     /// Lowers a member that is a chain or chord.
     pub(crate) fn lower<'py>(
         &self,
@@ -239,9 +238,9 @@ impl PyPlan {
             kwargs: self.kwargs.bind(py),
             options: self.options.bind(py),
             group_index: self.is_grouped.then(|| self.position(index)),
-            links_errors_to_headers: self.links_errors_to_headers,
+            links_errors_to_headers: self.rules.get().links_errors_to_headers,
         };
-        lower_at(canvas.bind(py), &self.kinds, &names, &applied, path)
+        lower_at(canvas.bind(py), self.kinds(), &names, &applied, path)
     }
 
     /// What `group_index` says of a member.
@@ -263,15 +262,13 @@ impl PyPlan {
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, or something that is no member.
 #[pyfunction]
-#[pyo3(signature = (source, *, readable, mapped))]
 pub(crate) fn unroll<'py>(
     source: &Bound<'py, PyAny>,
-    readable: Vec<Py<PyType>>,
-    mapped: Py<PyType>,
+    readable: &Bound<'_, PyReadable>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = source.py();
-    let kinds = Arc::new(Kinds::new(readable, mapped));
-    let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let kinds = &readable.get().kinds;
+    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     let found = PyList::empty(py);
     loop {
@@ -291,16 +288,14 @@ pub(crate) fn unroll<'py>(
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, or something that is no member.
 #[pyfunction]
-#[pyo3(signature = (source, index, *, readable, mapped))]
 pub(crate) fn path_of(
     source: &Bound<'_, PyAny>,
     index: u32,
-    readable: Vec<Py<PyType>>,
-    mapped: Py<PyType>,
+    readable: &Bound<'_, PyReadable>,
 ) -> PyResult<Option<String>> {
     let py = source.py();
-    let kinds = Arc::new(Kinds::new(readable, mapped));
-    let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let kinds = &readable.get().kinds;
+    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     loop {
         match unroll.next() {
@@ -317,22 +312,20 @@ pub(crate) fn path_of(
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, or something that is no member.
 #[pyfunction]
-#[pyo3(signature = (source, *, readable, mapped))]
 pub(crate) fn count_results(
     source: &Bound<'_, PyAny>,
-    readable: Vec<Py<PyType>>,
-    mapped: Py<PyType>,
+    readable: &Bound<'_, PyReadable>,
 ) -> PyResult<u64> {
     let py = source.py();
-    let kinds = Arc::new(Kinds::new(readable, mapped));
-    let walk = Walk::over(source, &kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let kinds = &readable.get().kinds;
+    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     let mut count = 0;
     loop {
         match unroll.next() {
             Ok(None) => return Ok(count),
             Ok(Some((_, Leaf::Unit(canvas)))) => {
-                count += u64::from(results_of(canvas.bind(py), &kinds, unroll.path())?);
+                count += u64::from(results_of(canvas.bind(py), kinds, unroll.path())?);
             }
             Ok(Some(_)) => count += 1,
             Err(failure) => return Err(failed(py, &unroll, failure)),

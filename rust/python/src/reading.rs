@@ -86,7 +86,7 @@ pub(crate) struct Reading<'a, 'py> {
     plan: &'a PyPlan,
     state: &'a mut State,
     wired: Chunk,
-    loose: Chunk,
+    generic: Chunk,
     forms: Vec<Py<PyAny>>,
     ignored: Vec<(u32, u32)>,
     chord_sizes: Vec<KeptSize>,
@@ -104,7 +104,7 @@ pub(crate) struct Reading<'a, 'py> {
 impl<'a, 'py> Reading<'a, 'py> {
     pub(crate) fn new(py: Python<'py>, plan: &'a PyPlan, state: &'a mut State) -> Self {
         let chunk = || Chunk {
-            repr_limits: plan.repr_limits,
+            repr_limits: plan.rules.get().repr_limits,
             ..Chunk::default()
         };
         Self {
@@ -112,7 +112,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             plan,
             state,
             wired: chunk(),
-            loose: chunk(),
+            generic: chunk(),
             forms: Vec::new(),
             ignored: Vec::new(),
             chord_sizes: Vec::new(),
@@ -179,7 +179,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             ids: roster.derived().clone(),
             wired: self.wired,
             routes,
-            loose: self.loose,
+            generic: self.generic,
             forms: self.forms,
             ignored: self.ignored,
             chord_sizes: self.chord_sizes,
@@ -189,7 +189,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             len_bytes,
             several: self.several,
             shared: self.shared,
-            hearing: Hearing::of(self.heard, &self.plan.kinds),
+            hearing: Hearing::of(self.heard, self.plan.kinds()),
         }))
     }
 
@@ -261,18 +261,18 @@ impl<'a, 'py> Reading<'a, 'py> {
     }
 
     fn len(&self) -> usize {
-        self.wired.members.len() + self.loose.members.len()
+        self.wired.members.len() + self.generic.members.len()
     }
 
     fn len_bytes(&self) -> usize {
-        self.wired.arena.len_bytes() + self.loose.arena.len_bytes() + self.len() * MESSAGE_BYTES
+        self.wired.arena.len_bytes() + self.generic.arena.len_bytes() + self.len() * MESSAGE_BYTES
     }
 
     fn part(&mut self, is_wired: bool) -> &mut Chunk {
         if is_wired {
             &mut self.wired
         } else {
-            &mut self.loose
+            &mut self.generic
         }
     }
 
@@ -383,7 +383,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         let mut reader = Reader::new(&mut chunk.arena);
         let args = value(&mut reader, &call.args)?;
         let kwargs = value(&mut reader, &call.kwargs)?;
-        let mut reader = reader.with_canvases(&plan.kinds);
+        let mut reader = reader.with_canvases(plan.kinds());
         let embed = match &whole {
             Some(embed) => Some(value(&mut reader, embed)?),
             None => None,
@@ -425,10 +425,10 @@ impl<'a, 'py> Reading<'a, 'py> {
             return placed;
         }
         let form = known.python.get().form.get();
-        if let Some(loose) = &form.loose {
-            self.forms.push(loose.clone_ref(self.py));
+        if let Some(generic) = &form.generic {
+            self.forms.push(generic.clone_ref(self.py));
         }
-        let is_wired = form.loose.is_none();
+        let is_wired = form.generic.is_none();
         let templates = &mut self.part(is_wired).templates;
         templates.push(known.core.clone());
         let last = u32::try_from(templates.len() - 1).unwrap_or(u32::MAX);

@@ -14,8 +14,8 @@ use crate::parameters::Parameters;
 pub struct PyForm {
     pub(crate) envelope: Envelope,
     pub(crate) route: Route,
-    /// What a loose message is published with.
-    pub(crate) loose: Option<Py<PyAny>>,
+    /// What a generic message is published with.
+    pub(crate) generic: Option<Py<PyAny>>,
 }
 
 /// A constant piece, or a slot's name in a 1-tuple.
@@ -58,7 +58,7 @@ impl PyForm {
         Ok(Self {
             envelope: Envelope::Redis(parts(&pieces)?),
             route: Route { key, expire },
-            loose: None,
+            generic: None,
         })
     }
 
@@ -79,17 +79,17 @@ impl PyForm {
         Ok(Self {
             envelope: Envelope::Amqp(envelope),
             route: Route::default(),
-            loose: None,
+            generic: None,
         })
     }
 
     /// kombu publishes it, with `form`.
     #[staticmethod]
-    fn loose(form: Py<PyAny>) -> Self {
+    fn generic(form: Py<PyAny>) -> Self {
         Self {
             envelope: Envelope::Generic,
             route: Route::default(),
-            loose: Some(form),
+            generic: Some(form),
         }
     }
 }
@@ -99,7 +99,7 @@ impl PyForm {
 #[derive(Debug)]
 pub struct PyTemplate {
     pub(crate) form: Py<PyForm>,
-    /// `(args, kwargs) -> bytes`, for what is not written here.
+    /// `(args, kwargs, embed) -> bytes`, for what is not written here.
     pub(crate) encode: Py<PyAny>,
     /// Third item of the body, where bodies of plain values are written here.
     pub(crate) embed: Option<Vec<u8>>,

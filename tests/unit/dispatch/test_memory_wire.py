@@ -9,6 +9,7 @@ import pytest
 from kombu import Connection, Exchange, Queue
 
 from celerant import Celerant, PublishError, group
+from celerant._core import Fate
 from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.dispatch.wires.memory import MemoryWire
@@ -162,7 +163,7 @@ def test_an_interrupt_leaves_a_volley_unknown(shop, monkeypatch, is_put):
     monkeypatch.setattr(MemoryWire, "_put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         group([shop.add.s(i, i) for i in range(3)]).apply_async()
-    assert ledgers[0].intervals("unknown") == [(0, 3)]
+    assert ledgers[0].intervals(Fate.UNKNOWN) == [(0, 3)]
 
 
 def test_a_connection_lost_while_declaring_is_made_again(routed):

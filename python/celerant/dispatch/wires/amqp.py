@@ -20,7 +20,7 @@ from amqp.exceptions import (
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
-from celerant._core import Chunk, Form, monotonic
+from celerant._core import Chunk, Fate, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
@@ -123,8 +123,8 @@ class AmqpWire(Wire):
         self._tag = 0
         #: What is being written: of which part, and its positions.
         self._pending: tuple[_Part, range] | None = None
-        #: The answer that is being noted: tag, whether all before it, and the state.
-        self._answer: tuple[int, bool, str] | None = None
+        #: The answer that is being noted: tag, whether all before it, and their fate.
+        self._answer: tuple[int, bool, Fate] | None = None
         #: Task id of an unroutable message -> why, until its ack comes.
         self._returned: dict[str, tuple[str, Exception]] = {}
         self._refusal: str | None = None
@@ -253,7 +253,7 @@ class AmqpWire(Wire):
         for part in self._parts:
             # What was not written never left.
             for position in part.doubtful():
-                self.dispatch.ledger.mark_index(part.indices[position], "unknown")
+                self.dispatch.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
         self._tags.clear()
         self._parts.clear()
         self._pending = self._answer = None
@@ -309,7 +309,7 @@ class AmqpWire(Wire):
             self._tags.update(enumerate(entries, first))
         else:
             for position in positions:
-                self._settle(part, position, "confirmed")
+                self._settle(part, position, Fate.CONFIRMED)
         self._pending, self._tag = None, self._tag + len(positions)
 
     def _poll(self) -> None:
@@ -354,7 +354,7 @@ class AmqpWire(Wire):
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         self.dispatch.patience.reset()
-        self._answer = (tag, multiple, "confirmed")
+        self._answer = (tag, multiple, Fate.CONFIRMED)
         self._take_answer()
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
@@ -362,7 +362,7 @@ class AmqpWire(Wire):
         if self._refusal is None:
             self._refusal = "the broker refused them (basic.nack): is a queue full?"
             self._cause = MessageNacked(self._refusal)
-        self._answer = (tag, multiple, "rejected")
+        self._answer = (tag, multiple, Fate.REJECTED)
         self._take_answer()
 
     def _on_return(
@@ -377,31 +377,31 @@ class AmqpWire(Wire):
         """Note what the broker said; after an interruption anywhere, again."""
         assert self._answer is not None  # noqa: S101 - the caller looked
         self._heard_at = monotonic()
-        tag, multiple, state = self._answer
+        tag, multiple, fate = self._answer
         if not multiple:
             entry = self._tags.get(tag)
             if entry is not None:
-                self._settle(*entry, state)
+                self._settle(*entry, fate)
                 del self._tags[tag]
         while multiple and self._tags:
             first = next(iter(self._tags))
             if first > tag:
                 break
-            self._settle(*self._tags[first], state)
+            self._settle(*self._tags[first], fate)
             del self._tags[first]
         self._answer = None
 
-    def _settle(self, part: _Part, position: int, state: str) -> None:
+    def _settle(self, part: _Part, position: int, fate: Fate) -> None:
         if position in part.open:
             index = part.indices[position]
             if self._returned:
                 reason = self._returned.pop(part.chunk.id(position), None)
                 if reason is not None:
-                    state = "rejected"
+                    fate = Fate.REJECTED
                     self._refusal, self._cause = reason
-            if state == "rejected" and self._refused is None:
+            if fate == Fate.REJECTED and self._refused is None:
                 self._refused = index
-            self.dispatch.ledger.mark_index(index, state)
+            self.dispatch.ledger.mark_index(index, fate)
             part.open.discard(position)
         while self._parts and not self._parts[0].open:
             self._parts.popleft()
@@ -508,7 +508,7 @@ class AmqpWire(Wire):
             return None
         part, position = written[number]
         index = part.indices[position]
-        self.dispatch.ledger.mark_index(index, "rejected")
+        self.dispatch.ledger.mark_index(index, Fate.REJECTED)
         for behind, place in written[number:]:
             behind.open.discard(place)
         return index

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import exceptions
 
-from celerant._core import Chunk, Form
+from celerant._core import Chunk, Fate, Form, Message
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import recoverable_errors
 from celerant.dispatch.envelope import SLOTS
@@ -73,8 +73,15 @@ class Shared:
         if blueprint.properties.get("correlation_id") != SLOTS["id"]:
             self.publish["correlation_id"] = blueprint.properties["correlation_id"]
 
-    def headers_of(self, *of_member: Any) -> dict[str, Any]:
-        """Return a member's headers, from what `_BY_MEMBER` names."""
+    def headers_of(self, message: Message) -> dict[str, Any]:
+        """Return a member's headers."""
+        # As `_BY_MEMBER`.
+        of_member = (
+            message.id,
+            message.group_index,
+            message.argsrepr,
+            message.kwargsrepr,
+        )
         headers = dict(self.headers)
         for header, place in self.slots:
             headers[header] = of_member[place]
@@ -98,35 +105,35 @@ class GenericWire(Wire):
         self._connected = 1
 
     def render(self, drawn: Drawn) -> Form:
-        return Form.loose(self._form(drawn))
+        return Form.generic(self._form(drawn))
 
     def _form(self, drawn: Drawn) -> Shared:
         return Shared(drawn)
 
     def send(self, chunk: Chunk) -> None:
-        messages = chunk.loose()
+        messages = chunk.generic()
         if not messages:
             return
         if self._batches and getattr(self._producer, "supports_batch_publish", False):
             self._send_batch(messages)
             return
         for message in messages:
-            index = message[2]
-            self._tried(index, lambda: self._publish(*message))  # noqa: B023 - called at once
-            self.dispatch.ledger.mark_index(index, "confirmed")
+            index = message.index
+            self._tried(index, lambda: self._publish(message))  # noqa: B023 - called at once
+            self.dispatch.ledger.mark_index(index, Fate.CONFIRMED)
 
-    def _send_batch(self, messages: list[Any]) -> None:
-        for form, _, index, *_ in messages:
-            self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
-        fate = "unknown"
+    def _send_batch(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._tried(message.index, lambda: self._declare(message.form))  # noqa: B023 - called at once
+        fate = Fate.UNKNOWN
         try:
             # No second try within: the batch is bound to its channel.
             with self._producer.batch(_BATCH) as batch:
                 for message in messages:
-                    self._publish(*message)
+                    self._publish(message)
             # In a batch of the caller's they wait for its end.
             if batch.is_outermost:
-                fate = "confirmed"
+                fate = Fate.CONFIRMED
         except _BatchPublishError as exc:
             raise Broken(f"broker: {exc}", recoverable=True) from exc
         finally:
@@ -137,24 +144,16 @@ class GenericWire(Wire):
             declare(form.declare, self._producer.channel)
             form.declared_on = self._connected
 
-    def _mark(self, messages: list[Any], state: str) -> None:
+    def _mark(self, messages: list[Message], fate: Fate) -> None:
         for message in messages:
-            self.dispatch.ledger.mark_index(message[2], state)
+            self.dispatch.ledger.mark_index(message.index, fate)
 
-    def _publish(  # noqa: PLR0913, PLR0917 - one message's fields, in their order
-        self,
-        form: Shared,
-        task_id: str,
-        _index: int,
-        group_index: int,
-        argsrepr: str,
-        kwargsrepr: str,
-        body: bytes,
-    ) -> None:
-        headers = form.headers_of(task_id, group_index, argsrepr, kwargsrepr)
-        properties = {"correlation_id": task_id, **form.publish, **form.properties}
+    def _publish(self, message: Message) -> None:
+        form: Shared = message.form
+        headers = form.headers_of(message)
+        properties = {"correlation_id": message.id, **form.publish, **form.properties}
         self._declare(form)
-        self._producer.publish(body, headers=headers, **properties)
+        self._producer.publish(message.body, headers=headers, **properties)
 
     def _tried(self, index: int, work: Callable[[], None]) -> None:
         """Do `work` for a member within the retry policy."""
@@ -166,12 +165,12 @@ class GenericWire(Wire):
                 self.dispatch.maybe_double.add(index)
                 self._again(exc, index)
             except (*connection.connection_errors, *connection.channel_errors) as exc:
-                self.dispatch.ledger.mark_index(index, "rejected")
+                self.dispatch.ledger.mark_index(index, Fate.REJECTED)
                 message = f"{connection.as_uri()} refuses it: {exc}"
                 raise Broken(message, recoverable=False, index=index) from exc
             except BaseException:
                 # Ctrl-C, for one: nobody knows how far it came.
-                self.dispatch.ledger.mark_index(index, "unknown")
+                self.dispatch.ledger.mark_index(index, Fate.UNKNOWN)
                 raise
             else:
                 return
@@ -186,7 +185,7 @@ class GenericWire(Wire):
             self._connected += 1
         except BaseException as lost:
             # Each message's fate is told once: while tries are left it is open.
-            self.dispatch.ledger.mark_index(index, "unknown")
+            self.dispatch.ledger.mark_index(index, Fate.UNKNOWN)
             if not isinstance(lost, recoverable_errors(connection)):
                 raise
             message = f"{connection.as_uri()} is lost: {lost}"

@@ -14,7 +14,7 @@ from typing import Any
 from kombu import Producer
 from kombu.transport.memory import Channel
 
-from celerant._core import Chunk, Roster
+from celerant._core import Chunk, Fate, Message, Roster
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.wires.base import Broken
 from celerant.dispatch.wires.generic import GenericWire, Shared
@@ -44,7 +44,7 @@ class MemoryWire(GenericWire):
         return _Ready(drawn)
 
     def send(self, chunk: Chunk) -> None:
-        messages = chunk.loose()
+        messages = chunk.generic()
         if not messages:
             return
         queues = self._queues(messages)
@@ -55,14 +55,15 @@ class MemoryWire(GenericWire):
         tags = Roster(secrets.token_bytes(16), len(messages)).ids(0, len(messages))
         filled: dict[str, list[Any]] = {}
         for message, tag in zip(messages, tags, strict=True):
-            ready = message[0].fill(tag, *message[1:])
-            for queue in queues[message[0]]:
+            form = message.form
+            ready = form.fill(tag, message)
+            for queue in queues[form]:
                 filled.setdefault(queue, []).append(ready)
         self._under_way = chunk
         try:
             for queue, of_queue in filled.items():
                 self._put(queue, of_queue)
-            self.dispatch.ledger.mark(chunk, "confirmed")
+            self.dispatch.ledger.mark(chunk, Fate.CONFIRMED)
             self._under_way = None
         except BaseException:
             # Ctrl-C, for one: nobody knows how far it came.
@@ -72,13 +73,13 @@ class MemoryWire(GenericWire):
     def abort(self) -> None:
         chunk, self._under_way = self._under_way, None
         if chunk is not None:
-            self.dispatch.ledger.mark(chunk, "unknown")
+            self.dispatch.ledger.mark(chunk, Fate.UNKNOWN)
 
-    def _queues(self, messages: list[Any]) -> dict[Shared, list[str]] | None:
+    def _queues(self, messages: list[Message]) -> dict[Shared, list[str]] | None:
         """Return the queues of the messages of each form; None: kombu must say."""
         forms: dict[Shared, int] = {}
         for message in messages:
-            forms.setdefault(message[0], message[2])
+            forms.setdefault(message.form, message.index)
         while True:
             if self._producer.channel.closed:
                 self._reopen()
@@ -101,11 +102,11 @@ class MemoryWire(GenericWire):
         self._producer.revive(connection)
         self._connected += 1
 
-    def _publish(self, *message: Any) -> None:
+    def _publish(self, message: Message) -> None:
         if self._producer.channel.closed:
             self._reopen()
         channel = self._producer.channel
-        super()._publish(*message)
+        super()._publish(message)
         if channel.closed:
             # kombu's closed channel has queues of its own, which nobody reads.
             text = "memory: the connection was closed by another thread"
@@ -187,24 +188,15 @@ class _Ready(Shared):
             "routing_key": blueprint.routing_key,
         }
 
-    def fill(  # noqa: PLR0913, PLR0917 - one message's fields, in their order
-        self,
-        tag: str,
-        task_id: str,
-        _index: int,
-        group_index: int,
-        argsrepr: str,
-        kwargsrepr: str,
-        body: bytes,
-    ) -> dict[str, Any]:
+    def fill(self, tag: str, message: Message) -> dict[str, Any]:
         """Return the message of a member."""
         properties = dict(self._properties)
-        properties["correlation_id"] = self.publish.get("correlation_id", task_id)
+        properties["correlation_id"] = self.publish.get("correlation_id", message.id)
         properties["delivery_info"] = dict(self._info)
         properties["delivery_tag"] = tag
         return {
-            "body": b2a_base64(body, newline=False).decode(),
+            "body": b2a_base64(message.body, newline=False).decode(),
             **self._message,
-            "headers": self.headers_of(task_id, group_index, argsrepr, kwargsrepr),
+            "headers": self.headers_of(message),
             "properties": properties,
         }

@@ -30,7 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant._core import Chunk, Form, monotonic
+from celerant._core import Chunk, Fate, Form, monotonic
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
 from celerant.dispatch.wires.base import (
@@ -277,7 +277,8 @@ class RedisWire(Wire):
             value = self._ask(mark)
         if value is not None:
             is_in = value >= flight.step
-            self.dispatch.ledger.mark(flight.chunk, "confirmed" if is_in else "unsent")
+            fate = Fate.CONFIRMED if is_in else Fate.UNSENT
+            self.dispatch.ledger.mark(flight.chunk, fate)
             self._flight = None
 
     @contextmanager
@@ -308,7 +309,7 @@ class RedisWire(Wire):
     def abort(self) -> None:
         flight = self._flight
         if flight is not None:
-            self.dispatch.ledger.mark(flight.chunk, "unknown")
+            self.dispatch.ledger.mark(flight.chunk, Fate.UNKNOWN)
             if self._mark is not None:
                 doubt = Doubt(flight.chunk, self._mark, flight.step)
                 self.dispatch.doubts.append(doubt)
@@ -341,16 +342,16 @@ class RedisWire(Wire):
             return
         if isinstance(outcome, Exception):
             # Nothing was done; what could not even be queued says why.
-            refusals, fates = queued, "rejected"
+            refusals, fates = queued, Fate.REJECTED
         else:
             # EXEC runs all commands; a push that failed pushed nothing.
-            refusals, fates = outcome, "confirmed"
+            refusals, fates = outcome, Fate.CONFIRMED
         culprit: int | None = None
         cause: Any = next((r for r in refusals if isinstance(r, Exception)), None)
         if cause is None and isinstance(outcome, Exception):
             cause = outcome
         if cause is None:
-            self.dispatch.ledger.mark(flight.chunk, "confirmed")
+            self.dispatch.ledger.mark(flight.chunk, Fate.CONFIRMED)
             self._flight = None
             return
         at = 0
@@ -359,7 +360,7 @@ class RedisWire(Wire):
             if is_refused and culprit is None:
                 culprit = members[0]
             for index in members:
-                fate = "rejected" if is_refused else fates
+                fate = Fate.REJECTED if is_refused else fates
                 self.dispatch.ledger.mark_index(index, fate)
             at += commands
         self._flight = None
@@ -372,7 +373,7 @@ class RedisWire(Wire):
         """
         self._discarded += 1
         if self._discarded > _MAX_DISCARDED:
-            self.dispatch.ledger.mark(flight.chunk, "rejected")
+            self.dispatch.ledger.mark(flight.chunk, Fate.REJECTED)
             self._flight = None
             cause = WatchError("the watched mark was touched")
             message = "redis discards the transactions: is something deleting its keys?"
@@ -493,7 +494,7 @@ class RedisWire(Wire):
                 self._connect()
                 value = self._ask(self._mark)
                 if value == flight.step:
-                    self.dispatch.ledger.mark(flight.chunk, "confirmed")
+                    self.dispatch.ledger.mark(flight.chunk, Fate.CONFIRMED)
                     self._flight = None
                     return
                 if value is None:

@@ -1,0 +1,79 @@
+"""What a dispatcher is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kombu import Producer
+
+from celerant._core import Chunk, Ledger, Roster, Rules
+from celerant.dispatch.blueprints import Blueprints
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.rendering import Renderer
+from celerant.errors.report import Intervals
+
+__all__ = ["Hooks", "Listener", "Order"]
+
+
+class Listener(Protocol):
+    """Hears of each member whose `Drawn` says so, before and after it leaves."""
+
+    def leaving(self, chunk: Chunk, renderer: Renderer) -> Chunk:
+        """Return what leaves instead of `chunk`: the same members, changed or not."""
+
+    def left(self, ledger: Ledger) -> None:
+        """Hear that of this chunk's members those have left that `ledger` says."""
+
+
+def _vet_none(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
+    return False
+
+
+@dataclass(slots=True, frozen=True)
+class Hooks:
+    """What is called on the way of an order."""
+
+    #: Tells the result backend of chords: the group's id, of how many parts they
+    #: consist, and the group's form where groups are in it.
+    announce: Callable[[list[tuple[str, int, Any]]], None] | None = None
+    #: Called before anything leaves.
+    before_first: Callable[[], None] | None = None
+    #: Called with the number of results before the last chunk leaves: a chord's last
+    #: member is held back until it is known to be the last.
+    before_last: Callable[[int], None] | None = None
+    #: Called with each member that is a chain or chord and whether there is a chord in
+    #: it: raises to refuse it, and says whether its result is ignored.
+    vet: Callable[[Any, bool], bool] = _vet_none
+    #: None: nobody hears of members.
+    listener: Listener | None = None
+
+
+_NONE = Hooks()
+
+
+@dataclass(slots=True, frozen=True)
+class Order:
+    """What to send, and under which ids; `Plan` reads it too."""
+
+    #: A list or tuple of members, or something to iterate once.
+    source: Any
+    roster: Roster
+    blueprints: Blueprints
+    rules: Rules
+    patience: Patience
+    #: Prepended to every member's arguments that is not immutable.
+    args: tuple[Any, ...] = ()
+    #: Override every member's keywords that is not immutable.
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    #: False for a single task: it has no place in a group.
+    grouped: bool = True
+    #: The caller's own; None takes a connection of the dispatcher's.
+    producer: Producer | None = None
+    #: Half-open ranges to send; None sends all.
+    only: Intervals | None = None
+    #: ``group_index`` of each member; None: its place among all.
+    positions: list[int] | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    hooks: Hooks = _NONE

@@ -1,0 +1,60 @@
+//! `Message`: a member as kombu publishes it.
+
+use celerant_core::id::Ids;
+use celerant_core::message::Chunk;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::error::Raised;
+
+/// A member's part of a message; what it shares with others is its form's.
+#[pyclass(frozen, get_all, module = "celerant._core", name = "Message")]
+#[derive(Debug)]
+pub(crate) struct PyMessage {
+    /// What `Form.generic` was given.
+    form: Py<PyAny>,
+    id: Py<PyAny>,
+    /// The member's.
+    index: u32,
+    group_index: u32,
+    argsrepr: Py<PyAny>,
+    kwargsrepr: Py<PyAny>,
+    body: Py<PyBytes>,
+}
+
+/// The messages of a chunk; `forms` are those of its templates, in their order.
+pub(crate) fn messages(
+    py: Python<'_>,
+    chunk: &Chunk,
+    ids: &Ids,
+    forms: &[Py<PyAny>],
+) -> PyResult<Vec<PyMessage>> {
+    let members = chunk.members.iter().zip(chunk.plain_messages(ids));
+    let messages = members.map(|(member, message)| {
+        let message = message.map_err(Raised::from)?;
+        let Some(form) = forms.get(member.template as usize) else {
+            return Err(PyValueError::new_err("a member without its form"));
+        };
+        Ok(PyMessage {
+            form: form.clone_ref(py),
+            id: from_wtf8(py, &message.id)?,
+            index: message.index,
+            group_index: message.position,
+            argsrepr: from_wtf8(py, &message.args_repr)?,
+            kwargsrepr: from_wtf8(py, &message.kwargs_repr)?,
+            body: PyBytes::new(py, &message.body).unbind(),
+        })
+    });
+    messages.collect()
+}
+
+/// Text in which there may be lone surrogates.
+pub(crate) fn from_wtf8(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(PyString::new(py, text).into_any().unbind()),
+        Err(_) => Ok(PyBytes::new(py, bytes)
+            .call_method1("decode", ("utf-8", "surrogatepass"))?
+            .unbind()),
+    }
+}

@@ -1,0 +1,66 @@
+//! What is the same for all dispatches of an app: what is read, and how.
+
+use std::sync::Arc;
+
+use celerant_core::saferepr::Limits;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::frames::Kinds;
+
+/// The classes that are read as signatures, groups and mapped sources.
+#[pyclass(frozen, module = "celerant._core", name = "Readable")]
+#[derive(Debug)]
+pub struct PyReadable {
+    pub(crate) kinds: Arc<Kinds>,
+}
+
+#[pymethods]
+impl PyReadable {
+    /// `types`: exact ones of signatures and groups; `mapped`: that of mapped sources.
+    #[new]
+    fn new(types: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
+        let kinds = Arc::new(Kinds::new(types, mapped));
+        Self { kinds }
+    }
+}
+
+/// How members are read and shown.
+#[pyclass(frozen, module = "celerant._core", name = "Rules")]
+#[derive(Debug)]
+pub struct PyRules {
+    pub(crate) kinds: Arc<Kinds>,
+    pub(crate) repr_limits: Limits,
+    pub(crate) links_errors_to_headers: bool,
+}
+
+#[pymethods]
+impl PyRules {
+    /// Put them together.
+    ///
+    /// Args:
+    ///     readable: What is read.
+    ///     `repr_levels`: Nested containers that ``argsrepr`` shows.
+    ///     `balanced_reprs`: Whether a repr that is cut closes what it opens, as from Celery 5.7 on.
+    ///     `links_errors_to_headers`: Celery's ``task_allow_error_cb_on_chord_header``.
+    #[new]
+    #[pyo3(signature = (
+        readable, *, repr_levels = 3, balanced_reprs = true, links_errors_to_headers = false
+    ))]
+    fn new(
+        readable: &Bound<'_, PyReadable>,
+        repr_levels: usize,
+        balanced_reprs: bool,
+        links_errors_to_headers: bool,
+    ) -> Self {
+        Self {
+            kinds: Arc::clone(&readable.get().kinds),
+            repr_limits: Limits {
+                max_levels: repr_levels,
+                is_balanced: balanced_reprs,
+                ..Limits::default()
+            },
+            links_errors_to_headers,
+        }
+    }
+}
