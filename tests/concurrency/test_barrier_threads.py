@@ -39,7 +39,7 @@ def seed():
     return seed
 
 
-def test_of_many_racing_calls_one_completes(seed):
+def test_one_of_many_racing_calls_completes(seed):
     draw = random.Random(seed)
     for _ in range(100):
         n = draw.randrange(1, 200)

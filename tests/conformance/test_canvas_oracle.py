@@ -107,7 +107,7 @@ def test_nested_groups_are_flat_ones(sides, recipe, call):
 @pytest.mark.parametrize("own", [{}, {"reply_to": "mine"}])
 @pytest.mark.parametrize("options", [{}, {"reply_to": "chords"}])
 @pytest.mark.parametrize("called", [{}, {"reply_to": "called"}])
-def test_a_chords_header_answers_where_celerys_does(sides, own, options, called):
+def test_a_chords_header_answers_if_celerys_does(sides, own, options, called):
     def found(side):
         header = [side.tasks["one"].s(1).set(**own)]
         made = side.chord(header, side.tasks["two"].s()).set(**options)

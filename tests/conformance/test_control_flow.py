@@ -365,7 +365,7 @@ def test_options_of_the_task_stay_those_of_its_retry(sides):
 
 
 @pytest.mark.parametrize("how", ["limit", "limit-exc"])
-def test_over_the_limit_it_fails_with_what_was_given(sides, how):
+def test_retry_over_the_limit_raises_the_given_exception(sides, how):
     (messages, theirs), (sent, ours) = both(sides, "flow.again", kwargs={"how": how})
     assert messages == sent == []
     assert theirs["status"] == "FAILURE"
@@ -419,7 +419,7 @@ def test_broker_store_and_monitors_are_told_the_same(sides, name, args, acks_lat
 @pytest.mark.parametrize(
     "how", ["task", "options", "linked", "chain", "group", "chain-group", "chord"]
 )
-def test_what_replaces_a_task_is_the_same_messages(sides, how, options):
+def test_a_replacement_is_sent_as_celerys_messages(sides, how, options):
     theirs, ours = both(sides, "flow.replace", (how,), **OPTIONS[options])
     assert len(theirs[0]) >= 1
     assert unfolded(ours[0]) == unfolded(theirs[0])
@@ -428,7 +428,7 @@ def test_what_replaces_a_task_is_the_same_messages(sides, how, options):
 
 
 @pytest.mark.parametrize("how", ["task", "chain", "chain-group", "chord", "group"])
-def test_the_result_of_what_replaces_a_task_goes_where_its_own_would(sides, how):
+def test_the_result_of_a_replacement_goes_to_the_place_of_the_tasks_own(sides, how):
     sides.stock.send_task("flow.replace", (how,), reply_to="who-waits")
     run_ours(sides, take(sides.queue))
     found = []

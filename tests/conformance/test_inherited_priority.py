@@ -93,7 +93,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_task_sends_has_the_priority_that_celery_gives_it(sides, case):
+def test_messages_of_a_task_have_the_priority_that_celery_gives_them(sides, case):
     canvas, options, priorities = CASES[case]
     call = Call(options=options)
     with _inside_celerys(sides.celery, priority=6):

@@ -195,7 +195,7 @@ def test_a_visitor_of_celerys_gets_headers_as_groups(sides):
 
 
 @pytest.mark.parametrize("canvas", ["task", "group", "chain", "chain-of-options"])
-def test_a_calls_stamps_are_left_out_where_there_are_others(sides, canvas):
+def test_a_calls_stamps_are_left_out_if_the_signature_has_others(sides, canvas):
     def stamps(side):
         own = _lib(side).s(1).set(stamped_headers=["own"], own=1)
         made = {

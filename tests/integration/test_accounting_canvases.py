@@ -172,7 +172,7 @@ def test_an_unroutable_first_step_rejects_its_chain(make_shop):
 @pytest.mark.parametrize(
     ("bad", "state"), [({0}, "unknown"), ({2}, "unknown"), ({0, 1, 2}, "rejected")]
 )
-def test_unroutable_messages_of_a_chord(make_shop, bad, state):
+def test_a_chord_reports_unroutable_messages(make_shop, bad, state):
     shop = make_shop("rabbitmq")
     header = [
         shop.add.s(i, i).set(**NOWHERE if i in bad else {"queue": shop.queue})
@@ -187,7 +187,7 @@ def test_unroutable_messages_of_a_chord(make_shop, bad, state):
     assert _arrived(shop).total() == 2 + 3 - len(bad)
 
 
-def test_an_unroutable_message_with_a_correlation_id_of_its_own(make_shop):
+def test_an_unroutable_message_with_a_correlation_id_of_its_own_is_rejected(make_shop):
     shop = make_shop("rabbitmq")
     members = group([shop.add.s(1, 1), shop.add.s(2, 2).set(**NOWHERE)])
     error = _interrupted(members, correlation_id="the-callers")
@@ -197,7 +197,9 @@ def test_an_unroutable_message_with_a_correlation_id_of_its_own(make_shop):
 @pytest.mark.parametrize(
     ("bad", "state"), [({0}, "unknown"), ({2}, "unknown"), ({0, 1, 2}, "rejected")]
 )
-def test_messages_of_a_chord_for_a_redis_queue_of_a_wrong_type(make_shop, bad, state):
+def test_a_chord_reports_messages_for_a_redis_queue_of_a_wrong_type(
+    make_shop, bad, state
+):
     shop = make_shop("redis")
     wrong = f"{shop.queue}-wrong"
     queues = [wrong if i in bad else shop.queue for i in range(3)]

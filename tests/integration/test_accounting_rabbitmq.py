@@ -138,7 +138,7 @@ def test_an_unknown_exchange_fails_at_once(shop, caplog):
     assert group([shop.add.s(1, 1)]).apply_async().report.complete
 
 
-def test_a_queue_that_exists_with_other_arguments(shop, channel):
+def test_a_queue_that_exists_with_other_arguments_is_an_error(shop, channel):
     Queue(shop.queue, durable=False)(channel).declare()
     error = _interrupted(group([shop.add.s(1, 1)]))
     assert not error.recoverable

@@ -48,7 +48,7 @@ def _interrupted(members, **options):
     return error
 
 
-def test_one_of_two_queues_of_a_wrong_type(shop, client):
+def test_a_queue_of_a_wrong_type_rejects_its_members_only(shop, client):
     bad = f"{shop.queue}-bad"
     members = group(
         [shop.add.s(i, 1).set(queue=bad if i % 2 else shop.queue) for i in range(1_200)]
@@ -84,7 +84,7 @@ def test_a_queue_of_a_wrong_type_from_the_start(shop, client):
     assert error.report.unsent == [(0, 1)]
 
 
-def test_out_of_memory(redis_server):
+def test_a_redis_out_of_memory_is_reported(redis_server):
     server = redis_server(
         options={"maxmemory": "4mb", "maxmemory-policy": "noeviction"}
     )
@@ -181,7 +181,7 @@ def test_an_exchange_that_no_queue_is_bound_to(shop, client):
 
 
 @pytest.mark.parametrize("kind", ["direct", "topic"])
-def test_named_exchanges(shop, kind):
+def test_named_exchanges_route_to_their_queues(shop, kind):
     exchange = Exchange(f"{shop.queue}-x", kind)
     names = [f"{shop.queue}-{i}" for i in range(2)]
     shop.app.conf.task_queues = [Queue(n, exchange, routing_key=n) for n in names]
@@ -195,7 +195,7 @@ def test_named_exchanges(shop, kind):
         assert {m.delivery_info["exchange"] for m in sent} == {used}
 
 
-def test_a_fanout_exchange_reaches_who_listens(shop):
+def test_a_fanout_exchange_reaches_its_listeners(shop):
     shop.app.conf.task_queues = [Queue(shop.queue, Exchange(shop.queue, "fanout"))]
     heard = []
 
@@ -216,7 +216,7 @@ def test_a_fanout_exchange_reaches_who_listens(shop):
     assert heard == [0, 1, 2]
 
 
-def test_priorities_and_expiring_queues_under_a_prefix(client):
+def test_priorities_and_expiring_queues_work_under_a_prefix(client):
     prefix = f"celerant-t1-{uuid.uuid4().hex[:8]}:"
     options = {"global_keyprefix": prefix, "priority_steps": [0, 5]}
     shop = _shop(URL, "celerant-t1-steps", broker_transport_options=options)

@@ -178,7 +178,7 @@ def _running_beside(late):
 
 @pytest.mark.parametrize("late", ["redis"], indirect=True)
 @pytest.mark.parametrize("kind", NO_ENVELOPES)
-def test_what_is_no_envelope_gives_back_no_task_that_runs(late, kind, caplog):
+def test_a_broken_envelope_gives_back_no_running_task(late, kind, caplog):
     app = late.app
     with (
         _running_beside(late),
@@ -190,7 +190,7 @@ def test_what_is_no_envelope_gives_back_no_task_that_runs(late, kind, caplog):
 
 
 @pytest.mark.parametrize("late", ["redis"], indirect=True)
-def test_what_is_no_envelope_on_the_channel_of_remote_control_is_refused(late, caplog):
+def test_a_broken_envelope_on_the_channel_of_remote_control_is_refused(late, caplog):
     app = late.app
     with (
         _running_beside(late) as worker,
@@ -226,7 +226,7 @@ NO_COMMANDS = [
 
 
 @pytest.mark.parametrize("late", ["redis", "rabbitmq"], indirect=True)
-def test_what_is_no_command_costs_no_connection(late, caplog):
+def test_a_broken_command_costs_no_connection(late, caplog):
     app = late.app
     with _running_beside(late) as worker:
         for body in NO_COMMANDS:
@@ -270,7 +270,7 @@ def test_a_bomb_is_refused_as_a_broken_message(late, caplog):
 
 
 @pytest.mark.parametrize("late", ["redis", "rabbitmq"], indirect=True)
-def test_what_a_message_says_takes_one_line_of_the_log(late, caplog):
+def test_text_of_a_message_takes_one_line_of_the_log(late, caplog):
     app, forged = late.app, "x\nERROR root: forged\x1b[2J" + "y" * 100_000
     with (
         caplog.at_level("INFO", "celerant"),

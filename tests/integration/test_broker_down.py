@@ -92,7 +92,7 @@ def interrupted(redis_server):
         yield case
 
 
-def test_what_was_not_sent_counts_as_failed_until_resumed(interrupted):
+def test_unsent_members_count_as_failed_until_resumed(interrupted):
     server = interrupted.server
     with _app(server.url(port=interrupted.proxy.port)) as app:
         tasks = define_tasks(app)

@@ -161,7 +161,7 @@ def test_the_body_gets_the_values_in_order_exactly_once(shop, workers, python_of
 
 @pytest.mark.parametrize("version", ["5.7", "5.6"])
 @pytest.mark.parametrize("last", ["embedded", "stock"])
-def test_either_kind_of_worker_completes_what_the_other_began(
+def test_either_kind_of_worker_completes_chords_of_the_other(
     shop, version, last, python_of
 ):
     theirs = f"{shop.app.name}-theirs"
@@ -219,7 +219,7 @@ def test_members_of_a_groups_body_fail_with_the_headers_error(shop, workers, pyt
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_chains_groups_and_chords_in_a_header(shop, workers, python_of):
+def test_chains_groups_and_chords_in_a_header_are_completed(shop, workers, python_of):
     add = shop.add
     with serve(shop, workers, python_of):
         header = [
@@ -276,7 +276,7 @@ def test_a_part_that_comes_twice_counts_once_beside_celerys_own_count(shop):
     assert shop.client.get(f"celery-taskset-meta-{group_id}.c") == b"done"
 
 
-def test_what_is_kept_of_a_chord_expires(shop):
+def test_the_keys_of_a_chord_expire(shop):
     app, client = shop.app, shop.client
     group_id = str(uuid.uuid4())
     app.conf.result_chord_expires = 100

@@ -110,20 +110,20 @@ def tls(certificate):
     return f"ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={certificate.certificate}"
 
 
-def test_redis(server):
+def test_redis_carries_messages_and_results(server):
     with make_app(f"redis://127.0.0.1:{server.port}/1") as app:
         result = sent_and_run(app)
     assert stored(server, result, database=1) == SIZE
 
 
-def test_rediss_by_url(server, certificate):
+def test_rediss_by_url_carries_messages_and_results(server, certificate):
     broker = f"rediss://localhost:{server.tls_port}/2?{tls(certificate)}"
     with make_app(broker) as app:
         result = sent_and_run(app)
     assert stored(server, result, database=2) == SIZE
 
 
-def test_rediss_by_setting(server, certificate):
+def test_rediss_by_setting_carries_messages_and_results(server, certificate):
     options = {
         "ssl_cert_reqs": ssl.CERT_REQUIRED,
         "ssl_ca_certs": str(certificate.certificate),
@@ -152,20 +152,20 @@ def test_rediss_without_options_trusts_nobody_that_nobody_vouches_for(server):
             app.backend.read("any")
 
 
-def test_rediss_takes_any_certificate_where_told_so(server):
+def test_rediss_takes_any_certificate_if_told_so(server):
     broker = f"rediss://127.0.0.1:{server.tls_port}/2?ssl_cert_reqs=none"
     with make_app(broker) as app:
         result = sent_and_run(app)
     assert stored(server, result, database=2) == SIZE
 
 
-def test_redis_by_unix_socket(server):
+def test_redis_by_unix_socket_carries_messages_and_results(server):
     with make_app(f"redis+socket://{server.socket}?virtual_host=3") as app:
         result = sent_and_run(app)
     assert stored(server, result, database=3) == SIZE
 
 
-def test_sentinel(server, sentinels):
+def test_sentinel_carries_messages_and_results(server, sentinels):
     # Without it redis-py asks a dead Sentinel again for seconds.
     impatient = {"retry": Retry(NoBackoff(), 0)}
     options = {"master_name": MASTER, "sentinel_kwargs": impatient}
@@ -179,7 +179,7 @@ def test_sentinel(server, sentinels):
     assert stored(server, result, database=4) == SIZE
 
 
-def test_sentinel_for_results_alone(server, sentinels):
+def test_sentinel_for_results_alone_carries_them(server, sentinels):
     urls = [f"sentinel://127.0.0.1:{s.port}/4" for s in sentinels]
     backend = ";".join([f"sentinel://127.0.0.1:{free_port()}/4", *urls])
     options = {"master_name": MASTER, "global_keyprefix": "shop"}
@@ -192,7 +192,7 @@ def test_sentinel_for_results_alone(server, sentinels):
     assert stored(server, result, database=4, prefix="shop_") == SIZE
 
 
-def test_sentinel_with_tls(server, certificate, folder):
+def test_sentinel_with_tls_carries_messages_and_results(server, certificate, folder):
     home = folder / "t"
     home.mkdir()
     trusted = {
@@ -223,7 +223,7 @@ def test_sentinel_without_the_name_of_its_master():
 # -- options of Redis ----------------------------------------------------------------
 
 
-def test_options_of_redis_transports(server):
+def test_options_of_redis_transports_are_honoured(server):
     database = 5
     with make_app(
         f"redis://127.0.0.1:{server.port}/{database}",
@@ -250,7 +250,7 @@ def test_options_of_redis_transports(server):
     assert stored(server, result, database=database, prefix="shop:") == SIZE
 
 
-def test_what_a_dead_consumer_took_comes_back_after_the_visibility_timeout(server):
+def test_messages_of_a_dead_consumer_come_back_after_the_visibility_timeout(server):
     options = {
         "visibility_timeout": 1,
         "unacked_restore_interval": 1,
@@ -273,12 +273,12 @@ def test_what_a_dead_consumer_took_comes_back_after_the_visibility_timeout(serve
 # -- RabbitMQ ------------------------------------------------------------------------
 
 
-def test_amqp(node, server):
+def test_amqp_carries_messages(node, server):
     with make_app(node.url(), backend=server.url()) as app:
         sent_and_run(app)
 
 
-def test_amqps_by_setting(node, server, certificate):
+def test_amqps_by_setting_carries_messages(node, server, certificate):
     options = {
         "cert_reqs": ssl.CERT_REQUIRED,
         "ca_certs": str(certificate.certificate),
@@ -320,7 +320,7 @@ def test_amqps_refuses_a_server_that_nobody_vouches_for(node):
 
 
 @pytest.mark.parametrize("confirms", [True, False])
-def test_amqp_with_and_without_confirms(node, server, confirms):
+def test_amqp_asks_for_confirms_if_told_so(node, server, confirms):
     asked = []
 
     def watch(stream):
@@ -345,7 +345,7 @@ def dead(scheme):
     return f"{scheme}://guest:hidden@127.0.0.1:{free_port()}//"
 
 
-def test_a_failover_list_of_redis(server):
+def test_a_failover_list_of_redis_reaches_the_living_server(server):
     broker = f"{dead('redis')};{dead('redis')};redis://127.0.0.1:{server.port}/0"
     # One try is one of each.
     with make_app(
@@ -354,7 +354,7 @@ def test_a_failover_list_of_redis(server):
         sent_and_run(app)
 
 
-def test_a_failover_list_of_rabbitmq(node, server):
+def test_a_failover_list_of_rabbitmq_reaches_the_living_server(node, server):
     broker = f"{dead('amqp')};{dead('amqp')};{node.url()}"
     with make_app(broker, backend=server.url(), task_publish_retry=False) as app:
         sent_and_run(app)

@@ -161,7 +161,7 @@ def test_retries_keep_their_place_in_the_group(steers):
     ]
 
 
-def test_autoretry_ends_in_what_was_raised(steers):
+def test_autoretry_ends_in_the_tasks_error(steers):
     result = steers.send_task("steers.auto")
     with pytest.raises(Exception, match="each time"):
         result.get(timeout=60)
@@ -178,18 +178,18 @@ def test_the_apps_own_task_retries_in_either_worker(steers):
     assert steers.send_task("steers.ours", (2,)).get(timeout=60) == 2
 
 
-def test_what_is_rejected_fails(steers):
+def test_a_rejected_task_fails(steers):
     result = steers.send_task("steers.reject")
     with pytest.raises(Reject) as caught:
         result.get(timeout=60)
     assert (caught.value.reason, caught.value.requeue) == ("not for me", False)
 
 
-def test_what_is_requeued_comes_again(steers):
+def test_a_requeued_task_comes_again(steers):
     assert steers.send_task("steers.requeue").get(timeout=60) == "second time"
 
 
-def test_what_is_ignored_leaves_no_record(steers):
+def test_an_ignored_task_leaves_no_record(steers):
     ignored = steers.send_task("steers.ignore")
     for _ in range(8):
         steers.send_task("steers.add", (1, 2)).get(timeout=60)
@@ -225,7 +225,7 @@ def test_a_group_in_a_tasks_place_gives_a_list(steers):
     assert {value[1] for value in values} == {result.id}
 
 
-def test_what_follows_a_replaced_task_gets_the_end_of_the_chain(steers):
+def test_the_step_after_a_replaced_task_gets_the_value_of_the_last_replacement(steers):
     canvas = steers.signature("steers.replace", ("chain",)) | steers.signature(
         "steers.add", (1000,)
     )
@@ -239,7 +239,7 @@ def test_members_can_be_added_to_a_chord_that_runs(steers):
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
-def test_a_broker_gives_back_what_is_requeued_and_drops_the_rest(make_app, broker):
+def test_a_broker_gives_back_requeued_messages_and_drops_the_rest(make_app, broker):
     app = make_app(broker)
 
     @app.task(name="steers.requeue", bind=True, acks_late=True)

@@ -46,7 +46,9 @@ def test_a_group_comes_back_in_order(make_app, broker):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_a_stock_client_sends_to_it_and_reads_its_results(make_app, own_urls, broker):
+def test_a_stock_client_sends_to_the_worker_and_reads_its_results(
+    make_app, own_urls, broker
+):
     import celery
     from celery.exceptions import NotRegistered, TaskRevokedError
 
@@ -95,7 +97,7 @@ def test_revoked_and_unknown_read_well_here_too(make_app):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_stop_finishes_what_runs_and_gives_back_the_rest(make_app, broker):
+def test_stop_finishes_running_tasks_and_gives_back_the_rest(make_app, broker):
     app = make_app(broker)
     entered, gate = threading.Event(), threading.Event()
 
@@ -188,7 +190,7 @@ def _break(worker, broker):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_a_lost_connection_is_made_again_and_what_runs_goes_on(
+def test_a_lost_connection_is_made_again_and_running_tasks_go_on(
     make_app, broker, caplog
 ):
     app = make_app(broker)
@@ -319,7 +321,7 @@ def test_processes_run_the_tasks_of_a_script(tmp_path):
     assert ended.stdout.endswith("END\n")
 
 
-def test_a_script_without_a_guard_is_told_what_to_do(tmp_path):
+def test_a_script_without_a_guard_gets_an_error_with_the_remedy(tmp_path):
     ended = run_script(tmp_path, "run()")
     assert ended.returncode != 0
     assert "if __name__ == '__main__':" in ended.stderr

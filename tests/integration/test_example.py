@@ -45,7 +45,7 @@ def _check(done):
 
 
 @pytest.mark.timeout(150)
-def test_on_the_embedded_worker_with_processes():
+def test_the_example_runs_on_the_embedded_worker_with_processes():
     done = _run("--folder", str(FOLDER))
 
     _check(done)
@@ -53,7 +53,7 @@ def test_on_the_embedded_worker_with_processes():
 
 
 @pytest.mark.timeout(200)
-def test_on_redis_with_celerys_worker(redis_url, celery_worker):
+def test_the_example_runs_on_redis_with_celerys_worker(redis_url, celery_worker):
     broker, backend = redis_url["broker"], redis_url["backend"]
     path = os.pathsep.join([str(EXAMPLES), *sys.path])
     celery_worker(
@@ -84,7 +84,7 @@ def module(monkeypatch):
 
 
 @pytest.mark.timeout(60)
-def test_without_a_worker_it_gives_up_and_says_how_to_start_one(redis_server):
+def test_the_example_without_a_worker_gives_up_and_says_how_to_start_one(redis_server):
     broker = redis_server().url()
     done = _run("--folder", str(FOLDER), "--broker", broker, "--patience", "0.5")
 

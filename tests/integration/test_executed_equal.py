@@ -193,7 +193,7 @@ def check_fleets(place, recipes):
 
 
 @pytest.mark.timeout(180)
-def test_canvases_give_what_celery_gives(place):
+def test_canvases_give_celerys_results(place):
     number = int(os.environ.get("CELERANT_EXECUTED_SEED", "5"))
     check_fleets(place, random_recipes(80, number))
 
@@ -201,5 +201,5 @@ def test_canvases_give_what_celery_gives(place):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(5))
-def test_many_canvases_give_what_celery_gives(place, number):
+def test_many_canvases_give_celerys_results(place, number):
     check_fleets(place, random_recipes(1_000, number))

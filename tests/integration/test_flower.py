@@ -131,7 +131,7 @@ def until(ask, is_there, seconds=60):
         assert time.monotonic() < deadline, answer
 
 
-def test_it_shows_both_workers_and_what_became_of_their_tasks(monitored, flower):
+def test_flower_shows_both_workers_and_the_ends_of_their_tasks(monitored, flower):
     hosts = monitored.hosts
     assert set(hosts.values()) <= set(flower("/api/workers?refresh=true"))
     ours, stock = (

@@ -85,7 +85,7 @@ def greens(redis_url, celery_worker, tmp_path_factory):
         client.delete(*(client.keys(f"*{name}*") or ["-"]))
 
 
-def test_what_tasks_of_a_gevent_worker_send_keeps_its_lineage(greens):
+def test_tasks_sent_by_tasks_of_a_gevent_worker_keep_their_lineage(greens):
     name = greens[2]
     app = Celerant("l", broker=BROKER, backend=RESULTS, task_default_queue=name)
     with app, services.redis_client(8) as client:

@@ -78,7 +78,9 @@ def _sent_and_interrupted(members, pause):
     return found
 
 
-def test_what_ctrl_c_left_over_is_resumed_and_nothing_is_doubled(shop, interruptible):
+def test_a_group_interrupted_by_ctrl_c_is_resumed_and_nothing_is_doubled(
+    shop, interruptible
+):
     once = Counter(range(SIZE))
     began = time.perf_counter()
     group([shop.add.s(i, 0) for i in range(SIZE)]).apply_async()
@@ -108,7 +110,9 @@ def test_what_ctrl_c_left_over_is_resumed_and_nothing_is_doubled(shop, interrupt
 
 
 @pytest.mark.parametrize("at", [1, 700, SIZE - 1])
-def test_the_report_of_an_interrupted_generator_counts_what_is_in_the_queue(shop, at):
+def test_the_report_of_an_interrupted_generator_counts_the_messages_in_the_queue(
+    shop, at
+):
     def members():
         for i in range(SIZE):
             if i == at:

@@ -109,15 +109,15 @@ def test_waiting_is_refused(joins):
     assert joins[1]("refused") == [True, True]
 
 
-def test_the_option_allows_it(joins):
+def test_the_option_allows_waiting_in_a_task(joins):
     assert joins[1]("option") == [1, [0, 1, 2]]
 
 
-def test_the_block_allows_it_and_no_longer(joins):
+def test_the_block_allows_waiting_in_a_task_and_no_longer(joins):
     assert joins[1]("block") == [1, [0, 1, 2], [True, True]]
 
 
-def test_celerys_block_allows_it_in_celerys_workers(joins):
+def test_celerys_block_allows_waiting_in_celerys_workers(joins):
     kind, run = joins
     if kind == "stock":
         assert run("celerys") == [1, [True, True]]

@@ -120,7 +120,7 @@ def test_the_mark_expires_by_itself_and_goes_with_the_app(server):
         assert _lifetimes(client) == []
 
 
-def test_without_the_right_to_the_mark_lost_members_are_reported(server):
+def test_lost_members_are_reported_without_the_right_to_the_mark(server):
     with TcpProxy(server.port, lose_reply=_chunk(2)) as proxy:
         url = server.url("nomark", "secret", port=proxy.port)
         with _app(url) as app:

@@ -58,7 +58,7 @@ def make_app(node, redis_url):
         app.close()
 
 
-def test_rabbitmq_holds_what_a_stock_client_delays(make_app):
+def test_rabbitmq_holds_delayed_messages_of_a_stock_client(make_app):
     app = make_app("delayed", "topic")
     with app.worker(concurrency=1) as worker, app.to_celery() as stock:
         results = [stock.tasks["where"].apply_async(countdown=2) for _ in range(20)]
@@ -71,7 +71,7 @@ def test_rabbitmq_holds_what_a_stock_client_delays(make_app):
     assert all(key.endswith("1.0.delayed") for key in keys)
 
 
-def test_rabbitmq_holds_what_we_delay(make_app):
+def test_rabbitmq_holds_our_delayed_messages(make_app):
     app = make_app("ours", "topic")
     with app.worker(concurrency=1), app.to_celery() as stock:
         where = app.tasks["where"]

@@ -74,7 +74,7 @@ def test_members_of_the_broker_s_own_user_leave_in_volleys(shop):
     assert _numbers(shop.url, shop.queue) == list(range(1_200))
 
 
-def test_a_key_that_is_no_list(redis_url, queue):
+def test_a_queue_key_of_another_type_is_an_error(redis_url, queue):
     url = redis_url["broker"]
     other = f"{queue}-other"
     with (

@@ -26,7 +26,7 @@ def stock(app):
         yield made
 
 
-def test_celery_inspect_sees_it(app, stock):
+def test_celery_inspect_sees_the_embedded_worker(app, stock):
     entered, gate = threading.Event(), threading.Event()
 
     @app.task(name="h6.wait")
@@ -61,7 +61,7 @@ def test_celery_inspect_sees_it(app, stock):
         assert worker.is_running
 
 
-def test_ping_and_who_is_meant(app):
+def test_ping_reaches_the_named_workers(app):
     with app.worker(hostname="one@test"), app.worker(hostname="two@test"):
         heard = app.control.ping(timeout=2)
         assert sorted(next(iter(answer)) for answer in heard) == [
@@ -78,7 +78,7 @@ def test_two_workers_of_one_name_both_hear(app):
         assert app.control.ping(timeout=2) == [{"same@test": {"ok": "pong"}}] * 2
 
 
-def test_it_still_hears_after_a_lost_connection(app):
+def test_remote_control_still_hears_after_a_lost_connection(app):
     @app.task(name="h6.echo")
     def echo(x):
         return x
@@ -118,7 +118,7 @@ def test_nonsense_is_survived(app, caplog):
     assert "lost" not in caplog.text
 
 
-def test_shutdown_stops_it_after_what_runs(app):
+def test_shutdown_stops_the_worker_after_the_running_tasks(app):
     entered, gate = threading.Event(), threading.Event()
 
     @app.task(name="h6.wait")
@@ -149,7 +149,7 @@ def test_many_ids_go_as_few_broadcasts(app, monkeypatch):
     assert answers == [{"here": 1}, {"here": 2}, {"here": 3}]
 
 
-def test_purge_discards_what_waits_and_says_how_many(app):
+def test_purge_discards_waiting_messages_and_returns_their_number(app):
     ran = []
 
     @app.task(name="h6.echo")
@@ -215,7 +215,7 @@ def test_a_groups_result_revokes_its_members(app):
     assert all(isinstance(value, TaskRevoked) for value in values)
 
 
-def test_purge_of_memory_discards_what_waits():
+def test_purge_of_memory_discards_waiting_messages():
     with Celerant(f"celerant-h6-{uuid.uuid4().hex[:8]}") as app:
 
         @app.task

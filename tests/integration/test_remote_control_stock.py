@@ -164,11 +164,11 @@ def two_workers(request, celery_worker, tmp_path_factory):
         client.delete(*(client.keys(f"*{exchange}*") or ["-"]))
 
 
-def test_ping(both):
+def test_ping_is_answered_as_by_celery(both):
     assert both.same("ping") == {"ok": "pong"}
 
 
-def test_registered(both):
+def test_registered_is_answered_as_by_celery(both):
     assert both.same("registered") == [
         "commands.hold",
         "commands.limited [routing_key=limited rate_limit=9/s]",
@@ -199,7 +199,7 @@ def test_report(both):
         assert "guest:guest" not in told["ok"]
 
 
-def test_stats(both_anew):
+def test_stats_have_the_fields_of_celerys(both_anew):
     stock, ours = (both_anew.ask(kind, "stats") for kind in both_anew.names)
     expected = {"total", "pid", "clock", "uptime", "pool", "broker", "rusage"}
     assert expected | {"prefetch_count"} <= set(stock) & set(ours)
@@ -224,7 +224,7 @@ def _plain(info, queue):
     return plain
 
 
-def test_where_tasks_are(both_anew):
+def test_query_task_says_where_tasks_are(both_anew):
     seen = {}
     for kind, (_, queue) in both_anew.names.items():
         running = [both_anew.hold(kind) for _ in range(2)]
@@ -329,7 +329,7 @@ def test_time_limit(both_anew):
     assert unknown == {"error": "unknown task"}
 
 
-def test_what_the_embedded_worker_does_not_do_is_an_error(both):
+def test_unsupported_commands_get_an_error_from_the_embedded_worker(both):
     told = both.ask("ours", "rate_limit", task_name="commands.hold", rate_limit="1/s")
     assert set(told) == {"error"}
     assert "rates" in told["error"]
@@ -363,7 +363,7 @@ _SAME = {
 
 
 @pytest.mark.parametrize("method", _SAME)
-def test_our_inspect_hears_what_celerys_hears(both, method):
+def test_our_inspect_gets_the_answers_that_celerys_gets(both, method):
     given = _SAME[method]
     hosts = [host for host, _ in both.names.values()]
     ours, stock = (

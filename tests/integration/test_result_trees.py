@@ -170,7 +170,7 @@ def test_a_chain_that_fails_before_a_chord_raises_at_once(pair):
         canvas.apply_async().get(timeout=WAIT)
 
 
-def test_what_tasks_sent_is_collected(pair):
+def test_results_of_tasks_sent_by_tasks_are_collected(pair):
     add = pair.ours.add
     line = (add.s(1, 1) | add.s(2) | add.s(3)).apply_async()
     assert line.get(timeout=WAIT) == 7

@@ -90,7 +90,7 @@ def stock(client):
 @pytest.mark.parametrize(
     "value", [5, "é\U0001f600", [1, {"a": None}], 2**70, {"b": b"bytes"}, 1.5]
 )
-def test_a_stock_client_reads_what_we_store(backend, stock, value):
+def test_a_stock_client_reads_our_records(backend, stock, value):
     backend.store_result("a", value, "SUCCESS")
     result = stock().AsyncResult("a")
     assert result.get(timeout=5) == value
@@ -134,7 +134,7 @@ def test_the_record_is_the_one_that_a_stock_worker_stores(open_, stock, client):
     assert differing == {"date_done", "task_id"}
 
 
-def test_we_read_what_a_stock_worker_stores(backend, stock):
+def test_our_client_reads_records_of_a_stock_worker(backend, stock):
     app = stock()
     app.backend.mark_as_done("a", {"x": [1]})
     app.backend.mark_as_failure("b", KeyError("k"), "their traceback")
@@ -305,7 +305,7 @@ def test_a_redis_that_stays_away_is_an_error_with_its_url(redis_server, open_):
         pytest.param("resetchannels +@all", id="no channels"),
     ],
 )
-def test_without_the_right_to_subscribe_results_come_by_reading(
+def test_results_come_by_reading_without_the_right_to_subscribe(
     redis_server, open_, monkeypatch, rights
 ):
     monkeypatch.setattr(subscriptions, "_CHANNELS_MOST", 5)
@@ -353,7 +353,7 @@ def test_another_process_attaches_by_the_handle(backend):
     assert done.stderr == ""
 
 
-def test_what_a_handle_needs_lives_as_long_as_the_results(open_, client):
+def test_the_stored_part_of_a_handle_lives_as_long_as_the_results(open_, client):
     backend = open_(expires=50)
     handle = group_of(2, backend, ignored=[0]).handle
     (key,) = client.keys("celerant-aside-*")

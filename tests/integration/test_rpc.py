@@ -129,7 +129,7 @@ def test_ten_thousand_come_back_complete_and_in_order(served):
 
 
 @pytest.mark.timeout(60)
-def test_values_and_failures_of_a_stock_worker(served):
+def test_values_and_failures_of_a_stock_worker_come_over_rpc(served):
     result = group([served.add.s(1, 2), served.fail.s("no"), served.ignored.s()])
     values = result.apply_async().get(timeout=30, propagate=False)
 
@@ -140,7 +140,7 @@ def test_values_and_failures_of_a_stock_worker(served):
 
 
 @pytest.mark.timeout(60)
-def test_what_came_before_anybody_looked_is_there(app, served):
+def test_results_that_came_before_the_first_look_are_there(app, served):
     results = [served.add.delay(i, i) for i in range(20)]
     until(lambda: len(app.backend._inbox._kept) == 20, 30)
     again = app.AsyncResult(results[0].id)

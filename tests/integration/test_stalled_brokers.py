@@ -228,7 +228,7 @@ def test_a_proxy_that_swallows_all_replies_ends_a_dispatch(broker, make_shop):
 
 
 @pytest.mark.parametrize("retry", [True, False])
-def test_what_kombu_publishes_ends_too_and_goes_on_by_another_connection(
+def test_publishing_by_kombu_ends_too_and_goes_on_by_another_connection(
     redis_server, make_shop, retry
 ):
     server = redis_server()

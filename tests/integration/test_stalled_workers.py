@@ -108,7 +108,9 @@ def test_a_worker_of_a_stopped_broker_stops(broker, store):
         broker.thaw()
 
 
-def test_what_ran_while_the_store_was_stopped_is_stored(redis_server, store, caplog):
+def test_results_of_tasks_that_ran_while_the_store_was_stopped_are_stored(
+    redis_server, store, caplog
+):
     app, tasks = _app(redis_server(), store)
     app.conf.result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
     with app, app.worker(concurrency=2):

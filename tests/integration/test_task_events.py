@@ -174,7 +174,7 @@ def test_the_events_are_those_of_a_stock_worker(app, celery_worker):
     assert seen["ours"] == seen["theirs"]
 
 
-def test_remote_control_turns_them_on_and_off(app):
+def test_remote_control_turns_events_on_and_off(app):
     tasks = app.twins
     with Monitor(app) as monitor, app.worker(hostname=HOST):
         control = monitor.celery.control
@@ -201,7 +201,7 @@ def test_remote_control_turns_them_on_and_off(app):
     assert {e["uuid"] for e in monitor.events if "uuid" in e} == {told.id}
 
 
-def test_revoked_and_rejected_and_unknown_tasks(app):
+def test_revoked_rejected_and_unknown_tasks_have_their_events(app):
     app.conf.worker_send_task_events = True
 
     @app.task(name="h9.late", acks_late=True, acks_on_failure_or_timeout=False)

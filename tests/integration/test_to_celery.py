@@ -40,7 +40,7 @@ def test_settings_are_the_same_under_the_same_names(app):
         assert made.conf[name] == value, name
 
 
-def test_result_backend_is_the_broker_where_celerant_takes_it_so():
+def test_result_backend_is_the_broker_if_celerant_can_use_it_so():
     with Celerant("shop", broker=BROKER) as app:
         assert app.to_celery().conf.result_backend == BROKER
 
@@ -209,7 +209,7 @@ def test_the_current_app_of_celery_stays(app):
     assert celery.current_app._get_current_object() is before
 
 
-def test_without_celery_the_extra_is_named(app, monkeypatch):
+def test_to_celery_without_celery_names_the_extra(app, monkeypatch):
     monkeypatch.setitem(sys.modules, "celery", None)
     with pytest.raises(CelerantError, match=r"celerant\[celery\]"):
         app.to_celery()
@@ -281,7 +281,7 @@ LINEAGE = """
 
 
 @pytest.mark.timeout(120)
-def test_what_tasks_of_a_prefork_worker_send_keeps_its_lineage(
+def test_tasks_sent_by_tasks_of_a_prefork_worker_keep_their_lineage(
     redis_url, celery_worker, tmp_path, monkeypatch
 ):
     name = f"celerant-h6-{uuid.uuid4().hex[:8]}"
@@ -329,7 +329,7 @@ def test_what_tasks_of_a_prefork_worker_send_keeps_its_lineage(
 
 
 @pytest.mark.timeout(120)
-def test_a_stock_worker_runs_it(redis_url, celery_worker, tmp_path):
+def test_a_stock_worker_runs_a_task_of_the_app(redis_url, celery_worker, tmp_path):
     name = f"celerant-h3-{uuid.uuid4().hex[:8]}"
     module = f"h3_to_celery_{uuid.uuid4().hex[:8]}"
     code = f"""

@@ -84,7 +84,9 @@ _ALL = "~* &* +@all"
         ),
     ],
 )
-def test_a_redis_user_with_few_rights(redis_server, said, rights, is_slow):
+def test_a_redis_user_with_few_rights_sends_all_messages(
+    redis_server, said, rights, is_slow
+):
     server = redis_server(acl=[f"user few on >secret {rights}"])
     with _own(server.url("few", "secret")) as app, server.client() as client:
         sent = _send_all(app)
@@ -94,7 +96,7 @@ def test_a_redis_user_with_few_rights(redis_server, said, rights, is_slow):
 
 
 @pytest.mark.parametrize("command", ["multi", "exec"])
-def test_a_redis_without_transactions_takes_what_kombu_sends(
+def test_a_redis_without_transactions_takes_messages_of_kombu(
     redis_server, said, command
 ):
     # Queues are declared before: kombu does that in a transaction, too.
@@ -114,7 +116,7 @@ def test_a_redis_without_transactions_takes_what_kombu_sends(
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_a_redis_of_few_connections(redis_server, said, most):
+def test_a_redis_of_few_connections_gets_all_messages(redis_server, said, most):
     server = redis_server()
     options = {"max_connections": most}
     with server.client() as client:
@@ -170,7 +172,7 @@ def _await_cluster(client):
 
 
 @pytest.mark.parametrize("is_whole", [False, True])
-def test_a_queue_with_a_hash_tag_on_a_cluster(cluster, said, is_whole):
+def test_messages_to_a_queue_with_a_hash_tag_reach_a_cluster(cluster, said, is_whole):
     with cluster.client() as client:
         if is_whole:
             known = {
@@ -277,7 +279,7 @@ LIMITS = ["connections of a vhost", "connections of a user", "channels of a user
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("limit", LIMITS)
-def test_an_app_of_one_connection_or_channel(vhost, limit):
+def test_an_app_of_one_connection_or_channel_sends_all_messages(vhost, limit):
     _limit(vhost, limit)
     with _own(_url(vhost)) as app:
         sent = _send_all(app, size=50)
@@ -285,7 +287,7 @@ def test_an_app_of_one_connection_or_channel(vhost, limit):
 
 
 @pytest.mark.timeout(90)
-def test_threads_take_turns_where_the_broker_takes_one_connection(vhost):
+def test_threads_take_turns_if_the_broker_takes_one_connection(vhost):
     _limit(vhost, LIMITS[0])
     with _own(_url(vhost)) as app:
         tasks = define_tasks(app)
@@ -309,7 +311,7 @@ def test_threads_take_turns_where_the_broker_takes_one_connection(vhost):
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("limit", LIMITS)
-def test_the_swap_in_beside_celery_s_own_connection(vhost, limit):
+def test_the_swap_in_sends_beside_celerys_own_connection(vhost, limit):
     app = _swap_in(_url(vhost), broker_pool_limit=1)
     one = app.signature("t.add")
     one.apply_async((0,))

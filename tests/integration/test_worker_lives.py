@@ -285,7 +285,7 @@ def test_a_worker_that_lost_the_broker_goes_on(both, broker):
     assert after["status"] == "SUCCESS"
 
 
-def test_a_stop_finishes_what_runs_and_leaves_the_rest(both):
+def test_a_stop_finishes_running_tasks_and_leaves_the_rest(both):
     def scenario(life):
         key = f"{life.key}-held"
         results = [life.send("hold", key) for _ in range(5)]

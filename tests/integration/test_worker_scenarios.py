@@ -204,13 +204,13 @@ def both(shops, scenario):
     return ours
 
 
-def test_success(shops):
+def test_a_successful_task_stores_its_value(shops):
     record = both(shops, lambda shop: shop.record(shop.send("h6.add", 1)))
     assert (record["status"], record["result"], record["queue"]) == ("SUCCESS", 3, True)
 
 
 @pytest.mark.parametrize("task", ["h6.fail", "h6.own"])
-def test_failure(shops, task):
+def test_a_failing_task_stores_its_error(shops, task):
     args = ("no such item", 3) if task == "h6.fail" else ()
     record = both(shops, lambda shop: shop.record(shop.send(task, *args)))
     assert record["status"] == "FAILURE"
@@ -229,7 +229,7 @@ def test_a_task_nobody_knows(shops):
     assert record["result"]["exc_type"] == "NotRegistered"
 
 
-def test_ignored_results(shops):
+def test_ignored_results_leave_no_record(shops):
     def scenario(shop):
         result = shop.send("h6.ignored", ignore_result=True)
         # Two slots: by the end of the third the first has ended.
@@ -240,7 +240,7 @@ def test_ignored_results(shops):
     assert both(shops, scenario) is None
 
 
-def test_eta(shops):
+def test_a_task_with_an_eta_succeeds(shops):
     soon = datetime.now(timezone.utc) + timedelta(seconds=1)
     record = both(shops, lambda s: s.record(s.send("h6.add", 1, eta=soon)))
     assert record["status"] == "SUCCESS"
@@ -281,7 +281,7 @@ def test_a_process_that_exits(shops):
     assert record["result"]["exc_type"] == "WorkerLostError"
 
 
-def test_reject_on_worker_lost_runs_it_again(shops):
+def test_reject_on_worker_lost_runs_the_task_again(shops):
     record = both(shops, lambda s: s.record(s.send("h6.die_once", s.key())))
     assert (record["status"], record["result"]) == ("SUCCESS", 2)
 
@@ -298,7 +298,7 @@ def test_revoke_before_its_time(shops):
     assert both(shops, scenario)["status"] == "REVOKED"
 
 
-def test_revoke_of_what_waits_for_a_slot(shops):
+def test_revoke_of_a_task_that_waits_for_a_slot(shops):
     def scenario(shop):
         keys = [shop.key(), shop.key()]
         running = [shop.send("h6.hold", key) for key in keys]
@@ -320,7 +320,7 @@ def test_revoke_of_what_waits_for_a_slot(shops):
 
 
 @pytest.mark.parametrize("signal", [None, "SIGKILL"])
-def test_terminate(shops, signal):
+def test_terminate_ends_a_running_task(shops, signal):
     def scenario(shop):
         key = shop.key()
         result = shop.send("h6.hold", key)

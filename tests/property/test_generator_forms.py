@@ -78,7 +78,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @given(recipe=recipes(max_nodes=12, stamped=False), call=calls())
-def test_a_generator_sends_what_a_list_sends(side, way, recipe, call):
+def test_a_generator_sends_the_messages_of_a_list(side, way, recipe, call):
     found = []
     for lib in (side, drawn(side)):
 

@@ -107,7 +107,7 @@ def test_freezing_gives_each_leaf_one_id_and_sending_keeps_it(members, seed):
     st.lists(VALUES, max_size=2),
     st.dictionaries(st.sampled_from("abc"), VALUES, max_size=2),
 )
-def test_what_is_sent_is_what_the_model_calls(members, args, kwargs):
+def test_the_messages_are_those_of_the_model(members, args, kwargs):
     canvas = group(members, app=APP)
     expected = list(_model(canvas))
     if not _unique(expected):

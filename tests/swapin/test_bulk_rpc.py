@@ -89,7 +89,7 @@ def test_looking_costs_no_trip_per_member(side, broker, trips, volleys):
     assert found[:200] + found[201:] == ids[:200] + ids[201:]
 
 
-def test_what_came_before_the_first_look_is_seen_by_it(side):
+def test_the_first_look_sees_results_that_came_before_it(side):
     result = group(side.add.s(i, i) for i in range(N)).apply_async()
     ids = [one.id for one in result]
     finish(side, ids)
@@ -98,7 +98,7 @@ def test_what_came_before_the_first_look_is_seen_by_it(side):
     assert result.get(timeout=10) == ids
 
 
-def test_what_is_not_for_the_group_comes_to_whom_it_is_for(side):
+def test_results_of_others_reach_their_own_results(side):
     alone = side.add.delay(1, 1)
     results = [group([side.add.s(i, i)] * 3).apply_async() for i in range(2)]
     ids = [[one.id for one in result] for result in results]

@@ -64,7 +64,7 @@ def test_looking_costs_one_select_per_thousand(side, statements, volleys):
     assert len(statements) == 2 * 2
 
 
-def test_what_is_read_is_what_celery_reads(side, statements):
+def test_bulk_reads_give_the_values_that_celery_reads(side, statements):
     result = group(side.add.s(i, i) for i in range(4)).apply_async()
     ids = [one.id for one in result]
     finish(side, ids[:2])

@@ -98,7 +98,7 @@ CANVASES = {
 
 
 @pytest.mark.parametrize("name", CANVASES)
-def test_they_leave_as_by_celery(side, both_ways, volleys, name):
+def test_groups_of_chains_leave_as_by_celery(side, both_ways, volleys, name):
     make, expected = CANVASES[name]
     stock, ours = both_ways(side, lambda: make(side).apply_async())
     assert ours == stock
@@ -116,7 +116,9 @@ def test_they_leave_as_by_celery(side, both_ways, volleys, name):
     ],
     ids=str,
 )
-def test_what_the_call_says_is_for_their_first_tasks(side, both_ways, volleys, call):
+def test_options_of_the_call_apply_to_the_first_tasks_of_chains(
+    side, both_ways, volleys, call
+):
     def send():
         steps = [chain(side.echo.s(i), side.echo.s()) for i in range(3)]
         return group([*steps, side.echo.s()]).apply_async(**call)
@@ -126,7 +128,7 @@ def test_what_the_call_says_is_for_their_first_tasks(side, both_ways, volleys, c
     assert volleys == [4]
 
 
-def test_their_results_follow_one_another(side, volleys):
+def test_results_of_chains_follow_one_another(side, volleys):
     with celerant.celery.install():
         result = group([line(side, 1), side.add.s(1, 1), line(side, 2, 2)])()
     assert volleys == [3]
@@ -200,7 +202,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_others_are_left_to_celery(side, both_ways, volleys, name):
+def test_other_members_are_left_to_celery(side, both_ways, volleys, name):
     make = OTHERS[name]
 
     def send():
@@ -213,7 +215,7 @@ def test_others_are_left_to_celery(side, both_ways, volleys, name):
 
 
 @pytest.mark.parametrize("method", ["apply_async", "run", "freeze", "prepare_steps"])
-def test_who_wrapped_a_method_of_chains_is_called(side, volleys, monkeypatch, method):
+def test_a_wrapper_of_a_method_of_chains_is_called(side, volleys, monkeypatch, method):
     called = []
     original = getattr(_chain, method)
 

@@ -49,7 +49,7 @@ def test_members_are_told_apart_with_their_paths(side):
     assert "Celery's own path: group[4]: option 'app_id'" in str(found)
 
 
-def test_what_is_explained_is_what_leaves(side, volleys):
+def test_explain_agrees_with_the_messages(side, volleys):
     members = [*plain(side), chain(side.add.s(1, 1)), dict(side.add.s(1, 1))]
     with install():
         found = explain(group(members))
@@ -67,7 +67,7 @@ def test_the_header_of_a_chord_is_explained(side):
     ]
 
 
-def test_of_a_chain_the_first_step_is_explained(side):
+def test_explain_looks_at_the_first_step_of_a_chain(side):
     with install():
         assert explain(chain(group(plain(side)), side.echo.s()))
         found = explain(chain(side.add.s(1, 1), group(plain(side)), side.echo.s()))
@@ -90,7 +90,7 @@ def test_a_list_is_read_as_members(side):
     assert [path for path, _ in told(found)] == ["group[3]"]
 
 
-def test_it_says_whether_the_swap_in_is_in_place(side):
+def test_explain_says_whether_the_swap_in_is_in_place(side):
     found = explain(group(plain(side)))
     assert not found
     assert not found.is_installed
@@ -99,7 +99,7 @@ def test_it_says_whether_the_swap_in_is_in_place(side):
     assert explain(celerant.celery.group(plain(side)))
 
 
-def test_it_says_who_was_there_before(side, monkeypatch):
+def test_explain_names_an_earlier_wrapper(side, monkeypatch):
     original = celery.group.apply_async
 
     @functools.wraps(original)
@@ -136,7 +136,7 @@ def test_chunks_are_the_group_that_they_become(side):
 
 
 @pytest.mark.parametrize("what", [None, 3, "group", {"task": "add"}, iter([])])
-def test_what_is_no_canvas_is_an_error(what):
+def test_explain_refuses_other_values_than_canvases(what):
     with pytest.raises(CanvasError, match="explain: give a group"):
         explain(what)
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(120)
 TESTS = Path(__file__).parents[1]
 
 
-def test_it_shows_members_of_volleys(make_app, volleys):
+def test_flower_shows_members_of_volleys(make_app, volleys):
     side = make_app("redis", RESULTS)
     events = f"{side.queue}.ev"
     side.app.conf.event_exchange = events

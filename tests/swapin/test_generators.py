@@ -77,7 +77,7 @@ def test_nothing_leaves_later_than_with_celery(side):
         assert all(a >= b for a, b in zip(ours.left, stock.left, strict=True))
 
 
-def test_what_is_drawn_stays_with_the_group(side):
+def test_drawn_members_stay_with_the_group(side):
     made = []
 
     def members():

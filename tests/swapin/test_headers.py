@@ -93,7 +93,7 @@ def test_a_frozen_chord_keeps_its_ids(side, both_ways, volleys):
 
 
 @pytest.mark.parametrize("uuid4", [False, True])
-def test_who_unlocks_a_chord_is_told_the_members_ids(
+def test_the_task_that_unlocks_a_chord_gets_the_members_ids(
     make_app, both_ways, volleys, tmp_path, uuid4
 ):
     side = make_app(backend=tmp_path.as_uri())
@@ -141,7 +141,7 @@ def test_a_backend_of_the_users_own_is_given_the_results(make_app, volleys):
 @pytest.mark.parametrize(
     "name", ["apply_async", "_freeze_group_tasks", "_freeze_unroll", "_prepared"]
 )
-def test_who_wrapped_a_method_of_groups_is_called(side, volleys, monkeypatch, name):
+def test_a_wrapper_of_a_method_of_groups_is_called(side, volleys, monkeypatch, name):
     called = []
 
     def wrapped(original):
@@ -160,7 +160,7 @@ def test_who_wrapped_a_method_of_groups_is_called(side, volleys, monkeypatch, na
     assert len(drain(side.url, side.queue)) == 4
 
 
-def test_who_wraps_groups_afterwards_is_called_with_the_header(
+def test_a_later_wrapper_of_groups_is_called_with_the_header(
     side, volleys, monkeypatch
 ):
     called = []

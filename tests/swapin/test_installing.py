@@ -33,9 +33,7 @@ def test_the_context_manager_uninstalls_also_after_an_error():
     assert vars(canvas.group)["apply_async"] is original
 
 
-def test_who_wrapped_it_since_stays_and_ours_passes_through(
-    make_app, volleys, monkeypatch
-):
+def test_a_later_wrapper_stays_and_ours_passes_through(make_app, volleys, monkeypatch):
     side = make_app()
     install()
     ours = vars(canvas.group)["apply_async"]
@@ -62,7 +60,7 @@ def test_who_wrapped_it_since_stays_and_ours_passes_through(
     assert vars(canvas.group)["apply_async"] is ours
 
 
-def test_who_wrapped_it_before_is_called(make_app, monkeypatch):
+def test_an_earlier_wrapper_is_called(make_app, monkeypatch):
     side = make_app()
     original = vars(canvas.group)["apply_async"]
     seen = []
@@ -155,7 +153,9 @@ def test_the_explicit_group_needs_no_installing(make_app, both_ways, volleys):
         (["-c", "import t; t.app.loader"], {"CELERY_LOADER": "celerant.celery:Loader"}),
     ],
 )
-def test_it_is_installed_where_no_code_can_be_touched(tmp_path, arguments, environment):
+def test_environment_and_command_line_install_the_swap_in(
+    tmp_path, arguments, environment
+):
     (tmp_path / "t.py").write_text(
         "import atexit, celery, celery.canvas\n"
         "app = celery.Celery('t')\n"

@@ -108,7 +108,7 @@ def test_a_time_limit_before_anything_left_is_not_taken_for_a_broken_member(
     assert _ids(side.url, side.queue) == []
 
 
-def test_an_interrupted_chord_says_what_left_of_its_header(make_app):
+def test_an_interrupted_chord_reports_the_sent_part_of_its_header(make_app):
     side = make_app("redis", redis_url(6))
 
     def members():

@@ -170,7 +170,7 @@ def same(side, both_ways, canvas, call=((), {}, {})):
 
 @pytest.mark.parametrize("broker", BROKERS)
 @pytest.mark.parametrize("name", CANVASES)
-def test_canvases(make_app, both_ways, volleys, broker, name):
+def test_canvases_are_sent_as_by_celery(make_app, both_ways, volleys, broker, name):
     side = make_app(broker, backend="cache+memory://")
     side.app.set_current()
     same(side, both_ways, CANVASES[name])
@@ -225,14 +225,16 @@ def by_argument(name, args, kwargs, options, task=None, **more):
     ids="route router serializer transient topic zone ignored".split(),
 )
 @pytest.mark.parametrize("broker", BROKERS)
-def test_settings(make_app, both_ways, volleys, broker, settings):
+def test_settings_change_messages_as_in_celery(
+    make_app, both_ways, volleys, broker, settings
+):
     side = make_app(broker, accept_content=["json", "pickle"], **settings)
     canvas = group([side.add.s(i, i).set(countdown=90) for i in range(4)])
     same(side, both_ways, lambda _: group([*canvas.tasks, side.echo.s([[[1]]])]))
     assert volleys == [5]
 
 
-def test_a_serializer_of_the_users_own(make_app, both_ways, volleys):
+def test_a_serializer_of_the_users_own_is_used(make_app, both_ways, volleys):
     def encode(value):
         return json.dumps(value)[::-1]
 
@@ -248,13 +250,15 @@ def test_a_serializer_of_the_users_own(make_app, both_ways, volleys):
     assert volleys == [3]
 
 
-def test_a_task_of_many_settings(make_app, both_ways, volleys):
+def test_a_task_of_many_settings_is_sent_as_by_celery(make_app, both_ways, volleys):
     side = make_app("redis")
     same(side, both_ways, lambda s: group([s.tuned.s(i) for i in range(3)]))
     assert volleys == [3]
 
 
-def test_inside_a_task_members_know_who_sent_them(make_app, both_ways, volleys):
+def test_members_sent_inside_a_task_have_the_task_as_parent(
+    make_app, both_ways, volleys
+):
     side = make_app(task_inherit_parent_priority=True)
     children = []
 

@@ -181,7 +181,7 @@ def test_a_tracer_that_fails_stops_nothing(make_app, volleys, monkeypatch, caplo
     assert "without a trace" in caplog.text
 
 
-def test_once_it_is_taken_away_nothing_is_traced(make_app, volleys):
+def test_nothing_is_traced_after_uninstrumenting(make_app, volleys):
     side = make_app()
     with celerant.celery.install():
         with opentelemetry():

@@ -97,7 +97,7 @@ def sent(side, recipe, call, form):
 @pytest.mark.parametrize("form", ["list", "generator", "dict"])
 @pytest.mark.timeout(max(900, EXAMPLES // 4))
 @pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
-def test_the_swap_in_sends_what_celery_sends(side, form):
+def test_the_swap_in_sends_celerys_messages(side, form):
     @settings(
         max_examples=side.examples,
         deadline=None,

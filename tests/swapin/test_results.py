@@ -154,7 +154,7 @@ def test_get_waits(side):
     worker.join()
 
 
-def test_get_raises_what_a_task_raised(side):
+def test_get_raises_the_error_of_a_task(side):
     result = sent(side, 3)
     ids = [one.id for one in result]
     finish(side, ids[:1])
@@ -193,7 +193,7 @@ def test_then_is_called_once_all_are_done(side):
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")
-def test_it_is_saved_restored_and_forgotten(side):
+def test_a_volleys_result_is_saved_restored_and_forgotten(side):
     result = sent(side, 3)
     ids = [one.id for one in result]
     finish(side, ids)
@@ -208,7 +208,7 @@ def test_it_is_saved_restored_and_forgotten(side):
     assert [side.app.AsyncResult(i).state for i in ids] == [states.PENDING] * 3
 
 
-def test_it_is_pickled_as_celerys(side):
+def test_a_volleys_result_is_pickled_as_celerys(side):
     side.app.set_current()
     result = sent(side, 3)
     loaded = pickle.loads(pickle.dumps(result))
@@ -217,7 +217,7 @@ def test_it_is_pickled_as_celerys(side):
     assert loaded.as_tuple() == result.as_tuple()
 
 
-def test_it_can_be_changed_as_celerys(side):
+def test_a_volleys_result_can_be_changed_as_celerys(side):
     result = sent(side, 3)
     ids = [one.id for one in result]
     result.remove(ids[0])
@@ -288,7 +288,7 @@ def test_a_result_that_nobody_keeps_leaves_nothing(side):
     assert not any(side.app.backend._pending_results)
 
 
-def test_on_other_stores_it_is_read_in_bulk_too(make_app, volleys):
+def test_results_on_other_stores_are_read_in_bulk_too(make_app, volleys):
     side = make_app(backend="cache+memory://")
     celerant.celery.install()
     result = group([side.add.s(i, i) for i in range(5)]).apply_async()

@@ -129,7 +129,7 @@ def test_streamed_spans_are_continued(make_app, volleys):
     assert volleys == [3]
 
 
-def test_without_a_transaction_it_is_as_in_celery(make_app, both_ways, volleys):
+def test_headers_without_a_transaction_are_as_in_celery(make_app, both_ways, volleys):
     side = make_app("redis")
     with sentry():
         stock, ours = both_ways(

@@ -151,7 +151,7 @@ def fresh(side, make, **call):
 
 @pytest.mark.parametrize("broker", BROKERS)
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_leaves_is_what_receivers_make_of_it(
+def test_messages_leave_as_receivers_change_them(
     make_app, both_ways, volleys, connect, broker, change
 ):
     side = make_app(broker)
@@ -179,9 +179,7 @@ def plain(told):
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_receivers_are_told_what_celery_tells(
-    make_app, both_ways, volleys, connect, broker
-):
+def test_receivers_get_celerys_arguments(make_app, both_ways, volleys, connect, broker):
     side = make_app(broker)
     heard = []
 
@@ -249,7 +247,9 @@ def test_after_hears_once_the_broker_has_a_chunk(make_app, volleys, connect):
     assert volleys == [600]
 
 
-def test_what_one_signal_opens_the_other_closes(make_app, volleys, connect):
+def test_a_context_opened_by_one_signal_is_closed_by_the_other(
+    make_app, volleys, connect
+):
     side = make_app()
     variable = contextvars.ContextVar("variable", default="outside")
     opened, seen = {}, []

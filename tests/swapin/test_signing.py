@@ -49,7 +49,7 @@ CLIENT = """
 """
 
 
-def test_workers_accept_what_is_signed(tmp_path):
+def test_workers_accept_signed_messages(tmp_path):
     services.require_redis()
     if shutil.which("openssl") is None:
         services.absent("openssl on PATH")

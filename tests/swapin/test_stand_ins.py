@@ -48,7 +48,7 @@ def test_a_wrapper_that_shows_the_code_of_what_it_wraps(
     assert calls == {name: 10}
 
 
-def test_such_a_wrapper_of_a_group_before_us(make_app, monkeypatch):
+def test_a_wrapt_wrapper_of_groups_before_us_is_called(make_app, monkeypatch):
     side, calls = make_app(), []
 
     def count(wrapped, _instance, args, kwargs):
@@ -62,7 +62,7 @@ def test_such_a_wrapper_of_a_group_before_us(make_app, monkeypatch):
     assert len(calls) == 1
 
 
-def test_wrapper_of_what_somebody_has_put_back_is_called(make_app, monkeypatch):
+def test_wrapper_of_a_method_that_others_put_back_is_called(make_app, monkeypatch):
     side, seen = make_app(), []
     with mock.patch.object(canvas.group, "apply_async"):
         install()
@@ -81,7 +81,7 @@ def test_wrapper_of_what_somebody_has_put_back_is_called(make_app, monkeypatch):
     assert len(seen) == 1
 
 
-def test_what_somebody_has_put_back_is_replaced_again(make_app, volleys):
+def test_a_method_that_others_put_back_is_replaced_again(make_app, volleys):
     side = make_app()
     # One whose end restores what it has found: Celery's own.
     with mock.patch.object(canvas.group, "apply_async"):
@@ -145,7 +145,9 @@ def injecting(function):
 
 
 @pytest.mark.parametrize(("args", "sent"), [((1,), [3]), ((1, 2), [0])])
-def test_a_decorated_task_takes_what_its_decorator_takes(make_app, volleys, args, sent):
+def test_a_decorated_task_takes_the_options_of_its_decorator(
+    make_app, volleys, args, sent
+):
     side = make_app()
 
     @side.app.task(name="decorated", shared=False)
@@ -164,7 +166,7 @@ def test_a_decorated_task_takes_what_its_decorator_takes(make_app, volleys, args
     assert len(drain(side.url, side.queue)) == sum(sent)
 
 
-def test_errors_of_what_has_begun_to_leave_are_celerys(make_app):
+def test_errors_after_the_first_member_left_are_celerys(make_app):
     side = make_app()
 
     def members():
@@ -221,7 +223,7 @@ def test_a_store_that_reads_in_its_own_way_is_asked_so(make_app, monkeypatch):
     assert len(Own.asked) == 6
 
 
-def test_replies_come_to_who_sent_whoever_looks(make_app):
+def test_replies_come_to_the_sender_whoever_looks(make_app):
     side = make_app("redis", "rpc://")
     with install():
         result = group([side.add.s(i, i) for i in range(3)]).apply_async()

@@ -65,7 +65,7 @@ def test_celerys_own_tests_pass(suite):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", list(OLDER))
-def test_those_of_older_versions_pass(request, tmp_path_factory, version):
+def test_the_own_tests_of_older_versions_pass(request, tmp_path_factory, version):
     kept = request.config.cache.mkdir(f"own-tests-{version}")
     python = install_celery(
         kept / "venv", version, "pytest", "pytest-subtests", "orjson"

@@ -69,7 +69,7 @@ def use(side):
     result.then(print)
 
 
-def test_nothing_is_left_of_it(make_app, volleys):
+def test_uninstalling_leaves_nothing(make_app, volleys):
     side = make_app("redis", RESULTS)
     # Celery makes some things when they are used first.
     use(side)
@@ -87,7 +87,7 @@ def test_nothing_is_left_of_it(make_app, volleys):
     assert before.changes() == []
 
 
-def test_others_send_meanwhile(make_app, volleys):
+def test_threads_send_while_the_swap_in_is_installed_and_uninstalled(make_app, volleys):
     side = make_app()
     # kombu makes an in-process queue twice where two threads are its first users.
     group([side.add.s(1, 1)]).apply_async()

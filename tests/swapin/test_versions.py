@@ -38,8 +38,8 @@ MODULES = (
 LEFT_OUT = (
     *("is_gone", "failure_comes_back", "threads", "gevent", "eventlet"),
     *("share_a_queue", "from_a_database", "all_canvases and redis"),
-    *("bulk_rpc and redis", "not_for_the_group", "bulk_sql and plain"),
-    *("bulk_sql and extended", "no_code_can_be_touched", "others_send"),
+    *("bulk_rpc and redis", "results_of_others", "bulk_sql and plain"),
+    *("bulk_sql and extended", "install_the_swap_in", "threads_send_while"),
 )
 #: What older versions do without: a worker's retries of what it sends, batches.
 SKIPPED = 2
@@ -65,7 +65,7 @@ def older(request):
 
 
 @pytest.mark.timeout(400)
-def test_the_swap_in_serves_it(older):
+def test_the_swap_in_serves_older_versions(older):
     python, path = older
     ran = subprocess.run(
         [

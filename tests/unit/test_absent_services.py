@@ -42,7 +42,7 @@ def _run(service, **environment):
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("service", TESTS)
-def test_what_needs_a_service_skips_and_tells_why(service):
+def test_tests_of_a_missing_service_skip_and_tell_why(service):
     ran, reason = _run(service)
     assert ran.returncode == 0, ran.stdout
     assert reason in ran.stdout
@@ -51,7 +51,7 @@ def test_what_needs_a_service_skips_and_tells_why(service):
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("service", TESTS)
-def test_what_needs_a_service_fails_in_ci(service):
+def test_tests_of_a_missing_service_fail_in_ci(service):
     ran, reason = _run(service, CI="true")
     assert ran.returncode == 1, ran.stdout
     assert reason in ran.stdout

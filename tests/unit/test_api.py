@@ -30,7 +30,7 @@ def _modules():
             yield found.name
 
 
-def test_what_is_promised_is_exported():
+def test_promised_names_are_exported():
     assert set(celerant.__all__) >= PUBLIC
     assert list(celerant.__all__) == sorted(set(celerant.__all__))
     assert [name for name in celerant.__all__ if not hasattr(celerant, name)] == []
@@ -69,7 +69,7 @@ def test_sending_loads_no_worker():
 
 
 @pytest.mark.parametrize("name", sorted(celerant.__all__))
-def test_what_is_exported_is_documented(name):
+def test_exported_names_are_documented(name):
     thing = getattr(celerant, name)
     if not callable(thing):
         return
@@ -87,7 +87,7 @@ def test_what_is_exported_is_documented(name):
 
 
 @pytest.mark.parametrize("name", sorted(_modules()))
-def test_every_module_imports_and_says_what_it_is(name):
+def test_every_module_imports_and_has_a_docstring(name):
     if name.startswith("celerant.django"):
         pytest.importorskip("django")
     module = importlib.import_module(name)

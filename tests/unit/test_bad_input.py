@@ -48,7 +48,7 @@ def test_a_member_that_is_no_signature_is_refused_as_the_group_is_made(shop, bad
 
 
 @pytest.mark.parametrize("bad", STRANGERS)
-def test_adding_what_is_no_signature(shop, bad):
+def test_adding_a_member_that_is_no_signature_is_refused(shop, bad):
     members = group([shop.add.s(1, 2)])
     with pytest.raises(CanvasError, match="must be a signature") as caught:
         members.add(bad)
@@ -72,32 +72,32 @@ def test_a_member_that_is_no_signature(shop, bad):
 
 
 @pytest.mark.parametrize("bad", [3, None, "celerant_test.add", {"task": "x"}])
-def test_a_group_of_what_is_no_signature(bad):
+def test_a_group_refuses_members_that_are_no_signatures(bad):
     with pytest.raises(CanvasError, match=r"group\[0\]") as caught:
         group(bad)
     assert caught.value.path == "group[0]"
 
 
 @pytest.mark.parametrize("form", ["map", "starmap"])
-def test_mapping_over_what_is_not_iterable(shop, form):
+def test_mapping_over_a_value_that_is_not_iterable_is_refused(shop, form):
     with pytest.raises(CanvasError, match=f"group.{form} .*, not int; .* a list"):
         getattr(group, form)(shop.add, 5)
 
 
 @pytest.mark.parametrize("task", [print, None, 3])
-def test_mapping_what_is_no_task(task):
+def test_mapping_a_value_that_is_no_task_is_refused(task):
     with pytest.raises(CanvasError, match=r"group.map .*@app\.task"):
         group.map(task, [1])
 
 
-def test_a_task_instead_of_its_signature(shop):
+def test_a_task_instead_of_its_signature_is_refused(shop):
     with pytest.raises(CanvasError, match=r"group\[1\]") as caught:
         group([shop.add.s(1, 2), shop.add]).apply_async()
     assert ".s(" in str(caught.value)
     assert _queue_is_empty()
 
 
-def test_a_cycle(shop):
+def test_a_cycle_is_refused(shop):
     members = [shop.add.s(1, 2)]
     cycle = group(members)
     members.append(group([cycle]))
@@ -192,7 +192,7 @@ def test_a_late_bad_member_of_a_list_sends_nothing(shop):
     assert _queue_is_empty()
 
 
-def test_an_argument_nested_in_itself(shop):
+def test_an_argument_nested_in_itself_is_refused(shop):
     loop = []
     loop.append(loop)
     with pytest.raises(EncodeError):
@@ -200,7 +200,7 @@ def test_an_argument_nested_in_itself(shop):
     assert _queue_is_empty()
 
 
-def test_an_argument_nested_too_deep(shop):
+def test_an_argument_nested_too_deep_is_refused(shop):
     deep = []
     for _ in range(200_000):
         deep = [deep]
@@ -212,14 +212,14 @@ def test_an_argument_nested_too_deep(shop):
         deep = deep.pop()
 
 
-def test_an_unknown_serializer(shop):
+def test_an_unknown_serializer_is_refused_with_the_nearest(shop):
     with pytest.raises(SettingError, match="jsn") as caught:
         group([shop.add.s(1, 2)]).apply_async(serializer="jsn")
     assert caught.value.nearest == "json"
     assert _queue_is_empty()
 
 
-def test_an_unknown_compression(shop):
+def test_an_unknown_compression_is_refused(shop):
     with pytest.raises(SettingError, match="gzp"):
         group([shop.add.s(1, 2)]).apply_async(compression="gzp")
     assert _queue_is_empty()
@@ -262,7 +262,7 @@ def test_a_members_option_is_refused_with_its_path(shop, is_eager, option, value
 
 
 @pytest.mark.parametrize("option", ["serializer", "compression", "delivery_mode"])
-def test_what_only_the_message_needs_is_refused_with_its_path(shop, option):
+def test_wrong_options_of_the_message_are_refused_with_their_path(shop, option):
     wrong = shop.add.s(1, 2).set(**{option: "jsn"})
     with pytest.raises(SettingError, match="jsn") as caught:
         group([shop.add.s(1, 2), group([wrong])]).apply_async()
@@ -324,7 +324,7 @@ def test_a_late_bad_member_of_a_generator_is_named_once(shop, bad, kind):
     assert error.report.counts()["unsent"] == 1_201 - sent
 
 
-def test_the_task_id_of_another_member(shop):
+def test_a_second_member_with_the_same_task_id_is_refused(shop):
     first, second = (shop.add.s(i, 2).set(task_id="mine") for i in (1, 2))
     with pytest.raises(CanvasError, match="that of member 0") as caught:
         group([first, group([second])]).apply_async()
@@ -341,7 +341,7 @@ def test_wrong_arguments_of_a_task_without_typing_are_sent(shop):
     assert len(drain("memory://", QUEUE)) == 1
 
 
-def test_a_generator_that_raises_half_way_reports_what_was_sent(shop):
+def test_a_generator_that_raises_half_way_reports_the_sent_members(shop):
     def members():
         for i in range(1_200):
             yield shop.add.s(i, 1)
@@ -360,7 +360,7 @@ def test_a_generator_that_raises_half_way_reports_what_was_sent(shop):
     assert sent == list(range(len(sent)))
 
 
-def test_a_generator_used_twice(shop):
+def test_a_generator_used_twice_is_refused(shop):
     once = group(shop.add.s(i, i) for i in range(3))
     once.apply_async()
     assert len(drain("memory://", QUEUE)) == 3
@@ -429,7 +429,7 @@ def test_an_unknown_setting_suggests_the_nearest(shop):
     assert caught.value.nearest == "task_default_queue"
 
 
-def test_what_only_celery_uses_is_accepted(shop):
+def test_settings_that_only_celery_uses_are_accepted(shop):
     shop.app.conf.worker_max_tasks_per_child = 10
     shop.app.conf.beat_schedule = {}
     assert shop.app.conf.worker_max_tasks_per_child == 10
@@ -447,7 +447,7 @@ def test_what_only_celery_uses_is_accepted(shop):
         ("time_limit", "long"),
     ],
 )
-def test_an_option_of_an_impossible_value(shop, option, value):
+def test_an_option_of_an_impossible_value_is_refused(shop, option, value):
     with pytest.raises((SettingError, TypeError, ValueError), match=option):
         group([shop.add.s(1, 2)]).apply_async(**{option: value})
     assert _queue_is_empty()

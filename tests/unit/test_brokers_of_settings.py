@@ -34,7 +34,7 @@ def parts(**given):
         (parts(write_url="redis://w", read_url="redis://r"), "redis://w"),
     ],
 )  # fmt: skip
-def test_a_broker_is_a_url_with_what_its_parts_say(settings, url):
+def test_a_broker_is_a_url_made_of_its_parts(settings, url):
     app = Celerant(NAME, **settings)
     assert app.conf.broker_url == url
 
@@ -115,7 +115,7 @@ def test_the_default_queue_is_the_apps_name_in_memory():
     assert app.conf.task_default_exchange == app.conf.task_default_routing_key == "own"
 
 
-def test_what_is_handed_over_includes_what_was_changed_in_place():
+def test_settings_changed_in_place_are_handed_over():
     app = Celerant(NAME, broker="redis://h", celerant_stall_timeout=5)
     app.conf.beat_schedule["x"] = {"task": "t", "schedule": 5}
     app.conf.worker_direct = "yes"
@@ -128,7 +128,7 @@ def test_what_is_handed_over_includes_what_was_changed_in_place():
     assert "celerant_stall_timeout" not in made.conf
 
 
-def test_a_store_is_told_by_parts_where_its_url_leaves_them_out():
+def test_settings_of_parts_fill_in_the_url_of_a_store():
     app = Celerant(
         NAME,
         backend="redis",

@@ -184,6 +184,6 @@ def test_the_page_lists_nothing_else():
         assert set(_listed(title)) <= set(PAIRS)
 
 
-def test_what_stands_for_a_class_is_one():
+def test_names_of_classes_are_classes():
     assert issubclass(celerant.GroupResult, ResultSet)
     assert issubclass(celerant.Signature, Canvas)

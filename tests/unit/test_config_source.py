@@ -44,7 +44,7 @@ def test_an_object_in_a_module_by_name(app, settings_module, attribute, setting,
     assert app.conf.task_default_queue != "orders"
 
 
-def test_a_mapping_and_an_object(app):
+def test_config_from_object_takes_a_mapping_and_an_object(app):
     app.config_from_object({"result_expires": 3})
     assert app.conf.result_expires == 3
     app.config_from_object(SimpleNamespace(result_expires=4))
@@ -83,7 +83,7 @@ def test_a_wrong_name_in_a_mapping_is_refused(app):
         app.config_from_object({"broker_ulr": "x"})
 
 
-def test_what_is_not_there_is_told(app, settings_module):
+def test_a_missing_source_is_named(app, settings_module):
     with pytest.raises(SettingError, match=r"'shop_site.conf' has no 'none'"):
         app.config_from_object(f"{settings_module}:none")
     with pytest.raises(ModuleNotFoundError, match="nowhere"):

@@ -32,7 +32,7 @@ def settings(broker, **more):
         (None, "memory://"),
     ],
 )
-def test_results_go_where_the_broker_is(broker, expected):
+def test_results_go_to_the_broker_by_default(broker, expected):
     assert backend_url(settings(broker)) == expected
 
 
@@ -54,7 +54,7 @@ def test_a_default_backend_is_reached_as_its_broker():
     }
 
 
-def test_what_is_set_for_results_comes_before_what_is_set_for_the_broker():
+def test_settings_of_results_come_before_those_of_the_broker():
     conf = settings(
         "sentinel://a",
         broker_use_ssl={"ssl_cert_reqs": "required"},

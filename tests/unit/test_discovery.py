@@ -78,6 +78,6 @@ def test_a_package_that_is_not_there_is_told(app):
         app.autodiscover_tasks(["found_nowhere"], force=True)
 
 
-def test_without_packages_it_needs_django(app):
+def test_autodiscovery_without_packages_needs_django(app):
     with pytest.raises(CelerantError, match="DJANGO_SETTINGS_MODULE"):
         app.autodiscover_tasks(force=True)

@@ -37,7 +37,7 @@ def peak(call):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_packed_is_unpacked_as_kombu_does(kind):
+def test_packed_bodies_are_unpacked_as_kombu_does(kind):
     for body in (b"", b"x", b"abc" * 500_000):
         packed, _ = compression.compress(body, kind)
         for limits in (NO_LIMITS, Limits(size=2 * MB)):
@@ -65,7 +65,7 @@ def test_a_body_of_very_many_streams_is_refused_early(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_does_not_get_smaller_is_unpacked_slice_by_slice(kind):
+def test_an_incompressible_body_is_unpacked_slice_by_slice(kind):
     body = random.Random(5).randbytes(3 * MB + 1)
     packed, _ = compression.compress(body, kind)
     assert Limits(size=4 * MB).unpack(packed, kind) == body
@@ -83,7 +83,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_cut_off_is_an_error(kind):
+def test_a_cut_packed_body_is_an_error(kind):
     packed, _ = compression.compress(bytes(range(256)) * 1000, kind)
     for limits in (NO_LIMITS, Limits(size=MB)):
         with pytest.raises(
@@ -205,7 +205,7 @@ def test_a_message_that_is_a_bomb_is_refused_as_a_broken_one(made):
     assert peak(refuse) < 20 * MB
 
 
-def test_what_is_not_accepted_is_not_unpacked(made):
+def test_a_body_of_a_refused_content_type_is_not_unpacked(made):
     reader, message = made(
         bomb(), {"compression": "application/x-gzip"}, content_type="application/x-yaml"
     )
@@ -226,7 +226,7 @@ def test_what_is_not_accepted_is_not_unpacked(made):
         (b'["' + b"x" * MB + b'"]', "has 1,048,580 bytes"),
     ],
 )
-def test_what_is_too_large_or_too_deep_is_refused(made, body, told):
+def test_a_body_that_is_too_large_or_too_deep_is_refused(made, body, told):
     reader, message = made(body)
     with pytest.raises(Refused, match=told):
         reader.read(message)

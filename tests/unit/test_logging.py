@@ -35,11 +35,11 @@ def _stderr(program):
     return ran.stderr
 
 
-def test_nothing_is_printed_where_nothing_is_configured():
+def test_nothing_is_printed_if_logging_is_not_configured():
     assert _stderr(PROGRAM) == ""
 
 
-def test_what_is_configured_gets_it():
+def test_configured_logging_gets_the_records():
     told = _stderr(CONFIGURED)
     assert "ERROR:celerant.worker:" in told
     assert "told to the logs" in told

@@ -20,7 +20,7 @@ def app():
         yield app
 
 
-def test_waits_for_what_does_not_come_end_in_time(app):
+def test_waits_for_missing_results_end_in_time(app):
     gate = threading.Event()
     hold = app.task(lambda: gate.wait(30), name="hold")
     with app.worker(concurrency=1), freezegun.freeze_time("2020-01-01"):

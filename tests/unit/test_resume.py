@@ -77,14 +77,14 @@ def test_a_result_of_another_count(shop, interrupt):
         other.resume(group([shop.add.s(1, 2)]).apply_async())
 
 
-def test_a_result_of_other_members(shop, interrupt):
+def test_resume_refuses_a_result_of_other_members(shop, interrupt):
     result = interrupt(group([shop.add.s(i, i) for i in range(3)]))
     other = group([shop.echo.s(i) for i in range(3)])
     with pytest.raises(CanvasError, match="its members are others"):
         other.resume(result)
 
 
-def test_a_result_of_a_group_of_other_ids(shop, interrupt):
+def test_resume_refuses_a_group_that_was_frozen_under_other_ids(shop, interrupt):
     result = interrupt(group([shop.add.s(i, i) for i in range(3)]))
     other = group([shop.add.s(i, i) for i in range(3)])
     frozen = other.freeze()
@@ -98,7 +98,7 @@ def test_a_result_that_was_never_sent(shop):
         members.resume(members.freeze())
 
 
-def test_a_result_of_another_app(shop, interrupt):
+def test_resume_refuses_a_result_of_another_app(shop, interrupt):
     members = group([shop.add.s(i, i) for i in range(3)])
     result = interrupt(members)
     with Celerant("celerant-test-other") as other:

@@ -98,7 +98,7 @@ def test_the_body_runs_after_all(shop, producer, header, body, at):
         assert canvas.resume(result) is result
 
 
-def test_those_who_wait_elsewhere_hear_of_it(shop, producer):
+def test_another_result_of_the_body_gets_the_resumed_value(shop, producer):
     canvas = chord([shop.add.s(1, 1), shop.add.s(2, 2)], shop.echo.s())
     result = interrupt(canvas, producer, 2)
     assert shop.app.AsyncResult(result.id).state == "FAILURE"
@@ -133,7 +133,7 @@ def test_a_body_that_had_run_has_not_run_in_vain(shop, producer):
     assert bodies == [[2, 4]]
 
 
-def test_what_may_be_in_is_left_where_it_is(shop, producer):
+def test_resume_with_skip_leaves_unknown_members(shop, producer):
     canvas = chord([shop.add.s(n, n) for n in range(3)], shop.echo.s())
     result = interrupt(canvas, producer, 2, is_late=True)
     canvas.resume(result, unknown="skip")
@@ -141,7 +141,7 @@ def test_what_may_be_in_is_left_where_it_is(shop, producer):
     assert [message.headers["group_index"] for message in found] == [0, 1, 2]
 
 
-def test_it_may_be_interrupted_again(shop, producer):
+def test_a_resumed_chord_may_be_interrupted_again(shop, producer):
     canvas = chord([shop.add.s(n, n) for n in range(4)], shop.echo.s())
     result = interrupt(canvas, producer, 2, 4)
     with pytest.raises(PublishError) as caught:
@@ -153,7 +153,7 @@ def test_it_may_be_interrupted_again(shop, producer):
         assert canvas.resume(result).get(timeout=WAIT) == [0, 2, 4, 6]
 
 
-def test_what_cannot_be_resumed(shop, producer):
+def test_resume_refuses_generators_and_other_results(shop, producer):
     generated = chord((shop.add.s(n, n) for n in range(3)), shop.echo.s())
     result = interrupt(generated, producer, 1)
     with pytest.raises(CanvasError, match="came from a generator"):
@@ -176,7 +176,7 @@ def test_the_form_of_a_header_that_begins_with_many_tasks(shop, producer):
         assert result.get(timeout=WAIT) == [*[1] * 600, [3, 4]]
 
 
-def test_the_size_of_a_header_of_which_nothing_had_left(shop, monkeypatch):
+def test_resuming_a_chord_of_which_nothing_left_tells_its_size(shop, monkeypatch):
     canvas = chord([shop.add.s(1, 1), shop.add.s(2, 2)], shop.echo.s())
 
     def refuse(_self, _dispatch):

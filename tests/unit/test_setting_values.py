@@ -48,7 +48,7 @@ DAY = timedelta(days=1)
         ("beat_sync_every", "3", 3),
     ],
 )
-def test_a_value_is_kept_as_what_it_says(app, name, given, kept):
+def test_a_value_is_kept_as_its_meaning(app, name, given, kept):
     app.conf[name] = given
     assert app.conf[name] == kept
     assert type(app.conf[name]) is type(kept)
@@ -100,7 +100,7 @@ def test_a_value_is_kept_as_what_it_says(app, name, given, kept):
         ("redis_port", 0),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_where_it_is_set(app, name, given):
+def test_an_impossible_value_is_refused_when_it_is_set(app, name, given):
     before = app.conf[name]
     with pytest.raises(SettingError, match=name) as caught:
         app.conf[name] = given

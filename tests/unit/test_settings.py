@@ -50,7 +50,7 @@ def test_every_setting_of_a_broker_is_looked_at(app, name):
         ("amqp://a", "amqp://b"),
     ],
 )
-def test_what_kombu_takes_is_taken(app, url):
+def test_urls_that_kombu_takes_are_accepted(app, url):
     app.conf.broker_url = url
     assert app.conf.broker_url == url
 
@@ -87,7 +87,7 @@ def test_an_option_of_a_task_that_does_not_exist(app, wrong, nearest):
         ("amqp://u:hidden@h/v", "amqp://u:**@h:5672/v"),
     ],
 )
-def test_a_mask_stands_only_where_a_password_is(url, shown):
+def test_a_mask_replaces_passwords_only(url, shown):
     with Celerant("celerant-test-settings", broker=url) as app:
         connection = app.connection_for_write()
         assert connection.as_uri() == shown

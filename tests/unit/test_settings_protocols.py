@@ -91,7 +91,7 @@ def test_a_default_that_is_changed_where_it_is_stays_with_its_app(app):
     assert other.broker_transport_options == {}
 
 
-def test_what_is_set_comes_before_what_an_object_says():
+def test_set_values_come_before_those_of_an_object():
     app = Celerant("celerant-test-layers", task_serializer="pickle")
     app.config_from_object({"task_serializer": "yaml", "result_expires": 5})
     assert app.conf.task_serializer == "pickle"
@@ -126,7 +126,7 @@ def test_celerys_old_names_mean_the_new_ones(app, old, name, value):
     assert app.conf[name] == value
 
 
-def test_nothing_is_set_where_one_of_several_is_wrong(app):
+def test_nothing_is_set_if_one_of_several_values_is_wrong(app):
     before = app.conf.changed()
     with pytest.raises(SettingError):
         app.conf.update(task_serializer="pickle", task_compresion="gzip")
@@ -135,7 +135,7 @@ def test_nothing_is_set_where_one_of_several_is_wrong(app):
     assert app.conf.changed() == before
 
 
-def test_a_listener_hears_what_changes(app):
+def test_a_listener_hears_of_changes(app):
     heard = []
     app.conf.on_change(lambda names: heard.append(sorted(names)))
     app.conf.task_serializer = "pickle"
@@ -150,13 +150,13 @@ def test_a_listener_hears_what_changes(app):
     ]
 
 
-def test_what_celery_alone_reads_has_celerys_default(app):
+def test_settings_that_celery_alone_reads_have_celerys_defaults(app):
     assert app.conf.worker_pool == "prefork"
     assert app.conf.result_backend_max_retries == float("inf")
     assert app.conf["control_queue_exclusive"] is True
 
 
-def test_setdefault_sets_what_nobody_has_set(app):
+def test_setdefault_sets_a_name_that_nobody_has_set(app):
     assert app.conf.setdefault("task_default_priority", 5) == 5
     assert app.conf.setdefault("task_default_priority", 6) == 5
     assert app.conf.task_default_priority == 5

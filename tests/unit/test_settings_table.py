@@ -115,17 +115,17 @@ def test_the_old_names_are_celerys():
         assert canonical(old) == new
 
 
-def test_what_celery_alone_reads_is_read_by_nothing_here():
+def test_settings_that_celery_alone_reads_are_read_by_nothing_here():
     only = {name for name, one in SETTINGS.items() if one.reader == CELERY}
     assert only & read_here() == set()
 
 
-def test_what_is_said_to_be_read_here_is_read_here():
+def test_settings_with_a_reader_here_are_read_here():
     said = {name for name, one in SETTINGS.items() if one.reader != CELERY}
     # `config` itself makes a URL of the parts, and allows one protocol alone.
     by_config = {*PARTS, "task_protocol"}
     assert said - by_config - read_here() == set()
 
 
-def test_the_page_of_settings_says_what_the_table_says():
+def test_the_page_of_settings_is_made_of_the_table():
     assert PAGE.read_text() == page(), "run python tests/harness/settings_page.py"

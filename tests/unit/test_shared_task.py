@@ -33,14 +33,14 @@ def add(none_yet):
     return add
 
 
-def test_it_is_the_task_of_the_app_made_last(add):
+def test_a_shared_task_belongs_to_the_app_made_last(add):
     first = Celerant("first")
     assert add.app is first
     second = Celerant("second")
     assert add.app is second
 
 
-def test_apps_made_before_and_after_have_it():
+def test_a_shared_task_is_in_apps_made_before_and_after():
     before = Celerant("before")
 
     @shared_task(name="shared.tell")
@@ -54,12 +54,12 @@ def test_apps_made_before_and_after_have_it():
             assert app.tasks["shared.tell"].delay().get(timeout=10) == "told"
 
 
-def test_it_can_be_made_before_any_app_and_says_what_is_missing(add):
+def test_a_shared_task_without_an_app_says_what_is_missing(add):
     with pytest.raises(RuntimeError, match="no app"):
         add.delay(1, 2)
 
 
-def test_it_is_called_sent_and_grouped_as_a_task(add, app):
+def test_a_shared_task_is_called_sent_and_grouped_as_a_task(add, app):
     assert add(1, 2) == 3
     with app.worker(concurrency=2):
         assert add.delay(1, 2).get(timeout=10) == 3
@@ -67,7 +67,7 @@ def test_it_is_called_sent_and_grouped_as_a_task(add, app):
         assert group.starmap(add, [(1, 2), (3, 4)])().get(timeout=10) == [3, 7]
 
 
-def test_it_passes_for_a_task(add):
+def test_a_shared_task_passes_for_a_task(add):
     # A task travels by its app's name, which is to be of one app alone.
     app = Celerant(f"alone-{uuid.uuid4().hex}")
     assert isinstance(add, Task)
@@ -112,7 +112,7 @@ def test_a_second_one_of_a_name_replaces_the_first():
     assert Celerant("later").tasks[told.name]() == 2
 
 
-def test_a_wrong_option_is_refused_where_there_is_an_app(app):
+def test_a_wrong_option_is_refused_if_there_is_an_app(app):
     with pytest.raises(SettingError, match="'queue'"):
         shared_task(name="shared.wrong", quue="q")(print)
 

@@ -43,7 +43,7 @@ def test_redis_is_checked_by_default(url, given):
         ("redis://h", {"ssl_cert_reqs": "none"}),
     ],
 )
-def test_redis_checks_nothing_where_told_so(url, given):
+def test_redis_checks_nothing_if_told_so(url, given):
     found = options(url, broker_use_ssl=given)
     assert found["ssl_cert_reqs"] in {ssl.CERT_NONE, "none"}
     assert found["ssl_check_hostname"] is False
@@ -73,7 +73,7 @@ def test_rabbitmq_is_checked_by_default(url, given):
     assert found["server_hostname"] is None
 
 
-def test_rabbitmq_checks_nothing_where_told_so():
+def test_rabbitmq_checks_nothing_if_told_so():
     given = {"cert_reqs": ssl.CERT_NONE}
     assert options("amqps://h", broker_use_ssl=given) == given
 

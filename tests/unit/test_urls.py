@@ -20,7 +20,7 @@ from celerant.errors import SettingError
         (None, []),
     ],
 )
-def test_split(urls, expected):
+def test_split_separates_urls(urls, expected):
     assert split(urls) == expected
 
 
@@ -62,7 +62,7 @@ def test_split(urls, expected):
         ("db+sqlite:///c:/a.db", "db+sqlite:///c:/a.db"),
     ],
 )
-def test_masked(urls, expected):
+def test_masked_hides_passwords(urls, expected):
     assert masked(urls) == expected
 
 

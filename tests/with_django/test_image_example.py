@@ -33,7 +33,7 @@ def _test(*names, **environment):
 
 
 @pytest.mark.timeout(120)
-def test_its_own_tests_pass(tmp_path):
+def test_the_examples_own_tests_pass(tmp_path):
     _test(IMAGES_DATA=str(tmp_path), IMAGES_BROKER="memory://")
 
 
@@ -55,7 +55,7 @@ def test_an_upload_is_worked_on_over_redis(tmp_path):
             client.delete(*client.keys(f"*{queue}*") or ["-"])
 
 
-def test_its_migrations_are_complete(tmp_path):
+def test_the_examples_migrations_are_complete(tmp_path):
     command = [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"]
     environment = {**os.environ, "IMAGES_DATA": str(tmp_path)}
     done = subprocess.run(command, cwd=EXAMPLE, env=environment, check=False)

@@ -121,7 +121,7 @@ class Chatty(dict):
 
 
 @pytest.mark.parametrize("place", ["member", "kwargs", "options"])
-def test_a_dict_subclass_with_methods_of_its_own(shop, place):
+def test_a_dict_subclass_is_refused_or_read_past_its_methods(shop, place):
     member = dict(shop.echo.s(1))
     if place == "member":
         member = Chatty(member)
@@ -149,7 +149,7 @@ class SameHash:
 
 
 @pytest.mark.parametrize("field", ["immutable", "subtask_type", "task", "args"])
-def test_a_hostile_field_of_a_signature(shop, field):
+def test_a_hostile_field_of_a_signature_sends_nothing(shop, field):
     member = dict(shop.echo.s(1))
     member[field] = Raises(ZeroDivisionError("looked at"))
     with pytest.raises((ZeroDivisionError, CanvasError)):
@@ -169,7 +169,7 @@ def test_a_nested_group_whose_tasks_are_none(shop, tasks):
     assert _sent(shop) == []
 
 
-def test_what_iterating_raises_comes_through(shop):
+def test_errors_of_iterating_come_through(shop):
     class Broken:
         def __init__(self, error):
             self.error = error

@@ -55,6 +55,6 @@ def test_ids_derive_from_the_member_s():
 
 
 @pytest.mark.parametrize("shape", [[], [[1]], [[1, None, None]], [[1.5, None]], 7, [7]])
-def test_what_is_no_shape_is_refused(shape):
+def test_a_malformed_shape_is_refused(shape):
     with pytest.raises(TypeError):
         Roster(os.urandom(16), 1).place(0, 1, shape)

@@ -60,13 +60,13 @@ def test_a_failure_is_in_its_place(shop, run):
         (lambda shop: shop.add.s(1, 2).set(countdwn=1), SettingError),
     ],
 )
-def test_nothing_runs_where_one_member_is_wrong(shop, run, bad, error):
+def test_nothing_runs_if_one_member_is_wrong(shop, run, bad, error):
     with pytest.raises(error, match=r"group\[1\]"):
         run(group([shop.note.s(1), bad(shop)]))
     assert shop.ran == []
 
 
-def test_ids_of_a_frozen_group_and_of_members(shop, run):
+def test_a_frozen_group_and_its_members_keep_their_ids_in_place(shop, run):
     members = group([shop.note.s(1), shop.note.s(2).set(task_id="mine")])
     frozen = members.freeze()
     result = run(members)
@@ -80,14 +80,14 @@ def test_partial_arguments(shop, run):
     assert result.get() == [[[0, 1], {"k": 3}], [[2], {}]]
 
 
-def test_always_eager_refuses_what_the_serializer_refuses(shop):
+def test_always_eager_refuses_values_that_the_serializer_refuses(shop):
     shop.app.conf.task_always_eager = True
     with pytest.raises(EncodeError) as caught:
         group([shop.note.s(1), shop.note.s(object())]).apply_async()
     assert caught.value.path == "group[1]"
 
 
-def test_an_error_propagates_where_the_settings_say_so(shop, run):
+def test_an_error_propagates_if_the_settings_say_so(shop, run):
     shop.app.conf.task_eager_propagates = True
     with pytest.raises(ValueError, match="no"):
         run(group([shop.note.s(1), shop.fail.s("no"), shop.note.s(2)]))

@@ -168,7 +168,7 @@ def _outcome(side, canvas, *, always):
 
 @pytest.mark.parametrize("always", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_groups_in_chains_give_what_celery_gives(sides, case, always):
+def test_groups_in_chains_give_celerys_results(sides, case, always):
     canvas, value = CASES[case]
     expected = _outcome(sides.celery, canvas, always=always)
 
@@ -204,7 +204,7 @@ def test_a_chains_callback_follows_each_task_of_its_last_step(sides, last):
     assert run(sides.celerant) == expected
 
 
-def test_each_result_knows_what_it_follows(sides):
+def test_each_result_knows_its_parent(sides):
     canvas = sides.celerant.chord(
         [sides.celerant.add.s(1)] * 2,
         sides.celerant.chain(sides.celerant.total.s(), _pair(sides.celerant)),
@@ -283,13 +283,13 @@ _FAILING = {
 
 
 @pytest.mark.parametrize("name", _FAILING)
-def test_apply_with_throw_raises_what_a_task_raised(sides, name):
+def test_apply_with_throw_raises_the_error_of_a_task(sides, name):
     for side in (sides.celery, sides.celerant):
         with pytest.raises(ValueError, match="no"):
             _FAILING[name](side).apply(throw=True)
 
 
-def test_apply_with_throw_raises_what_a_chords_body_raised(sides):
+def test_apply_with_throw_raises_the_error_of_a_chords_body(sides):
     lib = sides.celerant
     with pytest.raises(ValueError, match="no"):
         lib.chord([lib.add.s(1)], lib.fail.s()).apply(throw=True)
@@ -303,7 +303,7 @@ def test_apply_with_throw_off_returns_the_failure_whatever_the_setting(sides):
         assert side.fail.apply((1,), throw=False).failed()
 
 
-def test_throw_is_no_option_of_what_is_sent():
+def test_throw_is_no_option_of_a_send():
     with celerant.Celerant("ec") as app:
         fail = _tasks(app, [])["fail"]
         with pytest.raises(

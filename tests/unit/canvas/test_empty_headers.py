@@ -47,14 +47,14 @@ def test_the_body_runs_with_no_values(shop, header):
     assert message.properties["priority"] == 3
 
 
-def test_an_empty_header_in_a_worker(shop):
+def test_an_empty_header_runs_the_body_in_a_worker(shop):
     with shop.app.worker(concurrency=1):
         result = (group(group() for _ in range(2)) | shop.echo.s()).delay()
         result.get(timeout=10)
         assert result.successful()
 
 
-def test_what_counts_for_nothing_in_a_header_runs_all_the_same(shop):
+def test_a_member_of_a_header_that_counts_for_nothing_still_runs(shop):
     def fruitless():
         return chord([shop.echo.s(1)], group(), app=shop.app)
 

@@ -73,7 +73,7 @@ def test_a_coroutine_function_is_no_task(two_apps):
         shop.task(wait)
 
 
-def test_celerys_tools_are_told_what_to_use(two_apps):
+def test_celerys_tools_get_an_error_with_the_remedy(two_apps):
     shop, _ = two_apps
     with pytest.raises(AttributeError, match="to_celery"):
         _ = shop.user_options

@@ -49,7 +49,7 @@ def test_a_copy_of_a_frozen_group_has_its_ids(shop, copied):
     assert result.roster.own() == {}
 
 
-def test_what_the_caller_put_in_is_not_frozen(shop):
+def test_the_callers_signatures_are_not_frozen(shop):
     inside = shop.add.s(1, 2)
     given = [inside]
     group(given).freeze()
@@ -66,7 +66,7 @@ def test_a_frozen_member_waits_for_no_ignored_result(shop):
         assert frozen.get(timeout=10) == [3, None, 2]
 
 
-def test_ignoring_all_of_a_frozen_group(shop):
+def test_a_frozen_group_of_ignored_members_is_ready(shop):
     frozen = group([shop.add.s(1, 2)], ignore_result=True).freeze()
     assert frozen.ready()
     assert frozen.get(timeout=1) == [None]
@@ -84,7 +84,7 @@ def test_a_frozen_group_that_was_reordered_is_refused(shop, at):
     assert _ids(shop) == []
 
 
-def test_a_member_added_after_freezing(shop):
+def test_a_member_added_after_freezing_is_sent_too(shop):
     members = group([shop.add.s(1, 2)])
     frozen = members.freeze()
     members.add(shop.add.s(3, 4))

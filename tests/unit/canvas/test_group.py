@@ -27,7 +27,7 @@ def test_adding_leaves_the_callers_list_alone(shop):
     assert (len(given), len(members), len(other)) == (1, 3, 1)
 
 
-def test_adding_to_tuples_generators_and_maps(shop):
+def test_add_extends_tuples_generators_and_maps(shop):
     for made in (
         group(shop.add.s(1, 1), shop.add.s(2, 2)),
         group(shop.add.s(i, i) for i in (1, 2)),
@@ -40,7 +40,7 @@ def test_adding_to_tuples_generators_and_maps(shop):
 
 
 @pytest.mark.parametrize("items", [[1, 2], (1, 2), range(1, 3), {1: 0, 2: 0}.keys()])
-def test_map_over_any_iterable(shop, items):
+def test_map_takes_any_iterable(shop, items):
     group.map(shop.echo, items).apply_async()
     assert _args(shop) == ["(1,)", "(2,)"]
 
@@ -62,7 +62,7 @@ def test_a_map_of_a_list_can_be_sent_again_and_one_of_a_generator_not(shop, item
         streamed.apply_async()
 
 
-def test_maps_inside_groups_inside_generators(shop):
+def test_maps_inside_groups_inside_generators_are_flattened(shop):
     inner = group.map(shop.echo, [1, 2])
     outer = group(g for g in (inner, group([inner, shop.echo.s(9)]), inner))
     result = outer.apply_async()
@@ -83,7 +83,7 @@ def test_a_nested_group_is_pickled_with_its_members(shop):
     assert _args(shop) == ["(1,)", "(2,)", "(3,)"]
 
 
-def test_cloning_what_is_no_member(shop):
+def test_cloning_refuses_a_member_that_is_no_signature(shop):
     with pytest.raises(CanvasError, match=r"group\[1\]") as caught:
         group([shop.add.s(1, 2), 3]).clone()
     assert caught.value.path == "group[1]"
@@ -123,7 +123,7 @@ def by_map(members):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 @pytest.mark.parametrize("form", [from_generator, by_map])
-def test_a_generator_in_a_chain_is_what_its_list_is(form, count):
+def test_a_generator_in_a_chain_is_the_same_as_its_list(form, count):
     members = [Signature("echo", (i,)) for i in range(count)]
     after = Signature("after")
     listed, drawn = chain(group(members), after), chain(form(members), after)
@@ -159,6 +159,6 @@ def test_a_generator_that_raises_when_it_is_looked_at_raises_when_it_is_sent():
         _ = made.tasks
 
 
-def test_what_is_no_member_is_named_where_a_chain_looks_at_it():
+def test_a_chain_names_a_bad_member_of_its_group():
     with pytest.raises(CanvasError, match=r"group\[0\].*not int"):
         chain(group(i for i in range(1)), Signature("after"))

@@ -168,7 +168,7 @@ def _kept(canvas, *keys):
 
 @pytest.mark.parametrize("row", TABLE)
 @pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
-def test_what_the_same_line_makes(libraries, row):
+def test_the_same_line_makes_the_same_canvas(libraries, row):
     theirs, ours = (json.dumps(TABLE[row](lib), sort_keys=True) for lib in libraries)
 
     assert json.loads(ours) == json.loads(theirs)
@@ -249,7 +249,7 @@ def test_a_deep_copy_shares_nothing_but_the_app(shop):
     assert copied.app is both.app is shop.app
 
 
-def test_what_is_held_twice_is_held_twice_in_a_copy(shop):
+def test_a_part_that_is_held_twice_is_held_twice_in_a_copy(shop):
     inner = chain(shop.echo.s(1), shop.echo.s(2))
     for copied in (copy.deepcopy, lambda canvas: pickle.loads(pickle.dumps(canvas))):
         first, second = copied(group([inner, inner])).tasks
@@ -293,7 +293,7 @@ def test_arguments_set_as_text_are_refused(shop):
         "step",
     ],
 )
-def test_what_a_chord_without_a_body_cannot_do(shop, use):
+def test_a_chord_without_a_body_refuses_to_be_used(shop, use):
     with pytest.raises(CanvasError, match=r"no body.*write chord\(header, body\)"):
         use(chord([shop.echo.s(1)]), shop.echo.s(2))
 
@@ -309,7 +309,7 @@ def test_a_chord_without_a_body_can_be_given_one(shop):
     assert repr(made) == "chord([celerant_test.echo(1)], celerant_test.echo(2))"
 
 
-def test_what_follows_nested_chords_copies_each_once(shop, monkeypatch):
+def test_piping_a_step_after_nested_chords_copies_each_once(shop, monkeypatch):
     made = shop.echo.s(0)
     for level in range(50):
         made = chord([shop.echo.s(level)], made)

@@ -31,7 +31,7 @@ def tasks(app):
         yield SimpleNamespace(add=add, quiet=quiet, gather=gather, sends=sends)
 
 
-def test_of_a_chain_the_last_step_counts(tasks):
+def test_the_last_step_of_a_chain_counts(tasks):
     member = chain(tasks.quiet.s(1, 1), tasks.add.s(2))
     result = group(member, tasks.quiet.s(1, 1)).apply_async()
     assert result.get(timeout=10) == [4, None]
@@ -61,7 +61,7 @@ def test_a_chord_s_body_gets_groups_as_lists(tasks):
     assert isinstance(line.parent, GroupResult)
 
 
-def test_what_a_task_sends_is_its_child_as_it_is(tasks):
+def test_a_group_sent_by_a_task_is_a_group_among_its_children(tasks):
     result = tasks.sends.delay()
     result.get(timeout=10)
     (child,) = result.children

@@ -191,6 +191,6 @@ def test_more_than_python_recurses_is_not_frozen(shop):
         (groups_in_groups, 200, [1] * 201),
     ],
 )
-def test_they_run_to_the_end(shop, make, size, value):
+def test_long_and_deep_canvases_run_to_the_end(shop, make, size, value):
     with shop.worker(concurrency=2):
         assert make(shop, size).apply_async().get(timeout=WAIT) == value

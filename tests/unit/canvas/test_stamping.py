@@ -66,7 +66,7 @@ def test_lists_are_not_shared_between_members(shop):
     assert _stamps(shop) == [{"tags": ["a", "own0"]}, {"tags": ["a", "own1"]}]
 
 
-def test_what_a_visitor_says_of_one_member_is_not_said_of_the_next(shop):
+def test_a_visitors_stamps_of_one_member_do_not_reach_the_next(shop):
     class First(StampingVisitor):
         def on_signature(self, sig, **_headers):
             return {"first": True} if sig.args == (0,) else {}
@@ -119,7 +119,7 @@ def test_200_canvases_inside_each_other_and_no_more_than_256(shop):
         made.stamp(a=1)
 
 
-def test_what_is_no_canvas_is_named(shop):
+def test_stamping_names_a_member_that_is_no_canvas(shop):
     with pytest.raises(CanvasError, match="not int"):
         group(iter([3])).stamp(a=1).apply_async()
     made = chain(shop.echo.s(1), shop.echo.s(2))

@@ -173,7 +173,7 @@ def test_a_wrong_replacement_in_a_header_fails_the_chord(shop, how):
     ("own", "error"), [(False, MaxRetriesExceeded), (True, KeyError)]
 )
 @pytest.mark.parametrize("place", ["alone", "in a chain", "in a header"])
-def test_the_limit_of_retries_ends_what_waits(shop, own, error, place):
+def test_the_limit_of_retries_fails_the_tasks_that_wait(shop, own, error, place):
     canvas = {
         "alone": lambda: shop.again.s(own),
         "in a chain": lambda: shop.again.s(own) | shop.add.s(1),
@@ -192,7 +192,7 @@ def test_the_limit_of_retries_ends_what_waits(shop, own, error, place):
 
 
 @pytest.mark.parametrize("place", ["step", "last step", "member", "body"])
-def test_an_unknown_task_fails_what_waits_for_it(shop, place):
+def test_an_unknown_task_fails_the_tasks_that_wait_for_it(shop, place):
     canvas = {
         "step": lambda: chain(shop.add.s(1), shop.unknown, shop.add.s(1)),
         "last step": lambda: chain(shop.add.s(1), shop.unknown),
@@ -236,7 +236,7 @@ def test_a_callback_that_fails_fails_alone(shop):
 
 @pytest.mark.parametrize("how", ["return", "raise"])
 @pytest.mark.parametrize("into", ["task", "group", "failing"])
-def test_what_replaces_a_task_in_place_gives_its_value(shop, how, into):
+def test_a_replacement_in_place_gives_its_value(shop, how, into):
     def canvas():
         return {
             "task": lambda: shop.add.s(1, 2),

@@ -32,7 +32,7 @@ def test_an_alias_is_another_name_of_its_queue(name):
         assert app.worker(queues="nick").queues == [name]
 
 
-def test_a_worker_runs_what_comes_to_an_alias_and_to_a_broadcast(name):
+def test_a_worker_runs_messages_to_an_alias_and_to_a_broadcast(name):
     queues = [Queue(name, alias="nick"), Broadcast(f"{name}-all")]
     with Celerant(name, task_queues=queues) as app:
         add = app.task(name="add")(lambda x, y: x + y)

@@ -108,7 +108,7 @@ def test_an_interrupt_leaves_its_member_unknown(shop, failing):
     assert _indices(shop) == [0]
 
 
-def test_a_first_failure_of_a_single_task(shop, failing):
+def test_a_failed_publish_of_a_single_task_is_unknown(shop, failing):
     producer = failing(OperationalError("gone"), range(9))
     with pytest.raises(PublishError) as caught:
         shop.add.apply_async((1, 2), producer=producer)
@@ -138,7 +138,7 @@ def _sent(shop):
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_a_lasting_failure_within_a_member(shop, failing, at):
+def test_a_lasting_failure_within_a_member_makes_it_unknown(shop, failing, at):
     producer = failing(ConnectionResetError("gone"), {at, at + 1, at + 2})
     members = _around_a_chord(shop)
     with pytest.raises(PublishError) as caught:

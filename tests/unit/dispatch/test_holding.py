@@ -44,7 +44,7 @@ def arguments(message):
     return json.loads(message.body)[0]
 
 
-def test_nothing_is_sent_before_the_word_and_all_under_the_ids_after_it(shop):
+def test_a_held_canvas_sends_nothing_before_its_send_and_keeps_its_ids(shop):
     held = hold(shop, group([shop.add.s(1), shop.add.s(2)]), (10,), task_id="g")
     ids = [member.id for member in held.result]
     assert queued(shop) == []
@@ -73,7 +73,7 @@ def test_a_task_keeps_the_id_it_is_given(shop):
     assert [message.headers["id"] for message in queued(shop)] == ["t"]
 
 
-def test_the_result_of_what_was_dropped_says_so(shop):
+def test_the_result_of_a_dropped_message_says_so(shop):
     told = []
     held = hold(shop, group([shop.add.s(1, 1), shop.ignored.s()]))
     result, member = held.result, held.result[0]
@@ -99,7 +99,7 @@ def test_results_reach_callbacks_that_were_there_first(shop):
     assert told == [[2, 4]]
 
 
-def test_what_is_changed_meanwhile_is_sent_as_it_was(shop):
+def test_a_held_canvas_is_sent_as_it_was_when_held(shop):
     members = [shop.add.s(1, 1)]
     canvas = group(members)
     held = hold(shop, canvas)
@@ -110,7 +110,7 @@ def test_what_is_changed_meanwhile_is_sent_as_it_was(shop):
     assert canvas.id is None
 
 
-def test_a_broker_that_fails_at_the_word_leaves_what_resume_needs(shop, failing):
+def test_a_held_canvas_can_be_resumed_after_the_broker_failed(shop, failing):
     shop.app.conf.task_publish_retry_policy = {"max_retries": 0}
     canvas = group(shop.add.s(i, i) for i in range(5))
     held = hold(shop, canvas, producer=failing)
@@ -135,7 +135,7 @@ def test_a_broker_that_fails_at_the_word_leaves_what_resume_needs(shop, failing)
     assert result.counts()["NOT_SENT"] == 0
 
 
-def test_what_cannot_be_sent_at_all_is_told_twice(shop):
+def test_a_held_canvas_that_cannot_be_sent_fails_at_the_send_and_at_get(shop):
     held = hold(shop, shop.add.s(1, object()))
     with pytest.raises(TypeError):
         held.send()
@@ -163,7 +163,9 @@ def test_what_cannot_be_sent_at_all_is_told_twice(shop):
         ),
     ],
 )
-def test_what_is_wrong_is_told_at_once(shop, canvas, options, error, path):
+def test_holding_refuses_wrong_options_and_arguments_at_once(
+    shop, canvas, options, error, path
+):
     with pytest.raises(error) as caught:
         hold(shop, canvas(shop), **options)
     assert caught.value.path == path
@@ -289,7 +291,7 @@ def test_steps_behind_one_that_ends_its_chain_in_place_are_not_sent(tasks):
         held.result.get(timeout=5, follow_parents=False)
 
 
-def test_a_broker_that_fails_at_the_word_of_a_chord(tasks, failing):
+def test_a_held_chord_can_be_resumed_after_the_broker_failed(tasks, failing):
     tasks.app.conf.task_publish_retry_policy = {"max_retries": 0}
     canvas = chord([tasks.plus.s(n, n) for n in range(5)], tasks.echo.s())
     held = hold(tasks, canvas, producer=failing)
@@ -328,7 +330,7 @@ def test_a_broker_that_fails_at_the_word_of_a_chord(tasks, failing):
         (lambda add, _: chord([add.s(1, 2)]), {}, CanvasError, None),
     ],
 )
-def test_what_is_wrong_in_a_chain_or_chord_is_told_at_once(
+def test_holding_refuses_errors_in_chains_and_chords_at_once(
     tasks, canvas, options, error, path
 ):
     with pytest.raises(error) as caught:

@@ -35,9 +35,7 @@ CANVASES = {
 
 @pytest.mark.parametrize("canvas", CANVASES.values(), ids=CANVASES)
 @pytest.mark.parametrize(("name", "value"), [("foo", 1), ("countdown", "soon")])
-def test_options_of_what_is_sent_later_are_refused_at_the_send(
-    task, canvas, name, value
-):
+def test_options_of_later_messages_are_refused_at_the_send(task, canvas, name, value):
     made = canvas(task.si, task.si().set(**{name: value}))
     with pytest.raises(SettingError, match=name) as caught:
         made.apply_async()

@@ -69,7 +69,7 @@ def test_a_single_task_is_drawn_once(shop, drawn):
         {"exchange": "celerant-test-links", "routing_key": "x", "mandatory": False},
     ],
 )
-def test_what_may_differ_next_time_is_drawn_each_time(shop, drawn, options):
+def test_messages_that_may_differ_are_drawn_each_time(shop, drawn, options):
     for _ in range(2):
         shop.add.apply_async((1, 1), **options)
     assert len(drawn) == 2
@@ -158,7 +158,7 @@ def test_a_task_that_expires_is_drawn_each_time(shop, drawn):
     assert len(drawn) == 2
 
 
-def test_a_task_that_sends_is_the_parent_of_what_it_sends(shop):
+def test_a_task_is_the_parent_of_the_tasks_that_it_sends(shop):
     aside = {"queue": "celerant-test-links-5"}
 
     @shop.app.task
@@ -224,7 +224,7 @@ def test_a_connection_that_cannot_be_made_is_not_counted_as_held():
             pass
 
 
-def test_closing_ends_connections_in_use_and_those_who_wait_get_new_ones():
+def test_closing_ends_connections_in_use_and_waiters_get_new_ones():
     made, got = [], []
     links = _links(1, made)
     asked = threading.Event()

@@ -51,7 +51,7 @@ def _plain(raw, ids):
         {"delivery_mode": 1, "reply_to": "r", "correlation_id": "c"},
     ],
 )
-def test_it_is_what_kombu_puts_there(shop, options):
+def test_messages_in_memory_are_those_that_kombu_puts_there(shop, options):
     queue = shop.app.conf.task_default_queue
     members = [shop.add.s(i, i) for i in range(3)]
     with Connection("memory://") as connection, closing(connection.Producer()) as own:

@@ -98,7 +98,7 @@ def test_callbacks_are_the_plain_dicts_that_json_has(shop, callback, serializer)
 
 @pytest.mark.parametrize("serializer", READERS)
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_what_follows_inside_a_canvas_is_plain(shop, canvas, serializer):
+def test_the_embed_of_a_canvas_is_plain(shop, canvas, serializer):
     bodies = shop.bodies(CANVASES[canvas](_s(shop)), serializer)
 
     assert all(len(READERS[serializer](body)) == 3 for body in bodies)

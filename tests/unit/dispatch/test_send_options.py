@@ -41,7 +41,7 @@ def test_every_option_of_celery_is_in_the_table():
     assert celerys_options() - OPTIONS.keys() == set()
 
 
-def test_what_is_honoured_has_a_type():
+def test_honoured_options_have_a_type():
     honoured = {n for n, o in OPTIONS.items() if o.treatment == "honoured"}
     # `apply` alone takes it.
     assert honoured == set(ApplyOptions.__annotations__) - {"throw"}
@@ -111,7 +111,7 @@ def test_impossible_value_is_refused_by_its_name(app, name, value):
     assert drain("memory://", "send-options") == []
 
 
-def test_times_may_be_what_celery_takes(app):
+def test_times_may_have_the_types_that_celery_takes(app):
     moment = datetime(2030, 1, 1, tzinfo=timezone.utc)
     for eta in (moment, "2030-01-01T00:00:00Z", "2030-01-01"):
         app.tasks["o.task"].apply_async(eta=eta)

@@ -61,7 +61,7 @@ def test_twenty_threads_that_send_while_they_send(shop, limit):
     assert len(_sent(shop)) == 20 * 20
 
 
-def test_one_group_applied_by_many_threads(shop):
+def test_one_group_can_be_applied_by_many_threads(shop):
     members = group([shop.add.s(i, i) for i in range(600)])
     ids = []
     _in_threads(4, lambda _: ids.append(members.apply_async().id))
@@ -172,7 +172,7 @@ def test_an_interrupt_from_a_generator_goes_on_as_it_is(shop):
     assert len(_sent(shop)) == 1
 
 
-def test_what_a_broken_generator_sent_can_be_awaited(shop):
+def test_members_sent_before_a_generator_broke_can_be_awaited(shop):
     def members():
         for i in range(700):
             yield shop.add.s(i, 0)

@@ -39,7 +39,7 @@ def test_only_ready_states_arrive(sealed, status):
     assert barrier.remaining == 1
 
 
-def test_what_kombu_must_read_is_handed_back(sealed):
+def test_records_that_kombu_must_read_are_handed_back(sealed):
     barrier, values = sealed(5), [None] * 5
     payloads = [
         record(2**70),
@@ -89,7 +89,7 @@ def test_hostile_payload_objects_are_handed_back(sealed):
     assert barrier.absorb([0, 1], [object(), "text"], [None] * 2)[2] == [0, 1]
 
 
-def test_a_new_barrier_inherits_all_but_what_was_never_sent(sealed):
+def test_a_new_barrier_inherits_all_but_unsent_members(sealed):
     old, new = sealed(4), sealed(4)
     old.arrive(0, Barrier.SUCCESS)
     old.arrive(1, Barrier.NOT_SENT)

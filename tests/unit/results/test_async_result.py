@@ -47,7 +47,7 @@ def test_a_revoked_task_raises_task_revoked(memory):
     assert not result.failed()
 
 
-def test_what_a_running_task_tells_is_seen(memory):
+def test_progress_of_a_running_task_is_seen(memory):
     memory.store_result("a", {"done": 3}, "PROGRESS")
     result = AsyncResult("a", memory)
     assert result.state == "PROGRESS"

@@ -57,7 +57,7 @@ def test_a_result_and_a_group_are_awaited(fake, group_of):
     assert run(main()) == [[0, 1, 2], "s", 1]
 
 
-def test_what_is_done_is_there_at_once(memory, group_of):
+def test_awaiting_a_done_result_returns_at_once(memory, group_of):
     async def main():
         group = group_of(2, memory)
         for index in range(2):
@@ -69,7 +69,7 @@ def test_what_is_done_is_there_at_once(memory, group_of):
     assert run(main()) == ([0, 1], [0, 1], 1, 0)
 
 
-def test_no_thread_per_wait(fake):
+def test_waits_share_one_thread(fake):
     async def main():
         results = [AsyncResult(f"t{i}", fake) for i in range(500)]
         before = threading.active_count()
@@ -86,7 +86,7 @@ def test_no_thread_per_wait(fake):
     assert grown <= 1
 
 
-def test_failures_are_raised_where_they_are_awaited(fake, group_of):
+def test_failures_are_raised_at_the_await(fake, group_of):
     async def main():
         group = group_of(3, fake)
         waiting = asyncio.ensure_future(group)
@@ -239,7 +239,7 @@ def test_an_empty_group_iterates_over_nothing(memory, group_of):
     assert run(main()) == ([], [])
 
 
-def test_who_leaves_an_iteration_is_told_no_more(fake, group_of):
+def test_an_iteration_that_was_left_gets_no_more_members(fake, group_of):
     async def main():
         group = group_of(2, fake)
         group.members.barrier.arrive(0, Barrier.IGNORED)

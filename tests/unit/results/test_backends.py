@@ -105,7 +105,7 @@ def test_another_scheme_is_refused_with_its_password_masked():
     assert "mongodb://" in str(caught.value)
 
 
-def test_urls_mean_what_they_mean_to_celery():
+def test_urls_have_the_meaning_that_celery_gives_them():
     plain = params("redis://user:p%40ss@host:7000/5?socket_timeout=3.5")
     assert (plain["host"], plain["port"], plain["db"]) == ("host", 7000, 5)
     assert (plain["username"], plain["password"]) == ("user", "p@ss")
@@ -146,7 +146,7 @@ def test_a_database_is_a_number():
     assert "secret" not in str(caught.value)
 
 
-def test_a_closed_feed_leaves_alone_who_got_its_descriptors():
+def test_a_closed_feed_leaves_new_owners_of_its_descriptors_alone():
     feed = RedisFeed(lambda: None, "p")
     feed.close()
     out, into = os.pipe()
@@ -199,7 +199,7 @@ class Busy(dict):
         return super().pop(key, *default)
 
 
-def test_what_is_stored_anew_during_a_purge_stays():
+def test_a_record_stored_anew_during_a_purge_stays():
     def anew(records, key):
         if key == "again":
             records[key] = (b"new", 100.0)

@@ -52,7 +52,7 @@ def test_nothing_completes_before_the_size_is_known(memory):
     assert part(memory, "b", 1) is not None
 
 
-def test_sizes_of_many_chords_and_later_growth(memory):
+def test_sizes_of_many_chords_are_set_at_once_and_may_grow(memory):
     memory.set_chord_sizes({"one": 1, "two": 1})
     memory.add_to_chord("two")
     assert part(memory, "a", 0, chord="one") is not None
@@ -82,7 +82,7 @@ def test_one_of_many_threads_completes(memory):
     assert chord.values() == list(range(count))
 
 
-def test_a_finished_chord_ignores_what_comes_late_until_it_is_sent_again(memory):
+def test_a_finished_chord_ignores_late_parts_until_it_is_sent_again(memory):
     memory.set_chord_size("g", 1)
     chord = part(memory, "a", 0)
     assert chord.renew(10)
@@ -116,7 +116,7 @@ def test_a_revoked_part_fails_the_chord(memory):
     assert type(caught.value.__cause__) is TaskRevoked
 
 
-def test_what_no_serializer_takes_is_not_counted(memory):
+def test_a_part_that_cannot_be_serialized_is_not_counted(memory):
     memory.set_chord_size("g", 1)
     with pytest.raises(EncodeError):
         part(memory, "a", 0, {1, 2})
@@ -141,7 +141,7 @@ def test_nested_headers_keep_their_form(memory):
         chord.values()
 
 
-def test_what_nobody_completes_is_gone_in_time(monkeypatch):
+def test_an_incomplete_chord_expires(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(memory_chord, "monotonic", lambda: now[0])
     backend = open_backend("memory://", name="chords-in-time", chord_expires=10)

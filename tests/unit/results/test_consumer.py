@@ -134,7 +134,7 @@ def test_a_refused_pattern_leaves_a_channel_each(fake, group_of):
     assert [kind for kind, _ in fake.feed.asked] == ["prefix", "ids"]
 
 
-def test_what_is_stored_while_a_large_group_subscribes_is_read(
+def test_records_stored_while_a_large_group_subscribes_are_read(
     fake, group_of, monkeypatch
 ):
     monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
@@ -153,7 +153,7 @@ def test_what_is_stored_while_a_large_group_subscribes_is_read(
     assert result.get(timeout=5) == [1] * len(ids)
 
 
-def test_what_is_stored_already_is_not_subscribed_to(fake, group_of):
+def test_members_with_stored_records_are_not_subscribed_to(fake, group_of):
     result = group_of(5000, fake)
     for task_id in result.roster.ids(0, 5000):
         fake.records[task_id] = encoded(fake, task_id, 0)
@@ -235,7 +235,7 @@ def test_a_record_that_nobody_can_read_is_a_failure(fake, group_of):
     assert result.get(timeout=5, propagate=False)[1] == 2**70
 
 
-def test_who_drops_a_result_is_waited_for_no_more(fake, group_of):
+def test_a_dropped_result_is_waited_for_no_more(fake, group_of):
     result = group_of(2, fake)
     assert not result.ready()
     gone = weakref.ref(result.members)
@@ -271,7 +271,7 @@ def test_several_results_of_one_id_all_get_it(fake):
     assert [result.get(timeout=5) for result in results] == [5, 5, 5]
 
 
-def test_close_tells_who_waits_and_the_next_look_starts_anew(fake, group_of):
+def test_close_tells_waiters_and_the_next_look_starts_anew(fake, group_of):
     result = group_of(1, fake)
     assert not result.ready()
     raised = []

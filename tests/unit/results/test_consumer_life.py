@@ -87,7 +87,7 @@ def test_a_dead_thread_is_started_again_by_the_next_look(fake, monkeypatch, capl
     assert called.wait(5)
 
 
-def test_who_waits_when_the_thread_dies_is_told(fake, monkeypatch):
+def test_waiting_threads_are_told_when_the_consumer_dies(fake, monkeypatch):
     result, raised = AsyncResult("id", fake), []
 
     def wait():

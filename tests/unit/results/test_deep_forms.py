@@ -37,7 +37,7 @@ def test_a_line_keeps_its_end():
     assert [task_id for task_id, _ in kept] == list(map(str, range(900, 1000)))
 
 
-def test_what_is_short_stays_as_it_is():
+def test_a_short_form_is_not_clipped():
     form = _line(KEPT, members=[(("member", None), None)])
 
     assert clipped(form) == form

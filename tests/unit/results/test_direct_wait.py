@@ -99,7 +99,9 @@ def test_a_timeout_names_the_task(memory):
     assert result.get(timeout=5) == 1
 
 
-def test_a_member_of_a_group_and_the_whole_group(memory, waiting, group_of):
+def test_a_member_of_a_group_and_the_whole_group_can_be_awaited_at_once(
+    memory, waiting, group_of
+):
     group = group_of(2, memory)
     got = waiting(1, group[1].get)
     assert not group.ready()
@@ -120,7 +122,7 @@ def test_a_callback_is_called_beside(memory, waiting):
     until(lambda: got)
 
 
-def test_close_tells_who_waits(memory, waiting):
+def test_close_tells_waiters(memory, waiting):
     result = AsyncResult("a", memory)
     got = waiting(1, result.get)
     memory.close()
@@ -131,14 +133,14 @@ def test_close_tells_who_waits(memory, waiting):
     assert result.get(timeout=5) == 1
 
 
-def test_what_has_expired_is_told(memory, group_of):
+def test_an_expired_result_raises_at_once(memory, group_of):
     group = group_of(1, memory, sent_at=time.time() - memory.expires - 1)
     with pytest.raises(ResultExpired):
         group[0].get(timeout=5)
     assert group.members.barrier.state(0) == Barrier.EXPIRED
 
 
-def test_who_stops_waiting_leaves_the_others_listening(memory):
+def test_a_waiter_that_stops_leaves_the_others_listening(memory):
     store, told = memory._shared, []
     store.listen("a", told.append)
 

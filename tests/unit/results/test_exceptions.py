@@ -43,14 +43,14 @@ def test_an_imported_class_comes_back_also_when_nested():
 
 
 @pytest.mark.parametrize("by_hand", [{"reason": "no money"}, {"code": 3}, "no", 7, [1]])
-def test_what_was_stored_by_hand_for_a_failure_is_told(by_hand):
+def test_a_failure_stored_by_hand_is_a_task_error_with_its_text(by_hand):
     made = rebuild({"result": by_hand, "traceback": None})
     assert isinstance(made, TaskError)
     told = by_hand if isinstance(by_hand, dict) else str(by_hand).strip("[]")
     assert str(told) in str(made)
 
 
-def test_nothing_is_imported_for_it():
+def test_an_exception_class_is_never_imported():
     assert "colorsys" not in sys.modules or sys.modules.pop("colorsys")
     made = rebuild(stored("Error", "x", module="colorsys"))
     assert isinstance(made, TaskError)
@@ -82,7 +82,7 @@ def test_a_module_s_own_getattr_is_not_run(monkeypatch):
         (7, "Error"),
     ],
 )
-def test_what_is_no_exception_class_at_hand_is_a_task_error(module, name):
+def test_an_exception_without_an_imported_class_is_a_task_error(module, name):
     made = rebuild(stored(name, "touch /tmp/x", module=module))
     assert type(made) is TaskError
     assert made.exc_type == name

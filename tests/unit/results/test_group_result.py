@@ -54,7 +54,7 @@ def test_get_raises_the_failure_that_arrived_first(memory, group_of):
     assert not result.ready()
 
 
-def test_without_propagate_all_come_and_failures_stand_in_place(memory, group_of):
+def test_await_without_propagate_puts_failures_in_their_places(memory, group_of):
     result = group_of(4, memory)
     store(result, 0, 1)
     store(result, 1, KeyError("k"), "FAILURE")
@@ -129,7 +129,7 @@ def test_members_that_never_left_raise_not_sent(fake, group_of):
     assert all("1" not in ids for ids in fake.fetched)
 
 
-def test_a_resumed_dispatch_keeps_what_had_arrived(memory, group_of, sealed):
+def test_a_resumed_dispatch_keeps_arrived_members(memory, group_of, sealed):
     result = group_of(4, memory)
     result.members.barrier.arrive_range(2, 4, Barrier.NOT_SENT)
     store(result, 0, "a")
@@ -197,7 +197,7 @@ def test_on_error_is_called_in_place_of_the_callback(memory, group_of):
     assert failed.wait(5)
 
 
-def test_what_a_callback_raises_is_logged(memory, group_of, caplog):
+def test_an_error_of_a_callback_is_logged(memory, group_of, caplog):
     result = group_of(1, memory)
     second = threading.Event()
     with caplog.at_level(logging.ERROR, "celerant"):
@@ -257,7 +257,7 @@ def test_forget_deletes_the_records(memory, group_of):
     assert memory.fetch(result.roster.ids(0, 3)) == [None] * 3
 
 
-def test_without_a_backend_the_missing_setting_is_named(group_of):
+def test_a_wait_without_a_backend_names_the_missing_setting(group_of):
     backend = open_backend(None, name="none")
     result = group_of(1, backend)
     backend.store_result(result[0].id, 1, "SUCCESS")
@@ -278,7 +278,7 @@ def test_eager_values_need_no_backend(group_of, sealed):
 
 
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE"])
-def test_what_one_look_says_all_others_say(fake, group_of, state):
+def test_all_ways_to_look_agree(fake, group_of, state):
     # The record is there, and whoever tells of it is late.
     result = group_of(3, fake)
     assert result.completed_count() == 0
@@ -293,7 +293,7 @@ def test_what_one_look_says_all_others_say(fake, group_of, state):
     assert result[0].state == result[2].state == "PENDING"
 
 
-def test_who_waits_is_woken_though_a_look_came_first(fake, group_of):
+def test_a_waiter_is_woken_though_a_look_came_first(fake, group_of):
     result = group_of(1, fake)
     assert not result.ready()
     got = []

@@ -49,7 +49,7 @@ def test_own_ids_ignored_and_unsent_members_are_kept_aside(shared, group_of):
     assert len(stored) < 200
 
 
-def test_what_is_kept_aside_may_be_gone(shared, group_of):
+def test_a_handle_whose_stored_part_is_gone_has_expired(shared, group_of):
     result = group_of(2, shared, ignored=[0])
     handle = result.handle
     shared.kept.clear()
@@ -124,7 +124,7 @@ def test_a_handle_of_another_store_is_refused(shared, group_of):
         attach(handle, shared)
 
 
-def test_what_is_stored_aside_is_believed_only_as_it_was_stored(shared, group_of):
+def test_a_changed_stored_part_of_a_handle_is_refused(shared, group_of):
     result = group_of(2, shared, ignored=[0])
     ((name, stored),) = [(result.handle, 0), *shared.kept.items()][1:]
     bomb = zlib.compress(bytes(100 << 20))

@@ -109,7 +109,7 @@ def test_a_hostile_record_that_is_pushed_ends_no_thread(fake, group_of):
     assert result.get(timeout=5, propagate=False)[-1] == "last"
 
 
-def test_what_a_record_says_besides_its_value_is_of_its_type_or_nothing(fake):
+def test_fields_of_a_record_have_their_type_or_are_left_out(fake):
     fake.records["id"] = meta(
         status="SUCCESS",
         result=1,
@@ -191,7 +191,7 @@ def test_a_time_to_live_is_whole_seconds_and_never_rounded_to_for_ever(given, se
 
 @pytest.mark.parametrize("given", [-1, -0.5, float("nan"), "x", [], object()])
 @pytest.mark.parametrize("name", ["expires", "failure_expires", "chord_expires"])
-def test_what_is_no_time_to_live_is_refused_by_its_name(name, given):
+def test_an_impossible_time_to_live_is_refused_by_its_name(name, given):
     with pytest.raises(SettingError, match=f"result_{name} must be a number"):
         open_backend("memory://", name="expiring", **{name: given})
 

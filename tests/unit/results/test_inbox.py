@@ -28,7 +28,7 @@ def test_a_kept_record_is_taken_once_and_readable_for_a_while(monkeypatch):
     assert not inbox._kept
 
 
-def test_what_is_done_stays_done():
+def test_a_done_record_is_not_replaced():
     inbox = Inbox(0)
     inbox.keep("a", record("STARTED"))
     inbox.keep("a", record("SUCCESS", 1))
@@ -37,7 +37,7 @@ def test_what_is_done_stays_done():
     assert inbox.take("a") == record("SUCCESS", 1)
 
 
-def test_what_nobody_asks_for_expires(monkeypatch):
+def test_records_that_nobody_asks_for_expire(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
     inbox = Inbox(10)
@@ -72,6 +72,6 @@ def test_rpc_needs_a_broker_that_speaks_amqp():
         ("memory://", "memory://"),
     ],
 )
-def test_results_go_where_the_broker_is(broker, uri):
+def test_results_go_to_the_broker_by_default(broker, uri):
     with Celerant("x", broker=broker) as app:
         assert app.backend.as_uri() == uri

@@ -38,13 +38,13 @@ def fail(backend, task_id, error, state="FAILURE"):
 
 
 @pytest.mark.parametrize("failed", ["a", "b"])
-def test_get_raises_what_was_raised_before(memory, line, failed):
+def test_get_raises_the_error_of_an_earlier_step(memory, line, failed):
     fail(memory, failed, KeyError(failed))
     with pytest.raises(KeyError, match=failed):
         line.get(timeout=5)
 
 
-def test_get_raises_at_once_what_is_raised_while_it_waits(memory, line):
+def test_get_raises_at_once_an_error_that_comes_while_it_waits(memory, line):
     waiting = threading.Event()
     memory.obstacle = waiting.set
     failing = threading.Thread(
@@ -63,14 +63,14 @@ def test_the_first_that_failed_is_told(memory, line):
         line.get(timeout=5)
 
 
-def test_what_was_revoked_before_ends_the_wait(memory, line):
+def test_a_revoked_earlier_step_ends_the_wait(memory, line):
     fail(memory, "a", TaskRevoked("a"), "REVOKED")
     with pytest.raises(TaskRevoked):
         line.get(timeout=5)
 
 
 @pytest.mark.parametrize("options", [{"propagate": False}, {"follow_parents": False}])
-def test_who_asks_for_it_waits_for_the_last(memory, line, options):
+def test_get_waits_for_the_last_step_if_told_so(memory, line, options):
     fail(memory, "a", KeyError("a"))
     with pytest.raises(ResultTimeout):
         line.get(timeout=0, **options)
@@ -78,13 +78,13 @@ def test_who_asks_for_it_waits_for_the_last(memory, line, options):
     assert line.get(timeout=5, **options) == 3
 
 
-def test_what_is_done_is_done_whatever_was_before(memory, line):
+def test_a_done_last_step_counts_whatever_was_before(memory, line):
     fail(memory, "a", KeyError("a"))
     memory.store_result("c", 3, "SUCCESS")
     assert line.get(timeout=5) == 3
 
 
-def test_beyond_a_group_that_it_follows(memory):
+def test_errors_before_an_earlier_group_are_raised_too(memory):
     header = result_from_tuple(
         (("g", (("a", None), None)), [(("b", None), None)]), memory
     )
@@ -94,13 +94,13 @@ def test_beyond_a_group_that_it_follows(memory):
         line.get(timeout=5)
 
 
-def test_awaited_it_raises_what_was_raised_before(memory, line):
+def test_an_awaited_last_step_raises_the_error_of_an_earlier_step(memory, line):
     fail(memory, "a", KeyError("a"))
     with pytest.raises(KeyError, match="a"):
         asyncio.run(asyncio.wait_for(_of(line), 5))
 
 
-def test_awaited_it_returns_its_own_value(memory, line):
+def test_an_awaited_last_step_returns_its_own_value(memory, line):
     async def both():
         waiting = asyncio.ensure_future(_of(line))
         await asyncio.sleep(0)
@@ -191,7 +191,7 @@ def tree(memory):
     return AsyncResult("a", memory)
 
 
-def test_what_a_task_has_sent_are_its_children(tree):
+def test_results_of_a_tasks_sends_are_its_children(tree):
     b, g = tree.children
     assert (b.id, g.id) == ("b", "g")
     assert [member.id for member in g.children] == ["c", "d"]
@@ -214,7 +214,7 @@ def test_the_tree_is_followed_as_celery_follows_it(tree):
     assert tree.get_leaf() == 5
 
 
-def test_what_is_not_done_ends_the_tree(tree):
+def test_a_result_that_is_not_done_ends_the_tree(tree):
     tree.backend.forget(["d"])
     with pytest.raises(IncompleteStream, match=r"g .* not done, so that"):
         list(tree.iterdeps())
@@ -222,7 +222,7 @@ def test_what_is_not_done_ends_the_tree(tree):
     assert ids == ["a", "b", "g"]
 
 
-def test_a_tree_as_text(tree):
+def test_a_tree_is_written_as_dot_and_mermaid(tree):
     graph = tree.graph
     assert graph.edges.keys() == {
         ("a", "b"),
@@ -238,7 +238,7 @@ def test_a_tree_as_text(tree):
     assert "  n0 --> n1\n" in graph.mermaid()
 
 
-def test_a_tree_begins_where_the_chain_does(memory, line):
+def test_a_tree_begins_at_the_first_step_of_the_chain(memory, line):
     for task_id, following in (("a", "b"), ("b", "c")):
         sent_by(memory, task_id, 1, (following, None))
     with pytest.raises(IncompleteStream):
@@ -256,7 +256,7 @@ def test_quotes_in_names_do_not_break_the_text(memory):
     assert 'n0["a#quot;\\<br/>SUCCESS"]' in graph.mermaid()
 
 
-def test_a_result_is_made_of_its_form_where_nothing_else_is_imported():
+def test_a_result_is_made_of_its_form_in_a_process_without_other_imports():
     code = (
         "from celerant.results.tree import result_from_tuple as made;"
         "from celerant.results.backends import open_backend;"

@@ -43,7 +43,7 @@ def test_a_result_that_had_to_go_is_told_and_does_not_hang():
     backend.close()
 
 
-def test_who_waits_gets_results_that_go_at_once(group_of):
+def test_a_waiting_group_gets_results_that_are_dropped_at_once(group_of):
     backend = opened(memory_limit=30_000)
     result = group_of(2000, backend)
     assert not result.ready()
@@ -75,7 +75,7 @@ def test_bytes_are_counted_through_all_that_happens(short_switches):
     backend.close()
 
 
-def test_results_are_gone_once_all_who_use_them_have_closed():
+def test_results_are_gone_when_all_their_users_have_closed():
     first, second = opened(), opened()
     first.store_result("id", 1, "SUCCESS")
     assert second.read("id") is not None
@@ -88,7 +88,7 @@ def test_results_are_gone_once_all_who_use_them_have_closed():
     third.close()
 
 
-def test_results_are_gone_with_who_drops_them():
+def test_results_are_gone_with_their_dropped_backend():
     backend = opened(name="dropped")
     backend.store_result("id", 1, "SUCCESS")
     store = weakref.ref(backend._shared)
@@ -97,7 +97,7 @@ def test_results_are_gone_with_who_drops_them():
     assert store() is None
 
 
-def test_a_wait_for_what_is_gone_ends():
+def test_a_wait_for_a_dropped_result_ends():
     backend = opened(name="ended")
     result = AsyncResult("id", backend)
     known = AsyncResult("known", backend)

@@ -41,7 +41,7 @@ def store(result, state="SUCCESS", **values):
         result.backend.store_result(task_id, value, state)
 
 
-def test_its_value_is_a_list_in_its_place(result):
+def test_the_value_of_a_group_in_a_group_is_a_list_in_its_place(result):
     store(result, a=1, c=3, e=5)
     assert not result.ready()
     store(result, b=2)
@@ -50,7 +50,7 @@ def test_its_value_is_a_list_in_its_place(result):
     assert result.completed_count() == 3
 
 
-def test_it_is_a_group_result_of_its_own(result):
+def test_a_group_in_a_group_has_a_group_result_of_its_own(result):
     inner = result[1]
     assert isinstance(inner, GroupResult)
     assert inner is result[1] is result.results[1] is list(result)[1]
@@ -63,7 +63,7 @@ def test_it_is_a_group_result_of_its_own(result):
     assert not result.ready()
 
 
-def test_it_arrives_while_somebody_waits_for_the_whole(result):
+def test_a_group_in_a_group_arrives_while_the_whole_is_awaited(result):
     store(result, a=1, e=5)
     assert not result.ready()
     storing = threading.Thread(target=store, args=[result], kwargs={"b": 2, "c": 3})
@@ -87,7 +87,7 @@ def test_a_failure_inside_ends_the_wait_before_the_others_are_done(result):
     assert not result.successful()
 
 
-def test_a_group_in_a_group_in_a_group(memory):
+def test_a_group_in_a_group_in_a_group_gives_nested_lists(memory):
     deep = (("x", None), [(("y", None), [(("z", None), [task("a"), task("b")])])])
     result = result_from_tuple(deep, memory)
     assert not result.ready()
@@ -96,7 +96,7 @@ def test_a_group_in_a_group_in_a_group(memory):
     assert result[0][0][1].get(timeout=5) == 2
 
 
-def test_members_of_chains_know_what_they_follow(result):
+def test_members_of_chains_know_their_parents(result):
     assert result[2].parent.id == "d"
     assert result[0].parent is None
     assert result.as_tuple() == FORM
@@ -114,14 +114,14 @@ def test_forget_and_revoke_reach_all_tasks(result):
     assert result.backend.fetch(ids) == [None] * len(ids)
 
 
-def test_what_a_timeout_names(result):
+def test_a_timeout_names_the_inner_group_or_task(result):
     with pytest.raises(ResultTimeout, match=r"2 of 2 .* group inner \(group\[1\]\) "):
         result[1].get(timeout=0)
     with pytest.raises(ResultTimeout, match=r"task c \(group\[1\]\[1\]\) is not done"):
         result[1][1].get(timeout=0)
 
 
-def test_what_never_left_is_not_awaited_inside(result, sealed):
+def test_members_inside_an_unsent_member_are_not_awaited(result, sealed):
     inner = result[1]
     result.members.barrier.arrive(1, Barrier.NOT_SENT)
     with pytest.raises(NotSent, match=r"member 0 of group\[1\] never reached"):
@@ -132,7 +132,7 @@ def test_what_never_left_is_not_awaited_inside(result, sealed):
     assert inner.get(timeout=0) == [2, 3]
 
 
-def test_it_expires_with_its_own_members(memory):
+def test_a_group_in_a_group_expires_with_its_own_members(memory):
     result = result_from_tuple(FORM, memory)
     result.members.sent_at -= memory.expires + 5
     store(result, a=1, b=2, e=5)
@@ -141,7 +141,7 @@ def test_it_expires_with_its_own_members(memory):
     assert isinstance(values[1][1], ResultExpired)
 
 
-def test_a_callback_waits_for_it(result):
+def test_a_callback_waits_for_the_group_in_the_group(result):
     done = threading.Event()
     result.then(lambda _: done.set())
     store(result, a=1, e=5, b=2)
@@ -150,7 +150,7 @@ def test_a_callback_waits_for_it(result):
     assert done.wait(5)
 
 
-def test_it_comes_among_the_others_in_an_event_loop(result):
+def test_a_group_in_a_group_comes_among_the_others_in_an_event_loop(result):
     store(result, a=1, b=2, c=3, e=5)
 
     async def take():
@@ -161,7 +161,7 @@ def test_it_comes_among_the_others_in_an_event_loop(result):
     assert (values, inner) == ([1, [2, 3], 5], [2, 3])
 
 
-def test_it_comes_as_soon_as_it_is_complete(result):
+def test_a_group_in_a_group_comes_as_soon_as_it_is_complete(result):
     async def take():
         members = aiter(result)
         ids = []
@@ -173,7 +173,7 @@ def test_it_comes_as_soon_as_it_is_complete(result):
     assert asyncio.run(take()) == ["a", "inner", "e"]
 
 
-def test_who_drops_the_whole_drops_it(result):
+def test_dropping_the_whole_result_drops_the_inner_one(result):
     assert not result.ready()
     inner = weakref.ref(result[1].members)
     gc.disable()
@@ -184,7 +184,7 @@ def test_who_drops_the_whole_drops_it(result):
         gc.enable()
 
 
-def test_a_handle_says_it(fake):
+def test_a_handle_keeps_the_groups_inside(fake):
     kept = {}
     fake.supports_handles = True
     fake.put_aside, fake.take_aside = kept.__setitem__, kept.get

@@ -45,7 +45,7 @@ def test_keys_stand_in_celery_s_order():
     assert datetime.fromisoformat(decoded["date_done"]).tzinfo is not None
 
 
-def test_without_a_request_it_is_the_short_form():
+def test_a_record_without_a_request_has_the_short_form():
     decoded = fields(Codec(), 1, "STARTED")
     assert list(decoded) == (
         "status result traceback children date_done task_id".split()

@@ -268,7 +268,7 @@ def test_a_result_says_whether_anything_is_stored(tasks):
     assert not AsyncResult("never-sent").exists()
 
 
-def test_a_result_raises_what_its_task_raised(tasks):
+def test_a_result_raises_the_exception_of_its_task(tasks):
     done, failed = tasks["double"].delay(3), tasks["fail"].delay("no")
     done.get(timeout=20)
     failed.get(timeout=20, propagate=False)

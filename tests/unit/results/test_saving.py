@@ -79,7 +79,7 @@ def test_results_sent_one_by_one_make_a_group(app):
     assert made.as_tuple() == FORM
 
 
-def test_where_nothing_can_be_kept_it_says_so():
+def test_saving_on_a_store_that_keeps_no_groups_is_refused():
     backend = open_backend("rpc://", name="x", connect=Connection)
     result = result_from_tuple(FORM, backend)
     with pytest.raises(CelerantError, match=r"group g cannot be saved .*rpc://"):
@@ -88,7 +88,7 @@ def test_where_nothing_can_be_kept_it_says_so():
         GroupResult.restore("g", backend)
 
 
-def test_pickled_results_know_what_they_follow(app, saved):
+def test_pickled_results_know_their_parents(app, saved):
     saved.members.sent_at = 17.0
     again = pickle.loads(pickle.dumps(saved))
     assert again.as_tuple() == FORM
@@ -109,7 +109,7 @@ def test_a_pickled_group_of_ours_is_short_and_gets_its_values(app, add):
         assert again.get(timeout=10) == [2 * i for i in range(1000)]
 
 
-def test_what_ran_in_place_takes_its_values_along(add):
+def test_pickled_results_in_place_keep_their_values(add):
     result = group(add.s(1, 2), add.s("x", 3)).apply()
     values = pickle.loads(pickle.dumps(result)).get(propagate=False, timeout=0)
     assert values[0] == 3

@@ -61,7 +61,7 @@ def test_exception_of_a_lone_task_names_its_id(tasks):
     assert note_of(result) == f"raised by task {result.id} (shop.fail)"
 
 
-def test_task_is_not_named_where_the_record_does_not_say_it(app):
+def test_task_is_not_named_if_the_record_does_not_name_it(app):
     @app.task
     def fail():
         raise KeyError

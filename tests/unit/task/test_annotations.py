@@ -134,7 +134,7 @@ def test_annotated_retries_take_effect(app):
 
 
 @pytest.mark.parametrize("annotations", [5, [5], object()])
-def test_what_annotates_nothing_is_refused(app, annotations):
+def test_malformed_annotations_are_refused(app, annotations):
     with pytest.raises(SettingError, match="task_annotations"):
         app.conf.task_annotations = annotations
 

@@ -49,7 +49,7 @@ class Database(Task):
         return ["called", super().__call__(*args, **kwargs)]
 
 
-def test_task_has_what_its_class_has(app):
+def test_task_has_the_attributes_of_its_class(app):
     @app.task(base=Database, bind=True, name="bases.job")
     def job(self, x):
         return self.db, self.helper(x), self.request.id is not None, self.max_retries
@@ -90,7 +90,7 @@ def test_options_of_a_class_go_into_messages(app):
     }
 
 
-def test_tasks_of_one_class_do_not_share_what_they_set(app):
+def test_tasks_of_one_class_do_not_share_their_values(app):
     one = app.task(base=Database, name="one")(len)
     two = app.task(base=Database, name="two")(len)
     one.colour = "red"
@@ -138,7 +138,7 @@ def test_class_without_a_name_is_called_by_its_own(app):
     assert app.register_task(Nameless()).name == f"{__name__}.Nameless"
 
 
-def test_what_is_no_task_is_not_registered(app):
+def test_registering_anything_but_a_task_is_refused(app):
     with pytest.raises(SettingError, match=r"derived from celerant\.Task"):
         app.register_task(len)
 
@@ -216,7 +216,7 @@ def test_class_set_on_the_app_is_that_of_tasks_made_from_then_on(app):
         assert after.delay(1).get(timeout=10) == ["context", 1]
 
 
-def test_app_refuses_what_is_no_class_of_tasks(app):
+def test_app_refuses_classes_other_than_tasks(app):
     with pytest.raises(SettingError, match="a class derived from"):
         Celerant("refusing", task_cls=dict)
     with pytest.raises(SettingError, match="a class derived from"):

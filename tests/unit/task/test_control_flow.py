@@ -54,14 +54,14 @@ def test_members_of_a_group_keep_their_places(tasks, pool):
     assert [value[0] for value in values] == [n % 3 for n in range(9)]
 
 
-def test_autoretry_ends_with_what_was_raised(tasks, pool):
+def test_autoretry_ends_with_the_tasks_error(tasks, pool):
     result = tasks.auto.delay("ü")
     with pytest.raises(Exception, match="ü") as caught:
         result.get(timeout=20)
     assert type(caught.value).__name__ == "BurstError"
 
 
-def test_over_the_limit_is_an_error_of_its_own(tasks, pool):
+def test_retry_over_the_limit_without_an_exception_is_an_error_of_its_own(tasks, pool):
     with pytest.raises(MaxRetriesExceeded, match="max_retries is 1"):
         tasks.limit.delay().get(timeout=20)
 
@@ -81,11 +81,11 @@ def test_a_retry_that_the_task_catches_runs_all_the_same(tasks, pool):
 @pytest.mark.parametrize(
     ("how", "value"), [("task", 3), ("group", [3, 7]), ("chain", 6)]
 )
-def test_what_replaces_a_task_gives_its_result(tasks, pool, how, value):
+def test_a_replacement_gives_its_result(tasks, pool, how, value):
     assert tasks.replace_by.delay(how).get(timeout=20) == value
 
 
-def test_what_follows_a_replaced_task_gets_the_replacements_value(tasks, pool):
+def test_the_step_after_a_replaced_task_gets_the_replacements_value(tasks, pool):
     canvas = tasks.replace_by.si("task") | tasks.add.s(10)
     assert canvas.apply_async().get(timeout=20) == 13
 
@@ -95,7 +95,7 @@ def test_a_replacement_that_cannot_be_sent_fails_the_task(tasks, pool):
         tasks.replace_by.delay("unknown").get(timeout=20)
 
 
-def test_what_is_ignored_leaves_no_record(tasks, pool):
+def test_an_ignored_task_leaves_no_record(tasks, pool):
     ignored = tasks.ignore.delay()
     # Later messages are run meanwhile, so that it was its turn long ago.
     for _ in range(4):
@@ -105,7 +105,7 @@ def test_what_is_ignored_leaves_no_record(tasks, pool):
     assert ignored.state == "PENDING"
 
 
-def test_what_is_rejected_fails_with_the_reason(tasks, pool):
+def test_a_rejected_task_fails_with_the_reason(tasks, pool):
     with pytest.raises(Reject) as caught:
         tasks.reject.delay().get(timeout=20)
     assert (caught.value.reason, caught.value.requeue) == ("not for me", False)
@@ -159,7 +159,7 @@ def test_retry_is_told_while_it_waits(app):
         assert not result.ready()
 
 
-def test_the_request_says_what_the_message_says(app):
+def test_the_request_has_the_fields_of_the_message(app):
     seen = {}
 
     @app.task(bind=True)
@@ -245,7 +245,7 @@ def test_a_task_that_calls_itself_is_not_retried_by_the_inner_call(app):
     assert runs == [(1, False), (0, True)]
 
 
-def test_what_a_retry_asks_wrongly_is_told_in_the_task(app):
+def test_a_wrong_option_of_a_retry_is_raised_in_the_task(app):
     told = []
 
     @app.task(bind=True)
@@ -270,7 +270,7 @@ def test_options_that_could_not_work_are_refused(app, option, value):
 @pytest.mark.parametrize(
     ("raised", "runs"), [(ValueError, 1), (LookupError, 3), (KeyError, 1), (Ignore, 1)]
 )
-def test_autoretry_knows_what_not_to_retry(app, raised, runs):
+def test_autoretry_leaves_out_excepted_errors(app, raised, runs):
     ran = threading.Semaphore(0)
 
     @app.task(

@@ -121,7 +121,7 @@ CASES = {
 
 @pytest.mark.parametrize("always", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_what_comes_of_a_task_that_runs_in_place(side, case, always):
+def test_a_task_in_place_ends_as_in_celery(side, case, always):
     app, _, tasks, _ = side
     name, args, expected = CASES[case]
     app.conf.task_always_eager = always
@@ -133,7 +133,7 @@ def test_what_comes_of_a_task_that_runs_in_place(side, case, always):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_raised_where_errors_propagate(side, case):
+def test_propagated_errors_are_raised_as_in_celery(side, case):
     app, _, tasks, _ = side
     name, args, (state, value, _) = CASES[case]
     app.conf.task_eager_propagates = True
@@ -148,7 +148,7 @@ def test_what_is_raised_where_errors_propagate(side, case):
     assert type(caught.value).__name__.removesuffix("Error") == raised
 
 
-def test_callbacks_run_in_place_where_all_does(side):
+def test_callbacks_run_in_place_if_the_task_does(side):
     app, seen, tasks, _ = side
     app.conf.task_always_eager = True
     add = tasks["add"]
@@ -173,20 +173,20 @@ def test_errbacks_are_told_of_a_failure(side, how):
 
 
 @pytest.mark.parametrize("name", ["ignore", "reject"])
-def test_nothing_follows_what_is_ignored(side, name):
+def test_nothing_follows_an_ignored_task(side, name):
     app, seen, tasks, _ = side
     app.conf.task_always_eager = True
     tasks[name].apply(link=tasks["late"].s(), link_error=tasks["late"].s())
     assert seen == []
 
 
-def test_retries_begin_where_the_call_says(side):
+def test_retries_begin_at_the_number_of_the_call(side):
     _, seen, tasks, _ = side
     assert tasks["again"].apply((2,), retries=1).get() == 2
     assert seen == [1, 2]
 
 
-def test_a_group_in_place_has_all_of_it(side):
+def test_a_group_in_place_has_retried_and_ignored_members(side):
     _, _, tasks, canvas = side
     members = [tasks["again"].s(1), tasks["ignore"].s(), tasks["add"].s(1, 2)]
     result = canvas.group(members).apply()

@@ -118,7 +118,7 @@ def accepted(check):
 
 
 @pytest.mark.parametrize("name", TAKEN_BY_CELERY)
-def test_arguments_are_accepted_where_celery_accepts_them(name):
+def test_arguments_are_accepted_if_celery_accepts_them(name):
     made = celery.Celery("f", set_as_current=False)
     theirs = made.task(name="f.task", shared=False)(FUNCTIONS[name])
     with Celerant("f") as app:
@@ -200,7 +200,7 @@ def test_functions_attributes_are_not_the_tasks():
 
 
 @pytest.mark.parametrize("what", [5, "text", None.__class__.__name__])
-def test_what_cannot_be_called_is_no_task(what):
+def test_a_value_that_cannot_be_called_is_no_task(what):
     with Celerant("f") as app, pytest.raises(TypeError, match="is no function"):
         app.task(name="f.task")(what)
 

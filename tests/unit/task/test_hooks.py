@@ -117,7 +117,7 @@ def worker(request, hooked_tasks):
 
 
 @pytest.mark.parametrize("name", IN_WORKERS)
-def test_all_is_told_in_celerys_order(hooked_tasks, worker, name):
+def test_hooks_and_signals_come_in_celerys_order(hooked_tasks, worker, name):
     args, expected = IN_WORKERS[name]
     hooked_tasks.notes.delay().get(timeout=20)
     task = getattr(hooked_tasks, name)
@@ -141,7 +141,7 @@ def test_ignored_run_has_no_end_but_the_last_signal(hooked_tasks):
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_all_is_told_in_place(hooked_tasks, name):
+def test_hooks_and_signals_come_in_place(hooked_tasks, name):
     args, expected = ENDS[name]
     hooked_tasks.NOTES.clear()
     getattr(hooked_tasks, name).apply(args)

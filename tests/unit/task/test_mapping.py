@@ -59,7 +59,7 @@ def test_chunks_in_a_chain_are_sent_by_their_worker(app, add):
     assert values == [[3], [7]]
 
 
-def test_members_go_where_the_task_itself_goes(app, add):
+def test_members_go_to_the_queue_of_the_task(app, add):
     app.conf.task_routes = {"mapping.add": {"queue": "mapping-other"}}
     with app.worker(1, queues=["mapping-other"]):
         assert add.map([1]).delay().get(timeout=20) == [2]
@@ -104,7 +104,7 @@ def test_a_group_of_maps_is_sent_as_one_volley(app, add):
 
 
 @pytest.mark.parametrize("form", ["group", "chain"])
-def test_chunks_are_one_task_where_others_stand_beside_them(app, add, form):
+def test_chunks_beside_other_tasks_are_one_task(app, add, form):
     chunks = add.chunks([(1, 2), (3, 4)], 1)
     with app.worker(2):
         if form == "group":

@@ -60,7 +60,7 @@ def celerys_hooks():
     }
 
 
-def test_the_page_of_options_says_what_the_tables_say():
+def test_the_page_of_options_is_made_of_the_tables():
     assert PAGE.read_text() == page(), "run python tests/harness/options_page.py"
 
 
@@ -133,7 +133,7 @@ def test_option_of_a_wrong_type_is_refused_by_its_name(app, name):
         ("queue", 5),
     ],
 )
-def test_impossible_value_is_refused_where_the_task_is_made(app, name, value):
+def test_impossible_value_is_refused_when_the_task_is_made(app, name, value):
     with pytest.raises(SettingError, match=name):
         app.task(name="t", **{name: value})(len)
 
@@ -171,7 +171,7 @@ def test_other_names_are_attributes_of_the_task(app):
         assert job.delay().get(timeout=10) == ["billing", "main"]
 
 
-def test_options_without_a_value_are_what_the_settings_say_now(app):
+def test_options_without_a_value_follow_the_settings(app):
     task = app.task(name="t")(len)
     assert task.acks_late is False
     app.conf.task_acks_late = True
@@ -211,7 +211,7 @@ def test_task_without_trail_has_no_children(app, trail):
         assert len(result.children or ()) == int(trail)
 
 
-def test_filter_gets_the_task_and_makes_what_the_decorator_returns(app):
+def test_filter_gets_the_task_and_makes_the_decorators_value(app):
     made = app.task(name="t", filter=lambda task: (task.name, task))(len)
     assert made == ("t", app.tasks["t"])
 

@@ -26,7 +26,7 @@ def test_every_field_and_method_of_celerys_is_there(name):
     assert callable(getattr(request, name)) == inspect.isfunction(vars(Context)[name])
 
 
-def test_request_of_a_message_says_what_the_message_says(app):
+def test_request_of_a_message_holds_its_fields(app):
     @app.task(bind=True)
     def tells(self, *_args, **_kwargs):
         request = self.request

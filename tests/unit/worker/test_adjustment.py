@@ -112,7 +112,7 @@ def test_slots_too_many_end_although_more_waits(app):
     assert met == [False, False]
 
 
-def test_what_threads_cannot_do_is_said(app):
+def test_commands_that_threads_cannot_obey_get_an_error(app):
     @app.task(name="echo")
     def echo(x):
         return x

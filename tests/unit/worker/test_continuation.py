@@ -143,7 +143,7 @@ def test_a_chain_goes_on_step_by_step(shop):
     assert [len(r.chain or ()) for r in requests] == [3, 2, 1, 0]
 
 
-def test_priority_is_inherited_where_it_is_set_so(shop):
+def test_priority_is_inherited_if_the_setting_says_so(shop):
     callback = frozen(shop, "add", 1)
     shop.conf.task_inherit_parent_priority = True
     with shop.worker():
@@ -233,7 +233,7 @@ def test_the_rest_of_a_revoked_chain_is_revoked_and_no_errback_called(shop):
     assert shop.told.empty()
 
 
-def test_the_rest_fails_of_a_chain_whose_task_nobody_knows(shop):
+def test_the_rest_of_a_chain_with_an_unknown_task_fails(shop):
     step = frozen(shop, "add", 1)
     with shop.worker():
         shop.signature("never.heard").apply_async(
@@ -326,7 +326,7 @@ def test_ignored_tasks_count_in_a_chord(shop):
         ("never.heard", {}),
     ],
 )
-def test_a_header_that_fails_fails_the_body_and_what_follows(
+def test_a_failed_header_fails_the_body_and_the_steps_after_it(
     shop, failing, options, caplog
 ):
     after = frozen(shop, "add", 1)
@@ -360,7 +360,7 @@ def test_each_member_of_a_groups_body_fails_with_the_headers_error(shop):
     assert failed == {member.id for member in members}
 
 
-def test_a_chord_in_a_chord_fails_it_too(shop):
+def test_a_failed_chord_in_a_header_fails_the_outer_chord(shop):
     outer_id = str(uuid.uuid4())
     outer = frozen(shop, "total")
     inner = frozen(shop, "total", group_id=outer_id, group_index=0, chord=dict(outer))

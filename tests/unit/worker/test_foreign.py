@@ -30,7 +30,7 @@ def test_arguments_that_are_no_tuple_are_those_given():
     assert args_of(EndlessError("why")) == ("why",)
 
 
-def test_of_very_many_arguments_the_first_are_told_and_their_number():
+def test_very_many_arguments_are_cut_to_the_first_and_a_number():
     exc = ValueError(*range(1_000_000))
     told = args_of(exc)
     assert told == (*range(999), "... 999,001 more")

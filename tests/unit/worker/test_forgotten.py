@@ -96,7 +96,7 @@ def test_a_result_that_is_there_needs_no_worker(app, echo, caplog):
     assert NOBODY not in caplog.text
 
 
-def test_a_worker_elsewhere_may_do_it(caplog):
+def test_a_missing_worker_is_not_reported_if_another_process_may_have_one(caplog):
     far = Celerant("far", broker="redis://127.0.0.1:1/0", backend="memory://")
     with far as app, pytest.raises(ResultTimeout) as caught:
         app.AsyncResult("no-such-id").get(timeout=0.01)

@@ -55,7 +55,7 @@ def test_threads_say_once_that_they_keep_no_limits(app, caplog):
     assert len(told) == 1
 
 
-def test_threads_cannot_be_terminated_but_what_waits_is_revoked(app, caplog):
+def test_threads_cannot_be_terminated_but_waiting_tasks_are_revoked(app, caplog):
     entered, gate = threading.Event(), threading.Event()
 
     def wait():

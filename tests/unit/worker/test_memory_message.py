@@ -96,7 +96,7 @@ def test_many_threads_take_each_message_once(app):
     assert sorted(seen) == list(range(2000))
 
 
-def test_who_else_takes_from_a_queue_finds_it_empty_at_worst():
+def test_another_consumer_of_a_queue_finds_it_empty_at_worst():
     ours = []
 
     class Slow(Queue):

@@ -98,7 +98,7 @@ def test_broken_messages_are_refused_once_and_the_next_one_runs(app, caplog):
     assert app.left() == 0
 
 
-def test_ignored_results_are_not_stored_but_errors_are_where_wanted(app):
+def test_ignored_results_are_not_stored_but_errors_are_if_wanted(app):
     ended = threading.Event()
 
     def burst():
@@ -118,7 +118,7 @@ def test_ignored_results_are_not_stored_but_errors_are_where_wanted(app):
     assert app.backend.last(kept)[0] == "FAILURE"
 
 
-def test_started_is_stored_where_tracked(app):
+def test_started_is_stored_if_tracked(app):
     app.task("add", lambda x, y: x + y, track_started=True)
     with Worker(app, hostname="w@here"):
         task_id = app.send("add", 1, 2)
@@ -154,7 +154,7 @@ def test_eta_is_kept_without_a_slot(app):
     assert order == ["now", "later"]
 
 
-def test_stop_gives_back_what_waits_for_its_time(app):
+def test_stop_gives_back_tasks_that_wait_for_their_time(app):
     app.task("add", lambda x, y: x + y)
     with Worker(app):
         app.send("add", 1, 1, headers={"eta": from_now(3600)})
@@ -162,7 +162,7 @@ def test_stop_gives_back_what_waits_for_its_time(app):
     assert app.left() == 1
 
 
-def test_stop_finishes_what_runs_and_leaves_the_rest(app):
+def test_stop_finishes_running_tasks_and_leaves_the_rest(app):
     entered, gate = threading.Event(), threading.Event()
 
     def wait():

@@ -37,7 +37,7 @@ def message(headers):
     return make
 
 
-def test_request_holds_what_the_message_says(reader, message):
+def test_request_holds_the_fields_of_the_message(reader, message):
     embed = {**EMBED, "callbacks": [{"task": "next"}]}
     changed = {
         "group": "g",
@@ -240,7 +240,7 @@ def test_property_that_cannot_be_is_refused_by_name(reader, message, name, value
         ([], "its embed is no object"),
     ],
 )
-def test_what_follows_that_cannot_be_is_refused_by_name(reader, message, embed, said):
+def test_an_impossible_embed_is_refused_by_name(reader, message, embed, said):
     with pytest.raises(Refused, match=said):
         reader.read(message(body=([1, 2], {}, embed)))
 
@@ -268,7 +268,7 @@ def test_the_name_of_a_task_is_a_call_of_it(reader, message):
     assert request.errbacks == [{"task": "tell"}]
 
 
-def test_what_breaks_the_reading_of_a_body_is_no_end_of_the_worker(app, message):
+def test_an_exit_while_a_body_is_read_does_not_end_the_worker(app, message):
     class Exits:
         def __reduce__(self):
             return sys.exit, (1,)

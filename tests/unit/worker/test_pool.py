@@ -73,7 +73,7 @@ def test_never_more_run_at_once_than_there_are_slots():
     assert most == 3
 
 
-def test_a_slot_survives_what_execute_raises(caplog):
+def test_a_slot_survives_errors_of_execute(caplog):
     jobs, ended = deque([1, 2, 3]), []
 
     def execute(job):
@@ -257,7 +257,7 @@ assert not alive
 @pytest.mark.parametrize(
     "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 )
-def test_a_slot_survives_what_is_no_exception(kind):
+def test_a_slot_survives_base_exceptions(kind):
     jobs, ended = deque([1, 2, 3]), []
 
     def execute(job):

@@ -34,7 +34,7 @@ def test_delay_is_bounded_on_both_sides():
     assert held.delay(99, 1.0) == 0.0
 
 
-def test_clear_takes_all_in_order_also_what_cannot_be_compared():
+def test_clear_takes_all_in_order_also_incomparable_values():
     held = Schedule()
     items = [object(), object()]
     held.add(2, items[1])

@@ -209,7 +209,7 @@ def signal(request):
     return Signal("s") if request.param == "celerant" else CelerySignal(name="s")
 
 
-def test_signal_calls_who_is_connected_as_celerys_does(signal):
+def test_signal_calls_connected_receivers_as_celerys_does(signal):
     calls = []
 
     class Listener:
@@ -246,7 +246,7 @@ def test_signal_tells_receivers_of_a_sender_and_keeps_strong_ones(signal):
     assert signal.has_listeners("a")
 
 
-def test_signal_refuses_what_takes_no_keywords(signal):
+def test_signal_refuses_receivers_without_keywords(signal):
     with pytest.raises(ValueError, match="keyword"):
         signal.connect(lambda: None, weak=False)
 

@@ -97,7 +97,7 @@ def test_a_failure_that_cannot_be_stored_is_stored_by_its_name():
     assert type(stored).__qualname__ == "Declined"
 
 
-def test_one_that_stops_makes_one_attempt():
+def test_a_stopping_store_makes_one_attempt():
     backend = Away()
     storing = Storing(backend)
     storing.stop()
@@ -119,7 +119,7 @@ def test_a_stop_ends_the_waiting_after_a_last_attempt(monkeypatch):
     assert len(backend.attempts) == 2
 
 
-def test_what_began_is_not_waited_for():
+def test_storing_a_started_state_is_not_retried():
     backend = Away()
     Storing(backend)(Request("a", "t"), {}, "STARTED")
     assert backend.attempts == [("a", "STARTED")]
@@ -137,7 +137,7 @@ def test_a_refused_message_holds_up_no_stop(caplog):
     assert "id-9 and 10 more" in caplog.text
 
 
-def test_a_worker_stops_and_says_what_is_lost(app, monkeypatch, caplog):
+def test_a_worker_stops_and_names_lost_results(app, monkeypatch, caplog):
     monkeypatch.setattr("celerant.running.storing._PAUSE_FIRST", 50.0)
     app.backend = Away()
     app.task("add", lambda x, y: x + y)

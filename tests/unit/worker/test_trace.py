@@ -73,7 +73,7 @@ def test_wrong_arguments_are_a_failure():
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, BaseException])
-def test_what_is_no_exception_is_a_failure_too(kind):
+def test_a_base_exception_is_a_failure_too(kind):
     def body():
         raise kind
 

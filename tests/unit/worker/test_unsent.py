@@ -35,7 +35,7 @@ def ids(requests):
     return [request.id for request in requests]
 
 
-def test_steps_have_what_their_messages_would_have_had():
+def test_steps_in_place_have_the_fields_of_their_messages():
     step = sig(
         "a",
         group_id="g",

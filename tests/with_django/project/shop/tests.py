@@ -100,7 +100,7 @@ class ConnectionTest(TransactionTestCase):
 
 
 class CommitTest(TransactionTestCase):
-    def test_a_task_is_sent_at_commit_and_sees_what_was_committed(self):
+    def test_a_task_is_sent_at_commit_and_sees_the_committed_row(self):
         with app.worker():
             with transaction.atomic():
                 order = Order.objects.create(name="tea")
@@ -192,7 +192,7 @@ class CommitTest(TransactionTestCase):
             with self.assertRaises(NotSent):
                 inner.get(TIMEOUT)
 
-    def test_outside_of_a_transaction_it_is_sent_at_once(self):
+    def test_a_task_outside_of_a_transaction_is_sent_at_once(self):
         order = Order.objects.create(name="tea")
         with app.worker():
             self.assertEqual(pack.delay_on_commit(order.pk).get(TIMEOUT), "tea")
@@ -245,7 +245,7 @@ class CommitTest(TransactionTestCase):
         waiter.join(TIMEOUT)
         self.assertEqual(len(found), 1)
 
-    def test_what_is_wrong_is_told_before_the_commit(self):
+    def test_wrong_options_and_arguments_are_refused_before_the_commit(self):
         with transaction.atomic():
             with self.assertRaises(TypeError):
                 group([pack.s(1), pack.s(1, 2, 3)]).apply_async_on_commit()
@@ -255,7 +255,7 @@ class CommitTest(TransactionTestCase):
                 pack.delay_on_commit()
             self.assertEqual(connection.run_on_commit, [])
 
-    def test_what_fails_at_the_commit_is_told_there_and_by_the_result(self):
+    def test_a_failure_at_the_commit_is_raised_there_and_by_the_result(self):
         with self.assertRaises(EncodeError), transaction.atomic():
             result = group([pack.s(1), pack.s(object())]).apply_async_on_commit()
         with self.assertRaisesRegex(NotSent, "EncodeError"):
