@@ -8,6 +8,7 @@ from typing import Any
 import baselines
 import pytest
 from baselines import BROKERS, QUEUE, RESULTS, arrived, purge
+from delaying import delayed
 from versus import Versus, rate
 
 from celerant import Celerant, Signature, _core, group
@@ -18,6 +19,8 @@ from celerant.dispatch.order import Order
 from celerant.dispatch.wires.redis import RedisWire
 
 N = 20_000
+N_MANY = 100_000
+PORTS = {"redis": 6379, "amqp": 5672}
 #: Stock Celery is measured on fewer: it takes seconds for what takes us moments.
 N_CELERY = 1_000
 
@@ -27,8 +30,13 @@ def send() -> Iterator[Any]:
     """Return a function that sends n tasks to a broker and returns the rate."""
     apps: list[Celerant] = []
 
-    def make(broker: str, backend: str | None = None) -> Any:
-        app = Celerant("bench", broker=BROKERS[broker], backend=backend)
+    def make(
+        broker: str, backend: str | None = None, n: int = N, port: int | None = None
+    ) -> Any:
+        url = BROKERS[broker]
+        if port is not None:
+            url = url.replace(str(PORTS[broker]), str(port))
+        app = Celerant("bench", broker=url, backend=backend)
         app.conf.update(task_default_queue=QUEUE, task_ignore_result=backend is None)
         apps.append(app)
 
@@ -36,13 +44,13 @@ def send() -> Iterator[Any]:
         def add(x: int, y: int) -> int:
             return x + y
 
-        members = [add.s(i, i) for i in range(N)]
+        members = [add.s(i, i) for i in range(n)]
         group([add.s(0, 0)]).apply_async()
         purge(broker)
 
         def work() -> float:
-            reached = rate(N, lambda: group(members).apply_async())
-            assert arrived(broker, N)
+            reached = rate(n, lambda: group(members).apply_async())
+            assert arrived(broker, n)
             purge(broker)
             return reached
 
@@ -83,6 +91,31 @@ def test_rabbitmq_confirmed(versus: Versus, send: Any) -> None:
         ),
         ready_frames=lambda: baselines.ready_frames(N),
     )
+
+
+@pytest.mark.benchmark(group="dispatch: Redis")
+def test_redis_beside_ready_bytes(versus: Versus, send: Any) -> None:
+    """What Redis takes over one socket if nothing has to be made or waited for."""
+    versus(
+        send("redis", n=N_MANY),
+        ready_bytes=lambda: baselines.raw_redis_socket(N_MANY, in_flight=4),
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.benchmark(group="dispatch: 10 ms away")
+@pytest.mark.parametrize(("broker", "n"), [("redis", 30_000), ("amqp", 10_000)])
+def test_far(versus: Versus, send: Any, broker: str, n: int) -> None:
+    """5 ms each way, beside the same without."""
+    with (
+        delayed(PORTS[broker], 0.005) as far,
+        delayed(PORTS[broker], 0) as near,
+    ):
+        versus(
+            send(broker, n=n, port=far),
+            near_through_proxy=send(broker, n=n, port=near),
+            near=send(broker, n=n),
+        )
 
 
 @pytest.mark.benchmark(group="dispatch: memory")

@@ -18,7 +18,8 @@ class TcpProxy:
     Both predicates see all that the client has sent on the connection so far.
     `lose_reply`: the request is forwarded and executed, then its reply is dropped and
     the connection closed. `lose_request`: the connection is closed before the last
-    piece is forwarded. Together they fire `times` times.
+    piece is forwarded. Together they fire `times` times. `distance`: seconds that each
+    reply is under way.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class TcpProxy:
         lose_reply: Callable[[bytes], bool] | None = None,
         lose_request: Callable[[bytes], bool] | None = None,
         times: int = 1,
+        distance: float = 0,
     ) -> None:
         self._target = ("127.0.0.1", port)
         self._lose_reply = lose_reply
         self._lose_request = lose_request
         self._left = times
+        self._distance = distance
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -105,6 +108,7 @@ class TcpProxy:
 
     def _reply(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
         if server not in self._muted:
+            self._closing.wait(self._distance)
             client.sendall(data)
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:  # noqa: C901 - one loop over both ends

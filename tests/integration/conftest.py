@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 import uuid
 
@@ -7,6 +8,7 @@ import pytest
 from kombu import Connection
 
 from celerant import Celerant
+from celerant.dispatch.wires import volleys
 from harness import services
 from harness.celery_worker import CeleryWorker
 from harness.redis_server import RedisServer
@@ -14,6 +16,12 @@ from harness.redis_server import RedisServer
 REDIS_DATABASES = {"broker": 3, "backend": 4}
 #: Where apps of one test each are, that run workers of their own.
 OWN_DATABASES = {"broker": 7, "backend": 8}
+
+
+@pytest.fixture(autouse=True)
+def near(monkeypatch):
+    """Chunks of 500: on a busy machine every broker seems far."""
+    monkeypatch.setattr(volleys, "FAR", math.inf)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ from celerant.dispatch.interruption import check_abandoned
 from celerant.dispatch.link import Link
 from celerant.dispatch.links import Links
 from celerant.dispatch.order import Order
-from celerant.dispatch.run import CHUNK_BYTES, Run, Sent
+from celerant.dispatch.run import Run, Sent
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
+from celerant.dispatch.wires.volleys import NEAR
 from celerant.errors import PublishError
 from celerant.errors.report import Intervals
 
@@ -25,8 +26,6 @@ __all__ = ["Dispatcher"]
 
 logger = logging.getLogger("celerant")
 
-#: Members per chunk.
-CHUNK_MEMBERS = 500
 #: A list is encoded whole before its first byte leaves up to this size.
 HELD_BYTES = 16 << 20
 
@@ -110,7 +109,7 @@ class _Many(Run):
         self._renderer.link = link
         held: list[Chunk] = []
         size = 0
-        while (chunk := self._plan.read(CHUNK_MEMBERS, CHUNK_BYTES)) is not None:
+        while (chunk := self._next(link)) is not None:
             self._ledger.grow(self._plan.count)
             self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
@@ -128,6 +127,10 @@ class _Many(Run):
         if link.wire is not None:
             link.wire.flush()
         self._count_silent()
+
+    def _next(self, link: Link) -> Chunk | None:
+        volley = NEAR if link.wire is None else link.wire.volley
+        return self._plan.read(volley.members, volley.bytes)
 
     def _announce(self, sizes: list[tuple[str, int, Any]]) -> None:
         if sizes and self._hooks.announce is not None:
@@ -196,7 +199,7 @@ class _One(Run):
 
     def _send_all(self, link: Link) -> None:
         self._renderer.link = link
-        chunk = self._plan.read(1, CHUNK_BYTES)
+        chunk = self._plan.read(1, NEAR.bytes)
         assert chunk is not None  # noqa: S101 - there is one member
         self._count_rest()
         self._ledger.expect(chunk)

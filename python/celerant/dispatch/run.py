@@ -17,10 +17,7 @@ from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
 from celerant.errors import ForkError, PublishError
 from celerant.errors.report import Intervals, Report
 
-__all__ = ["CHUNK_BYTES", "Run", "Sent"]
-
-#: Bytes after which a chunk is full.
-CHUNK_BYTES = 1 << 20
+__all__ = ["Run", "Sent"]
 
 
 @dataclass(slots=True)

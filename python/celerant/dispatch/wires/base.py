@@ -14,6 +14,7 @@ from celerant._core import Chunk, Form, Ledger
 from celerant.common.urls import masked
 from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, recoverable_errors
+from celerant.dispatch.wires.volleys import NEAR, Volley
 from celerant.errors import EncodeError
 
 if TYPE_CHECKING:
@@ -139,6 +140,11 @@ class Wire(ABC):
     def end(self) -> None:
         """Forget the dispatch, of which nothing is under way."""
         self._dispatch = None
+
+    @property
+    def volley(self) -> Volley:
+        """How much the next chunk should hold."""
+        return NEAR
 
     def is_alive(self) -> bool:
         """Whether another dispatch can begin, as far as this side can see."""

@@ -8,6 +8,7 @@ exactly once. Between dispatches mark and WATCH stay, and the next costs one rou
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ from celerant.dispatch.wires.base import (
     unfit,
 )
 from celerant.dispatch.wires.redis_marks import Marks
+from celerant.dispatch.wires.volleys import NEAR, Volley, volley_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,6 +132,11 @@ class RedisWire(Wire):
         self._is_doubtful = False
         self._pool = self._channel.pool
         self._redis: Any = None
+        #: Seconds: the shortest that this connection has answered in.
+        self._round_trip = math.inf
+        self._volley = NEAR
+        #: Monotonic; when a chunk was written, if that is measured.
+        self._written_at = 0.0
         try:
             self._connect()
             self._find_rights()
@@ -149,6 +156,17 @@ class RedisWire(Wire):
             return not self._redis.can_read(0)
         except (RedisError, OSError):
             return False
+
+    @property
+    def volley(self) -> Volley:
+        """More of a server that is far: one transaction is under way at a time."""
+        return self._volley
+
+    def _measure(self, took: float) -> None:
+        """Note that an answer took so many seconds."""
+        if took < self._round_trip:
+            self._round_trip = took
+            self._volley = volley_over(took)
 
     # -- rendering -------------------------------------------------------------
 
@@ -250,6 +268,8 @@ class RedisWire(Wire):
             self._write(buffer)
         except _LOST as exc:
             self._recover(exc)
+        if self._volley is not NEAR:
+            self._written_at = monotonic()
 
     def flush(self) -> None:
         flight = self._flight
@@ -259,6 +279,9 @@ class RedisWire(Wire):
             replies = [self._reply() for _ in range(flight.commands + 2)]
             if self._mark is not None:
                 self._reply()
+            if self._volley is not NEAR:
+                # When it was opened this machine, or the server, may have been busy.
+                self._measure(monotonic() - self._written_at)
         except _LOST as exc:
             self._recover(exc)
             return
@@ -522,6 +545,8 @@ class RedisWire(Wire):
         return None if found is None else int(found)
 
     def _again(self, exc: BaseException) -> None:
+        # The next one may be of another server.
+        self._round_trip = math.inf
         if self._redis is not None:
             self._redis.disconnect()
         if self._is_doubtful:
@@ -543,10 +568,12 @@ class RedisWire(Wire):
 
     def _ask_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one write and return their replies, error replies too."""
-        self._redis.send_packed_command(
-            self._redis.pack_commands(commands), check_health=False
-        )
-        return [self._reply() for _ in commands]
+        packed, started = self._redis.pack_commands(commands), monotonic()
+        self._redis.send_packed_command(packed, check_health=False)
+        replies = [self._reply()]
+        self._measure(monotonic() - started)
+        replies += (self._reply() for _ in commands[1:])
+        return replies
 
     def _reply(self) -> Any:
         """Read one reply; an error is returned, for others behind it must be read."""
