@@ -12,7 +12,7 @@ from delaying import delayed
 from versus import Versus, rate
 
 from celerant import Celerant, Signature, _core, group
-from celerant.canvas.kinds import readable
+from celerant.canvas.readable import readable
 from celerant.dispatch.blueprints import Blueprints, Lineage
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.order import Order

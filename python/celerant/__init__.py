@@ -20,9 +20,9 @@ from celerant.common.printable import keep_logs_plain
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.app.current import current_app, current_task
-    from celerant.canvas.base import maybe_signature
+    from celerant.canvas.chain import chain
     from celerant.canvas.chord import chord
-    from celerant.canvas.composing import chain
+    from celerant.canvas.data import maybe_signature
     from celerant.canvas.group import group
     from celerant.canvas.mapping import chunks, xmap, xstarmap
     from celerant.canvas.signature import Signature, signature
@@ -96,13 +96,13 @@ _PLACES = {
     "TaskError": "celerant.errors",
     "TaskRevoked": "celerant.errors",
     "allow_join_result": "celerant.results.tracking.waiting",
-    "chain": "celerant.canvas.composing",
+    "chain": "celerant.canvas.chain",
     "chord": "celerant.canvas.chord",
     "chunks": "celerant.canvas.mapping",
     "current_app": "celerant.app.current",
     "current_task": "celerant.app.current",
     "group": "celerant.canvas.group",
-    "maybe_signature": "celerant.canvas.base",
+    "maybe_signature": "celerant.canvas.data",
     "result_from_tuple": "celerant.results.tree",
     "shared_task": "celerant.tasks.shared",
     "signature": "celerant.canvas.signature",

@@ -37,9 +37,8 @@ class BurstError(Exception):
     pass
 
 
-def define(app, library, **common):  # noqa: C901 - a task each
+def define(app, names, **common):  # noqa: C901 - a task each
     """Register tasks that steer their worker, with Celery's names on both sides."""
-    names = SimpleNamespace(**vars(library))
 
     @app.task(name="flow.add", **common)
     def add(x, y):

@@ -189,10 +189,10 @@ def _hold(lock, held, done):
 
 def _locks(app):
     """Return what another thread may hold at the moment of a fork."""
-    links = app.sender._open()._links
+    links = app.sender.outgoing.open()._links
     return [
         app._lock,
-        app.sender._lock,
+        app.sender.outgoing._lock,
         app._discovery._lock,
         links._own.get().lock,
         app.backend._own.get().lock,

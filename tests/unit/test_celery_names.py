@@ -19,8 +19,9 @@ import celerant.exceptions
 import celerant.results.tree
 from celerant.app.control import Control
 from celerant.app.inspecting import Inspect
-from celerant.canvas.base import Canvas, maybe_signature
+from celerant.canvas.base import Canvas
 from celerant.canvas.chain import Chain
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.mapping import chunks, xmap, xstarmap
 from celerant.results.result_set import ResultSet
 

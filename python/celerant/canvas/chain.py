@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from celerant.canvas.base import maybe_signature, positional
+from celerant.canvas.composing import chained
+from celerant.canvas.data import maybe_signature
+from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.common.listed import listed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from celerant.canvas.host import Host
+    from celerant.canvas.base import Canvas
+    from celerant.canvas.group import group
     from celerant.canvas.options import SendOptions
+    from celerant.context.host import App
     from celerant.results.async_result import AsyncResult
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "chain"]
 
 R = TypeVar("R")
 
 
-class Chain(Single[R]):
+class Chain(Single[R], kind=Kind("chain", {"tasks": "step"})):
     """Steps that run one after the other, each with the result of the one before.
 
     Made by `chain` and ``|``.
@@ -33,7 +37,7 @@ class Chain(Single[R]):
     __slots__ = ()
 
     def __init__(
-        self, tasks: list[Any], options: Mapping[str, Any], *, app: Host | None = None
+        self, tasks: list[Any], options: Mapping[str, Any], *, app: App | None = None
     ) -> None:
         super().__init__(
             "celery.chain", (), {"tasks": tasks}, dict(options), "chain", app=app
@@ -89,27 +93,57 @@ class Chain(Single[R]):
         """Send it, as ``apply_async(args, kwargs)``."""
         return self.apply_async(args, kwargs)
 
-    def apply_async(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[SendOptions],
-    ) -> AsyncResult[R]:
-        """Send the first step; the others travel with it.
+    @classmethod
+    def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
+        steps = [maybe_signature(step, app) for step in plain["kwargs"]["tasks"]]
+        return Chain(steps, plain.get("options") or {}, app=app)
 
-        Args:
-            args: Prepended to the first step's own.
-            kwargs: Override the first step's own.
-            options: Of the first step; but `task_id` names the last, `link` follows
-                it, and `link_error` is for all.
-        Returns:
-            The last step's result, whose `parent` leads to the first; a `GroupResult`
-            where that step is a group; None of a chain without steps.
-        Raises:
-            CanvasError: Before anything is sent.
-            PublishError: The broker refused or vanished.
-        """
-        sent = self.app.sender.send_canvas(
-            self, positional(args), kwargs or {}, options
-        )
-        return cast("AsyncResult[R]", sent)
+
+class _Chains:
+    """Make a canvas whose steps run one after the other, each with the last's result.
+
+    ``chain(a, b, c)`` is ``a | b | c``.
+
+    Args:
+        tasks: Signatures, groups, chords and chains, or one iterable of them.
+        options: Of the chain; `task_id` names the last step, `link` is called after
+            it, `link_error` where any step fails.
+    Returns:
+        A chain; a chord where a group is followed by the last step; a group where
+        nothing but a group is left, as Celery does.
+    Raises:
+        CanvasError: A step that is no canvas, or more chords than can follow one
+            another.
+    """
+
+    @overload
+    def __call__(
+        self,
+        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], Single[R]]],
+        app: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> Chain[R]: ...
+    @overload
+    def __call__(
+        self,
+        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], group[Any]]],
+        app: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self, *tasks: Any, app: Any = None, **options: Unpack[SendOptions]
+    ) -> Chain[Any]: ...
+    def __call__(  # type: ignore[misc]  # mypy does not see that Any takes such tuples
+        self, *tasks: Any, app: Any = None, **options: Any
+    ) -> Any:
+        return chained(tasks, options, app)
+
+    @staticmethod
+    def from_dict(d: Mapping[str, Any], app: Any = None) -> Any:
+        """Return the canvas that a plain dict describes, of the kind that it says."""
+        return maybe_signature(d, app)
+
+
+# No class: what it makes is a chain, a chord or a group.
+chain = _Chains()

@@ -6,9 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from celerant.canvas.base import Canvas, maybe_signature, positional
+from celerant.canvas.base import Canvas
 from celerant.canvas.chain import Chain
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
+from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
@@ -16,19 +18,21 @@ from celerant.errors import CanvasError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from celerant.canvas.host import Host
     from celerant.canvas.options import SendOptions
     from celerant.canvas.signature import Signature
+    from celerant.context.host import App
     from celerant.results.async_result import AsyncResult
 
-__all__ = ["chord", "chord_of"]
+__all__ = ["chord", "without_waiting"]
 
 R = TypeVar("R")
 _C = TypeVar("_C", bound=Canvas[Any])
 _S = TypeVar("_S")
 
 
-class chord(Single[R]):  # noqa: N801 - Celery's name
+class chord(  # noqa: N801 - Celery's name
+    Single[R], kind=Kind("chord", {"header": "header", "body": "body"})
+):
     """A group, and a body that is called with the list of its results.
 
     ``chord(header)(body)`` sends it, ``chord(header, body)`` makes it, and so does
@@ -51,7 +55,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         header: Any,
         body: Single[R],
         *,
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
@@ -60,7 +64,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         header: Any,
         body: Any = None,
         *,
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
     def __init__(
@@ -68,7 +72,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         header: Any,
         body: Any = None,
         *,
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None:
         if body is not None and not isinstance(body, dict):
@@ -82,7 +86,9 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
             "header": _header(header, app),
             "body": maybe_signature(body, app),
         }
-        super().__init__("celery.chord", (), kwargs, _told(options), "chord", app=app)
+        super().__init__(
+            "celery.chord", (), kwargs, without_waiting(options), "chord", app=app
+        )
 
     def _first(self) -> Any:
         header = self["kwargs"]["header"]
@@ -139,7 +145,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
 
     def link(self, callback: _C) -> _C:
         """Send `callback` with the body's result; returns it."""
-        self._bodied().link(callback)
+        self.bodied().link(callback)
         return callback
 
     def link_error(self, errback: _C) -> _C:
@@ -148,25 +154,25 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         With ``task_allow_error_cb_on_chord_header`` also for each failed task of the
         header.
         """
-        allowed = getattr(self.app, "conf", {}).get(
-            "task_allow_error_cb_on_chord_header"
-        )
+        allowed = self.app.conf.task_allow_error_cb_on_chord_header
         for task in self.tasks:
             if allowed:
                 task.link_error(errback.clone())
             if isinstance(task, chord):
                 task.link_error(errback)
-        self._bodied().link_error(errback)
+        self.bodied().link_error(errback)
         return errback
 
-    def _bodied(self) -> Any:
+    def bodied(self) -> Any:
+        """Return the body.
+
+        Raises:
+            CanvasError: It has none yet.
+        """
         if self.body is None:
             msg = "this chord has no body yet: write chord(header, body)"
             raise CanvasError(msg, path="chord.chord_body")
         return self.body
-
-    def _check(self) -> None:
-        self._bodied()
 
     @overload
     def __call__(
@@ -181,31 +187,6 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         made: chord[Any] = chord(self["kwargs"]["header"], body, app=self._app)
         made["options"] = self.options
         return made.apply_async(**options)
-
-    def apply_async(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[SendOptions],
-    ) -> AsyncResult[R]:
-        """Send the header; the body travels with each of its messages.
-
-        Args:
-            args: Prepended to the arguments of every task of the header.
-            kwargs: Override those of every task of the header.
-            options: Of the header and the body; but `task_id` names the body, `link`
-                and `link_error` go to the body, `countdown` and `eta` to the header.
-        Returns:
-            The body's result; its `parent` is the header's `GroupResult`.
-        Raises:
-            CanvasError: Before anything is sent; also where there is no body.
-            PublishError: ``exc.report`` says which tasks of the header are in.
-        """
-        self._bodied()
-        sent = self.app.sender.send_chord(
-            self, positional(args), kwargs or {}, _told(options)
-        )
-        return cast("AsyncResult[R]", sent)
 
     def resume(
         self, result: AsyncResult[R], unknown: Literal["send", "skip"] = "send"
@@ -226,8 +207,25 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
                 came from a generator.
             PublishError: Again.
         """
-        resumed = self.app.sender.resume_chord(result, unknown)
-        return cast("AsyncResult[R]", resumed)
+        resumed: AsyncResult[R] = self.app.sender.resume(self, result, unknown)
+        return resumed
+
+    @classmethod
+    def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
+        kwargs = plain["kwargs"]
+        made: chord[Any] = chord([], maybe_signature(kwargs.get("body"), app), app=app)
+        header = kwargs["header"]
+        # A frozen one keeps its id.
+        made["kwargs"]["header"] = (
+            maybe_signature(header, app)
+            if isinstance(header, Mapping)
+            else [maybe_signature(task, app) for task in header]
+        )
+        made["kwargs"]["kwargs"] = dict(kwargs.get("kwargs") or {})
+        made["args"] = tuple(plain.get("args") or ())
+        made["options"] = dict(plain.get("options") or {})
+        made["immutable"] = bool(plain.get("immutable"))
+        return made
 
     if TYPE_CHECKING:
 
@@ -242,7 +240,7 @@ class chord(Single[R]):  # noqa: N801 - Celery's name
         def __ror__(self, other: Any) -> Any: ...
 
 
-def _told(options: Any) -> dict[str, Any]:
+def without_waiting(options: Any) -> dict[str, Any]:
     """Return options without those of Celery's own waiting for a header.
 
     Nothing polls here: the store counts the parts.
@@ -250,23 +248,7 @@ def _told(options: Any) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in {"interval", "max_retries"}}
 
 
-def chord_of(plain: Mapping[str, Any], app: Host | None) -> chord[Any]:
-    """Return the chord that a plain dict describes; a frozen header keeps its id."""
-    kwargs = plain["kwargs"]
-    made: chord[Any] = chord([], maybe_signature(kwargs.get("body"), app), app=app)
-    made["kwargs"]["header"] = (
-        maybe_signature(kwargs["header"], app)
-        if isinstance(kwargs["header"], Mapping)
-        else [maybe_signature(task, app) for task in kwargs["header"]]
-    )
-    made["kwargs"]["kwargs"] = dict(kwargs.get("kwargs") or {})
-    made["args"] = tuple(plain.get("args") or ())
-    made["options"] = dict(plain.get("options") or {})
-    made["immutable"] = bool(plain.get("immutable"))
-    return made
-
-
-def _header(header: Any, app: Host | None) -> Any:
+def _header(header: Any, app: App | None) -> Any:
     """Return the tasks of a header as the chord keeps them."""
     if isinstance(header, Mapping):
         header = maybe_signature(header, app)

@@ -10,90 +10,45 @@ Source: ``__or__`` of the classes in ``celery.canvas`` of celery 5.7.0, and its
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import Canvas, maybe_signature
-from celerant.canvas.chain import Chain
-from celerant.canvas.chord import chord
-from celerant.canvas.group import group
+from celerant.canvas.data import CanvasData, maybe_signature
+from celerant.canvas.kinds import CLASSES
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from celerant.canvas.chain import Chain
+    from celerant.canvas.group import group
+    from celerant.context.host import App
 
-    from celerant.canvas.options import SendOptions
-    from celerant.canvas.single import Single
-
-__all__ = ["chain", "joined"]
-
-R = TypeVar("R")
+__all__ = ["chained", "joined"]
 
 
-class _Chains:
-    """Make a canvas whose steps run one after the other, each with the last's result.
+def chained(
+    tasks: tuple[Any, ...], options: Mapping[str, Any], app: App | None
+) -> CanvasData:
+    """Return what ``chain(*tasks)`` makes.
 
-    ``chain(a, b, c)`` is ``a | b | c``.
-
-    Args:
-        tasks: Signatures, groups, chords and chains, or one iterable of them.
-        options: Of the chain; `task_id` names the last step, `link` is called after
-            it, `link_error` where any step fails.
-    Returns:
-        A chain; a chord where a group is followed by the last step; a group where
-        nothing but a group is left, as Celery does.
     Raises:
-        CanvasError: A step that is no canvas, or more chords than can follow one
-            another.
+        CanvasError: A step that is no canvas, or one chord too many.
     """
-
-    @overload
-    def __call__(
-        self,
-        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], Single[R]]],
-        app: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> Chain[R]: ...
-    @overload
-    def __call__(
-        self,
-        *tasks: Unpack[tuple[Unpack[tuple[Canvas[Any], ...]], group[Any]]],
-        app: Any = None,
-        **options: Unpack[SendOptions],
-    ) -> Any: ...
-    @overload
-    def __call__(
-        self, *tasks: Any, app: Any = None, **options: Unpack[SendOptions]
-    ) -> Chain[Any]: ...
-    def __call__(  # type: ignore[misc]  # mypy does not see that Any takes such tuples
-        self, *tasks: Any, app: Any = None, **options: Any
-    ) -> Any:
-        steps = _listed(tasks)
-        for index, step in enumerate(steps):
-            if not isinstance(step, dict):
-                raise _stranger(step, f"chain[{index}]")
-        canvases = [maybe_signature(step, app) for step in steps]
-        # As in Celery: one task alone stays a chain, and options are for what is
-        # written.
-        is_lone = len(tasks) == 1 and isinstance(tasks[0], dict)
-        if options or app is not None or is_lone or not canvases:
-            return Chain(canvases, options, app=app)
-        try:
-            return _folded(canvases)
-        except RecursionError:
-            raise _too_deep("chain") from None
-
-    @staticmethod
-    def from_dict(d: Mapping[str, Any], app: Any = None) -> Any:
-        """Return the canvas that a plain dict describes, of the kind that it says."""
-        return maybe_signature(d, app)
+    steps = _listed(tasks)
+    for index, step in enumerate(steps):
+        if not isinstance(step, dict):
+            raise _stranger(step, f"chain[{index}]")
+    canvases = [maybe_signature(step, app) for step in steps]
+    # As in Celery: one task alone stays a chain, and options are for what is written.
+    is_lone = len(tasks) == 1 and isinstance(tasks[0], dict)
+    if options or app is not None or is_lone or not canvases:
+        return CLASSES.chain(canvases, options, app=app)
+    try:
+        return _folded(canvases)
+    except RecursionError:
+        raise _too_deep("chain") from None
 
 
-# No class: what it makes is a chain, a chord or a group.
-chain = _Chains()
-
-
-def joined(left: Canvas[Any], right: Any) -> Canvas[Any]:
+def joined(left: CanvasData, right: Any) -> CanvasData:
     """Return ``left | right``.
 
     Raises:
@@ -107,7 +62,7 @@ def joined(left: Canvas[Any], right: Any) -> Canvas[Any]:
         raise _too_deep(f"{left.task} | ...") from None
 
 
-def _joined(left: Canvas[Any] | None, right: Any, *, is_own: bool) -> Canvas[Any]:
+def _joined(left: CanvasData | None, right: Any, *, is_own: bool) -> CanvasData:
     """Return ``left | right``; a `left` that is nobody else's may be changed for it."""
     if left is None:
         msg = (
@@ -117,56 +72,60 @@ def _joined(left: Canvas[Any] | None, right: Any, *, is_own: bool) -> Canvas[Any
         raise CanvasError(msg, path="chord.chord_body")
     app = left.own_app
     right = maybe_signature(right, app)
-    if isinstance(left, group):
-        return left if _is_empty(right) else chord(left, right, app=app)
-    is_group = isinstance(right, group)
+    if isinstance(left, CLASSES.group):
+        return left if _is_empty(right) else CLASSES.chord(left, right, app=app)
+    is_group = isinstance(right, CLASSES.group)
     right = _without_lone_group(right)
-    if isinstance(left, Chain):
+    if isinstance(left, CLASSES.chain):
         return _after_chain(left, right, is_own=is_own)
-    if isinstance(left, chord) and (is_group or not isinstance(right, Chain)):
-        if isinstance(right, group):
-            return Chain([left, right], {}, app=app)
+    if isinstance(left, CLASSES.chord) and (
+        is_group or not isinstance(right, CLASSES.chain)
+    ):
+        if isinstance(right, CLASSES.group):
+            return CLASSES.chain([left, right], {}, app=app)
         made = left if is_own else left.clone()
         made.body = _joined(made.body, right, is_own=True)
         return made
     # A chain that was alone in a group stays one step.
-    is_spliced = isinstance(right, Chain) and not is_group
-    return Chain([left, *(right.unchained() if is_spliced else [right])], {}, app=app)
+    is_spliced = isinstance(right, CLASSES.chain) and not is_group
+    return CLASSES.chain(
+        [left, *(right.unchained() if is_spliced else [right])], {}, app=app
+    )
 
 
 def _after_chain(  # noqa: PLR0911 - one rule each
-    left: Chain[Any], right: Canvas[Any], *, is_own: bool
-) -> Canvas[Any]:
+    left: Chain[Any], right: CanvasData, *, is_own: bool
+) -> CanvasData:
     if _is_empty(right):
         return left
-    if isinstance(right, Chain):
+    if isinstance(right, CLASSES.chain):
         return _all_joined(left, right.unchained(), is_own=is_own)
-    if isinstance(right, group):
+    if isinstance(right, CLASSES.group):
         steps = left.unchained(is_own=is_own)
         if not steps:
             return right
-        if isinstance(steps[-1], chord):
+        if isinstance(steps[-1], CLASSES.chord):
             steps[-1].body = _joined(steps[-1].body, right, is_own=True)
-            return Chain(steps, {}, app=left.own_app)
-        return Chain([*steps, right], {}, app=left.own_app)
+            return CLASSES.chain(steps, {}, app=left.own_app)
+        return CLASSES.chain([*steps, right], {}, app=left.own_app)
     last = left.tasks[-1] if left.tasks else None
-    if isinstance(last, group):
+    if isinstance(last, CLASSES.group):
         made = left if is_own else left.clone()
-        made.tasks[-1] = chord(made.tasks[-1], right, app=left.own_app)
-        if len(made.tasks) > 1 and isinstance(made.tasks[-2], chord):
+        made.tasks[-1] = CLASSES.chord(made.tasks[-1], right, app=left.own_app)
+        if len(made.tasks) > 1 and isinstance(made.tasks[-2], CLASSES.chord):
             before = made.tasks[-2]
             before.body = _joined(before.body, made.tasks.pop(), is_own=True)
         return made
-    if isinstance(last, chord) and not isinstance(right, chord):
+    if isinstance(last, CLASSES.chord) and not isinstance(right, CLASSES.chord):
         made = left if is_own else left.clone()
         made.tasks[-1].body = _joined(made.tasks[-1].body, right, is_own=True)
         return made
-    return Chain([*left.unchained(is_own=is_own), right], {}, app=left.own_app)
+    return CLASSES.chain([*left.unchained(is_own=is_own), right], {}, app=left.own_app)
 
 
 def _all_joined(
-    first: Canvas[Any], others: list[Any], *, is_own: bool = False
-) -> Canvas[Any]:
+    first: CanvasData, others: list[Any], *, is_own: bool = False
+) -> CanvasData:
     """Return ``first | others[0] | ...``, with one copy of each but the last.
 
     Else `first`, which grows, would be copied for each.
@@ -179,42 +138,42 @@ def _all_joined(
     return _joined(made, others[-1], is_own=True)
 
 
-def _folded(canvases: list[Any]) -> Canvas[Any]:
+def _folded(canvases: list[Any]) -> CanvasData:
     """Join canvases from the left, in one pass: each but the last is copied once."""
     steps: list[Any] = []
     for index, canvas in enumerate(canvases):
         made = _add(steps, canvas, is_last=index == len(canvases) - 1)
         if made is not None:
             return _all_joined(made, canvases[index + 1 :])
-    return Chain([*(step.clone() for step in steps[:-1]), *steps[-1:]], {})
+    return CLASSES.chain([*(step.clone() for step in steps[:-1]), *steps[-1:]], {})
 
 
 def _add(  # noqa: PLR0911 - one rule each
     steps: list[Any], canvas: Any, *, is_last: bool
-) -> Canvas[Any] | None:
+) -> CanvasData | None:
     """Add a canvas to the steps; return what they become if that is no chain."""
     if _is_empty(canvas):
         return None
     canvas = _without_lone_group(canvas)
     last = steps[-1] if steps else None
-    if isinstance(canvas, Chain):
+    if isinstance(canvas, CLASSES.chain):
         inner = canvas.unchained()
         for index, step in enumerate(inner):
             made = _add(steps, step, is_last=is_last and index == len(inner) - 1)
             if made is not None:
                 return _all_joined(made, inner[index + 1 :])
         return None
-    if isinstance(canvas, group) and last is None:
+    if isinstance(canvas, CLASSES.group) and last is None:
         return canvas
     own = canvas if is_last else canvas.clone()
-    if isinstance(canvas, group):
-        if isinstance(last, chord):
+    if isinstance(canvas, CLASSES.group):
+        if isinstance(last, CLASSES.chord):
             last.body = _joined(last.body, own, is_own=True)
             return None
-    elif isinstance(last, group):
-        steps[-1] = chord(last, own)
+    elif isinstance(last, CLASSES.group):
+        steps[-1] = CLASSES.chord(last, own)
         return None
-    elif isinstance(last, chord) and not isinstance(canvas, chord):
+    elif isinstance(last, CLASSES.chord) and not isinstance(canvas, CLASSES.chord):
         last.body = _joined(last.body, own, is_own=True)
         return None
     steps.append(own)
@@ -231,12 +190,12 @@ def _listed(tasks: tuple[Any, ...]) -> list[Any]:
 
 
 def _is_empty(canvas: Any) -> bool:
-    return isinstance(canvas, group) and not _ahead(canvas)
+    return isinstance(canvas, CLASSES.group) and not _ahead(canvas)
 
 
 def _without_lone_group(canvas: Any) -> Any:
     """Return the member of a group of one, else the canvas."""
-    if isinstance(canvas, group):
+    if isinstance(canvas, CLASSES.group):
         members = _ahead(canvas)
         if len(members) == 1:
             return maybe_signature(_member(members[0]), canvas.own_app)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from celerant._core import Barrier, Roster, unroll
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
-from celerant.canvas.kinds import readable
+from celerant.canvas.readable import readable
 from celerant.canvas.signature import Signature
 
 __all__ = ["freeze", "leaves"]
@@ -49,7 +49,8 @@ def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]
     barrier.seal(len(tasks))
     members["kwargs"]["tasks"] = frozen
     members.options.setdefault("task_id", roster.uuid)
-    members._seed = seed  # noqa: SLF001 - sending it again uses the same ids
+    # Sending it again uses the same ids.
+    members.seed = seed
     return roster, barrier
 
 

@@ -6,14 +6,11 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
-from celerant.canvas.base import (
-    Canvas,
-    check_callback,
-    maybe_signature,
-    on_commit,
-    positional,
-)
-from celerant.canvas.nesting import Node, nodes_of, path_to, same_members
+from celerant.canvas.base import Canvas, check_callback
+from celerant.canvas.comparing import same_members
+from celerant.canvas.data import maybe_signature
+from celerant.canvas.kinds import Kind
+from celerant.canvas.parts import Part, is_group, walk
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
 
@@ -21,10 +18,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from celerant.canvas.chord import chord
-    from celerant.canvas.host import Host
-    from celerant.canvas.options import ApplyOptions, SendOptions
+    from celerant.canvas.options import SendOptions
     from celerant.canvas.signature import Signature
     from celerant.canvas.single import Single
+    from celerant.context.host import App
     from celerant.results.group_result import GroupResult
 
 __all__ = ["group"]
@@ -43,11 +40,9 @@ class Callee(Protocol[_S]):
         ...
 
 
-_NO_LINK = "Cannot add link to group: use a chord"
-_NO_ERRLINK = "Cannot add link to group: do that on individual tasks"
-
-
-class group(Canvas[R]):  # noqa: N801 - Celery's name
+class group(  # noqa: N801 - Celery's name
+    Canvas[R, "GroupResult[R]"], kind=Kind("group", {"tasks": "member"})
+):
     """Members that go out as one volley; their results come back in order.
 
     Shape: members are unrolled left to right, depth first; the result at position i
@@ -63,10 +58,10 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
             is sent.
     """
 
-    __slots__ = ("_owns", "_seed")
+    __slots__ = ("_owns", "seed")
 
     #: Set by `freeze`: sending again then uses the same ids.
-    _seed: bytes | None
+    seed: bytes | None
     #: Whether the list of members was made here, and may be changed.
     _owns: bool
 
@@ -74,30 +69,30 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
     def __init__(
         self,
         *tasks: Canvas[R],
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
     def __init__(
         self,
         *tasks: Iterable[Canvas[R]],
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
     @overload
     def __init__(
         self: group[Any],
         *tasks: Any,
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
     def __init__(
-        self, *tasks: Any, app: Host | None = None, **options: Unpack[SendOptions]
+        self, *tasks: Any, app: App | None = None, **options: Unpack[SendOptions]
     ) -> None:
         super().__init__(
             "celery.group", (), {"tasks": _members(tasks)}, options, "group", app=app
         )
-        self._seed = None
+        self.seed = None
         self._owns = False
 
     @classmethod
@@ -193,9 +188,9 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say of every member whether it ignores the arguments of a call."""
-        for node in nodes_of(self):
-            for position, member in enumerate(node.members):
-                if position not in node.inner:
+        for part in self._groups():
+            for member in part.canvas["kwargs"]["tasks"]:
+                if not is_group(member):
                     member["immutable"] = immutable
 
     def clone(
@@ -219,23 +214,36 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
         Args:
             copied: Copies a member that is no group, for the group that gets it.
         """
-        nodes = nodes_of(self)
-        made: list[group[Any]] = []
-        for node in nodes:
-            new: group[Any] = group(app=getattr(node.group, "_app", self._app))
-            new["options"] = copy.deepcopy(node.group.get("options") or {})
+        groups = self._groups()
+        made: dict[int, group[Any]] = {}
+        for part in groups:
+            new: group[Any] = group(app=getattr(part.canvas, "_app", self._app))
+            new["options"] = copy.deepcopy(part.canvas.get("options") or {})
             # A frozen group's copy has its ids, as the copies of its members have.
-            new._seed = getattr(node.group, "_seed", None)
-            made.append(new)
-        for node, new in zip(nodes, made, strict=True):
-            members = [
-                made[node.inner[position]]
-                if position in node.inner
-                else copied(_checked(node, position), new)
-                for position in range(len(node.members))
-            ]
-            new._take(members)  # noqa: SLF001 - of its own class
-        return made[0]
+            new.seed = getattr(part.canvas, "seed", None)
+            made[id(part.canvas)] = new
+        for part in groups:
+            new = made[id(part.canvas)]
+            new._take(  # noqa: SLF001 - of its own class
+                [
+                    made[id(member)]
+                    if is_group(member)
+                    else copied(_checked(member, position, part), new)
+                    for position, member in enumerate(part.canvas["kwargs"]["tasks"])
+                ]
+            )
+        return made[id(self)]
+
+    def _groups(self) -> list[Part]:
+        """Return it and all groups inside; what comes from a generator is held."""
+        groups = list(walk(self, "group", takes=is_group, hold=True))
+        for part in groups:
+            kwargs = part.canvas.get("kwargs")
+            tasks = kwargs.get("tasks") if isinstance(kwargs, dict) else None
+            if not isinstance(tasks, (list, tuple)):
+                msg = f"{part.path}: this group has no list of tasks"
+                raise CanvasError(msg, path=part.path)
+        return groups
 
     def _take(self, members: list[Any]) -> None:
         """Have these members, in a list that is the group's own."""
@@ -292,88 +300,8 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
 
         Sending it, once or again, then uses these ids.
         """
-        return cast("GroupResult[R]", self.app.sender.freeze_group(self, options))
-
-    def delay(self, *args: Any, **kwargs: Any) -> GroupResult[R]:
-        """Send it; arguments go to every member, before its own."""
-        return self.apply_async(args, kwargs)
-
-    def __call__(self, *args: Any, **options: Unpack[SendOptions]) -> GroupResult[R]:
-        """Send it; keywords are options here, as in Celery."""
-        return self.apply_async(args, **options)
-
-    def apply_async(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[SendOptions],
-    ) -> GroupResult[R]:
-        """Send every member and return a handle to their results.
-
-        Args:
-            args: Prepended to the arguments of every member that is not immutable.
-            kwargs: Override those of every member that is not immutable.
-            options: Celery's names, over the group's and the members' own;
-                `task_id` is the id of the group.
-        Raises:
-            CanvasError: Before anything is sent.
-            EncodeError: An argument that the serializer does not take; nothing is
-                sent of a list of up to 16 MiB.
-            PublishError: ``exc.report`` says which members are in; `resume` sends
-                the rest under the same ids.
-        Cost: O(n) time; a list is not copied, a generator is not held.
-        """
-        if options.pop("link", None) is not None:
-            raise TypeError(_NO_LINK)
-        if options.pop("link_error", None) is not None:
-            raise TypeError(_NO_ERRLINK)
-        return cast(
-            "GroupResult[R]",
-            self.app.sender.send_group(self, positional(args), kwargs or {}, options),
-        )
-
-    def apply_async_on_commit(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        using: str | None = None,
-        **options: Unpack[SendOptions],
-    ) -> GroupResult[R]:
-        """Send every member once Django's transaction is committed.
-
-        The group is frozen and checked now: its result, ids and handle are there at
-        once. A generator is held. What a serializer refuses shows at the commit.
-
-        Outside of a transaction it is sent at once. After a rollback nothing was sent,
-        and the result says so with `NotSent`.
-
-        Args:
-            args: As `apply_async`.
-            kwargs: As `apply_async`.
-            using: The database's alias; None: the default one.
-            options: As `apply_async`; times count from the commit.
-        Raises:
-            CelerantError: Django is not installed.
-            RuntimeError: Later, by `get` inside the same transaction.
-            TypeError, SettingError: As `apply_async`, now.
-        """
-        found: GroupResult[R] = on_commit(
-            self, positional(args), kwargs or {}, options, using
-        )
-        return found
-
-    def apply(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[ApplyOptions],
-    ) -> GroupResult[R]:
-        """Run every member here, one after the other."""
-        return cast(
-            "GroupResult[R]",
-            self.app.sender.apply_group(self, positional(args), kwargs or {}, options),
-        )
+        result: GroupResult[R] = self.app.sender.freeze(self, options)
+        return result
 
     def resume(
         self,
@@ -393,12 +321,15 @@ class group(Canvas[R]):  # noqa: N801 - Celery's name
             CanvasError: The result is not of this group, or its members are gone.
             PublishError: Again.
         """
-        return cast(
-            "GroupResult[R]", self.app.sender.resume_group(self, result, unknown)
-        )
+        resumed: GroupResult[R] = self.app.sender.resume(self, result, unknown)
+        return resumed
 
-    def __copy__(self) -> group[R]:
-        return self.clone()
+    @classmethod
+    def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
+        members = [maybe_signature(one, app) for one in plain["kwargs"]["tasks"]]
+        made: group[Any] = group(members, app=app)
+        made["options"] = dict(plain.get("options") or {})
+        return made
 
     if TYPE_CHECKING:
 
@@ -449,11 +380,10 @@ def _refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> N
             raise _stranger(member, f"group[{position}]")
 
 
-def _checked(node: Node, position: int) -> Any:
+def _checked(member: Any, position: int, part: Part) -> Any:
     """Return a member, which may have come into a list that was checked before."""
-    member = node.members[position]
     if not isinstance(member, dict):
-        raise _stranger(member, path_to(node, position))
+        raise _stranger(member, Part(member, "member", "tasks", position, part).path)
     return member
 
 

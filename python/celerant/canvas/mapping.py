@@ -9,8 +9,9 @@ import copy
 import itertools
 from typing import TYPE_CHECKING, Any, cast
 
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
+from celerant.canvas.kinds import Kind, register
 from celerant.canvas.plain import plain
 from celerant.canvas.signature import Signature
 from celerant.errors import CanvasError
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from celerant.canvas.host import Host
     from celerant.canvas.options import SendOptions
+    from celerant.context.host import App
     from celerant.results.group_result import GroupResult
 
 __all__ = ["chunks", "mapped", "xmap", "xstarmap"]
+
+
+for _name in ("xmap", "xstarmap"):
+    register(Kind(_name, {"task": "called"}, is_composed=False), Signature)
 
 
 def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signature[Any]:
@@ -50,7 +55,7 @@ def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signatu
 def xmap(
     task: Signature[Any],
     it: Iterable[Any],
-    app: Host | None = None,
+    app: App | None = None,
     **options: Unpack[SendOptions],
 ) -> Signature[list[Any]]:
     """Make one signature that calls a task with each item, in one worker.
@@ -67,7 +72,7 @@ def xmap(
 def xstarmap(
     task: Signature[Any],
     it: Iterable[Iterable[Any]],
-    app: Host | None = None,
+    app: App | None = None,
     **options: Unpack[SendOptions],
 ) -> Signature[list[Any]]:
     """Make one signature that calls a task with each item's arguments; see `xmap`."""
@@ -75,7 +80,7 @@ def xstarmap(
 
 
 def _mapped_of(
-    task: Any, it: Iterable[Any], app: Host | None, *, star: bool
+    task: Any, it: Iterable[Any], app: App | None, *, star: bool
 ) -> Signature[Any]:
     made = mapped(maybe_signature(task, app), it, star=star)
     if app is not None:
@@ -83,7 +88,9 @@ def _mapped_of(
     return made
 
 
-class chunks(Signature[Any]):  # noqa: N801 - Celery's name
+class chunks(  # noqa: N801 - Celery's name
+    Signature[Any], kind=Kind("chunks", {"task": "called"}, is_composed=False)
+):
     """Items in parts of `n`: sent, it is a group of one message for each part.
 
     As a step of a chain or a callback it is one task, whose worker sends the group.
@@ -96,7 +103,7 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
         task: Signature[Any],
         it: Iterable[Iterable[Any]],
         n: int,
-        app: Host | None = None,
+        app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
@@ -151,3 +158,8 @@ class chunks(Signature[Any]):  # noqa: N801 - Celery's name
     def __call__(self, *args: Any, **options: Unpack[SendOptions]) -> Any:
         """Send the group; keywords are options here, as in Celery."""
         return self.apply_async(args, **options)
+
+    @classmethod
+    def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
+        task, items, n = (plain["kwargs"][key] for key in ("task", "it", "n"))
+        return chunks(task, items, n, app).set(**(plain.get("options") or {}))

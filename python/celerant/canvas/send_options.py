@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from kombu import Exchange, Producer, Queue
 
+from celerant.canvas.kinds import kind_of
+from celerant.canvas.parts import Part, following, walk
 from celerant.config import nearest
 from celerant.errors import SettingError
 
@@ -21,6 +23,7 @@ __all__ = [
     "check_canvas",
     "check_links",
     "check_options",
+    "check_parts",
     "producer_of",
 ]
 
@@ -245,11 +248,11 @@ def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -
 
 def check_links(options: Mapping[str, Any], path: str) -> None:
     """Check the options of what is linked by options, as `check_canvas`."""
-    for place, linked in _linked(options, path):
-        check_canvas(linked, place)
+    for part in following(Part({"options": options}, "root", path, None, None)):
+        check_canvas(part.canvas, part.path)
 
 
-def check_canvas(canvas: Any, path: str) -> None:
+def check_canvas(canvas: dict[str, Any], path: str) -> None:
     """Check the options of a canvas and of all that it holds.
 
     Generators are not drawn. Cycles, and what is no canvas, are found where it is
@@ -258,43 +261,28 @@ def check_canvas(canvas: Any, path: str) -> None:
     Raises:
         SettingError: As `check_options`.
     """
-    pending, seen = [(path, canvas)], set()
-    while pending:
-        place, part = pending.pop()
-        if not isinstance(part, dict) or id(part) in seen:
-            continue
-        seen.add(id(part))
-        options = part.get("options")
+    for _ in check_parts(canvas, path):
+        pass
+
+
+def check_parts(
+    canvas: dict[str, Any], path: str, *, hold: bool = False
+) -> Iterator[Part]:
+    """Yield the parts of a canvas once their options are checked, as `check_canvas`.
+
+    Args:
+        canvas: The canvas.
+        path: What it is called.
+        hold: Draw generators and keep what comes out of them.
+    """
+    for part in walk(canvas, path, hold=hold, links=True):
+        options = part.canvas.get("options")
         if isinstance(options, Mapping) and options:
-            is_task = not part.get("subtask_type")
-            whose = f"{place}: task {part.get('task')}" if is_task else place
             own = {k: v for k, v in options.items() if k not in _CHECKED_ELSEWHERE}
-            _check_own(own, place, whose)
-            pending.extend(_linked(options, place))
-        pending.extend(_held(part, place))
-
-
-def _linked(options: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    for name in ("link", "link_error"):
-        linked = options.get(name)
-        if linked:
-            several = linked if isinstance(linked, (list, tuple, set)) else (linked,)
-            for index, one in enumerate(several):
-                yield f"{path}.{name}[{index}]" if path else f"{name}[{index}]", one
-
-
-def _held(part: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    kind, kwargs = part.get("subtask_type"), part.get("kwargs")
-    if kind not in {"group", "chain", "chord"} or not isinstance(kwargs, Mapping):
-        return
-    if kind == "chord":
-        yield f"{path}.chord_body", kwargs.get("body")
-    members = kwargs.get("header" if kind == "chord" else "tasks")
-    if isinstance(members, dict):
-        members = (members.get("kwargs") or {}).get("tasks")
-    if isinstance(members, (list, tuple)):
-        for index, member in enumerate(members):
-            yield f"{path}[{index}]", member
+            is_task = not kind_of(part.canvas).is_composed
+            place, whose = part.path, f": task {part.canvas.get('task')}"
+            _check_own(own, place, place + whose if is_task else place)
+        yield part
 
 
 def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import reprlib
+from itertools import islice
 from typing import Any
+
+from celerant.canvas.kinds import kind_of
 
 __all__ = ["called", "shown"]
 
@@ -33,31 +36,27 @@ def shown(canvas: Any, outside: tuple[int, ...] = ()) -> str:
     """
     if id(canvas) in outside:
         return "..."
-    kind = canvas.get("subtask_type") if isinstance(canvas, dict) else None
-    if kind not in {"group", "chain", "chord"}:
+    kind = kind_of(canvas)
+    if not kind.is_composed:
         return repr(canvas)
     if len(outside) == _LEVELS:
-        return f"{kind}([...])"
+        return f"{kind.name}([...])"
     inside = (*outside, id(canvas))
     kwargs = canvas.get("kwargs") or {}
-    if kind == "group":
-        return f"group({_listed(kwargs.get('tasks'), inside)})"
-    if kind == "chord":
-        header, body = kwargs.get("header"), shown(kwargs.get("body"), inside)
-        return f"chord({_listed(header, inside)}, {body})"
-    steps = kwargs.get("tasks") or ()
-    texts = [shown(step, inside) for step in steps[:_STEPS]]
-    if len(steps) > _STEPS:
-        texts.append("...")
-    return " | ".join(texts) or "chain()"
+    if kind.name == "chain":
+        return (
+            " | ".join(_texts(kwargs.get("tasks") or (), inside, _STEPS)) or "chain()"
+        )
+    held = [_listed(kwargs.get(key), inside) for key in kind.holds]
+    return f"{kind.name}({', '.join(held)})"
 
 
-def _listed(members: Any, inside: tuple[int, ...]) -> str:
-    if isinstance(members, dict):
-        return shown(members, inside)
-    if not isinstance(members, (list, tuple)):
-        return repr(members)
-    texts = [shown(member, inside) for member in members[:_MEMBERS]]
-    if len(members) > _MEMBERS:
-        texts.append("...")
-    return f"[{', '.join(texts)}]"
+def _listed(held: Any, inside: tuple[int, ...]) -> str:
+    if isinstance(held, (list, tuple)):
+        return f"[{', '.join(_texts(held, inside, _MEMBERS))}]"
+    return shown(held, inside)
+
+
+def _texts(canvases: Any, inside: tuple[int, ...], most: int) -> list[str]:
+    texts = [shown(canvas, inside) for canvas in islice(canvases, most)]
+    return [*texts, "..."] if len(canvases) > most else texts

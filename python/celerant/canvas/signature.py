@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from celerant.canvas.base import Canvas, maybe_signature, positional
-from celerant.canvas.host import Host
+from celerant.canvas.data import CanvasData, maybe_signature
+from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.config import suggestion
 from celerant.errors import NotRegistered
@@ -16,7 +15,8 @@ from celerant.errors import NotRegistered
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from celerant.canvas.options import ApplyOptions, SendOptions
+    from celerant.canvas.options import SendOptions
+    from celerant.context.host import App
     from celerant.results.async_result import AsyncResult
 
 __all__ = ["Signature", "signature"]
@@ -24,7 +24,7 @@ __all__ = ["Signature", "signature"]
 R = TypeVar("R")
 
 
-class Signature(Single[R]):
+class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
     """One task with its arguments and options, not yet sent.
 
     ``add.s(1, 2)`` makes one; it can be sent any number of times, each time under
@@ -63,47 +63,6 @@ class Signature(Single[R]):
             app=self._app,
         )
 
-    def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
-        """Give the signature its id for good and return the result it will have."""
-        from celerant.results.async_result import AsyncResult  # noqa: PLC0415 - see below
-
-        # The way back is imported where it is needed: canvas is below it.
-        frozen_id = self.options.setdefault("task_id", task_id or str(uuid.uuid4()))
-        return AsyncResult(frozen_id, app=self.app)
-
-    def apply_async(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[SendOptions],
-    ) -> AsyncResult[R]:
-        """Send it with partial arguments and options merged in.
-
-        Args:
-            args: Prepended to the signature's own.
-            kwargs: Override the signature's own.
-            options: Celery's names: `countdown` (s), `eta`, `expires`, `queue`, ...
-        Raises:
-            SettingError: An option that does not exist.
-            TypeError: The task does not take these arguments.
-            EncodeError: The serializer does not take an argument.
-            PublishError: The broker refused or vanished.
-        """
-        return self.app.sender.send_signature(
-            self, positional(args), kwargs or {}, options
-        )
-
-    def apply(
-        self,
-        args: tuple[Any, ...] | list[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[ApplyOptions],
-    ) -> AsyncResult[R]:
-        """Run it here and now and return its finished result."""
-        return self.app.sender.apply_signature(
-            self, positional(args), kwargs or {}, options
-        )
-
     @property
     def type(self) -> Any:
         """The registered task that it calls.
@@ -123,8 +82,8 @@ class Signature(Single[R]):
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of a task of this kind by its id."""
-        app: Any = self.app
-        return cast("AsyncResult[R]", app.AsyncResult(task_id))
+        result: AsyncResult[R] = self.app.AsyncResult(task_id)
+        return result
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run the task's function here, as ``task(*args, **kwargs)`` would."""
@@ -142,6 +101,18 @@ class Signature(Single[R]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return maybe_signature(copy.deepcopy(dict(self), memo), self._app)
 
+    @classmethod
+    def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
+        return Signature(
+            plain["task"],
+            plain.get("args") or (),
+            dict(plain.get("kwargs") or {}),
+            dict(plain.get("options") or {}),
+            plain.get("subtask_type"),
+            immutable=bool(plain.get("immutable")),
+            app=app,
+        )
+
 
 def signature(  # noqa: PLR0913 - Celery's, and an app
     task: str | Mapping[str, Any],
@@ -150,7 +121,7 @@ def signature(  # noqa: PLR0913 - Celery's, and an app
     options: Mapping[str, Any] | None = None,
     *,
     immutable: bool = False,
-    app: Host | None = None,
+    app: App | None = None,
     **more: Unpack[SendOptions],
 ) -> Any:
     """Make a signature by name, rebuild one from a dict, or clone one.
@@ -168,7 +139,7 @@ def signature(  # noqa: PLR0913 - Celery's, and an app
     Raises:
         CanvasError: The dict is no signature.
     """
-    if isinstance(task, Canvas):
+    if isinstance(task, CanvasData):
         return task.clone()
     if isinstance(task, Mapping):
         return maybe_signature(task, app)

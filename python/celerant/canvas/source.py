@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.signature import Signature
+from celerant.canvas.kinds import CLASSES
 from celerant.errors import CanvasError
+
+if TYPE_CHECKING:
+    from celerant.canvas.signature import Signature
 
 __all__ = ["Mapped", "Stream"]
 
@@ -109,7 +112,7 @@ class Mapped:
     def _made(self, items: Iterable[Any]) -> Iterator[Signature[Any]]:
         for item in items:
             args = tuple(item) if self.star else (item,)
-            yield Signature(self.task, args, {}, dict(self.options))
+            yield CLASSES.task(self.task, args, {}, dict(self.options))
 
     def ahead(self, count: int) -> list[Any]:
         """Return up to so many signatures; the items stay where they are."""

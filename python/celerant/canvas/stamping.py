@@ -6,28 +6,29 @@ Source: ``StampingVisitor`` and ``stamp`` in ``celery.canvas`` of celery 5.7.0.
 from __future__ import annotations
 
 import copy
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import Canvas, maybe_signature
-from celerant.canvas.chain import Chain
-from celerant.canvas.chord import chord
-from celerant.canvas.group import group
-from celerant.canvas.signature import Signature
+from celerant.canvas.data import CanvasData, maybe_signature
+from celerant.canvas.kinds import CLASSES, FOLLOWING, kind_of
+from celerant.canvas.parts import Inside, Part
 from celerant.canvas.source import Mapped, Stream
 from celerant.common.listed import listed
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
-    from celerant.canvas.host import Host
+    from celerant.canvas.base import Canvas
+    from celerant.canvas.chain import Chain
+    from celerant.canvas.chord import chord
+    from celerant.canvas.group import group
+    from celerant.canvas.signature import Signature
+    from celerant.context.host import App
 
 __all__ = ["StampingVisitor", "stamp"]
 
 Stamps = dict[str, Any]
-
-#: Canvases inside canvases, as the core reads them.
-_MAX_DEPTH = 256
 
 
 class StampingVisitor(ABC):
@@ -84,84 +85,71 @@ class StampingVisitor(ABC):
 def header_group(canvas: chord[Any]) -> group[Any]:
     """Return a chord's header as a group that shares its tasks."""
     header = canvas["kwargs"]["header"]
-    if isinstance(header, group):
+    if isinstance(header, CLASSES.group):
         return header
-    made: group[Any] = group(app=canvas.own_app)
+    made: group[Any] = CLASSES.group(app=canvas.own_app)
     made["kwargs"]["tasks"] = header
     return made
 
 
-def stamp(canvas: Canvas[Any], visitor: Any, headers: Stamps, *, append: bool) -> None:
+def stamp(canvas: Any, visitor: Any, headers: Stamps, *, append: bool) -> None:
     """Stamp a canvas and all in it; see `Canvas.stamp`.
 
     Raises:
         CanvasError: The canvas contains itself, or is too deep.
     """
-    _Stamping(visitor, append=append).canvas(canvas, headers)
+    name = kind_of(canvas).name or "task"
+    root = Part(canvas, "root", name, None, None)
+    _Stamping(visitor, append=append).part(root, headers)
 
 
 class _Stamping:
     """One walk over a canvas."""
 
     def __init__(
-        self, visitor: Any, *, append: bool, inside: list[int] | None = None
+        self, visitor: Any, *, append: bool, inside: Inside | None = None
     ) -> None:
         self._visitor = visitor
         self._append = append
-        #: The canvases that are open, by id.
-        self._open = [] if inside is None else inside
+        self._inside = Inside() if inside is None else inside
 
-    def canvas(self, canvas: Canvas[Any], headers: Stamps) -> None:
+    def part(self, part: Part, headers: Stamps) -> None:
         """Stamp a canvas with what comes from further out."""
-        if not isinstance(canvas, Canvas):
+        canvas = part.canvas
+        if not isinstance(canvas, CanvasData):
             msg = (
                 f"stamp: signatures, groups, chains and chords can be stamped, not "
                 f"{type(canvas).__name__}; use task.s(...)"
             )
-            raise CanvasError(msg, path="stamp")
-        if id(canvas) in self._open:
-            msg = f"stamp: this {canvas['subtask_type'] or 'task'} contains itself"
-            raise CanvasError(msg, path="stamp")
-        if len(self._open) == _MAX_DEPTH:
-            msg = f"stamp: more than {_MAX_DEPTH} canvases inside each other"
-            raise CanvasError(msg, path="stamp")
-        self._open.append(id(canvas))
+            raise CanvasError(msg, path=part.path)
+        self._inside.enter(part)
         try:
-            if isinstance(canvas, group):
-                self._group(canvas, headers)
-            elif isinstance(canvas, Chain):
-                self._chain(canvas, headers)
-            elif isinstance(canvas, chord):
-                self._chord(canvas, headers)
+            if isinstance(canvas, CLASSES.chord):
+                self._chord(part, headers)
+            elif isinstance(canvas, (CLASSES.group, CLASSES.chain)):
+                self._listed(part, headers)
             else:
-                self._signature(canvas, headers)
+                self.links(part, headers)
+                found = self._asked("on_signature", canvas, headers)
+                canvas.set(**self._merged(found, headers, canvas.options))
         finally:
-            self._open.pop()
+            self._inside.leave()
 
-    def _signature(self, canvas: Canvas[Any], headers: Stamps) -> None:
-        self.links(canvas, headers)
-        found = self._asked("on_signature", canvas, headers)
-        canvas.set(**self._merged(found, headers, canvas.options))
-
-    def _group(self, canvas: group[Any], headers: Stamps) -> None:
-        found = self._asked("on_group_start", canvas, headers)
-        headers = self._merged(found, headers, canvas.options)
-        self.links(canvas, headers)
-        source = canvas["kwargs"]["tasks"]
-        stamped = self._members(source, headers, canvas.own_app)
-        if stamped is not source:
-            canvas._take(stamped)  # noqa: SLF001 - of the same room
-        self._told("on_group_end", canvas, headers)
-
-    def _chain(self, canvas: Chain[Any], headers: Stamps) -> None:
-        found = self._asked("on_chain_start", canvas, headers)
+    def _listed(self, part: Part, headers: Stamps) -> None:
+        """Stamp a group or chain."""
+        canvas, kind = part.canvas, kind_of(part.canvas).name
+        found = self._asked(f"on_{kind}_start", canvas, headers)
         headers = self._merged(found, headers, canvas.options)
         # Celery's own: what is linked to a chain is never appended to.
-        _Stamping(self._visitor, append=False, inside=self._open).links(canvas, headers)
-        canvas["kwargs"]["tasks"] = self._members(canvas.tasks, headers, canvas.own_app)
-        self._told("on_chain_end", canvas, headers)
+        append = self._append and kind != "chain"
+        _Stamping(self._visitor, append=append, inside=self._inside).links(
+            part, headers
+        )
+        canvas["kwargs"]["tasks"] = self._held(part, "tasks", headers)
+        self._told(f"on_{kind}_end", canvas, headers)
 
-    def _chord(self, canvas: chord[Any], headers: Stamps) -> None:
+    def _chord(self, part: Part, headers: Stamps) -> None:
+        canvas: chord[Any] = part.canvas
         kwargs = canvas["kwargs"]
         is_list = not isinstance(kwargs["header"], dict)
         if self._visitor is not None and is_list:
@@ -169,12 +157,13 @@ class _Stamping:
             kwargs["header"] = header_group(canvas)
         found = self._asked("on_chord_header_start", canvas, headers)
         headers = self._merged(found, headers, canvas.options)
-        self.links(canvas, headers)
+        self.links(part, headers)
         header = kwargs["header"]
-        holder, key = (kwargs, "header")
         if isinstance(header, dict):
-            holder, key = (header["kwargs"], "tasks")
-        holder[key] = self._members(holder[key], headers, canvas.own_app)
+            outer = Part(header, "header", "header", None, part)
+            header["kwargs"]["tasks"] = self._held(outer, "tasks", headers)
+        else:
+            kwargs["header"] = self._held(part, "header", headers)
         self._told("on_chord_header_end", canvas, headers)
         if is_list and isinstance(header, dict) and not header["options"]:
             kwargs["header"] = header["kwargs"]["tasks"]
@@ -183,22 +172,26 @@ class _Stamping:
             found = self._asked("on_chord_body", canvas, headers)
             headers = self._merged(found, headers, canvas.options)
             canvas.body = maybe_signature(canvas.body, canvas.own_app)
-            self.canvas(canvas.body, headers)
+            self.part(Part(canvas.body, "body", "body", None, part), headers)
 
-    def _members(self, source: Any, headers: Stamps, app: Host | None) -> Any:
+    def _held(self, outer: Part, key: str, headers: Stamps) -> Any:
         """Stamp members; return them, which are others where some were plain dicts."""
+        source, app = outer.canvas["kwargs"][key], outer.canvas.own_app
         if isinstance(source, Mapped) and self._visitor is None:
-            return self._mapped(source, headers)
+            # What all items share.
+            more = self._merged(None, headers, source.options)
+            options = {**source.options, **more}
+            return Mapped(source.task, source.items, options, star=source.star)
         if isinstance(source, (Stream, Mapped)):
             return Stream(self._lazily(source, headers, app))
         members = [maybe_signature(member, app) for member in source]
-        for member in members:
-            self.canvas(member, headers)
-        same = all(map(_is_same, members, source))
-        return source if same else members
+        role = kind_of(outer.canvas).holds[key]
+        for index, member in enumerate(members):
+            self.part(Part(member, role, key, index, outer), headers)
+        return source if all(map(operator.is_, members, source)) else members
 
     def _lazily(
-        self, source: Iterable[Any], headers: Stamps, app: Host | None
+        self, source: Iterable[Any], headers: Stamps, app: App | None
     ) -> Iterator[Any]:
         """Stamp what comes out of a generator when it comes."""
         for member in source:
@@ -206,16 +199,9 @@ class _Stamping:
             stamp(canvas, self._visitor, headers, append=self._append)
             yield canvas
 
-    def _mapped(self, source: Mapped, headers: Stamps) -> Mapped:
-        """Stamp what all items share."""
-        options = {
-            **source.options,
-            **self._merged(None, headers, source.options),
-        }
-        return Mapped(source.task, source.items, options, star=source.star)
-
-    def links(self, canvas: Canvas[Any], headers: Stamps) -> None:
+    def links(self, part: Part, headers: Stamps) -> None:
         """Stamp callbacks and errbacks; they do not get their task's own stamps."""
+        canvas = part.canvas
         for option, hook in (("link", "on_callback"), ("link_error", "on_errback")):
             given = listed(canvas.options.get(option))
             if not given:
@@ -224,10 +210,10 @@ class _Stamping:
             canvas.options[option] = links
             # As in Celery, each also gets what the visitor said of those before it.
             common = copy.deepcopy(headers)
-            for link in links:
+            for index, link in enumerate(links):
                 found = self._asked(hook, link, common)
                 common = self._merged(found, common, None)
-                self.canvas(link, common)
+                self.part(Part(link, FOLLOWING[option], option, index, part), common)
 
     def _asked(self, hook: str, canvas: Any, headers: Stamps) -> Stamps | None:
         """Return what the visitor says; None where there is none."""
@@ -290,7 +276,3 @@ def _lay_under(stamps: Stamps, more: Mapping[str, Any], *, append: bool) -> None
             is_scalar = isinstance(present, (int, float, str))
             adds = value if is_scalar and isinstance(value, list) else [value]
             stamps[name] = [*listed(present), *adds]
-
-
-def _is_same(left: Any, right: Any) -> bool:
-    return left is right

@@ -16,7 +16,7 @@ from kombu.exceptions import EncodeError as KombuEncodeError
 from kombu.exceptions import OperationalError
 
 from celerant._core import Fate, Ledger, Roster, Rules
-from celerant.canvas.kinds import readable
+from celerant.canvas.readable import readable
 from celerant.celery.adapters import Spans, publishing
 from celerant.celery.drawing import CeleryBlueprints
 from celerant.celery.eligibility import of_app, of_call

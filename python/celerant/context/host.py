@@ -3,12 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from celerant.config import Settings
 
-__all__ = ["App"]
+__all__ = ["App", "Door"]
+
+
+class Door(Protocol):
+    """What takes canvases of every kind: tasks, groups, chains, chords."""
+
+    def send(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Any,
+    ) -> Any:
+        """Send it and return its result."""
+        ...
+
+    def run(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Any,
+    ) -> Any:
+        """Run it in place and return its finished result."""
+        ...
+
+    def freeze(self, canvas: Any, options: Any) -> Any:
+        """Give all in it their ids, sending nothing, and return its result."""
+        ...
+
+    def hold(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Any,
+        *,
+        unsent: str,
+    ) -> Any:
+        """Freeze a copy that is sent later, or never because of `unsent`."""
+        ...
+
+    def resume(self, canvas: Any, result: Any, unknown: Literal["send", "skip"]) -> Any:
+        """Send what an interrupted send left over, and return `result`."""
+        ...
 
 
 class App(Protocol):
@@ -25,7 +69,7 @@ class App(Protocol):
         ...
 
     @property
-    def sender(self) -> Any:
+    def sender(self) -> Door:
         """What sends, runs, freezes and holds canvases."""
         ...
 

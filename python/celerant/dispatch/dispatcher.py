@@ -10,7 +10,7 @@ from typing import Any
 from kombu import Connection
 
 from celerant._core import Chunk, Fate, Ledger, path_of
-from celerant.canvas.kinds import readable
+from celerant.canvas.readable import readable
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import check_abandoned
 from celerant.dispatch.link import Link

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import maybe_signature
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
 from celerant.common.listed import listed
 from celerant.results.async_result import AsyncResult
@@ -104,7 +104,7 @@ def _run_steps(app: App, step: _Step) -> tuple[Any, _Step | None]:
 def _run_header(app: App, step: _Step) -> tuple[Any, _Step]:
     """Run a chord's header; return its result, and the body to run."""
     canvas: chord[Any] = step.task
-    body = step.copied(canvas._bodied())  # noqa: SLF001 - of one canvas, in two rooms
+    body = step.copied(canvas.bodied())
     tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
     header = tasks.apply(step.args, step.kwargs)
     _extend_links(body, listed(step.options.get("link")))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
 from celerant.common.foreign import is_a, said, traceback_text, with_cause
 from celerant.common.printable import Lines, shown

@@ -11,7 +11,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.common.foreign import is_interrupt

@@ -57,7 +57,7 @@ def run_group(
     throw = taken_throw(app, options)
     check_options(options, "group")
     call = members.merged_options(options)
-    seed = members._seed or uuid.uuid4().bytes  # noqa: SLF001 - set by our own freeze
+    seed = members.seed or uuid.uuid4().bytes
     roster = Roster(seed)
     group_id = call.pop("task_id", None) or roster.uuid
     tasks = leaves(members, app)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import Barrier, Roster
 from celerant._core import freeze as core_freeze
-from celerant.canvas.base import maybe_signature
-from celerant.canvas.chord import chord
-from celerant.canvas.kinds import readable
+from celerant.canvas.chord import chord, without_waiting
+from celerant.canvas.data import maybe_signature
+from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_canvas, check_options
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError, NotSent
 from celerant.results.tracking.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple
+from celerant.running.canvas_in_place import run_canvas
 from celerant.sending.call import SentCall, new_seed
-from celerant.sending.holding import go_on_as
+from celerant.sending.holding import check_held, go_on_as
 from celerant.sending.lowering import (
     header_of,
     hold_nested,
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
     from celerant.context.host import App
     from celerant.dispatch.run import Sent
     from celerant.results.tracking.members import Members
-    from celerant.sending.sender import Sender
+    from celerant.sending.holding import Frozen
+    from celerant.sending.outgoing import Outgoing
 
-__all__ = ["CanvasSender"]
+__all__ = ["Canvases"]
 
 logger = logging.getLogger("celerant")
 
@@ -55,12 +57,12 @@ _OF_SEND = (
 )
 
 
-class CanvasSender:
-    """What chains and chords call when they are applied."""
+class Canvases:
+    """The door for chains and chords."""
 
-    def __init__(self, app: App, sender: Sender) -> None:
+    def __init__(self, app: App, outgoing: Outgoing) -> None:
         self._app = app
-        self._sender = sender
+        self._outgoing = outgoing
         #: By what the body's result is kept in.
         self._interrupted: weakref.WeakKeyDictionary[Members, InterruptedChord] = (
             weakref.WeakKeyDictionary()
@@ -72,22 +74,56 @@ class CanvasSender:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
-        *,
-        held: Any = None,
+        held: Frozen | None = None,
     ) -> Any:
-        """Send a chain, or a chord whose header is empty; see `Chain.apply_async`.
+        """Send a chain or chord; see `Canvas.apply_async`."""
+        if not isinstance(canvas, chord):
+            return self._send_whole(canvas, args, kwargs, options, held)
+        canvas.bodied()
+        return self._send_chord(canvas, args, kwargs, without_waiting(options), held)
 
-        `held` is its result already, where it was frozen.
-        """
-        app, sender = self._app, self._sender
+    def run(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> Any:
+        """Run a chain or chord in place; see `Canvas.apply`."""
+        return run_canvas(self._app, canvas, args, kwargs, options)
+
+    def check(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> None:
+        """Refuse what could not be sent later."""
+        if isinstance(canvas, chord):
+            canvas.bodied()
+            options = without_waiting(options)
+        check_options(options, canvas.task)
+        check_held(self._app, canvas, canvas.task, args, kwargs)
+
+    def _send_whole(
+        self,
+        canvas: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+        held: Frozen | None,
+    ) -> Any:
+        """Send a chain, or a chord whose header is empty."""
+        app, outgoing = self._app, self._outgoing
         if app.conf.task_always_eager:
-            ran = sender.apply_canvas(canvas, args, kwargs, options)
-            return ran if held is None else go_on_as(held, ran)
+            ran = self.run(canvas, args, kwargs, options)
+            return ran if held is None else go_on_as(held.result, ran)
         check_options(options, canvas.task)
         check_canvas(canvas, canvas["subtask_type"])
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed(), 1)
-        low = lowered(app, canvas, roster, args, kwargs, options, sender.reply_to)
+        low = lowered(app, canvas, roster, args, kwargs, options, outgoing.reply_to)
         if low.outcome is None:
             return None
         if low.has_chords:
@@ -97,43 +133,39 @@ class CanvasSender:
         if is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
         if held is not None:
-            result = go_on_as(held, result)
+            result = go_on_as(held.result, result)
         if low.messages:
             call = SentCall(low.messages, (), {}, of_send, losses)
-            sent = sender.dispatch(
+            sent = outgoing.dispatch(
                 low.messages,
                 Roster(new_seed()),
                 call,
                 group_id=None,
-                before_first=partial(sender.announce, low.chord_sizes),
+                before_first=partial(outgoing.announce, low.chord_sizes),
             )
             if sent.error is not None:
                 raise self._unsent(result, sent)
-        sender.add_to_parent(result, of_send)
+        outgoing.add_to_parent(result, of_send)
         return result
 
-    def send_chord(  # noqa: C901 - a closure for each moment
+    def _send_chord(  # noqa: C901 - a closure for each moment
         self,
         canvas: chord[Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: dict[str, Any],
-        *,
-        held: Any = None,
+        held: Frozen | None,
     ) -> Any:
-        """Send a chord's header with its body; see `chord.apply_async`.
-
-        `held` is its result already, where it was frozen.
-        """
-        app, sender = self._app, self._sender
+        """Send a chord's header with its body."""
+        app, outgoing = self._app, self._outgoing
         source = header_of(canvas)
         if source is None or app.conf.task_always_eager:
-            return self.send(canvas, args, kwargs, options, held=held)
+            return self._send_whole(canvas, args, kwargs, options, held)
         hold_nested(source)
         # Nothing but empty groups and chains is an empty header too.
         size = results_in(source)
         if size == 0:
-            return self.send(canvas, args, kwargs, options, held=held)
+            return self._send_whole(canvas, args, kwargs, options, held)
         check_options(options, "chord")
         # Each member of the header is checked where it is read.
         check_canvas(canvas.body, "chord.chord_body")
@@ -141,7 +173,7 @@ class CanvasSender:
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed())
         header = lowered_chord(
-            app, canvas, Roster(new_seed(), 1), args, kwargs, options, sender.reply_to
+            app, canvas, Roster(new_seed(), 1), args, kwargs, options, outgoing.reply_to
         )
         call = SentCall(
             source,
@@ -157,7 +189,7 @@ class CanvasSender:
             nonlocal is_told
             is_told = True
             if size is not None:
-                sender.announce([(header.group_id, size, None)])
+                outgoing.announce([(header.group_id, size, None)])
 
         parts = size or 0
 
@@ -165,7 +197,7 @@ class CanvasSender:
             nonlocal parts
             parts = results
             if size is None and parts:
-                sender.announce([(header.group_id, parts, None)])
+                outgoing.announce([(header.group_id, parts, None)])
             keep_form(results)
 
         def keep_form(_results: int) -> None:
@@ -173,7 +205,7 @@ class CanvasSender:
                 form = form_of(roster, header.group_id)
                 app.backend.save_group(header.group_id, form)
 
-        sent = sender.dispatch(
+        sent = outgoing.dispatch(
             source,
             roster,
             call,
@@ -185,29 +217,35 @@ class CanvasSender:
             # A generator without a task that counts: nobody else would send the body.
             empty: chord[Any] = chord([], canvas.body, app=canvas.own_app)
             empty["options"] = canvas.options
-            return self.send(empty, args, kwargs, {**options, **of_send})
-        members = sender.group_result(roster, header.group_id, sent, call)
+            more = {**options, **of_send}
+            return self._send_whole(empty, args, kwargs, more, None)
+        members = outgoing.group_result(roster, header.group_id, sent, call)
         result = result_from_tuple(header.outcome, app.backend, parent=members)
         if is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
         if held is not None:
-            result = go_on_as(held, result)
+            result = go_on_as(held.result, result)
         if sent.error is not None:
             call.doubts = sent.doubts
             self._interrupted[result.members] = InterruptedChord(
                 source, call, members, None if is_told else tell_size, keep_form
             )
             raise self._unsent(result, sent)
-        sender.add_to_parent(result, of_send)
+        outgoing.add_to_parent(result, of_send)
         return result
 
-    def resume(self, result: Any, unknown: Literal["send", "skip"]) -> Any:
+    def resume(
+        self,
+        canvas: Any,  # noqa: ARG002 - what was sent is kept
+        result: Any,
+        unknown: Literal["send", "skip"],
+    ) -> Any:
         """Send what is left over of a chord's header; see `chord.resume`."""
         of_result = getattr(result, "members", None)
         chord = None if of_result is None else self._interrupted.get(of_result)
         was_doubtful = chord is not None and bool(chord.call.doubts)
         if chord is not None and chord.members.report is not None:
-            self._sender.find_out(chord.call, result, chord.members.report)
+            self._outgoing.find_out(chord.call, result, chord.members.report)
         only = left_over(chord, getattr(result, "id", repr(result)), unknown)
         if chord is None or not (only or was_doubtful):
             return result
@@ -220,7 +258,7 @@ class CanvasSender:
             chord.keep_form(0)
             result.members.renew_all()
             return result
-        sent = self._sender.dispatch(
+        sent = self._outgoing.dispatch(
             chord.source,
             members.roster,
             chord.call,
@@ -237,15 +275,17 @@ class CanvasSender:
         result.members.renew_all()
         return result
 
-    def freeze(self, canvas: Any, task_id: str | None) -> Any:
+    def freeze(self, canvas: Any, options: Mapping[str, Any]) -> Any:
         """Give a chain or chord and all in it their ids; see `Chain.freeze`."""
+        if isinstance(canvas, chord):
+            canvas.bodied()
         roster = Roster(new_seed(), 1)
-        if task_id is not None:
-            roster.adopt(0, task_id)
+        if options.get("task_id") is not None:
+            roster.adopt(0, options["task_id"])
         frozen, outcome = core_freeze(
             canvas,
             roster,
-            reply_to=self._sender.reply_to(True),  # noqa: FBT003 - by position
+            reply_to=self._outgoing.reply_to(True),  # noqa: FBT003 - by position
             readable=readable(),
         )
         try:

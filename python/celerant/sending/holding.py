@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celerant._core import Barrier
-from celerant.canvas.base import Canvas, maybe_signature
-from celerant.canvas.chain import Chain
-from celerant.canvas.chord import chord
-from celerant.canvas.group import group
-from celerant.canvas.send_options import check_options
-from celerant.canvas.signature import Signature
+from celerant.canvas.data import maybe_signature
+from celerant.canvas.kinds import kind_of
+from celerant.canvas.send_options import check_parts
 from celerant.results.group_result import GroupResult
 from celerant.running.in_place import check_call
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     from celerant.context.host import App
     from celerant.results.tracking.members import Members
 
-__all__ = ["Held", "go_on_as", "hold"]
+__all__ = ["Frozen", "Held", "check_held", "go_on_as"]
 
 
 class Held:
@@ -84,6 +81,15 @@ def _drop(held: list[Members], why: str) -> None:
         members.notify()
 
 
+class Frozen(NamedTuple):
+    """What is known of a canvas that was frozen to be sent later."""
+
+    #: Its result.
+    result: Any
+    #: The caller's canvas, of which a copy is sent.
+    origin: Any
+
+
 def go_on_as(held: Any, sent: Any) -> Any:
     """Let the held result of a chain or chord be that of what was sent; returns it.
 
@@ -121,126 +127,25 @@ def _key(result: Any) -> Any:
     return len(result), result.roster.id(0) if len(result) else None
 
 
-def hold(  # noqa: PLR0913 - a call and its options
+def check_held(
     app: App,
     canvas: Any,
+    path: str,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-    *,
-    unsent: str,
-) -> Held:
-    """Freeze a copy of a canvas and check it, so that it can be sent as it is now.
-
-    Raises:
-        SettingError: An option that does not exist.
-        TypeError: A task that is known here does not take these arguments.
-        CanvasError: A cycle, too deep, or something that is no member.
-    """
-    if isinstance(canvas, group):
-        return _hold_group(app, canvas, args, kwargs, options, unsent)
-    if isinstance(canvas, (Chain, chord)):
-        return _hold_canvas(app, canvas, args, kwargs, options, unsent)
-    return _hold_signature(app, canvas, args, kwargs, options, unsent)
-
-
-def _hold_group(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: App,
-    members: group[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-    unsent: str,
-) -> Held:
-    check_options(options, "group")
-    # A copy: sent a second time, the caller's own group gets new ids.
-    frozen = members.clone()
-    group_id = options.pop("task_id", None)
-    if group_id:
-        frozen.options["task_id"] = group_id
-    result = frozen.freeze()
-    for index, task in enumerate(frozen.tasks):
-        path = f"group[{index}]"
-        check_options(task.options, path, f"{path}: task {task.task}")
-        if isinstance(task, Signature) and task.task in app.tasks:
-            check_call(app, task, args, kwargs, index)
-
-    def send() -> None:
-        app.sender.send_group(
-            frozen, args, kwargs, options, held=result, origin=members
-        )
-
-    return Held(result, send, unsent=unsent)
-
-
-def _hold_signature(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: App,
-    signature: Signature[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-    unsent: str,
-) -> Held:
-    check_options(options, "task", f"task {signature.task}")
-    if signature.task in app.tasks:
-        check_call(app, signature, args, kwargs, None)
-    frozen = signature.clone()
-    task_id = options.pop("task_id", None)
-    if task_id:
-        frozen.options["task_id"] = task_id
-    result = frozen.freeze()
-
-    def send() -> None:
-        app.sender.send_signature(frozen, args, kwargs, options, held=result)
-
-    return Held(result, send, unsent=unsent)
-
-
-def _hold_canvas(  # noqa: PLR0913, PLR0917 - as `hold`
-    app: App,
-    canvas: Chain[Any] | chord[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-    unsent: str,
-) -> Held:
-    check_options(options, canvas.task)
-    _check_tasks(app, canvas, args, kwargs)
-    frozen = canvas.clone()
-    result = frozen.freeze(options.pop("task_id", None))
-    sender: Any = app.sender
-    sends = sender.send_chord if isinstance(canvas, chord) else sender.send_canvas
-
-    def send() -> None:
-        sends(frozen, args, kwargs, options, held=result)
-
-    return Held(result, send, unsent=unsent)
-
-
-def _check_tasks(
-    app: App, canvas: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
     """Check the options of all tasks in a canvas, and the arguments of the first.
 
-    Cycles, and what is no canvas, are found where it is frozen.
+    A generator is held. Cycles, and what is no canvas, are found where it is frozen.
+
+    Raises:
+        SettingError: An option that does not exist.
+        ArgumentError: A task that is known here does not take these arguments.
     """
-    pending = [(canvas, canvas.task, True)]
-    seen: set[int] = set()
-    while pending:
-        part, path, is_first = pending.pop()
-        part = maybe_signature(part, app)
-        if not isinstance(part, Canvas) or id(part) in seen:
+    for part in check_parts(canvas, path, hold=True):
+        if not part.begins or kind_of(part.canvas).is_composed:
             continue
-        seen.add(id(part))
-        if isinstance(part, (group, Chain, chord)):
-            of_chain = isinstance(part, Chain)
-            for index, inner in enumerate(part.tasks):
-                begins = is_first and not (of_chain and index)
-                pending.append((inner, f"{path}[{index}]", begins))
-            if isinstance(part, chord) and part.body is not None:
-                pending.append((part.body, f"{path}.chord_body", False))
-            continue
-        whose = f"{path}: task {part['task']}"
-        check_options(part["options"], path, whose)
-        if is_first and isinstance(part, Signature) and part.task in app.tasks:
-            check_call(app, part, args, kwargs, None, path=path)
+        task = maybe_signature(part.canvas, app)
+        if task.task in app.tasks:
+            index = part.position if part.role == "member" else None
+            check_call(app, task, args, kwargs, index, path=part.path)

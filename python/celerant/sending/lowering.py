@@ -10,7 +10,7 @@ from celerant._core import Roster, count_results, lower
 from celerant.canvas.chain import Chain
 from celerant.canvas.chord import chord
 from celerant.canvas.group import group
-from celerant.canvas.kinds import readable
+from celerant.canvas.readable import readable
 from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
 

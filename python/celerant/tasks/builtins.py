@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.mapping import chunks as make_chunks
 from celerant.config import suggestion
 from celerant.tasks.making import make_task

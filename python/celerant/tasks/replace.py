@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from celerant.canvas.base import maybe_signature
+from celerant.canvas.data import maybe_signature
 from celerant.errors import CanvasError, Ignore, Replaced
 from celerant.tasks.state import refuse_lost_memory
 

@@ -1,0 +1,217 @@
+"""What is in a canvas: its parts, and theirs, each with its role and its path.
+
+One rule for circles and depth. A walk meets each canvas once, at its first place, and
+goes as deep as there is memory. What acts at every place keeps `Inside`, which refuses
+a canvas that is inside itself or too deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from celerant.canvas.kinds import FOLLOWING, Role, kind_of
+from celerant.canvas.source import Mapped, Stream
+from celerant.errors import CanvasError
+
+__all__ = [
+    "Inside",
+    "Part",
+    "following",
+    "is_canvas",
+    "is_group",
+    "parts",
+    "walk",
+    "with_following",
+    "with_parts",
+]
+
+#: Canvases inside each other, as the core reads them.
+_MAX_DEPTH = 256
+#: Steps of a path at either end; the middle of a longer one is left out.
+_EDGE_STEPS = 8
+_NAMED = {"body": ".chord_body", "called": ".task"}
+
+
+class Part(NamedTuple):
+    """A place in a canvas, and what stands there."""
+
+    #: A canvas in any form; what somebody put there by mistake may be anything.
+    canvas: Any
+    role: Role
+    #: The keyword argument or option that holds it; of the root its path.
+    key: str
+    #: Its position in a list.
+    position: int | None
+    #: The part that it is in; None of the root.
+    outer: Part | None
+
+    @property
+    def path(self) -> str:
+        """Where it stands, e.g. ``group[3].chord_body``."""
+        steps: list[str] = []
+        part = self
+        while part.outer is not None:
+            steps.append(part._step())
+            part = part.outer
+        steps.reverse()
+        hidden = len(steps) - 2 * _EDGE_STEPS
+        if hidden > 0:
+            steps[_EDGE_STEPS:-_EDGE_STEPS] = [f" ... {hidden} levels ... "]
+        return (part.key + "".join(steps)).removeprefix(".")
+
+    @property
+    def begins(self) -> bool:
+        """Whether it gets the arguments of a call: it is of what runs first."""
+        part = self
+        while part.outer is not None:
+            is_first = part.role == "step" and part.position == 0
+            if not (is_first or part.role in {"member", "header"}):
+                return False
+            part = part.outer
+        return True
+
+    def _step(self) -> str:
+        if self.key in FOLLOWING:
+            return f".{self.key}[{self.position}]"
+        return (
+            _NAMED.get(self.role, "") if self.position is None else f"[{self.position}]"
+        )
+
+
+def is_canvas(value: Any) -> bool:
+    """Whether it is a canvas in any form: ours, Celery's or a plain dict."""
+    return isinstance(value, dict)
+
+
+def is_group(value: Any) -> bool:
+    """Whether it is a group in any form."""
+    return isinstance(value, dict) and value.get("subtask_type") == "group"
+
+
+def parts(
+    outer: Part, takes: Callable[[Any], bool] = is_canvas, *, hold: bool = False
+) -> Iterator[Part]:
+    """Yield what a canvas consists of, in order: members, steps, header and body.
+
+    Args:
+        outer: The canvas.
+        takes: Tells which are looked for.
+        hold: Keep the members of generators for good; else those are passed over.
+    """
+    kwargs, kind = outer.canvas.get("kwargs"), kind_of(outer.canvas)
+    if not kind.is_composed or not isinstance(kwargs, Mapping):
+        return
+    for key, role in kind.holds.items():
+        held = kwargs.get(key)
+        if hold and isinstance(held, (Stream, Mapped)):
+            held = outer.canvas["kwargs"][key] = held.hold()
+        yield from _of(held, role, key, outer, takes)
+
+
+def following(outer: Part, takes: Callable[[Any], bool] = is_canvas) -> Iterator[Part]:
+    """Yield what a canvas is linked to by its options: callbacks and errbacks."""
+    options = outer.canvas.get("options")
+    if not options or not isinstance(options, Mapping):
+        return
+    for key in ("link", "link_error"):
+        if linked := options.get(key):
+            several = linked if isinstance(linked, (list, tuple, set)) else [linked]
+            yield from _of(list(several), FOLLOWING[key], key, outer, takes)
+
+
+def _of(
+    held: Any, role: Role, key: str, outer: Part, takes: Callable[[Any], bool]
+) -> Iterator[Part]:
+    if isinstance(held, (list, tuple)):
+        for position, value in enumerate(held):
+            if takes(value):
+                yield Part(value, role, key, position, outer)
+    elif takes(held):
+        yield Part(held, role, key, None, outer)
+
+
+def walk(
+    root: Any,
+    path: str = "",
+    takes: Callable[[Any], bool] = is_canvas,
+    *,
+    hold: bool = False,
+    links: bool = False,
+) -> Iterator[Part]:
+    """Yield a canvas and all that it holds, outer before inner, each once.
+
+    Args:
+        root: The canvas.
+        path: What it is called in the paths of its parts.
+        takes: Tells which of its parts are looked for, and looked into.
+        hold: Keep the members of generators for good; else those are passed over.
+        links: Go to callbacks and errbacks too.
+    """
+    pending = [Part(root, "root", path, None, None)]
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop()
+        if id(part.canvas) in seen:
+            continue
+        seen.add(id(part.canvas))
+        yield part
+        inner = list(parts(part, takes, hold=hold))
+        if links:
+            inner += following(part, takes)
+        pending += reversed(inner)
+
+
+def with_parts(canvas: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a copy with what `swap` makes of each part; generators are held."""
+    holds = kind_of(canvas).holds
+    return {**canvas, "kwargs": _swapped(canvas.get("kwargs"), holds, swap)}
+
+
+def with_following(
+    canvas: Mapping[str, Any], swap: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Return a copy with what `swap` makes of each canvas that its options hold."""
+    return {**canvas, "options": _swapped(canvas.get("options"), FOLLOWING, swap)}
+
+
+def _swapped(held: Any, holds: Mapping[str, Role], swap: Callable[[Any], Any]) -> Any:
+    found: dict[str, Any] = {}
+    for key in holds:
+        value = held.get(key) if held else None
+        if isinstance(value, (Stream, Mapped)):
+            value = value.hold()
+        if isinstance(value, (list, tuple)):
+            found[key] = [swap(one) for one in value]
+        elif value is not None:
+            found[key] = swap(value)
+    return {**held, **found} if found else held
+
+
+class Inside:
+    """The canvases that somebody is in, from the outermost."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+
+    def enter(self, part: Part) -> None:
+        """Go into a canvas; `leave` it again.
+
+        Raises:
+            CanvasError: It is inside itself, or too deep.
+        """
+        canvas, what = part.canvas, None
+        if id(canvas) in self._ids:
+            kind = kind_of(canvas).name or "task"
+            what = f"closes a cycle: this {kind} contains itself"
+        elif len(self._ids) == _MAX_DEPTH:
+            what = f"is one of more than {_MAX_DEPTH} canvases inside each other"
+        if what is not None:
+            path = part.path
+            msg = f"{path} {what}"
+            raise CanvasError(msg, path=path)
+        self._ids.append(id(canvas))
+
+    def leave(self) -> None:
+        """Leave the canvas that was entered last."""
+        self._ids.pop()

@@ -1,0 +1,31 @@
+"""Which classes the Rust core reads as canvases."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celerant._core import Readable
+from celerant.canvas.kinds import classes
+from celerant.canvas.source import Mapped
+
+__all__ = ["readable"]
+
+#: With which of Celery's classes it was made.
+_made: tuple[tuple[Any, ...], Readable] | None = None
+
+
+def readable() -> Readable:
+    """Return the exact types: ours, plain dicts, and Celery's where it is in use.
+
+    A subclass may have changed how it is applied, so only registered ones are read.
+    """
+    global _made  # noqa: PLW0603 - made again once there are others
+    celery = sys.modules.get("celery.canvas")
+    theirs: tuple[Any, ...] = ()
+    if celery is not None:
+        theirs = (celery.Signature, *celery.Signature.TYPES.values())
+    made = _made
+    if made is None or made[0] != theirs:
+        _made = made = theirs, Readable([*classes(), dict, *theirs], Mapped)
+    return made[1]

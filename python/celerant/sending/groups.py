@@ -1,0 +1,200 @@
+"""Sends groups for an app."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from celerant._core import Roster, unroll
+from celerant.canvas.comparing import same_members
+from celerant.canvas.freezing import freeze
+from celerant.canvas.readable import readable
+from celerant.canvas.send_options import check_links, check_options
+from celerant.dispatch.interruption import carry
+from celerant.errors import CanvasError
+from celerant.results.group_result import GroupResult
+from celerant.results.tracking.members import Members
+from celerant.running.in_place import run_group
+from celerant.sending.call import SentCall, new_seed
+from celerant.sending.holding import check_held
+
+if TYPE_CHECKING:
+    from celerant.canvas.group import group
+    from celerant.context.host import App
+    from celerant.dispatch.run import Sent
+    from celerant.sending.holding import Frozen
+    from celerant.sending.outgoing import Outgoing
+
+__all__ = ["Groups"]
+
+_REFUSED = {
+    "link": "Cannot add link to group: use a chord",
+    "link_error": "Cannot add link to group: do that on individual tasks",
+}
+
+
+class Groups:
+    """The door for groups."""
+
+    def __init__(self, app: App, outgoing: Outgoing) -> None:
+        self._app = app
+        self._outgoing = outgoing
+        #: How a result's group was sent, for `resume`.
+        self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def send(
+        self,
+        members: group[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+        held: Frozen | None = None,
+    ) -> GroupResult[Any]:
+        """Send a group; see `group.apply_async`."""
+        _refuse_links(options)
+        if self._app.conf.task_always_eager:
+            ran = self.run(members, args, kwargs, options)
+            return ran if held is None else held.result.go_on_as(ran)
+        check_options(options, "group")
+        merged = members.merged_options(options)
+        check_links(merged, "group")
+        source = members["kwargs"]["tasks"]
+        given = source if held is None else held.origin["kwargs"]["tasks"]
+        call = SentCall(given, args, kwargs, merged, self._app.backend.losses)
+        roster = Roster(members.seed or new_seed())
+        group_id = call.options.pop("task_id", None) or roster.uuid
+        outgoing = self._outgoing
+        sent = outgoing.dispatch(source, roster, call, group_id=group_id)
+        result = outgoing.group_result(roster, group_id, sent, call)
+        if held is not None:
+            result = held.result.go_on_as(result)
+        if sent.error is not None:
+            raise self._resumable(sent, result, call)
+        if held is None:
+            result = result.lone()
+        outgoing.add_to_parent(result, options)
+        return result
+
+    def run(
+        self,
+        members: group[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: dict[str, Any],
+    ) -> GroupResult[Any]:
+        """Run the members in place; see `group.apply`."""
+        return run_group(self._app, members, args, kwargs, options)
+
+    def freeze(
+        self, members: group[Any], options: Mapping[str, Any]
+    ) -> GroupResult[Any]:
+        """Give a group and its members their ids; see `group.freeze`."""
+        members.options.update(options)
+        # Frozen again, they keep them.
+        roster, barrier = freeze(members, members.seed or new_seed(), self._app)
+        kept = Members(roster, barrier, self._app.backend, is_group=True)
+        return GroupResult(members.options["task_id"], kept)
+
+    def check(
+        self,
+        members: group[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Refuse what could not be sent later."""
+        _refuse_links(options)
+        check_options(options, "group")
+        check_held(self._app, members, "group", args, kwargs)
+
+    def resume(
+        self,
+        members: group[Any],
+        result: GroupResult[Any],
+        unknown: Literal["send", "skip"],
+    ) -> GroupResult[Any]:
+        """Send what an interrupted dispatch left over; see `group.resume`."""
+        if unknown not in {"send", "skip"}:
+            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
+            raise ValueError(msg)
+        call, report = self._calls.get(result), result.report
+        if report is None or (call is None and not report.complete):
+            msg = (
+                f"result {result.id} is of no dispatch of this app in this process; "
+                "resume takes what PublishError.result is"
+            )
+            raise CanvasError(msg, path="group")
+        source = members["kwargs"]["tasks"]
+        if isinstance(source, (list, tuple)):
+            _check_origin(members, result, call)
+        elif call is not None:
+            msg = (
+                "a group made from a generator or by group.map cannot be resumed: its "
+                "members are gone; send what the report calls unsent as a new group"
+            )
+            raise CanvasError(msg, path="group")
+        if call is not None:
+            self._outgoing.find_out(call, result, report)
+        only = report.unsent + report.rejected
+        if unknown == "send":
+            only += report.unknown
+        if call is None or not only:
+            return result
+        sent = self._outgoing.dispatch(
+            source,
+            result.roster,
+            call,
+            group_id=result.id,
+            only=sorted(only),
+            ledger=report.ledger,
+        )
+        result.renew(sent.barrier, sent.report)
+        if sent.error is not None:
+            raise self._resumable(sent, result, call)
+        return result
+
+    def _resumable(
+        self, sent: Sent, result: GroupResult[Any], call: SentCall
+    ) -> BaseException:
+        """Keep what `resume` needs, and return the error."""
+        error = sent.error
+        assert error is not None  # noqa: S101 - the caller looked
+        carry(error, result, result.report)
+        call.doubts = sent.doubts
+        self._calls[result] = call
+        return error
+
+
+def _refuse_links(options: Mapping[str, Any]) -> None:
+    for name, why in _REFUSED.items():
+        if options.get(name) is not None:
+            raise TypeError(why)
+
+
+def _check_origin(
+    members: group[Any], result: GroupResult[Any], call: SentCall | None
+) -> None:
+    """Refuse a result of another group: its ids would go to these members.
+
+    Members may have been mended, but in the list that was sent.
+    """
+    source = members["kwargs"]["tasks"]
+    count = len(unroll(source, readable()))
+    if count != len(result):
+        reason = f"it has {len(result)} members, the group {count}"
+    elif call is not None and call.source is source:
+        return
+    elif members.id not in {None, result.id}:
+        reason = f"the group was frozen as {members.id}"
+    elif call is None or members.id is not None or same_members(source, call.source):
+        return
+    else:
+        reason = "its members are others"
+    msg = (
+        f"result {result.id} is not of this group: {reason}; resume with the group "
+        "that was sent"
+    )
+    raise CanvasError(msg, path="group")

@@ -1,0 +1,285 @@
+"""What an app sends by: its dispatcher, its settings and the task that sends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kombu.common import oid_from
+
+from celerant._core import Ledger, Readable, Roster, Rules
+from celerant.canvas.readable import readable
+from celerant.canvas.send_options import check_canvas, producer_of
+from celerant.common.per_process import PerProcess, ProcessLock
+from celerant.common.urls import scheme
+from celerant.context.request import current_request
+from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.clock import zone_of
+from celerant.dispatch.connections import Patience
+from celerant.dispatch.dispatcher import Dispatcher
+from celerant.dispatch.interruption import carry
+from celerant.dispatch.order import Hooks, Order
+from celerant.dispatch.wires.base import Broken
+from celerant.errors import CelerantError, ForkError, PublishError
+from celerant.results.group_result import GroupResult
+from celerant.results.tracking.forms import clipped
+from celerant.results.tracking.members import Members
+from celerant.sending.lowering import is_ignored
+
+if TYPE_CHECKING:
+    from celerant.context.host import App
+    from celerant.dispatch.run import Sent
+    from celerant.errors.report import Report
+    from celerant.sending.call import SentCall
+
+__all__ = ["Outgoing"]
+
+
+class Outgoing:
+    """Sends members and tells backend and parent of them."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = ProcessLock()
+        self._pid = os.getpid()
+        self._dispatcher: Dispatcher | None = None
+        self._own = PerProcess(_Own)
+        self._made: _Made | None = None
+
+    def close(self) -> None:
+        """Close the connections; sending again opens new ones."""
+        with self._lock:
+            dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            dispatcher.close()
+
+    def open(self) -> Dispatcher:
+        """Return what sends, made once."""
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            return dispatcher
+        with self._lock:
+            if self._dispatcher is None:
+                limit = self._app.conf.broker_pool_limit
+                self._dispatcher = Dispatcher(self._app.connection_for_write, limit)
+            return self._dispatcher
+
+    def find_out(self, call: SentCall, result: Any, report: Report) -> None:
+        """Ask the broker what became of the unknown members of an earlier dispatch.
+
+        Raises:
+            PublishError: It does not answer; `result` can be resumed later.
+        """
+        if not call.doubts:
+            return
+        patience = self._patience(call.options)
+        try:
+            self.open().find_out(call.doubts, report.ledger, patience)
+        except PublishError as exc:
+            carry(exc, result, report)
+            raise
+
+    def dispatch(  # noqa: PLR0913 - one dispatch's whole context
+        self,
+        source: Any,
+        roster: Roster,
+        call: SentCall,
+        *,
+        group_id: str | None,
+        only: list[tuple[int, int]] | None = None,
+        ledger: Ledger | None = None,
+        before_first: Callable[[], None] | None = None,
+        before_last: Callable[[int], None] | None = None,
+    ) -> Sent:
+        """Send members under the ids of a roster."""
+        self._refuse_forked_memory()
+        order = Order(
+            source=source,
+            roster=roster,
+            blueprints=self._blueprints(group_id, call.options),
+            rules=self._rules(),
+            patience=self._patience(call.options),
+            args=call.args,
+            kwargs=call.kwargs,
+            grouped=group_id is not None,
+            producer=producer_of(call.options),
+            only=only,
+            ledger=Ledger() if ledger is None else ledger,
+            hooks=Hooks(
+                announce=self.announce,
+                before_first=before_first,
+                before_last=before_last,
+                vet=self._vet,
+            ),
+        )
+        return self.open().dispatch(order)
+
+    def dispatch_one(
+        self,
+        signature: Mapping[str, Any],
+        roster: Roster,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Sent:
+        """Send one task under the id of a roster of one."""
+        self._refuse_forked_memory()
+        order = Order(
+            (signature,),
+            roster,
+            self._blueprints(None, options),
+            self._rules(),
+            self._patience(options),
+            args,
+            kwargs,
+            grouped=False,
+            producer=producer_of(options),
+        )
+        return self.open().dispatch_one(order)
+
+    def _patience(self, options: Mapping[str, Any]) -> Patience:
+        """Return how often a dispatch tries again."""
+        conf = self._app.conf
+        retry, own = options.get("retry"), options.get("retry_policy")
+        policy = conf.task_publish_retry_policy
+        return Patience(
+            {**policy, **own} if own else policy,
+            enabled=conf.task_publish_retry if retry is None else retry,
+        )
+
+    def _rules(self) -> Rules:
+        """Return how members are read, made once for as long as no setting changes."""
+        conf, types, made = self._app.conf, readable(), self._made
+        if made is None or made.types is not types or made.version != conf.version:
+            rules = Rules(
+                types,
+                repr_levels=conf.task_repr_maxlevels,
+                links_errors_to_headers=bool(conf.task_allow_error_cb_on_chord_header),
+            )
+            made = self._made = _Made(types, conf.version, rules)
+        return made.rules
+
+    def _blueprints(
+        self, group_id: str | None, options: Mapping[str, Any]
+    ) -> Blueprints:
+        app, request = self._app, current_request.get()
+        queues, router = app.routes()
+        # Those of a plain `delay` are all the same, for as long as no setting changes.
+        is_plain = group_id is None and request is None and not options
+        if is_plain:
+            own = self._own.get()
+            plain = own.plain
+            if plain is not None and plain[0] is queues:
+                return plain[1]
+        blueprints = Blueprints(
+            app.conf,
+            queues,
+            router,
+            app.tasks,
+            zone=zone_of(app.conf),
+            reply_to=self.reply_to,
+            lineage=Lineage.of(request),
+            group_id=group_id,
+            options=options,
+        )
+        if is_plain:
+            own.plain = queues, blueprints
+        return blueprints
+
+    def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
+        """Tell the result backend of how many parts chords consist.
+
+        Of headers in which there are groups also their form, which the values given
+        to the body have.
+        """
+        backend = self._app.backend
+        for group_id, _, form in sizes:
+            if form is not None:
+                backend.save_group(group_id, form)
+        backend.set_chord_sizes({group_id: size for group_id, size, _ in sizes})
+
+    def _vet(self, canvas: Any, has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
+        if has_chords:
+            self._app.backend.ensure_chords_allowed()
+        check_canvas(canvas, canvas.get("subtask_type") or "canvas")
+        return is_ignored(self._app, canvas)
+
+    def _refuse_forked_memory(self) -> None:
+        app, pid, request = self._app, os.getpid(), current_request.get()
+        is_of_worker = request is not None and request.memory_pid not in {0, pid}
+        if pid == self._pid and not is_of_worker:
+            return
+        if scheme(app.conf.broker_write_url) != "memory":
+            return
+        if pid != self._pid:
+            msg = (
+                f"app {app.name!r} sends through memory of process {self._pid}, which "
+                f"its forked child {pid} does not share; use a broker, or make "
+                "the app after the fork"
+            )
+            raise ForkError(msg, created_in_pid=self._pid)
+        if request is not None:
+            msg = (
+                f"task {request.task} runs in child process {pid} of the "
+                f"worker in process {request.memory_pid}; what it sends through "
+                f"memory:// of app {app.name!r} would never leave the child: use a "
+                "broker such as redis://, or pool='threads'"
+            )
+            raise ForkError(msg, created_in_pid=request.memory_pid)
+
+    def group_result(
+        self, roster: Roster, group_id: str | None, sent: Sent, call: SentCall
+    ) -> GroupResult[Any]:
+        """Return what a dispatch leaves behind."""
+        members = Members(
+            roster, sent.barrier, self._app.backend, losses=call.losses, is_group=True
+        )
+        return GroupResult(group_id or roster.uuid, members, report=sent.report)
+
+    def add_to_parent(self, result: Any, options: Mapping[str, Any]) -> None:
+        """Count a result among the children of the task that runs here, if one does."""
+        request = current_request.get()
+        if request is None or not options.get("add_to_parent", True):
+            return
+        parent = self._app.tasks.get(request.task)
+        if parent is None or parent.trail:
+            request.children.append(clipped(result.as_tuple()))
+
+    def reply_to(self, is_needed: bool) -> str:  # noqa: FBT001 - called by position alone
+        """Return where the results of what is sent go; open there if one is to come."""
+        try:
+            queue: str | None = self._app.backend.reply_to(is_needed=is_needed)
+        except CelerantError as exc:
+            msg = f"nothing would receive the results: {exc}"
+            raise Broken(msg, recoverable=True) from exc
+        if queue is not None:
+            return queue
+        local = self._own.get().local
+        try:
+            oid: str = local.oid
+        except AttributeError:
+            oid = local.oid = oid_from(self._app)
+        return oid
+
+
+@dataclass(slots=True, frozen=True)
+class _Made:
+    """Rules, and what they were made for."""
+
+    types: Readable
+    version: int
+    rules: Rules
+
+
+class _Own:
+    """What of a sender belongs to one process."""
+
+    def __init__(self) -> None:
+        #: What each thread calls itself, where results are stored.
+        self.local = threading.local()
+        #: What draws a task without options that no task sends, and for which queues.
+        #: It names the process.
+        self.plain: tuple[Any, Blueprints] | None = None
