@@ -62,6 +62,7 @@ lint: build type  ## Formatting, clippy, ruff, types, stubs, import directions
 	$(BIN)/ruff format --check $(PY_TREES)
 	$(BIN)/ruff check $(PY_TREES)
 	$(BIN)/lint-imports
+	$(PY) tests/harness/import_circles.py
 
 type: build  ## mypy --strict, and the stub of the extension against the extension
 	$(BIN)/mypy --strict $(TYPED)
