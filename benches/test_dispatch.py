@@ -152,10 +152,10 @@ def test_encode(versus: Versus) -> None:
             )
 
             def resolve(name: str, options: Any, args: Any, kwargs: Any) -> Any:
-                drawn = blueprints.draw(name, options, args, kwargs)
-                form = wire.render(drawn)
+                blueprint = blueprints.draw(name, options, args, kwargs)
+                form = wire.render(blueprint)
                 assert form is not None
-                body = drawn.blueprint.body
+                body = blueprint.body
                 return _core.Template(
                     form,
                     encode=body,
@@ -166,9 +166,8 @@ def test_encode(versus: Versus) -> None:
                     timed=False,
                 )
 
-            order = Order(
-                members, roster, blueprints, rules, Patience({}, enabled=False)
-            )
+            patience, ledger = Patience({}, enabled=False), _core.Ledger()
+            order = Order(members, roster, blueprints, rules, patience, ledger)
             plan = _core.Plan(order, resolve, resolve)
             encoded = 0
             while (chunk := plan.read(500, 1 << 20)) is not None:

@@ -203,6 +203,8 @@ class Template:
         timed: bool,
         heard: object = None,
     ) -> Template: ...
+    @property
+    def is_wired(self) -> bool: ...
 
 @final
 class Chunk:

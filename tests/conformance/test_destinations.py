@@ -162,7 +162,7 @@ def by_celerant(settings, options):
             group_id=None,
             options=options,
         )
-        made = blueprints.draw("t.x", {}, (), {}).blueprint
+        made = blueprints.draw("t.x", {}, (), {})
         return described(
             made.exchange, made.routing_key, made.declare, made.delivery_mode
         )

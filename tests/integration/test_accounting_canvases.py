@@ -91,7 +91,7 @@ def confirmed_at_once(monkeypatch):
     """Each few messages are confirmed before the next leave, also within a chunk."""
 
     def poll(wire):
-        while wire._tags:
+        while wire._window.tags:
             wire._read()
 
     monkeypatch.setattr(amqp, "_BUFFER", 1 << 16)

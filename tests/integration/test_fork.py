@@ -189,14 +189,14 @@ def _hold(lock, held, done):
 
 def _locks(app):
     """Return what another thread may hold at the moment of a fork."""
-    links = app.sender.outgoing.open()._links
+    carriers = app.sender.outgoing.open()._carriers
     return [
         app._lock,
         app.sender.outgoing._lock,
         app._discovery._lock,
-        links._own.get().lock,
+        carriers._own.get().lock,
         app.backend._own.get().lock,
-        app._loop_sender._own.get().lock,
+        app._loop_door()._own.get().lock,
         members._making,
     ]
 

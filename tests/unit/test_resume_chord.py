@@ -8,7 +8,7 @@ import pytest
 from kombu import Connection, Producer
 
 from celerant import CanvasError, NotSent, PublishError, chain, chord, group
-from celerant.dispatch.links import Links
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.wires.base import Broken
 from harness.capture import drain
 
@@ -184,7 +184,7 @@ def test_resuming_a_chord_of_which_nothing_left_tells_its_size(shop, monkeypatch
         raise Broken(msg, recoverable=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Links, "acquire", refuse)
+        patch.setattr(Carriers, "acquire", refuse)
         with pytest.raises(PublishError) as caught:
             canvas.apply_async()
     assert caught.value.report.counts()["unsent"] == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +24,7 @@ from celerant.celery.hearing import Heard
 from celerant.celery.kinds import Kinds
 from celerant.celery.recording import Recorder, blueprint_of
 from celerant.celery.signals import retold
-from celerant.dispatch.blueprints import Blueprints, Drawn
-from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.envelope import SLOTS, Blueprint
 
 __all__ = ["CeleryBlueprints"]
 
@@ -32,8 +32,8 @@ __all__ = ["CeleryBlueprints"]
 _REPRS = ("argsrepr", "kwargsrepr")
 
 
-class CeleryBlueprints(Blueprints):
-    """Draws the messages of one group of a Celery app.
+class CeleryBlueprints:
+    """Draws the messages of one group of a Celery app; see `Drawer`.
 
     Args:
         app: The Celery app.
@@ -49,7 +49,6 @@ class CeleryBlueprints(Blueprints):
         options: Mapping[str, Any] | None,
         spans: Spans,
     ) -> None:
-        # Nothing of the base class's own: all that it answers is answered by Celery.
         self._app = app
         self._kinds = kinds
         self._options = dict(options or {})
@@ -62,7 +61,7 @@ class CeleryBlueprints(Blueprints):
             type(route) is celery_routes.MapRoute for route in routes
         )
 
-    def bare(self) -> Blueprints:
+    def bare(self) -> CeleryBlueprints:
         """Return the same for what chains became."""
         found = CeleryBlueprints(self._app, self._kinds, None, self._spans)
         found.routes = self.routes
@@ -81,12 +80,14 @@ class CeleryBlueprints(Blueprints):
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
         return self._kinds.parameters(name)
 
-    def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:  # noqa: ARG002 - the base class's
+    def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:  # noqa: ARG002 - the protocol's
         """Return None: all messages tell the group's id, so none serves another."""
         return None
 
-    def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
-        """Let Celery make the message of a member; see `Blueprints.draw`."""
+    def draw(
+        self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any
+    ) -> Blueprint:
+        """Let Celery make the message of a member; see `Drawer.draw`."""
         recorder = Recorder()
         silent = _SilentApp(self._app, recorder)
         signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
@@ -118,9 +119,8 @@ class CeleryBlueprints(Blueprints):
         self.routes.add((blueprint.exchange, blueprint.routing_key))
         call = signature._merge(options=self._options)[2]  # noqa: SLF001 - Celery has no public one
         times = ("countdown", "eta", "expires")
-        return Drawn(
+        return replace(
             blueprint,
-            ignored=False,
             reusable=self._routes_by_name,
             timed=any(call.get(name) is not None for name in times)
             or (task is not None and getattr(task, "expires", None) is not None),

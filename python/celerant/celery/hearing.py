@@ -20,7 +20,6 @@ from celery import signals
 from celerant._core import Chunk, Fate, Ledger, Template
 from celerant._core import Heard as Member
 from celerant.celery.recording import Recorder, blueprint_of
-from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
 from celerant.dispatch.rendering import Renderer
 
@@ -126,9 +125,8 @@ class Heard:
             return self._loosely(message, renderer), []
         found = self._made.get(key)
         if found is None:
-            drawn = self._drawn(message, headers, properties)
-            found, is_wired = renderer.render(drawn)
-            if not is_wired:
+            found = renderer.render(self._drawn(message, headers, properties))
+            if not found.is_wired:
                 return self._loosely(message, renderer), []
             if len(self._made) >= _KEPT:
                 self._made.clear()
@@ -138,22 +136,22 @@ class Heard:
     def _loosely(self, message: _Message, renderer: Renderer) -> Template:
         """Render a message without slots: as it is, for this member alone."""
         headers, properties = dict(message.headers), dict(message.properties)
-        return renderer.render(self._drawn(message, headers, properties))[0]
+        return renderer.render(self._drawn(message, headers, properties))
 
     def _drawn(
         self, message: _Message, headers: dict[str, Any], properties: dict[str, Any]
-    ) -> Drawn:
+    ) -> Blueprint:
         if properties == self.properties and message.declare == self.declare:
-            blueprint = replace(self._blueprint, headers=headers)
             if self.compression:
                 headers["compression"] = self.compression
+            blueprint = replace(self._blueprint, headers=headers)
         else:
             recorder = Recorder()
             fields = {**self._fields, "declare": message.declare, "headers": headers}
             # As Celery: a property that is named like an argument is an error.
             recorder.publish(self._body, **fields, **properties)
             blueprint = blueprint_of(self._body, recorder.fields, self._blueprint.body)
-        return Drawn(blueprint, ignored=False, reusable=False, timed=False)
+        return replace(blueprint, reusable=False)
 
 
 @dataclass(slots=True, frozen=True)

@@ -197,6 +197,7 @@ class _Sending:
                 {**conf.task_publish_retry_policy, **(policy or {})},
                 enabled=conf.task_publish_retry if retry is None else retry,
             ),
+            ledger=Ledger(),
             args=self._args,
             kwargs=self._kwargs,
             positions=None if is_plain else positions,

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from kombu import Exchange, Queue
-from kombu.common import Broadcast
-from kombu.serialization import registry
+from kombu import Queue
 
 from celerant.canvas.send_options import (
     MESSAGE_PROPERTIES,
@@ -28,38 +26,15 @@ from celerant.config import Settings
 from celerant.context.request import Request
 from celerant.dispatch.clock import times_of
 from celerant.dispatch.delays import delay_by_broker
+from celerant.dispatch.destination import destination_of, mode_of
 from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
+from celerant.dispatch.lasting import encoder_of, lasting
 from celerant.dispatch.routing import Queues, Router
 from celerant.errors import SettingError
 
 __all__ = ["Blueprints", "Lineage"]
 
-#: Options that make no two messages of a task differ by themselves. Without those that
-#: tell a time, name a task, or may be changed where they are.
-_LASTING = frozenset(
-    {
-        "add_to_parent",
-        "compression",
-        "delivery_mode",
-        "exchange",
-        "ignore_result",
-        "immediate",
-        "mandatory",
-        "priority",
-        "queue",
-        "retry",
-        "routing_key",
-        "serializer",
-        "shadow",
-        "soft_time_limit",
-        "time_limit",
-    }
-)
-#: kombu has no public look at them.
-_ENCODERS = registry._encoders  # noqa: SLF001
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 _ECHOED = ("argsrepr", "kwargsrepr", "origin")
-_MODES = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 _HOSTNAME = socket.gethostname()
 
 
@@ -83,23 +58,8 @@ class Lineage:
 _NO_LINEAGE = Lineage()
 
 
-@dataclass(slots=True, frozen=True)
-class Drawn:
-    """A blueprint and how long it holds."""
-
-    blueprint: Blueprint
-    #: None: as the task and the settings say nothing, it may have a result.
-    ignored: bool
-    #: False where it depends on the member's arguments.
-    reusable: bool
-    #: True where it holds an absolute time, so for this chunk only.
-    timed: bool
-    #: For the `Listener` of the dispatch; None: it hears of no member of this kind.
-    heard: Any = None
-
-
 class Blueprints:
-    """Draws the messages of one dispatch."""
+    """Draws the messages of one dispatch of an app's; see `Drawer`."""
 
     def __init__(  # noqa: PLR0913 - one dispatch's whole context
         self,
@@ -157,11 +117,7 @@ class Blueprints:
         return task.parameters if task is not None and task.typing else None
 
     def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:
-        """Return all that the message of a member depends on.
-
-        Returns:
-            None where that is not worth telling: it serves this dispatch alone.
-        """
+        """See `Drawer.key`."""
         if (
             self._group_id is not None
             or self._lineage is not _NO_LINEAGE
@@ -175,7 +131,7 @@ class Blueprints:
         told: list[Any] = []
         serializers = [self._conf.task_serializer]
         for options in (of_task, own, self._call):
-            found = _told(options) if options else ()
+            found = lasting(options) if options else ()
             if found is None:
                 return None
             told.append(found)
@@ -189,24 +145,16 @@ class Blueprints:
             name,
             *told,
             # Somebody may register another encoder under the name.
-            *map(_ENCODERS.get, serializers),
+            *map(encoder_of, serializers),
             self._conf.version,
             self._queues.version,
             self._reply_to(not ignored),
         )
 
-    def draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
-        """Draw the message of a member.
-
-        Args:
-            name: The task's.
-            own: The member's options.
-            args: For routes that look at arguments.
-            kwargs: For routes that look at arguments.
-        Raises:
-            SettingError: An unknown or impossible option; its `path` is set where
-                the call gave it, for no single member is to blame then.
-        """
+    def draw(
+        self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any
+    ) -> Blueprint:
+        """See `Drawer.draw`."""
         try:
             return self._draw(name, own, args, kwargs)
         except SettingError as exc:
@@ -214,7 +162,9 @@ class Blueprints:
                 exc.path, exc.args = "group", (f"group: {exc}",)
             raise
 
-    def _draw(self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any) -> Drawn:
+    def _draw(
+        self, name: str, own: Mapping[str, Any], args: Any, kwargs: Any
+    ) -> Blueprint:
         check_options(own)
         task = self._tasks.get(name)
         options = self._merge(task, own)
@@ -240,16 +190,18 @@ class Blueprints:
             )
         times = times_of(countdown=countdown, eta=eta, expires=expires, zone=self._zone)
         headers, properties = self._message(name, options, times, ignore_result, shadow)
-        dump_models = None if task is None else task.dump_models
-        blueprint = self._address(options, headers, properties, dump_models)
-        if times.expiration_ms is not None:
-            blueprint.properties["expiration"] = str(times.expiration_ms)
-        return Drawn(
-            blueprint,
+        blueprint = self._blueprint(
+            options,
+            headers,
+            properties,
+            None if task is None else task.dump_models,
             ignored=bool(ignore_result),
             reusable=not (self._router.reads_arguments or names_itself),
             timed=bool(countdown) or expires is not None,
         )
+        if times.expiration_ms is not None:
+            blueprint.properties["expiration"] = str(times.expiration_ms)
+        return blueprint
 
     def _is_rabbitmq(self) -> bool:
         return transport(self._conf.broker_write_url) in AMQP
@@ -335,38 +287,19 @@ class Blueprints:
             properties["expiration"] = str(int(expiration * 1000))
         return headers, properties
 
-    def _address(
+    def _blueprint(  # noqa: PLR0913 - all that a message consists of
         self,
         options: dict[str, Any],
         headers: dict[str, Any],
         properties: dict[str, Any],
         dump_models: Callable[[Any, Any], tuple[Any, Any]] | None,
+        *,
+        ignored: bool,
+        reusable: bool,
+        timed: bool,
     ) -> Blueprint:
         conf, take = self._conf, options.pop
-        queue = take("queue", None)
-        exchange, routing_key = take("exchange", None), take("routing_key", None)
-        if queue is None and exchange is None:
-            queue = self._queues[self._queues.default]
-        bound = queue.exchange if isinstance(queue, Queue) else None
-        delivery_mode = take("delivery_mode", None) or (bound and bound.delivery_mode)
-        exchange_type = take("exchange_type", None) or (bound and bound.type)
-        if (not exchange or not routing_key) and (
-            exchange_type or "direct"
-        ) == "direct":
-            exchange, routing_key = "", queue.name if queue is not None else routing_key
-        elif exchange is None:
-            exchange = (bound and bound.name) or self._queues.default_exchange
-            routing_key = routing_key or queue.routing_key
-        declare = take("declare", None)
-        if declare is None:
-            # A broadcast's queues are its listeners'. Only who knows the exchange knows
-            # that it reaches all: kombu's Redis takes an unknown one for direct.
-            declare = [bound if isinstance(queue, Broadcast) else queue]
-            declare = [entity for entity in declare if entity is not None]
-        if isinstance(exchange, Exchange):
-            declare = [*declare, exchange]
-            delivery_mode = delivery_mode or exchange.delivery_mode
-            exchange = exchange.name
+        destination = destination_of(options, self._queues)
         body = BodyEncoder(
             {
                 "callbacks": listed_if_given(take("link", None)),
@@ -388,12 +321,14 @@ class Blueprints:
         return Blueprint(
             headers=headers,
             properties=properties,
-            exchange=exchange,
-            routing_key=routing_key,
-            declare=tuple(declare),
+            exchange=destination.exchange,
+            routing_key=destination.routing_key,
+            declare=destination.declare,
             # None where a task says nothing, 0 where there is no task, as Celery.
             priority=take("priority", 0),
-            delivery_mode=_mode(delivery_mode or conf.task_default_delivery_mode),
+            delivery_mode=mode_of(
+                destination.delivery_mode or conf.task_default_delivery_mode
+            ),
             mandatory=take("mandatory", None),
             immediate=bool(take("immediate", None)),
             retry=conf.task_publish_retry if retry is None else retry,
@@ -401,32 +336,15 @@ class Blueprints:
             timeout=take("timeout", None),
             confirm_timeout=take("confirm_timeout", None),
             body=body,
+            ignored=ignored,
+            reusable=reusable,
+            timed=timed,
         )
-
-
-def _told(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Return options as a key, types included; None where they may not last."""
-    found: list[Any] = []
-    for name, value in options.items():
-        if name not in _LASTING or type(value) not in _PLAIN:
-            return None
-        found += name, type(value), value
-    return tuple(found)
 
 
 def _name(reply_to: Any) -> Any:
     """Return the name of a queue that may be given as such."""
     return reply_to.name if isinstance(reply_to, Queue) else reply_to
-
-
-def _mode(delivery_mode: int | str) -> int:
-    mode = _MODES.get(delivery_mode)
-    if mode is None:
-        msg = (
-            f"delivery_mode must be 'transient' or 'persistent', not {delivery_mode!r}"
-        )
-        raise SettingError(msg, name="delivery_mode")
-    return mode
 
 
 def _stamp(options: dict[str, Any], name: str) -> Any:

@@ -11,10 +11,10 @@ from kombu import Connection
 
 from celerant._core import Chunk, Fate, Ledger, path_of
 from celerant.canvas.readable import readable
+from celerant.dispatch.carrier import Carrier
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import check_abandoned
-from celerant.dispatch.link import Link
-from celerant.dispatch.links import Links
 from celerant.dispatch.order import Order
 from celerant.dispatch.run import Run, Sent
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
@@ -36,7 +36,7 @@ class Dispatcher:
     Args:
         make_connection: Makes a connection, not yet connected.
         pool_limit: How many there may be; None: each dispatch makes its own.
-        lend: As `Links`.
+        lend: As `Carriers`.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Dispatcher:
         pool_limit: int | None,
         lend: Callable[[], AbstractContextManager[Connection]] | None = None,
     ) -> None:
-        self._links = Links(make_connection, pool_limit, lend)
+        self._carriers = Carriers(make_connection, pool_limit, lend)
 
     def close(self) -> None:
         """Close the pooled connections."""
-        self._links.close()
+        self._carriers.close()
 
     def dispatch(self, order: Order) -> Sent:
         """Send an order.
@@ -61,11 +61,11 @@ class Dispatcher:
             CanvasError, ArgumentError, EncodeError, SettingError: A bad member, and
                 nothing has been sent.
         """
-        return _Many(order).over(self._links)
+        return _Many(order).over(self._carriers)
 
     def dispatch_one(self, order: Order) -> Sent:
         """Send a single task that is neither chain, chord nor group; as `dispatch`."""
-        return _One(order).over(self._links)
+        return _One(order).over(self._carriers)
 
     def find_out(
         self,
@@ -82,9 +82,9 @@ class Dispatcher:
         """
         asking = Dispatch(ledger, patience)
         try:
-            with self._links.acquire(asking) as link:
+            with self._carriers.acquire(asking) as carrier:
                 while doubts:
-                    is_in = None if link.wire is None else link.wire.is_in(doubts[-1])
+                    is_in = carrier.wires[0].is_in(doubts[-1])
                     doubt = doubts.pop()
                     if is_in is not None:
                         fate = Fate.CONFIRMED if is_in else Fate.UNSENT
@@ -105,11 +105,11 @@ class _Many(Run):
 
     # -- sending -----------------------------------------------------------------
 
-    def _send_all(self, link: Link) -> None:
-        self._renderer.link = link
+    def _send_all(self, carrier: Carrier) -> None:
+        self._renderer.carrier = carrier
         held: list[Chunk] = []
         size = 0
-        while (chunk := self._next(link)) is not None:
+        while (chunk := self._next(carrier)) is not None:
             self._ledger.grow(self._plan.count)
             self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
@@ -120,23 +120,22 @@ class _Many(Run):
             # generator, at any depth, does not wait for its end.
             if size > HELD_BYTES or not self._plan.holds:
                 for ready in held:
-                    self._send(link, ready)
+                    self._send(carrier, ready)
                 held.clear()
         for ready in held:
-            self._send(link, ready)
-        if link.wire is not None:
-            link.wire.flush()
+            self._send(carrier, ready)
+        carrier.wires[0].flush()
         self._count_silent()
 
-    def _next(self, link: Link) -> Chunk | None:
-        volley = NEAR if link.wire is None else link.wire.volley
+    def _next(self, carrier: Carrier) -> Chunk | None:
+        volley = carrier.wires[0].volley
         return self._plan.read(volley.members, volley.bytes)
 
     def _announce(self, sizes: list[tuple[str, int, Any]]) -> None:
         if sizes and self._hooks.announce is not None:
             self._hooks.announce(sizes)
 
-    def _send(self, link: Link, chunk: Chunk) -> None:
+    def _send(self, carrier: Carrier, chunk: Chunk) -> None:
         check_abandoned()
         self._refuse_forked()
         if chunk.is_last and self._hooks.before_last is not None:
@@ -154,11 +153,11 @@ class _Many(Run):
             self._dispatch.maybe_double |= again
         is_due = chunk.is_due
         try:
-            self._carry(link, chunk)
-            if link.wire is not None and (is_due or listener is not None):
+            carrier.send(chunk)
+            if is_due or listener is not None:
                 # What has left is known only then: who hears of it wants to know, and
                 # a slow source must not come between a chunk and its second try.
-                link.wire.flush()
+                carrier.wires[0].flush()
         finally:
             if listener is not None:
                 listener.left(self._ledger)
@@ -197,18 +196,17 @@ class _Many(Run):
 class _One(Run):
     """The state of sending one task: of what many take, a group's part is left out."""
 
-    def _send_all(self, link: Link) -> None:
-        self._renderer.link = link
+    def _send_all(self, carrier: Carrier) -> None:
+        self._renderer.carrier = carrier
         chunk = self._plan.read(1, NEAR.bytes)
         assert chunk is not None  # noqa: S101 - there is one member
-        self._count_rest()
+        self._ledger.grow(1)
         self._ledger.expect(chunk)
         self._ignored += chunk.ignored()
         self._refuse_forked()
         self._started = True
-        self._carry(link, chunk)
-        if link.wire is not None:
-            link.wire.flush()
+        carrier.send(chunk)
+        carrier.wires[0].flush()
 
     def _count_rest(self) -> None:
         self._ledger.grow(1)

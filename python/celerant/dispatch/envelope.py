@@ -38,9 +38,9 @@ OWN: tuple[str, ...] = tuple(f"own{number}" for number in range(4))
 SLOTS.update((name, f"celerant-{_NONCE}-{name}") for name in OWN)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Blueprint:
-    """A message with `SLOTS`, and where it goes."""
+    """A message with `SLOTS`, where it goes, and for what members it holds."""
 
     headers: dict[str, Any]
     properties: dict[str, Any]
@@ -57,6 +57,14 @@ class Blueprint:
     timeout: float | None
     confirm_timeout: float | None
     body: BodyEncoder
+    #: Whether there is no result; False too if neither task nor settings say so.
+    ignored: bool = False
+    #: False if it depends on the member's arguments.
+    reusable: bool = True
+    #: True if it holds an absolute time, so for this chunk only.
+    timed: bool = False
+    #: For the `Listener` of the dispatch; None: it hears of no member of this kind.
+    heard: Any = None
 
 
 class BodyEncoder:

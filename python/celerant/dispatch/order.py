@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from kombu import Producer
 
 from celerant._core import Chunk, Ledger, Roster, Rules
-from celerant.dispatch.blueprints import Blueprints
 from celerant.dispatch.connections import Patience
+from celerant.dispatch.drawing import Drawer
 from celerant.dispatch.rendering import Renderer
 from celerant.errors.report import Intervals
 
@@ -18,7 +18,7 @@ __all__ = ["Hooks", "Listener", "Order"]
 
 
 class Listener(Protocol):
-    """Hears of each member whose `Drawn` says so, before and after it leaves."""
+    """Hears of each member whose `Blueprint` says so, before and after it leaves."""
 
     def leaving(self, chunk: Chunk, renderer: Renderer) -> Chunk:
         """Return what leaves instead of `chunk`: the same members, changed or not."""
@@ -50,23 +50,28 @@ class Hooks:
     listener: Listener | None = None
 
 
-_NONE = Hooks()
+_NO_HOOKS = Hooks()
+_NO_KWARGS: Mapping[str, Any] = {}
 
 
-@dataclass(slots=True, frozen=True)
-class Order:
-    """What to send, and under which ids; `Plan` reads it too."""
+class Order(NamedTuple):
+    """What to send, and under which ids; `Plan` reads it too.
+
+    Cost: 0.6 us, of the 90 of a task by itself; a frozen dataclass takes 2.6.
+    """
 
     #: A list or tuple of members, or something to iterate once.
     source: Any
     roster: Roster
-    blueprints: Blueprints
+    blueprints: Drawer
     rules: Rules
     patience: Patience
+    #: What became of the members so far.
+    ledger: Ledger
     #: Prepended to every member's arguments that is not immutable.
     args: tuple[Any, ...] = ()
     #: Override every member's keywords that is not immutable.
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = _NO_KWARGS
     #: False for a single task: it has no place in a group.
     grouped: bool = True
     #: The caller's own; None takes a connection of the dispatcher's.
@@ -75,5 +80,4 @@ class Order:
     only: Intervals | None = None
     #: ``group_index`` of each member; None: its place among all.
     positions: list[int] | None = None
-    ledger: Ledger = field(default_factory=Ledger)
-    hooks: Hooks = _NONE
+    hooks: Hooks = _NO_HOOKS

@@ -1,4 +1,4 @@
-"""One dispatch over a link, and what became of each member."""
+"""One dispatch over a carrier, and what became of each member."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
-from celerant._core import Barrier, Chunk, Fate, Plan
+from celerant._core import Barrier, Fate, Plan
+from celerant.dispatch.carrier import Carrier
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.interruption import is_interruption
-from celerant.dispatch.link import Link
-from celerant.dispatch.links import Links
 from celerant.dispatch.order import Order
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
@@ -46,18 +46,18 @@ class Run(ABC):
         self._started = False
         self._pid = os.getpid()
 
-    def over(self, links: Links) -> Sent:
+    def over(self, carriers: Carriers) -> Sent:
         """Send; see `Dispatcher.dispatch`."""
         error: BaseException | None = None
         try:
             try:
-                with self._held(links) as link:
-                    self._send_all(link)
+                with self._held(carriers) as carrier:
+                    self._send_all(carrier)
             except Refused:
-                if not links.lends:
+                if not carriers.lends:
                     raise
-                with links.borrow(self._dispatch) as link:
-                    self._send_all(link)
+                with carriers.borrow(self._dispatch) as carrier:
+                    self._send_all(carrier)
         except Broken as exc:
             error = self._publish_error(exc)
         except BaseException as exc:
@@ -69,16 +69,16 @@ class Run(ABC):
         doubts = self._dispatch.doubts
         return Sent(self._sealed(), self._report(), error, doubts)
 
-    def _held(self, links: Links) -> AbstractContextManager[Link]:
+    def _held(self, carriers: Carriers) -> AbstractContextManager[Carrier]:
         if self._order.producer is None:
-            return links.acquire(self._dispatch)
+            return carriers.acquire(self._dispatch)
         # The caller's producer: its connection, its channel, its batch.
-        link = Link(self._order.producer)
-        link.begin(self._dispatch)
-        return nullcontext(link)
+        carrier = Carrier(self._order.producer)
+        carrier.begin(self._dispatch)
+        return nullcontext(carrier)
 
     @abstractmethod
-    def _send_all(self, link: Link) -> None:
+    def _send_all(self, carrier: Carrier) -> None:
         """Send everything."""
 
     @abstractmethod
@@ -101,12 +101,6 @@ class Run(ABC):
                 f"{os.getpid()} must not go on with the same connection"
             )
             raise ForkError(msg, created_in_pid=self._pid)
-
-    @staticmethod
-    def _carry(link: Link, chunk: Chunk) -> None:
-        if link.wire is not None and chunk.has_wired:
-            link.wire.send(chunk)
-        link.loose.send(chunk)
 
     # -- accounting --------------------------------------------------------------
 

@@ -133,6 +133,7 @@ class Outgoing:
             self._blueprints(None, options),
             self._rules(),
             self._patience(options),
+            Ledger(),
             args,
             kwargs,
             grouped=False,

@@ -137,6 +137,12 @@ impl PyTemplate {
             heard,
         })
     }
+
+    /// Whether a wire of its own carries the messages; else kombu publishes them.
+    #[getter]
+    fn is_wired(&self) -> bool {
+        self.form.get().generic.is_none()
+    }
 }
 
 impl PyTemplate {

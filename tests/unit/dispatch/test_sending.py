@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from celerant import Celerant, group
-from celerant.dispatch import links
+from celerant.dispatch import carriers
 from celerant.errors import (
     CanvasError,
     EncodeError,
@@ -70,7 +70,7 @@ def test_one_group_can_be_applied_by_many_threads(shop):
 
 
 def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
-    make = links._Pool
+    make = carriers._Pool
     made, asked, all_asked = [], [], threading.Event()
 
     class Lock:
@@ -93,8 +93,8 @@ def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
         assert all_asked.wait(10)
         return made[-1]
 
-    monkeypatch.setattr(links, "_Pool", making)
-    kept = shop.app.sender.outgoing.open()._links._own.get()
+    monkeypatch.setattr(carriers, "_Pool", making)
+    kept = shop.app.sender.outgoing.open()._carriers._own.get()
     kept.lock = Lock(kept.lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1

@@ -7,7 +7,6 @@ of its dispatches, so a confirm names members. It is kept from one dispatch to t
 from __future__ import annotations
 
 import logging
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,19 @@ from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
 from celerant._core import Chunk, Fate, Form, monotonic
-from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.amqp_form import field_of, form_of
-from celerant.dispatch.wires.amqp_messages import is_meant, said_at
+from celerant.dispatch.wires.amqp_messages import said_at
 from celerant.dispatch.wires.amqp_stream import Stream
-from celerant.dispatch.wires.base import Broken, Unavailable, Wire, declare
+from celerant.dispatch.wires.amqp_window import Part, Window
+from celerant.dispatch.wires.base import (
+    Broken,
+    Dispatch,
+    Unavailable,
+    Wire,
+    declare,
+)
 from celerant.dispatch.wires.exchange_types import ExchangeTypes
 
 if TYPE_CHECKING:
@@ -67,39 +72,6 @@ def carries(connection: Connection) -> bool:
     return kind is pyamqp.Connection and kind.Channel is pyamqp.Channel
 
 
-class _Part:
-    """A chunk, and which of its messages are not settled and which were written.
-
-    Messages go by their position in the chunk: those of a chord share an index.
-    """
-
-    __slots__ = ("chunk", "indices", "open", "written")
-
-    def __init__(self, chunk: Chunk) -> None:
-        self.chunk = chunk
-        #: Position -> index of the member.
-        self.indices = chunk.wired()
-        self.open = set(range(len(self.indices)))
-        #: How many were written, from the first on.
-        self.written = 0
-
-    def doubtful(self) -> set[int]:
-        """Return positions of messages that were written and are not settled."""
-        return {position for position in self.open if position < self.written}
-
-    def keep_open(self) -> set[int]:
-        """Forget what is settled; return the members that are doubtful."""
-        doubtful = self.doubtful()
-        members = {self.indices[position] for position in doubtful}
-        kept = sorted(self.open)
-        self.chunk = self.chunk.select(kept)
-        self.indices = [self.indices[position] for position in kept]
-        self.open = set(range(len(kept)))
-        # Those that were written come before those that were not.
-        self.written = len(doubtful)
-        return members
-
-
 class AmqpWire(Wire):
     """A confirming channel."""
 
@@ -117,20 +89,7 @@ class AmqpWire(Wire):
         options = connection.transport_options or {}
         #: Off only where the user says so; then what is written counts as confirmed.
         self._confirms: bool = options.get("confirm_publish", True)
-        self._parts: deque[_Part] = deque()
-        #: Delivery tag -> (part, position in it), in order of tags.
-        self._tags: dict[int, tuple[_Part, int]] = {}
-        self._tag = 0
-        #: What is being written: of which part, and its positions.
-        self._pending: tuple[_Part, range] | None = None
-        #: The answer that is being noted: tag, whether all before it, and their fate.
-        self._answer: tuple[int, bool, Fate] | None = None
-        #: Task id of an unroutable message -> why, until its ack comes.
-        self._returned: dict[str, tuple[str, Exception]] = {}
-        self._refusal: str | None = None
-        self._cause: Exception | None = None
-        #: The first member that was refused.
-        self._refused: int | None = None
+        self._window = Window()
         self._types = ExchangeTypes()
         #: Exchange and user of messages that the broker has taken, and of others.
         self._proven: set[tuple[str, str | None]] = set()
@@ -145,9 +104,13 @@ class AmqpWire(Wire):
         self._heard_at = 0.0
         self._open(patience)
 
+    def begin(self, dispatch: Dispatch) -> None:
+        super().begin(dispatch)
+        self._window.ledger = dispatch.ledger
+
     def end(self) -> None:
         super().end()
-        self._returned.clear()
+        self._window.end()
         self._unproven.clear()
 
     def is_alive(self) -> bool:
@@ -168,8 +131,7 @@ class AmqpWire(Wire):
             else:
                 return
 
-    def render(self, drawn: Drawn) -> Form | None:
-        blueprint = drawn.blueprint
+    def render(self, blueprint: Blueprint) -> Form | None:
         self.declare(blueprint.declare)
         proof = (blueprint.exchange, blueprint.properties.get("user_id"))
         if proof != _PLAIN and proof not in self._proven:
@@ -193,6 +155,8 @@ class AmqpWire(Wire):
     # -- sending ---------------------------------------------------------------
 
     def send(self, chunk: Chunk) -> None:
+        if not chunk.has_wired:
+            return
         if not self._unproven:
             self._send(chunk)
             self._check()
@@ -215,13 +179,10 @@ class AmqpWire(Wire):
         self._check()
 
     def _send(self, chunk: Chunk) -> None:
-        part = _Part(chunk)
-        if not part.open:
-            return
-        self._parts.append(part)
+        part = self._window.add(chunk)
         try:
             self._write(part)
-            while len(self._tags) > _WINDOW:
+            while len(self._window.tags) > _WINDOW:
                 self._read()
         except _LOST as exc:
             self._recover(exc)
@@ -231,7 +192,7 @@ class AmqpWire(Wire):
         self._check()
 
     def _await_confirms(self) -> None:
-        while self._tags:
+        while self._window.tags:
             try:
                 self._read()
             except _LOST as exc:
@@ -239,24 +200,17 @@ class AmqpWire(Wire):
 
     def settle(self) -> None:
         end = monotonic() + _FAREWELL
-        if self._pending is not None:
+        if self._window.is_writing:
             self._channel.connection.transport.sock.settimeout(_FAREWELL)
             self._stream.finish()
-            self._note_written()
-        if self._answer is not None:
-            self._take_answer()
+            self._window.note_written(confirms=self._confirms)
+        self._window.take_answer()
         self._stream.mend()
-        while self._tags and self._blocked is None:
+        while self._window.tags and self._blocked is None:
             self._stream.drain(max(0.001, end - monotonic()))
 
     def abort(self) -> None:
-        for part in self._parts:
-            # What was not written never left.
-            for position in part.doubtful():
-                self.dispatch.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
-        self._tags.clear()
-        self._parts.clear()
-        self._pending = self._answer = None
+        self._window.give_up()
         # Half a frame may be on its way: nobody must use this socket again.
         self._connection.collect()
         self._channel = None
@@ -281,7 +235,7 @@ class AmqpWire(Wire):
             with suppress(*_LOST):
                 channel.close()
 
-    def _write(self, part: _Part) -> None:
+    def _write(self, part: Part) -> None:
         """Write the part's messages, reading confirms between buffers."""
         raw = self._channel.connection
         start, end = 0, len(part.indices)
@@ -292,25 +246,11 @@ class AmqpWire(Wire):
             buffer, stop = part.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
-            part.written = max(part.written, stop)
-            self._pending = part, range(start, stop)
+            self._window.write(part, range(start, stop))
             self._stream.write(buffer)
-            self._note_written()
+            self._window.note_written(confirms=self._confirms)
             start = stop
             self._poll()
-
-    def _note_written(self) -> None:
-        """Count on the confirms of what was written; after an interruption, again."""
-        assert self._pending is not None  # noqa: S101 - the caller looked
-        part, positions = self._pending
-        if self._confirms:
-            first = self._tag + 1
-            entries = ((part, position) for position in positions)
-            self._tags.update(enumerate(entries, first))
-        else:
-            for position in positions:
-                self._settle(part, position, Fate.CONFIRMED)
-        self._pending, self._tag = None, self._tag + len(positions)
 
     def _poll(self) -> None:
         """Take what the broker has said so far, without waiting."""
@@ -354,71 +294,27 @@ class AmqpWire(Wire):
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         self.dispatch.patience.reset()
-        self._answer = (tag, multiple, Fate.CONFIRMED)
-        self._take_answer()
+        self._heard_at = monotonic()
+        self._window.answer(tag, multiple, Fate.CONFIRMED)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        # A full queue, as a rule: there may be room later.
-        if self._refusal is None:
-            self._refusal = "the broker refused them (basic.nack): is a queue full?"
-            self._cause = MessageNacked(self._refusal)
-        self._answer = (tag, multiple, Fate.REJECTED)
-        self._take_answer()
-
-    def _on_return(
-        self, exc: Exception, exchange: str, routing_key: str, message: Any
-    ) -> None:
-        """Note an unroutable message; its ack follows."""
-        headers = message.properties.get("application_headers") or {}
-        where = f"exchange {exchange!r}, routing key {routing_key!r}"
-        self._returned[str(headers.get("id"))] = f"unroutable ({where}): {exc}", exc
-
-    def _take_answer(self) -> None:
-        """Note what the broker said; after an interruption anywhere, again."""
-        assert self._answer is not None  # noqa: S101 - the caller looked
         self._heard_at = monotonic()
-        tag, multiple, fate = self._answer
-        if not multiple:
-            entry = self._tags.get(tag)
-            if entry is not None:
-                self._settle(*entry, fate)
-                del self._tags[tag]
-        while multiple and self._tags:
-            first = next(iter(self._tags))
-            if first > tag:
-                break
-            self._settle(*self._tags[first], fate)
-            del self._tags[first]
-        self._answer = None
-
-    def _settle(self, part: _Part, position: int, fate: Fate) -> None:
-        if position in part.open:
-            index = part.indices[position]
-            if self._returned:
-                reason = self._returned.pop(part.chunk.id(position), None)
-                if reason is not None:
-                    fate = Fate.REJECTED
-                    self._refusal, self._cause = reason
-            if fate == Fate.REJECTED and self._refused is None:
-                self._refused = index
-            self.dispatch.ledger.mark_index(index, fate)
-            part.open.discard(position)
-        while self._parts and not self._parts[0].open:
-            self._parts.popleft()
+        self._window.answer(tag, multiple, Fate.REJECTED)
 
     def _check(self) -> None:
-        if self._refusal is not None:
+        if self._window.refusal is not None:
             # What is still open settles first, so that the report is exact.
-            while self._tags:
+            while self._window.tags:
                 try:
                     self._read()
                 except _LOST:
                     self.abort()
-            passing = isinstance(self._cause, MessageNacked)
-            message = f"rabbitmq: {self._refusal}"
-            index, self._refused = self._refused, None
-            self._refusal, cause = None, self._cause
-            raise Broken(message, recoverable=passing, index=index) from cause
+            refusal, self._window.refusal = self._window.refusal, None
+            passing = isinstance(refusal.cause, MessageNacked)
+            message = f"rabbitmq: {refusal.reason}"
+            raise Broken(
+                message, recoverable=passing, index=refusal.index
+            ) from refusal.cause
 
     # -- connection --------------------------------------------------------------
 
@@ -441,13 +337,13 @@ class AmqpWire(Wire):
         self._stream = Stream(raw)
         self._before = raw.on_blocked, raw.on_unblocked
         raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
-        self._tag = 0
+        self._window.reopen()
         self._blocked = None
         if self._confirms:
             self._channel.confirm_select()
         self._channel.events["basic_ack"].add(self._on_ack)
         self._channel.events["basic_nack"].add(self._on_nack)
-        self._channel.events["basic_return"].add(self._on_return)
+        self._channel.events["basic_return"].add(self._window.returned)
 
     def _on_blocked(self, reason: str) -> None:
         logger.warning("rabbitmq blocks publishing: %s", reason)
@@ -468,50 +364,22 @@ class AmqpWire(Wire):
         """Connect again and send the unconfirmed window once more."""
         while True:
             if isinstance(exc, _FINAL):
-                index = self._reject(str(exc))
+                index = self._window.reject(str(exc))
                 self.abort()
                 message = f"rabbitmq refuses: {exc}"
                 raise Broken(message, recoverable=False, index=index) from exc
             self._again(exc, self.dispatch.patience)
-            self._tags.clear()
-            self._pending = None
-            # They go out again, and may find a queue now.
-            self._returned.clear()
+            self._window.reopen()
             self._reconnect(self.dispatch.patience)
             try:
                 self._open_once()
-                for part in list(self._parts):
+                for part in list(self._window.parts):
                     self.dispatch.maybe_double |= part.keep_open()
                     self._write(part)
             except _LOST as again:
                 exc = again
                 continue
             return
-
-    def _reject(self, refusal: str) -> int | None:
-        """Mark the message that is meant as rejected; return its member, if known.
-
-        What was written behind it the broker has not looked at: it never left.
-        """
-        written = [
-            (part, position)
-            for part in self._parts
-            for position in sorted(part.doubtful())
-        ]
-        meant = (
-            number
-            for number, (part, position) in enumerate(written)
-            if len(written) == 1 or is_meant(refusal, said_at(part.chunk, position))
-        )
-        number = next(meant, None)
-        if number is None:
-            return None
-        part, position = written[number]
-        index = part.indices[position]
-        self.dispatch.ledger.mark_index(index, Fate.REJECTED)
-        for behind, place in written[number:]:
-            behind.open.discard(place)
-        return index
 
     def _again(self, exc: BaseException, patience: Patience) -> None:
         try:

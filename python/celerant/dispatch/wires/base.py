@@ -12,8 +12,8 @@ from kombu.common import maybe_declare
 
 from celerant._core import Chunk, Form, Ledger
 from celerant.common.urls import masked
-from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import Patience, recoverable_errors
+from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.volleys import NEAR, Volley
 from celerant.errors import EncodeError
 
@@ -158,10 +158,10 @@ class Wire(ABC):
         """
 
     @abstractmethod
-    def render(self, drawn: Drawn) -> Form | None:
+    def render(self, blueprint: Blueprint) -> Form | None:
         """Declare and render what members share; None: this wire cannot carry it."""
 
-    def header(self, value: str | float | None) -> bytes:
+    def header(self, value: Any) -> bytes:
         """Encode a header's value for one of the slots `OWN` of its own forms."""
         raise NotImplementedError
 

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from kombu import exceptions
 
 from celerant._core import Chunk, Fate, Form, Message
-from celerant.dispatch.blueprints import Drawn
 from celerant.dispatch.connections import recoverable_errors
-from celerant.dispatch.envelope import SLOTS
+from celerant.dispatch.envelope import SLOTS, Blueprint
 from celerant.dispatch.wires.base import Broken, Wire, declare
 
 if TYPE_CHECKING:
     from kombu import Producer
 
-__all__ = ["GenericWire", "Shared"]
+__all__ = ["GenericForm", "GenericWire"]
 
 #: Transport operations per flush where the transport batches.
 _BATCH = 500
@@ -30,13 +29,12 @@ _BatchPublishError: tuple[type[Exception], ...] = tuple(
 _BY_MEMBER = ("id", "group_index", "argsrepr", "kwargsrepr")
 
 
-class Shared:
+class GenericForm:
     """What members share, ready for `publish`."""
 
     __slots__ = ("declare", "declared_on", "headers", "properties", "publish", "slots")
 
-    def __init__(self, drawn: Drawn) -> None:
-        blueprint = drawn.blueprint
+    def __init__(self, blueprint: Blueprint) -> None:
         body = blueprint.body
         self.headers = blueprint.headers
         #: Header name -> which of `_BY_MEMBER` it holds.
@@ -104,11 +102,11 @@ class GenericWire(Wire):
         #: Counts the connections: what was declared on one is not on the next.
         self._connected = 1
 
-    def render(self, drawn: Drawn) -> Form:
-        return Form.generic(self._form(drawn))
+    def render(self, blueprint: Blueprint) -> Form:
+        return Form.generic(self._form(blueprint))
 
-    def _form(self, drawn: Drawn) -> Shared:
-        return Shared(drawn)
+    def _form(self, blueprint: Blueprint) -> GenericForm:
+        return GenericForm(blueprint)
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.generic()
@@ -139,7 +137,7 @@ class GenericWire(Wire):
         finally:
             self._mark(messages, fate)
 
-    def _declare(self, form: Shared) -> None:
+    def _declare(self, form: GenericForm) -> None:
         if form.declared_on != self._connected:
             declare(form.declare, self._producer.channel)
             form.declared_on = self._connected
@@ -149,7 +147,7 @@ class GenericWire(Wire):
             self.dispatch.ledger.mark_index(message.index, fate)
 
     def _publish(self, message: Message) -> None:
-        form: Shared = message.form
+        form: GenericForm = message.form
         headers = form.headers_of(message)
         properties = {"correlation_id": message.id, **form.publish, **form.properties}
         self._declare(form)

@@ -15,9 +15,9 @@ from kombu import Producer
 from kombu.transport.memory import Channel
 
 from celerant._core import Chunk, Fate, Message, Roster
-from celerant.dispatch.blueprints import Drawn
+from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.base import Broken
-from celerant.dispatch.wires.generic import GenericWire, Shared
+from celerant.dispatch.wires.generic import GenericForm, GenericWire
 
 __all__ = ["MemoryWire", "carries"]
 
@@ -40,8 +40,8 @@ class MemoryWire(GenericWire):
         #: What is being put, until its fate is told.
         self._under_way: Chunk | None = None
 
-    def _form(self, drawn: Drawn) -> Shared:
-        return _Ready(drawn)
+    def _form(self, blueprint: Blueprint) -> GenericForm:
+        return _MemoryForm(blueprint)
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.generic()
@@ -75,9 +75,9 @@ class MemoryWire(GenericWire):
         if chunk is not None:
             self.dispatch.ledger.mark(chunk, Fate.UNKNOWN)
 
-    def _queues(self, messages: list[Message]) -> dict[Shared, list[str]] | None:
+    def _queues(self, messages: list[Message]) -> dict[GenericForm, list[str]] | None:
         """Return the queues of the messages of each form; None: kombu must say."""
-        forms: dict[Shared, int] = {}
+        forms: dict[GenericForm, int] = {}
         for message in messages:
             forms.setdefault(message.form, message.index)
         while True:
@@ -112,7 +112,9 @@ class MemoryWire(GenericWire):
             text = "memory: the connection was closed by another thread"
             raise Broken(text, recoverable=True)
 
-    def _bound_of(self, forms: dict[Shared, int]) -> dict[Shared, list[str]] | None:
+    def _bound_of(
+        self, forms: dict[GenericForm, int]
+    ) -> dict[GenericForm, list[str]] | None:
         connected = 0
         while connected != self._connected:
             # Again where the connection was lost: with it goes what was declared.
@@ -120,7 +122,7 @@ class MemoryWire(GenericWire):
             for form, index in forms.items():
                 if form.declared_on != connected:
                     self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
-        bound: dict[Shared, list[str]] = {}
+        bound: dict[GenericForm, list[str]] = {}
         for form in forms:
             names = self._bound(form)
             if names is None:
@@ -128,7 +130,7 @@ class MemoryWire(GenericWire):
             bound[form] = names
         return bound
 
-    def _bound(self, form: Shared) -> list[str] | None:
+    def _bound(self, form: GenericForm) -> list[str] | None:
         channel = self._producer.channel
         exchange = form.publish["exchange"]
         names: list[str] = [form.publish["routing_key"]]
@@ -165,14 +167,13 @@ def _store(name: str) -> Any:
     return Channel.queues.setdefault(name, Queue()) if found is None else found
 
 
-class _Ready(Shared):
+class _MemoryForm(GenericForm):
     """What members share, as a message that lacks what is theirs."""
 
     __slots__ = ("_info", "_message", "_properties")
 
-    def __init__(self, drawn: Drawn) -> None:
-        super().__init__(drawn)
-        blueprint = drawn.blueprint
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
         self._message = {
             "content-encoding": blueprint.body.content_encoding,
             "content-type": blueprint.body.content_type,

@@ -1,4 +1,4 @@
-"""The mark and the channel that a link keeps between dispatches, and their loss."""
+"""The mark and the channel that a carrier keeps between dispatches, and their loss."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_an_old_mark_is_given_its_life_again(server, make_app, monkeypatch):
         tasks, queue = make_app(server.url(port=proxy.port))
         tasks.add.delay(0, 0)
         seen = len(heard.sent)
-        monkeypatch.setattr("celerant.dispatch.wires.redis._MARK_FRESH", 0)
+        monkeypatch.setattr("celerant.dispatch.wires.redis_watch._MARK_FRESH", 0)
         tasks.add.delay(1, 0)
     assert b"EXPIRE" in heard.sent[seen:]
     with server.client() as client:

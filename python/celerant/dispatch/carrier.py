@@ -1,57 +1,49 @@
-"""A link: a connection, the wire over it, and what sending has made of templates."""
+"""A carrier: a connection, the wires over it, and what was made of templates."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Hashable
 from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant._core import Form, Template
-from celerant.dispatch.blueprints import Drawn
+from celerant._core import Chunk, Form, Template
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
+from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires import memory
-from celerant.dispatch.wires.base import Broken, Dispatch, Unavailable, Wire, broken
+from celerant.dispatch.wires.base import Dispatch, Unavailable, Wire, broken
 from celerant.dispatch.wires.generic import GenericWire
+from celerant.dispatch.wires.memory import MemoryWire
 
-__all__ = ["Link"]
+__all__ = ["Carrier"]
 
 logger = logging.getLogger("celerant")
 
-#: Templates kept by a link: more would be a leak where each task is its own kind.
+#: Templates kept by a carrier: more would be a leak where each task is its own kind.
 _TEMPLATES_KEPT = 256
 
 
-class Link:
-    """A producer, the wire over its connection if there is one, and templates.
+class Carrier:
+    """A producer, the wires over its connection, and templates.
 
     Args:
         producer: Over a connection that is exclusively ours, or a caller's own.
-        wire: What carries messages in the form of the transport; None: kombu does.
-        loose: What carries the others; None: kombu does.
+        wires: The first that renders a message carries it; the last takes all.
     """
 
-    __slots__ = ("_connection", "_templates", "is_sound", "loose", "wire")
+    __slots__ = ("_connection", "_templates", "is_sound", "wires")
 
-    def __init__(
-        self,
-        producer: Producer,
-        wire: Wire | None = None,
-        loose: GenericWire | None = None,
-    ) -> None:
+    def __init__(self, producer: Producer, *wires: Wire) -> None:
         self._connection = producer.connection
-        self.wire = wire
+        self.wires = wires or (GenericWire(producer),)
         #: Whether the dispatch before has left it so that another can follow.
         self.is_sound = False
-        #: For what the wire does not carry.
-        self.loose = loose or GenericWire(producer)
         self._templates: dict[Hashable, tuple[Template, tuple[Any, ...]]] = {}
 
     @classmethod
-    def over(cls, connection: Connection, patience: Patience) -> Link:
-        """Connect, over the failover list, and return a link.
+    def over(cls, connection: Connection, patience: Patience) -> Carrier:
+        """Connect, over the failover list, and return a carrier.
 
         Raises:
             Exception: kombu's, where no broker answered within the retry policy.
@@ -83,71 +75,69 @@ class Link:
                 continue
             producer = Producer(connection, auto_declare=False)
             if why is None:
-                return cls(producer, wire, _loose(producer))
+                return cls(producer, *_wires(producer, wire))
             # Where the broker refuses that as well, nothing has left.
             _ = connection.default_channel
             _say_once(connection, why)
-            return cls(producer, None, GenericWire(producer, batches=False))
+            return cls(producer, GenericWire(producer, batches=False))
 
     def is_alive(self) -> bool:
         """Whether what was kept can be used again, as far as this side can see."""
         is_connected: bool = self._connection.connected
-        return is_connected and (self.wire is None or self.wire.is_alive())
+        return is_connected and self.wires[0].is_alive()
 
     def begin(self, dispatch: Dispatch) -> None:
         """Take up a dispatch."""
-        self.loose.begin(dispatch)
-        if self.wire is not None:
-            self.wire.begin(dispatch)
+        for wire in self.wires:
+            wire.begin(dispatch)
+
+    def send(self, chunk: Chunk) -> None:
+        """Send a chunk; see `Wire.send`."""
+        for wire in self.wires:
+            wire.send(chunk)
 
     def end(self) -> None:
         """Forget the dispatch."""
-        self.loose.end()
-        if self.wire is not None:
-            self.wire.end()
+        for wire in self.wires:
+            wire.end()
 
-    def flush(self, pid: int) -> bool:
-        """Wait for what is under way; whether that went well, in process `pid`."""
-        if self.wire is None or os.getpid() != pid:
-            return self.wire is None
-        try:
-            self.wire.flush()
-        except Broken:
-            return False
-        return True
+    def flush(self) -> None:
+        """Wait until the fate of everything sent is known; see `Wire.flush`."""
+        # kombu's leave nothing open.
+        self.wires[0].flush()
 
-    def settle(self, pid: int) -> None:
-        """Find out what became of what is under way, in process `pid`; see `Wire`."""
-        if self.wire is None or os.getpid() != pid:
-            return
+    def settle(self) -> None:
+        """Find out what became of what is under way; see `Wire.settle`."""
         try:
-            self.wire.settle()
+            self.wires[0].settle()
         except Exception as exc:
             logger.debug("what was under way stays unknown: %r", exc, exc_info=True)
 
     def abort(self) -> None:
         """Leave at once, for good: what is under way is unknown."""
-        self.loose.abort()
-        if self.wire is not None:
-            self.wire.abort()
-            self.wire.close()
+        for wire in reversed(self.wires):
+            wire.abort()
+            wire.close()
 
     def close(self) -> None:
-        """Give back what the wire holds."""
-        if self.wire is not None:
-            self.wire.close()
+        """Give back what the wires hold."""
+        for wire in self.wires:
+            wire.close()
 
     def leave(self) -> None:
-        """Give back what the wire holds of a connection that others go on with."""
-        if self.wire is not None:
-            self.wire.leave()
+        """Give back what the wires hold of a connection that others go on with."""
+        for wire in self.wires:
+            wire.leave()
 
-    def wired_form(self, drawn: Drawn) -> Form | None:
-        """Declare and render for the wire; None where that is not its message."""
-        if self.wire is None:
-            return None
+    def render(self, blueprint: Blueprint) -> Form:
+        """Declare and render for the first wire that can carry it."""
         with broken(self._connection):
-            return self.wire.render(drawn)
+            forms = (wire.render(blueprint) for wire in self.wires)
+            return next(form for form in forms if form is not None)
+
+    def header(self, value: Any) -> bytes:
+        """Encode a header's value for a message of the first wire."""
+        return self.wires[0].header(value)
 
     def template(self, key: Hashable) -> Template | None:
         """Return the template of `key`, if it is kept; its queues are declared then."""
@@ -155,9 +145,9 @@ class Link:
         if found is None:
             return None
         template, entities = found
-        if self.wire is not None and entities:
+        if entities:
             with broken(self._connection):
-                self.wire.declare(entities)
+                self.wires[0].declare(entities)
         return template
 
     def keep(
@@ -168,11 +158,20 @@ class Link:
         Args:
             key: All that it depends on.
             template: One that holds for any member and at any time.
-            entities: What the wire must have declared before it is used.
+            entities: What the first wire must have declared before it is used.
         """
         if len(self._templates) >= _TEMPLATES_KEPT:
             self._templates.clear()
         self._templates[key] = template, entities
+
+
+def _wires(producer: Producer, wire: Wire | None) -> tuple[Wire, ...]:
+    if wire is not None:
+        return wire, GenericWire(producer)
+    is_memory = producer.connection.transport.driver_type == "memory"
+    if is_memory and memory.carries(producer.channel):
+        return (MemoryWire(producer),)
+    return (GenericWire(producer),)
 
 
 def _wire(connection: Connection, patience: Patience) -> Wire | None:
@@ -203,10 +202,3 @@ def _say_once(connection: Connection, why: BaseException) -> None:
         logger.warning(
             "messages to %s go one by one through kombu, which is slower: %s", *told
         )
-
-
-def _loose(producer: Producer) -> GenericWire | None:
-    is_memory = producer.connection.transport.driver_type == "memory"
-    if is_memory and memory.carries(producer.channel):
-        return memory.MemoryWire(producer)
-    return None

@@ -12,8 +12,8 @@ from kombu.serialization import register, unregister
 from celerant import group
 from celerant._core import Ledger
 from celerant.dispatch.blueprints import Blueprints
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.connections import Patience
-from celerant.dispatch.links import Links
 from celerant.dispatch.wires.base import Broken, Dispatch
 from celerant.errors import EncodeError
 from harness.capture import drain
@@ -132,11 +132,11 @@ def test_a_queue_that_is_named_anew_is_followed(shop):
 
 
 def test_a_serializer_that_is_registered_anew_is_followed(shop):
-    types = ["application/x-links-1", "application/x-links-2"]
+    types = ["application/x-carriers-1", "application/x-carriers-2"]
     for content_type in types:
-        register("links", str, str, content_type, "utf-8")
-        shop.add.apply_async((1, 1), serializer="links")
-        unregister("links")
+        register("carriers", str, str, content_type, "utf-8")
+        shop.add.apply_async((1, 1), serializer="carriers")
+        unregister("carriers")
     assert [m.content_type for m in _sent(shop)] == types
 
 
@@ -195,21 +195,21 @@ def _dispatch():
     return Dispatch(Ledger(), Patience({}, enabled=False))
 
 
-def _links(limit, made):
+def _carriers(limit, made):
     def make():
         made.append(Connection("memory://"))
         return made[-1]
 
-    return Links(make, limit)
+    return Carriers(make, limit)
 
 
 def test_a_dispatch_that_fails_gives_its_connection_back():
     made = []
-    links = _links(1, made)
+    carriers = _carriers(1, made)
     for _ in range(3):
-        with pytest.raises(Broken), links.acquire(_dispatch()):
+        with pytest.raises(Broken), carriers.acquire(_dispatch()):
             raise Broken("lost", recoverable=True)
-    with links.acquire(_dispatch()):
+    with carriers.acquire(_dispatch()):
         pass
     assert len(made) == 1
 
@@ -218,15 +218,18 @@ def test_a_connection_that_cannot_be_made_is_not_counted_as_held():
     def refuse():
         raise ValueError("no such transport")
 
-    links = Links(refuse, 1)
+    carriers = Carriers(refuse, 1)
     for _ in range(3):
-        with pytest.raises(ValueError, match="transport"), links.acquire(_dispatch()):
+        with (
+            pytest.raises(ValueError, match="transport"),
+            carriers.acquire(_dispatch()),
+        ):
             pass
 
 
 def test_closing_ends_connections_in_use_and_waiters_get_new_ones():
     made, got = [], []
-    links = _links(1, made)
+    carriers = _carriers(1, made)
     asked = threading.Event()
 
     class Asked(threading.Semaphore):
@@ -236,16 +239,16 @@ def test_closing_ends_connections_in_use_and_waiters_get_new_ones():
             return super().acquire(*args, **kwargs)
 
     def wait():
-        with links.acquire(_dispatch()):
+        with carriers.acquire(_dispatch()):
             got.append(made[-1])
 
     waiting = threading.Thread(target=wait, daemon=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "Semaphore", Asked)
-        with links.acquire(_dispatch()):
+        with carriers.acquire(_dispatch()):
             waiting.start()
             assert asked.wait(10)
-            links.close()
+            carriers.close()
             assert not made[0].connected
     waiting.join(10)
     assert got == [made[1]]
@@ -256,8 +259,8 @@ def test_closing_ends_connections_in_use_and_waiters_get_new_ones():
 @pytest.mark.parametrize("error", [AttributeError("drain"), OSError("reset")])
 def test_a_connection_that_does_not_close_keeps_no_other_one_open(monkeypatch, error):
     made = []
-    links = _links(2, made)
-    with links.acquire(_dispatch()), links.acquire(_dispatch()):
+    carriers = _carriers(2, made)
+    with carriers.acquire(_dispatch()), carriers.acquire(_dispatch()):
         pass
     collect, asked = Connection.collect, []
 
@@ -271,22 +274,22 @@ def test_a_connection_that_does_not_close_keeps_no_other_one_open(monkeypatch, e
     # kombu's own pool passes over the first one, too: it is closed half-way already.
     is_told = isinstance(error, OSError)
     with pytest.raises(OSError, match="reset") if is_told else nullcontext():
-        links.close()
+        carriers.close()
     assert len(asked) == len(made) == 2
     assert not asked[1].connected
 
 
 def test_a_goodbye_that_is_interrupted_keeps_nobody_waiting(monkeypatch):
     made = []
-    links = _links(1, made)
+    carriers = _carriers(1, made)
 
     def interrupted(_connection):
         raise KeyboardInterrupt
 
-    held = links.acquire(_dispatch())
+    held = carriers.acquire(_dispatch())
     held.__enter__()
-    pool = links._own.get().pool
-    links.close()
+    pool = carriers._own.get().pool
+    carriers.close()
     monkeypatch.setattr(Connection, "release", interrupted)
     with pytest.raises(KeyboardInterrupt):
         held.__exit__(None, None, None)

@@ -1,6 +1,6 @@
-"""A pool of links.
+"""A pool of carriers.
 
-A link is held by one dispatch at a time and kept for the next, so that a single task
+A carrier is held by one dispatch at a time and kept for the next, so that a single task
 costs no channel, mark or template of its own.
 """
 
@@ -16,12 +16,12 @@ from kombu import Connection
 from celerant._core import monotonic
 from celerant.common.abandoned import abandon
 from celerant.common.per_process import PerProcess
+from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.connections import Patience, is_refusal
 from celerant.dispatch.interruption import is_interruption
-from celerant.dispatch.link import Link
 from celerant.dispatch.wires.base import Broken, Dispatch, Refused, broken
 
-__all__ = ["Links"]
+__all__ = ["Carriers"]
 
 #: Seconds until a connection of ours is tried again that the broker did not take.
 _REFUSED = 30.0
@@ -29,8 +29,8 @@ _REFUSED = 30.0
 _CLOSE_TIMEOUT = 0.1
 
 
-class Links:
-    """A pool of links.
+class Carriers:
+    """A pool of carriers.
 
     Args:
         make: Makes a connection, not yet connected.
@@ -58,8 +58,8 @@ class Links:
         return self._lend is not None
 
     @contextmanager
-    def acquire(self, dispatch: Dispatch) -> Iterator[Link]:
-        """Hold a link for a dispatch.
+    def acquire(self, dispatch: Dispatch) -> Iterator[Carrier]:
+        """Hold a carrier for a dispatch.
 
         Waits while all are in use, but for a thread that holds one already (it sends
         from within a generator that is being sent): it gets one beyond the limit.
@@ -73,12 +73,12 @@ class Links:
             message = "the broker takes no more connections"
             raise Refused(message, recoverable=True)
         pool = self._begin(own, wait=held.count == 0)
-        connection, link = (self._make(), None) if pool is None else pool.take()
+        connection, carrier = (self._make(), None) if pool is None else pool.take()
         held.count += 1
         try:
             while True:
                 try:
-                    link = _open(connection, link, dispatch.patience)
+                    carrier = _open(connection, carrier, dispatch.patience)
                 except Refused as exc:
                     if self._lend is not None:
                         self._refused_until = monotonic() + _REFUSED
@@ -86,21 +86,21 @@ class Links:
                     # Those that there are go round.
                     if pool is not None and held.count == 1 and pool.drop(connection):
                         pool.free.acquire()
-                        connection, link = pool.take()
+                        connection, carrier = pool.take()
                     else:
                         _pause(dispatch.patience, exc)
                 else:
                     break
-            yield from _using(link, dispatch, pid)
+            yield from _using(carrier, dispatch, pid)
         finally:
             held.count -= 1
             if os.getpid() == pid:
-                is_kept = link is not None and link.is_sound
-                self._give_back(own, pool, connection, link if is_kept else None)
+                is_kept = carrier is not None and carrier.is_sound
+                self._give_back(own, pool, connection, carrier if is_kept else None)
 
     @contextmanager
-    def borrow(self, dispatch: Dispatch) -> Iterator[Link]:
-        """Hold a link over a lent connection; waits while others have it.
+    def borrow(self, dispatch: Dispatch) -> Iterator[Carrier]:
+        """Hold a carrier over a lent connection; waits while others have it.
 
         Raises:
             Broken: It cannot be used either, or nobody lends one.
@@ -114,12 +114,12 @@ class Links:
         held.count += 1
         try:
             with self._lend() as connection:
-                link = _open(connection, None, dispatch.patience)
+                carrier = _open(connection, None, dispatch.patience)
                 try:
-                    yield from _using(link, dispatch, pid)
+                    yield from _using(carrier, dispatch, pid)
                 finally:
                     if os.getpid() == pid:
-                        link.leave()
+                        carrier.leave()
         finally:
             held.count -= 1
 
@@ -137,17 +137,17 @@ class Links:
 
     @staticmethod
     def _give_back(
-        own: _Own, pool: _Pool | None, connection: Connection, link: Link | None
+        own: _Own, pool: _Pool | None, connection: Connection, carrier: Carrier | None
     ) -> None:
         if pool is not None and pool is own.pool:
-            pool.give_back(connection, link)
+            pool.give_back(connection, carrier)
             return
         if pool is not None:
             # Somebody may have waited for it until the pool was closed.
             pool.free.release()
         try:
-            if link is not None:
-                link.close()
+            if carrier is not None:
+                carrier.close()
         finally:
             connection.release()
 
@@ -161,7 +161,7 @@ class Links:
 
 
 class _Own:
-    """What of the links belongs to one process."""
+    """What of the carriers belongs to one process."""
 
     def __init__(self) -> None:
         self.pool: _Pool | None = None
@@ -169,30 +169,41 @@ class _Own:
         self.held = _Held()
 
 
-def _using(link: Link, dispatch: Dispatch, pid: int) -> Iterator[Link]:
-    """Begin and end a dispatch; the link says whether it is as good as before."""
-    link.is_sound = False
-    link.begin(dispatch)
+def _using(carrier: Carrier, dispatch: Dispatch, pid: int) -> Iterator[Carrier]:
+    """Begin and end a dispatch; the carrier says whether it is as good as before."""
+    carrier.is_sound = False
+    carrier.begin(dispatch)
     is_sound = False
     try:
-        yield link
+        yield carrier
         is_sound = True
     except BaseException as exc:
-        if is_interruption(exc):
-            link.settle(pid)
-        elif not isinstance(exc, Broken):
-            # A member or its source failed: that says nothing of the wire.
-            is_sound = link.flush(pid)
+        if os.getpid() == pid:
+            is_sound = _is_sound_after(exc, carrier)
         raise
     finally:
         if os.getpid() != pid:
             # In a forked child the connection is still the parent's.
-            abandon(link)
+            abandon(carrier)
         elif is_sound:
-            link.end()
-            link.is_sound = True
+            carrier.end()
+            carrier.is_sound = True
         else:
-            link.abort()
+            carrier.abort()
+
+
+def _is_sound_after(exc: BaseException, carrier: Carrier) -> bool:
+    if is_interruption(exc):
+        carrier.settle()
+        return False
+    if isinstance(exc, Broken):
+        return False
+    # A member or its source failed: that says nothing of the wire.
+    try:
+        carrier.flush()
+    except Broken:
+        return False
+    return True
 
 
 def _pause(patience: Patience, exc: Broken) -> None:
@@ -207,7 +218,7 @@ def _pause(patience: Patience, exc: Broken) -> None:
 
 
 class _Pool:
-    """Connections up to a limit, each with its link; what was used last goes first.
+    """Connections up to a limit, each with its carrier; what was used last goes first.
 
     kombu's pool keeps connections alone, and costs a single task three times as much.
     """
@@ -216,13 +227,13 @@ class _Pool:
         self._make = make
         #: Acquired before `take`.
         self.free = threading.Semaphore(limit)
-        self._idle: list[tuple[Connection, Link | None]] = []
+        self._idle: list[tuple[Connection, Carrier | None]] = []
         #: All of them, also those in use.
         self._made: set[Connection] = set()
         self._lock = threading.Lock()
 
-    def take(self) -> tuple[Connection, Link | None]:
-        """Return a connection, and its link if it has one."""
+    def take(self) -> tuple[Connection, Carrier | None]:
+        """Return a connection, and its carrier if it has one."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -244,20 +255,20 @@ class _Pool:
         connection.release()
         return True
 
-    def give_back(self, connection: Connection, link: Link | None) -> None:
+    def give_back(self, connection: Connection, carrier: Carrier | None) -> None:
         """Keep them for the next one."""
-        self._idle.append((connection, link))
+        self._idle.append((connection, carrier))
         self.free.release()
 
     def close(self) -> None:
         """Close all connections, also those in use."""
         while self._idle:
             try:
-                link = self._idle.pop()[1]
+                carrier = self._idle.pop()[1]
             except IndexError:  # somebody took the last one
                 break
-            if link is not None:
-                link.close()
+            if carrier is not None:
+                carrier.close()
         failure: BaseException | None = None
         while self._made:
             # In use, it may be closed half-way already: kombu's own pool, too, takes
@@ -272,25 +283,27 @@ class _Pool:
             raise failure
 
 
-def _open(connection: Connection, link: Link | None, patience: Patience) -> Link:
+def _open(
+    connection: Connection, carrier: Carrier | None, patience: Patience
+) -> Carrier:
     try:
         with broken(connection):
-            if link is not None:
-                if link.is_alive():
-                    return link
-                link.close()
+            if carrier is not None:
+                if carrier.is_alive():
+                    return carrier
+                carrier.close()
                 connection.collect()
-            link = Link.over(connection, patience)
+            carrier = Carrier.over(connection, patience)
     except Broken as exc:
         cause = exc.__cause__
         if not is_refusal(cause):
             raise
         raise Refused(str(exc), recoverable=True) from cause
     patience.reset()
-    return link
+    return carrier
 
 
 class _Held(threading.local):
-    """How many links this thread holds."""
+    """How many carriers this thread holds."""
 
     count = 0

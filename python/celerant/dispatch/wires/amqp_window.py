@@ -1,0 +1,229 @@
+"""What RabbitMQ was written and has not settled yet.
+
+An interruption may come between any two steps of Python. So what is written, and what
+was answered, is noted before it is acted upon; acting upon it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from amqp.exceptions import MessageNacked
+
+from celerant._core import Chunk, Fate, Ledger
+from celerant.dispatch.wires.amqp_messages import is_meant, said_at
+
+__all__ = ["Part", "Refusal", "Window"]
+
+
+class Part:
+    """A chunk, and which of its messages are not settled and which were written.
+
+    Messages go by their position in the chunk: those of a chord share an index.
+    """
+
+    __slots__ = ("chunk", "indices", "open", "written")
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        #: Position -> index of the member.
+        self.indices = chunk.wired()
+        self.open = set(range(len(self.indices)))
+        #: How many were written, from the first on.
+        self.written = 0
+
+    def doubtful(self) -> set[int]:
+        """Return positions of messages that were written and are not settled."""
+        return {position for position in self.open if position < self.written}
+
+    def keep_open(self) -> set[int]:
+        """Forget what is settled; return the members that are doubtful."""
+        doubtful = self.doubtful()
+        members = {self.indices[position] for position in doubtful}
+        kept = sorted(self.open)
+        self.chunk = self.chunk.select(kept)
+        self.indices = [self.indices[position] for position in kept]
+        self.open = set(range(len(kept)))
+        # Those that were written come before those that were not.
+        self.written = len(doubtful)
+        return members
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Why the broker did not take messages."""
+
+    reason: str
+    cause: Exception
+    #: The first member that was refused; None: nobody knows.
+    index: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class _Answer:
+    """The broker's word on what it was written."""
+
+    tag: int
+    #: Whether all before it are meant, too.
+    multiple: bool
+    fate: Fate
+
+
+class Window:
+    """Parts that are under way, and delivery tags that are open."""
+
+    def __init__(self) -> None:
+        self.parts: deque[Part] = deque()
+        #: Delivery tag -> (part, position in it), in order of tags.
+        self.tags: dict[int, tuple[Part, int]] = {}
+        #: Where fates are noted; that of the dispatch which is carried.
+        self.ledger = Ledger()
+        #: What has been refused so far.
+        self.refusal: Refusal | None = None
+        self._tag = 0
+        #: What is being written: of which part, and its positions.
+        self._pending: tuple[Part, range] | None = None
+        #: What is being noted.
+        self._answer: _Answer | None = None
+        #: Task id of an unroutable message -> why, until its ack comes.
+        self._returned: dict[str, Refusal] = {}
+
+    def add(self, chunk: Chunk) -> Part:
+        """Take up a chunk that will be written."""
+        part = Part(chunk)
+        if part.open:
+            self.parts.append(part)
+        return part
+
+    # -- writing ---------------------------------------------------------------
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something is being written that was not noted."""
+        return self._pending is not None
+
+    def write(self, part: Part, positions: range) -> None:
+        """Say what is being written; `note_written` follows."""
+        part.written = max(part.written, positions.stop)
+        self._pending = part, positions
+
+    def note_written(self, *, confirms: bool) -> None:
+        """Count on the confirms of what was written; after an interruption, again."""
+        assert self._pending is not None  # noqa: S101 - the caller has written
+        part, positions = self._pending
+        if confirms:
+            entries = ((part, position) for position in positions)
+            self.tags.update(enumerate(entries, self._tag + 1))
+        else:
+            for position in positions:
+                self._settle(part, position, Fate.CONFIRMED)
+        self._pending, self._tag = None, self._tag + len(positions)
+
+    # -- answers ---------------------------------------------------------------
+
+    def answer(self, tag: int, multiple: bool, fate: Fate) -> None:  # noqa: FBT001 - as py-amqp's callbacks
+        """Note what the broker says of a message, and if `multiple` of all before."""
+        if fate == Fate.REJECTED and self.refusal is None:
+            # A full queue, as a rule: there may be room later.
+            reason = "the broker refused them (basic.nack): is a queue full?"
+            self.refusal = Refusal(reason, MessageNacked(reason))
+        self._answer = _Answer(tag, multiple, fate)
+        self.take_answer()
+
+    def take_answer(self) -> None:
+        """Act upon an answer; after an interruption anywhere, again."""
+        answer = self._answer
+        if answer is None:
+            return
+        if not answer.multiple:
+            entry = self.tags.get(answer.tag)
+            if entry is not None:
+                self._settle(*entry, answer.fate)
+                del self.tags[answer.tag]
+        while answer.multiple and self.tags:
+            first = next(iter(self.tags))
+            if first > answer.tag:
+                break
+            self._settle(*self.tags[first], answer.fate)
+            del self.tags[first]
+        self._answer = None
+
+    def returned(
+        self, exc: Exception, exchange: str, routing_key: str, message: Any
+    ) -> None:
+        """Note an unroutable message; its ack follows."""
+        headers = message.properties.get("application_headers") or {}
+        where = f"exchange {exchange!r}, routing key {routing_key!r}"
+        reason = f"unroutable ({where}): {exc}"
+        self._returned[str(headers.get("id"))] = Refusal(reason, exc)
+
+    def _settle(self, part: Part, position: int, fate: Fate) -> None:
+        if position in part.open:
+            index = part.indices[position]
+            if self._returned:
+                refusal = self._returned.pop(part.chunk.id(position), None)
+                if refusal is not None:
+                    fate = Fate.REJECTED
+                    refusal.index = None if self.refusal is None else self.refusal.index
+                    self.refusal = refusal
+            if (
+                fate == Fate.REJECTED
+                and self.refusal is not None
+                and self.refusal.index is None
+            ):
+                self.refusal.index = index
+            self.ledger.mark_index(index, fate)
+            part.open.discard(position)
+        while self.parts and not self.parts[0].open:
+            self.parts.popleft()
+
+    # -- a channel that is lost --------------------------------------------------
+
+    def reject(self, refusal: str) -> int | None:
+        """Mark the message that is meant as rejected; return its member, if known.
+
+        What was written behind it the broker has not looked at: it never left.
+        """
+        written = [
+            (part, position)
+            for part in self.parts
+            for position in sorted(part.doubtful())
+        ]
+        meant = (
+            number
+            for number, (part, position) in enumerate(written)
+            if len(written) == 1 or is_meant(refusal, said_at(part.chunk, position))
+        )
+        number = next(meant, None)
+        if number is None:
+            return None
+        part, position = written[number]
+        index = part.indices[position]
+        self.ledger.mark_index(index, Fate.REJECTED)
+        for behind, unseen in written[number:]:
+            behind.open.discard(unseen)
+        return index
+
+    def reopen(self) -> None:
+        """Count anew for a channel that is new: what is open goes out again."""
+        self.tags.clear()
+        self._pending = None
+        self._tag = 0
+        # They may find a queue now.
+        self._returned.clear()
+
+    def give_up(self) -> None:
+        """Say that what was written is unknown, and forget all."""
+        for part in self.parts:
+            # What was not written never left.
+            for position in part.doubtful():
+                self.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
+        self.parts.clear()
+        self._answer = None
+        self.reopen()
+
+    def end(self) -> None:
+        """Forget what was returned in this dispatch."""
+        self._returned.clear()

@@ -1,0 +1,131 @@
+"""One connection to Redis, spoken to in ready bytes, outside redis-py's own retries."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis as redis_py
+from redis.exceptions import RedisError, ResponseError
+
+from celerant._core import monotonic
+from celerant.dispatch.wires.volleys import NEAR, volley_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Talk"]
+
+#: Seconds that a server may take to hear the last words, or to say what has become of
+#: an interrupted chunk.
+_FAREWELL = 1.0
+#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
+_FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
+#: Bytes per write.
+_WRITE = 256 * 1024
+
+
+def _is_connected(redis: Any) -> bool:
+    # Older versions of redis-py do not tell.
+    return bool(getattr(redis, "is_connected", getattr(redis, "_sock", None)))
+
+
+class Talk:
+    """A connection of a pool, kept until it is closed.
+
+    All that sends or reads raises what redis-py raises, and `OSError`.
+
+    Args:
+        pool: redis-py's.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._redis: Any = None
+        #: Seconds: the shortest that this connection has answered in.
+        self._round_trip = math.inf
+        #: How much should be written before an answer is awaited.
+        self.volley = NEAR
+
+    def connect(self) -> None:
+        """Connect, unless it is connected."""
+        if self._redis is None:
+            self._redis = self._pool.get_connection(*_FOR_COMMAND)
+        self._redis.connect()
+
+    def disconnect(self) -> None:
+        """Leave the server; again does nothing."""
+        # The next one may be another.
+        self._round_trip = math.inf
+        if self._redis is not None:
+            self._redis.disconnect()
+
+    def close(self, *farewell: tuple[Any, ...]) -> None:
+        """Send last commands, if it is connected, and give the connection back."""
+        redis, self._redis = self._redis, None
+        if redis is None:
+            return
+        try:
+            if farewell and _is_connected(redis):
+                packed = redis.pack_commands(farewell)
+                redis.send_packed_command(packed, check_health=False)
+                # Once it answers, it has not lost the commands with the connection.
+                redis.can_read(_FAREWELL)
+        except (RedisError, OSError):
+            # What they are about ends by itself.
+            pass
+        finally:
+            redis.disconnect()
+            self._pool.release(redis)
+
+    def check_second(self) -> None:
+        """Find out whether another connection can be had beside this one."""
+        self._pool.release(self._pool.get_connection(*_FOR_COMMAND))
+
+    def is_alive(self) -> bool:
+        """Whether it is connected, as far as this side can see."""
+        try:
+            # What can be read now is the end of the connection, or nothing of ours.
+            return not self._redis.can_read(0)
+        except (RedisError, OSError):
+            return False
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Wait for little time."""
+        redis = self._redis
+        before = redis.socket_timeout, redis.socket_connect_timeout
+        redis.socket_timeout = redis.socket_connect_timeout = _FAREWELL
+        try:
+            yield
+        finally:
+            redis.socket_timeout, redis.socket_connect_timeout = before
+
+    def write(self, buffer: bytes) -> None:
+        """Write in pieces; the limit for a server that stalls is one for each."""
+        whole = memoryview(buffer)
+        pieces = [whole[at : at + _WRITE] for at in range(0, len(whole), _WRITE)]
+        self._redis.send_packed_command(pieces, check_health=False)
+
+    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands in one write and return their replies, error replies too."""
+        packed, started = self._redis.pack_commands(commands), monotonic()
+        self._redis.send_packed_command(packed, check_health=False)
+        replies = [self.reply()]
+        self.measure(monotonic() - started)
+        replies += (self.reply() for _ in commands[1:])
+        return replies
+
+    def reply(self) -> Any:
+        """Read one reply; an error is returned, for others behind it must be read."""
+        try:
+            return self._redis.read_response()
+        except ResponseError as exc:
+            return exc
+
+    def measure(self, took: float) -> None:
+        """Note that an answer took so many seconds."""
+        if took < self._round_trip:
+            self._round_trip = took
+            self.volley = volley_over(took)
