@@ -13,7 +13,7 @@ from versus import Versus, rate
 
 from celerant import Celerant, Signature, _core, group
 from celerant.canvas.readable import readable
-from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.order import Order
 from celerant.dispatch.wires.redis import RedisWire
@@ -131,7 +131,7 @@ def test_encode(versus: Versus) -> None:
     members: list[Signature[int]] = [
         Signature("bench.add", (i, i), {}) for i in range(N)
     ]
-    queues, router = app.routes()
+    basis = Basis(app.conf, *app.routes(), {}, None, lambda _: "")
     rules = _core.Rules(readable())
     with app.connection_for_write() as connection:
         connection.connect()
@@ -139,17 +139,7 @@ def test_encode(versus: Versus) -> None:
 
         def encode() -> None:
             roster = _core.Roster(bytes(16))
-            blueprints = Blueprints(
-                app.conf,
-                queues,
-                router,
-                {},
-                zone=None,
-                reply_to=lambda _: "",
-                lineage=Lineage(),
-                group_id="g",
-                options={},
-            )
+            blueprints = Blueprints(basis, Lineage(), "g", {})
 
             def resolve(name: str, options: Any, args: Any, kwargs: Any) -> Any:
                 blueprint = blueprints.draw(name, options, args, kwargs)

@@ -13,7 +13,7 @@ from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 
 from celerant import Celerant
-from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
 from celerant.errors import SettingError
 
 SEEDS = range(1_000)
@@ -150,18 +150,8 @@ def by_celery(settings, options):
 
 def by_celerant(settings, options):
     with Celerant("celerant-test", broker="memory://", **settings) as app:
-        queues, router = app.routes()
-        blueprints = Blueprints(
-            app.conf,
-            queues,
-            router,
-            {},
-            zone=None,
-            reply_to=lambda _: "",
-            lineage=Lineage(),
-            group_id=None,
-            options=options,
-        )
+        basis = Basis(app.conf, *app.routes(), {}, None, lambda _: "")
+        blueprints = Blueprints(basis, Lineage(), None, options)
         made = blueprints.draw("t.x", {}, (), {})
         return described(
             made.exchange, made.routing_key, made.declare, made.delivery_mode

@@ -189,7 +189,7 @@ def _hold(lock, held, done):
 
 def _locks(app):
     """Return what another thread may hold at the moment of a fork."""
-    carriers = app.sender.outgoing.open()._carriers
+    carriers = app.sender.outgoing.open()
     return [
         app._lock,
         app.sender.outgoing._lock,

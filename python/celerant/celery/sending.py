@@ -34,8 +34,9 @@ from celerant.celery.versions import (
 from celerant.common.per_process import ProcessLock
 from celerant.common.stalls import limit_stalls
 from celerant.config import SETTINGS as OURS
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.connections import Patience
-from celerant.dispatch.dispatcher import Dispatcher
+from celerant.dispatch.dispatching import Many
 from celerant.dispatch.interruption import carry, is_interruption
 from celerant.dispatch.order import Hooks, Order
 from celerant.errors import EncodeError, PublishError
@@ -213,7 +214,7 @@ class _Sending:
         self._reports.append(Report(order.ledger))
         try:
             _open_replies(app)
-            send = partial(_dispatcher(app).dispatch, order)
+            send = partial(Many(order).over, _carriers(app))
             sent = publishing(run.tasks, blueprints.routes, app, send)
         except Exception as exc:
             if is_interruption(exc):
@@ -325,14 +326,14 @@ def _open_replies(app: Any) -> None:
 
 
 _lock = ProcessLock()
-_dispatchers: weakref.WeakKeyDictionary[Any, Dispatcher] = weakref.WeakKeyDictionary()
+_of_app: weakref.WeakKeyDictionary[Any, Carriers] = weakref.WeakKeyDictionary()
 
 
-def _dispatcher(app: Any) -> Dispatcher:
+def _carriers(app: Any) -> Carriers:
     with _lock:
-        found = _dispatchers.get(app)
+        found = _of_app.get(app)
         if found is None:
-            # An app that nobody else holds takes its dispatcher with it.
+            # An app that nobody else holds takes its carriers with it.
             connection = weakref.WeakMethod(app.connection_for_write)
             stall_timeout = app.conf.get(_STALL_TIMEOUT, OURS[_STALL_TIMEOUT].default)
 
@@ -348,7 +349,7 @@ def _dispatcher(app: Any) -> Dispatcher:
                 assert own is not None  # noqa: S101 - as above
                 return own.pool.acquire(block=True)
 
-            found = Dispatcher(connect, app.conf.broker_pool_limit, lend)
-            _dispatchers[app] = found
+            found = Carriers(connect, app.conf.broker_pool_limit, lend)
+            _of_app[app] = found
             weakref.finalize(app, found.close).atexit = False
         return found

@@ -32,7 +32,7 @@ from celerant.dispatch.lasting import encoder_of, lasting
 from celerant.dispatch.routing import Queues, Router
 from celerant.errors import SettingError
 
-__all__ = ["Blueprints", "Lineage"]
+__all__ = ["Basis", "Blueprints", "Lineage"]
 
 _ECHOED = ("argsrepr", "kwargsrepr", "origin")
 _HOSTNAME = socket.gethostname()
@@ -58,28 +58,37 @@ class Lineage:
 _NO_LINEAGE = Lineage()
 
 
+@dataclass(slots=True, frozen=True)
+class Basis:
+    """What the blueprints of an app rest on, for as long as no setting changes."""
+
+    conf: Settings
+    queues: Queues
+    router: Router
+    #: By their names.
+    tasks: Mapping[str, Any]
+    #: In which times are written; None is the machine's own.
+    zone: tzinfo | None
+    #: Returns where results go, opened there if one is to come.
+    reply_to: Callable[[bool], str]
+
+
 class Blueprints:
     """Draws the messages of one dispatch of an app's; see `Drawer`."""
 
-    def __init__(  # noqa: PLR0913 - one dispatch's whole context
+    def __init__(
         self,
-        conf: Settings,
-        queues: Queues,
-        router: Router,
-        tasks: Mapping[str, Any],
-        *,
-        zone: tzinfo | None,
-        reply_to: Callable[[bool], str],
+        basis: Basis,
         lineage: Lineage,
         group_id: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        self._conf = conf
-        self._queues = queues
-        self._router = router
-        self._tasks = tasks
-        self._zone = zone
-        self._reply_to = reply_to
+        self._basis = basis
+        self._conf = basis.conf
+        self._queues = basis.queues
+        self._router = basis.router
+        self._tasks = basis.tasks
+        self._reply_to = basis.reply_to
         self._lineage = lineage
         self._group_id = group_id
         self._given = options
@@ -88,17 +97,7 @@ class Blueprints:
 
     def bare(self) -> Blueprints:
         """Return the same without group and call: for options that are whole."""
-        return Blueprints(
-            self._conf,
-            self._queues,
-            self._router,
-            self._tasks,
-            zone=self._zone,
-            reply_to=self._reply_to,
-            lineage=self._lineage,
-            group_id=None,
-            options={},
-        )
+        return Blueprints(self._basis, self._lineage, None, {})
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""
@@ -186,9 +185,11 @@ class Blueprints:
                 self._queues.values(),
                 countdown=countdown,
                 eta=eta,
-                zone=self._zone,
+                zone=self._basis.zone,
             )
-        times = times_of(countdown=countdown, eta=eta, expires=expires, zone=self._zone)
+        times = times_of(
+            countdown=countdown, eta=eta, expires=expires, zone=self._basis.zone
+        )
         headers, properties = self._message(name, options, times, ignore_result, shadow)
         blueprint = self._blueprint(
             options,

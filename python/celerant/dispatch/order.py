@@ -1,4 +1,4 @@
-"""What a dispatcher is asked for."""
+"""What a dispatch is asked for."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Order(NamedTuple):
     kwargs: Mapping[str, Any] = _NO_KWARGS
     #: False for a single task: it has no place in a group.
     grouped: bool = True
-    #: The caller's own; None takes a connection of the dispatcher's.
+    #: The caller's own; None takes a carrier.
     producer: Producer | None = None
     #: Half-open ranges to send; None sends all.
     only: Intervals | None = None

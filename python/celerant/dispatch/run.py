@@ -27,7 +27,7 @@ class Sent:
     barrier: Barrier
     report: Report
     error: BaseException | None = None
-    #: Unknown members that the broker can be asked about; see `Dispatcher.find_out`.
+    #: Unknown members that the broker can be asked about; see `find_out`.
     doubts: list[Doubt] = field(default_factory=list)
 
 
@@ -47,7 +47,15 @@ class Run(ABC):
         self._pid = os.getpid()
 
     def over(self, carriers: Carriers) -> Sent:
-        """Send; see `Dispatcher.dispatch`."""
+        """Send the order.
+
+        Returns:
+            The barrier, and the report of what was sent. If the broker was lost, or a
+            member could not be read after others had left, `error` says so.
+        Raises:
+            CanvasError, ArgumentError, EncodeError, SettingError: A bad member, and
+                nothing has been sent.
+        """
         error: BaseException | None = None
         try:
             try:

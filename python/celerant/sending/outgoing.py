@@ -1,4 +1,4 @@
-"""What an app sends by: its dispatcher, its settings and the task that sends."""
+"""What an app sends by: its connections, its settings and the task that sends."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from celerant.canvas.send_options import check_canvas, producer_of
 from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.common.urls import scheme
 from celerant.context.request import current_request
-from celerant.dispatch.blueprints import Blueprints, Lineage
+from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
+from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.connections import Patience
-from celerant.dispatch.dispatcher import Dispatcher
+from celerant.dispatch.dispatching import Many, One, find_out
 from celerant.dispatch.interruption import carry
 from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.wires.base import Broken
@@ -45,27 +46,27 @@ class Outgoing:
         self._app = app
         self._lock = ProcessLock()
         self._pid = os.getpid()
-        self._dispatcher: Dispatcher | None = None
+        self._carriers: Carriers | None = None
         self._own = PerProcess(_Own)
-        self._made: _Made | None = None
+        self._made: _Lasting | None = None
 
     def close(self) -> None:
         """Close the connections; sending again opens new ones."""
         with self._lock:
-            dispatcher, self._dispatcher = self._dispatcher, None
-        if dispatcher is not None:
-            dispatcher.close()
+            carriers, self._carriers = self._carriers, None
+        if carriers is not None:
+            carriers.close()
 
-    def open(self) -> Dispatcher:
-        """Return what sends, made once."""
-        dispatcher = self._dispatcher
-        if dispatcher is not None:
-            return dispatcher
+    def open(self) -> Carriers:
+        """Return the connections, made once."""
+        carriers = self._carriers
+        if carriers is not None:
+            return carriers
         with self._lock:
-            if self._dispatcher is None:
+            if self._carriers is None:
                 limit = self._app.conf.broker_pool_limit
-                self._dispatcher = Dispatcher(self._app.connection_for_write, limit)
-            return self._dispatcher
+                self._carriers = Carriers(self._app.connection_for_write, limit)
+            return self._carriers
 
     def find_out(self, call: SentCall, result: Any, report: Report) -> None:
         """Ask the broker what became of the unknown members of an earlier dispatch.
@@ -77,7 +78,7 @@ class Outgoing:
             return
         patience = self._patience(call.options)
         try:
-            self.open().find_out(call.doubts, report.ledger, patience)
+            find_out(self.open(), call.doubts, report.ledger, patience)
         except PublishError as exc:
             carry(exc, result, report)
             raise
@@ -96,11 +97,12 @@ class Outgoing:
     ) -> Sent:
         """Send members under the ids of a roster."""
         self._refuse_forked_memory()
+        lasting = self._lasting()
         order = Order(
             source=source,
             roster=roster,
-            blueprints=self._blueprints(group_id, call.options),
-            rules=self._rules(),
+            blueprints=self._blueprints(lasting.basis, group_id, call.options),
+            rules=lasting.rules,
             patience=self._patience(call.options),
             args=call.args,
             kwargs=call.kwargs,
@@ -115,7 +117,7 @@ class Outgoing:
                 vet=self._vet,
             ),
         )
-        return self.open().dispatch(order)
+        return Many(order).over(self.open())
 
     def dispatch_one(
         self,
@@ -127,11 +129,12 @@ class Outgoing:
     ) -> Sent:
         """Send one task under the id of a roster of one."""
         self._refuse_forked_memory()
+        lasting = self._lasting()
         order = Order(
             (signature,),
             roster,
-            self._blueprints(None, options),
-            self._rules(),
+            self._blueprints(lasting.basis, None, options),
+            lasting.rules,
             self._patience(options),
             Ledger(),
             args,
@@ -139,7 +142,7 @@ class Outgoing:
             grouped=False,
             producer=producer_of(options),
         )
-        return self.open().dispatch_one(order)
+        return One(order).over(self.open())
 
     def _patience(self, options: Mapping[str, Any]) -> Patience:
         """Return how often a dispatch tries again."""
@@ -151,44 +154,33 @@ class Outgoing:
             enabled=conf.task_publish_retry if retry is None else retry,
         )
 
-    def _rules(self) -> Rules:
-        """Return how members are read, made once for as long as no setting changes."""
-        conf, types, made = self._app.conf, readable(), self._made
-        if made is None or made.types is not types or made.version != conf.version:
+    def _lasting(self) -> _Lasting:
+        """Return what dispatches share, made once for as long as no setting changes."""
+        app, types, found = self._app, readable(), self._made
+        conf = app.conf
+        if found is None or found.types is not types or found.version != conf.version:
             rules = Rules(
                 types,
                 repr_levels=conf.task_repr_maxlevels,
                 links_errors_to_headers=bool(conf.task_allow_error_cb_on_chord_header),
             )
-            made = self._made = _Made(types, conf.version, rules)
-        return made.rules
+            zone = zone_of(conf)
+            basis = Basis(conf, *app.routes(), app.tasks, zone, self.reply_to)
+            found = self._made = _Lasting(types, conf.version, rules, basis)
+        return found
 
     def _blueprints(
-        self, group_id: str | None, options: Mapping[str, Any]
+        self, basis: Basis, group_id: str | None, options: Mapping[str, Any]
     ) -> Blueprints:
-        app, request = self._app, current_request.get()
-        queues, router = app.routes()
-        # Those of a plain `delay` are all the same, for as long as no setting changes.
-        is_plain = group_id is None and request is None and not options
-        if is_plain:
-            own = self._own.get()
-            plain = own.plain
-            if plain is not None and plain[0] is queues:
-                return plain[1]
-        blueprints = Blueprints(
-            app.conf,
-            queues,
-            router,
-            app.tasks,
-            zone=zone_of(app.conf),
-            reply_to=self.reply_to,
-            lineage=Lineage.of(request),
-            group_id=group_id,
-            options=options,
-        )
-        if is_plain:
-            own.plain = queues, blueprints
-        return blueprints
+        request = current_request.get()
+        if group_id is not None or request is not None or options:
+            return Blueprints(basis, Lineage.of(request), group_id, options)
+        # Those of a plain `delay` are all the same.
+        own = self._own.get()
+        plain = own.plain
+        if plain is None or plain[0] is not basis:
+            plain = own.plain = basis, Blueprints(basis, Lineage.of(None), None, {})
+        return plain[1]
 
     def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
         """Tell the result backend of how many parts chords consist.
@@ -267,12 +259,13 @@ class Outgoing:
 
 
 @dataclass(slots=True, frozen=True)
-class _Made:
-    """Rules, and what they were made for."""
+class _Lasting:
+    """What dispatches share, and what it was made for."""
 
     types: Readable
     version: int
     rules: Rules
+    basis: Basis
 
 
 class _Own:
@@ -281,6 +274,6 @@ class _Own:
     def __init__(self) -> None:
         #: What each thread calls itself, where results are stored.
         self.local = threading.local()
-        #: What draws a task without options that no task sends, and for which queues.
-        #: It names the process.
-        self.plain: tuple[Any, Blueprints] | None = None
+        #: What draws a task without options that no task sends, and on what basis. It
+        #: names the process.
+        self.plain: tuple[Basis, Blueprints] | None = None

@@ -94,7 +94,7 @@ def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(carriers, "_Pool", making)
-    kept = shop.app.sender.outgoing.open()._carriers._own.get()
+    kept = shop.app.sender.outgoing.open()._own.get()
     kept.lock = Lock(kept.lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1

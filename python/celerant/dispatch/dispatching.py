@@ -1,13 +1,9 @@
-"""Many at once: chunks from the plan onto the wire."""
+"""Orders from the plan onto the wire: many members in chunks, or one."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
-
-from kombu import Connection
 
 from celerant._core import Chunk, Fate, Ledger, path_of
 from celerant.canvas.readable import readable
@@ -16,13 +12,13 @@ from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import check_abandoned
 from celerant.dispatch.order import Order
-from celerant.dispatch.run import Run, Sent
+from celerant.dispatch.run import Run
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
 from celerant.dispatch.wires.volleys import NEAR
 from celerant.errors import PublishError
 from celerant.errors.report import Intervals
 
-__all__ = ["Dispatcher"]
+__all__ = ["Many", "One", "find_out"]
 
 logger = logging.getLogger("celerant")
 
@@ -30,71 +26,31 @@ logger = logging.getLogger("celerant")
 HELD_BYTES = 16 << 20
 
 
-class Dispatcher:
-    """Sends orders over pooled connections.
+def find_out(
+    carriers: Carriers, doubts: list[Doubt], ledger: Ledger, patience: Patience
+) -> None:
+    """Ask the broker what became of unknown members of an earlier dispatch.
 
-    Args:
-        make_connection: Makes a connection, not yet connected.
-        pool_limit: How many there may be; None: each dispatch makes its own.
-        lend: As `Carriers`.
+    What it cannot tell stays unknown. `doubts` loses those that it was asked about.
+
+    Raises:
+        PublishError: No broker answers within the retry policy.
     """
-
-    def __init__(
-        self,
-        make_connection: Callable[[], Connection],
-        pool_limit: int | None,
-        lend: Callable[[], AbstractContextManager[Connection]] | None = None,
-    ) -> None:
-        self._carriers = Carriers(make_connection, pool_limit, lend)
-
-    def close(self) -> None:
-        """Close the pooled connections."""
-        self._carriers.close()
-
-    def dispatch(self, order: Order) -> Sent:
-        """Send an order.
-
-        Returns:
-            The barrier, and the report of what was sent. Where the broker was lost
-            or a member could not be read after others had left, `error` says so.
-        Raises:
-            CanvasError, ArgumentError, EncodeError, SettingError: A bad member, and
-                nothing has been sent.
-        """
-        return _Many(order).over(self._carriers)
-
-    def dispatch_one(self, order: Order) -> Sent:
-        """Send a single task that is neither chain, chord nor group; as `dispatch`."""
-        return _One(order).over(self._carriers)
-
-    def find_out(
-        self,
-        doubts: list[Doubt],
-        ledger: Ledger,
-        patience: Patience,
-    ) -> None:
-        """Ask the broker what became of unknown members of an earlier dispatch.
-
-        What it cannot tell stays unknown. `doubts` loses those that it was asked about.
-
-        Raises:
-            PublishError: No broker answers within the retry policy.
-        """
-        asking = Dispatch(ledger, patience)
-        try:
-            with self._carriers.acquire(asking) as carrier:
-                while doubts:
-                    is_in = carrier.wires[0].is_in(doubts[-1])
-                    doubt = doubts.pop()
-                    if is_in is not None:
-                        fate = Fate.CONFIRMED if is_in else Fate.UNSENT
-                        ledger.find_out(doubt.chunk, fate)
-        except Broken as exc:
-            raise PublishError(str(exc), recoverable=exc.recoverable) from exc.__cause__
+    asking = Dispatch(ledger, patience)
+    try:
+        with carriers.acquire(asking) as carrier:
+            while doubts:
+                is_in = carrier.wires[0].is_in(doubts[-1])
+                doubt = doubts.pop()
+                if is_in is not None:
+                    fate = Fate.CONFIRMED if is_in else Fate.UNSENT
+                    ledger.find_out(doubt.chunk, fate)
+    except Broken as exc:
+        raise PublishError(str(exc), recoverable=exc.recoverable) from exc.__cause__
 
 
-class _Many(Run):
-    """The state of sending an order."""
+class Many(Run):
+    """The state of sending an order in chunks."""
 
     def __init__(self, order: Order) -> None:
         super().__init__(order)
@@ -193,8 +149,8 @@ class _Many(Run):
         return found or f"group[{index}]"
 
 
-class _One(Run):
-    """The state of sending one task: of what many take, a group's part is left out."""
+class One(Run):
+    """The state of sending a task that is no canvas: a group's part is left out."""
 
     def _send_all(self, carrier: Carrier) -> None:
         self._renderer.carrier = carrier
