@@ -13,8 +13,8 @@ from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, pulled
 from celerant.celery.installing import obstacle
 from celerant.celery.kinds import Kinds
-from celerant.celery.members import Members, is_taken_apart
 from celerant.celery.sending import SETTINGS
+from celerant.celery.stretches import Reader, is_taken_apart
 from celerant.errors import CanvasError
 
 __all__ = ["Explanation", "Reason", "explain"]
@@ -174,10 +174,10 @@ class _Looking:
         if reason is not None:
             self._own(path, reason)
             return
-        reader = Members(app, Kinds(app), "", merged, uuid4=SETTINGS.uuid4)
+        reader = Reader(app, Kinds(app), "", merged, uuid4=SETTINGS.uuid4)
         self._members(found, path, reader, level=0)
 
-    def _members(self, found: Any, path: str, reader: Members, *, level: int) -> None:
+    def _members(self, found: Any, path: str, reader: Reader, *, level: int) -> None:
         members, are_all = pulled(found.tasks)
         for index, member in enumerate(members):
             at = f"{path}[{index}]"

@@ -24,8 +24,8 @@ from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
 from celerant.celery.kinds import Kinds
-from celerant.celery.members import Members, Run
 from celerant.celery.results import Segment, group_result, late_result
+from celerant.celery.stretches import Reader, Stretch
 from celerant.celery.versions import (
     BALANCES_REPRS,
     SWALLOWS_GROUP_INDEX,
@@ -126,22 +126,22 @@ class _Sending:
         self._chord = options.pop("chord", None)
         self._options = options
         self._kinds = Kinds(app)
-        self._runs = Members(
+        self._stretches = Reader(
             app, self._kinds, self._group_id, options, uuid4=SETTINGS.uuid4
-        ).runs(members, self._chord)
+        ).stretches(members, self._chord)
         #: Results that the body of the members' chord waits for.
         self._chord_size = 0
         self._segments: list[Segment | list[Any]] = []
-        #: Of each run that was taken up.
+        #: Of each stretch that was taken up.
         self._reports: list[Report] = []
 
     def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
         """Send all members and return their result."""
         try:
-            for run, is_last in self._runs:
-                self._chord_size += len(run) if run.is_fast else 0
-                if not run.is_fast or not self._volley(run, is_last=is_last):
-                    self._one_by_one(run, is_last=is_last)
+            for stretch, is_last in self._stretches:
+                self._chord_size += len(stretch) if stretch.is_fast else 0
+                if not stretch.is_fast or not self._volley(stretch, is_last=is_last):
+                    self._one_by_one(stretch, is_last=is_last)
         except BaseException as exc:
             if is_interruption(exc):
                 carry(exc, *self._so_far())
@@ -158,17 +158,17 @@ class _Sending:
         Of a generator the report has what was taken up.
         """
         reports = list(self._reports)
-        if isinstance(self._runs, list):
-            for run, _ in self._runs[len(reports) :]:
+        if isinstance(self._stretches, list):
+            for stretch, _ in self._stretches[len(reports) :]:
                 reports.append(Report(Ledger()))
-                reports[-1].ledger.grow(len(run))
+                reports[-1].ledger.grow(len(stretch))
         found = late_result(self._app, self._group_id, *self._segments)
         return found, Report.joined(reports)
 
-    def _volley(self, run: Run, *, is_last: bool) -> bool:
+    def _volley(self, stretch: Stretch, *, is_last: bool) -> bool:
         """Send members together; False where that cannot be and none has left."""
         app, conf = self._app, self._app.conf
-        chord = run.chord if self._chord is None else self._chord
+        chord = stretch.chord if self._chord is None else self._chord
         options = {k: v for k, v in self._options.items() if v is not None}
         # Celery takes it as a parameter for canvases alone.
         options.pop("route_name", None)
@@ -179,14 +179,14 @@ class _Sending:
         if chord is not None and is_last:
             before_last = self._announce
         roster = Roster(uuid.uuid4().bytes)
-        positions = run.positions
+        positions = stretch.positions
         if self._position is not None:
-            positions = [self._position] * len(run)
-        is_plain = positions == list(range(len(run)))
-        spans = Spans(run.tasks)
+            positions = [self._position] * len(stretch)
+        is_plain = positions == list(range(len(stretch)))
+        spans = Spans(stretch.tasks)
         blueprints = CeleryBlueprints(app, self._kinds, options, spans)
         order = Order(
-            source=run.canvases,
+            source=stretch.canvases,
             roster=roster,
             blueprints=blueprints,
             rules=Rules(
@@ -209,13 +209,13 @@ class _Sending:
         )
         # Replies come to the thread that sends, whoever looks at them.
         own = app.backend if isinstance(app.backend, RPCBackend) else None
-        self._segments.append(Segment(roster, run.kinds, own))
-        order.ledger.grow(len(run))
+        self._segments.append(Segment(roster, stretch.kinds, own))
+        order.ledger.grow(len(stretch))
         self._reports.append(Report(order.ledger))
         try:
             _open_replies(app)
             send = partial(Many(order).over, _carriers(app))
-            sent = publishing(run.tasks, blueprints.routes, app, send)
+            sent = publishing(stretch.tasks, blueprints.routes, app, send)
         except Exception as exc:
             if is_interruption(exc):
                 raise
@@ -232,11 +232,11 @@ class _Sending:
             raise _celerys(sent.error)
         return True
 
-    def _one_by_one(self, run: Run, *, is_last: bool) -> None:
+    def _one_by_one(self, stretch: Stretch, *, is_last: bool) -> None:
         """Send members as Celery does."""
         results: list[Any] = []
         ledger = Ledger()
-        ledger.grow(len(run))
+        ledger.grow(len(stretch))
         self._segments.append(results)
         self._reports.append(Report(ledger))
 
@@ -252,7 +252,7 @@ class _Sending:
 
         with self._app.producer_or_acquire(None) as producer:
             waiting: tuple[Any, Any, str] | None = None
-            for prepared in self._prepared(run):
+            for prepared in self._prepared(stretch):
                 if waiting is not None:
                     one(waiting, producer, is_last=False)
                 waiting = prepared
@@ -280,15 +280,15 @@ class _Sending:
             # Celery says no more than this.
             raise AttributeError("a member of the group has no result to wait for")
 
-    def _prepared(self, run: Run) -> Iterator[tuple[Any, Any, str]]:
-        if not run.is_fast:
-            for slow in run.originals:
+    def _prepared(self, stretch: Stretch) -> Iterator[tuple[Any, Any, str]]:
+        if not stretch.is_fast:
+            for slow in stretch.originals:
                 yield from slow.prepare()
             return
         # Counted already as members of a volley.
-        self._chord_size -= len(run)
+        self._chord_size -= len(stretch)
         root_id = self._options.get("root_id")
-        for position, task in zip(run.positions, run.originals, strict=True):
+        for position, task in zip(stretch.positions, stretch.originals, strict=True):
             if isinstance(task, canvas.Signature):
                 signature = task.clone()
             else:

@@ -119,9 +119,14 @@ def declare(entities: Iterable[Any], channel: Any) -> None:
 class Wire(ABC):
     """Renders messages into bytes and hands chunks of them to the broker.
 
-    It carries one dispatch after the other: `begin`, any number of `render` and
-    `send`, `flush`, `end`. It tells the ledger each message's fate once, when it is
-    known; the ledger makes one state of them where a member is several messages.
+    It carries one dispatch after the other::
+
+        idle -- begin --> carrying: render, send, .., flush -- end --> idle
+                          carrying -- abort --> lost -- close --> closed
+        idle -- close, leave --> closed
+
+    It tells the ledger each message's fate once, when it is known; the ledger makes one
+    of them if a member is several messages.
     """
 
     def __init__(self) -> None:

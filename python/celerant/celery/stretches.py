@@ -27,7 +27,7 @@ from celerant.celery.generators import drawn
 from celerant.celery.kinds import Chained, Kind, Kinds
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
-__all__ = ["Members", "Run", "Slow", "is_taken_apart"]
+__all__ = ["Reader", "Slow", "Stretch", "is_taken_apart"]
 
 _MAPS = (canvas.xmap, canvas.xstarmap)
 
@@ -36,7 +36,7 @@ _MAPS = (canvas.xmap, canvas.xstarmap)
 #: passed.
 _SECOND, _MOST, _LINGER = 16, 8192, 0.02
 
-#: Options of a frozen member that its run says for all of them.
+#: Options of a frozen member that its stretch says for all of them.
 _OF_RUN = frozenset({"group_index", "chord"})
 
 
@@ -71,7 +71,7 @@ class Slow:
         self.reason = reason
 
 
-class Run:
+class Stretch:
     """Members next to each other that are sent in the same way."""
 
     __slots__ = ("canvases", "chord", "is_fast", "kinds", "originals", "positions")
@@ -103,18 +103,18 @@ class _Pace:
         self._limit = 1
         self._started = monotonic()
 
-    def is_due(self, run: Run) -> bool:
-        """Whether a run leaves now."""
+    def is_due(self, stretch: Stretch) -> bool:
+        """Whether a stretch leaves now."""
         is_old = monotonic() - self._started > _LINGER
-        return is_old or len(run) >= self._limit
+        return is_old or len(stretch) >= self._limit
 
     def sent(self) -> None:
-        """Hear that a run was sent."""
+        """Hear that a stretch was sent."""
         self._limit = min(max(self._limit * 2, _SECOND), _MOST)
         self._started = monotonic()
 
 
-class Members:
+class Reader:
     """Reads a group.
 
     Args:
@@ -145,7 +145,7 @@ class Members:
         if uuid4 or self._route_name is not None:
             self._no_chains = "random ids, and names of routes, are for single tasks"
 
-    def runs(self, members: Any, chord: Any) -> Iterable[tuple[Run, bool]]:
+    def stretches(self, members: Any, chord: Any) -> Iterable[tuple[Stretch, bool]]:
         """Return a group's members, cut where the way of sending changes.
 
         Those of a list are a list, read whole; those of a generator are read as they
@@ -155,12 +155,12 @@ class Members:
             members: The group.
             chord: The body of the chord of which it is the header, as the call says.
         Returns:
-            Runs, and whether each is the last; a run that is no part of a chord leaves
-            before that is known.
+            Stretches, and whether each is the last; one that is no part of a chord
+            leaves before that is known.
         """
         held = not isinstance(members.tasks, _regen)
         pace = None if held else _Pace()
-        found = self._runs(members, pace, is_header=chord is not None)
+        found = self._stretches(members, pace, is_header=chord is not None)
         return list(found) if held else found
 
     def reason(self, given: Any, *, level: int) -> str | None:
@@ -179,38 +179,38 @@ class Members:
         _, found, kind = self._signature(0, given)
         return None if kind is not None else str(found.reason)
 
-    def _runs(
+    def _stretches(
         self, members: Any, pace: _Pace | None, *, is_header: bool
-    ) -> Iterator[tuple[Run, bool]]:
-        run: Run | None = None
+    ) -> Iterator[tuple[Stretch, bool]]:
+        stretch: Stretch | None = None
         for position, original, kind in self._walk(members, level=0):
             is_fast = kind is not None
             chord = original["options"].get("chord") if is_fast else None
-            if run is not None and (
-                run.is_fast != is_fast
-                or run.chord is not chord
-                or (pace is not None and pace.is_due(run))
+            if stretch is not None and (
+                stretch.is_fast != is_fast
+                or stretch.chord is not chord
+                or (pace is not None and pace.is_due(stretch))
             ):
-                yield run, False
-                run = None
+                yield stretch, False
+                stretch = None
                 if pace is not None:
                     pace.sent()
-            if run is None:
-                run = Run(is_fast=is_fast)
-                run.chord = chord
-            run.originals.append(original)
-            run.positions.append(position)
+            if stretch is None:
+                stretch = Stretch(is_fast=is_fast)
+                stretch.chord = chord
+            stretch.originals.append(original)
+            stretch.positions.append(position)
             if kind is not None:
-                run.canvases.append(self._plain(original))
-                run.kinds.append(kind)
+                stretch.canvases.append(self._plain(original))
+                stretch.kinds.append(kind)
             # What may be the last part of a chord waits until that is known.
             is_free = is_fast and chord is None and not is_header
-            if pace is not None and is_free and pace.is_due(run):
-                yield run, False
-                run = None
+            if pace is not None and is_free and pace.is_due(stretch):
+                yield stretch, False
+                stretch = None
                 pace.sent()
-        if run is not None:
-            yield run, True
+        if stretch is not None:
+            yield stretch, True
 
     def _walk(
         self, members: Any, *, level: int
@@ -258,7 +258,7 @@ class Members:
         return position, self._slow(position, task, reason), None
 
     def _plain(self, task: Any) -> Any:
-        """Return what the core reads of a member, without what its run says."""
+        """Return what the core reads of a member, without what its stretch says."""
         if type(task) in CHAINS:
             return {**task}
         if type(task) in _MAPS:
