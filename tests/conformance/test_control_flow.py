@@ -21,6 +21,7 @@ from celery.worker.request import Request as CeleryRequest
 from kombu import Connection, Queue
 
 import celerant
+from celerant.running.policy import Settlement
 from celerant.worker.events import Events
 from celerant.worker.message import Reader
 from celerant.worker.pool import Threads
@@ -205,6 +206,29 @@ def shape(fields):
     )
 
 
+class Told:
+    """Takes the place of a broker, and keeps what it is told."""
+
+    def __init__(self, verdict):
+        self._verdict = verdict
+
+    def settle(self, _delivery, settlement):
+        self._verdict.append(settlement.value)
+
+    def settle_early(self, delivery):
+        self.settle(delivery, Settlement.ACK)
+        return True
+
+    def tell(self):
+        """Nothing waits."""
+
+    def tell_late(self):
+        return True
+
+    def wait(self, seconds):
+        """Nothing waits."""
+
+
 def run_ours(sides, message):
     ours = sides.ours
     roll = Roll()
@@ -215,7 +239,7 @@ def run_ours(sides, message):
     events._outbox = SimpleNamespace(
         put=lambda kind, fields: told.append((kind, shape(dict(fields))))
     )
-    runner.settle = lambda _delivery, settlement: verdict.append(settlement.value)
+    runner.settling = Told(verdict)
     delivery = Reader(ours.tasks, {"application/json"}, HOST).read(message)
     runner(delivery)
     # A stock pool tells of the start, which does not run here.

@@ -90,8 +90,11 @@ def sent_and_run(app, size=SIZE):
     add = define_tasks(app).add
     result = group(add.s(i, 1) for i in range(size)).apply_async()
     assert result.report.complete
-    with app.worker(concurrency=2):
+    with app.worker(concurrency=2) as worker:
         assert result.get(timeout=20) == [i + 1 for i in range(size)]
+        # Whatever the way to Redis: TLS, a socket file, Sentinel.
+        is_redis = "amqp" not in str(app.conf.broker_url)
+        assert worker._source.settling.in_volleys == is_redis
     return result
 
 

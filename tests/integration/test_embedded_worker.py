@@ -175,8 +175,10 @@ def test_a_message_is_acknowledged_before_or_after_the_run(
     # An ack for the old connection must not break the new one.
     lost = [r for r in caplog.records if r.getMessage().startswith("lost ")]
     assert len(lost) == 1
-    # What was not acknowledged came again when the connection broke.
-    assert (len(runs), left(app)) == ((2, 0) if late else (1, 0))
+    # What was not acknowledged came again when the connection broke; what is noted in
+    # Redis is this worker's still, and is acknowledged by the new connection.
+    comes_again = late and broker == "rabbitmq"
+    assert (len(runs), left(app)) == ((2, 0) if comes_again else (1, 0))
 
 
 def _break(worker, broker):
@@ -185,7 +187,7 @@ def _break(worker, broker):
     if broker == "rabbitmq":
         connected = source._connection.connection.sock
     else:
-        connected = source._consumer.channel.client.connection._sock
+        connected = source._volleys._notes._redis._sock
     connected.shutdown(socket.SHUT_RDWR)
 
 

@@ -8,7 +8,8 @@ what fails after that is a line in the log.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant.common.foreign import class_name, is_a, said, traceback_text
 from celerant.common.printable import Lines, shown
@@ -17,12 +18,15 @@ from celerant.errors import Reject
 from celerant.running.continuation import Continuation
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
-from celerant.running.storing import Storing
+from celerant.running.storing import Storing, Unstorable
 from celerant.running.telling import end, internal_error, is_told, revoked, tell_last
 from celerant.running.trace import FAILURE, REVOKED, SUCCESS, Outcome
+from celerant.running.volley import Record, Volley
 from celerant.tasks.control_flow import IGNORED, REJECTED, RETRY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celerant.context.host import App
     from celerant.context.request import Request
     from celerant.running.policy import Policy
@@ -68,18 +72,141 @@ class Ending:
         self.storing = Storing(app.backend)
         #: What goes on after tasks.
         self.continuation = Continuation(app, self.storing)
+        #: Results that are stored together.
+        self.volley = Volley(self.storing)
+        self._stores_many = self.storing.stores_many
 
-    def finish(self, request: Request, policy: Policy, outcome: Outcome) -> Outcome:
-        """Store what came of a run, and go on; return what came of it in all."""
+    def finish(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        settle: Callable[[Settlement], Any] | None = None,
+    ) -> Outcome | None:
+        """Store what came of a run, and go on.
+
+        Args:
+            request: Of the task.
+            policy: Of the task.
+            outcome: Of the run.
+            settle: Settles the message, where it is not settled yet.
+
+        Returns:
+            What came of it in all; None where it is stored with others, and settled
+            and told of once it is.
+        """
         if outcome.state == REJECTED:
             outcome = _rejection(outcome)
         if outcome.state == SUCCESS:
-            problem = self._succeed(request, outcome)
+            if self._may_wait(request, policy):
+                problem = self._succeed_later(request, policy, outcome, settle)
+                if problem is None:
+                    return None
+            else:
+                problem = self._succeed(request, outcome)
             if problem is not None:
                 outcome = Outcome(FAILURE, exception=problem, runtime=outcome.runtime)
         settlement = policy.settlement(outcome)
         if outcome.state in _STORED_HERE and settlement is not Settlement.REQUEUE:
+            if self._may_fail_later(request, policy, outcome):
+                self._fail_later(request, policy, outcome, settle)
+                return None
             self._fail(request, policy, outcome)
+        self._tell_all(request, policy, outcome, settlement)
+        return outcome
+
+    def _may_wait(self, request: Request, policy: Policy) -> bool:
+        """Whether a result may be stored with others, a moment later."""
+        return (
+            self._stores_many
+            # A chord counts what is stored; hooks and signals tell of it in the slot.
+            and not request.chord
+            and not request.ignore_result
+            and not is_told(policy.task)
+        )
+
+    def _succeed_later(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        settle: Callable[[Settlement], Any] | None,
+    ) -> BaseException | None:
+        problem = self.continuation.send(request, outcome.value)
+        if problem is not None:
+            return problem
+        try:
+            payload = self.storing.encoded(request, outcome.value, SUCCESS)
+        except Unstorable as exc:
+            return exc.problem
+        self._store_later(request, policy, outcome, payload, settle)
+        return None
+
+    def _may_fail_later(
+        self, request: Request, policy: Policy, outcome: Outcome
+    ) -> bool:
+        return (
+            outcome.state == FAILURE
+            and self._may_wait(request, policy)
+            # Who follows is told once it is stored.
+            and not (request.chain or request.errbacks)
+        )
+
+    def _fail_later(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        settle: Callable[[Settlement], Any] | None,
+    ) -> None:
+        result = outcome.result
+        if is_a(result, BaseException):
+            result = self.storing.storable(result)
+        payload = self.storing.encoded(request, result, FAILURE, outcome.traceback)
+        self._store_later(request, policy, outcome, payload, settle)
+
+    def _store_later(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        payload: bytes | None,
+        settle: Callable[[Settlement], Any] | None,
+    ) -> None:
+        assert payload is not None  # noqa: S101 - there is a backend that stores many
+        # Of successes most loggers are told nothing.
+        tells = self._events.tells_tasks or (
+            outcome.state != SUCCESS or logger.isEnabledFor(logging.INFO)
+        )
+        then: Callable[[], Any] | None = None
+        if tells:
+            then = partial(self._after, request, policy, outcome, settle)
+        elif settle is not None:
+            then = partial(settle, policy.settlement(outcome))
+        self.volley.add(Record(request, payload, outcome.state, then))
+
+    def _after(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        settle: Callable[[Settlement], Any] | None,
+    ) -> None:
+        """Tell of what is stored now, and settle its message."""
+        settlement = policy.settlement(outcome)
+        try:
+            self._tell_all(request, policy, outcome, settlement)
+        finally:
+            if settle is not None:
+                settle(settlement)
+
+    def _tell_all(
+        self,
+        request: Request,
+        policy: Policy,
+        outcome: Outcome,
+        settlement: Settlement,
+    ) -> None:
         if outcome.state != SUCCESS or logger.isEnabledFor(logging.INFO):
             with logged("telling of", request):
                 _log(request, policy, outcome)
@@ -93,7 +220,6 @@ class Ending:
         if not outcome.is_told and is_told(policy.task):
             with logged("telling of the end of", request):
                 self._tell(request, policy, outcome, settlement)
-        return outcome
 
     @staticmethod
     def _tell(

@@ -15,11 +15,12 @@ from celerant.context.request import Request
 from celerant.running.trace import FAILURE, STARTED, SUCCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from celerant.running.host import ResultStore
+    from celerant.running.volley import Record
 
-__all__ = ["Storing"]
+__all__ = ["Storing", "Unstorable"]
 
 logger = logging.getLogger("celerant.worker")
 
@@ -30,6 +31,14 @@ _PATIENCE = 60.0
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 5.0
 #: Ids that the last line of a stop names.
 _MOST_NAMED = 10
+
+
+class Unstorable(Exception):  # noqa: N818 - a verdict on a value, not our fault
+    """A value cannot be stored; `problem` is what its task fails with."""
+
+    def __init__(self, problem: Exception) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class Storing:
@@ -77,23 +86,56 @@ class Storing:
         Returns:
             Why a value cannot be stored; then its task is to fail.
         """
-        if self._backend is None:
-            return None
-        encode = self._backend.encode_result
         try:
-            payload = encode(request.id, result, state, traceback, request=request)
-        except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
-            if state == SUCCESS:
-                return encode_error(_unstorable(result, exc))
-            # What any serializer takes, for who waits must hear of it.
-            plain = stand_in(result) if is_a(result, BaseException) else None
-            about = _plain(request)
-            payload = encode(request.id, plain, state, traceback, request=about)
+            payload = self.encoded(request, result, state, traceback)
+        except Unstorable as exc:
+            return exc.problem
+        if payload is not None:
+            self._store(request, payload, state)
+        return None
+
+    def _store(self, request: Request, payload: bytes, state: str) -> None:
+        assert self._backend is not None  # noqa: S101 - who has encoded it
         write = partial(
             self._backend.store_encoded, request.id, payload, state, request=request
         )
         self.patiently(write, request, f"state {state}", once=state == STARTED)
-        return None
+
+    @property
+    def stores_many(self) -> bool:
+        """Whether the backend stores many records at a time."""
+        return getattr(self._backend, "stores_many", False)
+
+    def many(self, records: Sequence[Record]) -> None:
+        """Store what `encoded` has made, waiting for a backend that is away."""
+        backend: Any = self._backend
+        rows = [(one.request.id, one.payload, one.state) for one in records]
+        requests = [one.request for one in records]
+        write = partial(backend.store_many, rows)
+        if not self._persist(write, requests, "state"):
+            # One of them may be why.
+            for one in records:
+                self._store(one.request, one.payload, one.state)
+
+    def encoded(
+        self, request: Request, result: Any, state: str, traceback: str | None = None
+    ) -> bytes | None:
+        """Return the record to store; None where nothing is stored.
+
+        Raises:
+            Unstorable: A value cannot be stored; then its task is to fail.
+        """
+        if self._backend is None:
+            return None
+        encode = self._backend.encode_result
+        try:
+            return encode(request.id, result, state, traceback, request=request)
+        except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
+            if state == SUCCESS:
+                raise Unstorable(encode_error(_unstorable(result, exc))) from None
+            # What any serializer takes, for who waits must hear of it.
+            plain = stand_in(result) if is_a(result, BaseException) else None
+            return encode(request.id, plain, state, traceback, request=_plain(request))
 
     def storable(self, exc: BaseException) -> BaseException:
         """Return an exception that can be stored: itself, or one of the same name."""
@@ -123,35 +165,64 @@ class Storing:
             once: Whether one attempt is enough, and the loss not worth a report.
             lost: Returned where `what` is lost.
         """
+        done = lost
+
+        def keep() -> None:
+            nonlocal done
+            done = act()
+
+        self._persist(keep, [request], what, once=once)
+        return done
+
+    def _persist(
+        self,
+        act: Callable[[], Any],
+        requests: Sequence[Request],
+        what: str,
+        *,
+        once: bool = False,
+    ) -> bool:
+        """Call `act` until the backend takes it, or what it stores is lost.
+
+        Returns:
+            False where the backend refuses one of several: they are to be tried
+            one by one, and nothing is logged yet.
+        """
         pause, until = _PAUSE_FIRST, 0.0
         while True:
             is_last = once or self._stopping.is_set()
             try:
-                done = act()
+                act()
             except Exception as exc:  # noqa: BLE001 - whatever it was, it is not done
                 told = f"{class_name(exc)}: {said(exc)}"
                 if self._backend is None or not self._backend.is_away(exc):
-                    self._lose(request, what, f"the result backend refuses it ({told})")
-                    return lost
+                    if len(requests) > 1:
+                        return False
+                    reason = f"the result backend refuses it ({told})"
+                    self._lose(requests[0], what, reason)
+                    return True
                 self._is_away = True
                 until = until or monotonic() + _PATIENCE
                 is_last = is_last or monotonic() + pause > until
                 if is_last or self._is_abandoned:
-                    self._lose(request, what, f"the result backend is away ({told})")
+                    for request in requests:
+                        reason = f"the result backend is away ({told})"
+                        self._lose(request, what, reason)
                     if not once:
-                        self._lost.append(request.id)
-                    return lost
+                        self._lost += [request.id for request in requests]
+                    return True
                 logger.warning(
-                    "result backend is away (%s); task %s[%s] is stored later",
+                    "result backend is away (%s); task %s[%s]%s is stored later",
                     told,
-                    request.task,
-                    request.id,
+                    requests[0].task,
+                    requests[0].id,
+                    "" if len(requests) == 1 else f" and {len(requests) - 1} more",
                 )
                 self._stopping.wait(pause)
                 pause = min(pause * 2, _PAUSE_LONGEST)
             else:
                 self._is_away = False
-                return done
+                return True
 
     def at_once(self, request: Request, result: Any, state: str) -> None:
         """Store unless a worker that stops knows that the backend is away.

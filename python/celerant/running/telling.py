@@ -31,6 +31,14 @@ __all__ = [
     "tell_last",
 ]
 
+#: Signals that are sent for a task that runs.
+_OF_A_RUN = (
+    "task_prerun",
+    "task_success",
+    "task_failure",
+    "task_retry",
+    "task_postrun",
+)
 _SUCCESS, _FAILURE, _RETRY = "SUCCESS", "FAILURE", "RETRY"
 
 
@@ -61,7 +69,13 @@ class ErrorInfo:
 
 def is_told(task: Any) -> bool:
     """Whether anybody may hear of a task's run."""
-    return bool(getattr(task, "hooks", None)) or heard() is not None
+    if getattr(task, "hooks", None):
+        return True
+    signals = heard()
+    # Its import alone tells nothing: Celery itself imports them.
+    return signals is not None and any(
+        getattr(signals, name).receivers for name in _OF_A_RUN
+    )
 
 
 def begin(task: Any, request: Request) -> None:

@@ -12,16 +12,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kombu import Consumer
 from kombu.asynchronous import Hub
 
 from celerant._core import wall_time
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
-from celerant.worker.delays import are_quorum
+from celerant.worker.declaring import allowed_of, declare
 from celerant.worker.envelopes import guard_envelopes
+from celerant.worker.kombu_intake import KombuIntake
 from celerant.worker.message import Delivery, Reader, Refused
 from celerant.worker.schedule import Schedule, held_until
+from celerant.worker.settling import Settling
 from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from celerant.worker.events import Events
     from celerant.worker.flow import Flow
+    from celerant.worker.intake import Intake
     from celerant.worker.mailbox import MailboxNode
+    from celerant.worker.redis_intake import RedisIntake
 
 __all__ = ["BrokerSource"]
 
@@ -41,6 +44,8 @@ logger = logging.getLogger("celerant.worker")
 _DRAIN_TIMEOUT = 0.5
 #: Seconds between attempts to connect again: doubled each time, to the second.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
+#: Seconds that what is settled waits for more of it.
+_LONG = 0.003
 #: Heartbeats are looked at twice in their interval, as the protocol advises.
 _HEARTBEAT_RATE = 2
 
@@ -48,7 +53,7 @@ _HEARTBEAT_RATE = 2
 class BrokerSource:
     """The messages of some queues of a broker.
 
-    `take` and `settle` are for the threads of a pool; all else belongs to the
+    `take` and `settling` are for the threads of a pool; all else belongs to the
     thread that calls `run`. What the pool settles is told to the broker there.
     """
 
@@ -88,16 +93,19 @@ class BrokerSource:
         self._mailbox = mailbox
         self._prepare = prepare
         self._connection: Any = None
-        self._consumer: Any = None
-        #: The channel of a cancelled consumer, until nothing more comes by it.
-        self._closing: Any = None
+        self._intake: Intake | None = None
+        #: Lasts for as long as the source, where messages come in volleys.
+        self._volleys: RedisIntake | None = None
+        #: Whether it has been cancelled and what was not started is given back.
+        self._is_emptied = False
         self._generation = 0
         self._pending: deque[Delivery | tuple[Refused, str]] = deque()
         self._held: Schedule[Delivery] = Schedule()
-        self._settlements: deque[tuple[Any, int, Settlement]] = deque()
         #: What remote control wants of the consumer, for the thread that has it.
         self._changes: deque[Callable[[], None]] = deque()
         self._waker = Waker()
+        #: What the slots say of their messages.
+        self.settling = Settling(self._waker.wake)
         self._cancelled = threading.Event()
         self._finished = threading.Event()
         self._prefetch = 0
@@ -131,22 +139,40 @@ class BrokerSource:
             limits=self._reader.limits,
         )
         guard(channel)
-        allowed = self._queues if self._generation == 1 else self._allowed(connection)
-        self._consumer = Consumer(
-            channel,
-            allowed,
-            accept=self._accept,
-            on_message=self._receive,
-            # What kombu cannot even decompress is refused like any broken message.
-            on_decode_error=lambda message, _exc: self._receive(message),
-            auto_declare=True,
+        allowed = (
+            self._queues
+            if self._generation == 1
+            else allowed_of(connection, self._queues)
         )
-        self._prefetch = -1
+        self._intake = self._join_intake(channel, allowed)
         self._set_prefetch()
         if self._prepare is not None:
             self._prepare(allowed)
         if self._mailbox is not None:
             self._mailbox.listen(connection, guard)
+
+    def _join_intake(self, channel: Any, queues: Sequence[Any]) -> Intake:
+        if self._volleys is not None:
+            # Before it opens: what it finds again is received at once.
+            self._intake = self._volleys
+            self._volleys.open(channel, queues)
+            return self._volleys
+        is_redis = self._connection.transport.driver_type == "redis"
+        if self._generation == 1 and is_redis:
+            from celerant.worker.redis_intake import open_volleys  # noqa: PLC0415 - redis-py may be absent
+
+            self._volleys = open_volleys(
+                channel,
+                queues,
+                receive=self._take_in,
+                refuse=self._put_refused,
+                waiting=lambda: len(self._pending),
+                limits=self._reader.limits,
+            )
+            if self._volleys is not None:
+                self.settling.in_volleys = True
+                return self._volleys
+        return KombuIntake(channel, queues, self._receive, self._accept)
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Consume until `close`, connecting again where the broker is lost."""
@@ -180,36 +206,12 @@ class BrokerSource:
         self.begun.set()
         return True
 
-    def _allowed(self, connection: Any) -> list[Any]:
-        """Return the queues that the broker has not come to refuse meanwhile.
-
-        Raises:
-            Exception: It refuses all of them.
-        """
-        allowed, refusal = [], None
-        for queue in self._queues:
-            try:
-                _declare(connection, queue)
-            except connection.channel_errors as exc:
-                refusal = exc
-                logger.error(  # noqa: TRY400 - where it was raised tells nothing
-                    "the broker refuses queue %r (%s); the worker goes on without it "
-                    "until it connects again",
-                    queue.name,
-                    exc,
-                )
-            else:
-                allowed.append(queue)
-        if refusal is not None and not allowed:
-            raise refusal
-        return allowed
-
     def _consume(self) -> None:
         self._hears = False
         if self._connection.is_evented:
             self._consume_evented()
         else:
-            self._consumer.consume()
+            self._intake_now.begin(None)
             self._hears = True
             self.begun.set()
             while not self._is_over():
@@ -232,7 +234,7 @@ class BrokerSource:
                 hub.call_repeatedly(
                     interval / _HEARTBEAT_RATE, connection.heartbeat_check
                 )
-            self._consumer.consume()
+            self._intake_now.begin(hub)
             # What came along with the broker's answer makes no socket readable.
             if connection.transport.driver_type == "amqp":
                 with contextlib.suppress(socket.timeout):
@@ -260,41 +262,39 @@ class BrokerSource:
         finally:
             hub.close()
 
+    @property
+    def _intake_now(self) -> Intake:
+        assert self._intake is not None  # noqa: S101 - there is one while connected
+        return self._intake
+
     def _tick(self) -> None:
-        if self._cancelled.is_set():
-            self._cancel()
-        while self._settlements:
-            message, generation, settlement = self._settlements.popleft()
-            # The broker has taken back what a lost connection had not settled.
-            if generation == self._generation:
-                getattr(message, settlement.value)()
+        intake = self._intake_now
+        if self._cancelled.is_set() and not self._is_emptied:
+            self._cancel(intake)
+        self.settling.pass_on(intake, self._generation)
         while self._changes:
             self._changes.popleft()()
         self._set_prefetch()
+        intake.turn()
+        self.settling.is_told.set()
         if self._wake is not None and self.waiting():
             self._wake(len(self._pending) + len(self._held))
 
     def _set_prefetch(self) -> None:
-        if self._consumer is None:
-            return
-        wanted = self._flow.wanted(len(self._held))
-        if wanted == self._prefetch:
-            return
-        # RabbitMQ applies a later change to running consumers only where it counts
-        # for the whole channel, which quorum queues refuse.
-        static = are_quorum(self._queues)
-        if static and self._prefetch >= 0:
-            return
-        self._prefetch = wanted
-        self._consumer.qos(prefetch_count=wanted, apply_global=not static)
+        self._prefetch = self._flow.wanted(len(self._held))
+        self.settling.held = self._prefetch
+        self._intake_now.hold(self._prefetch)
 
     def _receive(self, message: Any) -> None:
-        queue = _queue_of(message)
+        self._take_in(message, _queue_of(message))
+        self._wake_slots()
+
+    def _take_in(self, message: Any, queue: str) -> None:
         try:
             delivery = self._reader.read(message)
         except Refused as refused:
-            message.reject()
-            self._pass_refused(refused, queue)
+            self._intake_now.settle(message, Settlement.REJECT)
+            self._put_refused(refused, queue)
             return
         delivery.queue, delivery.generation = queue, self._generation
         if self._events.tells_tasks:
@@ -303,15 +303,18 @@ class BrokerSource:
         if delivery.due is not None and delivery.due > time.time():
             self._held.add(held_until(delivery.due), delivery)
             return
-        self._pass(delivery)
+        self._pending.append(delivery)
+
+    def _put_refused(self, refused: Refused, queue: str) -> None:
+        # Storing its failure may have to wait for the backend: not in this thread.
+        self._pending.append((refused, queue))
 
     def _pass_refused(self, refused: Refused, queue: str) -> None:
-        # Storing its failure may have to wait for the backend: not in this thread.
-        self._pass((refused, queue))
+        self._put_refused(refused, queue)
+        self._wake_slots()
 
-    def _pass(self, item: Delivery | tuple[Refused, str]) -> None:
-        self._pending.append(item)
-        if self._wake is not None:
+    def _wake_slots(self) -> None:
+        if self._wake is not None and self._pending:
             self._wake(len(self._pending))
 
     def waiting(self) -> bool:
@@ -336,7 +339,7 @@ class BrokerSource:
         connection = self._connection
         try:
             # On a channel of its own, which is all that a refusal costs.
-            _declare(connection, queue)
+            declare(connection, queue)
         except connection.channel_errors as exc:
             msg = f"the broker refuses queue {queue.name!r} ({exc})"
             raise ValueError(msg) from exc
@@ -362,17 +365,16 @@ class BrokerSource:
         self._waker.wake()
 
     def _add(self, queue: Any) -> None:
-        if self._consumer is None or any(q.name == queue.name for q in self._queues):
+        if self._is_emptied or any(q.name == queue.name for q in self._queues):
             return
-        self._consumer.add_queue(queue)
-        self._consumer.consume()
+        self._intake_now.add(queue)
         # Only now: one that may not be read must not be asked for again and again.
         self._queues.append(queue)
 
     def _drop(self, name: str) -> None:
         self._queues = [queue for queue in self._queues if queue.name != name]
-        if self._consumer is not None:
-            self._consumer.cancel_by_queue(name)
+        if not self._is_emptied:
+            self._intake_now.drop(name)
 
     def about(self) -> dict[str, Any]:
         """Return what ``celery inspect stats`` tells of the broker."""
@@ -394,11 +396,6 @@ class BrokerSource:
                 return item
             self._refuse(*item)
 
-    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Have the broker told what became of a message."""
-        self._settlements.append((delivery.message, delivery.generation, settlement))
-        self._waker.wake()
-
     def stop(self) -> None:
         """Let no more come and give back what was not started.
 
@@ -412,21 +409,16 @@ class BrokerSource:
         self._finished.set()
         self.stop()
 
-    def _cancel(self) -> None:
-        if self._consumer is not None:
-            self._consumer.cancel()
-            self._closing, self._consumer = self._consumer.channel, None
-        # A BRPOP that Redis still holds would take what we give back, and kombu
-        # drops what it brings while a channel is closed: wait out its second.
-        if self._closing is not None and not getattr(self._closing, "_in_poll", None):
-            self._closing = None
-            self._give_back()
+    def _cancel(self, intake: Intake) -> None:
+        intake.cancel()
+        if intake.has_ended():
+            self._is_emptied = True
+            self._give_back(intake)
 
     def _is_over(self) -> bool:
-        still_there = self._consumer is not None or self._closing is not None
-        return self._finished.is_set() and not still_there
+        return self._finished.is_set() and self._is_emptied
 
-    def _give_back(self) -> None:
+    def _give_back(self, intake: Intake) -> None:
         unstarted: list[Delivery] = self._held.clear()
         while self._pending:
             item = self._pending.popleft()
@@ -434,24 +426,30 @@ class BrokerSource:
                 unstarted.append(item)
             else:
                 self._refuse(*item)
-        for delivery in unstarted:
-            entry = (delivery.message, delivery.generation, Settlement.REQUEUE)
-            self._settlements.append(entry)
         if unstarted:
             logger.info("%d unstarted messages go back to the broker", len(unstarted))
+            intake.give_back(
+                [
+                    delivery.message
+                    for delivery in unstarted
+                    if intake.outlives or delivery.generation == self._generation
+                ]
+            )
 
     def _lose(self, exc: BaseException) -> None:
         uri = "the broker" if self._connection is None else self._connection.as_uri()
         logger.warning(
-            "lost %s (%s: %s); what runs goes on, the rest comes again",
+            "lost %s (%s: %s); what runs goes on, the rest %s",
             uri,
             type(exc).__name__,
             exc,
+            "comes again" if self._volleys is None else "is kept",
         )
         logger.debug("how the broker was lost", exc_info=exc)
-        # The broker delivers these again; run from here they would run twice.
-        self._pending.clear()
-        self._held.clear()
+        if self._volleys is None:
+            # The broker delivers these again; run from here they would run twice.
+            self._pending.clear()
+            self._held.clear()
         self._hears = False
         self._disconnect()
 
@@ -459,16 +457,13 @@ class BrokerSource:
         connection, self._connection = self._connection, None
         if self._mailbox is not None:
             self._mailbox.close()
-        self._consumer = self._closing = None
+        intake, self._intake = self._intake, None
+        if intake is not None:
+            intake.close()
         if connection is not None:
             # Whatever closing a broken connection raises says nothing new.
             with contextlib.suppress(Exception):
                 connection.close()
-
-
-def _declare(connection: Any, queue: Any) -> None:
-    with connection.channel() as channel:
-        queue(channel).declare()
 
 
 def _queue_of(message: Any) -> str:

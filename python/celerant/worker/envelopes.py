@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from celerant.common.limits import Limits
 
-__all__ = ["guard_envelopes"]
+__all__ = ["guard_envelopes", "unreadable"]
 
 _POP, _LISTEN = "BRPOP", "LISTEN"
 #: Bytes of a message that is not understood which are shown.
@@ -73,7 +73,7 @@ def _guard_deliveries(
         except passed:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
-            refuse(_unreadable(exc, shown(message)), queue)
+            refuse(unreadable(exc, shown(message)), queue)
 
     deliver_or_refuse.is_guarded = True  # type: ignore[attr-defined]
     transport._deliver = deliver_or_refuse  # noqa: SLF001 - kombu has no other place
@@ -112,7 +112,7 @@ def _guard_pops(
                 bytes(part[:_SHOWN]).decode(errors="replace") for part in popped
             )
             queue = key.removeprefix(channel.global_keyprefix or "")
-            refuse(_unreadable(exc, shown(raw)), queue.rsplit(channel.sep, 1)[0])
+            refuse(unreadable(exc, shown(raw)), queue.rsplit(channel.sep, 1)[0])
             return True
         finally:
             # The largest messages are not to be kept until the next one.
@@ -135,13 +135,14 @@ def _guarded(
         except passed:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
-            refuse(_unreadable(exc, "a broadcast"), "remote control")
+            refuse(unreadable(exc, "a broadcast"), "remote control")
             return True
 
     return hear_or_refuse
 
 
-def _unreadable(exc: Exception, raw: str) -> Refused:
+def unreadable(exc: Exception, raw: str) -> Refused:
+    """Return the verdict on what is no message; `raw` is shown."""
     reason = (
         f"its envelope cannot be read ({type(exc).__name__}: {line(exc)}); "
         f"it is gone from the queue: {raw}"

@@ -245,6 +245,20 @@ class MemorySource:
         if settlement is Settlement.REQUEUE:
             self._put_back(delivery)
 
+    def settle_early(self, _delivery: Delivery) -> bool:
+        """Do nothing: it left the queue when it was taken."""
+        return True
+
+    def tell(self) -> None:
+        """Do nothing: nothing waits."""
+
+    def wait(self, seconds: float) -> None:
+        """As `tell`."""
+
+    def tell_late(self) -> bool:
+        """As `tell`."""
+        return True
+
     def _put_back(self, delivery: Delivery) -> None:
         raw = delivery.message.serializable()
         raw["properties"].setdefault("delivery_info", {})["redelivered"] = True

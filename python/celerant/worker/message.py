@@ -64,6 +64,7 @@ _LONGEST_ADDRESS = 255
 _HIGHEST_INDEX = 2**53
 _NO_LIMITS = [None, None]
 _SHOWN = 80
+_scan: Any = vars(json.JSONDecoder())["scan_once"]
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
@@ -101,6 +102,10 @@ class Delivery:
     queue: str = ""
     #: Which connection it came by; its tag means nothing on another.
     generation: int = 0
+    #: Whether its task has run; what came of it may not be stored yet.
+    has_run: bool = False
+    #: Whether the broker has it no more, for its task has begun.
+    is_forgotten: bool = False
 
 
 class Reader:
@@ -226,7 +231,7 @@ class Reader:
             text = body if isinstance(body, str) else bytes(body).decode()
             # Only marked objects need kombu's hook, a call for every object.
             if "__type__" not in text:
-                value = json.loads(text)
+                value = _plain_json(text)
                 if len(text) > self._small:
                     self.limits.check_depth(value, text)
                 return value
@@ -263,6 +268,15 @@ class Reader:
             raise Refused(problem, request)
 
 
+def _plain_json(text: str) -> Any:
+    """Return what `json.loads` does; it looks for spaces around twice as long."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else json.loads(text)
+
+
 def _read_properties(message: Any, request: Request) -> Refused | None:
     properties, info = message.properties, message.delivery_info
     request.properties = properties
@@ -295,17 +309,14 @@ def _read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
     problem = None
     # Most headers of most messages are empty, as the request's fields already are.
     for name, value in headers.items():
-        types = _HEADERS.get(name)
+        types = _HEADERS.get(name) if value is not None else None
         if types is None:
             if name not in _KNOWN:
                 request.headers[name] = value
-        elif value is not None:
-            if isinstance(value, types) and (
-                name not in _CHECKS or _CHECKS[name](value)
-            ):
-                setattr(request, name, value)
-            else:
-                problem = problem or _wrong(name, value, request)
+        elif isinstance(value, types) and (name not in _CHECKS or _CHECKS[name](value)):
+            setattr(request, name, value)
+        else:
+            problem = problem or _wrong(name, value, request)
     # For people: whatever else they are, the message can run.
     text = headers.get("argsrepr")
     if type(text) is str:

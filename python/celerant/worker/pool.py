@@ -135,7 +135,7 @@ class Pool:
     costs as much as a no-op task, and lies between a send and its result.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the worker joins here
         self,
         size: int,
         take: Callable[[], Delivery | None],
@@ -143,6 +143,8 @@ class Pool:
         *,
         waiting: Callable[[], bool],
         name: str,
+        rest: Callable[[], None] | None = None,
+        part: Callable[[], None] | None = None,
     ) -> None:
         """Execute what `take` gives.
 
@@ -152,11 +154,15 @@ class Pool:
             execute: Runs one; what it raises is logged.
             waiting: Whether `take` may have something.
             name: Begins the names of the threads.
+            rest: Called by a slot that has nothing to run for now.
+            part: Called when nothing runs and the interpreter ends.
         """
         self.size = size
         self._take = take
         self._execute = execute
         self._waiting = waiting
+        self._rest = rest
+        self.part = part
         self._name = name
         self._lock = threading.Lock()
         self._busy = 0
@@ -262,13 +268,17 @@ class Pool:
                 self._leave()
 
     def _execute_all(self) -> None:
-        while not self._stopping and self._busy <= self.size:
-            delivery = self._take()
-            if delivery is None:
-                break
-            self._execute(delivery)
-            # Not kept while waiting: arguments and results may be large.
-            del delivery
+        try:
+            while not self._stopping and self._busy <= self.size:
+                delivery = self._take()
+                if delivery is None:
+                    break
+                self._execute(delivery)
+                # Not kept while waiting: arguments and results may be large.
+                del delivery
+        finally:
+            if self._rest is not None:
+                self._rest()
 
     def resize(self, size: int) -> None:
         """Have this many slots; those too many end after what they run."""
@@ -310,6 +320,8 @@ def _await_all() -> None:
         pool.dismiss()
     for pool in pools:
         pool.join()
+        if pool.part is not None:
+            pool.part()
 
 
 # As `concurrent.futures` does it: the interpreter waits for the threads at its end, and

@@ -36,7 +36,8 @@ class Received:
 
 def tell_received(delivery: Delivery, hostname: str | None) -> None:
     """Tell of a message whose task will run here."""
-    if heard() is not None:
+    signals = heard()
+    if signals is not None and signals.task_received.receivers:
         tell("task_received", hostname, request=Received(delivery))
 
 

@@ -151,6 +151,8 @@ class Worker:
             runner,
             waiting=source.waiting,
             name=self.hostname,
+            rest=runner.rest,
+            part=runner.part,
         )
         if self.panel is not None:
             self.panel.join(source, slots)
@@ -221,6 +223,7 @@ class Worker:
         )
         if is_memory:
             source = MemorySource(connection, queues, reader, runner.refuse, events)
+            runner.settling = source
         else:
             connection.release()
             flow = Flow(
@@ -246,7 +249,8 @@ class Worker:
                     conf.broker_native_delayed_delivery_queue_type,
                 ),
             )
-        runner.settle = source.settle
+            source.settling.ask_later = runner.ask_later
+            runner.settling = source.settling
         return source, runner
 
     def _unreachable(self, exc: Exception) -> ConnectionError:
@@ -286,6 +290,7 @@ class Worker:
         runner.ending.storing.stop()
         source.stop()
         slots.join()
+        runner.close()
         source.close()
         thread.join()
         if self._engine is not None:

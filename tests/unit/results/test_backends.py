@@ -28,6 +28,14 @@ def test_two_apps_share_nothing_and_one_app_shares_all():
     assert other.read("a") is None
 
 
+def test_retry_does_not_replace_the_failure_of_a_later_run(memory):
+    memory.store_result("task", ValueError("last"), "FAILURE")
+    memory.store_result("task", ValueError("before"), "RETRY")
+    assert memory.decode(memory.read("task"))["status"] == "FAILURE"
+    memory.store_result("task", 1, "SUCCESS")
+    assert memory.decode(memory.read("task"))["status"] == "SUCCESS"
+
+
 def test_a_stored_success_stays(memory):
     memory.store_result("a", 1, "SUCCESS")
     memory.store_result("a", KeyError("late"), "FAILURE")

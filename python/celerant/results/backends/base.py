@@ -21,6 +21,7 @@ from celerant.results.backends.chords import ChordResults
 from celerant.results.consuming.consumer import Consumer
 from celerant.results.consuming.feed import Feed
 from celerant.results.tracking.record import Codec
+from celerant.states import READY_STATES, RETRY, SUCCESS
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
@@ -67,6 +68,8 @@ class Backend(ChordResults):
     supports_handles = False
     #: How long to go on asking a store that is away, as kombu takes it.
     retry_policy: Mapping[str, Any] = MappingProxyType({})
+    #: Whether `store_many` is there.
+    stores_many = False
     #: What a broken connection raises.
     connection_errors: tuple[type[Exception], ...] = ()
     #: How often results that were on their way may have been lost.
@@ -241,14 +244,34 @@ class Backend(ChordResults):
     ) -> None:
         """Store a record, unless there is one of a success.
 
+        Nor does a retry replace an end: the next run may have ended before its message
+        is sent and this is stored.
+
         Raises:
             Exception: The store's own; `is_away` knows which may be over soon.
         """
-        stored = self.read(task_id)
-        if stored is not None and self._status(stored) == "SUCCESS":
+        if not self.may_replace(self.read(task_id), state):
             return
         expires = self.failure_expires if state == "FAILURE" else self.expires
         self.store(task_id, payload, expires=expires)
+
+    def may_replace(self, stored: bytes | None, state: str) -> bool:
+        """Whether a record of `state` comes in the place of what is stored."""
+        if stored is None:
+            return True
+        status = self._status(stored)
+        if state == RETRY and isinstance(status, str):
+            return status not in READY_STATES
+        return bool(status != SUCCESS)
+
+    def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+        """Store records, (task id, payload, state) each, as `store_encoded` does one.
+
+        Raises:
+            Exception: The store's own; then some may be stored and some not.
+        """
+        for task_id, payload, state in records:
+            self.store_encoded(task_id, payload, state)
 
     def is_away(self, exc: Exception) -> bool:
         """Whether an error says that the store is away, and may be back soon."""

@@ -23,6 +23,7 @@ from celerant.results.backends.base import Backend
 from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
+from celerant.results.backends.redis_volleys import Volleys
 
 __all__ = ["RedisBackend"]
 
@@ -31,6 +32,8 @@ _T = TypeVar("_T")
 #: Keys per command: large enough to hide the round trip, small enough not to hold up
 #: the server's other clients.
 CHUNK = 1000
+#: Records per script, each of which is three of its arguments.
+_VOLLEY = 500
 #: Bytes of the key that proves handles.
 _KEY_LENGTH = 32
 #: What a Redis answers that takes nothing now and may do so soon.
@@ -59,7 +62,7 @@ class RedisBackend(Backend):
         SettingError: A URL that cannot be.
     """
 
-    supports_handles = True
+    supports_handles = stores_many = True
     connection_errors = (RedisConnectionError, RedisTimeoutError, OSError)
 
     def __init__(
@@ -93,6 +96,7 @@ class RedisBackend(Backend):
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
+        self._volleys = Volleys(self._client, self.key_prefix, self._expires_of)
         group_prefix = f"{prefix}celery-taskset-meta-"
         self._chords = RedisChords(self, self._client, group_prefix, self._retried)
 
@@ -129,6 +133,9 @@ class RedisBackend(Backend):
         """
         self._retried(partial(self._store, self.key_prefix + task_id, payload, expires))
 
+    def _expires_of(self, state: str) -> int:
+        return self.failure_expires if state == "FAILURE" else self.expires
+
     def _store(self, key: str, payload: bytes, expires: int) -> None:
         with self._client.pipeline(transaction=True) as pipe:
             if expires:
@@ -138,6 +145,29 @@ class RedisBackend(Backend):
                 pipe.set(key, payload)
             pipe.publish(key, payload)
             pipe.execute()
+
+    def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+        """Store and publish records, all in one step where scripts are permitted.
+
+        Raises:
+            CelerantError: Redis refused, or is not reached within the retry policy.
+        """
+        for start in range(0, len(records), _VOLLEY):
+            volley = records[start : start + _VOLLEY]
+            known = self._retried(partial(self._volleys.store, volley))
+            if known:
+                self._retried(partial(self._replace, known))
+
+    def _replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+        """Store records whose tasks may have others, as `store_encoded` does."""
+        stored = self.fetch([task_id for task_id, _, _ in records])
+        self._volleys.replace(
+            [
+                record
+                for record, before in zip(records, stored, strict=True)
+                if self.may_replace(before, record[2])
+            ]
+        )
 
     def is_away(self, exc: Exception) -> bool:
         """Whether Redis is not reached, or takes nothing now."""

@@ -1,0 +1,180 @@
+"""There and back: a group is sent to a worker of its own process, run and collected.
+
+The yardstick is as little as can be done for it: a few lines of Python that take, run,
+store and acknowledge 200 tasks at a time, at kombu's own bookkeeping in Redis, with
+none of a worker's duties.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from baselines import REDIS, RESULTS
+from celery import Celery
+from celery import group as celery_group
+from versus import Versus, rate
+
+from celerant import Celerant, group
+
+#: Tasks of a round: of Celery fewer, for it takes seconds for a thousand.
+N, N_CELERY = 10_000, 500
+QUEUES = {kind: f"celerant-bench-{kind}" for kind in ("ours", "stock", "plain")}
+APP = """
+import os
+from {library} import {kind}
+
+app = {kind}("bench", broker={broker!r}, backend={results!r})
+app.conf.task_default_queue = {queue!r}
+app.conf.worker_prefetch_multiplier = 64
+
+
+@app.task(name="bench.add")
+def add(x: int, y: int) -> int:
+    return x + y
+"""
+PLAIN = '''
+import base64, time
+import orjson, redis
+
+TAKE = """
+local taken = redis.call('RPOP', KEYS[1], ARGV[1])
+if not taken then return {{}} end
+local index, notes = {{}}, {{}}
+for _, message in ipairs(taken) do
+  local tag = string.match(message, '"delivery_tag": ?"([^"]+)"')
+  index[#index + 1] = ARGV[2]; index[#index + 1] = tag
+  notes[#notes + 1] = tag; notes[#notes + 1] = message
+end
+redis.call('ZADD', KEYS[2], unpack(index))
+redis.call('HSET', KEYS[3], unpack(notes))
+return taken
+"""
+broker, results = redis.Redis.from_url({broker!r}), redis.Redis.from_url({results!r})
+take = broker.register_script(TAKE)
+keys = [{queue!r}, {queue!r} + "-index", {queue!r} + "-notes"]
+while True:
+    messages = take(keys=keys, args=[200, str(time.time())])
+    if not messages:
+        time.sleep(0.001)
+        continue
+    store, tags = results.pipeline(transaction=False), []
+    for message in messages:
+        envelope = orjson.loads(message)
+        (x, y), _, _ = orjson.loads(base64.b64decode(envelope["body"]))
+        task_id = envelope["headers"]["id"]
+        record = orjson.dumps(
+            {{
+                "status": "SUCCESS", "result": x + y, "traceback": None,
+                "children": [], "date_done": "2026-11-29T18:00:00.000000+00:00",
+                "group_id": envelope["headers"]["group"], "task_id": task_id,
+            }}
+        )
+        store.set("celery-task-meta-" + task_id, record, ex=86400)
+        store.publish("celery-task-meta-" + task_id, record)
+        tags.append(envelope["properties"]["delivery_tag"])
+    store.execute()
+    done = broker.pipeline(transaction=True)
+    done.zrem(keys[1], *tags)
+    done.hdel(keys[2], *tags)
+    done.execute()
+'''
+
+
+class Side:
+    """A sender and a worker of its kind, which sleeps while another is measured."""
+
+    def __init__(self, app: Any, canvas: Any, command: list[str], folder: Path) -> None:
+        self._app = app
+        self._group = canvas
+        self._add = app.signature("bench.add")
+        self._worker = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def collect(self, n: int) -> None:
+        """Send `n` tasks and get their values, in order."""
+        members = (self._add.clone((i, i)) for i in range(n))
+        result = self._group(members, app=self._app).apply_async()
+        assert result.get(timeout=120) == [2 * i for i in range(n)]
+
+    def rate(self, n: int) -> float:
+        """Wake the worker and return tasks a second."""
+        self._worker.send_signal(signal.SIGCONT)
+        try:
+            return rate(n, lambda: self.collect(n))
+        finally:
+            self._worker.send_signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.send_signal(signal.SIGCONT)
+        self._worker.terminate()
+        self._worker.wait(30)
+
+
+@contextlib.contextmanager
+def sides(folder: Path) -> Iterator[dict[str, Side]]:
+    """Start a worker of each kind, one after the other."""
+    code = {"broker": REDIS, "results": RESULTS}
+    kinds = {"ours": ("celerant", "Celerant"), "stock": ("celery", "Celery")}
+    for name, (library, kind) in kinds.items():
+        text = APP.format(library=library, kind=kind, queue=QUEUES[name], **code)
+        (folder / f"bench_{name}.py").write_text(text)
+    (folder / "plain.py").write_text(PLAIN.format(queue=QUEUES["plain"], **code))
+    python = sys.executable
+    commands = {
+        "ours": [python, "-m", "celerant", "worker", "-A", "bench_ours:app"],
+        "stock": [python, "-m", "celery", "-A", "bench_stock:app", "worker"],
+        "plain": [python, "plain.py"],
+    }
+    commands["ours"] += ["-P", "threads", "-c", "2", "-l", "ERROR"]
+    commands["stock"] += ["-P", "prefork", "-c", "2", "-l", "ERROR"]
+    commands["stock"] += ["--without-gossip", "--without-mingle"]
+    started: dict[str, Side] = {}
+    with contextlib.ExitStack() as stack:
+        for name, command in commands.items():
+            app: Any
+            if name == "stock":
+                app = Celery("bench", broker=REDIS, backend=RESULTS)
+            else:
+                app = stack.enter_context(
+                    Celerant("bench", broker=REDIS, backend=RESULTS)
+                )
+            app.conf.task_default_queue = QUEUES[name]
+            canvas = celery_group if name == "stock" else group
+            started[name] = side = Side(app, canvas, command, folder)
+            stack.callback(side.close)
+            # It sleeps once it has answered for the first time.
+            side.rate(10)
+        yield started
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[dict[str, Side]]:
+    """Sides that leave nothing in Redis."""
+    with redis.Redis.from_url(REDIS) as client:
+        names = [n for queue in QUEUES.values() for n in (queue, f"{queue}-notes")]
+        client.delete(*names)
+        with sides(tmp_path) as made:
+            yield made
+        client.delete(*names)
+
+
+@pytest.mark.benchmark(group="round trip")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
+def test_round_trip_over_redis(versus: Versus, started: dict[str, Side]) -> None:
+    """A worker with two thread slots, beside Celery's with two processes."""
+    versus(
+        lambda: started["ours"].rate(N),
+        plain=lambda: started["plain"].rate(N),
+        celery=lambda: started["stock"].rate(N_CELERY),
+    )

@@ -1,0 +1,146 @@
+"""Many records stored in Redis by one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.exceptions import NoScriptError, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Volleys"]
+
+#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
+_FOR_COMMAND = ("EVALSHA",) if redis.VERSION < (5, 3) else ()
+#: Stores and publishes each record, unless there is one of its task.
+#:
+#: KEYS: of the records. ARGV: for each its seconds to live (0: for ever), then itself.
+#: Returns the places of those that were not stored.
+_STORE = """
+local kept = {}
+for at, key in ipairs(KEYS) do
+  local seconds, record = ARGV[at * 2 - 1], ARGV[at * 2]
+  local stored
+  if seconds == '0' then
+    stored = redis.call('SET', key, record, 'NX')
+  else
+    stored = redis.call('SET', key, record, 'EX', seconds, 'NX')
+  end
+  if stored then
+    redis.call('PUBLISH', key, record)
+  else
+    kept[#kept + 1] = at
+  end
+end
+return kept
+"""
+
+
+class Volleys:
+    """Stores records of tasks together."""
+
+    def __init__(
+        self, client: Any, key_prefix: str, expires: Callable[[str], int]
+    ) -> None:
+        """Store by `client`; `expires` gives the seconds that a state is kept."""
+        self._client = client
+        self._key_prefix = key_prefix
+        self._expires = expires
+        self._sha: Any = None
+        self._is_refused = False
+
+    def store(
+        self, records: Sequence[tuple[str, bytes, str]]
+    ) -> list[tuple[str, bytes, str]]:
+        """Store those whose tasks have no record yet; return the others.
+
+        Raises:
+            RedisError, OSError: Redis is not reached, or takes nothing now.
+        """
+        if self._is_refused:
+            return list(records)
+        try:
+            kept = self._run(records)
+        except ResponseError as exc:
+            if not _is_refusal(exc):
+                raise
+            # Celery's own commands are all that it needs.
+            self._is_refused = True
+            return list(records)
+        return [records[place - 1] for place in kept]
+
+    def replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+        """Store and publish records, whatever there is, by Celery's own commands.
+
+        Raises:
+            RedisError, OSError: Redis is not reached, or takes nothing now.
+        """
+        with self._client.pipeline(transaction=True) as pipe:
+            for task_id, payload, state in records:
+                key, seconds = self._key_prefix + task_id, self._expires(state)
+                if seconds:
+                    pipe.execute_command("SETEX", key, seconds, payload)
+                else:
+                    pipe.set(key, payload)
+                pipe.publish(key, payload)
+            pipe.execute()
+
+    def _run(self, records: Sequence[tuple[str, bytes, str]]) -> Any:
+        if self._sha is None:
+            self._sha = self._client.script_load(_STORE)
+        try:
+            return self._ask(self._packed(records))
+        except NoScriptError:
+            # Another server, or one that was emptied.
+            self._sha = self._client.script_load(_STORE)
+            return self._ask(self._packed(records))
+
+    def _packed(self, records: Sequence[tuple[str, bytes, str]]) -> bytes:
+        """Return the command; redis-py takes three times as long for one argument."""
+        count, prefix = len(records), self._key_prefix.encode()
+        parts = [
+            b"*%d\r\n$7\r\nEVALSHA\r\n" % (3 + 3 * count),
+            _bulk(_bytes(self._sha)),
+            _bulk(b"%d" % count),
+        ]
+        parts += [_bulk(prefix + task_id.encode()) for task_id, _, _ in records]
+        seconds = {
+            state: _bulk(b"%d" % self._expires(state)) for _, _, state in records
+        }
+        for _, payload, state in records:
+            parts += (seconds[state], _bulk(payload))
+        return b"".join(parts)
+
+    def _ask(self, packed: bytes) -> Any:
+        pool = self._client.connection_pool
+        connection = pool.get_connection(*_FOR_COMMAND)
+        try:
+            connection.send_packed_command([packed])
+            return connection.read_response(disable_decoding=True)
+        except ResponseError:
+            raise
+        except BaseException:
+            # Nobody is to read what may still come.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def _bulk(argument: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def _bytes(sha: Any) -> bytes:
+    return sha if isinstance(sha, bytes) else str(sha).encode()
+
+
+def _is_refusal(exc: ResponseError) -> bool:
+    """Whether scripts, or keys together, are not for this user or server."""
+    words = str(exc)
+    return any(
+        word in words
+        for word in ("NOPERM", "permission", "can't run this", "CROSSSLOT", "unknown")
+    ) or type(exc).__name__ in {"NoPermissionError", "ClusterCrossSlotError"}

@@ -1,0 +1,134 @@
+"""Messages out of the lists of Redis, many in one reply."""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from kombu.utils import json as kombu_json
+
+from celerant.common.printable import shown
+from celerant.worker.envelopes import unreadable
+from celerant.worker.memory_message import MemoryMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from celerant.common.limits import Limits
+    from celerant.worker.message import Refused
+
+__all__ = ["RedisMessage", "read_messages"]
+
+#: Bytes of a message that is not understood which are shown.
+_SHOWN = 400
+#: What objects have that only kombu's reader makes values of.
+_MARK = b"__type__"
+_EXACT = frozenset({str, int, bool, type(None)})
+#: The header ``timelimit`` of most.
+_NO_LIMITS = [None, None]
+
+
+class RedisMessage(MemoryMessage):
+    """What a worker reads of a message, and where it is from."""
+
+    __slots__ = ("noted_as", "queue")
+
+    #: The tag of its note.
+    noted_as: str
+    queue: str
+
+    @classmethod
+    def read(cls, raw: dict[str, Any], channel: Any) -> Any:
+        """Return what was in a list as a message, of this class or of kombu's.
+
+        Raises:
+            Exception: It is no envelope.
+        """
+        if _is_usual(raw):
+            return cls(raw, a2b_base64(raw["body"]))
+        # It looks closer, at what is packed too.
+        return channel.Message(raw, channel=channel)
+
+
+def _is_usual(raw: Any) -> bool:
+    """Whether an envelope is as kombu makes most: whole, encoded and not packed."""
+    properties, headers = raw.get("properties"), raw.get("headers")
+    if type(properties) is not dict or type(headers) is not dict:
+        return False
+    info, tag = properties.get("delivery_info"), properties.get("delivery_tag")
+    return (
+        type(info) is dict
+        and type(tag) is str
+        and tag != ""
+        and type(raw.get("body")) is str
+        and properties.get("body_encoding") == "base64"
+        and "compression" not in headers
+        and type(info.get("exchange", "")) is str
+        and type(info.get("routing_key", "")) is str
+    )
+
+
+def read_messages(
+    whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits
+) -> Iterator[Any | Refused]:
+    """Return a message, or why there is none, for each part of a reply.
+
+    Args:
+        whole: The messages as one JSON array, with a comma between them.
+        lengths: Their bytes.
+        channel: Of kombu; it reads what is packed or encoded otherwise.
+        limits: On what is read.
+    """
+    values = None
+    if limits.size is None or max(lengths, default=0) <= limits.size:
+        values = _values(whole, len(lengths))
+    if values is None:
+        # One of them is broken: that one alone is refused.
+        yield from _each(whole, lengths, channel, limits)
+        return
+    at = 1
+    for value, length in zip(values, lengths, strict=True):
+        try:
+            if not _is_exact(value):
+                value = kombu_json.loads(whole[at : at + length].decode())  # noqa: PLW2901 - the same, read anew
+            yield RedisMessage.read(value, channel)
+        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+            yield unreadable(exc, shown(value))
+        at += length + 1
+
+
+def _values(whole: bytes, count: int) -> list[Any] | None:
+    if _MARK in whole:
+        return None
+    try:
+        values: list[Any] = orjson.loads(whole)
+    except ValueError:
+        return None
+    # Two broken ones may be a whole together.
+    return values if len(values) == count else None
+
+
+def _is_exact(envelope: Any) -> bool:
+    """Whether no number in it can be one that orjson has rounded: above 64 bits."""
+    headers = envelope.get("headers")
+    if type(headers) is not dict:
+        return True
+    for value in headers.values():
+        if type(value) not in _EXACT and value and value != _NO_LIMITS:
+            return False
+    return type(envelope["properties"].get("priority")) is not float
+
+
+def _each(
+    whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits
+) -> Iterator[Any | Refused]:
+    at = 1
+    for length in lengths:
+        raw = whole[at : at + length]
+        at += length + 1
+        try:
+            limits.check_size(length)
+            yield RedisMessage.read(kombu_json.loads(raw.decode()), channel)
+        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+            yield unreadable(exc, shown(raw[:_SHOWN].decode(errors="replace")))

@@ -1,0 +1,307 @@
+"""kombu's lists and notes in Redis, by a connection of one's own.
+
+Raw, outside redis-py's own retries: a command sent twice would take twice.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import redis
+from kombu.utils.json import dumps
+
+from celerant.worker.redis_scripts import GIVE_BACK, PROBE, TAKE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Notes", "Taken"]
+
+#: Bytes after which a reply has no more messages.
+_ROOM = 4 << 20
+#: Messages given back by one call; each is three arguments of a script.
+_MOST_BACK = 500
+#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
+_FOR_COMMAND = ("EVALSHA",) if redis.VERSION < (5, 3) else ()
+#: Replies to what settles: of MULTI, ZREM, HDEL and EXEC.
+_SETTLING = 4
+#: The channel by which Redis tells of keys that have changed.
+_CHANGES = "__redis__:invalidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages of one reply."""
+
+    #: As one JSON array.
+    whole: bytes
+    #: Bytes of each.
+    lengths: list[int]
+    #: Names of the queues they came from.
+    queues: list[str]
+    #: Under which each is noted.
+    tags: list[str]
+
+
+class Notes:
+    """Takes messages, notes them as kombu does, settles them and hears of more.
+
+    Tags outlive connections: what was taken by one is settled by another.
+    """
+
+    def __init__(self) -> None:
+        self._tag_prefix = f"{uuid.uuid4().hex}-"
+        self._number = 0
+        #: The numbers of tags of which no reply has told, and the most of them.
+        self._unheard: tuple[int, int] | None = None
+        self._redis: Any = None
+        self._ear: Any = None
+        self._channel: Any = None
+        self._shas: dict[str, bytes] = {}
+
+    def open(self, channel: Any) -> None:
+        """Connect as `channel` (of kombu) does, and see that all is permitted.
+
+        Raises:
+            ResponseError: It is not, or this server cannot do it.
+            RedisError, OSError: Redis is not reached.
+        """
+        self.close()
+        self._channel = channel
+        prefix = channel.global_keyprefix or ""
+        self._key_prefix = prefix
+        self._notes = prefix + channel.unacked_key
+        self._index = prefix + channel.unacked_index_key
+        self._ear, self._redis = _connection(channel.pool), _connection(channel.pool)
+        self._shas = {
+            script: self._ask("SCRIPT", "LOAD", script)
+            for script in (TAKE, GIVE_BACK, PROBE)
+        }
+        tag = self._tag_prefix + "probe"
+        self._ask("EVALSHA", self._shas[PROBE], 2, self._notes, self._index, tag)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Have Redis say when a key changes that was found empty."""
+        ear = self._ear
+        own_id = _ask(ear, "CLIENT", "ID")
+        if not _pushes(ear):
+            _ask(ear, "SUBSCRIBE", _CHANGES)
+        self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "NOLOOP")
+
+    def fileno(self) -> int:
+        """Return what is readable when a list that was empty has something."""
+        sock: Any = self._ear._sock  # noqa: SLF001 - redis-py has no public way to it
+        number: int = sock.fileno()
+        return number
+
+    def drain(self) -> None:
+        """Read what Redis has said of lists.
+
+        Raises:
+            RedisError, OSError: The connection is lost.
+        """
+        options = {"push_request": True} if _pushes(self._ear) else {}
+        while self._ear.can_read(0):
+            self._ear.read_response(**options)
+
+    def exchange(
+        self,
+        settled: Sequence[str],
+        most: int,
+        queues: Sequence[str],
+        *,
+        turns: bool,
+        asks: bool,
+    ) -> tuple[Taken | None, int | None]:
+        """Forget tags and take messages, in one round trip.
+
+        Args:
+            settled: Tags of messages that are done with.
+            most: Messages to take; 0 takes none.
+            queues: Names, in the order in which they are looked at.
+            turns: Whether they take turns.
+            asks: Whether to ask if more is there, and to be told where nothing is.
+
+        Returns:
+            What was taken, and how many lists have something.
+        """
+        keys = self._lists(queues)
+        commands: list[tuple[Any, ...]] = []
+        if most:
+            commands.append(self._taking(most, queues, keys, turns=turns))
+        if asks:
+            commands.append(("EXISTS", *keys))
+        packed = self._redis.pack_commands(commands)
+        if settled:
+            packed.insert(0, self._settling(settled))
+        self._redis.send_packed_command(packed, check_health=False)
+        if settled:
+            for _ in range(_SETTLING):
+                self._reply()
+        replies = [self._reply() for _ in commands]
+        left = replies.pop() if asks else None
+        taken = None
+        if most:
+            taken = self._taken(replies[0], queues)
+            self._unheard = None
+        return taken, left
+
+    def _settling(self, tags: Sequence[str]) -> bytes:
+        """Return the transaction by which kombu acknowledges, for many at once."""
+        # By hand: packed one by one, tags cost more than all else of a message.
+        packed = "".join([f"${len(tag)}\r\n{tag}\r\n" for tag in tags])
+        count = len(tags) + 2
+        return (
+            "*1\r\n$5\r\nMULTI\r\n"
+            f"*{count}\r\n$4\r\nZREM\r\n{_bulk(self._index)}{packed}"
+            f"*{count}\r\n$4\r\nHDEL\r\n{_bulk(self._notes)}{packed}"
+            "*1\r\n$4\r\nEXEC\r\n"
+        ).encode()
+
+    def _lists(self, queues: Sequence[str]) -> list[str]:
+        channel = self._channel
+        return [
+            self._key_prefix + channel._q_for_pri(queue, step)  # noqa: SLF001 - kombu's own key
+            for step in channel.priority_steps
+            for queue in queues
+        ]
+
+    def _taking(
+        self, most: int, queues: Sequence[str], keys: list[str], *, turns: bool
+    ) -> tuple[Any, ...]:
+        # Of no exchange: what is restored comes to the queue that it was in, alone.
+        ends = [f',"",{json.dumps(queue)}]' for queue in queues]
+        first, self._number = self._number, self._number + most
+        self._unheard = first, most
+        return (
+            "EVALSHA",
+            self._shas[TAKE],
+            len(keys) + 2,
+            self._notes,
+            self._index,
+            *keys,
+            repr(time.time()),
+            self._tag_prefix,
+            first,
+            most,
+            _ROOM,
+            int(turns),
+            *ends,
+        )
+
+    def _taken(self, reply: Any, queues: Sequence[str]) -> Taken | None:
+        if not reply:
+            return None
+        places, lengths, whole = reply
+        first, _ = self._unheard or (0, 0)
+        names = [queues[int(place) - 1] for place in places.split(b",")]
+        return Taken(
+            whole,
+            [int(length) for length in lengths.split(b",")],
+            names,
+            [f"{self._tag_prefix}{first + n}" for n in range(1, len(names) + 1)],
+        )
+
+    def recover(self) -> Taken | None:
+        """Return what was taken by a command whose reply was lost, if anything was."""
+        if self._unheard is None:
+            return None
+        first, most = self._unheard
+        tags = [f"{self._tag_prefix}{first + n}" for n in range(1, most + 1)]
+        kept = [
+            (tag, note)
+            for tag, note in zip(
+                tags, self._ask("HMGET", self._notes, *tags), strict=True
+            )
+            if note
+        ]
+        self._unheard = None
+        if not kept:
+            return None
+        messages, queues = [], []
+        for _, note in kept:
+            # Its end is what `_taking` gave it.
+            message, _, queue = note[1:-1].rpartition(b',"",')
+            messages.append(message)
+            queues.append(json.loads(queue))
+        whole = b"[" + b",".join(messages) + b"]"
+        return Taken(whole, list(map(len, messages)), queues, [tag for tag, _ in kept])
+
+    def give_back(
+        self, messages: Iterable[tuple[str, str, dict[str, Any]]], *, first: bool
+    ) -> None:
+        """Put messages back into their queues, marked as delivered before.
+
+        Args:
+            messages: The tag, queue and kombu's form of each; of those that are to be
+                first, the one that is to be taken first comes last.
+            first: Whether they are taken before all others, or after.
+        """
+        left = list(messages)
+        while left:
+            part, left = left[:_MOST_BACK], left[_MOST_BACK:]
+            args: list[Any] = ["RPUSH" if first else "LPUSH"]
+            for tag, _, raw in part:
+                args += (tag, dumps(_delivered(raw)))
+            keys = [self._list_of(queue, raw) for _, queue, raw in part]
+            self._ask(
+                "EVALSHA",
+                self._shas[GIVE_BACK],
+                len(keys) + 2,
+                self._notes,
+                self._index,
+                *keys,
+                *args,
+            )
+
+    def _list_of(self, queue: str, raw: dict[str, Any]) -> str:
+        channel = self._channel
+        priority = channel._get_message_priority(raw, reverse=False)  # noqa: SLF001 - kombu's own
+        key: str = channel._q_for_pri(queue, priority)  # noqa: SLF001 - kombu's own key
+        return self._key_prefix + key
+
+    def close(self) -> None:
+        """Let the connections go; raises nothing."""
+        for connection in (self._redis, self._ear):
+            if connection is not None:
+                connection.disconnect()
+        self._redis = self._ear = None
+
+    def _ask(self, *command: Any) -> Any:
+        return _ask(self._redis, *command)
+
+    def _reply(self) -> Any:
+        return self._redis.read_response(disable_decoding=True)
+
+
+def _bulk(text: str) -> str:
+    return f"${len(text.encode())}\r\n{text}\r\n"
+
+
+def _connection(pool: Any) -> Any:
+    made = pool.get_connection(*_FOR_COMMAND)
+    made.connect()
+    return made
+
+
+def _ask(connection: Any, *command: Any) -> Any:
+    connection.send_command(*command, check_health=False)
+    return connection.read_response(disable_decoding=True)
+
+
+def _pushes(connection: Any) -> bool:
+    """Whether Redis tells of changes outside of replies, and not by a channel."""
+    get = getattr(connection, "get_protocol", None)
+    return str(get() if get else getattr(connection, "protocol", 2)) == "3"
+
+
+def _delivered(raw: dict[str, Any]) -> dict[str, Any]:
+    """Mark a message as kombu does what comes again."""
+    raw["headers"]["redelivered"] = True
+    raw["properties"].setdefault("delivery_info", {})["redelivered"] = True
+    return raw

@@ -1,0 +1,110 @@
+"""What Redis does in one step for a worker.
+
+``unacked`` and ``unacked_index`` are kombu's: a hash of ``[message, exchange, routing
+key]`` by tag, and when each was taken. Whoever takes a message notes it there in the
+same step, so that nothing is lost with a worker: any other, stock ones too, puts back
+what was noted longer ago than ``visibility_timeout``.
+
+Source: ``kombu.transport.redis.QoS`` of kombu 5.7.0.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GIVE_BACK", "PROBE", "TAKE"]
+
+#: Takes messages in kombu's order.
+#:
+#: KEYS: the hash, the index, and the lists: all queues of the first priority step, then
+#: all of the next.
+#: ARGV: the time; what tags begin with; the number before the first one's; the most
+#: messages; the bytes after which no more is taken; 1 where queues take turns; then for
+#: each queue what ends its messages' notes.
+#: Returns nothing, or the places of the queues and the lengths of the messages, both
+#: with commas between, and the messages as one JSON array.
+TAKE = """
+local now, prefix, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local most, room, turns = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
+local queues = #ARGV - 6
+local steps = (#KEYS - 2) / queues
+local order, empty = {}, {}
+for at = 1, queues do order[at] = at end
+local function pop()
+  for step = 0, steps - 1 do
+    for at = 1, queues do
+      local place = order[at]
+      local key = step * queues + place + 2
+      if not empty[key] then
+        local raw = redis.call('RPOP', KEYS[key])
+        if raw then
+          if turns then
+            table.remove(order, at)
+            order[queues] = place
+          end
+          return raw, place
+        end
+        empty[key] = true
+      end
+    end
+  end
+end
+local found, places, lengths, index, notes = {}, {}, {}, {}, {}
+local taken, size = 0, 0
+while taken < most and size < room do
+  local raw, place = pop()
+  if not raw then break end
+  taken = taken + 1
+  size = size + #raw
+  found[taken], places[taken], lengths[taken] = raw, place, #raw
+  -- What is no object would break whoever restores it: it is not noted.
+  if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
+    local tag = prefix .. string.format('%.0f', number + taken)
+    index[#index + 1] = now
+    index[#index + 1] = tag
+    notes[#notes + 1] = tag
+    notes[#notes + 1] = '[' .. raw .. ARGV[place + 6]
+  end
+end
+if taken == 0 then return false end
+if #index > 0 then
+  redis.call('ZADD', KEYS[2], unpack(index))
+  redis.call('HSET', KEYS[1], unpack(notes))
+end
+return {table.concat(places, ','), table.concat(lengths, ','),
+        '[' .. table.concat(found, ',') .. ']'}
+"""
+
+#: Puts messages back, those alone that are still noted.
+#:
+#: KEYS: the hash, the index, the list of each message.
+#: ARGV: RPUSH has them taken next, LPUSH last; then each one's tag and its bytes.
+GIVE_BACK = """
+local back = 0
+for at = 3, #KEYS do
+  local tag = ARGV[at * 2 - 4]
+  if redis.call('HDEL', KEYS[1], tag) == 1 then
+    redis.call('ZREM', KEYS[2], tag)
+    redis.call(ARGV[1], KEYS[at], ARGV[at * 2 - 3])
+    back = back + 1
+  end
+end
+return back
+"""
+
+#: Raises where a user may not do what the others do.
+#:
+#: KEYS: the hash, the index.
+#: ARGV: a tag of nobody's.
+PROBE = """
+redis.call('ZADD', KEYS[2], '0', ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], '')
+local refusal
+for _, command in ipairs({{'RPOP', KEYS[2]}, {'RPUSH', KEYS[2], ''},
+                          {'LPUSH', KEYS[2], ''}}) do
+  -- The index is no list: who may ask is told so.
+  local answer = redis.pcall(unpack(command))
+  if not string.find(answer.err, 'WRONGTYPE', 1, true) then refusal = answer end
+end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return refusal or 1
+"""

@@ -1,0 +1,115 @@
+"""What the broker is to be told of messages, on its way there from the slots."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import monotonic
+from celerant.running.policy import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.worker.intake import Intake
+    from celerant.worker.message import Delivery
+
+__all__ = ["Settling"]
+
+#: Seconds that what is settled waits for more of it.
+_LONG = 0.003
+#: Seconds between looks of who waits until all is told.
+_LOOK = 0.05
+
+
+class Settling:
+    """Takes what slots say of their messages; the thread that consumes passes it on."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Call `wake` to have `pass_on` called soon."""
+        self._wake = wake
+        #: Whether the broker is told of many at a time.
+        self.in_volleys = False
+        #: How many messages are held at most; 0 is without limit.
+        self.held = 0
+        #: Calls `tell_late` a little later.
+        self.ask_later: Callable[[], None] | None = None
+        self._settled: deque[tuple[Any, int, Settlement]] = deque()
+        #: Whose tasks have begun, and are acknowledged for that.
+        self._begun: deque[Delivery] = deque()
+        #: Whether the broker has heard all that was passed on.
+        self.is_told = threading.Event()
+        self.is_told.set()
+        #: When the broker was last told (`monotonic`).
+        self._told_at = 0.0
+
+    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Have the broker told what became of a message.
+
+        What goes in volleys waits for `tell`, or for others.
+        """
+        if not self.in_volleys:
+            self._settled.append((delivery.message, delivery.generation, settlement))
+            self._wake()
+        elif not delivery.is_forgotten:
+            self._settled.append((delivery.message, 0, settlement))
+            if len(self._settled) * 2 >= self.held > 0:
+                self._wake()
+
+    def settle_early(self, delivery: Delivery) -> bool:
+        """Acknowledge a message whose task begins now; say whether that is all.
+
+        In volleys it is told soon, unless the task has run by then: such a message
+        goes once the result is stored, as `settle` says, so that none is lost.
+        """
+        if not self.in_volleys:
+            self.settle(delivery, Settlement.ACK)
+            return True
+        self._begun.append(delivery)
+        if self.ask_later is not None:
+            self.ask_later()
+        return False
+
+    def tell(self) -> None:
+        """Have the broker told at once what waits for that."""
+        if self._settled or self._begun:
+            self._wake()
+
+    def tell_late(self) -> bool:
+        """Have the broker told what waits for long; say whether nothing is left."""
+        if not (self._settled or self._begun):
+            return True
+        if monotonic() - self._told_at < _LONG:
+            return False
+        self._wake()
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Have the broker told, and wait until it is."""
+        until = monotonic() + seconds
+        # Cleared before anything is passed on, and set when the broker has heard it.
+        while self._settled or self._begun or not self.is_told.is_set():
+            left = until - monotonic()
+            if left <= 0:
+                break
+            self._wake()
+            self.is_told.clear()
+            self.is_told.wait(min(left, _LOOK))
+
+    def pass_on(self, intake: Intake, generation: int) -> None:
+        """Tell the broker; `generation` is of its connection."""
+        self._told_at = monotonic()
+        if self._settled or self._begun:
+            # Set by who tells it.
+            self.is_told.clear()
+        while self._settled:
+            message, of, settlement = self._settled.popleft()
+            # The broker has taken back what a lost connection had not settled.
+            if intake.outlives or of == generation:
+                intake.settle(message, settlement)
+        while self._begun:
+            delivery = self._begun.popleft()
+            if not delivery.has_run:
+                delivery.is_forgotten = True
+                intake.settle(delivery.message, Settlement.ACK)

@@ -1,0 +1,97 @@
+"""Records stored many at a time are what storing them one by one makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from celerant.context.request import Request
+from celerant.results.backends import open_backend
+
+ACLS = {
+    "all": "user some on >secret ~* &* +@all -@admin",
+    "no scripts": "user some on >secret ~* &* +@all -@admin -@scripting",
+}
+
+
+@pytest.fixture(params=list(ACLS))
+def place(request, redis_server):
+    server = redis_server(acl=[ACLS[request.param]])
+    backend = open_backend(server.url("some", "secret"), name="records")
+    yield server, backend
+    backend.close()
+
+
+def _rows(backend, states):
+    return [
+        (
+            task_id,
+            backend.encode_result(
+                task_id, value, state, request=Request(task_id, "task")
+            ),
+            state,
+        )
+        for task_id, value, state in states
+    ]
+
+
+def test_records_are_stored_published_and_expire(place):
+    server, backend = place
+    rows = _rows(backend, [(f"t{n}", n, "SUCCESS") for n in range(1_200)])
+    with server.client() as client, client.pubsub() as heard:
+        heard.psubscribe("celery-task-meta-*")
+        assert heard.get_message(timeout=5)["type"] == "psubscribe"
+        backend.store_many(rows)
+        told = {}
+        while len(told) < len(rows):
+            message = heard.get_message(timeout=5)
+            told[message["channel"].decode()] = message["data"]
+        assert told == {f"celery-task-meta-{key}": payload for key, payload, _ in rows}
+        for key, payload, _ in rows[::100]:
+            assert client.get(f"celery-task-meta-{key}") == payload
+            assert 0 < client.ttl(f"celery-task-meta-{key}") <= backend.expires
+
+
+def test_what_is_stored_already_is_kept_or_replaced_as_one_by_one(place):
+    _, backend = place
+    before = [
+        ("success", 1, "SUCCESS"),
+        ("failure", ValueError("x"), "FAILURE"),
+        ("started", {"pid": 1}, "STARTED"),
+    ]
+    backend.store_many(_rows(backend, before))
+    now = [(name, 2, "SUCCESS") for name in ("success", "failure", "started", "none")]
+    backend.store_many(_rows(backend, now))
+    found = {name: backend.decode(backend.read(name))["result"] for name, _, _ in now}
+    assert found == {"success": 1, "failure": 2, "started": 2, "none": 2}
+
+
+def test_an_emptied_cache_of_scripts_costs_nothing(place):
+    server, backend = place
+    backend.store_many(_rows(backend, [("a", 1, "SUCCESS")]))
+    with server.client() as client:
+        client.script_flush()
+    backend.store_many(_rows(backend, [("b", 2, "SUCCESS")]))
+    assert backend.decode(backend.read("b"))["result"] == 2
+
+
+def test_the_short_way_writes_what_the_encoder_writes(place, monkeypatch):
+    _, backend = place
+    monkeypatch.setattr(
+        "celerant.results.tracking.record._now", lambda: "2026-11-29T18:00:00+00:00"
+    )
+    requests = [
+        Request("id", "task"),
+        Request('i"d\u2603', "task", group="g\u00e9", parent_id="p"),
+    ]
+    values = [0, -(2**70), True, None, "", 'text "\u2603" \ud800', 2**3_000, "a\n\x00"]
+    for request in requests:
+        for value in values:
+            short = backend.encode_result(request.id, value, "SUCCESS", request=request)
+            with monkeypatch.context() as patch:
+                patch.setattr(
+                    "celerant.results.tracking.record._scalar", lambda _value: None
+                )
+                long = backend.encode_result(
+                    request.id, value, "SUCCESS", request=request
+                )
+            assert short == long
