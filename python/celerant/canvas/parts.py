@@ -165,6 +165,9 @@ def walk(
 def with_parts(canvas: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
     """Return a copy with what `swap` makes of each part; generators are held."""
     holds = kind_of(canvas).holds
+    if not holds:
+        # A task's keywords are the caller's, if it has any.
+        return dict(canvas)
     return {**canvas, "kwargs": _swapped(canvas.get("kwargs"), holds, swap)}
 
 
