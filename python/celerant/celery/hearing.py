@@ -115,9 +115,9 @@ class Heard:
             return self._loosely(message, renderer), []
         if is_same:
             return None, []
-        headers = _shape(message.headers, self._slots, values)
+        headers = _with_slots(message.headers, self._slots, values)
         own = _take_own(headers, message.were)
-        properties = _shape(message.properties, self._property_slots, values)
+        properties = _with_slots(message.properties, self._property_slots, values)
         try:
             key = marshal.dumps((headers, properties), 2)
         except ValueError:
@@ -332,15 +332,15 @@ def _is_same(
     )
 
 
-def _shape(
+def _with_slots(
     fields: dict[str, Any], slots: list[tuple[str, str]], values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return fields with slots again, where they still hold the member's own."""
-    shape = dict(fields)
+    slotted = dict(fields)
     for name, slot in slots:
-        if shape.get(name) is values[slot]:
-            shape[name] = SLOTS[slot]
-    return shape
+        if slotted.get(name) is values[slot]:
+            slotted[name] = SLOTS[slot]
+    return slotted
 
 
 def _take_own(headers: dict[str, Any], were: Mapping[str, Any]) -> list[Any]:

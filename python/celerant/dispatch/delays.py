@@ -46,8 +46,10 @@ def delay_by_broker(
         return
     queue = options.get("queue")
     exchange = queue.exchange if isinstance(queue, Queue) else options.get("exchange")
-    kind = getattr(exchange, "type", None) or options.get("exchange_type") or "direct"
-    if kind == "direct":
+    exchange_type = (
+        getattr(exchange, "type", None) or options.get("exchange_type") or "direct"
+    )
+    if exchange_type == "direct":
         logger.warning(
             "%s is a direct exchange: RabbitMQ cannot hold messages for it, and a "
             "worker of quorum queues that holds them itself may be blocked by them; "

@@ -95,7 +95,7 @@ class Many(Run):
         check_abandoned()
         self._refuse_forked()
         if chunk.is_last and self._hooks.before_last is not None:
-            # A chord must not be complete before its size and form are known.
+            # A chord must not be complete before its size and outcome are known.
             self._hooks.before_last(self._results)
         listener = self._hooks.listener
         if listener is not None:

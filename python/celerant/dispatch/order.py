@@ -36,7 +36,7 @@ class Hooks:
     """What is called on the way of an order."""
 
     #: Tells the result backend of chords: the group's id, of how many parts they
-    #: consist, and the group's form where groups are in it.
+    #: consist, and the group's outcome if groups are in it.
     announce: Callable[[list[tuple[str, int, Any]]], None] | None = None
     #: Called before anything leaves.
     before_first: Callable[[], None] | None = None
@@ -72,12 +72,12 @@ class Order(NamedTuple):
     args: tuple[Any, ...] = ()
     #: Override every member's keywords that is not immutable.
     kwargs: Mapping[str, Any] = _NO_KWARGS
-    #: False for a single task: it has no place in a group.
+    #: False for a single task: it is of no group.
     grouped: bool = True
     #: The caller's own; None takes a carrier.
     producer: Producer | None = None
     #: Half-open ranges to send; None sends all.
     only: Intervals | None = None
-    #: ``group_index`` of each member; None: its place among all.
+    #: ``group_index`` of each member; None: its number among all.
     positions: list[int] | None = None
     hooks: Hooks = _NO_HOOKS

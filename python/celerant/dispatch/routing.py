@@ -99,13 +99,13 @@ class Queues(dict[str, Queue]):
                 "task_create_missing_queues is off"
             )
             raise SettingError(msg, name="queue")
-        kind = conf.task_create_missing_queue_type or "classic"
-        if kind not in {"classic", "quorum"}:
-            msg = f"task_create_missing_queue_type {kind!r}: classic or quorum"
+        queue_type = conf.task_create_missing_queue_type or "classic"
+        if queue_type not in {"classic", "quorum"}:
+            msg = f"task_create_missing_queue_type {queue_type!r}: classic or quorum"
             raise SettingError(msg, name="task_create_missing_queue_type")
         exchange_type = conf.task_create_missing_queue_exchange_type
         exchange = Exchange(name, exchange_type) if exchange_type else Exchange(name)
-        arguments = {"x-queue-type": kind} if kind == "quorum" else None
+        arguments = {"x-queue-type": queue_type} if queue_type == "quorum" else None
         return self.include(Queue(name, exchange, name, queue_arguments=arguments))
 
 
@@ -185,12 +185,12 @@ def _unless_lost(options: dict[str, Any], queue: Queue | None) -> dict[str, Any]
     """
     exchange, key = options.get("exchange"), options.get("routing_key")
     bound = None if queue is None else queue.exchange
-    kind = options.get("exchange_type") or (bound and bound.type) or "direct"
+    exchange_type = options.get("exchange_type") or (bound and bound.type) or "direct"
     name = getattr(exchange, "name", exchange)
-    if kind != "direct":
+    if exchange_type != "direct":
         return options
-    own = getattr(exchange, "type", kind)
-    if name and own != kind and not options.get("exchange_type"):
+    own = getattr(exchange, "type", exchange_type)
+    if name and own != exchange_type and not options.get("exchange_type"):
         return {**options, "exchange_type": own}
     if name and not key and name != (bound and bound.name):
         msg = (

@@ -68,8 +68,8 @@ def carries(connection: Connection) -> bool:
 
     No channel is opened for that: a broker may allow only one.
     """
-    kind = connection.transport.Connection
-    return kind is pyamqp.Connection and kind.Channel is pyamqp.Channel
+    made = connection.transport.Connection
+    return made is pyamqp.Connection and made.Channel is pyamqp.Channel
 
 
 class AmqpWire(Wire):

@@ -83,12 +83,12 @@ def _sections(properties: bytes) -> tuple[bytes, bytes, bytes]:
     )
 
 
-def _cut(encoded: bytes, shape: bytes, length_format: str) -> list[bytes | tuple[str]]:
+def _cut(encoded: bytes, layout: bytes, length_format: str) -> list[bytes | tuple[str]]:
     """Cut encoded fields at their slots, length prefixes included."""
     parts: list[bytes | tuple[str]] = [encoded]
     for name, text in SLOTS.items():
         value = text.encode()
-        field = shape % (struct.pack(length_format, len(value)), value)
+        field = layout % (struct.pack(length_format, len(value)), value)
         cut: list[bytes | tuple[str]] = []
         for part in parts:
             if isinstance(part, tuple):

@@ -20,7 +20,7 @@ __all__ = ["ExchangeTypes"]
 
 _ROUTING = frozenset({"direct", "fanout", "headers", "topic"})
 #: Those that every virtual host has are `amq.` and their type; `amq.match` is another.
-_PREDEFINED = frozenset(f"amq.{kind}" for kind in (*_ROUTING, "match"))
+_PREDEFINED = frozenset(f"amq.{told}" for told in (*_ROUTING, "match"))
 
 
 class ExchangeTypes:
@@ -44,8 +44,8 @@ class ExchangeTypes:
         """
         known = self._known.get(exchange)
         if known is None:
-            kind = _declared(exchange, entities) or _asked(exchange, connection)
-            known = self._known[exchange] = kind is None or kind in _ROUTING
+            told = _declared(exchange, entities) or _asked(exchange, connection)
+            known = self._known[exchange] = told is None or told in _ROUTING
         return known
 
 

@@ -38,11 +38,11 @@ class GenericForm:
         body = blueprint.body
         self.headers = blueprint.headers
         #: Header name -> which of `_BY_MEMBER` it holds.
-        places = {SLOTS[name]: place for place, name in enumerate(_BY_MEMBER)}
+        numbers = {SLOTS[name]: number for number, name in enumerate(_BY_MEMBER)}
         self.slots = [
-            (header, places[value])
+            (header, numbers[value])
             for header, value in blueprint.headers.items()
-            if isinstance(value, str) and value in places
+            if isinstance(value, str) and value in numbers
         ]
         self.properties = {
             name: value
@@ -81,8 +81,8 @@ class GenericForm:
             message.kwargsrepr,
         )
         headers = dict(self.headers)
-        for header, place in self.slots:
-            headers[header] = of_member[place]
+        for header, number in self.slots:
+            headers[header] = of_member[number]
         return headers
 
 

@@ -225,21 +225,21 @@ class RedisWire(Wire):
         # Otherwise each has a TTL.
         self._talk.close(*(("DEL", mark) for mark in marks))
 
-    def _note(self, flight: _Flight, outcome: Any, queued: list[Any]) -> None:
+    def _note(self, flight: _Flight, executed: Any, queued: list[Any]) -> None:
         """Note what EXEC said."""
-        if outcome is None:
+        if executed is None:
             self._renew(flight)
             return
-        if isinstance(outcome, Exception):
+        if isinstance(executed, Exception):
             # Nothing was done; what could not even be queued says why.
             refusals, fates = queued, Fate.REJECTED
         else:
             # EXEC runs all commands; a push that failed pushed nothing.
-            refusals, fates = outcome, Fate.CONFIRMED
+            refusals, fates = executed, Fate.CONFIRMED
         culprit: int | None = None
         cause: Any = next((r for r in refusals if isinstance(r, Exception)), None)
-        if cause is None and isinstance(outcome, Exception):
-            cause = outcome
+        if cause is None and isinstance(executed, Exception):
+            cause = executed
         if cause is None:
             self.dispatch.ledger.mark(flight.chunk, Fate.CONFIRMED)
             self._flight = None

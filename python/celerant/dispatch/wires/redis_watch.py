@@ -63,14 +63,14 @@ class Watch:
         assert self.key is not None  # noqa: S101 - nothing has changed it yet
         # A second key, of which a cluster says that it is elsewhere.
         marks = (self.key, b"%b.2" % self.key)
-        multi, *queued, outcome = self._talk.ask(
+        multi, *queued, executed = self._talk.ask(
             ("MULTI",), *(("EXISTS", mark) for mark in marks), ("EXEC",)
         )
-        if any(isinstance(answer, _ELSEWHERE) for answer in (*queued, outcome)):
+        if any(isinstance(answer, _ELSEWHERE) for answer in (*queued, executed)):
             self.marks.is_by_slot, self.key = True, None
             return
-        if isinstance(multi, ResponseError) or _is_refused(outcome):
-            raise Unavailable(f"no transactions ({multi}, {outcome})")
+        if isinstance(multi, ResponseError) or _is_refused(executed):
+            raise Unavailable(f"no transactions ({multi}, {executed})")
         try:
             self.set()
         except Broken as exc:
