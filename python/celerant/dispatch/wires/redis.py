@@ -103,7 +103,8 @@ class RedisWire(Wire):
     @property
     def volley(self) -> Volley:
         """More of a server that is far: one transaction is under way at a time."""
-        return self._talk.volley
+        # Telling the slots of a cluster apart takes the square of a chunk's length.
+        return NEAR if self._watch.marks.is_by_slot else self._talk.volley
 
     # -- rendering -------------------------------------------------------------
 
