@@ -17,10 +17,10 @@ def group_of(n, backend, **settings):
     `settings` are those of `Members` and of `GroupResult`, and `ignored` members.
     """
     roster = Roster(os.urandom(16), n)
-    barrier = settings.pop("barrier", None) or sealed(n)
+    barrier = settings.pop("barrier") if "barrier" in settings else sealed(n)
     for index in settings.pop("ignored", ()):
         barrier.arrive(index, Barrier.IGNORED)
     given = {"id": roster.uuid, "parent": None, "report": None}
     given.update((key, settings.pop(key)) for key in tuple(given) if key in settings)
-    members = Members(roster, barrier, backend, is_group=True, **settings)
+    members = Members(roster, backend, barrier=barrier, is_group=True, **settings)
     return GroupResult(given.pop("id"), members, **given)

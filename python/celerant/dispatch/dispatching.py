@@ -66,7 +66,7 @@ class Many(Run):
         held: list[Chunk] = []
         size = 0
         while (chunk := self._next(carrier)) is not None:
-            self._ledger.grow(self._plan.count)
+            self._grow(self._plan.count)
             self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
             self._results += chunk.results
@@ -124,7 +124,7 @@ class Many(Run):
 
     def _count_silent(self) -> None:
         """Count members of which nothing is to be sent as sent, also at the end."""
-        self._ledger.grow(self._plan.count)
+        self._grow(self._plan.count)
         for index in self._plan.without_messages:
             self._ledger.mark_index(index, Fate.CONFIRMED)
 
@@ -139,7 +139,7 @@ class Many(Run):
         except Exception:  # noqa: BLE001 - what stopped the dispatch is told already
             # The members behind a broken one cannot be counted.
             logger.debug("members behind a broken one are not counted")
-        self._ledger.grow(self._plan.count)
+        self._grow(self._plan.count)
 
     def _path(self, index: int) -> str:
         if not self._order.grouped:
@@ -158,7 +158,7 @@ class One(Run):
         self._renderer.carrier = carrier
         chunk = self._plan.read(1, NEAR.bytes)
         assert chunk is not None  # noqa: S101 - there is one member
-        self._ledger.grow(1)
+        self._grow(1)
         self._ledger.expect(chunk)
         self._ignored += chunk.ignored()
         self._refuse_forked()
@@ -167,7 +167,7 @@ class One(Run):
         carrier.wires[0].flush()
 
     def _count_rest(self) -> None:
-        self._ledger.grow(1)
+        self._grow(1)
 
     def _path(self, index: int) -> str:  # noqa: ARG002 - it is the only one
         return "task"

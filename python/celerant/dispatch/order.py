@@ -14,7 +14,7 @@ from celerant.dispatch.drawing import Drawer
 from celerant.dispatch.rendering import Renderer
 from celerant.errors.report import Intervals
 
-__all__ = ["Hooks", "Listener", "Order"]
+__all__ = ["Hooks", "Listener", "Order", "Tally"]
 
 
 class Listener(Protocol):
@@ -25,6 +25,19 @@ class Listener(Protocol):
 
     def left(self, ledger: Ledger) -> None:
         """Hear that of this chunk's members those have left that `ledger` says."""
+
+
+class Tally(Protocol):
+    """Is told which members there are, before any of them leaves."""
+
+    def grow(self, count: int) -> None:
+        """Hear that there are `count` members by now."""
+
+    def settle(self, indices: range, state: int) -> None:
+        """Hear of members of which no result is to come: IGNORED or NOT_SENT."""
+
+    def seal(self, count: int) -> None:
+        """Hear that there are `count` members and no more."""
 
 
 def _vet_none(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
@@ -81,3 +94,5 @@ class Order(NamedTuple):
     #: ``group_index`` of each member; None: its number among all.
     positions: list[int] | None = None
     hooks: Hooks = _NO_HOOKS
+    #: Is told which members there are; None: nobody is.
+    tally: Tally | None = None

@@ -24,7 +24,6 @@ __all__ = ["Run", "Sent"]
 class Sent:
     """What came of a dispatch. `error` is why not all of it left, if so."""
 
-    barrier: Barrier
     report: Report
     error: BaseException | None = None
     #: Unknown members that the broker can be asked about; see `find_out`.
@@ -74,8 +73,8 @@ class Run(ABC):
             error = self._interrupted(exc)
         if error is not None:
             self._count_rest()
-        doubts = self._dispatch.doubts
-        return Sent(self._sealed(), self._report(), error, doubts)
+        self._conclude()
+        return Sent(self._report(), error, self._dispatch.doubts)
 
     def _held(self, carriers: Carriers) -> AbstractContextManager[Carrier]:
         if self._order.producer is None:
@@ -112,18 +111,28 @@ class Run(ABC):
 
     # -- accounting --------------------------------------------------------------
 
-    def _sealed(self) -> Barrier:
-        total = len(self._ledger)
+    def _grow(self, count: int) -> None:
+        """Have as many members in all accounts; called before any of them leaves."""
+        self._ledger.grow(count)
+        if self._order.tally is not None:
+            self._order.tally.grow(count)
+        # Last: an id that is known here has its place there.
+        if count > len(self._order.roster):
+            self._order.roster.resize(count)
+
+    def _conclude(self) -> None:
+        """Say of which members no result is to come, and that there are no more."""
+        total, tally = len(self._ledger), self._order.tally
         self._order.roster.resize(total)
-        barrier = Barrier()
-        barrier.grow(total)
+        if tally is None:
+            return
+        tally.grow(total)
         for fate in (Fate.REJECTED, Fate.UNSENT):
             for start, stop in self._ledger.intervals(fate):
-                barrier.arrive_range(start, stop, Barrier.NOT_SENT)
+                tally.settle(range(start, stop), Barrier.NOT_SENT)
         for start, stop in self._ignored:
-            barrier.arrive_range(start, stop, Barrier.IGNORED)
-        barrier.seal(total)
-        return barrier
+            tally.settle(range(start, stop), Barrier.IGNORED)
+        tally.seal(total)
 
     def _report(self) -> Report:
         double = sorted(self._dispatch.maybe_double)

@@ -272,7 +272,7 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
     @ignored.setter
     def ignored(self, value: bool) -> None:
         if value:
-            self.members.barrier.arrive(self.position, Barrier.IGNORED)
+            self.settle(Barrier.IGNORED)
 
     @property
     def state(self) -> str:
@@ -376,7 +376,7 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
             is_error = self._code not in (Barrier.SUCCESS, Barrier.IGNORED)
             (on_error if is_error and on_error is not None else callback)(self)
 
-        self.members.when(self._is_done, call)
+        self.members.when(self.position, call)
 
     def forget(self) -> None:
         """Delete the stored result, and those that it follows.
@@ -451,7 +451,7 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
 
     def settle(self, state: int) -> None:
         """Let the task be done in `state` for those that wait here."""
-        self.members.barrier.arrive(self.position, state)
+        self.members.settle([self.position], state)
 
     def member_forms(self) -> None:
         """Of one task: none."""

@@ -170,7 +170,7 @@ class GroupResult(Result, ResultSet[R], kind="group"):
             is_error = on_error is not None and members.has_failed()
             (on_error if is_error and on_error is not None else callback)(self)
 
-        members.when(self._is_complete, call)
+        members.when(None, call)
 
     # Looking.
 
@@ -341,9 +341,8 @@ class GroupResult(Result, ResultSet[R], kind="group"):
         lone.index = None
         return lone
 
-    def renew(self, barrier: Barrier, report: Report) -> None:
-        """Go on with a barrier in which members that were never sent are pending."""
-        self.members.renew(barrier)
+    def sent_again(self, report: Report) -> None:
+        """Go by another report: what was left over has been sent, or tried."""
         self.report = report
         self._handle = None
 
@@ -354,7 +353,7 @@ class GroupResult(Result, ResultSet[R], kind="group"):
 
     def settle(self, state: int) -> None:
         """Let all members be done in `state` for those that wait here."""
-        self.members.barrier.arrive_range(0, len(self), state)
+        self.members.settle(range(len(self)), state)
 
     def settle_member(self, index: int, inner: GroupResult[Any]) -> None:
         """Have `inner` in the place of a member that ran here and ended in a group."""

@@ -179,7 +179,7 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
             barrier.arrive_range(start, stop, int(state))
     barrier.seal(count)
     parent = from_line(aside["parent"], backend) if "parent" in aside else None
-    members = Members(roster, barrier, backend, sent_at=sent_at, is_group=True)
+    members = Members(roster, backend, barrier=barrier, sent_at=sent_at, is_group=True)
     made: GroupResult[Any] = CLASSES["group"](group_id, members, parent=parent)
     return made
 

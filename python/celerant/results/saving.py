@@ -142,13 +142,11 @@ def unpickled(state: dict[str, Any], backend: Backend) -> Any:
     if done is not None:
         members: Members = result.members
         members.ran_here = True
-        members.reserve()
         # Of a line its end alone is known.
         first = len(members.barrier) - len(done[0])
         for index, (code, value) in enumerate(zip(*done, strict=True), first):
             if code != Barrier.PENDING:
-                members.values[index] = value
-                members.barrier.arrive(index, code)
+                members.put(index, code, value)
     return result
 
 

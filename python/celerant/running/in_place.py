@@ -319,5 +319,7 @@ def _finished(
     for index, (state, _) in enumerate(runs):
         barrier.arrive(index, state)
     values = [value for _, value in runs]
-    members = Members(roster, barrier, app.backend, values=values, is_group=True)
+    members = Members(
+        roster, app.backend, barrier=barrier, values=values, is_group=True
+    )
     return GroupResult(group_id, members)

@@ -16,6 +16,7 @@ from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_canvas, check_options
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError, NotSent
+from celerant.results.group_result import GroupResult
 from celerant.results.tracking.forms import form_of, has_groups
 from celerant.results.tree import result_from_tuple
 from celerant.running.canvas_in_place import run_canvas
@@ -205,10 +206,12 @@ class Canvases:
                 form = form_of(roster, header.group_id)
                 app.backend.save_group(header.group_id, form)
 
+        kept = outgoing.members(roster, call)
         sent = outgoing.dispatch(
             source,
             roster,
             call,
+            kept,
             group_id=header.group_id,
             before_first=tell_size,
             before_last=complete_header,
@@ -219,7 +222,8 @@ class Canvases:
             empty["options"] = canvas.options
             more = {**options, **of_send}
             return self._send_whole(empty, args, kwargs, more, None)
-        members = outgoing.group_result(roster, header.group_id, sent, call)
+        members: GroupResult[Any]
+        members = GroupResult(header.group_id, kept, report=sent.report)
         result = result_from_tuple(header.outcome, app.backend, parent=members)
         if is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
@@ -256,23 +260,25 @@ class Canvases:
         if not only:
             # The broker had all of it: its body will run.
             chord.keep_form(0)
-            result.members.renew_all()
+            result.members.renew()
             return result
+        members.members.send_again()
         sent = self._outgoing.dispatch(
             chord.source,
             members.roster,
             chord.call,
+            members.members,
             group_id=members.id,
             only=only,
             ledger=None if report is None else report.ledger,
             before_first=chord.tell_size,
             before_last=chord.keep_form,
         )
-        members.renew(sent.barrier, sent.report)
+        members.sent_again(sent.report)
         chord.call.doubts = sent.doubts
         if sent.error is not None:
             raise self._unsent(result, sent)
-        result.members.renew_all()
+        result.members.renew()
         return result
 
     def freeze(self, canvas: Any, options: Mapping[str, Any]) -> Any:

@@ -64,13 +64,18 @@ class Groups:
         source = members["kwargs"]["tasks"]
         given = source if held is None else held.origin["kwargs"]["tasks"]
         call = SentCall(given, args, kwargs, merged, self._app.backend.losses)
-        roster = Roster(members.seed or new_seed())
-        group_id = call.options.pop("task_id", None) or roster.uuid
         outgoing = self._outgoing
-        sent = outgoing.dispatch(source, roster, call, group_id=group_id)
-        result = outgoing.group_result(roster, group_id, sent, call)
-        if held is not None:
-            result = held.result.go_on_as(result)
+        if held is None:
+            kept = outgoing.members(Roster(members.seed or new_seed()), call)
+        else:
+            kept = held.result.members
+            kept.send_held(call.losses)
+        roster = kept.roster
+        group_id = call.options.pop("task_id", None) or roster.uuid
+        sent = outgoing.dispatch(source, roster, call, kept, group_id=group_id)
+        result: GroupResult[Any]
+        result = GroupResult(group_id, kept) if held is None else held.result
+        result.report = sent.report
         if sent.error is not None:
             raise self._resumable(sent, result, call)
         if held is None:
@@ -95,7 +100,7 @@ class Groups:
         members.options.update(options)
         # Frozen again, they keep them.
         roster, barrier = freeze(members, members.seed or new_seed(), self._app)
-        kept = Members(roster, barrier, self._app.backend, is_group=True)
+        kept = Members(roster, self._app.backend, barrier=barrier, is_group=True)
         return GroupResult(members.options["task_id"], kept)
 
     def check(
@@ -143,15 +148,17 @@ class Groups:
             only += report.unknown
         if call is None or not only:
             return result
+        result.members.send_again()
         sent = self._outgoing.dispatch(
             source,
             result.roster,
             call,
+            result.members,
             group_id=result.id,
             only=sorted(only),
             ledger=report.ledger,
         )
-        result.renew(sent.barrier, sent.report)
+        result.sent_again(sent.report)
         if sent.error is not None:
             raise self._resumable(sent, result, call)
         return result

@@ -75,10 +75,7 @@ def _members_of(result: Any) -> list[Members]:
 
 def _drop(held: list[Members], why: str) -> None:
     for members in held:
-        members.refuse_waiting = None
-        members.unsent = why
-        members.barrier.arrive_range(0, len(members.barrier), Barrier.NOT_SENT)
-        members.notify()
+        members.give_up(why)
 
 
 class Frozen(NamedTuple):
@@ -109,8 +106,7 @@ def go_on_as(held: Any, sent: Any) -> Any:
             members.take_over(index, counterpart.members, counterpart.position)
         elif ran_here:
             members.unsent = "a step before it ended the chain"
-            members.barrier.arrive(index, Barrier.NOT_SENT)
-            members.notify()
+            members.settle([index], Barrier.NOT_SENT)
     return held
 
 

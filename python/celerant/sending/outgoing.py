@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from celerant.dispatch.interruption import carry
 from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CelerantError, ForkError, PublishError
-from celerant.results.group_result import GroupResult
 from celerant.results.tracking.forms import clipped
 from celerant.results.tracking.members import Members
 from celerant.sending.lowering import is_ignored
@@ -88,6 +88,7 @@ class Outgoing:
         source: Any,
         roster: Roster,
         call: SentCall,
+        members: Members | None = None,
         *,
         group_id: str | None,
         only: list[tuple[int, int]] | None = None,
@@ -95,54 +96,59 @@ class Outgoing:
         before_first: Callable[[], None] | None = None,
         before_last: Callable[[int], None] | None = None,
     ) -> Sent:
-        """Send members under the ids of a roster."""
-        self._refuse_forked_memory()
-        lasting = self._lasting()
-        order = Order(
-            source=source,
-            roster=roster,
-            blueprints=self._blueprints(lasting.basis, group_id, call.options),
-            rules=lasting.rules,
-            patience=self._patience(call.options),
-            args=call.args,
-            kwargs=call.kwargs,
-            grouped=group_id is not None,
-            producer=producer_of(call.options),
-            only=only,
-            ledger=Ledger() if ledger is None else ledger,
-            hooks=Hooks(
-                announce=self.announce,
-                before_first=before_first,
-                before_last=before_last,
-                vet=self._vet,
-            ),
-        )
-        return Many(order).over(self.open())
+        """Send members under the ids of a roster; `members` learn of themselves."""
+        with _abandoned_where_none_left(members):
+            self._refuse_forked_memory()
+            lasting = self._lasting()
+            order = Order(
+                source=source,
+                roster=roster,
+                blueprints=self._blueprints(lasting.basis, group_id, call.options),
+                rules=lasting.rules,
+                patience=self._patience(call.options),
+                args=call.args,
+                kwargs=call.kwargs,
+                grouped=group_id is not None,
+                producer=producer_of(call.options),
+                only=only,
+                ledger=Ledger() if ledger is None else ledger,
+                hooks=Hooks(
+                    announce=self.announce,
+                    before_first=before_first,
+                    before_last=before_last,
+                    vet=self._vet,
+                ),
+                tally=members,
+            )
+            return Many(order).over(self.open())
 
-    def dispatch_one(
+    def dispatch_one(  # noqa: PLR0913, PLR0917 - a call, and what learns of it
         self,
         signature: Mapping[str, Any],
         roster: Roster,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
+        members: Members,
     ) -> Sent:
         """Send one task under the id of a roster of one."""
-        self._refuse_forked_memory()
-        lasting = self._lasting()
-        order = Order(
-            (signature,),
-            roster,
-            self._blueprints(lasting.basis, None, options),
-            lasting.rules,
-            self._patience(options),
-            Ledger(),
-            args,
-            kwargs,
-            grouped=False,
-            producer=producer_of(options),
-        )
-        return One(order).over(self.open())
+        with _abandoned_where_none_left(members):
+            self._refuse_forked_memory()
+            lasting = self._lasting()
+            order = Order(
+                (signature,),
+                roster,
+                self._blueprints(lasting.basis, None, options),
+                lasting.rules,
+                self._patience(options),
+                Ledger(),
+                args,
+                kwargs,
+                grouped=False,
+                producer=producer_of(options),
+                tally=members,
+            )
+            return One(order).over(self.open())
 
     def _patience(self, options: Mapping[str, Any]) -> Patience:
         """Return how often a dispatch tries again."""
@@ -223,14 +229,10 @@ class Outgoing:
             )
             raise ForkError(msg, created_in_pid=request.memory_pid)
 
-    def group_result(
-        self, roster: Roster, group_id: str | None, sent: Sent, call: SentCall
-    ) -> GroupResult[Any]:
-        """Return what a dispatch leaves behind."""
-        members = Members(
-            roster, sent.barrier, self._app.backend, losses=call.losses, is_group=True
-        )
-        return GroupResult(group_id or roster.uuid, members, report=sent.report)
+    def members(self, roster: Roster, call: SentCall) -> Members:
+        """Return the members of a group that is about to be sent."""
+        backend = self._app.backend
+        return Members(roster, backend, losses=call.losses, is_group=True)
 
     def add_to_parent(self, result: Any, options: Mapping[str, Any]) -> None:
         """Count a result among the children of the task that runs here, if one does."""
@@ -256,6 +258,17 @@ class Outgoing:
         except AttributeError:
             oid = local.oid = oid_from(self._app)
         return oid
+
+
+@contextmanager
+def _abandoned_where_none_left(members: Members | None) -> Iterator[None]:
+    """Have members be as before if a dispatch raises: nothing has left then."""
+    try:
+        yield
+    except BaseException:
+        if members is not None:
+            members.abandon()
+        raise
 
 
 @dataclass(slots=True, frozen=True)

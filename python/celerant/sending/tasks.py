@@ -58,16 +58,22 @@ class Tasks:
             given = {**signature, "options": named}
         backend, outgoing = self._app.backend, self._outgoing
         losses = backend.losses
+        if held is None:
+            members = Members(roster, backend, losses=losses)
+        else:
+            members = held.result.members
+            members.send_held(losses)
         if signature["subtask_type"] is not None and kind_of(signature).is_composed:
             # It says that it is what its class is not.
             call = SentCall([given], args, kwargs, options, losses)
-            sent = outgoing.dispatch(call.source, roster, call, group_id=None)
+            sent = outgoing.dispatch(call.source, roster, call, members, group_id=None)
         else:
-            sent = outgoing.dispatch_one(given, roster, args, kwargs, options)
-        members = Members(roster, sent.barrier, backend, losses=losses)
-        result: AsyncResult[Any] = AsyncResult(roster.id(0), members=members)
-        if held is not None:
-            result = held.result.go_on_as(result)
+            sent = outgoing.dispatch_one(given, roster, args, kwargs, options, members)
+        members.roster = roster
+        result: AsyncResult[Any]
+        result = (
+            AsyncResult(roster.id(0), members=members) if held is None else held.result
+        )
         if sent.error is not None:
             carry(sent.error, result, sent.report)
             raise sent.error

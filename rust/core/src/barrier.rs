@@ -3,18 +3,28 @@
 //! ```text
 //! word   s nnnn....nnnn aaaa....aaaa
 //!        s: 1 bit, sealed    n: 31 bits, members    a: 32 bits, members that arrived
-//! cells  one byte per member: its State
+//! cells  one byte per member: its State, or TAKEN while a call settles it
+//! first  the member whose failure came first, or NONE
 //! ```
 //!
-//! The barrier is complete when it is sealed and `a == n`. Each of `arrive` and `seal` changes
-//! the word by one atomic operation, each member is counted once (its cell leaves `Pending` once),
-//! and nothing leaves the complete state; so exactly one call makes the change to it, and that
-//! one returns [`Arrival::Completed`].
+//! A member arrives by a [`Claim`]: of all calls for it one takes its cell out of `Pending`, writes
+//! what it has to write, and settles it. The barrier is complete when it is sealed and `a == n`.
+//! Each of `settle` and `seal` changes the word by one atomic operation, each member is counted
+//! once (its cell is settled once), and nothing leaves the complete state; so exactly one call
+//! makes the change to it, and that one returns [`Arrival::Completed`].
 //!
 //! It holds atomics and no waiting: who waits registers first and looks second.
+//!
+//! The orderings of all accesses that publish something are in [`ordering`], each by its name.
+
+pub mod ordering;
+mod state;
+#[cfg(all(test, not(celerant_loom)))]
+mod tests;
 
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Cells, Ordering};
-use thiserror::Error;
+
+pub use state::{Arrival, BarrierError, STATES, State};
 
 /// Members that one barrier can have.
 pub const MAX_MEMBERS: u32 = (1 << 31) - 1;
@@ -22,125 +32,60 @@ pub const MAX_MEMBERS: u32 = (1 << 31) - 1;
 const SEALED: u64 = 1 << 63;
 const ONE_MEMBER: u64 = 1 << 32;
 const ARRIVED_MASK: u64 = ONE_MEMBER - 1;
-
-/// The release half lets the completing call, and whoever sees the barrier complete, read what
-/// was written before this call; the acquire half lets the completing call read what the others
-/// wrote. Pairs with itself and with `Barrier::word`'s `Acquire` loads.
-const COUNTING: Ordering = if cfg!(celerant_loom_mutant) {
-    Ordering::Relaxed
-} else {
-    Ordering::AcqRel
-};
-
-/// What became of a member. The numbers are the cells' encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum State {
-    /// Not known yet.
-    Pending = 0,
-    /// It returned a value.
-    Success = 1,
-    /// It raised.
-    Failure = 2,
-    /// It was revoked before its end.
-    Revoked = 3,
-    /// Its result is not stored, and nobody waits for it.
-    Ignored = 4,
-    /// It never reached the broker.
-    NotSent = 5,
-    /// Its result was stored and is gone.
-    Expired = 6,
-}
-
-/// How many states there are.
-pub const STATES: usize = 7;
-
-impl State {
-    const ALL: [Self; STATES] = [
-        Self::Pending,
-        Self::Success,
-        Self::Failure,
-        Self::Revoked,
-        Self::Ignored,
-        Self::NotSent,
-        Self::Expired,
-    ];
-
-    /// The state that `code` stands for.
-    #[must_use]
-    pub const fn from_code(code: u8) -> Option<Self> {
-        if (code as usize) < STATES {
-            Some(Self::ALL[code as usize])
-        } else {
-            None
-        }
-    }
-
-    /// The number that stands for this state.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        self as u8
-    }
-}
-
-/// What a call did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// Counted; others are still missing, or the barrier is not sealed yet.
-    Pending,
-    /// Counted; with it all are done. Returned exactly once in a barrier's life.
-    Completed,
-    /// The member was there before; its first state stays.
-    Duplicate,
-}
-
-/// A use that the barrier does not allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum BarrierError {
-    /// No such member.
-    #[error("member {index} is unknown: the barrier has {size} members")]
-    Unknown {
-        /// The member asked for.
-        index: u32,
-        /// Members the barrier has.
-        size: u32,
-    },
-    /// A member can arrive, it cannot go back to pending.
-    #[error("member {index} cannot arrive as pending")]
-    NotAnArrival {
-        /// The member.
-        index: u32,
-    },
-    /// `grow` or `seal` after `seal`.
-    #[error("the barrier is sealed at {size} members and takes no more")]
-    Sealed {
-        /// Members the barrier has.
-        size: u32,
-    },
-    /// `seal(n)` of a barrier that has not n members.
-    #[error("cannot seal at {wanted} members: the barrier was grown to {size}")]
-    WrongSize {
-        /// What `seal` was told.
-        wanted: u32,
-        /// Members the barrier has.
-        size: u32,
-    },
-    /// More members than a barrier can count.
-    #[error("{wanted} members are too many: a barrier counts up to {MAX_MEMBERS}")]
-    TooLarge {
-        /// Members it would have had.
-        wanted: u64,
-    },
-}
+/// A cell whose claim is not settled yet; it reads as pending.
+const TAKEN: u8 = u8::MAX;
+/// No member has failed.
+const NONE: u32 = u32::MAX;
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Barrier {
     word: AtomicU64,
     /// Arrivals per state; slot 0 is unused. `Relaxed`: each is written before the word, so
-    /// whoever sees an arrival in the word through `Acquire` sees it here too.
+    /// whoever sees an arrival in the word sees it here too.
     counts: [AtomicU32; STATES],
     cells: Cells,
+    first: AtomicU32,
+}
+
+/// The right to let a member arrive, which one call has; dropped, the member is pending again.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    barrier: &'a Barrier,
+    cell: &'a AtomicU8,
+    index: u32,
+    state: State,
+}
+
+impl Claim<'_> {
+    /// Lets the member arrive: what the caller wrote before is there for who sees it done.
+    #[must_use]
+    pub fn settle(self) -> Arrival {
+        let Self {
+            barrier,
+            cell,
+            index,
+            state,
+        } = self;
+        std::mem::forget(self);
+        cell.store(state.code(), ordering::settle());
+        if matches!(state, State::Failure | State::Revoked) {
+            barrier.fail_early(index);
+        }
+        barrier.counts[usize::from(state.code())].fetch_add(1, Ordering::Relaxed);
+        let word = barrier.word.fetch_add(1, ordering::count()) + 1;
+        if complete(word) {
+            Arrival::Completed
+        } else {
+            Arrival::Pending
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cell.store(State::Pending.code(), ordering::give_up());
+    }
 }
 
 impl Default for Barrier {
@@ -157,6 +102,7 @@ impl Barrier {
             word: AtomicU64::new(0),
             counts: std::array::from_fn(|_| AtomicU32::new(0)),
             cells: Cells::new(),
+            first: AtomicU32::new(NONE),
         }
     }
 
@@ -166,10 +112,9 @@ impl Barrier {
     /// [`BarrierError::Sealed`], [`BarrierError::TooLarge`].
     ///
     /// # Ordering
-    /// The cells are there before the word says so (`Release`); pairs with the `Acquire` load
-    /// in `arrive`.
+    /// Whoever finds the members there sees what the caller wrote before.
     pub fn grow(&self, n: u32) -> Result<u32, BarrierError> {
-        let mut word = self.load();
+        let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & SEALED != 0 {
                 return Err(BarrierError::Sealed { size: size(word) });
@@ -180,16 +125,31 @@ impl Barrier {
                 .filter(|&grown| grown <= MAX_MEMBERS);
             let grown = grown.ok_or(BarrierError::TooLarge { wanted })?;
             self.cells.reserve(grown);
-            match self.word.compare_exchange_weak(
-                word,
-                word + u64::from(n) * ONE_MEMBER,
-                COUNTING,
-                Ordering::Acquire,
-            ) {
+            let next = word + u64::from(n) * ONE_MEMBER;
+            match self.change(word, next, ordering::grow()) {
                 Ok(_) => return Ok(grown),
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Takes a member that is to arrive in `state`; `None` if another call has it or had it.
+    ///
+    /// # Errors
+    /// [`BarrierError::Unknown`], [`BarrierError::NotAnArrival`].
+    pub fn claim(&self, index: u32, state: State) -> Result<Option<Claim<'_>>, BarrierError> {
+        if state == State::Pending {
+            return Err(BarrierError::NotAnArrival { index });
+        }
+        let cell = self.cell(index)?;
+        let is_ours = ordering::take(cell, State::Pending.code(), TAKEN);
+        // Not made where it is another's: a claim that is dropped gives the cell free.
+        Ok(is_ours.then(|| Claim {
+            barrier: self,
+            cell,
+            index,
+            state,
+        }))
     }
 
     /// Notes that member `index` is done. Repeated arrivals change nothing.
@@ -201,28 +161,19 @@ impl Barrier {
     /// What the caller wrote before is visible to the call that returns `Completed` and to
     /// whoever then sees [`Barrier::is_complete`].
     pub fn arrive(&self, index: u32, state: State) -> Result<Arrival, BarrierError> {
-        if state == State::Pending {
-            return Err(BarrierError::NotAnArrival { index });
-        }
-        let cell = self.cell(index)?;
-        if !claim(cell, state) {
-            return Ok(Arrival::Duplicate);
-        }
-        self.counts[usize::from(state.code())].fetch_add(1, Ordering::Relaxed);
-        let word = self.word.fetch_add(1, COUNTING) + 1;
-        Ok(if complete(word) {
-            Arrival::Completed
-        } else {
-            Arrival::Pending
-        })
+        let claim = self.claim(index, state)?;
+        Ok(claim.map_or(Arrival::Duplicate, Claim::settle))
     }
 
     /// Says that there are `n` members and no more will come.
     ///
     /// # Errors
     /// [`BarrierError::Sealed`], [`BarrierError::WrongSize`].
+    ///
+    /// # Ordering
+    /// As `arrive`.
     pub fn seal(&self, n: u32) -> Result<Arrival, BarrierError> {
-        let mut word = self.load();
+        let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & SEALED != 0 {
                 return Err(BarrierError::Sealed { size: size(word) });
@@ -234,15 +185,28 @@ impl Barrier {
                 });
             }
             let sealed = word | SEALED;
-            match self
-                .word
-                .compare_exchange_weak(word, sealed, COUNTING, Ordering::Acquire)
-            {
+            match self.change(word, sealed, ordering::seal()) {
                 Ok(_) if complete(sealed) => return Ok(Arrival::Completed),
                 Ok(_) => return Ok(Arrival::Pending),
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Notes that member `index` will fail, or has: the first one noted stays.
+    pub fn fail_early(&self, index: u32) {
+        let order = ordering::fail();
+        // One that is there already stays: nothing is read of it here.
+        let _ = self
+            .first
+            .compare_exchange(NONE, index, order, Ordering::Relaxed);
+    }
+
+    /// The member whose failure or revocation came first.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<u32> {
+        let index = self.first.load(ordering::failed());
+        (index != NONE).then_some(index)
     }
 
     /// Whether it is sealed and all members arrived.
@@ -274,14 +238,16 @@ impl Barrier {
     ///
     /// # Errors
     /// [`BarrierError::Unknown`].
+    ///
+    /// # Ordering
+    /// Whoever sees it done sees what was written before it arrived.
     pub fn state(&self, index: u32) -> Result<State, BarrierError> {
-        // Pairs with `claim`.
-        let code = self.cell(index)?.load(Ordering::Acquire);
+        let code = self.cell(index)?.load(ordering::state());
         Ok(State::from_code(code).unwrap_or(State::Pending))
     }
 
     /// Members per state, by the states' numbers. A snapshot: while members arrive, one that is
-    /// claimed but not counted yet may still be among the pending ones.
+    /// settled but not counted yet may still be among the pending ones.
     #[must_use]
     pub fn counts(&self) -> [u32; STATES] {
         let word = self.load();
@@ -316,7 +282,7 @@ impl Barrier {
                 break;
             }
             for (cell, at) in run.iter().zip(index..size) {
-                if cell.load(Ordering::Acquire) == state.code() {
+                if cell.load(ordering::state()) == state.code() {
                     found.push(at);
                     if found.len() == limit {
                         break;
@@ -334,14 +300,14 @@ impl Barrier {
         self.select(State::Pending, start, limit)
     }
 
-    /// Pairs with `COUNTING`: what was written before an arrival that this load sees is visible.
     fn load(&self) -> u64 {
-        let order = if cfg!(celerant_loom_mutant) {
-            Ordering::Relaxed
-        } else {
-            Ordering::Acquire
-        };
-        self.word.load(order)
+        self.word.load(ordering::word())
+    }
+
+    /// Where it fails nothing is read by what it returns, but tried again: `Relaxed`.
+    fn change(&self, from: u64, to: u64, order: Ordering) -> Result<u64, u64> {
+        self.word
+            .compare_exchange_weak(from, to, order, Ordering::Relaxed)
     }
 
     fn cell(&self, index: u32) -> Result<&AtomicU8, BarrierError> {
@@ -353,23 +319,6 @@ impl Barrier {
         };
         cell.ok_or(BarrierError::Unknown { index, size })
     }
-}
-
-/// Takes a member out of `Pending`; true for the one call that did it.
-///
-/// `Release` so that who reads the state also sees what the caller wrote before (its value).
-fn claim(cell: &AtomicU8, state: State) -> bool {
-    if cfg!(celerant_loom_mutant) {
-        // What the model must catch: looking and taking as two steps.
-        let free = cell.load(Ordering::Relaxed) == State::Pending.code();
-        if free {
-            cell.store(state.code(), Ordering::Relaxed);
-        }
-        return free;
-    }
-    let pending = State::Pending.code();
-    cell.compare_exchange(pending, state.code(), Ordering::AcqRel, Ordering::Acquire)
-        .is_ok()
 }
 
 #[allow(clippy::cast_possible_truncation)] // 31 bits
@@ -384,98 +333,4 @@ const fn arrived(word: u64) -> u32 {
 
 const fn complete(word: u64) -> bool {
     word & SEALED != 0 && size(word) == arrived(word)
-}
-
-#[cfg(all(test, not(celerant_loom)))]
-mod tests {
-    use super::*;
-
-    fn grown(n: u32) -> Barrier {
-        let barrier = Barrier::new();
-        assert_eq!(barrier.grow(n), Ok(n));
-        barrier
-    }
-
-    #[test]
-    fn last_arrival_is_reported_once() {
-        let barrier = grown(3);
-        assert_eq!(barrier.seal(3), Ok(Arrival::Pending));
-        assert_eq!(barrier.arrive(2, State::Success), Ok(Arrival::Pending));
-        assert_eq!(barrier.arrive(2, State::Failure), Ok(Arrival::Duplicate));
-        assert_eq!(barrier.arrive(0, State::Failure), Ok(Arrival::Pending));
-        assert!(!barrier.is_complete());
-        assert_eq!(barrier.arrive(1, State::Success), Ok(Arrival::Completed));
-        assert_eq!(barrier.arrive(1, State::Success), Ok(Arrival::Duplicate));
-        assert!(barrier.is_complete());
-        assert_eq!(barrier.counts(), [0, 2, 1, 0, 0, 0, 0]);
-        assert_eq!(barrier.state(2), Ok(State::Success));
-    }
-
-    #[test]
-    fn the_seal_completes_where_all_were_there_before() {
-        let barrier = grown(1);
-        assert_eq!(barrier.arrive(0, State::Ignored), Ok(Arrival::Pending));
-        assert_eq!(barrier.seal(1), Ok(Arrival::Completed));
-    }
-
-    #[test]
-    fn an_empty_barrier_completes_at_its_seal() {
-        assert_eq!(Barrier::new().seal(0), Ok(Arrival::Completed));
-    }
-
-    #[test]
-    fn misuse_is_an_error_and_changes_nothing() {
-        let barrier = grown(2);
-        assert_eq!(
-            barrier.arrive(2, State::Success),
-            Err(BarrierError::Unknown { index: 2, size: 2 })
-        );
-        assert_eq!(
-            barrier.state(9),
-            Err(BarrierError::Unknown { index: 9, size: 2 })
-        );
-        assert_eq!(
-            barrier.arrive(0, State::Pending),
-            Err(BarrierError::NotAnArrival { index: 0 })
-        );
-        assert_eq!(
-            barrier.seal(3),
-            Err(BarrierError::WrongSize { wanted: 3, size: 2 })
-        );
-        assert_eq!(barrier.seal(2), Ok(Arrival::Pending));
-        assert_eq!(barrier.seal(2), Err(BarrierError::Sealed { size: 2 }));
-        assert_eq!(barrier.grow(1), Err(BarrierError::Sealed { size: 2 }));
-        assert_eq!(barrier.remaining(), 2);
-    }
-
-    #[test]
-    fn more_than_31_bits_of_members_are_refused() {
-        let barrier = grown(1);
-        let wanted = u64::from(MAX_MEMBERS) + 1;
-        assert_eq!(
-            barrier.grow(MAX_MEMBERS),
-            Err(BarrierError::TooLarge { wanted })
-        );
-        assert_eq!(barrier.size(), 1);
-    }
-
-    #[test]
-    fn pending_members_are_found_across_buckets() {
-        let barrier = grown(1000);
-        for index in (0..1000).filter(|index| index % 7 != 0) {
-            assert!(barrier.arrive(index, State::Success).is_ok());
-        }
-        let expected: Vec<u32> = (0..1000).filter(|index| index % 7 == 0).collect();
-        assert_eq!(barrier.pending(0, usize::MAX), expected);
-        assert_eq!(barrier.pending(8, 2), [14, 21]);
-        assert_eq!(barrier.pending(1000, 5), [0; 0]);
-    }
-
-    #[test]
-    fn codes_are_the_states_positions() {
-        for (code, state) in State::ALL.into_iter().enumerate() {
-            assert_eq!(usize::from(state.code()), code);
-        }
-        assert_eq!(State::from_code(7), None);
-    }
 }

@@ -7,7 +7,7 @@ use celerant_core::barrier::{Arrival, Barrier, BarrierError, State};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::meta::{Absorbed, absorb};
+use crate::meta::{Absorbed, absorb, put};
 
 mod raised {
     pyo3::import_exception!(celerant.errors, BarrierError);
@@ -37,14 +37,6 @@ type Done<T> = Result<T, Raised>;
 #[derive(Debug, Default)]
 pub struct PyBarrier {
     core: Barrier,
-}
-
-impl PyBarrier {
-    /// The barrier itself, for code that runs detached.
-    #[allow(dead_code)] // for the dispatch side of this crate
-    pub(crate) fn core(&self) -> &Barrier {
-        &self.core
-    }
 }
 
 #[pymethods]
@@ -89,6 +81,27 @@ impl PyBarrier {
         Ok(name(self.core.arrive(index, state).map_err(Raised::from)?))
     }
 
+    /// Put a value into its slot of `values` and let member `index` arrive, as one step.
+    ///
+    /// Of all threads that bring the same member one does both, and the others neither.
+    ///
+    /// Returns:
+    ///     As `arrive`.
+    ///
+    /// Raises:
+    ///     BarrierError: As `arrive`.
+    ///     IndexError: `values` has no slot for the member, which stays pending.
+    fn put(
+        &self,
+        index: u32,
+        state: u8,
+        values: &Bound<'_, PyList>,
+        value: Bound<'_, PyAny>,
+    ) -> PyResult<&'static str> {
+        let state = state_from(state)?;
+        Ok(name(put(&self.core, index, state, values, value)?))
+    }
+
     /// Note that members `start` to `stop` (excluded) are done; true where this completed it.
     ///
     /// Raises:
@@ -121,6 +134,17 @@ impl PyBarrier {
     #[getter]
     fn is_sealed(&self) -> bool {
         self.core.is_sealed()
+    }
+
+    /// The member whose failure or revocation came first, or None.
+    #[getter]
+    fn first_failure(&self) -> Option<u32> {
+        self.core.first_failure()
+    }
+
+    /// Note that member `index` will fail: whoever waits for a failure need not wait for its end.
+    fn fail_early(&self, index: u32) {
+        self.core.fail_early(index);
     }
 
     /// Members that have not arrived.
@@ -181,15 +205,23 @@ impl PyBarrier {
         Ok(PyBytes::new(py, &codes))
     }
 
-    /// Let every member arrive that arrived in `previous`, except those in state `but`.
+    /// Let members `start` to `stop` (excluded) arrive that arrived in `previous`, except those in
+    /// state `but`; true where this completed it.
     ///
     /// Raises:
     ///     BarrierError: `previous` has members that this one has not.
-    fn inherit(&self, previous: &Self, but: u8) -> PyResult<bool> {
+    fn inherit(&self, previous: &Self, but: u8, start: u32, stop: u32) -> PyResult<bool> {
         let but = state_from(but)?;
+        let previous = &previous.core;
+        if let Some(index) = previous.first_failure()
+            && (start..stop).contains(&index)
+            && previous.state(index).map_err(Raised::from)? != but
+        {
+            self.core.fail_early(index);
+        }
         let mut completed = false;
-        for index in 0..previous.core.size() {
-            let state = previous.core.state(index).map_err(Raised::from)?;
+        for index in start..stop.min(previous.size()) {
+            let state = previous.state(index).map_err(Raised::from)?;
             if state != State::Pending && state != but {
                 let arrival = self.core.arrive(index, state).map_err(Raised::from)?;
                 completed |= arrival == Arrival::Completed;

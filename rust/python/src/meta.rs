@@ -35,7 +35,7 @@ pub(crate) fn absorb(
             deferred.push(position);
             continue;
         };
-        let state = match parse(bytes.as_bytes()) {
+        let (state, value) = match parse(bytes.as_bytes()) {
             Meta::NotReady => continue,
             Meta::Defer => {
                 deferred.push(position);
@@ -44,22 +44,33 @@ pub(crate) fn absorb(
             Meta::Ready {
                 state: State::Success,
                 result,
-            } => {
-                values.set_item(index as usize, to_python(payload.py(), &result)?)?;
-                State::Success
-            }
-            Meta::Ready { state, .. } => {
-                values.set_item(index as usize, &payload)?;
-                state
-            }
+            } => (State::Success, to_python(payload.py(), &result)?),
+            Meta::Ready { state, .. } => (state, payload),
         };
-        let arrival = barrier.arrive(index, state).map_err(Raised::from)?;
+        let arrival = put(barrier, index, state, values, value)?;
         completed |= arrival == Arrival::Completed;
         if state != State::Success && arrival != Arrival::Duplicate {
             first = first.or(Some(index));
         }
     }
     Ok((completed, first, deferred))
+}
+
+/// Puts a value into its slot and lets its member arrive, as one step: of all calls for a member
+/// one does both, and the others neither.
+pub(crate) fn put(
+    barrier: &Barrier,
+    index: u32,
+    state: State,
+    values: &Bound<'_, PyList>,
+    value: Bound<'_, PyAny>,
+) -> PyResult<Arrival> {
+    let Some(claim) = barrier.claim(index, state).map_err(Raised::from)? else {
+        return Ok(Arrival::Duplicate);
+    };
+    // Where there is no slot the claim is dropped, and the member stays pending.
+    values.set_item(index as usize, value)?;
+    Ok(claim.settle())
 }
 
 /// What Python's `json.loads` would make of it. Bounded by the parser's 200 levels.

@@ -94,5 +94,5 @@ def test_a_new_barrier_inherits_all_but_unsent_members(sealed):
     old.arrive(0, Barrier.SUCCESS)
     old.arrive(1, Barrier.NOT_SENT)
     old.arrive(2, Barrier.FAILURE)
-    assert new.inherit(old, Barrier.NOT_SENT) is False
+    assert new.inherit(old, Barrier.NOT_SENT, 0, 4) is False
     assert new.states() == bytes([Barrier.SUCCESS, 0, Barrier.FAILURE, 0])

@@ -99,10 +99,10 @@ def test_failures_are_raised_at_the_await(fake, group_of):
         with pytest.raises(KeyError):
             await group[1]
         ignored = AsyncResult("x", fake)
-        ignored.members.barrier.arrive(0, Barrier.IGNORED)
+        ignored.members.settle([0], Barrier.IGNORED)
         assert await ignored is None
         unsent = AsyncResult("y", fake)
-        unsent.members.barrier.arrive(0, Barrier.NOT_SENT)
+        unsent.members.settle([0], Barrier.NOT_SENT)
         with pytest.raises(NotSent):
             await unsent
 
@@ -183,7 +183,7 @@ def test_awaiting_inside_a_task_is_refused(fake, group_of):
 def test_members_come_in_the_order_of_their_arrival(fake, group_of):
     async def main():
         group = group_of(5, fake)
-        group.members.barrier.arrive(4, Barrier.NOT_SENT)
+        group.members.settle([4], Barrier.NOT_SENT)
         found = []
         order = [2, 0, 3, 1]
         assert not group.ready()
@@ -225,7 +225,7 @@ def test_arrived_members_of_any_state_are_iterated_over(memory, group_of):
         group = group_of(3, memory)
         memory.store_result(group.roster.id(0), 1, "SUCCESS")
         memory.store_result(group.roster.id(1), KeyError("k"), "FAILURE")
-        group.members.barrier.arrive(2, Barrier.IGNORED)
+        group.members.settle([2], Barrier.IGNORED)
         return sorted([member.state async for member in group])
 
     assert run(main()) == ["FAILURE", "IGNORED", "SUCCESS"]
@@ -242,7 +242,7 @@ def test_an_empty_group_iterates_over_nothing(memory, group_of):
 def test_an_iteration_that_was_left_gets_no_more_members(fake, group_of):
     async def main():
         group = group_of(2, fake)
-        group.members.barrier.arrive(0, Barrier.IGNORED)
+        group.members.settle([0], Barrier.IGNORED)
         async for _ in group:
             break
         gc.collect()
@@ -260,8 +260,9 @@ def test_many_coroutines_on_one_group_are_not_all_asked_each_time(fake, group_of
         await until(lambda: len(group.members.waiters) == 50)
         for waiters in group.members.waiters._single.values():
             for waiter in waiters:
-                is_done = waiter.is_done
-                waiter.is_done = lambda f=is_done: asked.append(1) or f()
+                wake = waiter.wake
+                counting = lambda f=wake: asked.append(1) or f()  # noqa: E731
+                object.__setattr__(waiter, "wake", counting)
         await until(lambda: group.members.is_watched)
         asked.clear()
         fake.push(group.roster.id(0), 0)

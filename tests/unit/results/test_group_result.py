@@ -93,7 +93,7 @@ def test_polling_for_ready_ends(memory, group_of):
 
 def test_counts_name_every_state(memory, group_of):
     result = group_of(5, memory, ignored=[4])
-    result.members.barrier.arrive(3, Barrier.NOT_SENT)
+    result.members.settle([3], Barrier.NOT_SENT)
     store(result, 0, 1)
     store(result, 1, KeyError("k"), "FAILURE")
     assert result.counts() == {
@@ -119,7 +119,7 @@ def test_ignored_members_give_none_and_are_asked_of_nobody(fake, group_of):
 
 def test_members_that_never_left_raise_not_sent(fake, group_of):
     result = group_of(3, fake)
-    result.members.barrier.arrive(1, Barrier.NOT_SENT)
+    result.members.settle([1], Barrier.NOT_SENT)
     with pytest.raises(NotSent) as caught:
         result.get(timeout=5)
     assert caught.value.group_index == 1
@@ -129,15 +129,16 @@ def test_members_that_never_left_raise_not_sent(fake, group_of):
     assert all("1" not in ids for ids in fake.fetched)
 
 
-def test_a_resumed_dispatch_keeps_arrived_members(memory, group_of, sealed):
+def test_a_resumed_dispatch_keeps_arrived_members(memory, group_of):
     result = group_of(4, memory)
-    result.members.barrier.arrive_range(2, 4, Barrier.NOT_SENT)
+    result.members.settle(range(2, 4), Barrier.NOT_SENT)
     store(result, 0, "a")
     with pytest.raises(NotSent):
         result.get(timeout=5)
     assert result[0].get(timeout=5) == "a"
     memory.forget([result[0].id])
-    result.renew(sealed(4), "new report")
+    result.members.renew()
+    result.sent_again("new report")
     assert result.report == "new report"
     assert not result.failed()
     for index in (1, 2, 3):

@@ -41,7 +41,7 @@ def test_the_user_s_group_id_comes_along(shared, group_of):
 def test_own_ids_ignored_and_unsent_members_are_kept_aside(shared, group_of):
     result = group_of(1000, shared, ignored=range(10, 20))
     result.roster.adopt(3, "mine")
-    result.members.barrier.arrive_range(500, 1000, Barrier.NOT_SENT)
+    result.members.settle(range(500, 1000), Barrier.NOT_SENT)
     again = attach(result.handle, shared)
     assert again[3].id == "mine"
     assert again.members.barrier.states() == result.members.barrier.states()

@@ -121,12 +121,12 @@ def test_a_timeout_names_the_inner_group_or_task(result):
         result[1][1].get(timeout=0)
 
 
-def test_members_inside_an_unsent_member_are_not_awaited(result, sealed):
+def test_members_inside_an_unsent_member_are_not_awaited(result):
     inner = result[1]
-    result.members.barrier.arrive(1, Barrier.NOT_SENT)
+    result.members.settle([1], Barrier.NOT_SENT)
     with pytest.raises(NotSent, match=r"member 0 of group\[1\] never reached"):
         result[1].get(timeout=5)
-    result.renew(sealed(3), None)
+    result.members.renew()
     store(result, a=1, b=2, c=3, e=5)
     assert result.get(timeout=5) == [1, [2, 3], 5]
     assert inner.get(timeout=0) == [2, 3]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celerant._core import Barrier, monotonic
+from celerant._core import Roster, monotonic
 from celerant.common.per_process import PerProcess
 from celerant.common.printable import line
 from celerant.errors import CelerantError
@@ -85,7 +85,9 @@ class Consumer:
         self.begin(members)
         # A deadline of zero looks once: that is one sweep, not none.
         first = None if timeout == 0 else deadline
-        return members.wait(lambda: members.is_watched, first)
+        return members.wait(
+            lambda: members.is_watched or members.barrier.is_complete, first
+        )
 
     def begin(self, members: Members) -> None:
         """Serve `members` from now on; returns at once."""
@@ -106,18 +108,15 @@ class Consumer:
         if service is not None and service.feed.is_open and not self._is_closing:
             return
         if not self.is_here:
-            # A look at nothing ends after its sweep, and that follows the opening. None
-            # of its results can be lost.
-            nothing = Members.of_ids([""], self._backend)
-            nothing.barrier.arrive(0, Barrier.IGNORED)
-            self.watch(nothing, None)
+            # A look at nothing ends after its sweep, and that follows the opening.
+            self.watch(Members(Roster(bytes(16)), self._backend), None)
 
     def keep(self, members: Members) -> None:
         """Serve `members` even if nobody else holds them, until they are called."""
         service = self.service
         service.kept.add(members)
         service.arriving.append(weakref.ref(members))
-        self._order(lambda: service.notify(members))
+        self._order(partial(service.call_back, members))
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Stop the thread and let the feed go; waits up to `timeout` seconds for it."""

@@ -11,13 +11,13 @@ import logging
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
 from celerant.results.consuming.routes import Routes, Watch
 from celerant.results.consuming.subscriptions import SUBSCRIBE_FIRST, Subscriptions
 from celerant.results.consuming.sweeping import SweepClock, rest_after
-from celerant.results.tracking.intake import absorb
 
 if TYPE_CHECKING:
     from celerant.results.consuming.feed import Feed, Store
@@ -49,8 +49,8 @@ class Service:
         self.arriving: deque[weakref.ref[Members]] = deque()
         #: Members somebody waits for with a callback: not to be dropped.
         self.kept: set[Members] = set()
-        #: Watches of members that are gone; appended to by any thread.
-        self._dropped: deque[Watch] = deque()
+        #: Watches of members that are gone or complete; appended to by any thread.
+        self._over: deque[Watch] = deque()
         #: What is being read, whose turn is next first.
         self._sweeps: dict[Watch, Iterator[None]] = {}
         self._watches: weakref.WeakKeyDictionary[Members, Watch] = (
@@ -60,16 +60,27 @@ class Service:
         self.asking_since: float | None = None
 
     def tidy(self) -> None:
-        """End what nobody holds any more."""
-        while self._dropped:
-            self._end(self._dropped.popleft())
+        """End what nobody holds any more, or waits for."""
+        while self._over:
+            self._end(self._over.popleft())
 
     def admit_arriving(self) -> None:
         """Watch those that have come."""
         for _ in range(len(self.arriving)):
             members = self.arriving.popleft()()
-            if members is not None and not members.is_watched:
+            if members is not None and not (
+                members.is_watched or members.barrier.is_complete
+            ):
                 self._admit(members)
+
+    def call_back(self, members: Members) -> None:
+        """Have callbacks called whose time has come."""
+        members.call_back()
+        self._release(members)
+
+    def _release(self, members: Members) -> None:
+        if not members.callbacks:
+            self.kept.discard(members)
 
     def await_kept(self) -> None:
         """Go on for callbacks: they have nobody to raise to, and wait for ever."""
@@ -81,7 +92,14 @@ class Service:
         if known in self._sweeps and known.is_of(members):
             # Another look came first: its sweep is for both.
             return
-        watch = self._watches[members] = Watch(members, self._on_dropped)
+        if known in self.routes.watches:
+            # Of a barrier that went, or that was not grown yet.
+            self._end(known)
+        watch = self._watches[members] = Watch(members, self._over.append)
+        members.on_complete = partial(self._over.append, watch)
+        if members.barrier.is_complete:
+            # Registered first, looked second.
+            self._over.append(watch)
         members.reserve()
         if not self.routes.watches:
             self.clock.swept(0.0)
@@ -102,7 +120,7 @@ class Service:
     @property
     def is_busy(self) -> bool:
         """Whether there is more to do at once."""
-        return bool(self._sweeps or self.arriving or self._dropped)
+        return bool(self._sweeps or self.arriving or self._over)
 
     def read_chunk(self) -> None:
         """Read a chunk of the group whose turn it is."""
@@ -185,18 +203,12 @@ class Service:
             return
         if is_first:
             members.is_watched = True
-            self.notify(members)
-        self._finish_if_done(members, watch)
 
     def _expire(self, members: Members) -> None:
         """Let those arrive whose record, if there ever was one, is gone by now."""
-        if not members.may_have_expired():
-            return
-        barrier = members.barrier
-        gone = barrier.pending(0, len(barrier))
-        for index in gone:
-            barrier.arrive(index, Barrier.EXPIRED)
-        members.note(gone)
+        if members.may_have_expired():
+            barrier = members.barrier
+            members.settle(barrier.pending(0, len(barrier)), Barrier.EXPIRED)
 
     def _doubt(self, members: Members, watch: Watch) -> bool:
         """Tell who waits where results may have been lost; True where so."""
@@ -214,14 +226,11 @@ class Service:
         return True
 
     def _absorb(
-        self,
-        members: Members,
-        indices: list[int],
-        records: list[bytes | None],
+        self, members: Members, indices: list[int], records: list[bytes | None]
     ) -> None:
-        absorb(self._backend, members, indices, records)
-        members.note(indices, records)
-        self.notify(members, indices)
+        members.absorb(indices, records)
+        if members in self.kept:
+            self._release(members)
 
     def deliver(self, batch: list[tuple[str, bytes]]) -> None:
         """Take in what the feed brought."""
@@ -245,7 +254,6 @@ class Service:
             members = watch.members()
             if members is not None:
                 self._absorb(members, indices, records)
-                self._finish_if_done(members, watch)
 
     def is_sweep_due(self) -> bool:
         """Whether all that is pending is to be read now."""
@@ -291,31 +299,16 @@ class Service:
     ) -> None:
         records = self._fetch(ids) if ids else []
         at = 0
-        for watch, members, indices in few:
+        for _, members, indices in few:
             found = records[at : at + len(indices)]
             at += len(indices)
             self._absorb(members, indices, found)
-            self._finish_if_done(members, watch)
-
-    def _finish_if_done(self, members: Members, watch: Watch) -> None:
-        if not members.barrier.is_complete:
-            return
-        members.is_watched = True
-        self.notify(members)
-        self._end(watch)
-
-    def notify(self, members: Members, indices: list[int] | None = None) -> None:
-        """Wake who waits for `members`, of which those of `indices` arrived."""
-        members.notify(indices)
-        if not members.callbacks:
-            self.kept.discard(members)
-
-    def _on_dropped(self, watch: Watch) -> None:
-        # Runs wherever the last reference went, under any lock: only leaves a note.
-        self._dropped.append(watch)
 
     def _end(self, watch: Watch) -> None:
         """Serve `watch` no more."""
+        members = watch.members()
+        if members is not None:
+            self._release(members)
         self._sweeps.pop(watch, None)
         self.routes.discard(watch)
         self.subscriptions.end(self.feed, watch)

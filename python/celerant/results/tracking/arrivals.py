@@ -28,8 +28,7 @@ class Arrivals(AsyncIterator[T], Generic[T]):
     def __init__(self, members: Members, make: Callable[[int], T]) -> None:
         self._members = members
         self._make = make
-        #: Indices whose records came in: written by the consumer's thread, and with
-        #: repetitions, for a record may come twice.
+        #: Indices whose records came in, with repetitions: a record may come twice.
         self._noted: deque[int] = deque()
         self._seen = bytearray(len(members.barrier))
         self._missing = len(self._seen)
@@ -40,7 +39,7 @@ class Arrivals(AsyncIterator[T], Generic[T]):
         indices: Sequence[int],
         records: Sequence[bytes | None] = (),  # noqa: ARG002 - the members have them
     ) -> None:
-        """Take note that records came in; called by the consumer's thread."""
+        """Take note that records came in; called by any thread."""
         self._noted.extend(indices)
 
     async def __anext__(self) -> T:
@@ -56,7 +55,7 @@ class Arrivals(AsyncIterator[T], Generic[T]):
             if self._members.barrier.is_complete and not self._noted:
                 self._note_all()
                 continue
-            await wait_in_loop(self._members, self._has_news)
+            await wait_in_loop(self._members, self._has_news, hears_all=True)
         raise StopAsyncIteration
 
     def _next(self) -> int | None:

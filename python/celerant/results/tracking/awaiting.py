@@ -18,14 +18,19 @@ __all__ = ["wait_in_loop", "waker"]
 
 
 async def wait_in_loop(
-    members: Members, is_done: Callable[[], bool], index: int | None = None
+    members: Members,
+    is_done: Callable[[], bool],
+    index: int | None = None,
+    *,
+    hears_all: bool = False,
 ) -> None:
     """Wait until `is_done` holds; a cancelled wait leaves nothing behind.
 
     Args:
         members: Who arrives.
-        is_done: The condition; called in the consumer's thread too.
+        is_done: The condition.
         index: The one member that it asks about, if so.
+        hears_all: Whether any member that comes in matters.
 
     Raises:
         CelerantError: The backend is not reached within its retry policy.
@@ -39,7 +44,7 @@ async def wait_in_loop(
     while not is_done():
         members.raise_error()
         future: asyncio.Future[None] = loop.create_future()
-        waiter = Waiter(is_done, waker(loop, future), index)
+        waiter = Waiter(waker(loop, future), index, hears_all)
         members.waiters.add(waiter)
         try:
             # Registered first, looked second: nobody wakes for what is past.

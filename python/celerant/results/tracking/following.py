@@ -96,7 +96,7 @@ class Line:
         )
 
     def _waiting(self, wake: Callable[[], Any]) -> ExitStack:
-        waiter = Waiter(self._is_settled, wake)
+        waiter = Waiter(wake, hears_all=True)
         stack = ExitStack()
         for view in self._views:
             view.waiters.add(waiter)

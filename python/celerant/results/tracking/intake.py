@@ -1,4 +1,4 @@
-"""From stored records to members that have arrived. Used by the consumer's thread."""
+"""Records that kombu has to read: the core leaves these to it."""
 
 from __future__ import annotations
 
@@ -9,38 +9,15 @@ from celerant.common.printable import line, shown
 from celerant.errors import TaskError
 
 if TYPE_CHECKING:
-    from celerant.results.tracking.members import Members
     from celerant.results.tracking.source import Source
 
-__all__ = ["absorb", "unreadable"]
+__all__ = ["read", "unreadable"]
 
 _READY = {
     "SUCCESS": Barrier.SUCCESS,
     "FAILURE": Barrier.FAILURE,
     "REVOKED": Barrier.REVOKED,
 }
-
-
-def absorb(
-    backend: Source,
-    members: Members,
-    indices: list[int],
-    records: list[bytes | None],
-) -> None:
-    """Let members arrive whose record says that they are done, and keep their values.
-
-    Args:
-        backend: What reads the records that the core leaves to kombu.
-        members: Who they belong to; nobody is notified yet.
-        indices: A member for each record.
-        records: As stored; None where there is none.
-    """
-    members.reserve()
-    _, failed, deferred = members.barrier.absorb(indices, records, members.values)
-    if members.first_failure is None and failed is not None:
-        members.first_failure = failed
-    for position in deferred:
-        _absorb_by_kombu(backend, members, indices[position], records[position])
 
 
 def unreadable(task_id: str, exc: BaseException) -> TaskError:
@@ -54,21 +31,18 @@ def unreadable(task_id: str, exc: BaseException) -> TaskError:
     return error
 
 
-def _absorb_by_kombu(
-    backend: Source, members: Members, index: int, record: bytes | None
-) -> None:
-    value: Any
+def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any] | None:
+    """Return the state of a task that is done and what is kept of it.
+
+    That is the value of a success, the record of a failure, and the exception of one
+    that cannot be read; None if the task is not done.
+    """
     try:
-        status, value = _read(backend, record)
+        status, kept = _read(backend, record)
     except Exception as exc:  # noqa: BLE001 - any serializer's own errors
-        status, value = "FAILURE", unreadable(members.roster.id(index), exc)
+        return Barrier.FAILURE, unreadable(task_id, exc)
     state = _READY.get(status)
-    if state is None or members.barrier.state(index) != Barrier.PENDING:
-        return
-    members.values[index] = value
-    members.barrier.arrive(index, state)
-    if state != Barrier.SUCCESS and members.first_failure is None:
-        members.first_failure = index
+    return None if state is None else (state, kept)
 
 
 def _read(backend: Source, record: bytes | None) -> tuple[str, Any]:

@@ -82,7 +82,7 @@ class Listening:
 
     def __enter__(self) -> Self:
         for view, ear in zip(self._views, self._ears, strict=True):
-            waiter = Waiter(_always, partial(self._wake, view))
+            waiter = Waiter(partial(self._wake, view), hears_all=True)
             view.waiters.add(waiter)
             self._stack.callback(view.waiters.discard, waiter)
             view.follow(ear)
@@ -163,7 +163,7 @@ class Listening:
     def hear(
         self, view: Members, indices: Sequence[int], records: Sequence[bytes | None]
     ) -> None:
-        """Take note of what came in; called by the consumer's thread."""
+        """Take note of what came in; called by any thread."""
         self._noted.append((view, indices))
         if self._hooks.on_message is not None:
             self._records.extend(
@@ -188,7 +188,3 @@ class _Ear:
         self, indices: Sequence[int], records: Sequence[bytes | None] = ()
     ) -> None:
         self._listening.hear(self._view, indices, records)
-
-
-def _always() -> bool:
-    return True

@@ -1,8 +1,21 @@
-"""The members of a dispatch: what became of them, and who waits for them."""
+"""The members of a dispatch: what became of them, and who waits for them.
+
+Which thread may do what:
+
+- Any thread may look, wait, and bring members: the one that sends (`grow`, `settle`,
+  `seal`), the consumer's, and one that waits (`absorb`, `take`). The value of a member
+  and its arrival are one operation of the barrier: of threads that bring the same
+  member one does both, and the others neither.
+- The call that completes the barrier, and no other, calls `_complete`: it wakes whoever
+  waits, has `then` callbacks called and lets the consumer go.
+- `then` callbacks are called by the consumer's thread, or by the caller of `when` if
+  their time has come already.
+- `error` and `is_watched` are set by the consumer's thread. An exception that is made
+  of a record is kept under a lock, so that everyone gets the same one.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -13,11 +26,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster, monotonic
-from celerant.common.foreign import is_interrupt
 from celerant.common.per_process import ProcessLock
 from celerant.errors import CelerantError
+from celerant.results.tracking.callbacks import Callback
 from celerant.results.tracking.forms import groups_in, parted, shape_of
-from celerant.results.tracking.intake import absorb
+from celerant.results.tracking.intake import read
 from celerant.results.tracking.nested import Nested
 from celerant.results.tracking.outcomes import Outcomes
 from celerant.results.tracking.waiters import Waiter, Waiters
@@ -28,9 +41,7 @@ if TYPE_CHECKING:
 
     from celerant.results.tracking.source import Source
 
-__all__ = ["Members", "run_logged", "sealed"]
-
-logger = logging.getLogger("celerant")
+__all__ = ["Members", "sealed"]
 
 #: For a roster none of whose ids derive from a seed.
 _NO_SEED = bytes(16)
@@ -42,19 +53,16 @@ class Follower(Protocol):
     """Wants to know which members come in, and by which records."""
 
     def note(self, indices: Sequence[int], records: Sequence[bytes | None]) -> None:
-        """Take note; called by the consumer's thread."""
+        """Take note; called by any thread."""
 
 
 class Members(Outcomes):
     """The states and values of n members, shared by a result and its consumer.
 
-    The consumer's thread alone writes values and lets members arrive from records;
-    everyone else reads. A value is in its slot before its member arrives.
-
     Args:
         roster: Their ids.
-        barrier: Which of them are done.
         backend: Where results are stored.
+        barrier: Which of them are done; None: they are yet to be sent.
         values: The values of members that have arrived already: they ran in place. A
             failure's is its exception.
         sent_at: When they were sent, seconds since the epoch; None: now.
@@ -65,6 +73,7 @@ class Members(Outcomes):
     __slots__ = (
         "__weakref__",
         "_arrivals",
+        "_before",
         "_home",
         "_is_watched",
         "_nested",
@@ -72,6 +81,7 @@ class Members(Outcomes):
         "callbacks",
         "error",
         "losses",
+        "on_complete",
         "pid",
         "ran_here",
         "refuse_waiting",
@@ -81,22 +91,28 @@ class Members(Outcomes):
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
         roster: Roster,
-        barrier: Barrier,
         backend: Source,
         *,
+        barrier: Barrier | None = None,
         values: list[Any] | None = None,
         sent_at: float | None = None,
         losses: int | None = None,
         is_group: bool = False,
     ) -> None:
-        super().__init__(roster, barrier, backend, values, is_group=is_group)
+        # An empty one is false.
+        known = Barrier() if barrier is None else barrier
+        super().__init__(roster, known, backend, values, is_group=is_group)
+        #: While they are sent once more: what was known of them before.
+        self._before: Barrier | None = None
         #: Whether it ran in place, so that there may be no records.
         self.ran_here = values is not None
         self._is_watched = False
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
-        #: (condition, call): called once by the consumer's thread when it holds.
-        self.callbacks: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+        #: Called by the consumer's thread.
+        self.callbacks: list[Callback] = []
+        #: Called once all are done, by the thread that finds it: the consumer's part.
+        self.on_complete: Callable[[], object] | None = None
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
         #: Members that are groups themselves; None until the first look.
@@ -127,7 +143,7 @@ class Members(Outcomes):
         roster = Roster(seed, len(ids))
         for index, task_id in enumerate(ids):
             roster.adopt(index, task_id)
-        return cls(roster, sealed(len(ids)), backend)
+        return cls(roster, backend, barrier=sealed(len(ids)))
 
     @classmethod
     def of_forms(cls, forms: Sequence[Any], backend: Source) -> Self:
@@ -151,6 +167,181 @@ class Members(Outcomes):
                     self._nested = Nested(self, groups_in(self.roster))
         return self._nested
 
+    # -- being sent ----------------------------------------------------------------
+
+    def grow(self, count: int) -> None:
+        """Have `count` members by now, if there are not as many yet."""
+        self.barrier.grow(max(0, count - len(self.barrier)))
+
+    def settle(self, indices: Sequence[int], state: int) -> None:
+        """Let members be done of which no record tells."""
+        completed = False
+        if isinstance(indices, range):
+            start, stop = indices.start, indices.stop
+            completed = self.barrier.arrive_range(start, stop, state)
+        else:
+            for index in indices:
+                completed |= self.barrier.arrive(index, state) == "completed"
+        self._arrived(indices, completed=completed)
+
+    def seal(self, count: int) -> None:
+        """Have no more members: those past `count`, which nobody read, are unsent."""
+        self.grow(count)
+        size, before = len(self.barrier), self._before
+        self._before = None
+        if before is not None:
+            # What came while the new barrier was made.
+            self.barrier.inherit(before, Barrier.NOT_SENT, 0, size)
+        if size > count:
+            self.settle(range(count, size), Barrier.NOT_SENT)
+        if self.barrier.seal(size) == "completed":
+            self._complete()
+        elif len(self.waiters) or self.callbacks:
+            # Whoever came first waits for all of them.
+            self._is_watched = False
+            self.begin()
+
+    def send_again(self) -> None:
+        """Be sent once more under the same ids; what has arrived stays.
+
+        Those that were never sent are pending again.
+        """
+        before, barrier = self.barrier, Barrier()
+        barrier.grow(len(before))
+        barrier.inherit(before, Barrier.NOT_SENT, 0, len(before))
+        self._before, self.barrier = before, barrier
+        self._is_watched = False
+        if self._nested is not None:
+            self._nested.renew()
+
+    def send_held(self, losses: int) -> None:
+        """Be sent after all; `losses` are the backend's before the first message."""
+        self.sent_at, self.losses = time.time(), losses
+        # What chains leave behind is known once they are read.
+        self._nested = None
+        self.send_again()
+
+    def abandon(self) -> None:
+        """Be as before `send_again`, if that came first: nothing has left."""
+        if self._before is not None:
+            barrier, self.barrier, self._before = self.barrier, self._before, None
+            if self.barrier.inherit(barrier, Barrier.NOT_SENT, 0, len(self.barrier)):
+                self._complete()
+
+    def give_up(self, why: str) -> None:
+        """Have `NotSent` for all that are pending: they will not be sent."""
+        self.refuse_waiting, self.unsent = None, why
+        self.settle(range(len(self.barrier)), Barrier.NOT_SENT)
+
+    def renew(self) -> None:
+        """Let those be pending once more that were never sent."""
+        self.send_again()
+        self.seal(len(self.barrier))
+
+    def adopt(self, sent: Members) -> None:
+        """Go on as `sent`, which has the same ids: what was held has been sent."""
+        self.send_held(sent.losses)
+        self.sent_at, self.ran_here = sent.sent_at, sent.ran_here
+        self.roster, self.values = sent.roster, sent.values or self.values
+        # What ran in place is nowhere else.
+        self._nested = sent._nested if sent.ran_here else None
+        self.grow(len(sent.barrier))
+        self.barrier.inherit(sent.barrier, Barrier.PENDING, 0, len(sent.barrier))
+        self.seal(len(sent.barrier))
+
+    def take_over(self, index: int, sent: Members, at: int) -> None:
+        """Go on with one member as a member of `sent`: what was held has been sent."""
+        self.sent_at, self.losses = sent.sent_at, sent.losses
+        state = sent.barrier.state(at)
+        if state != Barrier.PENDING:
+            self.ran_here = self.ran_here or sent.ran_here
+            self.put(index, state, sent.values[at] if sent.values else None)
+        if len(self.waiters) or self.callbacks:
+            # What arrived meanwhile, for whoever was there first.
+            self.begin()
+
+    # -- arriving ------------------------------------------------------------------
+
+    def put(self, index: int, state: int, value: Any) -> None:
+        """Let a member be done with a value, an exception or a failure's record."""
+        self.reserve()
+        done = self.barrier.put(index, state, self.values, value)
+        self._arrived([index], completed=done == "completed")
+
+    def absorb(self, indices: list[int], records: list[bytes | None]) -> None:
+        """Let members be done whose record says so, and keep their values.
+
+        Args:
+            indices: A member for each record.
+            records: As stored; None where there is none.
+        """
+        self.reserve()
+        barrier, values = self.barrier, self.values
+        completed, failed, deferred = barrier.absorb(indices, records, values)
+        for position in deferred:
+            index = indices[position]
+            found = read(self.backend, self.roster.id(index), records[position])
+            if found is not None:
+                state, kept = found
+                done = barrier.put(index, state, values, kept)
+                completed |= done == "completed"
+                failed = failed if state == Barrier.SUCCESS else index
+        has_failed = failed is not None
+        self._arrived(indices, records, completed=completed, has_failed=has_failed)
+
+    def take(self, index: int) -> bytes | None:
+        """Read a member's record and take it in, before the consumer; return it."""
+        records = self.backend.fetch([self.roster.id(index)])
+        self.absorb([index], records)
+        return records[0]
+
+    def fail_early(self, index: int) -> None:
+        """Have a member that will fail, for whoever waits for a failure."""
+        self.barrier.fail_early(index)
+        self._waiters.wake_for_news()
+
+    def _arrived(
+        self,
+        indices: Sequence[int],
+        records: Sequence[bytes | None] = (),
+        *,
+        completed: bool,
+        has_failed: bool = True,
+    ) -> None:
+        """Tell whoever wants to know of members that came in, by these records."""
+        for reference in tuple(self._arrivals):
+            arrivals = reference()
+            if arrivals is not None:
+                arrivals.note(indices, records)
+        self._waiters.wake(indices, has_failed=has_failed)
+        if completed:
+            self._complete()
+        elif any(entry.index is not None for entry in self.callbacks):
+            self._call_back()
+
+    def _complete(self) -> None:
+        """All are done: called once in the life of a barrier."""
+        self._waiters.wake_all()
+        if self.callbacks:
+            self._call_back()
+        if self.on_complete is not None:
+            self.on_complete()
+
+    def _call_back(self) -> None:
+        if self.backend.is_calling_back:
+            self.call_back()
+        else:
+            self.backend.consumer.keep(self)
+
+    def call_back(self) -> None:
+        """Call those callbacks whose time has come; by the consumer's thread."""
+        for entry in tuple(self.callbacks):
+            if entry.is_due(self.barrier):
+                self.callbacks.remove(entry)
+                entry.call()
+
+    # -- waiting -------------------------------------------------------------------
+
     def wait_for(self, index: int, timeout: float | None) -> bool:
         """Wait until one member is done; False where `timeout` (seconds) passed.
 
@@ -162,7 +353,8 @@ class Members(Outcomes):
             return True
         deadline = None if timeout is None else monotonic() + timeout
         event = threading.Event()
-        waiter = Waiter(partial(self.is_done, index), event.set, index)
+        waiter = Waiter(event.set, index)
+        is_done = partial(self.is_done, index)
         task_id = self.roster.id(index)
         self.backend.check(self)
         if (
@@ -171,64 +363,64 @@ class Members(Outcomes):
             or not self.backend.listen(self, task_id, event.set)
         ):
             self.look(timeout)
-            return self._wait_on(waiter, event, deadline)
+            return self._wait_on(is_done, waiter, event, deadline)
         self.error = None
         try:
             take = partial(self.take, index)
             take()
-            return self._wait_on(waiter, event, deadline, take)
+            return self._wait_on(is_done, waiter, event, deadline, take)
         finally:
             self.backend.unlisten(self, task_id, event.set)
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether the consumer serves these members and has swept them once."""
-        self._move_in()
-        return self._is_watched
-
-    @is_watched.setter
-    def is_watched(self, is_watched: bool) -> None:
-        self._is_watched = is_watched
-
-    @property
-    def waiters(self) -> Waiters:
-        """Who waits in this process."""
-        self._move_in()
-        return self._waiters
-
-    def _move_in(self) -> None:
-        """Drop in a forked child the threads that wait in its parent."""
-        pid = os.getpid()
-        if self._home != pid:
-            self._home = pid
-            self._waiters = Waiters()
-            self._arrivals = set()
-            self._is_watched = False
-
-    def may_have_expired(self) -> bool:
-        """Whether a record stored when the members were sent would be gone by now."""
-        kept = self.backend.expires
-        return bool(kept) and time.time() - self.sent_at > kept
-
-    def take(self, index: int) -> bytes | None:
-        """Read a member's record and take it in, before the consumer; return it.
-
-        The consumer, where there is one, is told of it too and wakes who waits.
-        """
-        records = self.backend.fetch([self.roster.id(index)])
-        absorb(self.backend, self, [index], records)
-        return records[0]
-
     def _wait_on(
         self,
+        is_done: Callable[[], bool],
         waiter: Waiter,
         event: threading.Event,
         deadline: float | None,
         look: Callable[[], object] | None = None,
     ) -> bool:
-        if not waiter.is_done():
+        if not is_done():
             self.backend.tell_obstacle()
-        return self._wait(waiter, event, deadline, look)
+        return self._wait(is_done, waiter, event, deadline, look)
+
+    def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
+
+        Args:
+            is_done: The condition: that all are done, that one has failed, or that the
+                consumer has swept them.
+            deadline: None waits for ever.
+        Raises:
+            RuntimeError: Inside a `then` callback.
+        """
+        event = threading.Event()
+        return self._wait(is_done, Waiter(event.set), event, deadline)
+
+    def _wait(
+        self,
+        is_done: Callable[[], bool],
+        waiter: Waiter,
+        event: threading.Event,
+        deadline: float | None,
+        look: Callable[[], object] | None = None,
+    ) -> bool:
+        # Register first, look second: an arrival in between wakes the event.
+        self.waiters.add(waiter)
+        try:
+            while not is_done():
+                self.raise_error()
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    return False
+                refuse_inside_callback(self.backend)
+                event.wait(left)
+                event.clear()
+                if look is not None:
+                    look()
+            return True
+        finally:
+            self.waiters.discard(waiter)
 
     def look(self, timeout: float | None = None) -> bool:
         """Have the members swept once and watched from then on; O(1) afterwards.
@@ -254,84 +446,56 @@ class Members(Outcomes):
             self.nested.begin()
             self.backend.consumer.begin(self)
 
-    def when(self, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
-        """Have `call` called once `is_done` holds, at once where it does already."""
-        if is_done():
-            run_logged(call)
+    def when(self, index: int | None, act: Callable[[], None]) -> None:
+        """Have `act` called once a member is done, or all; at once if so already."""
+        entry = Callback(index, act)
+        if entry.is_due(self.barrier):
+            entry.call()
             return
         self.backend.check(self)
-        self.callbacks.append((is_done, call))
+        self.callbacks.append(entry)
         self.nested.begin()
+        # Registered first, looked second, by its thread.
         self.backend.consumer.keep(self)
-
-    def wait(
-        self,
-        is_done: Callable[[], bool],
-        deadline: float | None,
-        index: int | None = None,
-    ) -> bool:
-        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
-
-        Args:
-            is_done: The condition.
-            deadline: None waits for ever.
-            index: The one member that it asks about, if so.
-        Raises:
-            RuntimeError: Inside a `then` callback.
-        """
-        event = threading.Event()
-        return self._wait(Waiter(is_done, event.set, index), event, deadline)
-
-    def _wait(
-        self,
-        waiter: Waiter,
-        event: threading.Event,
-        deadline: float | None,
-        look: Callable[[], object] | None = None,
-    ) -> bool:
-        # Register first, look second: an arrival in between wakes the event.
-        self.waiters.add(waiter)
-        try:
-            while not waiter.is_done():
-                self.raise_error()
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    return False
-                refuse_inside_callback(self.backend)
-                event.wait(left)
-                event.clear()
-                if look is not None:
-                    look()
-            return True
-        finally:
-            self.waiters.discard(waiter)
-
-    def notify(self, indices: Sequence[int] | None = None) -> None:
-        """Wake and call those whose condition holds.
-
-        Args:
-            indices: The members that arrived; None: any may have.
-        """
-        self._waiters.wake(indices)
-        for entry in tuple(self.callbacks):
-            is_done, call = entry
-            if is_done():
-                self.callbacks.remove(entry)
-                run_logged(call)
 
     def follow(self, arrivals: Follower) -> None:
         """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
         self._move_in()
         self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
 
-    def note(
-        self, indices: Sequence[int], records: Sequence[bytes | None] = ()
-    ) -> None:
-        """Tell those who follow that these members came in, by these records."""
-        for reference in tuple(self._arrivals):
-            arrivals = reference()
-            if arrivals is not None:
-                arrivals.note(indices, records)
+    # -- the consumer's part -------------------------------------------------------
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the consumer serves these members and has swept them once."""
+        self._move_in()
+        return self._is_watched
+
+    @is_watched.setter
+    def is_watched(self, is_watched: bool) -> None:
+        self._is_watched = is_watched
+        if is_watched:
+            self._waiters.wake_for_news()
+
+    @property
+    def waiters(self) -> Waiters:
+        """Who waits in this process."""
+        self._move_in()
+        return self._waiters
+
+    def _move_in(self) -> None:
+        """Drop in a forked child the threads that wait in its parent."""
+        pid = os.getpid()
+        if self._home != pid:
+            self._home = pid
+            self._waiters = Waiters()
+            self._arrivals = set()
+            self._is_watched = False
+
+    def may_have_expired(self) -> bool:
+        """Whether a record stored when the members were sent would be gone by now."""
+        kept = self.backend.expires
+        return bool(kept) and time.time() - self.sent_at > kept
 
     def fail(self, error: CelerantError) -> None:
         """Tell everyone who waits that the consumer gave up."""
@@ -343,59 +507,6 @@ class Members(Outcomes):
         """Raise what made the consumer give up, if it did."""
         if self.error is not None:
             raise self.error
-
-    def renew(self, barrier: Barrier) -> None:
-        """Go on with `barrier`, in which those that were never sent are pending."""
-        barrier.inherit(self.barrier, Barrier.NOT_SENT)
-        self.barrier = barrier
-        self.is_watched = False
-        if self._nested is not None:
-            self._nested.renew()
-
-    def renew_all(self) -> None:
-        """Let all members be pending once more."""
-        self.renew(sealed(len(self.barrier)))
-
-    def adopt(self, sent: Members) -> None:
-        """Go on as `sent`, which has the same ids: what was held has been sent."""
-        self.values = sent.values or self.values
-        self.ran_here = sent.ran_here
-        self.sent_at, self.losses = sent.sent_at, sent.losses
-        # It knows by now what chains in the group leave behind.
-        self.roster = sent.roster
-        # What ran in place is nowhere else.
-        self._nested = sent._nested if sent.ran_here else None
-        self.renew(sent.barrier)
-        if len(self.waiters) or self.callbacks:
-            # What arrived meanwhile, for who was there first.
-            self.begin()
-        self.notify()
-
-    def take_over(self, index: int, sent: Members, at: int) -> None:
-        """Go on with one member as a member of `sent`: what was held has been sent."""
-        self.sent_at, self.losses = sent.sent_at, sent.losses
-        state = sent.barrier.state(at)
-        if state != Barrier.PENDING:
-            self.reserve()
-            self.values[index] = sent.values[at] if sent.values else None
-            self.ran_here = self.ran_here or sent.ran_here
-            self.barrier.arrive(index, state)
-        if len(self.waiters) or self.callbacks:
-            # What arrived meanwhile, for who was there first.
-            self.begin()
-        self.notify()
-
-
-def run_logged(call: Callable[[], None]) -> None:
-    """Call a user's callback; what it raises is logged, for nobody waits for it."""
-    try:
-        call()
-    except BaseException as exc:
-        # `sys.exit()` in a callback ends neither the thread that takes in results nor
-        # whoever looks; a Ctrl-C is no callback's.
-        if is_interrupt(exc):
-            raise
-        logger.exception("results: a `then` callback failed")
 
 
 def sealed(count: int) -> Barrier:

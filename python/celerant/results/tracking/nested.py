@@ -38,10 +38,8 @@ class Nested:
             inner.pid = outer.pid
             inner.path = f"{outer.path or 'group'}[{index}]"
             # Weak: who drops the outer result waits for none of them any more.
-            both = self._outer, index, weakref.ref(inner)
-            self._arrivals[index] = Waiter(
-                partial(_has_news, *both), partial(_pass_on, *both)
-            )
+            wake = partial(_pass_on, self._outer, index, weakref.ref(inner))
+            self._arrivals[index] = Waiter(wake)
 
     def __contains__(self, index: int) -> bool:
         return index in self._members
@@ -54,7 +52,7 @@ class Nested:
         outer, inner = self._outer(), self._members[index]
         if outer is not None and outer.barrier.state(index) == Barrier.NOT_SENT:
             inner.unsent = outer.unsent
-            inner.barrier.arrive_range(0, len(inner.barrier), Barrier.NOT_SENT)
+            inner.settle(range(len(inner.barrier)), Barrier.NOT_SENT)
         return inner
 
     def view(self, index: int, make: Callable[[int, Members], Any]) -> Any:
@@ -76,9 +74,7 @@ class Nested:
             # Registered first, looked second. Again after a fork, which drops it.
             inner.waiters.add(arrival)
             inner.begin()
-            outer = self._outer()
-            if arrival.is_done() and outer is not None:
-                _arrive(outer, index, inner)
+            arrival.wake()
 
     def renew(self) -> None:
         """Wait again for those that were not sent before and are now."""
@@ -87,36 +83,19 @@ class Nested:
             count = len(inner.barrier)
             is_unsent = inner.barrier.count(Barrier.NOT_SENT) == count > 0
             if outer is not None and is_unsent and not outer.is_done(index):
-                inner.renew_all()
-
-
-def _has_news(
-    _: weakref.ref[Members], __: int, inner_ref: weakref.ref[Members]
-) -> bool:
-    inner = inner_ref()
-    return inner is not None and (inner.barrier.is_complete or inner.has_failed())
+                inner.renew()
 
 
 def _pass_on(
     outer_ref: weakref.ref[Members], index: int, inner_ref: weakref.ref[Members]
 ) -> None:
+    """Take in what has become of a member's members."""
     outer, inner = outer_ref(), inner_ref()
-    if outer is not None and inner is not None and _arrive(outer, index, inner):
-        outer.note([index])
-        outer.notify([index])
-
-
-def _arrive(outer: Members, index: int, inner: Members) -> bool:
-    """Take in what has become of a member; returns whether that is news."""
-    if outer.is_done(index):
-        return False
-    is_news = False
-    if inner.has_failed() and outer.first_failure is None:
-        # Who waits for a failure need not wait for the others.
-        outer.first_failure = index
-        is_news = True
+    if outer is None or inner is None or outer.is_done(index):
+        return
+    has_failed = inner.has_failed()
     if inner.barrier.is_complete:
-        failed = Barrier.FAILURE if inner.has_failed() else Barrier.SUCCESS
-        outer.barrier.arrive(index, failed)
-        is_news = True
-    return is_news
+        state = Barrier.FAILURE if has_failed else Barrier.SUCCESS
+        outer.put(index, state, None)
+    elif has_failed:
+        outer.fail_early(index)

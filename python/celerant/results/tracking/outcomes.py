@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
+from celerant.common.per_process import ProcessLock
 from celerant.common.printable import line
 from celerant.errors import NotSent, ResultExpired, TaskControl
 from celerant.results.tracking.exceptions import add_note, rebuild
@@ -28,7 +29,11 @@ STATE_NAMES = (
     "EXPIRED",
 )
 
-_FAILED = (Barrier.NOT_SENT, Barrier.FAILURE, Barrier.REVOKED, Barrier.EXPIRED)
+#: No task has failed, but no value is to come.
+_LOST = (Barrier.NOT_SENT, Barrier.EXPIRED)
+_FAILED = (*_LOST, Barrier.FAILURE, Barrier.REVOKED)
+#: Held while an exception takes the place of its record.
+_keeping = ProcessLock()
 #: The states of a member that is a group itself, unless it was never sent.
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
 
@@ -39,7 +44,6 @@ class Outcomes(ABC):
     __slots__ = (
         "backend",
         "barrier",
-        "first_failure",
         "is_group",
         "path",
         "roster",
@@ -62,8 +66,6 @@ class Outcomes(ABC):
         #: A slot per member, made at the first look; a failure's holds its record
         #: until somebody asks for the exception.
         self.values: list[Any] = [] if values is None else values
-        #: The member whose failure arrived first.
-        self.first_failure: int | None = None
         #: Whether they are a group's; else one task, or the steps of a chain.
         self.is_group = is_group
         #: Where the group stands, if it is a member of another.
@@ -92,10 +94,10 @@ class Outcomes(ABC):
 
     def failed_member(self) -> int | None:
         """Return the member whose failure arrived first, or None."""
-        if self.first_failure is not None:
-            return self.first_failure
-        # Those that were never sent arrive at dispatch, before anyone listens.
-        for state in _FAILED:
+        first = self.barrier.first_failure
+        if first is not None:
+            return first
+        for state in _LOST:
             if self.barrier.count(state):
                 found = self.barrier.select(state, 0, 1)
                 if found:
@@ -104,8 +106,8 @@ class Outcomes(ABC):
 
     def has_failed(self) -> bool:
         """Whether any member failed; O(1)."""
-        count = self.barrier.count
-        return self.first_failure is not None or any(map(count, _FAILED))
+        barrier = self.barrier
+        return barrier.first_failure is not None or any(map(barrier.count, _LOST))
 
     def value(self, index: int) -> Any:
         """Return the value of a member that is done, or its exception."""
@@ -149,8 +151,11 @@ class Outcomes(ABC):
             )
         else:
             made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
-        self.values[index] = made
-        return made
+        with _keeping:
+            kept = self.values[index]
+            if not isinstance(kept, BaseException):
+                kept = self.values[index] = made
+        return kept
 
     def _rebuilt(self, index: int, kept: Any, *, is_revoked: bool) -> BaseException:
         name = None

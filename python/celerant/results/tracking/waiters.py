@@ -1,78 +1,75 @@
-"""Who waits for members, and is woken once a condition of theirs holds."""
+"""Who waits for members, and what wakes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 __all__ = ["Waiter", "Waiters"]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class Waiter:
-    """One waiting thread or coroutine.
+    """One waiting thread or coroutine."""
 
-    Args:
-        is_done: What it waits for.
-        wake: Wakes it, from any thread; it looks for itself then.
-        index: The one member that `is_done` asks about; None: any may matter.
-    """
-
-    __slots__ = ("index", "is_done", "wake")
-
-    def __init__(
-        self,
-        is_done: Callable[[], bool],
-        wake: Callable[[], object],
-        index: int | None = None,
-    ) -> None:
-        self.is_done = is_done
-        self.wake = wake
-        self.index = index
+    #: Wakes it, from any thread; it looks for itself then.
+    wake: Callable[[], object]
+    #: The one member that it waits for; None: the end of all, or a failure.
+    index: int | None = None
+    #: Whether any member that comes in matters.
+    hears_all: bool = False
 
 
 class Waiters:
     """The waiters of one dispatch; added and dropped from any thread."""
 
     def __init__(self) -> None:
+        self._ends: set[Waiter] = set()
         self._all: set[Waiter] = set()
         #: Those that wait for one member. Ten thousand coroutines, each waiting for a
-        #: member of one group, must not all be asked at each arrival.
+        #: member of one group, must not all be woken at each arrival.
         self._single: dict[int, set[Waiter]] = {}
 
     def __len__(self) -> int:
-        return len(self._all) + sum(map(len, tuple(self._single.values())))
+        single = sum(map(len, tuple(self._single.values())))
+        return len(self._ends) + len(self._all) + single
 
     def add(self, waiter: Waiter) -> None:
         """Wake `waiter` from now on."""
-        if waiter.index is None:
-            self._all.add(waiter)
-        else:
-            self._single.setdefault(waiter.index, set()).add(waiter)
+        self._place(waiter).add(waiter)
 
     def discard(self, waiter: Waiter) -> None:
         """Wake `waiter` no more."""
-        if waiter.index is None:
-            self._all.discard(waiter)
-            return
         # An empty set stays with its index: to drop it would race with a thread that
         # adds to it.
-        self._single.get(waiter.index, set()).discard(waiter)
+        self._place(waiter).discard(waiter)
 
-    def wake(self, indices: Sequence[int] | None = None) -> None:
-        """Wake those whose condition holds; of the single ones those of `indices`."""
-        for waiter in tuple(self._all):
-            if waiter.is_done():
-                waiter.wake()
-        if not self._single:
-            return
-        for index in tuple(self._single) if indices is None else indices:
-            for waiter in tuple(self._single.get(index, ())):
-                if waiter.is_done():
-                    waiter.wake()
+    def _place(self, waiter: Waiter) -> set[Waiter]:
+        if waiter.index is not None:
+            return self._single.setdefault(waiter.index, set())
+        return self._all if waiter.hears_all else self._ends
+
+    def wake(self, indices: Sequence[int], *, has_failed: bool) -> None:
+        """Wake those for whom members matter that came in."""
+        _wake(self._all)
+        if has_failed:
+            _wake(self._ends)
+        if self._single:
+            for index in indices:
+                _wake(self._single.get(index, ()))
+
+    def wake_for_news(self) -> None:
+        """Wake those that wait for more than one member."""
+        _wake(self._all)
+        _wake(self._ends)
 
     def wake_all(self) -> None:
-        """Wake everyone: there is bad news."""
-        for waiter in tuple(self._all):
-            waiter.wake()
+        """Wake everyone: all are done, or there is bad news."""
+        self.wake_for_news()
         for waiters in tuple(self._single.values()):
-            for waiter in tuple(waiters):
-                waiter.wake()
+            _wake(waiters)
+
+
+def _wake(waiters: Iterable[Waiter]) -> None:
+    for waiter in tuple(waiters):
+        waiter.wake()
