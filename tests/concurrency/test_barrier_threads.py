@@ -1,35 +1,15 @@
 from __future__ import annotations
 
 import random
-import threading
 
 import pytest
 
 from celerant._core import Barrier
 from celerant.results.backends import open_backend
 from harness.groups import group_of
+from harness.racing import run
 
 THREADS = 4
-
-
-def run(acts):
-    """Run all at once; raise what any of them raised."""
-    start, errors = threading.Barrier(len(acts)), []
-
-    def guarded(act):
-        start.wait()
-        try:
-            act()
-        except BaseException as exc:  # noqa: BLE001 - handed to the test
-            errors.append(exc)
-
-    threads = [threading.Thread(target=guarded, args=(act,)) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 @pytest.fixture

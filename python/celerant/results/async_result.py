@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from celerant._core import Barrier
 from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.base import Result
-from celerant.results.recorded import Recorded, fields
+from celerant.results.familiar import Familiar
+from celerant.results.recorded import fields
 from celerant.results.tracking.awaiting import wait_in_loop
 from celerant.results.tracking.exceptions import RemoteTraceback
 from celerant.results.tracking.following import Line
@@ -18,7 +19,7 @@ from celerant.results.tracking.listening import Hooks
 from celerant.results.tracking.members import Members
 from celerant.results.tracking.outcomes import STATE_NAMES
 from celerant.results.tracking.waiting import because, refuse_inside_task
-from celerant.results.tree import iterdeps, member_parent
+from celerant.results.tree import member_parent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,7 +35,7 @@ R = TypeVar("R")
 _UNKNOWN = object()
 
 
-class AsyncResult(Recorded, Generic[R], kind="task"):
+class AsyncResult(Familiar, Generic[R], kind="task"):
     """A view on one task: by its id alone, or as a member of a group.
 
     Args:
@@ -226,44 +227,6 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
     def parent(self, parent: Any) -> None:
         self._parent = parent
 
-    def iterdeps(
-        self,
-        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
-    ) -> Iterator[tuple[Any, Any]]:
-        """Yield (parent, result) for this one and all that its tasks have sent.
-
-        Args:
-            intermediate: Pass by what is not done.
-
-        Raises:
-            IncompleteStream: One of them is not done, and not `intermediate`.
-        """
-        return iterdeps(self, intermediate=intermediate)
-
-    def collect(
-        self,
-        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
-        **options: Any,
-    ) -> Iterator[tuple[Any, Any]]:
-        """Wait for this one and all that its tasks have sent; yield (result, value).
-
-        Args:
-            intermediate: As `iterdeps`.
-            options: Of each `get`.
-
-        Raises:
-            Exception: What `get` raises.
-        """
-        for _, result in self.iterdeps(intermediate=intermediate):
-            yield result, result.get(**options)
-
-    def get_leaf(self) -> Any:
-        """Wait as `collect` and return the last value."""
-        value = None
-        for _, value in self.collect():  # noqa: B007 - the last one is returned
-            pass
-        return value
-
     @property
     def ignored(self) -> bool:
         """Whether the task's result is not stored."""
@@ -322,38 +285,6 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
         """Whether the task raised, was never sent, or its result expired."""
         self._see()
         return self._code in (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)
-
-    def maybe_throw(
-        self,
-        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
-        callback: Callable[[str, Any], Any] | None = None,
-    ) -> Any:
-        """Raise what the task raised, if it has; else return what `result` gives.
-
-        Args:
-            propagate: False returns the exception.
-            callback: Called with the id and what is returned.
-        """
-        value = self.result
-        if propagate and self._is_done() and isinstance(value, BaseException):
-            raise value
-        if callback is not None:
-            callback(self.id, value)
-        return value
-
-    maybe_reraise = maybe_throw
-
-    def throw(self, exc: BaseException | None = None, *_: Any) -> NoReturn:
-        """Raise an exception: this one, else the task's.
-
-        Raises:
-            RuntimeError: None is given, and the task has not failed.
-        """
-        value = exc if exc is not None else self.result
-        if isinstance(value, BaseException):
-            raise value
-        msg = f"task {self.id} has raised nothing"
-        raise RuntimeError(msg)
 
     def then(
         self,
@@ -414,34 +345,6 @@ class AsyncResult(Recorded, Generic[R], kind="task"):
         ids = self.as_list() if follow_parents else [self.id]
         self.backend.revoke(
             ids,
-            terminate=terminate,
-            signal=signal,
-            connection=connection,
-            reply=wait,
-            timeout=timeout,
-        )
-
-    def revoke_by_stamped_headers(  # noqa: PLR0913, PLR0917 - Celery's
-        self,
-        headers: Mapping[str, Any],
-        connection: Any = None,
-        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
-        signal: str | int | None = None,
-        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
-        timeout: float | None = None,
-    ) -> None:
-        """Let all tasks with these stamps not run, this one's or not.
-
-        Args:
-            headers: Values, or lists of values, by the stamped header's name.
-            connection: As `revoke`, as are the others.
-            terminate: As `revoke`.
-            signal: As `revoke`.
-            wait: As `revoke`.
-            timeout: As `revoke`.
-        """
-        self.backend.revoke_by_stamped_headers(
-            headers,
             terminate=terminate,
             signal=signal,
             connection=connection,

@@ -1,0 +1,128 @@
+"""Which results are in a set: a list that can be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from celerant.context.apps import current_app
+
+if TYPE_CHECKING:
+    from celerant.results.async_result import AsyncResult
+    from celerant.results.backends.base import Backend
+
+__all__ = ["Collection"]
+
+R = TypeVar("R")
+
+
+class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
+    """Results in an order, each once; see `ResultSet`."""
+
+    __slots__ = ("_app", "_results", "parent")
+
+    #: Whether they are waited for together.
+    supports_native_join = True
+
+    def __init__(
+        self,
+        results: Iterable[AsyncResult[R]],
+        app: Any = None,
+        ready_barrier: Any = None,  # noqa: ARG002 - Celery's
+    ) -> None:
+        self._results = results if isinstance(results, list) else list(results)
+        self._app = app
+        #: The result they were made from, if any.
+        self.parent: Any = None
+
+    @property
+    def results(self) -> list[AsyncResult[R]]:
+        """The results, in order."""
+        return self._results
+
+    @property
+    def app(self) -> Any:
+        """Whose tasks they are."""
+        return self._own_app() if self._app is None else self._app
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
+
+    def _own_app(self) -> Any:
+        return self._results[0].app if self._results else current_app()
+
+    @property
+    def backend(self) -> Backend:
+        """Where the results are stored; of the first, where they differ."""
+        backend: Backend
+        backend = self.results[0].backend if self.results else self.app.backend
+        return backend
+
+    # What is in it.
+
+    def add(self, result: AsyncResult[R]) -> None:
+        """Append a result, unless it is there already."""
+        held = self._changeable()
+        if result not in held:
+            held.append(result)
+
+    def remove(self, result: AsyncResult[R] | str) -> None:
+        """Take out a result, also by its id.
+
+        Raises:
+            KeyError: It is not there.
+        """
+        try:
+            # A result equals its id.
+            self._changeable().remove(result)
+        except ValueError:
+            raise KeyError(result) from None
+
+    def discard(self, result: AsyncResult[R] | str) -> None:
+        """Take out a result, also by its id, where it is there."""
+        if result in self._changeable():
+            self.remove(result)
+
+    def update(self, results: Iterable[AsyncResult[R]]) -> None:
+        """Append those that are not there already."""
+        held = self._changeable()
+        # Results and their ids have one hash.
+        known = {result.id for result in held}
+        for result in results:
+            if result.id not in known:
+                known.add(result.id)
+                held.append(result)
+
+    def clear(self) -> None:
+        """Take out all of them; the list stays the same one."""
+        self._changeable().clear()
+
+    def _changeable(self) -> list[Any]:
+        return self._results
+
+    # As a sequence.
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __bool__(self) -> bool:
+        return bool(self.results)
+
+    def __iter__(self) -> Iterator[AsyncResult[R]]:
+        return iter(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> AsyncResult[R]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[AsyncResult[R]]: ...
+    def __getitem__(self, index: int | slice) -> AsyncResult[R] | list[AsyncResult[R]]:
+        return self.results[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Collection):
+            return self.results == other.results
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: [{', '.join(r.id for r in self.results)}]>"

@@ -1,0 +1,125 @@
+"""What Celery's results of tasks can, and few programs use."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from celerant.results.recorded import Recorded
+from celerant.results.tree import iterdeps
+
+__all__ = ["Familiar"]
+
+
+class Familiar(Recorded):
+    """The lesser methods of `AsyncResult`."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def result(self) -> Any:
+        """The value, the exception of a failed task, or what an unfinished one told."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether the task is done, in whatever way."""
+
+    def iterdeps(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (parent, result) for this one and all that its tasks have sent.
+
+        Args:
+            intermediate: Pass by what is not done.
+
+        Raises:
+            IncompleteStream: One of them is not done, and not `intermediate`.
+        """
+        return iterdeps(self, intermediate=intermediate)
+
+    def collect(
+        self,
+        intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
+        **options: Any,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Wait for this one and all that its tasks have sent; yield (result, value).
+
+        Args:
+            intermediate: As `iterdeps`.
+            options: Of each `get`.
+
+        Raises:
+            Exception: What `get` raises.
+        """
+        for _, result in self.iterdeps(intermediate=intermediate):
+            yield result, result.get(**options)
+
+    def get_leaf(self) -> Any:
+        """Wait as `collect` and return the last value."""
+        value = None
+        for _, value in self.collect():  # noqa: B007 - the last one is returned
+            pass
+        return value
+
+    def maybe_throw(
+        self,
+        propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
+        callback: Callable[[str, Any], Any] | None = None,
+    ) -> Any:
+        """Raise what the task raised, if it has; else return what `result` gives.
+
+        Args:
+            propagate: False returns the exception.
+            callback: Called with the id and what is returned.
+        """
+        value = self.result
+        if propagate and self.ready() and isinstance(value, BaseException):
+            raise value
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    maybe_reraise = maybe_throw
+
+    def throw(self, exc: BaseException | None = None, *_: Any) -> NoReturn:
+        """Raise an exception: this one, else the task's.
+
+        Raises:
+            RuntimeError: None is given, and the task has not failed.
+        """
+        value = exc if exc is not None else self.result
+        if isinstance(value, BaseException):
+            raise value
+        msg = f"task {self.id} has raised nothing"
+        raise RuntimeError(msg)
+
+    def revoke_by_stamped_headers(  # noqa: PLR0913, PLR0917 - Celery's
+        self,
+        headers: Mapping[str, Any],
+        connection: Any = None,
+        terminate: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        signal: str | int | None = None,
+        wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
+        timeout: float | None = None,
+    ) -> None:
+        """Let all tasks with these stamps not run, this one's or not.
+
+        Args:
+            headers: Values, or lists of values, by the stamped header's name.
+            connection: As `revoke`, as are the others.
+            terminate: As `revoke`.
+            signal: As `revoke`.
+            wait: As `revoke`.
+            timeout: As `revoke`.
+        """
+        self.backend.revoke_by_stamped_headers(
+            headers,
+            terminate=terminate,
+            signal=signal,
+            connection=connection,
+            reply=wait,
+            timeout=timeout,
+        )
