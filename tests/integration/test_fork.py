@@ -11,7 +11,7 @@ import pytest
 
 from celerant import Celerant, group
 from celerant.errors import ForkError
-from celerant.results.tracking import members
+from celerant.results.tracking import members, outcomes
 from harness.capture import drain
 from harness.forking import FORKS, in_child
 from harness.services import RABBITMQ_PORT
@@ -198,6 +198,7 @@ def _locks(app):
         app.backend._own.get().lock,
         app._loop_door()._own.get().lock,
         members._making,
+        outcomes._keeping,
     ]
 
 

@@ -109,7 +109,7 @@ def is_there(broker, name):
 
 def cut(app):
     """Cut the connection of the reply queue, as a network would."""
-    feed = app.backend.consumer._feed
+    feed = app.backend.consumer.service.feed
     feed._connection.connection.sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -255,7 +255,7 @@ def test_a_queue_that_outlives_the_connection_loses_nothing(
     with Connection(channel.connection.client.as_uri(include_password=True)) as other:
         for _ in range(2):
             other.Producer().publish("x", routing_key=app.backend.queue)
-    feed = app.backend.consumer._feed
+    feed = app.backend.consumer.service.feed
     is_cut = threading.Event()
     is_answered = threading.Event()
     open_feed = feed.open
