@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from celerant import Celerant, group
 from celerant._core import Barrier, Roster
-from celerant.errors import NotSent, PublishError
+from celerant.errors import CelerantError, NotSent, PublishError
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
 
@@ -110,6 +110,16 @@ def test_an_abandoned_send_leaves_what_was_known(growing):
     assert growing.members.barrier.is_sealed
     assert growing.counts()["SUCCESS"] == 1
     assert growing.counts()["IGNORED"] == 1
+
+
+def test_a_closed_consumer_is_told_to_those_that_wait_and_not_to_the_sender(fake):
+    members = Members(Roster(os.urandom(16), 1), fake, is_group=True)
+    members.grow(1)
+    GroupResult("g", members).then(lambda _: None)
+    fake.consumer.close()
+    members.seal(1)
+    with pytest.raises(CelerantError, match="were closed"):
+        members.raise_error()
 
 
 class LookingProducer(Producer):

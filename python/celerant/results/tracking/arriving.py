@@ -122,6 +122,12 @@ class Arriving(Outcomes):
             self._arrivals = set()
             self._is_watched = False
 
+    def fail(self, error: CelerantError) -> None:
+        """Tell everyone who waits that the consumer gave up."""
+        self.error = error
+        self.is_watched = False
+        self._waiters.wake_all()
+
     def follow(self, arrivals: Follower) -> None:
         """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
         self._move_in()
@@ -167,7 +173,11 @@ class Arriving(Outcomes):
         elif len(self.waiters) or self.callbacks:
             # Whoever came first waits for all of them.
             self._is_watched = False
-            self.begin()
+            try:
+                self.begin()
+            except CelerantError as exc:
+                # The members have left: that is told to those that wait for them.
+                self.fail(exc)
 
     def send_again(self) -> None:
         """Be sent once more under the same ids; what has arrived stays.

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster, monotonic
 from celerant.common.per_process import ProcessLock
-from celerant.errors import CelerantError
 from celerant.results.tracking.arriving import Arriving
 from celerant.results.tracking.callbacks import Callback
 from celerant.results.tracking.forms import groups_in, parted, shape_of
@@ -224,12 +223,6 @@ class Members(Arriving):
         """Whether a record stored when the members were sent would be gone by now."""
         kept = self.backend.expires
         return bool(kept) and time.time() - self.sent_at > kept
-
-    def fail(self, error: CelerantError) -> None:
-        """Tell everyone who waits that the consumer gave up."""
-        self.error = error
-        self.is_watched = False
-        self._waiters.wake_all()
 
     def raise_error(self) -> None:
         """Raise what made the consumer give up, if it did."""
