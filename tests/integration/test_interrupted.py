@@ -78,6 +78,7 @@ def _sent_and_interrupted(members, pause):
     return found
 
 
+@pytest.mark.timeout(120)  # it reads tens of thousands of messages one by one
 def test_a_group_interrupted_by_ctrl_c_is_resumed_and_nothing_is_doubled(
     shop, interruptible
 ):

@@ -39,7 +39,12 @@ def test_a_header_leaves_as_by_celery(side, both_ways, volleys, name):
     stock, ours = both_ways(side, lambda: CANVASES[name](side).apply_async())
     assert ours == stock
     # Of a generator the first leaves at once, and the others need not wait for all.
-    assert volleys == ([1, 16, 3] if name == "generator" else [20])
+    if name == "generator":
+        # How many leave together is a matter of time.
+        assert volleys[0] == 1
+        assert sum(volleys) == 20
+    else:
+        assert volleys == [20]
 
 
 @pytest.mark.parametrize("name", CANVASES)

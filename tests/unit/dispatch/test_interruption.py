@@ -46,14 +46,14 @@ def test_a_group_that_is_interrupted_while_its_members_come(shop, kind):
         group(members()).apply_async()
 
     assert caught.value is raised
-    # Whole chunks, which are smaller where a machine is slow.
+    # Whole chunks, which are smaller on a slow machine.
     count = raised.report.counts()["confirmed"]
     assert raised.result.report is raised.report
     assert raised.report.total == 700
     if sys.version_info >= (3, 11):
         (note,) = raised.__notes__
         assert f"700 members: {count} confirmed" in note
-    assert _sent(shop) == count >= 500
+    assert _sent(shop) == count > 0
 
 
 @pytest.mark.parametrize("kind", INTERRUPTIONS)
@@ -106,7 +106,7 @@ def test_sending_from_an_event_loop_that_is_interrupted(shop):
     with pytest.raises(SoftTimeLimitExceeded) as caught:
         asyncio.run(main())
     count = caught.value.report.counts()["confirmed"]
-    assert _sent(shop) == count >= 500
+    assert _sent(shop) == count > 0
 
 
 async def _cancelled(sending, is_under_way, go_on):
@@ -193,7 +193,7 @@ def test_an_error_of_the_source_is_a_publish_error_whose_cause_it_is(shop):
     assert caught.value.path == "group[600]"
     count = caught.value.report.counts()["confirmed"]
     assert caught.value.result.report is caught.value.report
-    assert _sent(shop) == count >= 500
+    assert _sent(shop) == count > 0
 
 
 def test_an_app_is_as_usable_after_an_interruption_as_before(shop):

@@ -99,5 +99,5 @@ def test_a_task_that_sends_a_long_chain_gets_its_result():
             last = result.get(timeout=20)
             (child,) = result.children
             assert child.id == last
-            assert child.get(timeout=20) == STEPS
+            assert child.get(timeout=50) == STEPS
         assert len(child.as_list()) == KEPT
