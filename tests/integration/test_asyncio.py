@@ -10,6 +10,7 @@ import pytest
 from celerant import Celerant, group
 from celerant.errors import CanvasError
 from harness.tasks import define_tasks
+from harness.until import until_in_loop
 
 SIZE = 500
 
@@ -94,8 +95,7 @@ def test_the_loop_goes_on_while_a_group_is_sent(queue):
 
     async def main(app, tasks):
         sent = asyncio.ensure_future(app.asend(group(members(tasks.add))))
-        while not sending.is_set():  # noqa: ASYNC110 - a thread does it
-            await asyncio.sleep(0)
+        await until_in_loop(sending.is_set)
         # Cancelled before its turn, a send never happens.
         waiting = asyncio.ensure_future(app.asend(tasks.add.s(2, 2)))
         await asyncio.sleep(0)

@@ -11,6 +11,8 @@ import zlib
 import pytest
 import redis
 
+from harness.inside import connections_made
+
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -78,7 +80,7 @@ def test_garbage_in_a_list_costs_one_line_and_no_connection(echo, prefix, caplog
             # Redis gives them out in order: when this is back, the other was read.
             assert echo.delay(number).get(timeout=20) == number
             assert len(_refusals(caplog)) == number
-        assert worker._source._generation == 1
+        assert connections_made(worker) == 1
     for kind, told in zip(GARBAGE, _refusals(caplog), strict=True):
         assert told.startswith(f"message without an id from queue '{app.name}'"), kind
         assert "its envelope cannot be read" in told
@@ -103,7 +105,7 @@ def test_a_body_that_cannot_be_decompressed_fails_its_task(echo, compression, ca
             )
         outcome = app.AsyncResult(task_id).get(timeout=20, propagate=False)
         assert echo.delay(2).get(timeout=20) == 2
-        assert worker._source._generation == 1
+        assert connections_made(worker) == 1
     assert "its body (application/json) cannot be read" in str(outcome)
     (told,) = _refusals(caplog)
     assert task_id in told
@@ -170,7 +172,7 @@ def _running_beside(late):
         assert app.started.wait(20)
         yield worker
         assert late.echo.delay("after").get(timeout=20) == "after"
-        assert worker._source._generation == 1
+        assert connections_made(worker) == 1
         app.gate.set()
         assert result.get(timeout=20) is True
         assert app.runs == [1]

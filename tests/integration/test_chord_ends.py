@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 import uuid
 
 import pytest
 
 from celerant import Celerant, ChordError, Reject, chain, chord
 from harness import services
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -70,9 +70,7 @@ def test_a_member_revoked_before_it_is_sent_fails_the_body(app, tasks):
 
 
 def _wait_revoked(app, task_id):
-    ends = time.monotonic() + WAIT
-    while app.AsyncResult(task_id).state != "REVOKED":
-        assert time.monotonic() < ends
+    until(lambda: app.AsyncResult(task_id).state == "REVOKED", WAIT)
 
 
 @pytest.mark.parametrize("by", ["id", "stamp"])
@@ -93,9 +91,10 @@ def test_a_member_revoked_while_it_waits_for_its_eta_fails_the_body(app, tasks, 
 
 
 def _wait_held(worker, task_id):
-    ends = time.monotonic() + WAIT
-    while task_id not in [d.request.id for d in worker._source.unstarted()]:
-        assert time.monotonic() < ends
+    def held():
+        return [delivery.request.id for delivery in worker._source.unstarted()]
+
+    until(lambda: task_id in held(), WAIT)
 
 
 def test_a_step_revoked_while_it_waits_for_its_eta_fails_those_after_it(app, tasks):
@@ -194,9 +193,7 @@ def test_a_part_that_cannot_be_read_fails_the_body(make_app):
     with app.worker(concurrency=2), services.redis_client(8) as store:
         body = chord([one.s(), last.s()])(total.s())
         key = f"celery-taskset-meta-{body.parent.id}.j"
-        ends = time.monotonic() + WAIT
-        while not store.exists(key):
-            assert time.monotonic() < ends
+        until(lambda: store.exists(key), WAIT)
         store.delete(key)
         store.zadd(key, {b"\x80\x04not json": 0})
         go_on.set()
@@ -213,9 +210,7 @@ def test_a_part_of_a_wrong_shape_fails_the_body(make_app, part):
     with app.worker(concurrency=2), services.redis_client(8) as store:
         body = chord([one.s(), last.s()])(total.s())
         key = f"celery-taskset-meta-{body.parent.id}.j"
-        ends = time.monotonic() + WAIT
-        while not store.exists(key):
-            assert time.monotonic() < ends
+        until(lambda: store.exists(key), WAIT)
         store.delete(key)
         store.zadd(key, {part: 0})
         go_on.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from harness.celerant_worker import CelerantWorker
 from harness.celery_worker import CeleryWorker
 from harness.older_celery import install_celery
 from harness.stock_client import stock_client
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)
 WAIT = 30
@@ -111,14 +111,6 @@ class Shop(SimpleNamespace):
         keys = self.client.keys(f"*celery-taskset-meta-{group_id}*")
         return sorted(key.decode()[-2:] for key in keys)
 
-    def until(self, condition):
-        pause = threading.Event()
-        for _ in range(WAIT * 100):
-            if condition():
-                return
-            pause.wait(0.01)
-        pytest.fail("it never came about")
-
     def settle(self):
         """Wait until all that was sent so far has begun."""
         for _ in range(4):
@@ -154,7 +146,7 @@ def test_the_body_gets_the_values_in_order_exactly_once(shop, workers, python_of
             assert len(names) == (1 if workers == "embedded" else 2)
             group_id = group_id_of(result)
             # 5.6 leaves what it does not know to expire.
-            shop.until(lambda g=group_id: not {".j", ".s", ".t"} & {*shop.left(g)})
+            until(lambda g=group_id: not {".j", ".s", ".t"} & {*shop.left(g)}, WAIT)
         shop.settle()
     assert len(shop.told()) == 5
 
@@ -177,7 +169,7 @@ def test_either_kind_of_worker_completes_chords_of_the_other(
         body = shop.gather.s(shop.key)
         result = shop.chord(header, body).apply_async()
         key = f"celery-taskset-meta-{group_id_of(result)}.j"
-        shop.until(lambda: shop.client.zcard(key) == 1)
+        until(lambda: shop.client.zcard(key) == 1, WAIT)
         shop.client.rpush(gate, "go")
         assert result.get(timeout=WAIT) == ["last", "first"]
     # The body's parent is the task whose worker sent it.
@@ -198,7 +190,7 @@ def test_a_failure_fails_the_body_and_tells_its_errbacks(shop, workers, python_o
         error = f"Dependency {bad} raised ValueError('no', 3)"
         told = sorted(shop.next_told() for _ in range(2))
         # Not by `result.get`, which raises the error of a parent first.
-        shop.until(lambda: result.state == "FAILURE")
+        until(lambda: result.state == "FAILURE", WAIT)
         assert type(result.result) is ChordError
         assert result.result.args == (error,)
         shop.settle()
@@ -214,7 +206,7 @@ def test_members_of_a_groups_body_fail_with_the_headers_error(shop, workers, pyt
         body = celery.group([shop.add.s(n) for n in (1, 2)], app=shop.stock)
         result = shop.chord([shop.fail.s("no"), shop.add.s(1, 1)], body).apply_async()
         for member in result.results:
-            shop.until(lambda m=member: m.state == "FAILURE")
+            until(lambda m=member: m.state == "FAILURE", WAIT)
             assert type(member.result) is ValueError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import textwrap
-import time
 import uuid
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from celerant import Celerant, MaxRetriesExceeded, Reject, group
 from harness import services
 from harness.celerant_worker import CelerantWorker
+from harness.until import until
 
 BROKER, RESULTS = services.redis_url(7), services.redis_url(8)
 pytestmark = pytest.mark.timeout(120)
@@ -198,9 +198,7 @@ def test_an_ignored_task_leaves_no_record(steers):
 
 def test_a_state_of_ones_own_is_stored(steers):
     result = steers.send_task("steers.progress")
-    end = time.monotonic() + 60
-    while result.state == "PENDING" and time.monotonic() < end:
-        pass
+    until(lambda: result.state != "PENDING", 60)
     assert (result.state, result.info) == ("PROGRESS", {"done": 3})
     assert result.name == "steers.progress"
 

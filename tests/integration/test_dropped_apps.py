@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import threading
-import time
 import uuid
 import weakref
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from celerant import Celerant, group
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -103,14 +103,13 @@ def test_an_app_dropped_without_close_is_collected_with_all_it_holds(kind, act, 
     gc.collect()
     before = held()
     references = use(act, urls(kind))
-    end = time.monotonic() + 10
-    while True:
+
+    def is_gone():
         gc.collect()
-        is_gone = all(reference() is None for reference in references)
+        if any(reference() is not None for reference in references):
+            return False
         # The collector may have taken what others left, too.
-        if is_gone and all(
-            now <= then for now, then in zip(held(), before, strict=True)
-        ):
-            break
-        assert time.monotonic() < end, (references, before, held())
-        time.sleep(0.02)  # threads end by themselves
+        return all(now <= then for now, then in zip(held(), before, strict=True))
+
+    # Threads end by themselves.
+    until(is_gone)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import threading
 
 import celery
 import pytest
@@ -28,6 +27,7 @@ from harness.traced_canvases import (
 )
 from harness.traced_runs import REFUSED, Run, settled, side
 from harness.traced_tasks import calls_key, define_traced_tasks
+from harness.until import until
 
 QUEUE = "traced"
 SETTINGS = {
@@ -40,6 +40,8 @@ SETTINGS = {
 PENDING = ("PENDING", None)
 #: A run is given up where nothing changes for so long.
 PATIENCE_S = 10
+#: The worker is idle again within so long.
+IDLE_WITHIN_S = 60
 
 
 class Place:
@@ -89,9 +91,7 @@ class Place:
         return not self._messages.llen(QUEUE) and not self._messages.hlen("unacked")
 
     def await_idle(self):
-        pause = threading.Event()
-        while not self.is_idle():
-            pause.wait(0.02)
+        until(self.is_idle, IDLE_WITHIN_S)
 
     def await_end(self, run, lib):
         """Wait until the one worker has nothing more to do.

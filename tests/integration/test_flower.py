@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
 import uuid
 
@@ -18,6 +17,7 @@ from harness import services
 from harness.celerant_worker import CelerantWorker
 from harness.logged_process import LoggedProcess
 from harness.redis_server import free_port
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -121,24 +121,16 @@ def flower(monitored):
         yield ask
 
 
-def until(ask, is_there, seconds=60):
-    """Return the first answer of which `is_there` is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if is_there(answer):
-            return answer
-        assert time.monotonic() < deadline, answer
-
-
 def test_flower_shows_both_workers_and_the_ends_of_their_tasks(monitored, flower):
     hosts = monitored.hosts
     assert set(hosts.values()) <= set(flower("/api/workers?refresh=true"))
+
+    def inspected(host):
+        told = flower(f"/api/workers?refresh=true&workername={host}").get(host, {})
+        return told if set(told) >= INSPECTED else None
+
     ours, stock = (
-        until(
-            lambda host=host: flower(f"/api/workers?refresh=true&workername={host}"),
-            lambda told, host=host: set(told.get(host, ())) >= INSPECTED,
-        )[host]
+        until(lambda host=host: inspected(host), 60)
         for host in (hosts["ours"], hosts["stock"])
     )
     assert ours["registered"] == stock["registered"] == ["shop.divide"]
@@ -154,17 +146,12 @@ def test_flower_shows_both_workers_and_the_ends_of_their_tasks(monitored, flower
             assert done.get(timeout=30) == 2.0
             failed.get(timeout=30, propagate=False)
             seen[kind] = done.id, failed.id
-        return seen, flower("/api/tasks?limit=1000")
-
-    def is_told(answer):
-        seen, tasks = answer
+        tasks = flower("/api/tasks?limit=1000")
         ids = [task_id for pair in seen.values() for task_id in pair]
-        return all(
-            tasks.get(task_id, {}).get("state") in {"SUCCESS", "FAILURE"}
-            for task_id in ids
-        )
+        states = {tasks.get(task_id, {}).get("state") for task_id in ids}
+        return (seen, tasks) if states <= {"SUCCESS", "FAILURE"} else None
 
-    seen, tasks = until(send_and_look, is_told)
+    seen, tasks = until(send_and_look, 60)
     told = {}
     for kind, (done, failed) in seen.items():
         assert tasks[done]["worker"] == hosts[kind]

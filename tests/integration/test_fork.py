@@ -14,6 +14,7 @@ from celerant.errors import ForkError
 from celerant.results.tracking import members, outcomes
 from harness.capture import drain
 from harness.forking import FORKS, in_child
+from harness.inside import locks
 from harness.services import RABBITMQ_PORT
 from harness.tasks import define_tasks
 
@@ -187,21 +188,6 @@ def _hold(lock, held, done):
         done.wait(20)
 
 
-def _locks(app):
-    """Return what another thread may hold at the moment of a fork."""
-    carriers = app.sender.outgoing.open()
-    return [
-        app._lock,
-        app.sender.outgoing._lock,
-        app._discovery._lock,
-        carriers._own.get().lock,
-        app.backend._own.get().lock,
-        app._loop_door()._own.get().lock,
-        members._making,
-        outcomes._keeping,
-    ]
-
-
 def test_locks_that_a_thread_of_the_parent_holds_do_not_stop_a_child(
     redis_url, queue, fork
 ):
@@ -210,7 +196,7 @@ def test_locks_that_a_thread_of_the_parent_holds_do_not_stop_a_child(
         tasks = define_tasks(app)
         assert not tasks.add.delay(1, 2).ready()
         done, threads = threading.Event(), []
-        for lock in _locks(app):
+        for lock in [*locks(app), members._making, outcomes._keeping]:
             held = threading.Event()
             threads.append(threading.Thread(target=_hold, args=(lock, held, done)))
             threads[-1].start()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from kombu import Connection, Queue
 
 from harness import services
+from harness.inside import connections_made, hears
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -52,7 +52,7 @@ def test_a_refused_queue_is_answered_with_an_error_and_forgotten(shop):
             assert other in answer["error"]
             assert ok.delay().get(timeout=WAIT) == "ok"
         assert other not in app.queues
-        assert worker._source._generation == 1
+        assert connections_made(worker) == 1
         assert "no longer" in _told(app, "cancel_consumer", queue=other)["ok"]
         assert ok.delay().get(timeout=WAIT) == "ok"
 
@@ -89,7 +89,7 @@ def test_a_queue_that_may_not_be_read_is_refused_once_when_added(shop, caplog):
         _told(app, "add_consumer", queue=held, auto_delete=True)
         assert ok.delay().get(timeout=WAIT) == "ok"
         assert held not in [queue.name for queue in worker._source.queues()]
-        assert worker._source._generation <= 2
+        assert connections_made(worker) <= 2
 
 
 def test_a_queue_refused_on_the_way_back_leaves_the_others(shop, new_queue, caplog):
@@ -100,9 +100,7 @@ def test_a_queue_refused_on_the_way_back_leaves_the_others(shop, new_queue, capl
         connection.default_channel.queue_delete(second)
         _declare_otherwise(connection, second)
         # Deleted under its consumer, which RabbitMQ tells and kombu takes for a loss.
-        ends = time.monotonic() + WAIT
-        while "the broker refuses queue" not in caplog.text:
-            assert time.monotonic() < ends
+        until(lambda: "the broker refuses queue" in caplog.text, WAIT)
         assert ok.delay().get(timeout=WAIT) == "ok"
         assert worker.is_running
 
@@ -112,7 +110,5 @@ def test_a_queue_deleted_under_its_consumer_is_made_again(shop):
     with app.worker(concurrency=1) as worker:
         assert ok.delay().get(timeout=WAIT) == "ok"
         connection.default_channel.queue_delete(app.name)
-        ends = time.monotonic() + WAIT
-        while worker._source._generation < 2 or not worker._source._hears:
-            assert time.monotonic() < ends
+        until(lambda: connections_made(worker) >= 2 and hears(worker), WAIT)
         assert ok.delay().get(timeout=WAIT) == "ok"

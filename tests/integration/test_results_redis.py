@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import redis
@@ -21,6 +20,7 @@ from celerant.results.consuming import subscriptions, sweeping
 from celerant.results.handle import attach
 from harness import services
 from harness.groups import group_of
+from harness.until import until
 
 DATABASE = 9
 URL = services.redis_url(DATABASE)
@@ -34,12 +34,6 @@ pytestmark = [
 
 class RefusedError(Exception):
     pass
-
-
-def until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
 
 
 @pytest.fixture

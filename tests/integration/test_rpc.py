@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 from celery import Celery
@@ -16,19 +15,14 @@ from celerant.errors import CelerantError, ForkError, PublishError, ResultTimeou
 from celerant.results.backends.rpc import RpcBackend
 from celerant.results.backends.rpc_feed import RpcFeed
 from harness.forking import FORKS, in_child
+from harness.inside import kept_replies
 from harness.redis_server import free_port
 from harness.tasks import define_tasks
+from harness.until import until
 
 SIZE = 10_000
 
 pytestmark = pytest.mark.rabbitmq
-
-
-def until(condition, seconds=10.0):
-    """Wait for what another thread or the broker does next."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +136,13 @@ def test_values_and_failures_of_a_stock_worker_come_over_rpc(served):
 @pytest.mark.timeout(60)
 def test_results_that_came_before_the_first_look_are_there(app, served):
     results = [served.add.delay(i, i) for i in range(20)]
-    until(lambda: len(app.backend._inbox._kept) == 20, 30)
+    until(lambda: len(kept_replies(app.backend)) == 20, 30)
     again = app.AsyncResult(results[0].id)
 
     assert [result.get(timeout=5) for result in results] == [2 * i for i in range(20)]
     assert again.get(timeout=5) == 0
     assert results[0].date_done is not None
-    assert not app.backend._inbox._kept
+    assert not kept_replies(app.backend)
 
 
 def test_the_queue_is_consumed_before_the_first_message_leaves(

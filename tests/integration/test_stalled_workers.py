@@ -12,6 +12,7 @@ from harness.certificates import self_signed
 from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
@@ -57,12 +58,6 @@ def _app(broker, store, url=None):
     return app, define_tasks(app)
 
 
-def _until(condition):
-    end = time.monotonic() + NOTICED_WITHIN
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
-
-
 def _run_all(tasks):
     result = group([tasks.add.s(i, 1) for i in range(SIZE)]).apply_async()
     assert result.get(timeout=NOTICED_WITHIN) == list(range(1, SIZE + 1))
@@ -74,9 +69,9 @@ def test_a_worker_comes_back_from_a_broker_that_stopped(broker, store, caplog):
     with app, app.worker(concurrency=2) as worker:
         _run_all(tasks)
         broker.freeze()
-        _until(lambda: "lost " in caplog.text)
+        until(lambda: "lost " in caplog.text, NOTICED_WITHIN)
         broker.thaw()
-        _until(lambda: "connected again" in caplog.text)
+        until(lambda: "connected again" in caplog.text, NOTICED_WITHIN)
         _run_all(tasks)
         answers = app.control.ping(destination=[worker.hostname], timeout=10)
         assert answers == [{worker.hostname: {"ok": "pong"}}]
@@ -91,7 +86,7 @@ def test_a_worker_whose_connections_are_swallowed_makes_others(broker, store, ca
             _run_all(tasks)
             caplog.clear()
             proxy.mute(new=False)
-            _until(lambda: "lost " in caplog.text)
+            until(lambda: "lost " in caplog.text, NOTICED_WITHIN)
             _run_all(tasks)
 
 
@@ -117,7 +112,7 @@ def test_results_of_tasks_that_ran_while_the_store_was_stopped_are_stored(
         _run_all(tasks)
         store.freeze()
         result = group([tasks.add.s(i, 1) for i in range(4)]).apply_async()
-        _until(lambda: "result backend is away" in caplog.text)
+        until(lambda: "result backend is away" in caplog.text, NOTICED_WITHIN)
         store.thaw()
-        _until(result.ready)
+        until(result.ready, NOTICED_WITHIN)
         assert result.get(timeout=NOTICED_WITHIN) == [1, 2, 3, 4]

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import textwrap
-import time
 import uuid
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from harness import services
 from harness.celerant_worker import CelerantWorker
 from harness.logged_process import LoggedProcess
 from harness.tcp_proxy import TcpProxy
+from harness.until import until
 
 RESULTS = services.redis_url(8)
 BROKERS = {"redis": services.redis_url(7), "rabbitmq": services.RABBITMQ}
@@ -179,13 +179,6 @@ class Life:
         with services.redis_client(7) as client:
             client.delete(*(client.keys(f"*{self.key}*") or ["-"]))
         self.store.close()
-
-
-def until(is_so):
-    """Wait for what another process does."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
 
 
 @pytest.fixture(params=list(BROKERS))

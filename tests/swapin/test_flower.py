@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import celerant.celery
 from harness.celery_worker import CeleryWorker
 from harness.logged_process import LoggedProcess
 from harness.redis_server import free_port
+from harness.until import until
 from swapin.conftest import RESULTS
 
 pytest.importorskip("flower")
@@ -61,18 +61,19 @@ def test_flower_shows_members_of_volleys(make_app, volleys):
 
     celerant.celery.install()
     members = [side.add.s(i, i) for i in range(4)]
+
+    def heard():
+        result = group(members)()
+        assert result.get(timeout=30) == [0, 2, 4, 6]
+        tasks, ids = shown(), [one.id for one in result]
+        found = [tasks.get(task_id, {}) for task_id in ids]
+        are_whole = [one.get("state") == "SUCCESS" and one["name"] for one in found]
+        return (tasks, ids) if all(are_whole) else None
+
     with worker, flower:
-        deadline = time.monotonic() + 60
-        # It hears events from some moment after its start, which may be in the middle
-        # of a task's: so again until it has heard all of them.
-        while True:
-            result = group(members)()
-            assert result.get(timeout=30) == [0, 2, 4, 6]
-            tasks, ids = shown(), [one.id for one in result]
-            heard = [tasks.get(task_id, {}) for task_id in ids]
-            if all(task.get("state") == "SUCCESS" and task["name"] for task in heard):
-                break
-            assert time.monotonic() < deadline, tasks
+        # Flower hears events from some moment after its start, which may be in the
+        # middle of a task's: so again until it has heard all of them.
+        tasks, ids = until(heard, 60)
     assert set(volleys) == {4}
     for n, task_id in enumerate(ids):
         assert tasks[task_id]["name"] == side.add.name

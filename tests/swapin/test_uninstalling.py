@@ -10,6 +10,7 @@ from celery import chord, group
 
 from celerant.celery import install, uninstall
 from harness.capture import drain
+from harness.until import until
 from swapin.conftest import RESULTS
 
 #: Attributes that Python and Celery make by themselves as time goes by.
@@ -111,12 +112,10 @@ def test_threads_send_while_the_swap_in_is_installed_and_uninstalled(make_app, v
         installed = len(volleys)
         install()
         # Until it has been used, and then until it has not been.
-        while len(volleys) == installed and not failed:
-            stop.wait(0.001)
+        until(lambda before=installed: len(volleys) > before or failed)
         uninstall()
         count = len(sent)
-        while len(sent) < count + 4 and not failed:
-            stop.wait(0.001)
+        until(lambda before=count: len(sent) >= before + 4 or failed)
     stop.set()
     for thread in threads:
         thread.join()

@@ -11,6 +11,7 @@ from celerant import CanvasError, NotSent, PublishError, chain, chord, group
 from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.wires.base import Broken
 from harness.capture import drain
+from harness.until import until
 
 WAIT = 10
 
@@ -122,10 +123,8 @@ def test_a_body_that_had_run_has_not_run_in_vain(shop, producer):
     with shop.app.worker(concurrency=1):
         result = interrupt(canvas, producer, 2, is_late=True)
         elsewhere = shop.app.AsyncResult(result.id)
-        while not bodies:
-            pass
-        while elsewhere.state != "SUCCESS":
-            pass
+        until(lambda: bodies)
+        until(lambda: elsewhere.state == "SUCCESS")
         canvas.resume(result)
         # Behind what was sent again.
         assert shop.add.delay(3, 3).get(timeout=WAIT) == 6

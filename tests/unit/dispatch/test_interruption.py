@@ -12,6 +12,7 @@ from celerant import Celerant, Retry, chain, chord, group
 from celerant.errors import PublishError, SoftTimeLimitExceeded
 from harness.capture import drain
 from harness.tasks import define_tasks
+from harness.until import until_in_loop
 
 INTERRUPTIONS = [
     KeyboardInterrupt,
@@ -110,8 +111,7 @@ def test_sending_from_an_event_loop_that_is_interrupted(shop):
 
 
 async def _cancelled(sending, is_under_way, go_on):
-    while not is_under_way.is_set():  # noqa: ASYNC110 - a thread sets it
-        await asyncio.sleep(0)
+    await until_in_loop(is_under_way.is_set)
     sending.cancel()
     # The cancellation reaches the coroutine first.
     await asyncio.sleep(0)

@@ -13,30 +13,11 @@ from celerant.errors import CelerantError, NotSent
 from celerant.results.async_result import AsyncResult
 from celerant.results.consuming import consumer
 from celerant.results.tracking.awaiting import waker
-
-
-async def until(condition):
-    """Wait for what another thread does next."""
-    async with asyncio_timeout(5):
-        while not condition():  # noqa: ASYNC110 - a thread does it
-            await asyncio.sleep(0)
-
-
-class asyncio_timeout:  # noqa: N801 - asyncio.timeout, which 3.10 has not
-    def __init__(self, seconds):
-        self._seconds = seconds
-
-    async def __aenter__(self):
-        task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        self._handle = loop.call_later(self._seconds, task.cancel)
-
-    async def __aexit__(self, *exc_info):
-        self._handle.cancel()
+from harness.until import until, until_in_loop
 
 
 async def watched(*results):
-    await until(lambda: all(result.members.is_watched for result in results))
+    await until_in_loop(lambda: all(result.members.is_watched for result in results))
 
 
 def run(coroutine):
@@ -47,7 +28,7 @@ def test_a_result_and_a_group_are_awaited(fake, group_of):
     async def main():
         group, single = group_of(3, fake), AsyncResult("single", fake)
         waits = [asyncio.ensure_future(r) for r in (group, single, group[1])]
-        await until(lambda: len(group.members.waiters) == 2)
+        await until_in_loop(lambda: len(group.members.waiters) == 2)
         await watched(group, single)
         for index in (2, 0, 1):
             fake.push(group.roster.id(index), index)
@@ -74,7 +55,7 @@ def test_waits_share_one_thread(fake):
         results = [AsyncResult(f"t{i}", fake) for i in range(500)]
         before = threading.active_count()
         waits = [asyncio.ensure_future(result) for result in results]
-        await until(lambda: all(len(r.members.waiters) for r in results))
+        await until_in_loop(lambda: all(len(r.members.waiters) for r in results))
         await watched(*results)
         grown = threading.active_count() - before
         for result in results:
@@ -90,7 +71,7 @@ def test_failures_are_raised_at_the_await(fake, group_of):
     async def main():
         group = group_of(3, fake)
         waiting = asyncio.ensure_future(group)
-        await until(lambda: len(group.members.waiters))
+        await until_in_loop(lambda: len(group.members.waiters))
         await watched(group)
         # The group is not complete: the first failure is enough.
         fake.push(group.roster.id(1), KeyError("k"), "FAILURE")
@@ -150,8 +131,7 @@ def test_loops_in_several_threads_wait_for_one_group(fake, group_of):
     ]
     for thread in threads:
         thread.start()
-    while len(group.members.waiters) < 4 or not group.members.is_watched:
-        assert any(thread.is_alive() for thread in threads)
+    until(lambda: len(group.members.waiters) == 4 and group.members.is_watched)
     for index in range(2):
         fake.push(group.roster.id(index), index)
     for thread in threads:
@@ -205,7 +185,7 @@ def test_a_batch_is_in_the_order_in_which_it_came(fake, group_of):
         group = group_of(100, fake)
         members = aiter_of(group)
         waiting = asyncio.ensure_future(members.__anext__())
-        await until(lambda: len(group.members.waiters))
+        await until_in_loop(lambda: len(group.members.waiters))
         await watched(group)
         for index in reversed(range(100)):
             fake.push(group.roster.id(index), index)
@@ -257,13 +237,13 @@ def test_many_coroutines_on_one_group_are_not_all_asked_each_time(fake, group_of
         group = group_of(50, fake)
         asked = []
         waits = [asyncio.ensure_future(member) for member in group]
-        await until(lambda: len(group.members.waiters) == 50)
+        await until_in_loop(lambda: len(group.members.waiters) == 50)
         for waiters in group.members.waiters._single.values():
             for waiter in waiters:
                 wake = waiter.wake
                 counting = lambda f=wake: asked.append(1) or f()  # noqa: E731
                 object.__setattr__(waiter, "wake", counting)
-        await until(lambda: group.members.is_watched)
+        await until_in_loop(lambda: group.members.is_watched)
         asked.clear()
         fake.push(group.roster.id(0), 0)
         await waits[0]

@@ -14,6 +14,7 @@ from celerant.errors import EncodeError, SettingError
 from celerant.results.backends import make_backend, memory, open_backend
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
+from harness.inside import memory_records
 
 
 def params(url, **more):
@@ -61,7 +62,7 @@ def test_records_live_as_long_as_configured(monkeypatch):
     assert backend.read("value") is None
     for index in range(memory._PURGE_EVERY):
         backend.store_result(str(index), 1, "SUCCESS")
-    assert "value" not in backend._shared._records
+    assert "value" not in memory_records(backend)
     forever = open_backend("memory://", name="ever", expires=None)
     forever.store_result("a", 1, "SUCCESS")
     now[0] += 1e9

@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import threading
-import time
 import weakref
 
 import pytest
@@ -12,17 +11,11 @@ import pytest
 from celerant.errors import CelerantError, ForkError, ResultTimeout, TaskError
 from celerant.results.async_result import AsyncResult
 from celerant.results.consuming import consumer, subscriptions, sweeping
+from harness.until import until
 
 
 def encoded(backend, task_id, value):
     return backend.codec.encode(task_id, value, "SUCCESS", None, None)
-
-
-def until(condition, seconds=5.0):
-    """Wait for what another thread does next."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
 
 
 def test_pushed_records_reach_their_groups(fake, group_of):

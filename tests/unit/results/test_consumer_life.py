@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import threading
-import time
 import weakref
 
 import pytest
@@ -14,13 +13,7 @@ import pytest
 from celerant.errors import CelerantError, ResultTimeout
 from celerant.results.async_result import AsyncResult
 from celerant.results.consuming import consumer
-
-
-def until(condition, seconds=5.0):
-    """Wait for what another thread does next."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
+from harness.until import until
 
 
 class EndedError(BaseException):
@@ -157,12 +150,14 @@ def test_new_looks_do_not_put_off_the_sweep_of_others(fake, monkeypatch):
     lost = AsyncResult("lost", fake)
     assert not lost.ready()
     fake.records["lost"] = fake.codec.encode("lost", 1, "SUCCESS", None, None)
-    others, end = [], time.monotonic() + 5
-    while not lost.ready():
+    others = []
+
+    def look_at_another():
         others.append(AsyncResult(f"other-{len(others)}", fake))
         others[-1].members.begin()
-        assert time.monotonic() < end, "the sweep was put off for ever"
-        time.sleep(0.01)  # in the place of a program that sends a task now and then
+        return lost.ready()
+
+    until(look_at_another, 5)
 
 
 def test_a_timeout_says_that_the_store_does_not_answer(fake, monkeypatch):

@@ -10,13 +10,8 @@ import pytest
 from celerant._core import Barrier
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout
 from celerant.results.async_result import AsyncResult
-
-
-def until(condition, seconds=5.0):
-    """Wait for what another thread does next."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
+from harness.inside import memory_waiters
+from harness.until import until
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def waiting(memory):
         assert not thread.is_alive()
     # Nothing is left behind.
     assert memory._listening == []
-    assert memory._shared._listeners == {}
+    assert memory_waiters(memory) == {}
 
 
 def test_no_consumer_is_started(memory, waiting):

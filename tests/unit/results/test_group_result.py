@@ -16,6 +16,7 @@ from celerant.errors import (
     TaskRevoked,
 )
 from celerant.results.backends import open_backend
+from harness.until import until
 
 
 def store(result, index, value, state="SUCCESS"):
@@ -85,9 +86,7 @@ def test_looking_again_asks_nobody(fake, group_of):
 def test_polling_for_ready_ends(memory, group_of):
     result = group_of(3, memory)
     threading.Timer(0, lambda: [store(result, i, i) for i in range(3)]).start()
-    end = time.monotonic() + 5
-    while not result.ready():
-        assert time.monotonic() < end
+    until(result.ready)
     assert result.successful()
 
 

@@ -12,6 +12,7 @@ from celerant import Celerant
 from celerant.errors import CelerantError, ResultExpired
 from celerant.results.async_result import AsyncResult
 from celerant.results.backends import open_backend
+from harness.inside import memory_bytes, memory_records
 
 
 def opened(name="bounded", **settings):
@@ -23,8 +24,8 @@ def test_the_store_keeps_no_more_bytes_than_its_limit(size, caplog):
     backend = opened(memory_limit=200_000)
     for number in range(2000):
         backend.store_result(f"id-{number}", "x" * size, "SUCCESS")
-        assert backend._shared._bytes <= 200_000
-    kept = backend._shared._records
+        assert memory_bytes(backend) <= 200_000
+    kept = memory_records(backend)
     assert sum(len(payload) + 300 for payload, _ in kept.values()) <= 200_000
     assert AsyncResult("id-1999", backend).get(timeout=5) == "x" * size
     assert caplog.text.count("celerant_result_memory_limit") == 1
@@ -82,7 +83,7 @@ def test_results_are_gone_when_all_their_users_have_closed():
     first.close()
     assert second.read("id") is not None
     second.close()
-    assert not second._shared._records
+    assert not memory_records(second)
     third = opened()
     assert third.read("id") is None
     third.close()

@@ -11,6 +11,7 @@ import pytest
 
 from celerant import Celerant, group
 from celerant.errors import ResultTimeout
+from harness.until import until
 
 NOBODY = "no worker of app"
 
@@ -125,8 +126,7 @@ def test_messages_left_behind_are_counted(app, echo, caplog, is_alone):
     going = workers[0]
     slots, stopping = going._slots, threading.Thread(target=going.stop)
     stopping.start()
-    while not slots._stopping:
-        assert stopping.is_alive()
+    until(lambda: slots._stopping)
     gates["goes@test"].set()
     stopping.join(20)
     told = [r.getMessage() for r in caplog.records if "unstarted" in r.getMessage()]

@@ -10,6 +10,7 @@ import pytest
 
 from celerant.errors import SettingError
 from celerant.worker import Worker, memory
+from harness.inside import memory_changes
 
 
 def from_now(seconds):
@@ -231,8 +232,9 @@ def test_an_idle_worker_hardly_turns(app, monkeypatch):
     monkeypatch.setattr(memory, "_LOOK_INTERVAL", 0.05)
     turns = SimpleQueue()
     with Worker(app) as worker:
-        wait = worker._source._changed.wait
-        worker._source._changed.wait = lambda s: turns.put((s, wait(s)))
+        changes = memory_changes(worker)
+        wait = changes.wait
+        changes.wait = lambda s: turns.put((s, wait(s)))
         # Between looks it sleeps for the whole interval, and nothing cuts it short.
         assert [turns.get(timeout=10) for _ in range(3)] == [(0.05, False)] * 3
 

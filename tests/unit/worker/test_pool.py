@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 
 import pytest
 
 from celerant.worker.pool import Pool
+from harness.until import until
 
 
 def make(size, execute, jobs):
@@ -209,9 +209,7 @@ def test_all_threads_end_also_one_begun_while_the_others_were_told_to():
         name="test",
     )
     pool.wake(1)
-    ends = time.monotonic() + 10
-    while puts or any(thread.is_alive() for thread in pool._threads):
-        assert time.monotonic() < ends, [t.name for t in pool._threads if t.is_alive()]
+    until(lambda: not puts and not any(one.is_alive() for one in pool._threads))
     assert not jobs
 
 
@@ -283,9 +281,7 @@ def test_a_thread_that_is_ended_from_outside_is_replaced(monkeypatch):
     pool.wake(1)
     assert done.wait(10)
     done.clear()
-    ends = time.monotonic() + 10
-    while pool.busy:
-        assert time.monotonic() < ends
+    until(lambda: not pool.busy)
     (thread,) = pool._threads
     # It comes with the thread's next step: when it is woken.
     raising = ctypes.pythonapi.PyThreadState_SetAsyncExc
