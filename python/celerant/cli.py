@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.app is None:
         parser.error("name the app: celerant worker -A MODULE:APP")
     logging.basicConfig(level=parsed.loglevel, format=_FORMAT, stream=sys.stderr)
-    # As `python -m` and Celery do: the app is mostly beside where one stands.
+    # As `python -m` and Celery do: the app is mostly in the current folder.
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - compared as text
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the same
     try:
@@ -199,7 +199,7 @@ def _serve(app: Celerant, worker: Worker) -> int:
 
 
 def _await(noted: SimpleQueue[int | None]) -> int | None:
-    """Wait for what is noted next."""
+    """Wait for the next note."""
     # A signal that comes while this thread gives up the GIL to wait does not end the
     # wait, and its handler runs only after it: so no wait is for ever.
     while True:
@@ -208,7 +208,7 @@ def _await(noted: SimpleQueue[int | None]) -> int | None:
 
 
 def _cut_off(worker: Worker, number: int) -> NoReturn:
-    """End at once: what runs is lost, or comes again where its acks are late."""
+    """End at once: running tasks are lost, or come again if their acks are late."""
     logger.warning("stopping at once")
     worker.kill()
     logging.shutdown()

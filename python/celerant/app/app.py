@@ -55,7 +55,7 @@ __all__ = ["Celerant"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: What an app takes beside settings.
+#: The parameters of an app beside settings.
 _PARAMETERS = (
     "name",
     "broker",
@@ -74,13 +74,13 @@ class Celerant(TaskRegistry, Familiar):
         name: The app's name; for ``memory://`` also that of its default queue.
         broker: A kombu URL, or several with ``;`` between, of which the first that
             answers is used; ``memory://`` without one.
-        backend: Where results are: ``memory://``, a Redis URL, ``sentinel://``, or
-            ``rpc://`` for messages to this process. By default what the broker is:
+        backend: The store of results: ``memory://``, a Redis URL, ``sentinel://``, or
+            ``rpc://`` for messages to this process. By default the broker:
             ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
         config_source: As `config_from_object` is given it.
-        namespace: For `config_from_object`, where that is given none.
-        set_as_current: Have this app serve what names no app.
-        task_cls: What tasks derive from that are given no `base`: a class derived from
+        namespace: For `config_from_object`, if that is given none.
+        set_as_current: Make this app the one that serves tasks without an app.
+        task_cls: The base of tasks that are given no `base`: a class derived from
             `celerant.Task`, or its name. Also set by ``app.Task = ...``.
         settings: Celery's lower-case names, as on `conf`.
     Raises:
@@ -116,7 +116,7 @@ class Celerant(TaskRegistry, Familiar):
             if setting not in self.conf:
                 raise unknown_setting(setting, *_PARAMETERS)
         self.conf.update(settings)
-        #: Where it was made; a child process of a worker imports that.
+        #: The module that made it; a child process of a worker imports it.
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
         self._fill_registry()
         self._lock = ProcessLock(threading.RLock)
@@ -135,7 +135,7 @@ class Celerant(TaskRegistry, Familiar):
         force: bool = False,  # noqa: ARG002, FBT001, FBT002 - the same
         namespace: str | None = None,
     ) -> None:
-        """Set what an object, a mapping or a module says; read now.
+        """Set the values of an object, a mapping or a module; they are read now.
 
         Args:
             obj: The object, or its name: ``"package.module"``,
@@ -188,20 +188,20 @@ class Celerant(TaskRegistry, Familiar):
     async def asend(self, canvas: Any, **options: Unpack[SendOptions]) -> Any:
         """Send a canvas from an event loop, which goes on meanwhile.
 
-        As ``canvas.apply_async(**options)``, on one thread for all loops: what is sent
-        first leaves first. The result can be awaited, and iterated over with
-        ``async for``. Cancelled while it waits for its turn it sends nothing; once it
+        As ``canvas.apply_async(**options)``, on one thread for all loops: canvases
+        leave in the order of the calls. The result can be awaited, and iterated over
+        with ``async for``. Cancelled while it waits for its turn it sends nothing; if it
         has begun, no other chunk of members leaves, and the error has `result` and
         `report`: `group.resume` sends the rest.
 
         Raises:
-            Exception: What `apply_async` raises.
+            Exception: As of `apply_async`.
         """
         return await self._loop_door().send(partial(canvas.apply_async, **options))
 
     @property
     def sender(self) -> Sender:
-        """What sends, runs, freezes and holds canvases."""
+        """The sender, which sends, runs, freezes and holds canvases."""
         # Without the lock first: each task that is sent asks.
         sender = self._sender
         if sender is not None:
@@ -214,7 +214,7 @@ class Celerant(TaskRegistry, Familiar):
             return self._sender
 
     def _loop_door(self) -> LoopSender:
-        """Return what sends for event loops."""
+        """Return the sender for event loops."""
         from celerant.sending.event_loop import LoopSender  # noqa: PLC0415 - asyncio
 
         with self._lock:
@@ -248,7 +248,7 @@ class Celerant(TaskRegistry, Familiar):
 
     @property
     def backend(self) -> Backend:
-        """Where results are kept."""
+        """The store of results."""
         # As in `routes`.
         backend = self._backend
         if backend is not None:
@@ -332,12 +332,12 @@ class Celerant(TaskRegistry, Familiar):
 
     @property
     def child_setup(self) -> Callable[[], None]:
-        """What makes this app and its tasks known in another process."""
+        """A function that makes this app and its tasks known in another process."""
         return partial(load_app, self.name, self.module)
 
     @property
     def control(self) -> Control:
-        """What reaches running workers: `revoke`, `ping`, `shutdown`."""
+        """Commands to running workers: `revoke`, `ping`, `shutdown`."""
         from celerant.app.control import Control  # noqa: PLC0415 - heavy
 
         return Control(self)
@@ -364,7 +364,7 @@ class Celerant(TaskRegistry, Familiar):
             backend.close()
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for what is not there: Celery's tools ask for Celery's own attributes.
+        # Reached for missing attributes: Celery's tools ask for Celery's own.
         msg = (
             f"{type(self).__name__!r} object has no attribute {name!r}; where Celery "
             "wants its own app, give it app.to_celery(), as in "

@@ -1,4 +1,4 @@
-"""An app's result backend, with what it asks of the app."""
+"""An app's result backend, and the parts of the app that it uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["open_backend"]
 
 
 def open_backend(app: Celerant) -> Backend:
-    """Return what keeps the results of an app, not yet connected."""
+    """Return the store of an app's results, not yet connected."""
     backend = make_backend(
         backend_url(app.conf),
         app.name,

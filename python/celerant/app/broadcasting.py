@@ -89,7 +89,7 @@ class Broadcasting:
 
         Raises:
             ValueError: A destination that is one name and not a list of them.
-            Exception: The transport's own, where the broker is not reachable.
+            Exception: The transport's own, if the broker is not reachable.
         """
         if isinstance(destination, str):
             msg = f"destination must be a list of names: [{destination!r}]"
@@ -109,7 +109,7 @@ class Broadcasting:
             limits = Limits(
                 conf.celerant_message_size_limit, conf.celerant_message_depth_limit
             )
-            # What answers may be anybody.
+            # Anybody may answer.
             leave_unopened(connected.default_channel, limits)
             mailbox = make_mailbox(conf)(connected)
             heard = mailbox._broadcast(  # noqa: SLF001 - what Celery itself calls
@@ -149,7 +149,7 @@ class Broadcasting:
 
 
 def no_worker_here(app: Celerant) -> str | None:
-    """Return why nothing runs: what is in this process's memory has no worker here."""
+    """Return why nothing runs: messages in this process's memory have no worker."""
     if workers_of(app.name):
         return None
     if scheme(app.conf.broker_read_url) != "memory":

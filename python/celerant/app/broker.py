@@ -53,7 +53,7 @@ def make_connection(
     """
     check("broker_url", urls)
     connection = _Connection(
-        # kombu warns where a URL names no host, which memory has no need of.
+        # kombu warns if a URL names no host, which memory does not need.
         "memory://localhost//" if split(urls) == ["memory://"] else urls,
         ssl=conf.broker_use_ssl,
         connect_timeout=conf.broker_connection_timeout or conf.celerant_stall_timeout,
@@ -67,7 +67,7 @@ def make_connection(
 
 
 def _check_tls(connection: Connection, urls: str | list[str]) -> None:
-    """Refuse Redis's names of TLS options, of which kombu makes a URL's query too.
+    """Refuse Redis's names of TLS options, into which kombu turns a URL's query too.
 
     py-amqp would raise a `TypeError` that says nothing of settings.
     """

@@ -13,7 +13,7 @@ from celerant.errors import SettingError
 
 __all__ = ["read_settings"]
 
-#: The namespace that Celery's old names live in, whatever they begin with.
+#: The namespace of Celery's old names, which begin in several ways.
 _OF_OLD_NAMES = "CELERY_"
 
 
@@ -21,8 +21,8 @@ def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
     """Return the settings that `source` has, under their lower-case names.
 
     Celery's old names, such as ``BROKER_URL`` and ``CELERYD_CONCURRENCY``, are taken
-    too, where there is no namespace or it is ``"CELERY"``; a new name comes before an
-    old one. Django's ``TIME_ZONE`` is ``timezone`` where nothing else says it.
+    too, if there is no namespace or it is ``"CELERY"``; a new name comes before an
+    old one. Django's ``TIME_ZONE`` is ``timezone`` if nothing else sets it.
 
     Args:
         source: A mapping, an object with attributes, or the name of one:

@@ -27,13 +27,13 @@ _TERM = "SIGTERM"
 
 
 class Control(Broadcasting):
-    """Tells the workers on an app's broker what to do.
+    """Sends commands to the workers on an app's broker.
 
-    What is sent reaches the workers that are there at that time; a broadcast is not
+    A command reaches the workers that are there at that time; a broadcast is not
     kept for later ones. With ``memory://`` those are this process's workers.
 
-    Every command takes `destination`, names of workers (None: all), and what
-    `broadcast` takes; with ``reply=True`` it returns the answers.
+    Every command takes `destination`, names of workers (None: all), and the options
+    of `broadcast`; with ``reply=True`` it returns the answers.
     """
 
     def inspect(  # noqa: PLR0913 - Celery's
@@ -47,7 +47,7 @@ class Control(Broadcasting):
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> Inspect:
-        """Return what asks workers how they are: ``app.control.inspect().active()``.
+        """Return the questions to workers: ``app.control.inspect().active()``.
 
         Args:
             destination: Names of workers; None asks all, one name its answer alone.
@@ -72,7 +72,7 @@ class Control(Broadcasting):
     def purge(self, connection: Connection | None = None) -> int:
         """Discard all tasks that wait in the app's queues; return how many.
 
-        What a worker has taken already stays.
+        Messages that a worker has taken already stay.
 
         Args:
             connection: In place of a new one.
@@ -102,8 +102,8 @@ class Control(Broadcasting):
         Args:
             task_id: One id, or any number of them.
             destination: Names of workers; None tells all.
-            terminate: Also end those that run, where processes run them.
-            signal: What ends them, by name or number.
+            terminate: Also end those that run, if processes run them.
+            signal: The signal that ends them, by name or number.
             options: As of `broadcast`.
         """
         ids = [task_id] if isinstance(task_id, str) else task_id
@@ -127,7 +127,7 @@ class Control(Broadcasting):
             headers: Values, or lists of values, by the stamped header's name.
             destination: Names of workers; None tells all.
             terminate: Also end those that run.
-            signal: What ends them.
+            signal: The signal that ends them.
             options: As of `broadcast`.
         """
         arguments = {
@@ -217,7 +217,7 @@ class Control(Broadcasting):
 
         Args:
             queue: Its name, and by default that of its exchange and its routing key.
-            exchange: Where the settings do not have the queue.
+            exchange: Used if the settings do not have the queue.
             exchange_type: The same.
             routing_key: The same.
             options: Those of `kombu.Queue.from_dict`.
@@ -273,7 +273,7 @@ class Control(Broadcasting):
         """Have workers replace their processes; needs ``worker_pool_restarts``.
 
         Args:
-            modules: What stock workers import then.
+            modules: Modules that stock workers import then.
             reload: Whether these import it again.
             reloader: How.
             destination: Names of workers; None tells all.
@@ -322,7 +322,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers stop after what they run."""
+        """Make workers stop after their running tasks."""
         return self.broadcast("shutdown", {}, destination, **options)
 
     def election(

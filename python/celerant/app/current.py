@@ -15,12 +15,12 @@ __all__ = ["current_app", "current_task"]
 
 
 class _Proxy:
-    """Stands for what `find` finds at the time of asking."""
+    """Stands for the object that `find` returns at the time of each use."""
 
     __slots__ = ("_find", "_name")
 
     def __init__(self, name: str, find: Callable[[], Any]) -> None:
-        # Past our own __setattr__, which is for what it stands for.
+        # Past our own __setattr__, which sets attributes of the real object.
         object.__setattr__(self, "_name", name)
         object.__setattr__(self, "_find", find)
 
@@ -32,7 +32,7 @@ class _Proxy:
         try:
             return type(self._find())
         except RuntimeError:
-            # To ask what it is must be possible where there is no app.
+            # Its class can be asked for even if there is no app.
             return _Proxy
 
     def __getattr__(self, name: str) -> Any:
@@ -40,7 +40,7 @@ class _Proxy:
             found = self._find()
         except RuntimeError:
             if name.startswith("_"):
-                # As above: what inspects objects asks for such names.
+                # As above: code that inspects objects asks for such names.
                 raise AttributeError(name) from None
             raise
         return getattr(found, name)

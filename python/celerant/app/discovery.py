@@ -1,4 +1,4 @@
-"""Finding an app's tasks in modules that nobody imported yet."""
+"""Finding an app's tasks in modules that are not imported yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Packages = Iterable[str] | Callable[[], Iterable[str]] | None
 
 
 class Discovery:
-    """What an app is to import before its tasks are complete.
+    """The modules that an app imports before its tasks are complete.
 
     Lazily, for a package that makes the app is itself still being imported then, and
     Django is not set up.
@@ -36,13 +36,13 @@ class Discovery:
             self._wanted.append((packages, related_name))
 
     def run(self, conf: Any) -> None:
-        """Import what was asked for since, and what the settings name.
+        """Import the modules that were asked for since, and those of the settings.
 
         Raises:
             CelerantError: Django's apps are wanted, and there is no Django.
-            Exception: What a module raises.
+            Exception: An import of a module raised it.
         """
-        # Also where nothing is to be found: what is imported may need Django.
+        # Even if nothing is to be found: imported modules may need Django.
         _set_up_django()
         with self._lock:
             wanted, self._wanted = self._wanted, []
@@ -59,7 +59,7 @@ class Discovery:
 
 
 def find_related_module(package: str, related_name: str | None) -> ModuleType | None:
-    """Import ``package.related_name`` and return it; None where there is none.
+    """Import ``package.related_name`` and return it; None if there is none.
 
     `package` may also name a class inside it, as Django's ``INSTALLED_APPS`` may.
     Source: ``celery.loaders.base.find_related_module`` of celery 5.7.0.

@@ -1,4 +1,4 @@
-"""What code written for a Celery app asks of its app, by Celery's names."""
+"""Names of Celery's app that code written for Celery uses."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Familiar:
         variable_name: str,
         silent: bool = False,  # noqa: FBT001, FBT002 - Celery's form
     ) -> bool:
-        """Set what the module says that an environment variable names; read now.
+        """Set the values of the module that an environment variable names; read now.
 
         Args:
             variable_name: Of the environment.
-            silent: Do nothing where it is not set.
+            silent: Do nothing if it is not set.
         Returns:
             Whether it was set.
         Raises:
@@ -59,7 +59,7 @@ class Familiar:
 
     @property
     def timezone(self) -> tzinfo:
-        """The zone of ``timezone``; UTC, or this machine's, where none is set."""
+        """The zone of ``timezone``; UTC, or this machine's, if none is set."""
         zone = zone_of(_app(self).conf)
         return datetime.now(timezone.utc).astimezone().tzinfo if zone is None else zone  # type: ignore[return-value]  # aware: it has one
 
@@ -74,7 +74,7 @@ class Familiar:
     # -- which app, which task -------------------------------------------------------
 
     def set_current(self) -> None:
-        """Have this app serve what names no app."""
+        """Make this app the one that serves tasks without an app."""
         set_current_app(_app(self))
 
     set_default = set_current
@@ -87,7 +87,7 @@ class Familiar:
 
     @property
     def current_worker_task(self) -> Task[Any, Any] | None:
-        """The task that a worker runs here, whatever it calls; None outside of one."""
+        """The task that a worker runs here, also inside its calls; None outside."""
         request = current_request.get()
         return None if request is None else _app(self).tasks.get(request.task)
 
@@ -156,12 +156,12 @@ class Messaging:
 
     @property
     def router(self) -> Router:
-        """What finds a task's queue."""
+        """The router, which finds a task's queue."""
         return self.app.routes()[1]
 
     @property
     def default_queue(self) -> Queue:
-        """Where tasks without a route go."""
+        """The queue of tasks without a route."""
         return self.queues[self.app.conf.task_default_queue]
 
     @property

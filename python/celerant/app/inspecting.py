@@ -23,8 +23,8 @@ logger = logging.getLogger("celerant")
 class Inspect:
     """Asks workers, stock and embedded ones; made by ``app.control.inspect()``.
 
-    Each method returns the answers by the workers' names, or None where nobody
-    answered in time; where one name was asked for, that worker's answer.
+    Each method returns the answers by the workers' names, or None if nobody
+    answered in time; if one name was asked for, that worker's answer.
     """
 
     #: Whose workers; set by `Control.inspect`.
@@ -52,7 +52,7 @@ class Inspect:
         self.matcher = matcher
 
     def active(self, safe: bool | None = None) -> Any:  # noqa: FBT001 - Celery's form
-        """Tell what runs: a description of each task.
+        """Return the running tasks: a description of each.
 
         Args:
             safe: Leave arguments out that would have to be decoded.
@@ -60,11 +60,11 @@ class Inspect:
         return self._ask("active", safe=safe)
 
     def scheduled(self, safe: bool | None = None) -> Any:  # noqa: ARG002, FBT001 - Celery's form
-        """Tell what waits for its time."""
+        """Return the tasks that wait for their time."""
         return self._ask("scheduled")
 
     def reserved(self, safe: bool | None = None) -> Any:  # noqa: ARG002, FBT001 - Celery's form
-        """Tell what waits for a slot."""
+        """Return the tasks that wait for a slot."""
         return self._ask("reserved")
 
     def revoked(self) -> Any:
@@ -82,7 +82,7 @@ class Inspect:
     registered_tasks = registered
 
     def query_task(self, *ids: str | Iterable[str]) -> Any:
-        """Tell where tasks are, by their ids: ``{id: [state, description]}``."""
+        """Return the places of tasks, by their ids: ``{id: [state, description]}``."""
         named: list[str] = []
         for one in ids:
             named += [one] if isinstance(one, str) else one
@@ -105,7 +105,7 @@ class Inspect:
         return self._ask("conf", with_defaults=with_defaults)
 
     def ping(self, destination: Sequence[str] | None = None) -> Any:
-        """Tell who is there.
+        """Return the workers that answer.
 
         Args:
             destination: Names of workers, from now on.
@@ -123,10 +123,10 @@ class Inspect:
         return self._ask("report")
 
     def hello(self, from_node: str, revoked: Any = None) -> Any:
-        """Exchange what is revoked, as workers do that start.
+        """Exchange the ids of revoked tasks, as workers do when they start.
 
         Args:
-            from_node: Who asks.
+            from_node: The name of the worker that asks.
             revoked: Ids that shall not run.
         """
         return self._ask("hello", from_node=from_node, revoked=revoked)
@@ -136,11 +136,11 @@ class Inspect:
         return self._ask("memsample")
 
     def memdump(self, samples: int = 10) -> Any:
-        """Tell what stock workers noted."""
+        """Return the memory samples of stock workers."""
         return self._ask("memdump", samples=samples)
 
     def objgraph(self, type: str = "Request", n: int = 200, max_depth: int = 10) -> Any:  # noqa: A002 - Celery's name
-        """Have stock workers draw what holds objects; needs objgraph there."""
+        """Make stock workers draw the references to objects; needs objgraph there."""
         return self._ask("objgraph", num=n, max_depth=max_depth, type=type)
 
     def _ask(self, command: str, **arguments: Any) -> Any:

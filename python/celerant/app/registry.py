@@ -82,7 +82,7 @@ class TaskRegistry:
         base: type[RegisteredTask[Any, Any]] | None = None,
         pydantic: bool = False,
         shared: bool = False,
-        lazy: bool = True,  # noqa: ARG002 - a task is made at once, whatever it says
+        lazy: bool = True,  # noqa: ARG002 - a task is made at once in any case
         filter: Callable[[RegisteredTask[Any, Any]], Any] | None = None,  # noqa: A002 - Celery's name
         **options: Any,
     ) -> Any:
@@ -96,7 +96,7 @@ class TaskRegistry:
                 returned model as plain data.
             shared: Give the task to every app, as `shared_task` does.
             lazy: Of no meaning here.
-            filter: Called with the task; what it returns is what this returns.
+            filter: Called with the task; its return value replaces the task.
             options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
                 names are attributes of the task.
         Raises:
@@ -150,10 +150,10 @@ class TaskRegistry:
 
     @property
     def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
-        """What tasks derive from that are given no `base`; it can be set.
+        """The base of tasks that are given no `base`; it can be set.
 
         Raises:
-            SettingError: Set to what is no class derived from `celerant.Task`.
+            SettingError: The value is not a class derived from `celerant.Task`.
         """
         return self._task_class
 
@@ -182,19 +182,19 @@ class TaskRegistry:
         """Have the modules named `related_name` of packages imported by workers.
 
         Args:
-            packages: Names, or what returns them; by default the apps of Django.
+            packages: Names, or a function that returns them; by default Django's apps.
             related_name: The module's name inside a package; None: the package.
-            force: Import them now, and not only where a worker needs the tasks.
+            force: Import them now, and not only when a worker needs the tasks.
         """
         self._discovery.add(packages, related_name)
         if force:
             self.import_tasks()
 
     def import_tasks(self) -> None:
-        """Import what ``imports``, ``include`` and `autodiscover_tasks` ask for.
+        """Import the modules of ``imports``, ``include`` and `autodiscover_tasks`.
 
-        Workers do; call it where all tasks are to be known. Sets Django up first where
-        ``DJANGO_SETTINGS_MODULE`` says so.
+        Workers do so; call it to know all tasks. Sets Django up first if
+        ``DJANGO_SETTINGS_MODULE`` is set.
         """
         tell("import_modules", self)
         self._discovery.run(self.conf)

@@ -30,10 +30,10 @@ logger = logging.getLogger("celerant")
 def to_celery(app: Celerant) -> celery.Celery:
     """Return a `celery.Celery` with the name, tasks and settings of `app`.
 
-    Bound tasks get Celery's own task as `self`. What tasks send by Celerant has the
-    lineage of Celery's current task. Tasks registered later are handed over too, until
-    a worker starts; it imports what the app's `import_tasks` does. The current app of
-    Celery stays what it is.
+    Bound tasks get Celery's own task as `self`. Messages that tasks send by Celerant
+    have the lineage of Celery's current task. Tasks registered later are handed over
+    too, until a worker starts; it imports the modules of the app's `import_tasks`.
+    Celery's current app stays the same.
 
     Raises:
         CelerantError: Celery is not installed.
@@ -51,7 +51,7 @@ def to_celery(app: Celerant) -> celery.Celery:
     handed: set[str] = set()
     settings = _settings(app)
     if settings.get("task_annotations"):
-        # Those of Celerant's tasks are part of what is handed over.
+        # Those of Celerant's tasks are handed over with the tasks.
         annotations = settings["task_annotations"]
         settings["task_annotations"] = AnnotatedThere(annotations, handed)
     # Not `conf.update`: so Celery reads no other module of settings, which the app has
@@ -77,7 +77,7 @@ def to_celery(app: Celerant) -> celery.Celery:
 def _tls(conf: Settings, backend: str | None) -> dict[str, Any]:
     """Return TLS options with the checks that kombu and Celery leave out.
 
-    Of a failover list of RabbitMQ servers certificates are checked and names are not:
+    In a failover list of RabbitMQ servers certificates are checked and names are not:
     Celery's settings have one name for all of them.
     """
     found: dict[str, Any] = {}

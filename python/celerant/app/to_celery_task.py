@@ -77,8 +77,8 @@ _SAME = (
 def register(made: celery.Celery, task: Any) -> None:
     """Make a task of ours one of the Celery app `made`.
 
-    Its function gets Celery's own task as `self`. Where ``base=`` says of which class
-    it is, the function and the hooks get ours, as in the embedded worker: attributes
+    Its function gets Celery's own task as `self`. If ``base=`` names its
+    class, the function and the hooks get ours, as in the embedded worker: attributes
     and methods of that class are there alone.
     """
     is_classed = type(task).__mro__[1] is not Task
@@ -98,7 +98,7 @@ def register(made: celery.Celery, task: Any) -> None:
     if "shadow_name" in task.hooks:
         space["shadow_name"] = _static(task.shadow_name)
     if task.dump_models is not None:
-        # What Celery 5.7 calls for arguments of its own pydantic tasks.
+        # Celery 5.7 calls it for arguments of its own pydantic tasks.
         space["_dump_pydantic_arguments"] = staticmethod(task.dump_models)
     # Attributes of the user's own.
     space["__getattr__"] = _elsewhere(task)
@@ -120,10 +120,10 @@ def _is_own(task: Any, name: str, option: TaskOption) -> bool:
 def _run_in_celery(
     made: celery.Celery, task: Any, function: Callable[..., Any], *, is_entered: bool
 ) -> Callable[..., Any]:
-    """Return what Celery calls in the place of a task's function.
+    """Return the function that Celery calls in the place of a task's own.
 
-    What Celerant sends inside it gets Celery's root and parent, counts among the
-    children of Celery's stored result, and `get` is refused where Celery's is.
+    Tasks that Celerant sends inside it get Celery's root and parent, and count among
+    the children of Celery's stored result. `get` is refused if Celery's is.
     """
     name = task.name
 
@@ -156,7 +156,7 @@ def _run_in_celery(
     if not run.__name__.isidentifier():
         # Celery writes a function of this name: of a lambda it could not.
         run.__name__ = "run"
-    # It checks arguments at send by what this says.
+    # Celery checks arguments by it when a task is sent.
     taken = task.parameters
     if taken is None:
         run.__signature__ = _ANYTHING  # type: ignore[attr-defined]
@@ -203,7 +203,7 @@ class AnnotatedThere:
         self._ours = ours
 
     def annotate(self, task: Any) -> dict[str, Any] | None:
-        """Return what is said of Celery's task; nothing of ours, which have it."""
+        """Return the annotations of Celery's task; none of ours, which have theirs."""
         if task.name in self._ours:
             return None
         found: dict[str, Any] = {}
@@ -223,7 +223,7 @@ def _read(name: str, context: Any, *, is_entered: bool) -> Request:
     known = {field: getattr(context, field, None) for field in _SAME}
     given = {field: value for field, value in known.items() if value is not None}
     limits = tuple(getattr(context, "timelimit", None) or (None, None))
-    # Where Celery calls the function itself, what calls ours in there does so directly.
+    # If Celery calls the function itself, calls of ours in there are direct.
     return Request(context.id, name, timelimit=limits, is_entered=is_entered, **given)
 
 
@@ -238,7 +238,7 @@ def _send_successors(request: Request) -> None:
 
 
 def _theirs(exc: Exception, task: Any, request: Request) -> Any:
-    """Return Celery's own form of what a task raised to steer its worker."""
+    """Return Celery's form of an exception by which a task steers its worker."""
     theirs: Any = importlib.import_module("celery.exceptions")
     try:
         _send_successors(request)

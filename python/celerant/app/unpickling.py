@@ -18,8 +18,8 @@ def result_of(app: str, module: str, state: dict[str, Any]) -> Any:
 
     Args:
         app: The app's name.
-        module: Where it was made; imported where the app is not here.
-        state: What the pickle holds.
+        module: The module that made it; imported if the app is not here.
+        state: The contents of the pickle.
 
     Raises:
         CelerantError: There is no such app here.

@@ -1,4 +1,4 @@
-"""Messages of Celery's, drawn by Celery itself with slots where members differ.
+"""Celery's messages, made by Celery itself with slots at the fields that differ.
 
 One member of each kind goes through Celery's own code, from `Signature.apply_async` to
 the call of `Producer.publish`, with slots for its id, its place and its arguments. What
@@ -28,7 +28,7 @@ from celerant.dispatch.envelope import SLOTS, Blueprint
 
 __all__ = ["CeleryBlueprints"]
 
-#: Slots that `send_task` passes on among the properties, where Celery has none.
+#: Slots that `send_task` passes on among the properties, if Celery has none.
 _REPRS = ("argsrepr", "kwargsrepr")
 
 
@@ -38,7 +38,7 @@ class CeleryBlueprints:
     Args:
         app: The Celery app.
         kinds: Its tasks, as the group's members have them.
-        options: Of the call, with the group's id; None where members have all of that.
+        options: Of the call, with the group's id; None if members have all of that.
         spans: Of tracers that receivers are.
     """
 
@@ -62,13 +62,13 @@ class CeleryBlueprints:
         )
 
     def bare(self) -> CeleryBlueprints:
-        """Return the same for what chains became."""
+        """Return the same for the messages of chains."""
         found = CeleryBlueprints(self._app, self._kinds, None, self._spans)
         found.routes = self.routes
         return found
 
     def reply_to(self) -> str:
-        """Return where results go that somebody waits for."""
+        """Return the destination of results that are waited for."""
         return str(self._app.thread_oid)
 
     @property
@@ -92,7 +92,7 @@ class CeleryBlueprints:
         silent = _SilentApp(self._app, recorder)
         signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
         task = self._kinds.task(name)
-        # Where a signature keeps what it has looked up.
+        # A signature keeps its looked-up objects there.
         vars(signature)["_apply_async"] = (
             partial(silent.send_task, name)
             if task is None
@@ -138,7 +138,7 @@ def _alone(work: Any) -> None:
 
 
 def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options whose headers somebody may change: Sentry takes its own out."""
+    """Return options whose headers may be changed: Sentry takes its own out."""
     headers = options.get("headers")
     if not isinstance(headers, dict):
         return dict(options)
@@ -147,7 +147,7 @@ def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Silent:
-    """A thing of Celery's, but for what is set here."""
+    """An object of Celery's, but for the attributes set here."""
 
     def __init__(self, original: Any) -> None:
         self._original = original
@@ -157,7 +157,7 @@ class _Silent:
 
 
 class _SilentAMQP(_Silent):
-    """An app's `amqp` that tells a recorder what it would tell receivers."""
+    """An app's `amqp` that calls a recorder in the place of receivers."""
 
     def __init__(self, original: Any, recorder: Recorder) -> None:
         super().__init__(original)
@@ -165,7 +165,7 @@ class _SilentAMQP(_Silent):
 
 
 class _SilentApp(_Silent):
-    """An app that tells nobody of its tasks but a recorder, and makes no results."""
+    """An app that tells only a recorder of its tasks, and makes no results."""
 
     backend = SimpleNamespace(on_task_call=lambda _producer, _task_id: None)
 
@@ -174,7 +174,7 @@ class _SilentApp(_Silent):
         self.amqp = _SilentAMQP(original.amqp, recorder)
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
-        # Whoever has wrapped it, and whenever.
+        # Past all wrappers, earlier and later ones.
         return celery.Celery.send_task(self, *args, **kwargs)
 
     @staticmethod
@@ -191,7 +191,7 @@ class _SilentTask(_Silent):
         super().__init__(original)
         self._app = app
 
-    @property  # type: ignore[misc] # nobody sets it
+    @property  # type: ignore[misc] # it is never set
     def __class__(self) -> Any:
         # Sentry asks whether it is a task, and then for its name.
         return type(self._original)

@@ -1,7 +1,7 @@
-"""What may leave in a volley, and why the rest takes Celery's own path.
+"""The members that may leave in a volley, and why others take Celery's own path.
 
-A volley skips code that Celery runs for each task. It is taken only where that code is
-Celery's own and nobody listens: then leaving it out shows nowhere.
+A volley skips code that Celery runs for each task. It is taken only if that code is
+Celery's own and no code listens: then skipping it has no visible effect.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ OPTIONS = frozenset(
         "time_limit",
     }
 )
-#: Those of a call, too: what kombu does when the broker is lost.
+#: Those of a call, too: kombu's behaviour when the broker is lost.
 CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
 
-#: What a signature keeps beside its dict when nobody has changed it.
+#: Attributes that an unchanged signature keeps beside its dict.
 _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
 
 #: The same of a chain.
@@ -128,7 +128,7 @@ def file_of(function: Any) -> str:
 def is_of(function: Any, module: ModuleType) -> bool:
     """Whether a function is written in `module`.
 
-    A wrapper is not, whatever it says of itself, unless an adapter knows it.
+    A wrapper is not, even if it pretends to be, unless an adapter knows it.
     """
     return file_of(unwrapped(function)) == module.__file__
 
@@ -179,7 +179,7 @@ def _of_sending(app: Any) -> str | None:
 
 
 def _of_library() -> str | None:
-    """Return which method of Celery's or kombu's somebody has changed for all apps."""
+    """Return the method of Celery or kombu that was changed for all apps."""
     producer = kombu.messaging.Producer
     for name in ("publish", "_publish"):
         if not is_of(getattr(producer, name), kombu.messaging):
@@ -205,7 +205,7 @@ def of_task(app: Any, name: str, task: Any) -> str | None:
     Args:
         app: The group's.
         name: The task's.
-        task: Its `Task`; None where the app does not know it.
+        task: Its `Task`; None if the app does not know it.
     """
     return None if task is None else _of_methods(app, name, task)
 
@@ -248,7 +248,7 @@ def of_signature(signature: Any) -> str | None:
 def of_chain(chain: Any) -> str | None:
     """Return why one chain is not sent in a volley, looking at it and its steps.
 
-    It leaves as its first task. What follows is said by Celerant, which is proven to
+    It leaves as its first task. Celerant writes the later steps, and is proven to
     say it as Celery does.
     """
     steps = chain["kwargs"]["tasks"]

@@ -22,7 +22,7 @@ __all__ = ["Explanation", "Reason", "explain"]
 
 @dataclass(frozen=True)
 class Reason:
-    """What takes Celery's own path, and why."""
+    """A part that takes Celery's own path, and the reason."""
 
     #: ``group[3]`` is a group's fourth member, ``chord.chord_header`` a whole header,
     #: ``chain[1]`` a chain's second step.
@@ -37,16 +37,16 @@ class Reason:
 class Explanation:
     """How a canvas would leave, in this process, now.
 
-    It is true where all that this process sends of the canvas leaves in volleys.
+    It is true if all that this process sends of the canvas leaves in volleys.
     """
 
-    #: Whether `install` is in place, and nobody in its way.
+    #: Whether `install` is in place, with no other code in its way.
     is_installed: bool
     #: Members that leave in volleys, as far as they are there.
     volleyed: int
-    #: What takes Celery's own path, in the order of the canvas.
+    #: The parts that take Celery's own path, in the order of the canvas.
     reasons: tuple[Reason, ...]
-    #: What cannot be known, or is not for this process to send.
+    #: Parts that cannot be known, or that this process does not send.
     notes: tuple[Reason, ...] = ()
 
     def __bool__(self) -> bool:
@@ -63,7 +63,7 @@ class Explanation:
 
 
 def explain(canvas_: Any, /, **options: Any) -> Explanation:
-    """Say what of a canvas leaves in volleys, and why the rest takes Celery's own path.
+    """Say which members leave in volleys, and why others take Celery's own path.
 
     Nothing is sent, and nothing is drawn from a generator.
 
@@ -72,7 +72,7 @@ def explain(canvas_: Any, /, **options: Any) -> Explanation:
             read as the members of a group.
         options: As its `apply_async` would get.
     Returns:
-        What prints as one line for each reason, and is true where there is none.
+        An object that prints a line for each reason, and is true if there is none.
     Raises:
         CanvasError: Something else.
     """
@@ -100,12 +100,12 @@ def _name(member: Any) -> str:
     return kind if kind in {"group", "chord", "chain"} else "task"
 
 
-#: What of a call a group does not take.
+#: Options of a call that a group does not take.
 _LINKS = ("link", "link_error")
 
 
 class _Looking:
-    """What is found in one canvas."""
+    """The findings about one canvas."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = dict(options)
@@ -114,7 +114,7 @@ class _Looking:
         self.notes: list[Reason] = []
 
     def canvas(self, found: Any, path: str) -> None:
-        """Look at what is sent by itself."""
+        """Look at a canvas that is sent by itself."""
         if isinstance(found, canvas.group):
             self._group(found, path, self._options)
         elif isinstance(found, canvas._chord):  # noqa: SLF001 - Celery has no public one
@@ -133,7 +133,7 @@ class _Looking:
         header = found.tasks
         if not isinstance(header, canvas.group):
             header = canvas.group(header, app=found._app)  # noqa: SLF001 - as Celery makes it of them
-        # What the call says of a chord goes to its header but for its callbacks.
+        # Options of a chord's call go to its header, but for callbacks.
         options = {**found.options, **self._options}
         for option in ("link", "link_error", "task_id", "countdown", "eta"):
             options.pop(option, None)

@@ -1,4 +1,4 @@
-"""Functions as they are, and apps: not what stands in for them."""
+"""Functions and apps themselves, not the objects that stand in for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def bare(function: Any) -> FunctionType | None:
     """Return a plain function, of a method its own.
 
     Returns:
-        None for what only looks like one: wrappers of wrapt, for one, show the code of
-        what they wrap and even say that they are of its class.
+        None for an object that only looks like one: a wrapper of wrapt, say, shows the
+        code of the wrapped function and even claims its class.
     """
     if type(function) is MethodType:
         function = function.__func__

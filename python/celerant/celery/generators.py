@@ -9,12 +9,12 @@ from celery.utils.functional import _regen
 
 __all__ = ["app_of", "drawn", "first", "pulled"]
 
-#: Where Celery keeps the generator, what it has pulled, and whether that is all.
+#: Celery's attributes for the generator, the members read, and whether it has ended.
 _SOURCE, _PULLED, _IS_OVER = "_regen__it", "_regen__consumed", "_regen__done"
 
 
 def drawn(members: Any) -> Iterator[Any]:
-    """Yield members of a group; what is drawn of a generator stays with the group.
+    """Yield members of a group; members drawn from a generator stay with the group.
 
     Celery's own iteration draws the member behind the one that it yields, for which a
     slow generator makes everybody wait.
@@ -33,7 +33,7 @@ def _drawn(members: Any) -> Iterator[Any]:
     source: Iterator[Any] | None = None
     index = 0
     while True:
-        # Looked up each time: stamping maps what is pulled and what is to come.
+        # Looked up each time: stamping maps the members read and those to come.
         pulled = getattr(members, _PULLED)
         if index < len(pulled):
             yield pulled[index]
@@ -62,7 +62,7 @@ def pulled(members: Any) -> tuple[list[Any], bool]:
 
 
 def first(members: Iterable[Any]) -> Any:
-    """Return the first of a group's members; None where there is none."""
+    """Return the first of a group's members; None if there is none."""
     return next(drawn(members), None)
 
 

@@ -53,7 +53,7 @@ def prepare(header: Any, app: Any) -> None:
 
 
 def dismiss(header: Any) -> None:
-    """Undo `prepare`, where nobody has frozen the header."""
+    """Undo `prepare`, unless the header was frozen."""
     vars(header).pop("_freeze_group_tasks", None)
 
 
@@ -61,7 +61,7 @@ def _freeze(header: Any, **place: Any) -> tuple[str, Any]:
     """Stand in for ``group._freeze_group_tasks`` of a chord's header, once.
 
     Returns:
-        The group's id and the members' results: none where nobody looks at them.
+        The group's id and the members' results: none if they are not looked at.
     """
     del vars(header)["_freeze_group_tasks"]
     freeze = header._freeze_group_tasks  # noqa: SLF001 - Celery has no public one
@@ -71,7 +71,7 @@ def _freeze(header: Any, **place: Any) -> tuple[str, Any]:
         members = _members(header, are_named=_looks_at_results(app.backend))
     if members is None:
         return freeze(**place)  # type: ignore[no-any-return] # Celery has no types
-    # What the group is to know of itself, said by Celery.
+    # The group's own fields, made by Celery.
     header.tasks = []
     group_id, _ = freeze(**place)
     header.tasks, results = members
@@ -97,14 +97,14 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
         header: The group.
         are_named: Whether they are to have their ids.
     Returns:
-        The members and, if named, their results; None where some are not plain.
+        The members and, if named, their results; None if some are not plain.
     """
     app = header._app  # noqa: SLF001 - what `maybe_signature` is told
     if isinstance(header.tasks, _regen):
         # As they come: `group.apply_async` takes them apart.
         tasks = (canvas.maybe_signature(task, app=app) for task in drawn(header.tasks))
         return None if are_named else (regen(tasks), [])
-    # What chains leave behind is not needed where nobody looks.
+    # The results of chains are not needed if they are not looked at.
     flat = _flat(header.tasks, with_chains=not are_named)
     if flat is None:
         return None
@@ -152,7 +152,7 @@ def _named(tasks: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _copy(task: Any) -> Any:
-    """Return what `clone` would, but for what is only read."""
+    """Return the same as `clone`, but share the parts that are only read."""
     if type(task) is not canvas.Signature:
         return task.clone()
     parts = {**task, "args": tuple(task["args"]), "options": {**task["options"]}}

@@ -1,6 +1,6 @@
 """Receivers of Celery's signals, told of each member of a volley.
 
-They are told what Celery tells them, one member after the other in the group's order,
+They get Celery's arguments, one member after the other in the group's order,
 and may change it. A chunk's members hear of `before_task_publish` once all of them are
 known to be sound, and of `after_task_publish` once the broker has taken them.
 """
@@ -26,9 +26,9 @@ from celerant.dispatch.rendering import Renderer
 __all__ = ["Heard", "Hearing"]
 
 _NAMES = {text: name for name, text in SLOTS.items()}
-#: Types whose values nobody can change where they are.
+#: Types whose values cannot be changed in place.
 _FIXED = frozenset({str, int, float, bool, bytes, type(None)})
-#: Types of headers that every wire writes in the same way, whatever stands beside them.
+#: Types of headers that every wire writes in the same way, in any company.
 _OWN_TYPES = frozenset({str, int, float, bool, type(None)})
 #: Messages kept that receivers have made of one kind's: more would be a leak where
 #: each member's is its own.
@@ -39,8 +39,8 @@ class Heard:
     """The message of a kind, as its members' receivers hear of it.
 
     Args:
-        recorder: What Celery's own code said of a member with slots.
-        blueprint: The same, as what leaves where nobody changes it.
+        recorder: The call of Celery's own code for a member with slots.
+        blueprint: The same, as the message that leaves unchanged.
     """
 
     def __init__(self, recorder: Recorder, blueprint: Blueprint) -> None:
@@ -53,7 +53,7 @@ class Heard:
         self._policy: dict[str, Any] | None = told.pop("retry_policy")
         #: Sender, exchange and routing key.
         self.address = told
-        #: What `publish` gets beside the properties.
+        #: The arguments of `publish` beside the properties.
         self._fields = {
             k: v for k, v in recorder.fields.items() if k not in self.properties
         }
@@ -67,7 +67,7 @@ class Heard:
         self._made: dict[bytes, Template] = {}
 
     def headers_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a member's headers, given what is in its slots."""
+        """Return a member's headers, given the values of its slots."""
         return _filled(self.headers, self._slots, self._loose, values)
 
     def properties_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Heard:
         return copy.deepcopy(own)
 
     def changed_embed(self, embed: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what the body's third item is now; None: still that of all."""
+        """Return the body's third item now; None: still that of all."""
         return None if self._no_embed and embed == self._body[2] else embed
 
     def policy(self) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ class Heard:
         """Return how a member's message is written, and headers of its own.
 
         Returns:
-            For the template None, where that is its kind's.
+            For the template None, if that is its kind's.
         """
         values = message.values
         is_same = _is_same(
@@ -121,7 +121,7 @@ class Heard:
         try:
             key = marshal.dumps((headers, properties), 2)
         except ValueError:
-            # Not plain, so nobody can tell whether another is the same.
+            # Not plain, so it cannot be compared with another.
             return self._loosely(message, renderer), []
         found = self._made.get(key)
         if found is None:
@@ -156,7 +156,7 @@ class Heard:
 
 @dataclass(slots=True, frozen=True)
 class _Rewritten:
-    """What has become of a member, as the chunk is told."""
+    """The fate of a member, as the chunk is told."""
 
     #: None: its kind's.
     template: Template | None
@@ -202,7 +202,7 @@ class _Message:
         self.declare = None if declare is None else list(declare)
         embed = heard.embed_of(member.embed)
         self.body = (member.args, dict(member.kwargs), embed)
-        # What one signal opens, the other closes: in a context of the member's own, or
+        # One signal may open a context that the other closes: in the member's own, or
         # each would be inside the one before.
         self._context: contextvars.Context | None = None
         if (
@@ -218,7 +218,7 @@ class _Message:
             self._context.run(send, **told)
 
     def leaving(self, renderer: Renderer) -> _Rewritten:
-        """Tell receivers, and return what has become of the message."""
+        """Call the receivers, and return the message as they have changed it."""
         heard = self.heard
         self._send(
             signals.before_task_publish.send,
@@ -263,7 +263,7 @@ class Hearing:
         self._leaving: list[_Message] = []
 
     def leaving(self, chunk: Chunk, renderer: Renderer) -> Chunk:
-        """Tell receivers of a chunk's members, and return what they made of them."""
+        """Call the receivers for a chunk's members, and return the changed members."""
         self._leaving = [_Message(member) for member in chunk.heard()]
         if not self._leaving:
             return chunk
@@ -287,7 +287,7 @@ def _slots(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _changeable(fields: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """Return the fields whose values can be changed where they are, and what copies."""
+    """Return the fields whose values can be changed in place, and their copiers."""
     return {
         name: _copier(value)
         for name, value in fields.items()
@@ -296,7 +296,7 @@ def _changeable(fields: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
 
 
 def _copier(value: Any) -> Callable[[Any], Any]:
-    # What every message has: `timelimit` and `stamps`.
+    # The fields of every message: `timelimit` and `stamps`.
     is_flat = type(value) in {list, dict} and all(type(v) in _FIXED for v in value)
     if is_flat and (type(value) is list or not value):
         return copy.copy
@@ -323,7 +323,7 @@ def _is_same(
     changeable: Iterable[str],
     originals: Mapping[str, Any],
 ) -> bool:
-    """Whether fields are what they were; 1 and True are not the same."""
+    """Whether fields are unchanged; 1 and True are not the same."""
     return (
         len(fields) == len(were)
         and all(map(is_, fields.values(), were.values()))
@@ -335,7 +335,7 @@ def _is_same(
 def _with_slots(
     fields: dict[str, Any], slots: list[tuple[str, str]], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return fields with slots again, where they still hold the member's own."""
+    """Return fields with slots again, if they still hold the member's own."""
     slotted = dict(fields)
     for name, slot in slots:
         if slotted.get(name) is values[slot]:
@@ -344,7 +344,7 @@ def _with_slots(
 
 
 def _take_own(headers: dict[str, Any], were: Mapping[str, Any]) -> list[Any]:
-    """Put slots in the place of what a receiver has set; return what that was."""
+    """Put slots in the place of a receiver's values; return those values."""
     changed = [
         name
         for name, value in headers.items()

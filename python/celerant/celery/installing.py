@@ -28,7 +28,7 @@ _lock = ProcessLock()
 
 
 class _Patch:
-    """One method of Celery's, and what stands in its place."""
+    """One method of Celery's, and its replacement."""
 
     def __init__(
         self, owner: Any, name: str, replacement: Callable[[Any], Callable[..., Any]]
@@ -36,10 +36,10 @@ class _Patch:
         self._owner = owner
         self._name = name
         self._make = replacement
-        #: Replacements that somebody still holds, and what each stands for: others put
-        #: back what they have found, also one of an earlier installation.
+        #: Replacements that are still referenced, and the original of each: other code
+        #: may put back the method it found, also one of an earlier installation.
         self._made: MutableMapping[Any, Any] = WeakKeyDictionary()
-        #: Whether one is in place, or was when somebody wrapped it.
+        #: Whether one is in place, or was when other code wrapped it.
         self._is_put = False
 
     def put(self) -> None:
@@ -54,7 +54,7 @@ class _Patch:
     def _is_there(self) -> bool:
         """Whether a replacement stands in its place, or under a wrapper of others.
 
-        It does not if Celery's own is back: somebody has put back what he had found.
+        It does not if Celery's own is back: other code has restored the method.
         """
         current = vars(self._owner)[self._name]
         return self._is_ours(current) or (self._is_put and not self._is_celerys())
@@ -78,12 +78,12 @@ class _Patch:
         return None
 
     def take(self) -> None:
-        """Put the original back, unless somebody has wrapped the replacement."""
+        """Put the original back, unless other code has wrapped the replacement."""
         while self._is_ours(current := vars(self._owner).get(self._name)):
             setattr(self._owner, self._name, self._made[current])
             self._is_put = False
         if self._is_celerys():
-            # Somebody has put it back.
+            # Other code has put it back.
             self._is_put = False
 
 
@@ -94,7 +94,7 @@ class _State:
 
 
 class Installation:
-    """What `install` returns: ``with install(): ...`` uninstalls at the end."""
+    """Returned by `install`: ``with install(): ...`` uninstalls at the end."""
 
     def __enter__(self) -> Installation:  # noqa: PYI034 - Self is in typing from 3.11
         return self
@@ -163,7 +163,7 @@ def _group_apply_async(original: Any) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def apply_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # Who wrapped it before us is to be called for each group.
+        # A wrapper that was there before us is to be called for each group.
         if is_wrapped or not _State.is_active:
             return original(self, *args, **kwargs)
         # A subclass's `super()` comes here too, with its own `self`.

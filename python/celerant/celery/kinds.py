@@ -23,7 +23,7 @@ class Kind:
     def __init__(self, app: Any, name: str, task: Any, reason: str | None) -> None:
         self.app = app
         self.name = name
-        #: None where the app does not know it.
+        #: None if the app does not know it.
         self.task = task
         #: Why its members take Celery's own path; None: they need not.
         self.reason = reason
@@ -68,7 +68,7 @@ class Kinds:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        #: By name, and what a signature keeps of its task and app, by identity.
+        #: By name, and the task and app that a signature keeps, by identity.
         self._found: dict[tuple[str, int, int], Kind] = {}
         self._sent: dict[str, Any] = {}
         #: By the identities of the kinds.
@@ -93,7 +93,7 @@ class Kinds:
         return found
 
     def task(self, name: str) -> Any:
-        """Return the task that is sent under a name; None where there is none."""
+        """Return the task that is sent under a name; None if there is none."""
         return self._sent[name]
 
     def are_heard(self) -> bool:
@@ -109,7 +109,7 @@ class Kinds:
         task = self._sent[name]
         if task is None or not task.typing or not hasattr(task, "__header__"):
             return None
-        # Celery checks what the function itself takes, not what it wraps.
+        # Celery checks the parameters of the function itself, not of the wrapped one.
         return inspect.signature(task.run, follow_wrapped=False)
 
     def _kind(self, name: str, task: Any, app: Any) -> Kind:

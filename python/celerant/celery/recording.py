@@ -1,4 +1,4 @@
-"""What Celery's own code hands to a producer, and what kombu would make of it."""
+"""Celery's calls of a producer, and the messages that kombu would make of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Recorder", "blueprint_of"]
 def blueprint_of(
     body: Any, fields: Mapping[str, Any], encoder: BodyEncoder | None = None
 ) -> Blueprint:
-    """Return what `Producer.publish` of kombu 5.7.0 would make of its arguments.
+    """Return the message that `Producer.publish` of kombu 5.7.0 would make.
 
     Args:
         body: The message's.
         fields: All other arguments.
-        encoder: Of the body, where there is one already.
+        encoder: Of the body, if there is one already.
     """
     fields = dict(fields)
     take = fields.pop
@@ -44,7 +44,7 @@ def blueprint_of(
         declare=tuple(take("declare") or ()),
         priority=take("priority", 0),
         delivery_mode=maybe_delivery_mode(delivery_mode),
-        # As Celery, where nobody asks for it: what no queue wants is dropped.
+        # As in Celery by default: an unroutable message is dropped.
         mandatory=bool(take("mandatory", None)),
         immediate=bool(take("immediate", None)),
         retry=take("retry"),
@@ -60,10 +60,10 @@ def blueprint_of(
 
 
 class Recorder:
-    """Stands in for a producer and keeps what it should publish."""
+    """Stands in for a producer and keeps the message to publish."""
 
     def __init__(self) -> None:
-        #: What receivers of `before_task_publish` would be told.
+        #: The arguments for receivers of `before_task_publish`.
         self.told: dict[str, Any] = {}
         self.body: Any = None
         self.fields: dict[str, Any] = {}
@@ -75,9 +75,9 @@ class Recorder:
         yield
 
     def publish(self, body: Any, **fields: Any) -> None:
-        """Keep what is to be published."""
+        """Keep the message to publish."""
         self.body, self.fields = body, fields
 
     def hear(self, **told: Any) -> None:
-        """Keep what is said in the place of `before_task_publish`."""
+        """Keep the arguments of `before_task_publish`."""
         self.told = told

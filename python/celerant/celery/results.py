@@ -30,7 +30,7 @@ __all__ = ["Segment", "group_result", "late_result"]
 
 logger = logging.getLogger("celerant")
 
-#: Seconds between two sweeps: at first, and as a share of what a sweep takes.
+#: Seconds between two sweeps: at first, and as a share of a sweep's own time.
 _PAUSE, _PAUSE_PER_SWEEP = 0.01, 2.0
 #: How they grow while nothing comes.
 _PAUSE_GROWS_BY = 1.5
@@ -42,7 +42,7 @@ class Segment:
     Args:
         roster: Their ids.
         kinds: The kind of each.
-        backend: Where their results come; None: to the app's of who looks.
+        backend: Gets their results; None: the backend of the app that looks.
     """
 
     __slots__ = ("_backend", "_kinds", "_roster")
@@ -161,7 +161,7 @@ class _LazyGroupResult:
 
     @property
     def results(self) -> list[Any]:
-        """The members' results; made now, if nobody has looked."""
+        """The members' results; made at the first look."""
         if self._made is None:
             made: list[Any] = []
             for segment in self._segments:
@@ -294,16 +294,16 @@ class _LazyGroupResult:
     # -- bulk reads --------------------------------------------------------------------
 
     def _look(self) -> list[Any] | None:
-        """Read in bulk what is not known yet.
+        """Read the unknown members in bulk.
 
         Returns:
-            What is still pending; None where only Celery's own methods serve.
+            The pending members; None if only Celery's own methods serve.
         """
         backend = self.backend
         if not self._is_of(backend):
             return None
         if are_replies(backend):
-            # Celery's consumer gives them to who waits for them.
+            # Celery's consumer gives them to their waiters.
             self._arm()
             receive(backend)
             return [found for found in self.results if found._cache is None]  # noqa: SLF001 - else a round trip each
@@ -345,7 +345,7 @@ class _LazyGroupResult:
 
 
 def _patient(backend: Any, read: Reader) -> Reader:
-    """Return what reads again where Redis is lost, within Celery's own policy."""
+    """Return a reader that tries again if Redis is lost, within Celery's policy."""
     if not isinstance(backend, RedisBackend):
         return read
     return lambda backend, ids: backend.ensure(read, (backend, ids))

@@ -1,4 +1,4 @@
-"""Sends Celery's groups: what may leave in volleys, the rest as Celery does."""
+"""Sends Celery's groups: eligible members in volleys, the rest as Celery does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _STALL_TIMEOUT = "celerant_stall_timeout"
 
 @dataclass
 class _Settings:
-    """What `install` was told."""
+    """The arguments of `install`."""
 
     uuid4: bool = False
 
@@ -119,7 +119,7 @@ class _Sending:
         self._args = tuple(args or ())
         self._kwargs = dict(kwargs or {})
         options, self._group_id, _ = members._freeze_gid(options)  # noqa: SLF001 - Celery has no public one
-        #: Of all members, where Celery does not swallow it on the way to them.
+        #: Of all members, unless Celery swallows it on the way to them.
         self._position = None if SWALLOWS_GROUP_INDEX else options.get("group_index")
         if SWALLOWS_GROUP_INDEX:
             options.pop("group_index", None)
@@ -155,7 +155,7 @@ class _Sending:
     def _so_far(self) -> tuple[Any, Report]:
         """Return the result of the members that were taken up, and the report of all.
 
-        Of a generator the report has what was taken up.
+        The report of a generator has the members that were drawn.
         """
         reports = list(self._reports)
         if isinstance(self._stretches, list):
@@ -166,7 +166,7 @@ class _Sending:
         return found, Report.joined(reports)
 
     def _volley(self, stretch: Stretch, *, is_last: bool) -> bool:
-        """Send members together; False where that cannot be and none has left."""
+        """Send members together; False if that is impossible and none has left."""
         app, conf = self._app, self._app.conf
         chord = stretch.chord if self._chord is None else self._chord
         options = {k: v for k, v in self._options.items() if v is not None}
@@ -207,7 +207,7 @@ class _Sending:
                 listener=Hearing() if self._kinds.are_heard() else None,
             ),
         )
-        # Replies come to the thread that sends, whoever looks at them.
+        # Replies come to the thread that sends, whichever looks at them.
         own = app.backend if isinstance(app.backend, RPCBackend) else None
         self._segments.append(Segment(roster, stretch.kinds, own))
         order.ledger.grow(len(stretch))
@@ -219,7 +219,7 @@ class _Sending:
         except Exception as exc:
             if is_interruption(exc):
                 raise
-            # Nothing has left: Celery says itself what is wrong, if anything is.
+            # Nothing has left: Celery raises its own error, if there is one.
             logger.debug("a volley takes Celery's own path", exc_info=True)
             self._segments.pop()
             self._reports.pop()
@@ -245,7 +245,7 @@ class _Sending:
             results.append(prepared[1])
             # A member may have turned out to be several.
             ledger.grow(index + 1)
-            # Where that is interrupted nobody knows how far it came.
+            # If that is interrupted, its progress is unknown.
             ledger.mark_index(index, Fate.UNKNOWN)
             self._one(prepared, producer, is_last=is_last)
             ledger.mark_index(index, Fate.CONFIRMED)
@@ -303,7 +303,7 @@ class _Sending:
 
 
 def _celerys(error: BaseException) -> BaseException:
-    """Return what Celery would raise where not all members have left."""
+    """Return Celery's error for a group of which not all members have left."""
     if not isinstance(error, PublishError):
         return error
     cause = error.__cause__
@@ -319,7 +319,7 @@ def _celerys(error: BaseException) -> BaseException:
 
 
 def _open_replies(app: Any) -> None:
-    """Declare where the results go, where that must exist before the tasks leave."""
+    """Declare the destination of results, if it must exist before the tasks leave."""
     if isinstance(app.backend, RPCBackend):
         with app.producer_or_acquire() as producer:
             app.backend.on_task_call(producer, "")
@@ -333,7 +333,7 @@ def _carriers(app: Any) -> Carriers:
     with _lock:
         found = _of_app.get(app)
         if found is None:
-            # An app that nobody else holds takes its carriers with it.
+            # An app without other references takes its carriers with it.
             connection = weakref.WeakMethod(app.connection_for_write)
             stall_timeout = app.conf.get(_STALL_TIMEOUT, OURS[_STALL_TIMEOUT].default)
 

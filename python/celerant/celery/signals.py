@@ -1,4 +1,4 @@
-"""Celery's signals of what is sent: who hears of a task, and sending without them."""
+"""Celery's signals of sends: the receivers of a task, and sending without them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PUBLISHING = (
     signals.task_sent,
 )
 
-#: Where `AMQP.send_task_message` keeps them, which is a closure.
+#: The cells of `AMQP.send_task_message`, a closure, that keep them.
 _BEFORE, _AFTER, _SENT = "send_before_publish", "send_after_publish", "sent_receivers"
-#: Before Celery 5.7 also who hears.
+#: Before Celery 5.7 also the receivers.
 _ARE_BEFORE, _ARE_AFTER = "before_receivers", "after_receivers"
 
 
 def receivers(name: str) -> list[Any]:
-    """Return who hears of the task `name`."""
+    """Return the receivers of the task `name`."""
     return [
         receiver
         for signal in _PUBLISHING
@@ -47,7 +47,7 @@ def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., A
 
     Args:
         send_task_message: `AMQP.send_task_message` of an app.
-        hear: Called with what receivers of `before_task_publish` would be told.
+        hear: Called with the arguments of receivers of `before_task_publish`.
     """
     code = send_task_message.__code__
     cells = dict(zip(code.co_freevars, send_task_message.__closure__, strict=True))
@@ -55,7 +55,7 @@ def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., A
     cells[_AFTER] = CellType(lambda **_: None)
     cells[_SENT] = CellType(())
     if _ARE_BEFORE in cells:
-        # Somebody hears, or it would not be told.
+        # There is a receiver, or it would not be called.
         cells[_ARE_BEFORE] = CellType((None,))
         cells[_ARE_AFTER] = CellType(())
     return FunctionType(

@@ -57,7 +57,7 @@ class Slow:
     """A member that takes Celery's own path.
 
     Args:
-        prepare: Gives what ``group._prepared`` yields for it: the frozen signature, its
+        prepare: Gives the items of ``group._prepared``: the frozen signature, its
             result and the group's id.
         reason: Why it takes that path.
     """
@@ -78,7 +78,7 @@ class Stretch:
 
     def __init__(self, *, is_fast: bool) -> None:
         self.is_fast = is_fast
-        #: What the core reads.
+        #: The signature that the core reads.
         self.canvases: list[Any] = []
         #: The same as they were given; of slow ones, `Slow`.
         self.originals: list[Any] = []
@@ -146,7 +146,7 @@ class Reader:
             self._no_chains = "random ids, and names of routes, are for single tasks"
 
     def stretches(self, members: Any, chord: Any) -> Iterable[tuple[Stretch, bool]]:
-        """Return a group's members, cut where the way of sending changes.
+        """Return a group's members, cut at each change of the way of sending.
 
         Those of a list are a list, read whole; those of a generator are read as they
         are iterated over.
@@ -203,7 +203,7 @@ class Reader:
             if kind is not None:
                 stretch.canvases.append(self._plain(original))
                 stretch.kinds.append(kind)
-            # What may be the last part of a chord waits until that is known.
+            # A member that may be the last part of a chord waits until that is known.
             is_free = is_fast and chord is None and not is_header
             if pace is not None and is_free and pace.is_due(stretch):
                 yield stretch, False
@@ -271,11 +271,11 @@ class Reader:
             options.pop(option, None)
         if self._uuid4 and not options.get("task_id"):
             options["task_id"] = uuid()
-        # As in a copy of a signature, where they are a tuple.
+        # As in a copy of a signature, which has a tuple.
         return {**task, "args": tuple(task["args"]), "options": options}
 
     def _map(self, task: Any) -> dict[str, Any]:
-        """Return what `xmap.apply_async` sends."""
+        """Return the signature that `xmap.apply_async` sends."""
         inner, items = task.kwargs["task"], task.kwargs["it"]
         options = dict(task.options)
         name = self._route_name or options.pop("route_name", None)

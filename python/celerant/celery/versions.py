@@ -38,7 +38,7 @@ SWALLOWS_GROUP_INDEX = _RUNNING >= (5, 6)
 SKIPS_EMPTY_CHAINS = _RUNNING >= (5, 7)
 #: Whether a consumer of replies knows silence from a lost connection: 5.6 does not.
 KNOWS_SILENCE = _RUNNING >= (5, 7)
-#: Whether reprs that are cut close what they open, and nothing else.
+#: Whether cut reprs close exactly the brackets that they open.
 BALANCES_REPRS = _RUNNING >= (5, 7)
 
 

@@ -1,1 +1,1 @@
-"""What every room may use: values told by class, processes, addresses, limits."""
+"""Tools for every room: values told apart by class, processes, addresses, limits."""

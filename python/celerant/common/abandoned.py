@@ -12,5 +12,5 @@ _abandoned: list[Any] = []
 
 
 def abandon(of_parent: Any) -> None:
-    """Keep what holds a parent's sockets, unused, for as long as this child lives."""
+    """Keep an object with a parent's sockets, unused, as long as this child lives."""
     _abandoned.append(of_parent)

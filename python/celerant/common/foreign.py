@@ -1,6 +1,6 @@
 """Values and exceptions of others, looked at without running into their code's errors.
 
-What a task returns or raises may have code of its own behind every method and every
+Values and exceptions of tasks may have code of their own behind every method and every
 attribute: `repr`, `str`, `args`, `__class__`, the name of its class. Nothing here
 raises, whatever that code does, and nothing asks it for more than it must.
 """
@@ -42,7 +42,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What all classes and exceptions have, past whatever theirs put in its place: a frozen
+# The methods of all classes and exceptions, past those that replace them: a frozen
 # dataclass refuses even `exc.__traceback__ = None`.
 _name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
@@ -56,7 +56,7 @@ _set_cause = BaseException.__dict__["__cause__"].__set__
 #: Of an exception: more than anybody reads.
 _MOST_ARGS = 1000
 
-#: Celery's names of what has another here.
+#: Celery's names of classes that have another name here.
 _CELERY_NAMES: dict[type, str] = {
     ChordError: "ChordError",
     Ignore: "Ignore",
@@ -73,7 +73,7 @@ def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Whether it is a Ctrl-C: the main thread alone gets one, whatever runs there."""
+    """Whether it is a Ctrl-C, which only the main thread gets."""
     return (
         is_a(exc, KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()
@@ -86,7 +86,7 @@ def class_name(value: object) -> str:
 
 
 def said(exc: BaseException) -> str:
-    """Return what an exception says; its class where it says nothing."""
+    """Return the text of an exception; its class if it has none."""
     try:
         return str.__str__(str(exc))
     except BaseException:  # noqa: BLE001 - whatever their code raises
@@ -99,9 +99,9 @@ def args_of(exc: BaseException) -> tuple[Any, ...]:
     Each is looked at by itself later, whether it can be stored.
     """
     found: Any = None
-    with contextlib.suppress(BaseException):  # whatever their code raises
+    with contextlib.suppress(BaseException):  # their code may raise anything
         found = exc.args
-    # What iterates by code of its own may do so for ever.
+    # Iteration by foreign code may go on for ever.
     made: tuple[Any, ...] = found if type(found) is tuple else _get_args(exc)
     if len(made) <= _MOST_ARGS:
         return made
@@ -111,17 +111,17 @@ def args_of(exc: BaseException) -> tuple[Any, ...]:
 
 
 def traceback_of(exc: BaseException) -> TracebackType | None:
-    """Return where it was raised."""
+    """Return its traceback."""
     return _get_traceback(exc)
 
 
 def with_traceback(exc: BaseException, below: TracebackType | None) -> None:
-    """Set where it was raised."""
+    """Set its traceback."""
     BaseException.with_traceback(exc, below)
 
 
 def with_cause(exc: BaseException, cause: BaseException) -> None:
-    """Set what it was raised from."""
+    """Set its cause."""
     _set_cause(exc, cause)
 
 
@@ -151,12 +151,12 @@ def stored_as(kind: type) -> tuple[str, str]:
         found = space.get(part) if isinstance(space, Mapping) else None
     is_error = is_a(found, type) and issubclass(found, BaseException)
     if found is not None and not is_error:
-        # Readers take it for an attack where the name is another thing's.
+        # Readers take it for an attack if the name belongs to another thing.
         module = f"<{module}>"
     return name, module
 
 
 def _text(name: Any) -> str:
-    """Return what can be a class's name wherever it is read."""
+    """Return text that every reader takes for a class's name."""
     text = str.__str__(name) if is_a(name, str) else class_name(name)
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -1,7 +1,7 @@
-"""How much of what strangers send is taken: its size, also unpacked, and its depth.
+"""Limits for strangers' messages: their size, also unpacked, and their depth.
 
 A message or a record of 1 MB may unpack to gigabytes, and text nested a thousand deep
-parses to what later code cannot walk. Both are measured while they are unpacked.
+parses to a value that later code cannot walk. Both are measured during unpacking.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from kombu.compression import decompress, get_decoder
 
 __all__ = ["NO_LIMITS", "Limits", "TooMuchError"]
 
-#: What unpacking asks for at once, so that little is held before it is measured.
+#: Bytes that unpacking asks for at once, so that little is held before it is measured.
 _STEP = 1 << 20
-#: What a decompressor is given at once: it copies what it leaves of that.
+#: Bytes that a decompressor gets at once: it copies those that it leaves.
 _SLICE = 1 << 12
 #: Streams that follow each other in one body; each costs time, also an empty one.
 _STREAMS = 10_000
 #: Of a decoder that has no bound for its output. Few bytes of it say much.
 _SIP = 16
-#: lzma needs this much for its own strongest settings, whatever it unpacks.
+#: lzma needs this much for its own strongest settings, for any data.
 _LZMA_MEMORY = 100 << 20
 #: Pairs of brackets are taken away this often before values are walked one by one.
 _PASSES = 32
@@ -39,7 +39,7 @@ class TooMuchError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is taken; None is without limit."""
+    """Limits in bytes and levels; None is without limit."""
 
     #: ``celerant_message_size_limit``, in bytes.
     size: int | None = None
@@ -47,7 +47,7 @@ class Limits:
     depth: int | None = None
 
     def check_size(self, size: int) -> None:
-        """Refuse what is too large as it came.
+        """Refuse data that is too large as received.
 
         Raises:
             TooMuchError: It is.
@@ -60,11 +60,11 @@ class Limits:
             raise TooMuchError(msg)
 
     def unpack(self, body: bytes | str, compression: str) -> bytes:
-        """Return what `body` unpacks to.
+        """Return `body` unpacked.
 
         Args:
             body: As it came.
-            compression: kombu's name or content type of what packed it.
+            compression: kombu's name or content type of its compression.
 
         Raises:
             TooMuchError: It is too large; no more than that was unpacked.
@@ -77,7 +77,7 @@ class Limits:
             return bytes(decoder(raw))
         unpacked, found = _unpacker(decoder), bytearray()
         if unpacked is None:
-            # Somebody's own: what it makes is measured afterwards.
+            # A compression of the user's own: its output is measured afterwards.
             whole = bytes(decompress(raw, compression))
             self._check_unpacked(len(whole))
             return whole
@@ -95,11 +95,11 @@ class Limits:
             raise TooMuchError(msg)
 
     def check_depth(self, value: Any, text: bytes | str | None = None) -> None:
-        """Refuse what is too deep.
+        """Refuse a value that is nested too deep.
 
         Args:
             value: As it was read.
-            text: The JSON that it was read from, where it was.
+            text: The JSON that it was read from, if it was.
 
         Raises:
             TooMuchError: It is.
@@ -237,7 +237,7 @@ _KNOWN: Mapping[Any, Callable[[bytes], Iterator[bytes]]] = {
 
 
 def _unpacker(decoder: Any) -> Callable[[bytes], Iterator[bytes]] | None:
-    """Return what unpacks bit by bit as `decoder`, one of kombu's, does at once."""
+    """Return a decoder that unpacks bit by bit as `decoder`, kombu's, does at once."""
     known = _KNOWN.get(decoder)
     if known is not None:
         return known

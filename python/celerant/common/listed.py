@@ -8,7 +8,7 @@ __all__ = ["listed", "listed_if_given"]
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a new list of what an option holds; an empty one for None."""
+    """Return a new list of an option's values; an empty one for None."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple, set)) else [value]

@@ -1,4 +1,4 @@
-"""What a process makes for itself, and its forked child makes anew.
+"""State that a process makes for itself, and its forked child makes anew.
 
 The process's number is compared at each use: no at-fork hook of Python runs in a child
 that C code forks, as uWSGI does by default.

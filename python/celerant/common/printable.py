@@ -1,6 +1,6 @@
-"""What may be told of values that come from outside: one line, not too long.
+"""Text of foreign values that is safe to print: one line, not too long.
 
-A message's id, its task's name, an exception's text are whatever somebody sent. In a
+A message's id, its task's name, an exception's text may be any text. In a
 log they must neither begin a line of their own nor fill the disk, and to show them
 must not raise.
 """
@@ -26,7 +26,7 @@ __all__ = [
     "shown",
 ]
 
-#: Characters of one value: enough to tell what is wrong.
+#: Characters of one value: enough to show the problem.
 _MOST = 200
 #: Of one argument of a log's line, which may be a reason that names several values.
 _MOST_IN_LOGS = 1000
@@ -36,7 +36,7 @@ _SPACE = re.compile(r"\s+")
 
 
 class _Cut(reprlib.Repr):
-    """Goes by the classes of what is inside, where the base goes by their names."""
+    """Goes by the classes of the parts; the base class goes by their names."""
 
     def repr1(self, x: Any, level: int) -> str:
         method = _CUT_BY.get(type(x))
@@ -55,7 +55,7 @@ _CUT = _Cut()
 _CUT.maxlevel, _CUT.maxother, _CUT.maxstring = 4, _MOST, _MOST_IN_LOGS
 _CUT.maxdict = _CUT.maxlist = _CUT.maxtuple = _CUT.maxset = 20
 _LARGE = frozenset({dict, frozenset, list, set, str, tuple})
-#: What is no trouble to look through, before it is cut.
+#: Characters that are looked through, before the text is cut.
 _LOOKED_AT = 4
 
 
@@ -70,13 +70,13 @@ def shown(value: object, most: int = _MOST) -> str:
 
 
 def _repr(value: object) -> str:
-    # What is large is not written out first, to be cut then.
+    # A large value is not written out first and cut then.
     return _CUT.repr(value) if type(value) in _LARGE else repr(value)
 
 
 def _called(show: Callable[[object], str], value: object) -> str:
     try:
-        # What a subclass of `str` is shown as may have methods of its own.
+        # The `repr` of a subclass of `str` may have methods of its own.
         return str.__str__(show(value))
     except BaseException as exc:  # noqa: BLE001 - a hostile `__repr__` must not win
         return f"<{class_name(value)} that cannot be shown: {class_name(exc)}>"
@@ -94,7 +94,7 @@ def _plain(text: str, most: int) -> str:
 def frames_of_ours() -> int:
     """Return the `stacklevel` of `warnings.warn` that names the user's own line.
 
-    To be called by who warns.
+    To be called by the function that warns.
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as `warnings` does
     level = 1
@@ -125,7 +125,7 @@ def _whole(row: str) -> str:
 
 
 class _Told:
-    """An argument of a log's line, shown only where the line is written."""
+    """An argument of a log's line, shown only if the line is written."""
 
     __slots__ = ("_value",)
 
@@ -146,10 +146,10 @@ class PlainRecords(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let all pass, what might do harm replaced."""
+        """Let all records pass, with harmful text replaced."""
         raised = record.exc_info[1] if record.exc_info else None
         if raised is not None and not record.exc_text:
-            # Formatters take this text, where there is one, for the traceback.
+            # Formatters take this text, if there is one, for the traceback.
             record.exc_text = str(Lines(traceback_text(raised))).removeprefix("\n")
         given = record.args
         if isinstance(given, Mapping):
@@ -168,7 +168,7 @@ def _harmless(value: Any) -> Any:
 
 
 def keep_logs_plain(*names: str) -> None:
-    """Have what these loggers write shown harmlessly; again does nothing."""
+    """Make these loggers write harmless text; a second call does nothing."""
     for name in names:
         logger = logging.getLogger(name)
         if not any(isinstance(known, PlainRecords) for known in logger.filters):

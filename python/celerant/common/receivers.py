@@ -1,6 +1,6 @@
-"""Who hears of signals: Celery's own where Celery is in use, ours where it is not.
+"""Receivers of signals: of Celery's own if Celery is in use, else of ours.
 
-Nobody who has imported neither ``celery.signals`` nor ``celerant.signals`` can have
+A program that has imported neither ``celery.signals`` nor ``celerant.signals`` has no
 connected anything: then telling costs a look for those modules.
 """
 
@@ -69,7 +69,7 @@ class Signal:
         Args:
             receiver: A function that takes any keyword arguments.
             sender: Only of this one: a task, or for messages its name.
-            weak: Let it go where nobody else holds it.
+            weak: Let it go when it has no other reference.
             dispatch_uid: Connects one receiver under it, however often asked.
         Raises:
             ValueError: It takes no keyword arguments.
@@ -106,7 +106,7 @@ class Signal:
         return bool(self._live_receivers(sender))
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-        """Call all receivers of this sender; return what they returned or raised."""
+        """Call all receivers of this sender; return their values or exceptions."""
         responses: list[tuple[Any, Any]] = []
         for receiver in self._live_receivers(sender):
             try:
@@ -162,19 +162,19 @@ _modules = sys.modules
 
 
 def heard() -> Any:
-    """Return the module whose signals may have receivers; None: nobody can hear."""
+    """Return the module whose signals may have receivers; None if there are none."""
     return _modules.get("celery.signals") or _modules.get("celerant.signals")
 
 
 def tell(name: str, sender: Any, /, **named: Any) -> None:
-    """Send a signal where anybody may hear it; what receivers raise is logged."""
+    """Send a signal if it may have receivers; errors of receivers are logged."""
     signal = getattr(heard(), name, None)
     if signal is None or not signal.receivers:
         return
     try:
         signal.send(sender=sender, **named)
     except BaseException as exc:
-        # Celery's own signals let through what is no Exception.
+        # Celery's own signals let exceptions through that are no Exception.
         if is_interrupt(exc):
             raise
         logger.exception("a receiver of %s raised", name)

@@ -1,7 +1,7 @@
 """Brokers that say nothing any more, the connection open.
 
 A frozen server, or a proxy that has lost its other end, answers nothing and closes
-nothing: whoever waits for it without a limit waits for ever.
+nothing: a wait without a limit never ends.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _HEALTH_CHECKS = 3
 
 
 def limit_stalls(connection: Connection, seconds: float) -> Connection:
-    """Have a connection count as lost where its broker says nothing for so long.
+    """Make a connection count as lost if its broker is silent for so long.
 
-    What waits for the broker then raises what a broken connection raises: on Redis and
+    A wait for the broker then raises the error of a broken connection: on Redis and
     AMQP, for kombu's other transports have limits of their own.
 
     Args:
@@ -84,5 +84,5 @@ def _limit_amqp(opened: Any, seconds: float) -> None:
 
     # Of librabbitmq the socket is not at hand.
     if isinstance(opened, AmqpConnection):
-        # What reads or writes without a limit of its own has this one.
+        # Reads and writes without a limit of their own have this one.
         opened.transport.sock.settimeout(seconds)

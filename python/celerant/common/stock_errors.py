@@ -33,25 +33,25 @@ def named_exception(name: str, module: str, *args: Any) -> Exception:
 
 
 def not_registered(task: str) -> Exception:
-    """Return what is stored for a task that no one registered here."""
+    """Return the exception to store for a task that is not registered here."""
     return named_exception("NotRegistered", "celery.exceptions", task)
 
 
 def task_revoked(reason: str) -> Exception:
-    """Return what is stored for a task that was revoked or has expired."""
+    """Return the exception to store for a task that was revoked or has expired."""
     return named_exception("TaskRevokedError", "celery.exceptions", reason)
 
 
 def worker_lost(reason: str) -> Exception:
-    """Return what is stored for a task whose process died under it."""
+    """Return the exception to store for a task whose process died under it."""
     return named_exception("WorkerLostError", "billiard.exceptions", reason)
 
 
 def time_limit_exceeded(limit: float) -> Exception:
-    """Return what is stored for a task that was killed after `limit` seconds."""
+    """Return the exception to store for a task killed after `limit` seconds."""
     return named_exception("TimeLimitExceeded", "billiard.exceptions", limit)
 
 
 def encode_error(reason: str) -> Exception:
-    """Return what is stored for a return value that no serializer takes."""
+    """Return the exception to store for a value that no serializer takes."""
     return named_exception("EncodeError", "kombu.exceptions", reason)

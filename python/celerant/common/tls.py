@@ -1,6 +1,6 @@
 """TLS options, by default such that certificates and host names are checked.
 
-kombu takes any certificate where a ``rediss://`` URL has no options, and py-amqp one
+kombu takes any certificate if a ``rediss://`` URL has no options, and py-amqp one
 for any host unless it is told whose.
 
 Source: ``kombu.transport.pyamqp``, ``kombu.transport.redis`` of kombu 5.7.0,
@@ -33,11 +33,11 @@ class _Checked(dict[str, Any]):
 
 
 def checked_options(transport: Any, given: Any) -> Any:
-    """Return kombu's ``ssl`` for a connection: `given`, and checks where it is silent.
+    """Return kombu's ``ssl`` for a connection: `given`, and checks by default.
 
     Args:
         transport: kombu's name of it.
-        given: ``broker_use_ssl``, or what kombu made of a URL's query.
+        given: ``broker_use_ssl``, or kombu's reading of a URL's query.
     """
     given = given.given if isinstance(given, _Checked) else given
     if not given and transport not in _SECURE:

@@ -1,6 +1,6 @@
-"""Messages that stay as they came until somebody reads them, within limits.
+"""Messages that stay packed until they are read, within limits.
 
-kombu unpacks a compressed message before anybody has looked at its headers, whatever
+kombu unpacks a compressed message before its headers are looked at, whatever
 it unpacks to.
 
 Source: ``kombu.message.Message`` and ``kombu.transport.virtual`` of kombu 5.7.0.
@@ -24,7 +24,7 @@ _JSON = "application/json"
 
 
 def leave_unopened(channel: Any, limits: Limits) -> None:
-    """Have what comes by a channel of kombu's unpacked only where it is read."""
+    """Make messages of a kombu channel unpack only when they are read."""
     kind = getattr(channel, "Message", None)
     if isinstance(kind, type):
         channel.Message = _unopened(kind, limits)
@@ -34,7 +34,7 @@ def body_of(message: Any, limits: Limits, accept: Any) -> Any:
     """Return a message's body, unpacked.
 
     Args:
-        message: Of kombu, or what looks like one.
+        message: Of kombu, or an object like it.
         limits: On its size.
         accept: Content types that are read.
 
@@ -48,7 +48,7 @@ def body_of(message: Any, limits: Limits, accept: Any) -> Any:
     limits.check_size(len(body))
     if not getattr(message, "is_packed", False):
         return body
-    # What is not accepted need not be unpacked: this raises where so.
+    # A refused content type need not be unpacked: this raises then.
     loads(b"", message.content_type, message.content_encoding, accept=accept)
     return limits.unpack(body, message.headers["compression"])
 
@@ -59,7 +59,7 @@ def _unopened(kind: Any, limits: Limits) -> Any:
         """A message whose body is as it came."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
-            # kombu does not unpack what has an error already.
+            # kombu does not unpack a message that has an error already.
             self.errors: list[Any] = [None]
             super().__init__(*args, **options)
             self.errors.clear()
@@ -75,7 +75,7 @@ def _unopened(kind: Any, limits: Limits) -> Any:
             return value
 
         def serializable(self) -> Any:
-            # kombu's own would keep the body and drop what says that it is packed.
+            # kombu's own would keep the body and drop the header for its compression.
             return self._raw if hasattr(self, "_raw") else super().serializable()
 
     Unopened.__name__ = kind.__name__
@@ -83,7 +83,7 @@ def _unopened(kind: Any, limits: Limits) -> Any:
 
 
 def _check(message: Any) -> None:
-    """Refuse what would fail later, where it costs the connection.
+    """Refuse a message that would fail later, and cost the connection then.
 
     Raises:
         TypeError: It is no envelope.

@@ -1,4 +1,4 @@
-"""URLs of brokers and result stores: failover lists, and what may be shown of them.
+"""URLs of brokers and result stores: failover lists, and text safe to show.
 
 Source: ``kombu.Connection`` of kombu 5.7.0: a list, or one string with ``;`` between.
 """
@@ -22,7 +22,7 @@ _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
 _QUERY = re.compile(r"[?#]")
 #: A name that is shown; escaped, or plain.
 _USER = re.compile(r"[\w.+%~-]*")
-#: What stands where the port should: a password whose ``@host`` is missing, perhaps.
+#: Text in the place of the port: a password whose ``@host`` is missing, perhaps.
 _NO_PORT = re.compile(r"^(\[[^]]*\]|(?!\[[^]]*\])[^:/]*):(?!\d*(?:/|$)).*", re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def scheme(urls: str | Sequence[str] | None) -> str:
 
 
 def transport(urls: str | Sequence[str] | None) -> str:
-    """Return the transport of a broker, which is AMQP where the URL has no scheme."""
+    """Return the transport of a broker, which is AMQP if the URL has no scheme."""
     first = next(iter(split(urls)), "")
     return scheme(first) if "://" in first else "amqp"
 
@@ -47,8 +47,8 @@ def transport(urls: str | Sequence[str] | None) -> str:
 def masked(urls: str | Sequence[str] | None) -> str:
     """Return URLs as they may be shown: none with its password or its query.
 
-    A password may hold what ends a URL's parts, unescaped, and the URL may lack its
-    scheme: whatever stands before the last ``@`` is hidden, but a plain user's name,
+    A password may hold unescaped characters that end a URL's parts, and the URL may
+    lack its scheme: all text before the last ``@`` is hidden, but a plain user's name,
     and so is a port that is no number.
     """
     listed = [urls] if isinstance(urls, str) else urls or ()
@@ -56,7 +56,7 @@ def masked(urls: str | Sequence[str] | None) -> str:
 
 
 def check(name: str, urls: str | Sequence[str] | None) -> None:
-    """Refuse URLs that cannot be read, without showing what may be a password.
+    """Refuse URLs that cannot be read, without showing a possible password.
 
     Raises:
         SettingError: One of them; urllib's own text would show a part of it.
@@ -71,7 +71,7 @@ def check(name: str, urls: str | Sequence[str] | None) -> None:
             )
             raise SettingError(msg, name=name)
         try:
-            # Without a scheme kombu reads no parts, and shows what is no port.
+            # Without a scheme kombu reads no parts, and shows a bad port.
             url_to_parts(url if has_scheme else f"amqp://{url}")
         except ValueError:
             msg = (
@@ -94,7 +94,7 @@ def _masked(url: str) -> str:
         return start + place
     query = _QUERY.search(secret)
     if query is not None and "=" in secret[query.start() :]:
-        # Of a query: nobody can tell what comes after its @ either.
+        # In a query the text after an @ cannot be told apart either.
         return f"{start}**"
     user, has_password, _ = secret.partition(":")
     if not _USER.fullmatch(user):

@@ -1,4 +1,4 @@
-"""Results as values: where a task returns one, its form is stored."""
+"""Results as values: if a task returns one, its form is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["WithForm", "plain_value"]
 
 
 class WithForm:
-    """A result of what was sent."""
+    """A result of a message or canvas that was sent."""
 
     __slots__ = ()
 
@@ -21,12 +21,12 @@ class WithForm:
 
 
 def plain_value(value: Any, serializer: str) -> Any:
-    """Return what a task returned as a serializer takes it."""
+    """Return a task's value as a serializer takes it."""
     return value.as_tuple() if serializer != "pickle" and _is_result(value) else value
 
 
 def _is_result(value: Any) -> bool:
-    """Whether a value is the result of what a task sent, ours or Celery's."""
+    """Whether a value is the result of a task's send, ours or Celery's."""
     # By its class: a Decimal has an `as_tuple` too.
     theirs: Any = sys.modules.get("celery.result")
     return is_a(value, WithForm) or (

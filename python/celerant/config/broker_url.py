@@ -1,7 +1,7 @@
-"""A broker's URL from its parts, and what a URL must be.
+"""A broker's URL from its parts, and the checks of a URL.
 
 Source: ``Celery._connection`` of celery 5.7.0 and ``kombu.Connection``: the settings of
-the parts say what a URL leaves out.
+the parts fill in a URL that leaves them out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HAS_PORT = re.compile(r":\d+$")
 
 
 def composed(parts: Mapping[str, Any]) -> str | None:
-    """Return the URL of a broker that is told by its parts; None where none is."""
+    """Return the URL of a broker from its parts; None if no part is set."""
     if not any(parts.values()):
         return None
     host = parts["broker_host"] or ""
@@ -48,7 +48,7 @@ def composed(parts: Mapping[str, Any]) -> str | None:
 
 
 def completed(urls: Any, parts: Mapping[str, Any]) -> Any:
-    """Return URLs with what they leave out and the parts say."""
+    """Return URLs in which the parts fill in missing ones."""
     if not urls or not any(parts.values()):
         return urls
     if not isinstance(urls, str):
@@ -79,7 +79,7 @@ def _completed(url: str, parts: Mapping[str, Any]) -> str:
 
 
 def check_urls(name: str, urls: Any) -> None:
-    """Refuse what kombu would meet at the first send, with a bare `KeyError`.
+    """Refuse transports that kombu would answer at the first send by a `KeyError`.
 
     Raises:
         SettingError: A scheme that is no transport of kombu's.
@@ -87,8 +87,8 @@ def check_urls(name: str, urls: Any) -> None:
     listed = [urls] if isinstance(urls, str) else urls or ()
     for url in ";".join(listed).split(";"):
         before, has_scheme, _ = url.partition("://")
-        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker, and what
-        # is none may be a password: who connects refuses that, and shows none of it.
+        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker. Other
+        # text may be a password: connecting refuses it, and shows none of it.
         if has_scheme and _SCHEME.fullmatch(before):
             check_transport(name, before.partition("+")[0], "://")
 

@@ -1,4 +1,4 @@
-"""Where results go, and how that is reached, where no setting says so."""
+"""The default store of results, and the way to reach it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SENTINEL_OPTIONS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
 
 def backend_url(conf: Settings) -> str | None:
-    """Return ``result_backend``, by default what the broker is.
+    """Return ``result_backend``, by default the broker.
 
     In this process for ``memory://``; in the same Redis for ``redis://``,
     ``rediss://``, ``redis+socket://`` and ``sentinel://``; as messages to the sender,
-    ``rpc://``, where the broker is reached by AMQP. Nowhere for any other, nor for a
-    failover list of Redis servers: they are stores apart, and who looks for a result
-    may be on another one than who stores it.
+    ``rpc://``, if the broker is reached by AMQP. There is none for any other broker,
+    nor for a failover list of Redis servers: they are separate stores, and a result
+    may be stored on one and looked for on another.
     """
     url: str | None = conf.result_backend
     if url is not None:
@@ -41,7 +41,7 @@ def backend_reach(conf: Settings) -> dict[str, Any]:
     """Return the settings that say how the backend is reached.
 
     A default backend is reached as its broker is: with ``broker_use_ssl``, and with
-    the Sentinel options of ``broker_transport_options``, where there are no others.
+    the Sentinel options of ``broker_transport_options``, if there are no others.
     """
     options = dict(conf.result_backend_transport_options or {})
     use_ssl = conf.redis_backend_use_ssl

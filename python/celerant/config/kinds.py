@@ -1,4 +1,4 @@
-"""What the value of a setting may be, and what is made of it.
+"""The kinds of values that settings may have, and their normal forms.
 
 Environment variables and INI files have only text, so text that says a number or a
 switch is read as one. Everything else is refused here and not at the first send.
@@ -53,7 +53,7 @@ class Kind:
 
     #: For people: "must be ...".
     says: str
-    #: Returns the value to keep; raises ValueError or TypeError for what cannot be.
+    #: Returns the value to keep; raises ValueError or TypeError if it is impossible.
     read: Callable[[Any], Any]
     #: None means "not set", and is kept.
     takes_none: bool = False
@@ -148,7 +148,7 @@ def _whole(least: int) -> Callable[[Any], int]:
 
 
 def _size(value: Any) -> int | None:
-    # Celery's name for as many as there are cores, which is what None means.
+    # Celery's name for as many as there are cores, which None means too.
     return None if value in {"auto", None} else _whole(1)(value)
 
 
@@ -227,7 +227,7 @@ def _url(value: Any) -> Any:
 
 def _zone(value: Any) -> Any:
     if not isinstance(value, tzinfo):
-        # Raises a KeyError of its own where there is none.
+        # Raises a KeyError of its own if there is none.
         ZoneInfo(value)
     return value
 

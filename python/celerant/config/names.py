@@ -1,4 +1,4 @@
-"""The names of settings: which there are, the old ones, and what is near a wrong one.
+"""The names of settings: present ones, old ones, and the nearest of a wrong one.
 
 Source of the old names: ``celery.app.defaults`` of celery 5.7.0.
 """
@@ -20,10 +20,10 @@ __all__ = [
     "unknown_setting",
 ]
 
-#: Nobody means a longer one, and to compare it takes time.
+#: No name is longer, and comparing takes time.
 _LONGEST_NAME = 200
 
-#: What old names begin with, by what new ones begin with; others are in capitals only.
+#: Prefixes of old names, by those of new ones; others differ in capitals only.
 _OLD_PREFIXES = {
     "arangodb_": "CELERY_ARANGODB_",
     "beat_": "CELERYBEAT_",
@@ -70,7 +70,7 @@ _OLD_NAMES = {
 
 
 class UnknownSettingError(SettingError, AttributeError, KeyError):  # type: ignore[misc]  # `name` is ours
-    """No setting has this name; what attributes, keys and Celerant raise in one."""
+    """No setting has this name; one error for attributes, keys and Celerant."""
 
     __str__ = Exception.__str__  # not a key's, which quotes it
 

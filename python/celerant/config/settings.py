@@ -23,7 +23,7 @@ __all__ = ["Settings"]
 
 _URLS = frozenset({"broker_read_url", "broker_url", "broker_write_url"})
 _SHOWN_LENGTH = 60
-#: Defaults that somebody may change where they are; each app has its own.
+#: Defaults that may be changed in place; each app has its own.
 _CHANGEABLE = {
     name: setting.default
     for name, setting in SETTINGS.items()
@@ -33,10 +33,10 @@ _MEMORY = "memory://"
 
 
 class Settings(Mapping[str, Any]):
-    """Settings by attribute or by key; what was not set has its default.
+    """Settings by attribute or by key; an unset one has its default.
 
-    A name may also be Celery's old one, such as ``CELERY_TASK_SERIALIZER``. What was
-    set here comes before what `configure` brought, as in Celery; the environment's
+    A name may also be Celery's old one, such as ``CELERY_TASK_SERIALIZER``. Values
+    set here come before those of `configure`, as in Celery; the environment's
     ``CELERY_BROKER_URL`` and its like come before both.
 
     Args:
@@ -48,7 +48,7 @@ class Settings(Mapping[str, Any]):
 
     # Plain values are plain attributes: sending one task looks at a dozen of them, and
     # `__getattr__`, which Python asks last, costs ten times as much as an attribute.
-    # What may hold a password, or depends on another setting, is none of them.
+    # Settings that may hold a password, or depend on others, are not among them.
     __slots__ = (
         "__dict__",
         "_configured",
@@ -63,9 +63,9 @@ class Settings(Mapping[str, Any]):
     _configured: dict[str, Any]
     _name: str
     _own: dict[str, Any]
-    #: Called with the names of what has changed.
+    #: Called with the names of the changed settings.
     _heard_by: list[Callable[[Iterable[str]], None]]
-    #: Counts the changes, so that what was derived from settings can tell its age.
+    #: Counts the changes, so that derived values can tell their age.
     version: int
 
     def __init__(self, name: str = "celery") -> None:
@@ -87,7 +87,7 @@ class Settings(Mapping[str, Any]):
             return self._value(name)
         known = None if name.startswith("_") else canonical(name)
         if known is None:
-            if name.startswith("__"):  # Python asks for what an object may have
+            if name.startswith("__"):  # Python asks for optional methods
                 raise AttributeError(name)
             raise unknown_setting(name)
         return getattr(self, known)
@@ -116,7 +116,7 @@ class Settings(Mapping[str, Any]):
         return {*super().__dir__(), *SETTINGS}
 
     def is_set(self, name: str) -> bool:
-        """Whether somebody set it; what the environment says counts."""
+        """Whether it was set, also by the environment."""
         return (
             name in self._given
             or name in self._configured
@@ -124,7 +124,7 @@ class Settings(Mapping[str, Any]):
         )
 
     def changed(self) -> dict[str, Any]:
-        """Return what is not its default, by name."""
+        """Return the settings that differ from their defaults, by name."""
         names = {*self._given, *self._configured}
         names |= {k for k, v in _CHANGEABLE.items() if self._own[k] != v}
         names |= {name for name in _ENVIRONMENT if self.is_set(name)}
@@ -150,13 +150,13 @@ class Settings(Mapping[str, Any]):
         settings: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
         **more: Any,
     ) -> None:
-        """Set many at once; nothing is set where one of them is wrong."""
+        """Set many at once; nothing is set if one of them is wrong."""
         wanted = _read({**dict(settings), **more})
         self._given.update(wanted)
         self._refresh(wanted)
 
     def setdefault(self, name: str, default: Any = None) -> Any:
-        """Set what nobody has set, and return what it is then."""
+        """Set a setting unless it is set, and return its value."""
         if (known := canonical(name)) is None:
             raise unknown_setting(name)
         if not self.is_set(known):
@@ -164,20 +164,20 @@ class Settings(Mapping[str, Any]):
         return self[known]
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Take these in place of what was last taken so; `update` comes before them."""
+        """Take these values, replacing those of the last call; `update` comes first."""
         wanted = _read(settings)
         before = self._configured
         object.__setattr__(self, "_configured", wanted)
         self._refresh({*before, *wanted})
 
     def clear(self) -> None:
-        """Take back what was set one by one, as Celery does."""
+        """Take back the values that were set one by one, as Celery does."""
         before = [*self._given]
         self._given.clear()
         self._refresh(before)
 
     def _refresh(self, names: Iterable[str]) -> None:
-        """Have attributes say what the layers say."""
+        """Make the attributes agree with the layers."""
         for name in _PLAIN.intersection(names):
             self.__dict__[name] = self._value(name)
         object.__setattr__(self, "version", self.version + 1)
@@ -185,7 +185,7 @@ class Settings(Mapping[str, Any]):
             tell(names)
 
     def on_change(self, tell: Callable[[Iterable[str]], None]) -> None:
-        """Call `tell` with the names of what changes, each time."""
+        """Call `tell` with the names of the changed settings, at each change."""
         self._heard_by.append(tell)
 
     # -- as a whole --------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Settings(Mapping[str, Any]):
         # Values may hold passwords (URLs, credentials): names only.
         return f"<Settings: {', '.join(sorted(self.changed())) or 'defaults'}>"
 
-    # -- what depends on others: `_<name>` tells the setting of that name --------------
+    # -- settings that depend on others: `_<name>` gives the one of that name ----------
 
     def _told(self, name: str) -> Any:
         return _environment(name) or self._value(name)
@@ -224,7 +224,7 @@ class Settings(Mapping[str, Any]):
         return (
             completed(self._told("broker_url"), parts)
             or composed(parts)
-            # Who names only one end has no other broker.
+            # An app that names only one end has no other broker.
             or completed(self._told("broker_write_url"), parts)
             or completed(self._told("broker_read_url"), parts)
             or _MEMORY
@@ -279,7 +279,7 @@ _PLAIN = frozenset(
 
 
 def _environment(name: str) -> str | None:
-    """Return what Celery reads from the environment at each look, by that name."""
+    """Return a setting that Celery reads from the environment at each look."""
     url = os.environ.get(_ENVIRONMENT[name])
     if url and name in _URLS:
         check_urls(_ENVIRONMENT[name], url)

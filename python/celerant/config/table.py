@@ -1,9 +1,9 @@
-"""Every setting: its kind, its default, and who reads it.
+"""Every setting: its kind, its default and its reader.
 
-This table decides what a setting may be called and what its value may be, which
-settings ``to_celery()`` hands over, and what ``docs/settings.md`` says; a new setting
+This table decides the names and the possible values of settings, and which
+``to_celery()`` hands over; ``docs/settings.md`` is made of it. A new setting
 is a line here. Source of names and defaults: celery 5.7.0, ``celery.app.defaults`` and
-what else its modules ask of ``app.conf``.
+the names that its modules ask of ``app.conf``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from celerant.config.kinds import (
 
 __all__ = ["CELERY", "SETTINGS", "Setting"]
 
-#: Who reads a setting. What `CELERY` alone reads is handed over by ``to_celery()``.
+#: Readers of settings. ``to_celery()`` hands over those that `CELERY` alone reads.
 SENDING = "sending"
 ROUTING = "routing"
 BROKER = "connections to the broker"
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
     """One setting."""
 
     kind: Kind
-    #: Celery's own, but where the documents say otherwise.
+    #: Celery's own, unless the documents say otherwise.
     default: Any
     reader: str
     is_own: bool = False

@@ -1,1 +1,1 @@
-"""Where code runs: the apps and workers of this process, the request of its task."""
+"""Around running code: the process's apps and workers, the task's request."""

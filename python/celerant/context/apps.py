@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 _apps: weakref.WeakSet[App] = weakref.WeakSet()
-#: What adds shared tasks to an app, by the tasks' names.
+#: Functions that add shared tasks to an app, by the tasks' names.
 _shared: dict[str, Callable[[App], None]] = {}
 
 
 def register(app: App) -> None:
-    """Keep an app findable while somebody holds it, and give it the shared tasks."""
+    """Keep an app findable while it is referenced, and give it the shared tasks."""
     _apps.add(app)
     for add_to in list(_shared.values()):
         add_to(app)
@@ -70,12 +70,12 @@ def task_by_name(app: str, name: str) -> Any:
 
 
 def apps_named(name: str) -> Iterator[App]:
-    """Yield the apps of this name that somebody holds."""
+    """Yield the apps of this name that are still referenced."""
     return (app for app in list(_apps) if app.name == name)
 
 
 class _Current:
-    #: Weak: who drops an app has done with it, its connections and threads.
+    #: Weak: an app without references is done, with its connections and threads.
     app: Callable[[], App | None] = staticmethod(lambda: None)
 
 

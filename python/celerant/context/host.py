@@ -1,4 +1,4 @@
-"""What the rooms below `app` see of an app."""
+"""The app as the rooms below `app` see it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class App(Protocol):
     """The part of `celerant.Celerant` that tasks, canvases and workers use."""
 
     name: str
-    #: Where it was made; a child process of a worker imports that.
+    #: The module that made it; a child process of a worker imports it.
     module: str
     conf: Settings
 
@@ -70,12 +70,12 @@ class App(Protocol):
 
     @property
     def sender(self) -> Door:
-        """What sends, runs, freezes and holds canvases."""
+        """The sender, which sends, runs, freezes and holds canvases."""
         ...
 
     @property
     def backend(self) -> Any:
-        """Where results are kept."""
+        """The store of results."""
         ...
 
     @property
@@ -85,12 +85,12 @@ class App(Protocol):
 
     @property
     def control(self) -> Any:
-        """What reaches running workers."""
+        """Commands to running workers."""
         ...
 
     @property
     def child_setup(self) -> Callable[[], None]:
-        """What a child process calls to have this app and its tasks; can be pickled."""
+        """A picklable function that gives a child process this app and its tasks."""
         ...
 
     def routes(self) -> tuple[Any, Any]:
@@ -115,5 +115,5 @@ class App(Protocol):
 
     @property
     def AsyncResult(self) -> Callable[..., Any]:  # noqa: N802 - Celery's name
-        """What returns the result of a task by its id."""
+        """A function that returns the result of a task by its id."""
         ...

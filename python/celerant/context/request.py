@@ -31,7 +31,7 @@ _DEATH_HEADERS = frozenset(
 
 @dataclass(slots=True)
 class Request:
-    """What a message says of its task, under Celery's names.
+    """The fields of a task's message, under Celery's names.
 
     Source: Celery message protocol 2 as emitted by celery 5.7.0 ``as_task_v2``.
     """
@@ -65,7 +65,7 @@ class Request:
     stamps: dict[str, Any] = field(default_factory=dict)
     replaced_task_nesting: int = 0
     is_eager: bool = False
-    #: The process whose memory the message was in; 0 where a broker had it.
+    #: The process whose memory the message was in; 0 if a broker had it.
     memory_pid: int = 0
     #: Results of what this task sent, in the ``as_tuple`` form of stored records.
     children: list[Any] = field(default_factory=list)
@@ -75,9 +75,9 @@ class Request:
     called_directly: bool = False
     #: Whether the task's function has begun: calls of it from now on are direct.
     is_entered: bool = False
-    #: What `self.retry` was told last of how often; over the task's option.
+    #: The last `max_retries` given to `self.retry`; it overrules the task's option.
     max_retries: int | None = None
-    #: The message's, as kombu gives them; None where there was no message.
+    #: The message's, as kombu gives them; None if there was no message.
     properties: dict[str, Any] | None = None
     #: The arguments as the sender wrote them for people.
     argsrepr: str | None = None
@@ -87,7 +87,7 @@ class Request:
 
     #: Celery's field of older messages, which these never set.
     utc: ClassVar[bool | None] = None
-    #: The language of who sent it: no other speaks this protocol to us.
+    #: The language of the sender: no other speaks this protocol to us.
     lang: ClassVar[str] = "py"
 
     @property
@@ -140,7 +140,7 @@ class Request:
         return options
 
     def update(self, *fields: Any, **more: Any) -> None:
-        """Set fields, as a dict's `update`; what is no field becomes a header."""
+        """Set fields, as a dict's `update`; other names become headers."""
         known = {one.name for one in dataclasses.fields(self)}
         for name, value in dict(*fields, **more).items():
             if name in known:
@@ -149,7 +149,7 @@ class Request:
                 self.headers[name] = value
 
     def clear(self) -> None:
-        """Set all fields to what they are without a message."""
+        """Set all fields to their values without a message."""
         empty = direct_request("")
         for one in dataclasses.fields(self):
             setattr(self, one.name, getattr(empty, one.name))
@@ -171,8 +171,8 @@ current_request: ContextVar[Request | None] = ContextVar(
     "celerant_request", default=None
 )
 
-#: What the task that runs sees as its request; other than the current one where a task
-#: was called as a function: what that one sends is still of the task that runs.
+#: The request of the running task. It differs from the current one if a task was
+#: called as a function: messages of that one still belong to the running task.
 own_request: ContextVar[Request | None] = ContextVar(
     "celerant_own_request", default=None
 )

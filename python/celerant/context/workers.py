@@ -15,7 +15,7 @@ class EmbeddedWorker(Protocol):
 
     @property
     def app_name(self) -> str:
-        """What its app is called."""
+        """The name of its app."""
         ...
 
     @property
@@ -25,7 +25,7 @@ class EmbeddedWorker(Protocol):
 
     @property
     def panel(self) -> Any:
-        """What answers remote control; None where that is switched off."""
+        """The part that answers remote control; None if that is switched off."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What Django does around a web request, done around a task of a worker.
+"""Django's work around a web request, done around a task of a worker.
 
 Source: ``celery.fixups.django`` of celery 5.7.0.
 """
@@ -22,7 +22,7 @@ logger = logging.getLogger("celerant.django")
 
 
 def set_up() -> None:
-    """Set Django up, unless somebody did, and prepare for tasks."""
+    """Set Django up, unless that was done, and prepare for tasks."""
     # Twice would configure logging anew.
     if not apps.ready:
         django.setup()
@@ -32,7 +32,7 @@ def set_up() -> None:
 def install() -> None:
     """Close connections around every task that a worker runs in this process.
 
-    Not around tasks that run in place: they are part of what their caller does.
+    Not around tasks that run in place: they are part of their caller's work.
     """
     run_inside(fresh_connections)
 

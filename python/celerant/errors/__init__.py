@@ -1,4 +1,4 @@
-"""What Celerant raises.
+"""The exceptions of Celerant.
 
 CelerantError(Exception)
 ├─ CanvasError(ValueError)      a canvas that cannot be sent: cycle, size, used twice
@@ -7,18 +7,18 @@ CelerantError(Exception)
 ├─ HandleError(ValueError)      a text that is no handle of an app on this store
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished
-├─ NotSent                      a member that never left; what `get` raises for it
-├─ TaskError                    what a task raised, where its class is not at hand
-│  ├─ NotRegistered(KeyError)   nobody has made a task of that name there
+├─ NotSent                      raised by `get` for a member that never left
+├─ TaskError                    an error of a task whose class is not imported
+│  ├─ NotRegistered(KeyError)   no task of that name is registered there
 │  └─ ChordError                a member of a chord's header failed
-├─ SoftTimeLimitExceeded        what a task gets that runs longer than it should
+├─ SoftTimeLimitExceeded        raised in a task that runs longer than it should
 ├─ TaskRevoked                  a task was revoked before it ran to its end
 ├─ MaxRetriesExceeded           a task was retried too often
 ├─ ResultExpired                a result was stored, and its time is over
 ├─ ResultTimeout(TimeoutError)  not all results arrived in time
-├─ IncompleteStream             what a task sends is not known before its end
+├─ IncompleteStream             the sends of a task are not known before its end
 ├─ BarrierError(RuntimeError)   an unknown member, or use after seal
-└─ ForkError(RuntimeError)      used in a forked child where that cannot work
+└─ ForkError(RuntimeError)      used in a forked child, which cannot work
 
 Control flow of tasks, not errors:
 
@@ -105,12 +105,12 @@ class EncodeError(CelerantError, TypeError):
     group_index: int | None = None
     #: Where in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
     path: str = ""
-    #: Name of the type that was refused, where it is known.
+    #: Name of the type that was refused, if it is known.
     value_type: str = ""
 
 
 class HandleError(CelerantError, ValueError):
-    """A text that is no handle, was changed, or was made by nobody on this store."""
+    """A text that is no handle, was changed, or was not made on this store."""
 
 
 class SettingError(CelerantError, ValueError):
@@ -139,7 +139,7 @@ class PublishError(CelerantError):
     #: Whether sending the rest may succeed later without a change.
     recoverable: bool = True
     #: The member that could not be read or that the broker refused, e.g. ``group[3]``;
-    #: empty where no single one is to blame.
+    #: empty if no single one is to blame.
     path: str = ""
 
 
@@ -218,21 +218,21 @@ class BarrierError(CelerantError, RuntimeError):
 
 
 class ForkError(CelerantError, RuntimeError):
-    """An object was used in a forked child where that cannot work."""
+    """An object was used in a forked child, which cannot work."""
 
     #: The process that made the object.
     created_in_pid: int = 0
 
 
 class TaskControl(Exception):  # noqa: N818 - control flow, not an error
-    """What a task raises to tell its worker what to do with it."""
+    """Base of the exceptions by which a task steers its worker."""
 
     #: Celery's name of the state that the task is in then.
     state = "IGNORED"
 
 
 class Retry(TaskControl):
-    """The task runs again later; what `self.retry` raises.
+    """The task runs again later; raised by `self.retry`.
 
     Args:
         message: Shown in place of the reason.
@@ -279,7 +279,7 @@ class Ignore(TaskControl):
 
 
 class Replaced(Ignore):
-    """What took a task's place has run in place: the task ends with its value."""
+    """The replacement of a task has run in place: the task ends with its value."""
 
     def __init__(self, value: Any) -> None:
         super().__init__("Replaced by new task")
@@ -292,7 +292,7 @@ class Reject(TaskControl):
     With ``acks_late`` only: else the message is acknowledged by now.
 
     Args:
-        reason: Why; stored where the message does not come again.
+        reason: Stored if the message does not come again.
         requeue: Whether the broker delivers it again.
     """
 

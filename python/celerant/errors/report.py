@@ -1,4 +1,4 @@
-"""What became of each member of a dispatch."""
+"""The states of a dispatch's members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Report"]
 #: Half-open ranges of ``group_index``.
 Intervals = list[tuple[int, int]]
 
-#: What a member becomes; until then it is unsent.
+#: The end of a member; until then it is unsent.
 _FATES = {
     "confirmed": Fate.CONFIRMED,
     "rejected": Fate.REJECTED,
@@ -28,7 +28,7 @@ class Report:
     Shape: every member is in exactly one of the four; intervals are half open. Where
     a generator stopped at a bad member, that one and those behind it are in none.
     A chain or chord can be several messages: it is confirmed with the last of them,
-    rejected where nothing of it is in, and unknown where only some of it may be.
+    rejected if nothing of it is in, and unknown if only some of it may be.
     """
 
     ledger: Ledger
@@ -48,7 +48,7 @@ class Report:
         return cls(ledger, double)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Celery pickles what a task raises, which may be an interruption with this.
+        # Celery pickles a task's exception, which may be an interruption with this.
         return _again, (self.total, _fates(self), self.maybe_double)
 
     @property
@@ -68,7 +68,7 @@ class Report:
 
     @property
     def unknown(self) -> Intervals:
-        """They left, and nobody knows whether they arrived; or only part of them is."""
+        """Members that left and may not have arrived, or arrived in part only."""
         return self.ledger.intervals(Fate.UNKNOWN)
 
     @property
@@ -108,7 +108,7 @@ def _again(
 
 
 def _note(ledger: Ledger, total: int, fates: Mapping[str, Intervals]) -> None:
-    """Add members and what became of each."""
+    """Add members and the end of each."""
     base = len(ledger)
     ledger.grow(base + total)
     for name, runs in fates.items():

@@ -37,7 +37,7 @@ def run_canvas(
     """Run a chain or chord and return the finished result of its last step.
 
     Raises:
-        Exception: What a step raised that is not the last, as in Celery.
+        Exception: An earlier step than the last raised it, as in Celery.
     """
     followed: list[Any] = []
     step = _Step(canvas, args, dict(kwargs), dict(options))
@@ -57,7 +57,7 @@ def run_canvas(
 
 @dataclass(slots=True)
 class _Step:
-    """What is to run, and how it is called."""
+    """The canvas to run, and the call of it."""
 
     task: Any
     args: tuple[Any, ...]
@@ -75,7 +75,7 @@ def _run_steps(app: App, step: _Step) -> tuple[Any, _Step | None]:
     """Run a chain up to its last step.
 
     Returns:
-        The result so far, and what is left to run; None where nothing is.
+        The result so far, and the rest of the canvas; None if nothing is left.
     """
     canvas: Chain[Any] = step.task
     options = {**canvas.options, **step.options}
@@ -114,7 +114,7 @@ def _run_header(app: App, step: _Step) -> tuple[Any, _Step]:
 
 
 def _following(result: Any, followed: list[Any]) -> Any:
-    """Return a result that now follows these, the nearest of which is the last."""
+    """Return a result with these as its parents, the nearest one last."""
     first = result
     for parent in reversed(followed):
         _first_of(first).parent = parent
@@ -123,7 +123,7 @@ def _following(result: Any, followed: list[Any]) -> Any:
 
 
 def _first_of(result: Any) -> Any:
-    """Return what a result follows that follows nothing itself."""
+    """Return the first of a result's parents, which has no parent itself."""
     while result.parent is not None:
         result = result.parent
     return result

@@ -1,7 +1,7 @@
-"""What happens after a task: callbacks, the next step of its chain, its chord.
+"""The work after a task: callbacks, the next step of its chain, its chord.
 
 Source: ``celery.app.trace``, ``mark_as_done``, ``mark_as_failure``, ``_fail_chain`` and
-``chord_error_from_stack`` of celery 5.7.0. Other than there, what follows a revoked
+``chord_error_from_stack`` of celery 5.7.0. Other than there, the steps after a revoked
 task is revoked too, and a chord whose header fails is a failed part of the chord it is
 in: nobody waits for ever.
 """
@@ -107,10 +107,10 @@ class Continuation:
 
         Args:
             request: Of the task.
-            exc: What it raised.
+            exc: Its exception.
             traceback: As results store it.
             state: FAILURE or REVOKED, which calls no errbacks.
-            is_stored: Whether what follows it gets a result.
+            is_stored: Whether the next tasks get a result.
         """
         if not (request.chord or request.chain or request.errbacks):
             return
@@ -138,15 +138,15 @@ class Continuation:
             if is_stored and request.id:
                 self._storing(request, exc, state, traceback)
             if request.chord:
-                # Once for each task, also where its chain fails a second time.
+                # Once for each task, also if its chain fails a second time.
                 self._part(request, state, exc)
 
     # -- chords ------------------------------------------------------------------------
 
     def _part(self, request: Request, state: str, result: Any) -> Exception | None:
-        """Count a part; send the body where it was the last.
+        """Count a part; send the body if it was the last.
 
-        Raises nothing: where the part is lost, the body fails.
+        Raises nothing: if the part is lost, the body fails.
         """
         backend = self._app.backend
         try:
@@ -212,7 +212,7 @@ class Continuation:
 
     def _fail_body(self, body: Mapping[str, Any], error: ChordError) -> None:
         is_group = body.get("subtask_type") == "group"
-        # As Celery has it: a group's members fail with what the header raised.
+        # As in Celery: a group's members fail with the header's exception.
         exc = error.__cause__ if is_group and error.__cause__ else error
         text = traceback_text(exc)
         for request in branches(body):
@@ -237,7 +237,7 @@ class Continuation:
 
 @contextlib.contextmanager
 def _under(request: Request) -> Iterator[None]:
-    """Have what is sent be of this task: its parent, root and children."""
+    """Make messages belong to this task: its parent, root and children."""
     token = current_request.set(request)
     try:
         yield

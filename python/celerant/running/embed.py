@@ -1,4 +1,4 @@
-"""What a message says of what follows its task: the third item of its body."""
+"""The tasks that follow a task, in its message: the third item of its body."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LISTS = ("callbacks", "errbacks", "chain")
 
 
 def read_embed(embed: dict[str, Any], request: Request) -> str | None:
-    """Take from it what can be read.
+    """Take the readable parts of it.
 
-    Also where the rest cannot be: those who wait for what follows are to be told.
+    Also if the rest cannot be read: those who wait for the later tasks are told.
 
     Returns:
-        What is wrong with it, None where nothing is.
+        The error in it, None if there is none.
     """
     if not any(embed.values()):
         return None

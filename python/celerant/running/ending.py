@@ -1,8 +1,8 @@
-"""Where every end of a task passes: it is stored, followed, logged and told of.
+"""Every end of a task passes here: it is stored, followed, logged and reported.
 
-A task may return, raise and be told by its message whatever it likes: each step here
-may meet code of the task's own. What such code raises fails the task and nothing else;
-what fails after that is a line in the log.
+A task may return and raise any object, and its message may hold any: each step here
+may meet code of the task's own. An error of such code fails the task and nothing else;
+a failure after that is a line in the log.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = ["Ending"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: A success is stored before; what is ignored or comes again leaves no record.
+#: A success is stored before; ignored and requeued tasks leave no record.
 _STORED_HERE = frozenset({FAILURE, REVOKED, RETRY})
 
 
 class Monitors(Protocol):
-    """What tells monitors of tasks that have ended."""
+    """Tells monitors of tasks that have ended."""
 
     #: Whether anybody listens; the caller asks, so that silence is free.
     tells_tasks: bool
@@ -68,9 +68,9 @@ class Ending:
     def __init__(self, app: App, events: Monitors) -> None:
         """Store and go on by `app`; `events` go to monitors."""
         self._events = events
-        #: What stores results.
+        #: Stores results.
         self.storing = Storing(app.backend)
-        #: What goes on after tasks.
+        #: Sends the tasks that follow.
         self.continuation = Continuation(app, self.storing)
         #: Results that are stored together.
         self.volley = Volley(self.storing)
@@ -83,17 +83,17 @@ class Ending:
         outcome: Outcome,
         settle: Callable[[Settlement], Any] | None = None,
     ) -> Outcome | None:
-        """Store what came of a run, and go on.
+        """Store the outcome of a run, and go on.
 
         Args:
             request: Of the task.
             policy: Of the task.
             outcome: Of the run.
-            settle: Settles the message, where it is not settled yet.
+            settle: Settles the message, if it is not settled yet.
 
         Returns:
-            What came of it in all; None where it is stored with others, and settled
-            and told of once it is.
+            The final outcome; None if it is stored with others, and settled and
+            reported after that.
         """
         if outcome.state == REJECTED:
             outcome = _rejection(outcome)
@@ -263,7 +263,7 @@ class Ending:
     def rescue(
         self, request: Request, policy: Policy | None, exc: BaseException
     ) -> Outcome:
-        """Fail a task whose end did not pass: nobody may wait for it in vain."""
+        """Fail a task whose end did not pass, so that every wait for it ends."""
         logger.error(
             "task %s[%s] fails, for its end raised %s: %s%s",
             request.task,

@@ -36,12 +36,12 @@ def call_errbacks(
 
     An errback whose task is registered here, is not bound and takes more than one
     argument is called at once, in this thread; all others get the failed task's id,
-    as one group. Raises nothing: what an errback raises is logged.
+    as one group. Raises nothing: an error of an errback is logged.
 
     Args:
         app: Has the tasks, and sends.
         request: Of the task that failed.
-        exc: What it raised.
+        exc: Its exception.
         traceback: As results store it.
     """
     later = []
@@ -90,7 +90,7 @@ def _takes_failure(app: Any, errback: Any) -> bool:
         return False
     call = task.run
     if not errback.immutable and (errback.args or errback.kwargs):
-        # Counts what is left for the failure to give.
+        # Counts the links that the failure still has to call.
         call = functools.partial(call, *errback.args, **errback.kwargs)
     try:
         taken = inspect.signature(call, follow_wrapped=False)

@@ -1,4 +1,4 @@
-"""What running a task needs of the task and of the result backend."""
+"""The task and the result backend, as running a task needs them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ResultStore(Protocol):
         *,
         request: Request | None = None,
     ) -> bytes:
-        """Return the record of a value or an exception; may raise whatever it does."""
+        """Return the record of a value or an exception; may raise their errors."""
         ...
 
     def store_encoded(
@@ -63,7 +63,7 @@ class ResultStore(Protocol):
         *,
         request: Request | None = None,
     ) -> None:
-        """Store what `encode_result` returned."""
+        """Store a record of `encode_result`."""
         ...
 
     def is_away(self, exc: Exception) -> bool:

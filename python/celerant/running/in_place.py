@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_group", "run_signature"]
 
-#: What has no code, as a task that is ignored, has no value to wait for.
+#: A state without a code, as of an ignored task, has no value to wait for.
 _CODES = {SUCCESS: Barrier.SUCCESS, FAILURE: Barrier.FAILURE}
 
 
@@ -51,7 +51,7 @@ def run_group(
 
     Raises:
         NotRegistered: A member whose task is not registered here.
-        Exception: What a member raised, where `throw` or ``task_eager_propagates`` is
+        Exception: A member raised it, and `throw` or ``task_eager_propagates`` is
             set.
     """
     throw = taken_throw(app, options)
@@ -66,7 +66,7 @@ def run_group(
         if task.options.get("task_id"):
             roster.adopt(index, task.options["task_id"])
     for index, task in enumerate(tasks):
-        # As when sent: nothing runs where one member is wrong.
+        # As when sent: nothing runs if one member is wrong.
         path = f"group[{index}]"
         check_options(task.options, path, f"{path}: task {task.task}")
         if isinstance(task, Signature):
@@ -108,7 +108,7 @@ def run_signature(
 
     Raises:
         NotRegistered: The task is not registered here.
-        Exception: What it raised, where `throw` or ``task_eager_propagates`` is set.
+        Exception: The task raised it, and `throw` or ``task_eager_propagates`` is set.
     """
     throw = taken_throw(app, options)
     check_options(options, "task", f"task {signature.task}")
@@ -125,7 +125,7 @@ def run_signature(
 
 
 def taken_throw(app: App, options: dict[str, Any]) -> bool:
-    """Take from a call's options what only `apply` has; return whether it raises."""
+    """Take `apply`'s own options from a call's; return whether it raises."""
     throw = options.pop("throw", None)
     return bool(app.conf.task_eager_propagates if throw is None else throw)
 
@@ -142,14 +142,14 @@ def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
 ) -> tuple[int, Any]:
     """Run a member that is a chain or chord; return its state and value.
 
-    Where it ends in a group, the group's result is put into `nested` instead.
+    If it ends in a group, the group's result is put into `nested` instead.
     """
     result = canvas.apply(args, kwargs, task_id=task_id, throw=throw)
     if isinstance(result, GroupResult):
         nested[index] = result
         return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
     value = result.get(propagate=False, disable_sync_subtasks=False)
-    # By its state: an exception may be what a task returned.
+    # By its state: a task may have returned an exception.
     return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), value
 
 
@@ -293,9 +293,9 @@ def _request(  # noqa: PLR0913, PLR0917 - of one call
 
 
 def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:
-    """Store it; return what came of the task: a failure where its value cannot be."""
+    """Store it; return the outcome: a failure if its value cannot be stored."""
     storing = Storing(app.backend)
-    # One attempt: who runs it in place has its value.
+    # One attempt: the caller that runs it in place has its value.
     storing.stop()
     problem = storing(request, outcome.result, outcome.state, outcome.traceback)
     if problem is not None:

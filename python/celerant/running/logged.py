@@ -1,4 +1,4 @@
-"""Steps that may fail without what they belong to."""
+"""Steps whose errors are logged and end nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("celerant.worker")
 
 @contextlib.contextmanager
 def logged(doing: str, request: Request) -> Iterator[None]:
-    """Log what is raised inside, whatever it is, and go on.
+    """Log any exception inside, and go on.
 
     Args:
         doing: Stands before "task ... failed".

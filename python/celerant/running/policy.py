@@ -1,4 +1,4 @@
-"""What a task's options say of its runs, and so what the broker is told of each."""
+"""The answer to the broker for each run, by the task's options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Policy", "Settlement"]
 
 
 class Settlement(enum.Enum):
-    """What the broker is told of a message."""
+    """The answer to the broker for a message."""
 
     ACK = "ack"
     REJECT = "reject"
@@ -57,7 +57,7 @@ class Policy(NamedTuple):
         )
 
     def settlement(self, outcome: Outcome) -> Settlement:
-        """Return what the broker is told of a message that ended so."""
+        """Return the answer to the broker for a message that ended so."""
         if not self.acks_late:
             return Settlement.ACK
         if is_a(outcome.exception, Reject):
@@ -78,5 +78,5 @@ def _first_said(*flags: bool | None) -> bool:
 
 
 def _classes(kinds: Any) -> tuple[type[BaseException], ...]:
-    # One class alone is what `isinstance` takes, too.
+    # A single class works too, as for `isinstance`.
     return (kinds,) if isinstance(kinds, type) else tuple(kinds or ())

@@ -42,7 +42,7 @@ def _exceed(_number: int, _frame: Any) -> None:
 def _class() -> type[Exception]:
     """Return the error under the name that stock clients know.
 
-    Where the task has imported Celery it is Celery's error as well, so that either
+    If the task has imported Celery it is Celery's error as well, so that either
     ``except`` clause catches it.
     """
     theirs = getattr(

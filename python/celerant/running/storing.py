@@ -1,4 +1,4 @@
-"""Store what came of tasks, whatever that is, also while the result backend is away."""
+"""Store the outcomes of tasks, of any kind, also while the result backend is away."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Storing:
         self._stopping.set()
 
     def report(self) -> None:
-        """Log what was lost since the last report."""
+        """Log the losses since the last report."""
         lost, self._lost = self._lost, []
         if lost:
             more = len(lost) - _MOST_NAMED
@@ -133,7 +133,7 @@ class Storing:
         except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
             if state == SUCCESS:
                 raise Unstorable(encode_error(_unstorable(result, exc))) from None
-            # What any serializer takes, for who waits must hear of it.
+            # Plain values for any serializer, because waiters must hear of it.
             plain = stand_in(result) if is_a(result, BaseException) else None
             return encode(request.id, plain, state, traceback, request=_plain(request))
 
@@ -156,14 +156,14 @@ class Storing:
         once: bool = False,
         lost: Any = None,
     ) -> Any:
-        """Return what `act` of the backend returns, `lost` where it does not.
+        """Return the value of `act` on the backend, or `lost` if it fails.
 
         Args:
-            act: Called again where the backend is away.
+            act: Called again if the backend is away.
             request: Of the task.
-            what: Which is lost otherwise.
+            what: The name of the loss, for the log.
             once: Whether one attempt is enough, and the loss not worth a report.
-            lost: Returned where `what` is lost.
+            lost: Returned if `what` is lost.
         """
         done = lost
 
@@ -227,7 +227,7 @@ class Storing:
     def at_once(self, request: Request, result: Any, state: str) -> None:
         """Store unless a worker that stops knows that the backend is away.
 
-        For refused messages, where many in a row would hold up a stop.
+        For refused messages, of which many in a row would hold up a stop.
         """
         if self._stopping.is_set() and self._is_away:
             reason = "the result backend is away (the worker stops)"
@@ -244,14 +244,14 @@ class Storing:
 
 
 def stand_in(exc: BaseException) -> Exception:
-    """Return what is stored in place of an exception that cannot be."""
+    """Return the record in place of an exception that cannot be stored."""
     name, module = stored_as(type(exc))
     args = (arg if type(arg) is str else shown(arg) for arg in args_of(exc))
     return named_exception(name, module, *args)
 
 
 def _plain(request: Request) -> Request:
-    """Return what of a request any serializer takes."""
+    """Return the fields of a request that any serializer takes."""
     return Request(
         request.id,
         request.task,

@@ -1,6 +1,6 @@
-"""Send what takes a task's place: its retry, or what replaced it.
+"""Send a task's successor: its retry or its replacement.
 
-A task only says what is to come, and its worker sends it once the function has
+A task only names the successor, and its worker sends it when the function has
 ended: the broker of a process pool may be memory that its children do not share.
 """
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("celerant.worker")
 
 
 def send_successors(request: Request, task: Any, outcome: Outcome) -> Outcome:
-    """Send what the task asked for; return what came of it in all.
+    """Send the successor that the task asked for; return the final outcome.
 
     A retry that cannot be sent rejects the task, as Celery has it; a replacement
     that cannot be sent fails it.
@@ -48,7 +48,7 @@ def send_successors(request: Request, task: Any, outcome: Outcome) -> Outcome:
 
 
 def _of(task: Any, successor: Any) -> Any:
-    # What came from a child has lost its app.
+    # A successor from a child process has lost its app.
     if successor._app is not None:  # noqa: SLF001 - a canvas says nothing else of it
         return successor
     return signature(dict(successor), app=task.app)
@@ -63,11 +63,11 @@ def _unsent(outcome: Outcome, exc: Exception) -> Outcome:
 
 
 def pack_successors(request: Request, outcome: Outcome) -> tuple[bytes | None, Outcome]:
-    """Return the successors as bytes, and the outcome: another where they are none."""
+    """Return the successors as bytes, and the outcome: another if they are none."""
     if not request.successors:
         return None, outcome
     try:
-        # Not by the task's serializer: what that refuses is told where it is sent.
+        # Not by the task's serializer: its refusals are raised at the send.
         return pickle.dumps(request.successors), outcome
     except Exception as exc:  # noqa: BLE001 - reducers raise what they like
         return None, _unsent(outcome, exc)

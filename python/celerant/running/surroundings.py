@@ -1,4 +1,4 @@
-"""What is entered around every task that a worker runs in this process."""
+"""Context managers around every task that a worker runs in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_inside(surrounding: Surrounding) -> None:
 
 
 def surrounded(task: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `task` inside all that was asked for; itself where that is nothing."""
+    """Return `task` inside all that was asked for; itself if that is nothing."""
     if not _surroundings:
         return task
 

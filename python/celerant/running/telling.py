@@ -2,7 +2,7 @@
 
 In the order in which Celery's worker tells: the signal and hook before the function;
 once its end is stored the hook and the signal of that end, `after_return`, and the last
-signal. In a process pool the child tells, for what the hooks left there is there alone.
+signal. In a process pool the child tells, because state of the hooks is there alone.
 Source: ``celery.app.trace`` and ``celery.worker.request`` of celery 5.7.0.
 """
 
@@ -79,7 +79,7 @@ def is_told(task: Any) -> bool:
 
 
 def begin(task: Any, request: Request) -> None:
-    """Tell that a task begins; what its hook raises fails it."""
+    """Tell that a task begins; an error of its hook fails it."""
     args, kwargs = request.args, request.kwargs
     tell("task_prerun", task, task_id=request.id, task=task, args=args, kwargs=kwargs)
     if "before_start" in getattr(task, "hooks", ()):
@@ -89,12 +89,12 @@ def begin(task: Any, request: Request) -> None:
 def end(task: Any, request: Request, outcome: Outcome, *, has_run: bool = True) -> None:
     """Tell how a task ended.
 
-    Hooks' errors are logged, or raised where the task runs in place.
+    Hooks' errors are logged, or raised if the task runs in place.
 
     Args:
         task: The task.
         request: Its request.
-        outcome: What came of it.
+        outcome: Of the run.
         has_run: Whether `begin` told that it began.
     """
     token = current_request.set(request)

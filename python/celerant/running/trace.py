@@ -1,4 +1,4 @@
-"""Run one task and tell what came of it."""
+"""Run one task and return its outcome."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _OUR_FRAMES = frozenset(
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one run of a task."""
+    """The outcome of one run of a task."""
 
     #: ``"SUCCESS"``, ``"FAILURE"``, ``"REVOKED"``, ``"RETRY"``, ``"IGNORED"`` or
     #: ``"REJECTED"``.
     state: str
-    #: What the task returned; None unless `state` is SUCCESS.
+    #: The task's return value; None unless `state` is SUCCESS.
     value: Any = None
-    #: What it raised; None where `state` is SUCCESS.
+    #: Its exception; None if `state` is SUCCESS.
     exception: BaseException | None = None
     #: The traceback as text, as results store it.
     traceback: str | None = None
@@ -63,7 +63,7 @@ class Outcome:
 
     @property
     def result(self) -> Any:
-        """What is stored: the value or the exception; of a retry its reason."""
+        """The object to store: the value or the exception; for a retry its reason."""
         if self.state == SUCCESS:
             return self.value
         raised = self.exception
@@ -82,21 +82,21 @@ def run_task(
 ) -> Outcome:
     """Call `task` with the request's arguments under that request.
 
-    Nothing that the task raises comes out: also what is no Exception (SystemExit,
+    No exception of the task comes out, also if it is no Exception (SystemExit,
     CancelledError, ...) is a failure, for a thread of a pool must outlive its tasks.
-    Only where the request is eager does that pass: there it is meant for the caller.
+    Only if the request is eager do those pass: they are meant for the caller then.
 
     Args:
-        task: What to call.
+        task: The task to call.
         request: Becomes `current_request` for the time of the call.
-        limited: What to call in its place, where it may run for so long only.
+        limited: Called in its place, if it has a time limit.
     """
     token = current_request.set(request)
     started = monotonic()
     try:
         if is_told(task):
             begin(task, request)
-        # In place it is part of what its caller does.
+        # In place it is part of its caller's work.
         call = task if request.is_eager else surrounded(limited or task)
         value = call(*request.args, **request.kwargs)
     except Replaced as done:

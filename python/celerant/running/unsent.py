@@ -1,7 +1,7 @@
-"""What a canvas would have become, where it is not sent any more.
+"""The steps and bodies of a canvas that is not sent any more.
 
-Frozen steps of a chain and bodies of chords have their ids, and somebody may wait for
-them: where what they follow fails, they fail too.
+Frozen steps of a chain and bodies of chords have their ids, and may be waited for:
+if an earlier task fails, they fail too.
 Source: ``Backend._fail_chain`` and ``_handle_group_chord_error`` of celery 5.7.0,
 which leaves the members of groups waiting; here they fail as well.
 """
@@ -21,7 +21,7 @@ def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
     """Return a request for all that is to have a result in the steps of a chain.
 
     In their order, groups before their members, chords before their bodies; without
-    an id where a step was not frozen.
+    an id if a step was not frozen.
     """
     waiting = [step for step in steps or () if isinstance(step, Mapping)]
     waiting.reverse()
@@ -35,12 +35,12 @@ def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
 def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Request]:
     """Return a request for each task that a canvas would have begun with.
 
-    Each has its `errbacks`, and as its `chain` what would have followed it; of a chord
+    Each has its `errbacks`, and as its `chain` the steps after it; of a chord
     it is the body.
 
     Args:
         canvas: As a message carries it.
-        errbacks: Of what the canvas is in.
+        errbacks: Of the canvas around it.
     """
     kind, options = canvas.get("subtask_type"), _mapping(canvas.get("options"))
     own = listed(options.get("link_error"))
@@ -91,7 +91,7 @@ def _request(canvas: Mapping[str, Any]) -> Request:
     )
 
 
-# What a message carries may be anything.
+# A message may carry any value.
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 

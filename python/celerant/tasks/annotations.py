@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["annotate", "annotations_of", "check_annotations"]
 
-#: Attribute of a task's class: what annotations have put aside.
+#: Attribute of a task's class: values that annotations have replaced.
 _BEFORE = "_before_annotations"
 
 
 def check_annotations(annotations: Any) -> None:
-    """Refuse what cannot annotate.
+    """Refuse values that cannot annotate.
 
     Raises:
         SettingError: Something that is neither a mapping, nor a class's name, nor has
@@ -44,7 +44,7 @@ def check_annotations(annotations: Any) -> None:
 
 
 def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
-    """Return what is said of a task, first of it alone, then of all tasks.
+    """Return the annotations of a task, first of it alone, then of all tasks.
 
     Of each kind the first that says anything counts, as in Celery.
     """

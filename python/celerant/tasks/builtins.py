@@ -30,7 +30,7 @@ def builtin_tasks(app: App) -> dict[str, Task[Any, Any]]:
 
 
 def is_builtin(task: Task[Any, Any]) -> bool:
-    """Whether it is one of these, and not one that somebody put in its place."""
+    """Whether it is one of these, and not a user's replacement."""
     return _FUNCTIONS.get(task.name) is getattr(task, "__wrapped__", None)
 
 

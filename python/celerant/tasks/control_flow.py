@@ -1,4 +1,4 @@
-"""What a task raises to steer its worker: Retry, Ignore and Reject.
+"""The exceptions by which a task steers its worker: Retry, Ignore and Reject.
 
 Celery's own classes count as ours, for tasks that import them from there.
 """
@@ -23,7 +23,7 @@ REJECTED = Reject.state
 
 
 def read(exc: BaseException) -> TaskControl | None:
-    """Return an exception as control flow, None where it is an error."""
+    """Return an exception as control flow, None if it is an error."""
     if is_a(exc, TaskControl):
         return exc
     theirs: Any = sys.modules.get("celery.exceptions")

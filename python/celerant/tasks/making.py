@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
 
-#: Options that are the setting's where they are None.
+#: Options that follow a setting if they are None.
 _BY_SETTING = frozenset(
     name for name, option in OPTIONS.items() if option.setting is not None
 )
@@ -91,7 +91,7 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
     """Make an instance of a class of the user's own, or the class itself, a task.
 
     Raises:
-        SettingError: It is no task, or says of itself what no task can be.
+        SettingError: It is no task, or has an impossible option.
     """
     if isinstance(task, type):
         base_of(task.__name__, task)
@@ -121,7 +121,7 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
 
 
 def settle(task: Task[Any, Any]) -> None:
-    """Annotate a task as the settings say now, and derive what its options are for."""
+    """Annotate a task as the settings say now, and apply its options."""
     annotate(task, task.app.conf.task_annotations)
     kind: Any = type(task)
     kind.hooks = frozenset(
@@ -137,7 +137,7 @@ def settle(task: Task[Any, Any]) -> None:
 
 
 def name_of(function: Any) -> str:
-    """Return the name of a function, also of what is only called like one."""
+    """Return the name of a function or other callable."""
     while isinstance(function, functools.partial):
         function = function.func
     name = getattr(function, "__name__", None)
@@ -174,7 +174,7 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
 
 
 def _from_settings(kind: type) -> dict[str, Any]:
-    """Return what None means where a class of the user's own says it."""
+    """Return the meaning of None in a class of the user's own."""
     return {
         name: vars(Task)[name]
         for name in _BY_SETTING
@@ -183,7 +183,7 @@ def _from_settings(kind: type) -> dict[str, Any]:
 
 
 def _method(function: Any) -> Any:
-    """Return what gets the task as first argument, whatever kind of callable it is."""
+    """Return a method that passes the task as first argument to any callable."""
     if inspect.isfunction(function):
         return function
 
@@ -194,9 +194,9 @@ def _method(function: Any) -> Any:
 
 
 def _parameters(function: Any, *, bind: bool) -> inspect.Signature | None:
-    """Return what a function takes as it is called, decorators included.
+    """Return the parameters of a function as it is called, decorators included.
 
-    Celery too counts what the wrapper takes, not the function inside.
+    Celery too counts the parameters of the wrapper, not of the function inside.
     """
     told: dict[str, Any] = {}
     if sys.version_info >= (3, 14):

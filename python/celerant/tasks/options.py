@@ -1,4 +1,4 @@
-"""Every option of ``@app.task``: what it may be, and what becomes of it here.
+"""Every option of ``@app.task``: its possible values and its treatment here.
 
 Source of names and defaults: ``Task`` and its ``from_config``,
 ``add_autoretry_behaviour`` and ``Celery._task_from_fun`` of celery 5.7.0.
@@ -58,9 +58,9 @@ class TaskOption(NamedTuple):
     treatment: Literal["honoured", "handed over", "refused"]
     kind: Kind
     default: Any = None
-    #: The setting that decides where the task says nothing.
+    #: The setting that decides if the task does not.
     setting: str | None = None
-    #: What it does here, where Celery's documentation does not say.
+    #: Its effect here, if Celery's documentation does not say.
     remark: str = ""
 
 
@@ -118,7 +118,7 @@ def _flag(setting: str) -> TaskOption:
     return TaskOption("honoured", _FLAG, setting=setting)
 
 
-#: By name. What no table knows is an attribute of the user's own.
+#: By name. A name that no table has is an attribute of the user's own.
 OPTIONS: dict[str, TaskOption] = {
     # How it is sent.
     "queue": TaskOption(
@@ -133,7 +133,7 @@ OPTIONS: dict[str, TaskOption] = {
         "handed over", _TEXT, remark="is not a part of messages, as in Celery"
     ),
     "priority": TaskOption("honoured", _PRIORITY, setting="task_default_priority"),
-    # A datetime too; what it may be is told where it is sent.
+    # A datetime too; it is checked when it is sent.
     "expires": TaskOption("honoured", _ANY),
     "serializer": TaskOption("honoured", _TEXT, setting="task_serializer"),
     "delivery_mode": TaskOption(
@@ -175,7 +175,7 @@ OPTIONS: dict[str, TaskOption] = {
     "abstract": TaskOption(
         "honoured", _ANY, default=True, remark="has no effect in Celery"
     ),
-    # What Celery's own worker alone can do.
+    # Options for Celery's own worker alone.
     "rate_limit": TaskOption(
         "handed over",
         Kind(_is_rate, "a number, or text such as '10/m'"),
@@ -187,7 +187,7 @@ OPTIONS: dict[str, TaskOption] = {
     ),
     "Strategy": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
     "Request": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
-    # What a task cannot choose here.
+    # Options that a task cannot choose here.
     "backend": TaskOption(
         "refused", _ANY, remark="all results are in the app's own result store"
     ),
@@ -219,7 +219,7 @@ _TOO_NEAR = 0.8
 
 
 def check_task_options(task: str, options: Mapping[str, Any]) -> None:
-    """Refuse what no task can have, and names that are most likely misspelt.
+    """Refuse impossible options, and names that are most likely misspelt.
 
     Other names are attributes of the user's own.
 

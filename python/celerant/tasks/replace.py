@@ -20,7 +20,7 @@ __all__ = ["extend_chord", "hand_over", "replacement"]
 def replacement(task: Task[Any, Any], canvas: Any) -> Any:
     """Return `canvas` with the place that the running task has.
 
-    That is its id, what follows it and its part in groups and chords.
+    That is its id, its later steps and callbacks, and its part in groups and chords.
 
     Raises:
         CanvasError: No canvas, or one that has a place of its own or is empty.
@@ -101,7 +101,7 @@ def _end(canvas: Any) -> Any:
 
 
 def hand_over(task: Task[Any, Any], canvas: Any) -> NoReturn:
-    """Run or send what replaces the running task.
+    """Run or send the canvas that replaces the running task.
 
     Raises:
         Ignore: It is sent, so that nothing is stored for this run; in place it has
@@ -109,7 +109,7 @@ def hand_over(task: Task[Any, Any], canvas: Any) -> NoReturn:
     """
     request = task.request
     if request.is_eager:
-        # Raised, for what is written is `raise self.replace(...)` as well as `return`.
+        # Raised: users write `raise self.replace(...)` as well as `return`.
         raise Replaced(canvas.apply().get(disable_sync_subtasks=False))
     if request.called_directly:
         canvas.apply_async()

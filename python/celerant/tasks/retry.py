@@ -1,4 +1,4 @@
-"""Run a task again: `self.retry`, and what ``autoretry_for`` adds to a task.
+"""Run a task again: `self.retry`, and the retries of ``autoretry_for``.
 
 Source: ``Task.retry``, ``Task.signature_from_request`` and ``celery.app.autoretry`` of
 celery 5.7.0.
@@ -45,7 +45,7 @@ def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
     Raises:
         SettingError: An option that does not exist.
         MaxRetriesExceeded: It was retried too often, and there is no `exc`.
-        BaseException: `exc`, for the same reason or where the task was called.
+        BaseException: `exc`, for the same reason or if the task was called.
     """
     request = task.request
     if max_retries is None:
@@ -76,7 +76,7 @@ def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
 
 
 def ask_again(task: Task[Any, Any], request: Request, exc: Any) -> Retry | None:
-    """Have the worker send a task again that did not end; None where it may not be.
+    """Make the worker send a task again that did not end; None if it may not be.
 
     Source: ``Request._retry_worker_lost`` of celery 5.7.0.
     """
@@ -133,7 +133,7 @@ def _arguments(
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Return the arguments of the next run: given ones, else those of this one.
 
-    What is given by position replaces what came by keyword and the other way round.
+    A new positional argument replaces an old keyword one, and the other way round.
     """
     own_args, own_kwargs = tuple(request.args), request.kwargs
     given = own_args if args is None else tuple(args)
@@ -166,7 +166,7 @@ def _arguments(
 
 
 def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
-    """Return `task.run`, which asks for a retry where it raises what is retried."""
+    """Return `task.run` with a retry for the errors that are retried."""
     wanted = tuple(task.autoretry_for)
     unwanted = tuple(task.dont_autoretry_for)
 
@@ -181,7 +181,7 @@ def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
             options = dict(task.retry_kwargs)
             if task.retry_backoff:
                 options["countdown"] = _backoff(task, task.request.retries)
-            # What the function asked for itself is over what the task says.
+            # A retry of the function's own comes before the task's options.
             if task.request.max_retries is not None:
                 options["max_retries"] = task.request.max_retries
             raise task.retry(exc=exc, **options) from exc
@@ -204,7 +204,7 @@ def _backoff(task: Task[Any, Any], retries: int) -> int:
 
 
 def check_retry_options(task: Task[Any, Any]) -> None:
-    """Refuse what a class of the user's own says, and what would fail only late.
+    """Refuse wrong retry options of a user's class, and those that would fail late.
 
     Raises:
         SettingError: No exceptions in ``autoretry_for`` or ``dont_autoretry_for``.

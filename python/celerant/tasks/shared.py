@@ -50,13 +50,13 @@ def shared_task(
     returns stands for the task of the app made last, and needs one only when used.
 
     Args:
-        function: The function, where used without arguments.
+        function: The function, if used without arguments.
         name: By default the function's module and name.
         bind: Pass the task itself as first argument.
         options: Celery's names, as ``app.task`` has them.
     Raises:
         TypeError: The function is a shared task already.
-        SettingError: An option that does not exist; at once where there is an app.
+        SettingError: An option that does not exist; at once if there is an app.
     Source: ``celery.app.shared_task`` of celery 5.7.0.
     """
     if function is None:

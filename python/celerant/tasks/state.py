@@ -1,4 +1,4 @@
-"""Store what a running task says of itself: `self.update_state`."""
+"""Store a running task's own state: `self.update_state`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["refuse_lost_memory", "store_state"]
 def store_state(
     task: Task[Any, Any], task_id: str | None, state: str | None, meta: Any
 ) -> None:
-    """Store a state and what goes with it.
+    """Store a state and its data.
 
     Raises:
         ValueError: No state, or no task to store it for.
@@ -37,7 +37,7 @@ def store_state(
 
 
 def refuse_lost_memory(task: Task[Any, Any]) -> None:
-    """Refuse to store where the results of the parent process are in its memory.
+    """Refuse to store if results are in the parent process's memory.
 
     Raises:
         ForkError: They are.

@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 
 class _FromSetting:
-    """A task's option where the task says nothing: what the app's settings say now."""
+    """An option that the task leaves open: the app's settings decide."""
 
     def __init__(self, setting: str) -> None:
         self._setting = setting
@@ -64,7 +64,7 @@ class _AppMadeLast:
 class Task(Generic[P, R]):
     """A registered function: call it, make signatures of it, send it.
 
-    Made by ``@app.task``. `delay`, `si` and calling take what the function takes;
+    Made by ``@app.task``. `delay`, `si` and calling take the function's arguments;
     `s` takes anything, for partial arguments. With ``bind=True`` the function gets the
     task as first argument, for `request`, `retry`, `replace` and `update_state`.
 
@@ -74,24 +74,24 @@ class Task(Generic[P, R]):
     hooks `before_start`, `on_success`, `on_retry`, `on_failure` and `after_return`.
     """
 
-    #: What `retry` raises at the end, for ``except self.MaxRetriesExceededError``.
+    #: The last error of `retry`, for ``except self.MaxRetriesExceededError``.
     MaxRetriesExceededError = MaxRetriesExceeded
-    #: What sending raises where the broker is away.
+    #: The error of sending if the broker cannot be reached.
     OperationalError = PublishError
 
-    #: What it is registered as.
+    #: Its name in the registry.
     name: str = ""
     #: Whose task it is; of one that is not registered, the app made last.
     app: App = cast("App", _AppMadeLast())
     #: Whether the function gets the task as its first argument.
     bind: bool = False
-    #: What arguments have to fit (without `self` of a bound task), if it says so.
+    #: The parameters for arguments (without `self` of a bound task), if checked.
     parameters: inspect.Signature | None = None
-    #: How models among the arguments are written; None where the task takes none.
+    #: Writes models among the arguments; None if the task takes none.
     dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None
     #: Which methods for classes of your own are not this class's.
     hooks: frozenset[str] = frozenset()
-    #: What `autoretry_for` made of `run`; None where it makes nothing.
+    #: `run` with the retries of `autoretry_for`; None without any.
     _body: Callable[..., Any] | None = None
 
     if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Task(Generic[P, R]):
         return given
 
     def sent_options(self) -> dict[str, Any]:
-        """Return what the task's options put into its messages.
+        """Return the fields of messages that the task's options set.
 
         All names are there, None included, as in Celery's exec options.
         """
@@ -142,7 +142,7 @@ class Task(Generic[P, R]):
 
     @property
     def request(self) -> Request:
-        """The request this task runs under; an empty one where it was only called."""
+        """The request this task runs under; an empty one if it was only called."""
         for request in (own_request.get(), current_request.get()):
             if request is not None and request.task == self.name:
                 return request
@@ -150,7 +150,7 @@ class Task(Generic[P, R]):
 
     @property
     def backend(self) -> Backend:
-        """Where the task's results are kept."""
+        """The store of the task's results."""
         backend: Backend = self.app.backend
         return backend
 
@@ -178,7 +178,7 @@ class Task(Generic[P, R]):
         """Run this task again later, under the same id and in the same place.
 
         The worker sends it once the function has ended. Write ``raise self.retry()``,
-        so that the reader sees where it ends.
+        so that the reader sees the end.
 
         Args:
             args: In place of this run's positional arguments.
@@ -195,7 +195,7 @@ class Task(Generic[P, R]):
         Raises:
             Retry: The worker knows by it that the task is retried.
             MaxRetriesExceeded: It was retried too often, and there is no `exc`.
-            BaseException: `exc`, for that reason or where no worker runs the task.
+            BaseException: `exc`, for that reason or if no worker runs the task.
         """
         given = {**options, "eta": eta, "countdown": countdown}
         asked = ask_retry(
@@ -209,7 +209,7 @@ class Task(Generic[P, R]):
         """Have the worker send it again whose process died under it.
 
         Returns:
-            None where it was retried as often as it may be.
+            None if it was retried as often as it may be.
         """
         return ask_again(self, request, exc)
 
@@ -228,7 +228,7 @@ class Task(Generic[P, R]):
         return self.on_replace(replacement(self, sig))
 
     def on_replace(self, sig: Any) -> Any:
-        """Send or run what replaces this task; for subclasses to add to."""
+        """Send or run the canvas that replaces this task; subclasses may add to it."""
         return hand_over(self, sig)
 
     # -- for classes of your own -------------------------------------------------------
@@ -238,7 +238,7 @@ class Task(Generic[P, R]):
         """Do something once a task of this class is made for `app`."""
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Do something before the function; what this raises fails the task."""
+        """Do something before the function; an error of this fails the task."""
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
         """Do something once the task's value is stored."""
@@ -246,12 +246,12 @@ class Task(Generic[P, R]):
     def on_retry(
         self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
-        """Do something where the task asked to run again; `exc` says why."""
+        """Do something if the task asked to run again; `exc` is the reason."""
 
     def on_failure(
         self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
-        """Do something where the task failed; ``str(einfo)`` is the traceback."""
+        """Do something if the task failed; ``str(einfo)`` is the traceback."""
 
     def after_return(  # noqa: PLR0913, PLR0917 - Celery's form
         self,
@@ -286,7 +286,7 @@ class Task(Generic[P, R]):
         Args:
             task_id: By default this task's.
             state: Its name.
-            meta: What `AsyncResult.info` gives; anything that results can be.
+            meta: The value of `AsyncResult.info`; anything that results can be.
         Raises:
             ValueError: No state, or no task that runs.
             ForkError: The results are in the memory of another process.
@@ -313,7 +313,7 @@ class Task(Generic[P, R]):
         return Signature(self.name, args, kwargs, app=self.app)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
-        """Make a signature that ignores what a call or a previous task adds."""
+        """Make a signature that ignores arguments of a call or a previous task."""
         return Signature(self.name, args, kwargs, immutable=True, app=self.app)
 
     def signature(

@@ -1,6 +1,6 @@
-"""Tools that watch what Celery sends, known well enough to stay in a volley.
+"""Tools that watch Celery's sends, known well enough to stay in a volley.
 
-Each has a module of its own. What none of them knows, Celery's own path serves.
+Each has a module of its own. Wrappers that none of them knows take Celery's own path.
 """
 
 from __future__ import annotations

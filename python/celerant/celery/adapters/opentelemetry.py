@@ -35,7 +35,7 @@ def is_tracer(receiver: Any) -> bool:
         and module is not None
         and code.co_filename == module.__file__
         and code.co_name in _RECEIVERS
-        # What is used of it here.
+        # The parts of it that are used here.
         and hasattr(getattr(module, "utils", None), "set_attributes_from_context")
         and (code.co_name != _BEFORE or hasattr(_instrumentor(receiver), "_tracer"))
     )
@@ -66,7 +66,7 @@ class Spans:
         try:
             self._inject(name, told)
         except Exception:
-            # As Celery does, where a receiver fails.
+            # As Celery does if a receiver fails.
             logger.exception("the messages of %s are sent without a trace", name)
 
     def _inject(self, name: str, told: dict[str, Any]) -> None:

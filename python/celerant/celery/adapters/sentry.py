@@ -4,7 +4,7 @@ The first two add headers. A kind's message is drawn through them, so that what 
 adds is its own, with a span per kind. The third adds a span per message; here its code
 runs once, around the volley.
 
-Nothing of Sentry is imported: where it wraps nothing there is nothing to do.
+Nothing of Sentry is imported: if it wraps nothing there is nothing to do.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from celerant.dispatch.run import Sent
 __all__ = ["publishing", "unwrapped"]
 
 _CELERY, _UTILS = "sentry_sdk.integrations.celery", "sentry_sdk.utils"
-#: Wrappers by their names in Sentry's code: where that is, and their free variables, of
-#: which the first is what they wrap. Up to 2.6x a `runner` is around the second.
+#: Wrappers by their names in Sentry's code: its module, and their free variables, of
+#: which the first is the wrapped function. Up to 2.6x a `runner` is around the second.
 _WRAPPERS = {
     "apply_async": (_CELERY, ("f",)),
     "sentry_publish": (_CELERY, ("original_publish",)),
@@ -38,7 +38,7 @@ _WIRED = frozenset({"redis", "amqp"})
 
 
 def unwrapped(function: Any) -> Any:
-    """Return what Sentry's wrappers wrap; a function that is none of them itself."""
+    """Return the function under Sentry's wrappers; any other function itself."""
     while (name := _wraps(function)) is not None:
         plain = getattr(function, "__func__", function)
         function = _cells(plain)[name].cell_contents
@@ -57,7 +57,7 @@ def publishing(
         count: Counts the members of each task.
         routes: Exchanges and routing keys, once it is sent.
         app: Sends them.
-        send: Sends them; what it raises, or says in `error`, is the span's too.
+        send: Sends them; its exception, or its `error`, is the span's too.
     """
     wrapper = kombu.messaging.Producer.publish
     if _wraps(wrapper) is None:
@@ -104,7 +104,7 @@ def _tell(name: str, value: Any) -> None:
 
 
 def _wraps(function: Any) -> str | None:
-    """Return the name under which a wrapper of Sentry's knows what it wraps."""
+    """Return the name under which a wrapper of Sentry's knows its function."""
     found = bare(function)
     code = None if found is None else found.__code__
     where, variables = _WRAPPERS.get(getattr(code, "co_name", ""), ("", ("",)))

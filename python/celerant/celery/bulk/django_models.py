@@ -28,7 +28,7 @@ def read(backend: Any, ids: list[str]) -> dict[str, Any]:
 
 
 class _OneRow:
-    """A backend whose model has one row, whatever is looked for."""
+    """A backend whose model has one row, and finds it for every id."""
 
     def __init__(self, backend: Any, row: Any) -> None:
         self._backend = backend

@@ -19,7 +19,7 @@ AT_ONCE = 1000
 #: would, by id, of those that are done.
 Reader = Callable[[Any, list[str]], dict[str, Any]]
 
-#: Where classes are that some installations lack, and what reads for them.
+#: Modules of classes that some installations lack, and their readers.
 _DATABASES: tuple[tuple[str, Reader], ...] = (
     ("celery.backends.database", sql_tables.read),
     ("django_celery_results.backends.database", django_models.read),
@@ -27,9 +27,9 @@ _DATABASES: tuple[tuple[str, Reader], ...] = (
 
 
 def reader_of(backend: Any) -> Reader | None:
-    """Return what reads from a result store in bulk; None where only Celery can.
+    """Return the bulk reader of a result store; None if only Celery can read it.
 
-    Somebody's subclass that gets results in its own way is asked for each.
+    A user's subclass that gets results in its own way is asked for each.
     """
     cls = type(backend)
     if isinstance(backend, BaseKeyValueStoreBackend):
@@ -38,12 +38,12 @@ def reader_of(backend: Any) -> Reader | None:
             cls.get_task_meta is base.get_task_meta
             and cls._get_task_meta_for is base._get_task_meta_for  # noqa: SLF001 - Celery has no public one
         )
-        # What has no `mget` gives one key at a time.
+        # A store without `mget` gives one key at a time.
         return key_value.read if is_own and cls.mget is not base.mget else None
     if getattr(cls, "get_task_meta", None) is not Backend.get_task_meta:
         return None
     for name, read in _DATABASES:
-        # Who has such a backend has imported it.
+        # A program with such a backend has imported it.
         known = getattr(sys.modules.get(name), "DatabaseBackend", None)
         if known is not None and isinstance(backend, known):
             own = known._get_task_meta_for  # noqa: SLF001 - Celery has no public one

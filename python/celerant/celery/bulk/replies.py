@@ -29,21 +29,21 @@ def are_replies(backend: Any) -> bool:
 
 
 def receive(backend: Any) -> None:
-    """Take in what has come for results that Celery's consumer waits for.
+    """Take in the replies for results that Celery's consumer waits for.
 
     On RabbitMQ two round trips for each 200 results that are there: a queue sends its
     reader no more before the reader's channel has passed these on.
     """
     consumer = backend.result_consumer
     if consumer._consumer is None:  # noqa: SLF001 - Celery has no public one
-        # Nobody waits for anything yet.
+        # Nothing is waited for yet.
         return
     if type(consumer.drainer) is not Drainer:
         # A greenlet of Celery's receives all the time; let it.
         time.sleep(0)
         return
     if isinstance(consumer._connection.transport, Transport):  # noqa: SLF001
-        # What connects again where the connection is lost, as Celery does from 5.6 on.
+        # Connects again if the connection is lost, as Celery does from 5.6 on.
         recovering = getattr(consumer, "reconnect_on_error", contextlib.nullcontext)
         with recovering():
             _receive_all(consumer._consumer)  # noqa: SLF001
@@ -55,10 +55,10 @@ def receive(backend: Any) -> None:
 
 
 def _receive_all(consumer: Any) -> None:
-    """Take in what is in a consumer's queue on RabbitMQ."""
+    """Take in the messages of a consumer's queue on RabbitMQ."""
     channel, (queue,) = consumer.channel, consumer.queues
     left = True
     while left:
         left = channel.queue_declare(queue.name, passive=True).message_count > 0
-        # Changes nothing; its answer comes behind what has left the queue.
+        # Changes nothing; its answer comes behind the messages that left the queue.
         channel.basic_qos(0, 0, False)  # noqa: FBT003 - kombu's order

@@ -31,7 +31,7 @@ def read(backend: Any, ids: list[str]) -> dict[str, Any]:
 
 
 class _OneRow:
-    """A backend, and its session, that finds one row whatever it looks for."""
+    """A backend, and its session, that finds one row for every id."""
 
     def __init__(self, backend: Any, row: Any) -> None:
         self._backend = backend

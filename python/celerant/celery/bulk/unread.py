@@ -6,4 +6,4 @@ __all__ = ["UnreadError"]
 
 
 class UnreadError(Exception):
-    """The database refused: Celery's own ways try again, and say what is wrong."""
+    """The database refused: Celery's own methods try again, and raise the error."""
