@@ -10,10 +10,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.certificates import Certificate
+from harness import services
+from harness.certificates import Certificate, self_signed
 from harness.redis_server import free_port
 
-__all__ = ["RabbitmqServer", "rabbitmq_binary"]
+__all__ = ["RabbitmqServer", "own_rabbitmq", "rabbitmq_binary"]
 
 _START_TIMEOUT_S = 45
 _STOP_TIMEOUT_S = 10
@@ -28,6 +29,15 @@ def rabbitmq_binary() -> str | None:
     if Path(_SCRIPT).exists():
         return _SCRIPT
     return shutil.which("rabbitmq-server")
+
+
+def own_rabbitmq(
+    folder: Path, *, plugins: Sequence[str] = (), config: Sequence[str] = ()
+) -> RabbitmqServer:
+    """Return a node that is not started yet; skip the test if it cannot be."""
+    if rabbitmq_binary() is None or shutil.which("openssl") is None:
+        services.absent("rabbitmq-server, epmd or openssl on PATH")
+    return RabbitmqServer(folder, self_signed(folder), plugins=plugins, config=config)
 
 
 class RabbitmqServer:

@@ -11,6 +11,7 @@ from celerant import Celerant
 from celerant.dispatch.wires import volleys
 from harness import services
 from harness.celery_worker import CeleryWorker
+from harness.rabbitmq_server import own_rabbitmq
 from harness.redis_server import RedisServer
 
 REDIS_DATABASES = {"broker": 3, "backend": 4}
@@ -136,6 +137,13 @@ def celery_worker():
     yield start
     for worker in running:
         worker.stop()
+
+
+@pytest.fixture(scope="module")
+def own_node(tmp_path_factory):
+    """A RabbitMQ of the module's own: to be stopped, filled up or configured."""
+    with own_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as node:
+        yield node
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 
 import pytest
@@ -12,48 +11,35 @@ from celerant import Celerant, group
 from celerant.dispatch.wires.amqp import AmqpWire
 from celerant.errors import PublishError
 from harness.capture import drain
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.stalling import ONE_RETRY
 from harness.tasks import define_tasks
 
 pytestmark = pytest.mark.timeout(90)  # RabbitMQ takes its time to start
 
 QUEUE = "celerant-test-blocked"
 SIZE = 1_200
-IMPATIENT = {
-    "max_retries": 2,
-    "interval_start": 0.05,
-    "interval_step": 0,
-    "interval_max": 0.05,
-}
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory, absent):
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        absent("rabbitmq-server, epmd or openssl")
-    folder = tmp_path_factory.mktemp("b")
-    with RabbitmqServer(folder, self_signed(folder)) as node:
-        yield node
+IMPATIENT = {**ONE_RETRY, "max_retries": 2}
 
 
 @pytest.fixture
-def shop(node):
-    with Celerant("celerant-test-blocked", broker=node.url()) as app:
+def shop(own_node):
+    with Celerant("celerant-test-blocked", broker=own_node.url()) as app:
         app.conf.update(task_default_queue=QUEUE, task_ignore_result=True)
         app.conf.task_publish_retry_policy = IMPATIENT
         tasks = define_tasks(app)
         tasks.app = app
         # The link is kept: the next dispatch begins on a connection that is known.
         tasks.add.delay(0, 0)
-        node.control("set_vm_memory_high_watermark", "absolute", "1")
+        own_node.control("set_vm_memory_high_watermark", "absolute", "1")
         yield tasks
-        node.control("set_vm_memory_high_watermark", "0.9")
+        own_node.control("set_vm_memory_high_watermark", "0.9")
         app.close()
-        drain(node.url(), QUEUE)
+        drain(own_node.url(), QUEUE)
 
 
-def test_a_dispatch_ends_within_the_retry_policy_and_can_be_resumed(shop, node, caplog):
+def test_a_dispatch_ends_within_the_retry_policy_and_can_be_resumed(
+    shop, own_node, caplog
+):
     members = group([shop.add.s(i, i) for i in range(SIZE)])
 
     with pytest.raises(PublishError, match="takes no messages") as caught:
@@ -68,14 +54,14 @@ def test_a_dispatch_ends_within_the_retry_policy_and_can_be_resumed(shop, node, 
     assert counts["unknown"] > 0
     assert sum(counts.values()) == SIZE
 
-    node.control("set_vm_memory_high_watermark", "0.9")
+    own_node.control("set_vm_memory_high_watermark", "0.9")
     assert members.resume(error.result).report.complete
-    arrived = {m.headers["group_index"] for m in drain(node.url(), QUEUE)}
+    arrived = {m.headers["group_index"] for m in drain(own_node.url(), QUEUE)}
     assert arrived >= set(range(SIZE))
 
 
 def test_a_dispatch_that_may_wait_goes_on_once_the_block_is_lifted(
-    shop, node, monkeypatch
+    shop, own_node, monkeypatch
 ):
     shop.app.conf.task_publish_retry_policy = {**IMPATIENT, "max_retries": None}
     is_blocked = threading.Event()
@@ -93,7 +79,7 @@ def test_a_dispatch_that_may_wait_goes_on_once_the_block_is_lifted(
     assert is_blocked.wait(20)
     assert sent == []
 
-    node.control("set_vm_memory_high_watermark", "0.9")
+    own_node.control("set_vm_memory_high_watermark", "0.9")
     sending.join(20)
 
     assert sent[0].report.confirmed == [(0, SIZE)]

@@ -184,25 +184,8 @@ def test_a_member_whose_message_is_broken_fails_the_body(make_app, part):
         _error(body)
 
 
-def test_a_part_that_cannot_be_read_fails_the_body(make_app):
-    app = make_app("redis")
-    go_on = threading.Event()
-    one = app.task(lambda: 1, name="ends.one")
-    last = app.task(lambda: go_on.wait(WAIT) and 2, name="ends.last")
-    total = app.task(sum, name="ends.total")
-    with app.worker(concurrency=2), services.redis_client(8) as store:
-        body = chord([one.s(), last.s()])(total.s())
-        key = f"celery-taskset-meta-{body.parent.id}.j"
-        until(lambda: store.exists(key), WAIT)
-        store.delete(key)
-        store.zadd(key, {b"\x80\x04not json": 0})
-        go_on.set()
-        assert "Join error" in str(_error(body))
-
-
-@pytest.mark.parametrize("part", [b"[]", b"5", b'[1,"x",[],1]', b'["a","b"]'])
-def test_a_part_of_a_wrong_shape_fails_the_body(make_app, part):
-    app = make_app("redis")
+def _error_of_part(app, part):
+    """Put `part` in the place of a stored one; return the body's error."""
     go_on = threading.Event()
     one = app.task(lambda: 1, name="ends.one")
     last = app.task(lambda: go_on.wait(WAIT) and 2, name="ends.last")
@@ -214,7 +197,17 @@ def test_a_part_of_a_wrong_shape_fails_the_body(make_app, part):
         store.delete(key)
         store.zadd(key, {part: 0})
         go_on.set()
-        _error(body)
+        return _error(body)
+
+
+def test_a_part_that_cannot_be_read_fails_the_body(make_app):
+    error = _error_of_part(make_app("redis"), b"\x80\x04not json")
+    assert "Join error" in str(error)
+
+
+@pytest.mark.parametrize("part", [b"[]", b"5", b'[1,"x",[],1]', b'["a","b"]'])
+def test_a_part_of_a_wrong_shape_fails_the_body(make_app, part):
+    _error_of_part(make_app("redis"), part)
 
 
 def test_a_part_that_cannot_be_counted_fails_the_body(make_app):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,22 +9,15 @@ from kombu import Exchange, Queue
 
 from celerant import Celerant, group
 from celerant.worker import delays
-from harness import services
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
 
 pytestmark = pytest.mark.timeout(150)
 QUORUM = {"x-queue-type": "quorum"}
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory):
+def node(own_node):
     """A node of its own: delayed delivery declares exchanges for all of a broker."""
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        services.absent("rabbitmq-server, epmd or openssl on PATH")
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    with RabbitmqServer(folder, self_signed(folder)) as running:
-        yield running
+    return own_node
 
 
 @pytest.fixture

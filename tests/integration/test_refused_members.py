@@ -12,8 +12,7 @@ from celerant import Celerant, PublishError, group
 from celerant.dispatch.wires import exchange_types
 from harness import services
 from harness.capture import drain
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.rabbitmq_server import own_rabbitmq
 from harness.tasks import define_tasks
 
 
@@ -105,12 +104,8 @@ def test_a_queue_key_of_another_type_is_an_error(redis_url, queue):
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
-    if rabbitmq_binary() is None:
-        services.absent("rabbitmq-server with epmd")
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    with RabbitmqServer(
-        folder,
-        self_signed(folder),
+    with own_rabbitmq(
+        tmp_path_factory.mktemp("rabbitmq"),
         plugins=["rabbitmq_random_exchange"],
         config=["max_message_size = 20000"],
     ) as server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import time
 from collections import Counter
@@ -12,37 +11,19 @@ from collections import Counter
 import pytest
 from kombu import Exchange, Queue
 
-from celerant import Celerant, group
+from celerant import group
 from celerant.errors import PublishError
 from harness.capture import drain
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.stalling import NAME, ONE_RETRY, STALL, stalling_app
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
-QUEUE = "celerant-test-stalled"
+QUEUE = NAME
 SIZE = 3_000
-#: Seconds; more than a loaded machine takes for any answer.
-STALL = 2.0
-ONE_RETRY = {
-    "max_retries": 1,
-    "interval_start": 0.05,
-    "interval_step": 0,
-    "interval_max": 0.05,
-}
 #: Seconds: the connection that is kept, two tries, and the goodbyes.
 ENDS_WITHIN = 10 * STALL
-
-
-@pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory, absent):
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        absent("rabbitmq-server, epmd or openssl")
-    folder = tmp_path_factory.mktemp("b")
-    with RabbitmqServer(folder, self_signed(folder)) as node:
-        yield node
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
@@ -50,7 +31,7 @@ def broker(request):
     if request.param == "redis":
         server = request.getfixturevalue("redis_server")()
     else:
-        server = request.getfixturevalue("rabbitmq")
+        server = request.getfixturevalue("own_node")
     yield server
     server.thaw()
     drain(server.url(), QUEUE)
@@ -62,14 +43,11 @@ def make_shop():
     made = []
 
     def make(url, **settings):
-        app = Celerant(
-            "celerant-test-stalled",
-            broker=url,
+        app = stalling_app(
+            url,
             backend="disabled://",
             task_default_queue=QUEUE,
             task_publish_retry_policy=ONE_RETRY,
-            celerant_stall_timeout=STALL,
-            broker_connection_timeout=STALL,
             **settings,
         )
         made.append(app)

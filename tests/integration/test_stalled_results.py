@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from contextlib import suppress
 
 import pytest
 
-from celerant import Celerant, group
+from celerant import group
 from celerant.errors import CelerantError, PublishError, ResultTimeout
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.stalling import ONE_RETRY, STALL, stalling_app
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
 SIZE = 1_500
-#: Seconds; more than a loaded machine takes for any answer.
-STALL = 2.0
-ONE_RETRY = {
-    "max_retries": 1,
-    "interval_start": 0.05,
-    "interval_step": 0,
-    "interval_max": 0.05,
-}
 #: Seconds: two tries and what is read beside them.
 ENDS_WITHIN = 10 * STALL
 
@@ -39,12 +29,9 @@ def server(redis_server):
 
 
 def _app(url, **settings):
-    return Celerant(
-        "celerant-test-stalled",
-        broker=url,
+    return stalling_app(
+        url,
         backend=url,
-        celerant_stall_timeout=STALL,
-        broker_connection_timeout=STALL,
         task_publish_retry_policy=ONE_RETRY,
         result_backend_transport_options={"retry_policy": ONE_RETRY},
         **settings,
@@ -110,39 +97,24 @@ def test_a_subscription_whose_news_are_swallowed_is_made_again(server):
         assert result.get(timeout=ENDS_WITHIN) == list(range(SIZE))
 
 
-@pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory, absent):
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        absent("rabbitmq-server, epmd or openssl")
-    folder = tmp_path_factory.mktemp("b")
-    with RabbitmqServer(folder, self_signed(folder)) as node:
-        yield node
-
-
 @pytest.fixture
-def by_rpc(rabbitmq):
-    with Celerant(
-        "celerant-test-stalled",
-        broker=rabbitmq.url(),
-        celerant_stall_timeout=STALL,
-        broker_connection_timeout=STALL,
-        task_publish_retry_policy=ONE_RETRY,
-    ) as app:
+def by_rpc(own_node):
+    with stalling_app(own_node.url(), task_publish_retry_policy=ONE_RETRY) as app:
         yield app
-        rabbitmq.thaw()
+        own_node.thaw()
 
 
-def test_waiting_for_replies_of_a_stopped_broker_ends(rabbitmq, by_rpc):
+def test_waiting_for_replies_of_a_stopped_broker_ends(own_node, by_rpc):
     result = define_tasks(by_rpc).add.delay(1, 1)
     assert not result.ready()
-    rabbitmq.freeze()
+    own_node.freeze()
     began = time.monotonic()
     with pytest.raises(CelerantError):
         result.get()
     with pytest.raises(PublishError):
         define_tasks(by_rpc).add.delay(1, 1)
     assert time.monotonic() - began < 2 * ENDS_WITHIN
-    rabbitmq.thaw()
+    own_node.thaw()
     with by_rpc.worker(concurrency=1):
         result = define_tasks(by_rpc).add.delay(1, 2)
         with suppress(CelerantError):

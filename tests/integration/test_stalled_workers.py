@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
 import pytest
 
-from celerant import Celerant, group
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from celerant import group
+from harness.stalling import STALL, stalling_app
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
@@ -17,19 +15,8 @@ from harness.until import until
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
 SIZE = 100
-#: Seconds; more than a loaded machine takes for any answer.
-STALL = 2.0
 #: Seconds in which a worker has noticed that its broker is silent, and come back.
 NOTICED_WITHIN = 15 * STALL
-
-
-@pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory, absent):
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        absent("rabbitmq-server, epmd or openssl")
-    folder = tmp_path_factory.mktemp("b")
-    with RabbitmqServer(folder, self_signed(folder)) as node:
-        yield node
 
 
 @pytest.fixture
@@ -42,19 +29,13 @@ def broker(request):
     if request.param == "redis":
         server = request.getfixturevalue("redis_server")()
     else:
-        server = request.getfixturevalue("rabbitmq")
+        server = request.getfixturevalue("own_node")
     yield server
     server.thaw()
 
 
 def _app(broker, store, url=None):
-    app = Celerant(
-        "celerant-test-stalled",
-        broker=url or broker.url(),
-        backend=store.url(),
-        celerant_stall_timeout=STALL,
-        broker_connection_timeout=STALL,
-    )
+    app = stalling_app(url or broker.url(), backend=store.url())
     return app, define_tasks(app)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
 from types import SimpleNamespace
@@ -14,8 +13,7 @@ from celery import chord, group
 import celerant.celery
 from harness import services
 from harness.celery_worker import CeleryWorker
-from harness.certificates import self_signed
-from harness.rabbitmq_server import RabbitmqServer, rabbitmq_binary
+from harness.rabbitmq_server import own_rabbitmq
 from swapin.conftest import RESULTS
 
 pytestmark = pytest.mark.timeout(150)
@@ -24,11 +22,8 @@ pytestmark = pytest.mark.timeout(150)
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     """A node of its own: delayed delivery declares exchanges for all of a broker."""
-    if rabbitmq_binary() is None or shutil.which("openssl") is None:
-        services.absent("rabbitmq-server, epmd or openssl on PATH")
     services.require_redis()
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    with RabbitmqServer(folder, self_signed(folder)) as running:
+    with own_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as running:
         yield running
 
 

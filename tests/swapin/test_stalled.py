@@ -13,17 +13,10 @@ from kombu.exceptions import OperationalError
 import celerant.celery
 from harness.capture import drain
 from harness.redis_server import RedisServer
+from harness.stalling import ONE_RETRY, STALL
 from harness.tasks import define_tasks
 
 SIZE = 1_700
-#: Seconds; more than a loaded machine takes for any answer.
-STALL = 2.0
-POLICY = {
-    "max_retries": 1,
-    "interval_start": 0.05,
-    "interval_step": 0,
-    "interval_max": 0.05,
-}
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def test_a_stopped_broker_ends_a_group_with_a_report_of_each_member(
     app = Celery("swapin-stalled", broker=server.url())
     app.conf.update(
         task_ignore_result=True,
-        task_publish_retry_policy=POLICY,
+        task_publish_retry_policy=ONE_RETRY,
         celerant_stall_timeout=STALL,
     )
     add = define_tasks(app, shared=False).add

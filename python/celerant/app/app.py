@@ -190,8 +190,8 @@ class Celerant(TaskRegistry, Familiar):
 
         As ``canvas.apply_async(**options)``, on one thread for all loops: canvases
         leave in the order of the calls. The result can be awaited, and iterated over
-        with ``async for``. Cancelled while it waits for its turn it sends nothing; if it
-        has begun, no other chunk of members leaves, and the error has `result` and
+        with ``async for``. Cancelled while it waits for its turn it sends nothing; if
+        it has begun, no other chunk of members leaves, and the error has `result` and
         `report`: `group.resume` sends the rest.
 
         Raises:

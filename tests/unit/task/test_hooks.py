@@ -14,6 +14,17 @@ def postrun(state):
     return ["task_postrun", {"state": state}]
 
 
+def failure(error, *, has_raised=True):
+    """Return how a run ends by an error: the task's own, or one of storing."""
+    return [
+        ["before_start", [], True],
+        ["on_failure", error, has_raised],
+        ["task_failure", {}],
+        ["after_return", "FAILURE", error, True, None],
+        postrun("FAILURE"),
+    ]
+
+
 ENDS = {
     "works": (
         (7,),
@@ -28,25 +39,11 @@ ENDS = {
     ),
     "fails": (
         (),
-        [
-            PRERUN,
-            ["before_start", [], True],
-            ["on_failure", "KeyError", True],
-            ["task_failure", {}],
-            ["after_return", "FAILURE", "KeyError", True, None],
-            postrun("FAILURE"),
-        ],
+        [PRERUN, *failure("KeyError")],
     ),
     "unready": (
         (),
-        [
-            PRERUN,
-            ["before_start", [], True],
-            ["on_failure", "ValueError", True],
-            ["task_failure", {}],
-            ["after_return", "FAILURE", "ValueError", True, None],
-            postrun("FAILURE"),
-        ],
+        [PRERUN, *failure("ValueError")],
     ),
     "retries": (
         (),
@@ -57,36 +54,18 @@ ENDS = {
             ["task_retry", {}],
             postrun("RETRY"),
             PRERUN,
-            ["before_start", [], True],
-            ["on_failure", "ValueError", True],
-            ["task_failure", {}],
-            ["after_return", "FAILURE", "ValueError", True, None],
-            postrun("FAILURE"),
+            *failure("ValueError"),
         ],
     ),
 }
 IN_WORKERS = ENDS | {
     "hostile": (
         (),
-        [
-            PRERUN,
-            ["before_start", [], True],
-            ["on_failure", "KeyError", True],
-            ["task_failure", {}],
-            ["after_return", "FAILURE", "KeyError", True, None],
-            postrun("FAILURE"),
-        ],
+        [PRERUN, *failure("KeyError")],
     ),
     "unsendable": (
         (),
-        [
-            PRERUN,
-            ["before_start", [], True],
-            ["on_failure", "EncodeError", False],
-            ["task_failure", {}],
-            ["after_return", "FAILURE", "EncodeError", True, None],
-            postrun("FAILURE"),
-        ],
+        [PRERUN, *failure("EncodeError", has_raised=False)],
     ),
     "rejects": (
         (),
