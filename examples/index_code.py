@@ -64,7 +64,7 @@ class FileIndex(TypedDict):
 
 @app.task(name="index_code.index_file")
 def index_file(path: str) -> FileIndex:
-    """Tokenize one file and count what is in it."""
+    """Tokenize one file and count its tokens."""
     data = Path(path).read_bytes()
     kinds: Counter[str] = Counter()
     names: Counter[str] = Counter()

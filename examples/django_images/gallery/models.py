@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Upload(models.Model):
-    """An image, and what its tasks made of it."""
+    """An image, and the variants that its tasks made."""
 
     original = models.ImageField(upload_to="originals/%Y/%m/")
     created = models.DateTimeField(auto_now_add=True)

@@ -76,7 +76,7 @@ class PageTest(StorageTest):
         self.entered.enter_context(app.worker(concurrency=3))
 
     def upload(self, file):
-        """Upload a file and return what was stored."""
+        """Upload a file and return the stored image."""
         response = self.client.post(reverse("index"), {"original": file})
         upload = Upload.objects.get()
         self.assertRedirects(
@@ -237,7 +237,7 @@ class AccessibilityTest(PageTest):
 
 
 class _Page(HTMLParser):
-    """What matters to who does not see the page."""
+    """Texts and roles for users who do not see the page."""
 
     def __init__(self, text):
         super().__init__()

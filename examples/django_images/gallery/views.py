@@ -1,4 +1,4 @@
-"""The pages: upload, and what becomes of an upload."""
+"""The pages: the upload, and its progress."""
 
 from __future__ import annotations
 

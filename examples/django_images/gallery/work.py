@@ -52,7 +52,7 @@ def progress(upload: Upload) -> dict[str, Any]:
         ]
     )
     if told["ready"]:
-        # Results expire, what they said is kept.
+        # Results expire, so their values are kept here.
         upload.outcomes = told["variants"]
         upload.save(update_fields=["outcomes"])
         _results.pop(upload.pk, None)

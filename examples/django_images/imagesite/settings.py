@@ -1,4 +1,4 @@
-"""Settings for one machine; the environment changes what a deployment would."""
+"""Settings for one machine; environment variables change them for a real site."""
 
 from __future__ import annotations
 
