@@ -1,6 +1,6 @@
-"""What stock Celery reaches here, and what machine and broker allow.
+"""The rates of stock Celery, and the limits of machine and broker.
 
-Each returns tasks (or results) per second, and asserts what it did.
+Each returns tasks (or results) per second, and asserts its outcome.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def kombu_memory(n: int) -> float:
 
 
 def store_results(ids: list[str]) -> None:
-    """Store what stock workers store: SET with a TTL and PUBLISH, in transactions."""
+    """Store as stock workers do: SET with a TTL and PUBLISH, in transactions."""
     client = redis.Redis.from_url(RESULTS)
     for start in range(0, len(ids), 200):
         with client.pipeline(transaction=True) as pipe:

@@ -14,7 +14,7 @@ _FIGURES = pytest.StashKey[list[tuple[str, dict[str, Any]]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to measure what nobody should run."""
+    """Refuse to measure a debug build."""
     if _core.build_info()["profile"] != "release":
         raise pytest.UsageError("benches need a release build: make build")
     config.stash[_FIGURES] = []
@@ -28,7 +28,7 @@ def versus(benchmark: Any) -> Versus:
 
 @pytest.fixture(autouse=True)
 def _figures(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[None]:
-    """Keep what a bench found, for the table at the end."""
+    """Keep the figures of a bench, for the table at the end."""
     yield
     figures = dict(benchmark.extra_info)
     # A bench that failed has no figures.
@@ -42,7 +42,7 @@ def _figures(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[None]:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print what pytest-benchmark keeps for its JSON: rates, and ratios of a round."""
+    """Print the figures of pytest-benchmark's JSON: rates, and ratios of a round."""
     if not config.stash[_FIGURES]:
         return
     terminalreporter.section("figures; ratios: median (quartiles)")

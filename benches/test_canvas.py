@@ -58,7 +58,7 @@ def stages(side: Any, n: int) -> Any:
 
 
 class Side:
-    """A library, its app on memory://, and what arrives there."""
+    """A library, its app on memory://, and the messages there."""
 
     def __init__(self, library: Any, app: Any, **common: Any) -> None:
         app.conf.task_default_queue = self.queue = f"bench-{uuid.uuid4().hex[:8]}"

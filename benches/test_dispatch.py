@@ -1,4 +1,4 @@
-"""How fast groups leave, beside stock Celery and what the broker allows."""
+"""The rates of groups, beside stock Celery and the limits of the broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from celerant.dispatch.wires.redis import RedisWire
 N = 20_000
 N_MANY = 100_000
 PORTS = {"redis": 6379, "amqp": 5672}
-#: Stock Celery is measured on fewer: it takes seconds for what takes us moments.
+#: Stock Celery is measured on fewer, because it takes seconds for them.
 N_CELERY = 1_000
 
 

@@ -1,4 +1,4 @@
-"""How fast results come back, and what looking and keeping cost."""
+"""The rates of results, and the costs of looking at them and keeping them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def app() -> Iterator[Celerant]:
 
 
 def sent(app: Celerant, n: int) -> GroupResult[Any]:
-    """Send n tasks that nobody runs, and drop their messages."""
+    """Send n tasks without a worker, and drop their messages."""
     members: Iterator[Signature[int]] = (
         Signature("bench.add", (i, i)) for i in range(n)
     )
@@ -93,7 +93,7 @@ def test_rpc(versus: Versus) -> None:
 @pytest.mark.benchmark(group="results")
 @pytest.mark.parametrize("n", [400, 40_000])
 def test_completed_count(benchmark: Any, app: Celerant, n: int) -> None:
-    """Looking asks nobody after the first look, whatever the size."""
+    """Later looks ask no server, at any size."""
     result = sent(app, n)
     store_results([r.id for r in result[: n // 2]])
     assert result.completed_count() == n // 2

@@ -1,4 +1,4 @@
-"""How fast the embedded worker runs no-op tasks, and what an idle one costs."""
+"""The rate of the embedded worker with no-op tasks, and the cost of an idle one."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_one_task(benchmark: Any, cores: str) -> None:
 
 
 def work() -> None:
-    """Do what Python takes some 20 us for."""
+    """Do some 20 us of Python's work."""
     for i in range(3):
         text = json.dumps({"a": i, "b": [1, 2, 3]})
         Counter(text)
@@ -142,7 +142,7 @@ def test_idle(benchmark: Any) -> None:
 
     def idle() -> None:
         started, cpu = time.monotonic(), time.process_time()
-        # The one place where time itself is what is measured.
+        # The one place that measures time itself.
         time.sleep(10)
         used.append((time.process_time() - cpu) / (time.monotonic() - started))
 

@@ -1,4 +1,4 @@
-"""Write what the running celery and json make of many values, for the Rust tests.
+"""Write the reprs of many values by the running celery and json, for the Rust tests.
 
 Run: ``python tests/conformance/make_saferepr_vectors.py``; it rewrites
 ``rust/core/tests/data/{saferepr,json}.json``. With Celery 5.6 it rewrites
@@ -133,7 +133,7 @@ def value(rng: random.Random, depth: int, *, plain: bool) -> Any:
 
 
 def saferepr_cases() -> list[dict[str, Any]]:
-    """Return values with their limits and what celery makes of them."""
+    """Return values with their limits and celery's reprs."""
     rng = random.Random(SEED)
     values: list[Any] = [*TEXTS, *BYTES, *NUMBERS, *FLOATS, *OBJECTS]
     values += [float("nan"), float("inf"), [], (), {}, set(), frozenset(), (1,)]
@@ -159,7 +159,7 @@ def saferepr_cases() -> list[dict[str, Any]]:
 
 
 def json_cases() -> list[dict[str, Any]]:
-    """Return plain values and what `json.dumps` makes of them."""
+    """Return plain values and their text by `json.dumps`."""
     rng = random.Random(SEED)
     values: list[Any] = [*TEXTS, *NUMBERS, *FLOATS]
     values += [float("nan"), float("inf"), float("-inf")]

@@ -1,7 +1,7 @@
 """A task that is retried or replaced leaves the same message and the same record.
 
 One message, of stock Celery, runs on both sides: by Celery's own tracer and by the
-embedded worker's runner. What each puts into the queue and into its store is compared.
+embedded worker's runner. The messages and records of both are compared.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def run_stock(sides, message):
 
 
 def shape(fields):
-    """Return an event's fields by name, without what two workers tell differently."""
+    """Return an event's fields by name, without those that differ for two workers."""
     return sorted(
         (name, value)
         for name, value in fields.items()
@@ -316,14 +316,14 @@ def both(sides, name, args=(), kwargs=None, **options):
 
 
 def unfolded(messages):
-    """Return messages with what they embed, ids by the order of appearance."""
+    """Return messages with their embeds, ids by the order of appearance."""
     seen = {}
 
     def named(value):
         if isinstance(value, dict):
-            # What is not given may be said or left out.
+            # Fields without a value may be there or not.
             given = {k: v for k, v in sorted(value.items()) if v is not None}
-            # Celery's names the worker, ours who waits for the replaced task.
+            # Celery's names the worker, ours the waiter for the replaced task.
             given.pop("reply_to", None)
             return {key: named(inner) for key, inner in given.items()}
         if isinstance(value, (list, tuple)):
@@ -336,7 +336,7 @@ def unfolded(messages):
 
 
 def comparable(record, task_id):
-    """Return a record without what cannot be equal."""
+    """Return a record without the fields that cannot be equal."""
     if record is None:
         return None
     text = record if isinstance(record, str) else record.decode()

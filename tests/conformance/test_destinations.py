@@ -24,7 +24,7 @@ KINDS = ["direct", "topic", "fanout", "headers"]
 
 
 def drawn_queues(rng):
-    """Return queues, made anew at each call: both libraries change what they get."""
+    """Return queues, made anew at each call: both libraries change them."""
     made = [
         Queue("a"),
         Queue("a", Exchange("a"), routing_key="k"),
@@ -159,7 +159,7 @@ def by_celerant(settings, options):
 
 
 def passed_over(sent, options, settings):
-    """Return the exchange that was named, where Celery takes the default queue."""
+    """Return the named exchange; Celery takes the default queue instead."""
     found = {**route_of(settings), **options}
     named = getattr(found.get("exchange"), "name", found.get("exchange"))
     is_told = found.get("queue") or found.get("routing_key") or not named

@@ -1,4 +1,4 @@
-"""What a task sends has the task's priority where ``task_inherit_parent_priority``."""
+"""A task's messages have its priority with ``task_inherit_parent_priority``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT, PARENT = "root-of-it", "task-that-sends"
 
 
 def _anything(*args):
-    """Take what comes."""
+    """Take any arguments."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def _unregistered(side):
     return side.signature("registered.elsewhere", args=(1,), app=side.app)
 
 
-#: What is sent, options of the call, and the priorities of the messages.
+#: A canvas, options of the call, and the priorities of the messages.
 CASES = {
     "task": (lambda side: side.tasks["one"].s(1), {}, [6]),
     "task-not-registered": (_unregistered, {}, [6]),

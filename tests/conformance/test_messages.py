@@ -20,7 +20,7 @@ SOON = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=20)
 
 @dataclass
 class Case:
-    """What to send: the same code runs with Celery's names and with ours."""
+    """A canvas to send: the same code runs with Celery's names and with ours."""
 
     members: Callable[[Any], Any]
     call: dict[str, Any] = field(default_factory=dict)
@@ -74,7 +74,7 @@ CASES = {
     "expires-past": Case(
         _pair,
         call={"expires": datetime(2020, 1, 1, tzinfo=timezone.utc)},
-        # It drops what has expired at once.
+        # It drops expired messages at once.
         without=("rabbitmq",),
     ),
     "priority": Case(_pair, call={"priority": 6}),

@@ -1,4 +1,4 @@
-"""Comparisons with Celery hide what docs/compatibility.md lists, and nothing else."""
+"""Comparisons with Celery hide only differences that docs/compatibility.md lists."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ CANVASES = {
 
 
 def _watching(base, seen):
-    """A visitor that says something else each time, and tells what it is given."""
+    """A visitor that returns other stamps each time, and notes its arguments."""
 
     def hook(name, said):
         def called(_self, part, **headers):

@@ -128,7 +128,7 @@ REFUSALS = (KombuEncodeError, EncodeError, TypeError, ValueError)
 
 
 def _deliver(side, both, value, how):
-    """Send `value` and return what a worker would see, or the refusal's type."""
+    """Send `value` and return it as a worker would see it, or the refusal's type."""
     members = {
         "argument": lambda: side.group([side.echo.s(1), side.echo.s(value)]),
         "keyword": lambda: side.group([side.echo.s(1), side.echo.s(k=value)]),

@@ -1,6 +1,6 @@
 """Tasks that chains, chords and errbacks are tested with, for every kind of worker.
 
-What they tell, and what they wait for, is in Redis: workers are several processes.
+Their notes, and the signals they wait for, are in Redis: workers are several processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def define_canvas_tasks(  # noqa: C901 - many small tasks
 
     Args:
         app: Of Celery or Celerant.
-        url: Of the Redis where they tell and wait.
+        url: Of the Redis with their notes and signals.
         common: Options of every task.
     """
     task = partial(app.task, **common)
@@ -53,7 +53,7 @@ def define_canvas_tasks(  # noqa: C901 - many small tasks
 
     @task(name="canvas.gate")
     def gate(key: str, value: Any) -> Any:
-        """Return `value` once somebody has pushed to `key`."""
+        """Return `value` when an item was pushed to `key`."""
         with connect() as client:
             if client.blpop([key], timeout=_TIMEOUT_S) is None:
                 raise TimeoutError(key)

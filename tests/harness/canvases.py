@@ -22,7 +22,7 @@ __all__ = [
 NAMES = ("one", "two", "three")
 
 
-#: Kinds that are one task over many arguments, and what they are made with.
+#: Kinds that are one task over many arguments, and their makers.
 _PAIRS = ([1, 2], [3, 4], [5, 6])
 _ITEMS: dict[str, tuple[Any, ...]] = {
     "map": (list(_PAIRS),),
@@ -126,7 +126,7 @@ class Call:
 def build(recipe: Recipe, lib: Any) -> Any:
     """Build a recipe with a library's `tasks`, `group`, `chain` and `chord`.
 
-    Groups inside groups are written out flat where `lib.flat` says so, without chains
+    Groups inside groups are written out flat if `lib.flat` is true, without chains
     that have no steps: Celery numbers and orders them in its own way, Celerant as they
     are written.
     """
@@ -148,7 +148,7 @@ def build(recipe: Recipe, lib: Any) -> Any:
         assert recipe.body is not None
         header = _flat(parts, lib) if lib.flat else parts
         made = lib.chord(header, build(recipe.body, lib))
-    # Celery loses what is set on it, callbacks too.
+    # Celery loses options that are set on it, callbacks too.
     return made if made.get("task") == "celery.chunks" else _dressed(made, recipe, lib)
 
 
@@ -193,7 +193,7 @@ def _flat(parts: list[Any], lib: Any) -> list[Any]:
     for part in parts:
         is_group = isinstance(part, lib.group)
         flat += _flat(list(part.tasks), lib) if is_group else [part]
-    # Where Celery leaves out a chain without steps, its number is left out as well.
+    # If Celery leaves out a chain without steps, its number is left out as well.
     return [part for part in flat if part["subtask_type"] != "chain" or part.tasks]
 
 

@@ -1,4 +1,4 @@
-"""Messages as they lie in a queue, decoded, with what may differ taken out."""
+"""Messages as they lie in a queue, decoded, without the fields that may differ."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _next(queue: Queue, channel_errors: tuple[type[Exception], ...]) -> Any:
     try:
         return queue.get(no_ack=True)
     except channel_errors:
-        # RabbitMQ closes the channel over a queue that nobody has declared.
+        # RabbitMQ closes the channel over an undeclared queue.
         return None
 
 
 def raw_envelopes(client: Any, key: str) -> list[dict[str, Any]]:
-    """Return what lies in a Redis list as JSON objects, oldest first."""
+    """Return the items of a Redis list as JSON objects, oldest first."""
     return [json.loads(raw) for raw in reversed(client.lrange(key, 0, -1))]
 
 
@@ -92,7 +92,7 @@ def _normalised(message: Captured, named: Callable[[Any], Any]) -> dict[str, Any
     if "expiration" in properties:
         properties["expiration"] = Moment(float(properties["expiration"]) / 1000)
     delivery_info = dict(message.delivery_info)
-    # RabbitMQ's own: where the message stood, not what it says.
+    # RabbitMQ's own: about the message's place, not its contents.
     for field in ("delivery_tag", "message_count", "redelivered"):
         delivery_info.pop(field, None)
     if "delivery_info" in properties:

@@ -12,7 +12,7 @@ __all__ = ["CelerantWorker"]
 
 
 class CelerantWorker(LoggedProcess):
-    """It is ready when its log says what it consumes."""
+    """It is ready when its log names its queues."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ class Certificate:
     key: Path
 
 
-#: What `openssl req` is told of a key.
+#: The options of `openssl req` for a key.
 _ELLIPTIC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 _RSA = ("rsa:2048",)
 
@@ -28,7 +28,7 @@ def self_signed(
     """Make a certificate, by default for the loopback, valid for one day.
 
     Args:
-        folder: Where its files are made.
+        folder: For its files.
         is_rsa: Celery signs messages with no other key.
         names: Whose it is, as openssl wants it.
     """

@@ -39,18 +39,18 @@ FORKS: dict[str, Callable[[], int]] = {
 
 
 def in_child(work: Callable[[], Any], fork: Callable[[], int] = os.fork) -> Any:
-    """Run `work` in a forked child and return what it returns, or its error's text."""
+    """Run `work` in a forked child and return its value, or its error's text."""
     read_end, write_end = os.pipe()
     pid = fork()
     if pid == 0:
         os.close(read_end)
-        # A child that hangs tells where, and ends.
+        # A child that hangs writes its traceback, and ends.
         faulthandler.dump_traceback_later(_CHILD_LIMIT_S, exit=True)
         try:
             with os.fdopen(write_end, "wb") as pipe:
                 pipe.write(pickle.dumps(_outcome(work)))
         finally:
-            # Whatever happens: a second pytest must not go on from here.
+            # In any case: a second pytest must not go on from here.
             os._exit(0)
     os.close(write_end)
     try:

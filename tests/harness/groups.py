@@ -1,4 +1,4 @@
-"""Results of groups that nobody has sent."""
+"""Results of groups that were not sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["group_of"]
 
 
 def group_of(n, backend, **settings):
-    """Return a result of `n` members that nobody has run yet.
+    """Return a result of `n` members that have not run yet.
 
     `settings` are those of `Members` and of `GroupResult`, and `ignored` members.
     """

@@ -1,6 +1,6 @@
-"""Values and exceptions whose own code turns against whoever looks at them.
+"""Values and exceptions whose own code turns against every reader.
 
-Each is made from a recipe in JSON, so that a task makes it where it runs, also in a
+Each is made from a recipe in JSON, so that a task makes it in its process, also in a
 child process.
 """
 
@@ -15,7 +15,7 @@ from unittest import mock
 
 from celerant import Ignore, Reject, Retry
 
-#: What the methods raise, by name.
+#: The errors of the methods, by name.
 RAISED = {
     kind.__name__: kind
     for kind in (
@@ -35,7 +35,7 @@ RAISED = {
 #: Names that code of ours, of kombu's or of reprlib's could look for.
 CLASS_NAMES = ("Hostile", "array", "dict", "str", "list", "deque", "Decimal", "tuple")
 
-# Not `__del__`: Python itself tells of what that raises, whenever it is called.
+# Not `__del__`: Python itself reports its errors, at any time.
 METHODS = (
     "__repr__",
     "__str__",
@@ -84,7 +84,7 @@ def exception(names, raised, class_name, base="Exception"):
         "Ignore": Ignore,
         "Reject": Reject,
     }
-    # Of a Reject: that its message does not come again.
+    # For a Reject: its message does not come again.
     args = ("why", False) if base == "Reject" else ("why", 7)
     return type(class_name, (bases[base],), _space(names, raised))(*args)
 
@@ -97,7 +97,7 @@ class Declined(Exception):  # noqa: N818 - as people name them
 
 
 class Point(NamedTuple):
-    """Its fields have the names of what results and records have."""
+    """Its fields have the names of the fields of results and records."""
 
     as_tuple: int
     task: int

@@ -64,7 +64,7 @@ def room(module: str) -> str:
 
 
 def main() -> int:
-    """Print what was found; return the exit code."""
+    """Print the circles; return the exit code."""
     known = modules()
     at_run_time = {
         name: imports(path, known, types=False) - {name, "celerant"}

@@ -91,5 +91,5 @@ class LoggedProcess:
             self.log.append(line)
             if self._is_ready(line):
                 self._ready.set()
-        # The end of the output wakes whoever waits for a process that died.
+        # The end of the output wakes a wait for a process that died.
         self._ready.set()

@@ -1,4 +1,4 @@
-"""What a comparison of two senders leaves out, each with its row of the page.
+"""The fields that a comparison of two senders leaves out, each with its row.
 
 `docs/compatibility.md` lists what differs. A comparison may hide nothing else: whatever
 leaves something out says so with `hides`, and a test looks for the row.
@@ -16,7 +16,7 @@ __all__ = ["PAGE", "hidden", "hides", "in_seconds", "maps_as_tasks", "rows"]
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: First cells of the rows, and what hides the difference.
+#: First cells of the rows, and the functions that hide the difference.
 _hidden: dict[str, list[str]] = {}
 
 _MAPS = ("celery.map", "celery.starmap", "celery.chunks")
@@ -61,7 +61,7 @@ def in_seconds(moment: Any) -> Any:
 
 @hides("`map`, `starmap` and `chunks` inside a message, or as JSON")
 def maps_as_tasks(signature: dict[str, Any]) -> dict[str, Any]:
-    """Return what a message says of a canvas in it, a map as the task that it is."""
+    """Return a message's form of a canvas in it, a map as the task that it is."""
     if signature.get("task") not in _MAPS or "subtask_type" not in signature:
         return signature
     options = {k: v for k, v in signature["options"].items() if k != "route_name"}

@@ -21,9 +21,9 @@ def install_celery(folder: Path, version: str, *more: str) -> Path:
     """Return the Python of an environment with ``celery[redis]==version``.
 
     Args:
-        folder: Where it is made, unless it is there already.
+        folder: Made unless it exists.
         version: As pip takes it, e.g. ``5.6.*``.
-        *more: What else is installed.
+        *more: Other packages to install.
     """
     python = folder / "bin" / "python"
     done = folder / "installed"

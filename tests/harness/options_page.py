@@ -11,7 +11,7 @@ from celerant.canvas.send_options import OPTIONS as SEND_OPTIONS
 from celerant.tasks.options import DECORATOR, HOOKS, OPTIONS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"
-#: What stands above it is written by hand.
+#: The text above it is written by hand.
 _MARK = "## Of the decorator itself\n\n"
 
 

@@ -79,7 +79,7 @@ def both_sides() -> Iterator[SimpleNamespace]:
 def stamps_apart() -> Iterator[None]:
     """Keep stock Celery from changing lists of stamps that several tasks share.
 
-    What a visitor says of one task would come to the next ones too, and be refused or
+    A visitor's stamps of one task would come to the next ones too, and be refused or
     sent without a value.
     """
     stock = celery.canvas._merge_dictionaries
@@ -109,7 +109,7 @@ def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
     """Return messages as plain data, ids named in the order in which they appear.
 
     Args:
-        messages: What was sent, oldest first.
+        messages: The sent ones, oldest first.
         *more: Other plain data that tells ids; it comes behind the messages.
     """
     names: dict[str, str] = {}
@@ -133,7 +133,7 @@ def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
         headers = {**message.headers, **moments}
         properties = dict(message.properties)
         if not isinstance(properties.get("delivery_tag"), str):
-            # RabbitMQ counts what it delivers.
+            # RabbitMQ numbers its deliveries.
             properties.pop("delivery_tag", None)
         found.append(
             walk(

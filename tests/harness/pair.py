@@ -39,7 +39,7 @@ class Pair:
             **settings,
         }
         stock = celery.Celery("celerant-test", broker=self.url, set_as_current=False)
-        # Without confirms, reading may overtake what Celery has sent.
+        # Without confirms, reading may overtake Celery's messages.
         if broker == "rabbitmq":
             settings["broker_transport_options"] = {"confirm_publish": True}
         ours_settings = dict(settings)

@@ -23,7 +23,7 @@ _SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
 def rabbitmq_binary() -> str | None:
-    """Return what starts a node in the foreground as this user, None if absent."""
+    """Return the program that starts a node as this user, None if absent."""
     if shutil.which("epmd") is None:
         return None
     if Path(_SCRIPT).exists():
@@ -140,7 +140,7 @@ class RabbitmqServer:
         return int((self._folder / "pid").read_text())
 
     def stop(self) -> None:
-        """Kill the node: what it holds is in a temporary folder."""
+        """Kill the node: its data are in a temporary folder."""
         pid_file = self._folder / "pid"
         if pid_file.exists() and self._script is not None:
             if self._script.poll() is None:
@@ -180,7 +180,7 @@ class RabbitmqServer:
         plugins.write_text(f"[{','.join(self._plugins)}].\n")
         return {
             **os.environ,
-            # Where Erlang looks for the cookie.
+            # Erlang looks there for the cookie.
             "HOME": str(folder),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -205,5 +205,5 @@ class RabbitmqServer:
             self._log.append(line)
             if b"Server startup complete" in line:
                 self._ready.set()
-        # The end of the output wakes whoever waits for a node that died.
+        # The end of the output wakes a wait for a node that died.
         self._ready.set()

@@ -33,7 +33,7 @@ class RedisSentinel(RedisServer):
         super().__init__(
             folder, options=options, certificate=certificate, arguments=["--sentinel"]
         )
-        # What only keeps data is not known to a Sentinel.
+        # A Sentinel does not know servers that only keep data.
         for name in ("save", "appendonly"):
             del self._options[name]
 

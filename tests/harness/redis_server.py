@@ -19,7 +19,7 @@ _STOP_TIMEOUT_S = 10
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on now."""
+    """Return a free port of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 class RedisServer:
     """Started on entry with nothing on disk, stopped by its own pid on exit."""
 
-    #: What it logs once it can be used.
+    #: The line of its log when it is ready.
     ready_line = b"Ready to accept connections"
 
     def __init__(

@@ -24,7 +24,7 @@ _DEPENDING = {
     "task_default_routing_key": "`task_default_queue`",
 }
 _LONGEST = 40
-#: What stands above it is written by hand.
+#: The text above it is written by hand.
 _MARK = "## All settings\n\n"
 
 

@@ -17,7 +17,7 @@ app = Celery("celerant-test", set_as_current=False)
 app.conf.update(
     broker_url=os.environ["CELERANT_TEST_BROKER"],
     result_backend=os.environ.get("CELERANT_TEST_BACKEND"),
-    # What a test leaves behind goes away by itself.
+    # Leftovers of a test go away by themselves.
     result_expires=600,
     # RabbitMQ: an idle worker wakes twice a second, and so sees that it is to stop.
     broker_heartbeat=60,

@@ -26,7 +26,7 @@ def become(self: Task, n: int) -> None:
 
 @app.task(name="celerant_test.weave", bind=True)
 def weave(self: Task, n: int) -> list[str]:
-    """Send a chord, and a chain that ends in a group; return what they end in."""
+    """Send a chord, and a chain that ends in a group; return their values."""
     add = app.tasks["celerant_test.add"]
     echo = app.tasks["celerant_test.echo"]
     parts = [add.s(i, i) for i in range(n)]

@@ -13,7 +13,7 @@ _READ_BYTES = 1 << 16
 
 
 class TcpProxy:
-    """Forwards to a server; cuts a connection where it is told to.
+    """Forwards to a server; cuts a connection at a given place.
 
     Both predicates see all that the client has sent on the connection so far.
     `lose_reply`: the request is forwarded and executed, then its reply is dropped and

@@ -123,7 +123,7 @@ def random_recipes(count: int, number: int) -> list[Recipe]:
 
 
 def placed(recipe: Recipe, run: str, canvas: int) -> Recipe:
-    """Return a recipe whose tasks know where they stand."""
+    """Return a recipe whose tasks know their places."""
     numbers = itertools.count()
 
     def walk(part: Recipe) -> Recipe:
@@ -146,7 +146,7 @@ def placed(recipe: Recipe, run: str, canvas: int) -> Recipe:
 
 
 def errbacks_of(recipe: Recipe) -> set[str]:
-    """Return the names of what a recipe's tasks call where they fail."""
+    """Return the names of the errbacks of a recipe's tasks."""
     return {
         str(task.kwargs["at"][2])
         for task in _leaves(placed(recipe, "", 0))
@@ -155,9 +155,9 @@ def errbacks_of(recipe: Recipe) -> set[str]:
 
 
 def errbacks_of_first_steps(recipe: Recipe) -> set[str]:
-    """Return those of what comes first where a chord's header is done.
+    """Return those of the first tasks after a chord's header.
 
-    Celery does not call them where that is a chain and the header fails.
+    Celery does not call them if a chain comes first and the header fails.
     """
     found: set[str] = set()
 

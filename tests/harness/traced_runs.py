@@ -1,4 +1,4 @@
-"""Many canvases sent at once, and what came of each."""
+"""Many canvases sent at once, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.traced_tasks import calls_key, without_ids
 
 __all__ = ["REFUSED", "Outcome", "Run", "settled", "side"]
 
-#: What stands for the results of a canvas that is refused.
+#: Stands for the results of a refused canvas.
 REFUSED = "refused"
 _LOOK_S = 0.05
 
@@ -28,7 +28,7 @@ Read = Callable[[Sequence[str]], Iterable["bytes | None"]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a canvas."""
+    """The outcome of a canvas."""
 
     #: As the canvas's own result: a list for a group, else (status, value).
     results: Any
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def side(app: Any, library: Any, tasks: dict[str, Any]) -> SimpleNamespace:
-    """Return what `build` wants of a library."""
+    """Return a library's names as `build` takes them."""
     return SimpleNamespace(
         app=app,
         tasks=tasks,
@@ -71,7 +71,7 @@ class Run:
             return f"{REFUSED}: {type(exc).__name__}: {exc}"
 
     def outcomes(self) -> list[Outcome]:
-        """Look at what came of the canvases so far."""
+        """Look at the outcomes of the canvases so far."""
         key = calls_key(self.name)
         calls: list[Counter[str]] = [Counter() for _ in self._trees]
         for entry in self._client.lrange(key, 0, -1):

@@ -1,6 +1,6 @@
 """Tasks whose values show order and nesting, and which tell of every call.
 
-Each is called with `at`, ``[run, canvas, node]``: where it stands. What it is told of
+Each is called with its place `at`, ``[run, canvas, node]``. What it is told of
 goes to one list per run, in Redis: workers are several processes.
 """
 
@@ -34,8 +34,8 @@ def define_traced_tasks(  # noqa: C901 - many small tasks
 
     Args:
         app: Of Celery or Celerant.
-        url: Of the Redis where they tell.
-        library: `celery` or `celerant`, for what replaces a task.
+        url: Of the Redis with their notes.
+        library: `celery` or `celerant`, for replacements of tasks.
         common: Options of every task.
     """
     client = redis.Redis.from_url(url)

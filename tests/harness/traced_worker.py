@@ -1,4 +1,4 @@
-"""A `celery worker` that Sentry and OpenTelemetry watch, which says what they saw."""
+"""A `celery worker` that Sentry and OpenTelemetry watch, and that prints their data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness import tracing
 
 __all__ = ["MARK", "app"]
 
-#: Begins each line that says what was seen.
+#: Begins each line with such data.
 MARK = "TRACED "
 
 
@@ -26,7 +26,7 @@ def say(**seen: Any) -> None:
 
 
 class Said(SpanExporter):
-    """Says of each span of OpenTelemetry's what it continues."""
+    """Prints the parent of each span of OpenTelemetry's."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Say it."""
@@ -42,7 +42,7 @@ class Said(SpanExporter):
 
 
 class SaidBySentry(tracing.Kept):
-    """Says of each transaction of Sentry's what it continues."""
+    """Prints the parent of each transaction of Sentry's."""
 
     def capture_envelope(self, envelope: Envelope) -> None:
         """Say it."""
@@ -63,5 +63,5 @@ _watching = tracing.sentry(kept=SaidBySentry()), tracing.opentelemetry(Said())
 for _one in _watching:
     _one.__enter__()
 
-# What Celery imports has to come after Sentry.
+# Celery's imports have to come after Sentry's.
 from harness.stock_worker import app  # noqa: E402

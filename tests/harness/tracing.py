@@ -1,4 +1,4 @@
-"""Sentry and OpenTelemetry as they watch Celery, with what they send kept in memory."""
+"""Sentry and OpenTelemetry as they watch Celery, with their data kept in memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Kept(Transport):
         self.streamed: list[dict[str, Any]] = []
 
     def capture_envelope(self, envelope: Envelope) -> None:
-        """Keep what is in it."""
+        """Keep its contents."""
         for item in envelope.items:
             found: Any = item.payload.json
             if item.type == "transaction":
@@ -64,7 +64,7 @@ def sentry(
     """Initialise Sentry, and take all of it away again.
 
     Args:
-        kept: Gets what it sends.
+        kept: Gets its data.
         streams: Whether spans are sent one by one.
         **options: Of its `CeleryIntegration`.
     """

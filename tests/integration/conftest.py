@@ -15,7 +15,7 @@ from harness.rabbitmq_server import own_rabbitmq
 from harness.redis_server import RedisServer
 
 REDIS_DATABASES = {"broker": 3, "backend": 4}
-#: Where apps of one test each are, that run workers of their own.
+#: Databases for apps of one test each, which run workers of their own.
 OWN_DATABASES = {"broker": 7, "backend": 8}
 
 
@@ -27,7 +27,7 @@ def near(monkeypatch):
 
 @pytest.fixture(scope="session")
 def absent():
-    """Return what skips a test that lacks something; in CI it fails."""
+    """Return the function that skips a test that lacks something; in CI it fails."""
     return services.absent
 
 

@@ -1,4 +1,4 @@
-"""A member that is several messages has one state: what became of all of them."""
+"""A member that is several messages has one state for all of them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_rabbitmq_lost_when_some_of_a_member_is_confirmed(make_shop, lost):
     assert len(arrived) == messages
     assert result.report.complete
     assert result.report.maybe_double == [(1, 2)]
-    # What was confirmed by then did not go again.
+    # Members confirmed by then did not go again.
     assert arrived.total() < messages + 100
 
 
@@ -226,7 +226,7 @@ def test_a_chord_reports_messages_for_a_redis_queue_of_a_wrong_type(
         client.delete(wrong)
         result = members.resume(error.result)
         assert result.report.complete
-        # Where nothing was in, nothing is in twice.
+        # If nothing was in, nothing is in twice.
         assert result.report.maybe_double == ([(1, 2)] if state == "unknown" else [])
         assert client.llen(wrong) == len(bad)
         assert client.llen(shop.queue) == 2 + 2 * (3 - len(bad))

@@ -178,7 +178,7 @@ def test_a_connection_lost_in_mid_send(make_shop, lost):
     double = {
         i for start, stop in result.report.maybe_double for i in range(*(start, stop))
     }
-    # Whatever is there twice has been named.
+    # All members that are there twice were named.
     twice = {i for i in arrived if arrived.count(i) > 1}
     assert twice <= double
     assert double
@@ -261,7 +261,7 @@ def test_dispatches_leave_nothing(shop):
     before = volleys(20)
     after = volleys(200)
     assert after[0] - before[0] < 50
-    # Fewer, where what an earlier test left was collected in between.
+    # Fewer, if leftovers of an earlier test were collected in between.
     assert after[1] <= before[1]
 
 

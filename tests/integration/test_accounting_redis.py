@@ -176,7 +176,7 @@ def test_an_exchange_that_no_queue_is_bound_to(shop, client):
     error = _interrupted(members, **address)
     assert "celerant-t1-nobody" in str(error)
     assert not error.recoverable
-    # kombu's own way, where the caller says so.
+    # kombu's own way, if the caller says so.
     members.apply_async(mandatory=False, **address)
 
 
@@ -207,7 +207,7 @@ def test_a_fanout_exchange_reaches_its_listeners(shop):
             shop.app.queues[shop.queue], callbacks=[hear], no_ack=True
         )
         with consumer:
-            # The first drain subscribes: what is published before, nobody hears.
+            # The first drain subscribes: earlier messages are lost.
             with suppress(TimeoutError):
                 connection.drain_events(timeout=0.5)
             group([shop.add.s(i, i) for i in range(3)]).apply_async()

@@ -1,4 +1,4 @@
-"""What anybody may put into a queue: it is refused, and the worker goes on."""
+"""Broken messages in a queue are refused, and the worker goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def _envelope(**changed):
-    """Return what kombu keeps in a list, with other fields."""
+    """Return kombu's item of a list, with other fields."""
     made = {
         "body": "e30=",
         "content-encoding": "utf-8",
@@ -111,7 +111,7 @@ def test_a_body_that_cannot_be_decompressed_fails_its_task(echo, compression, ca
     assert task_id in told
 
 
-#: What is JSON and no envelope, or one that would fail only later.
+#: JSON that is no envelope, or an envelope that would fail only later.
 NO_ENVELOPES = {
     "null": b"null",
     "true": b"true",
@@ -165,7 +165,7 @@ def late(request, make_app):
 
 @contextlib.contextmanager
 def _running_beside(late):
-    """Run the late task beside what is done here, and see that it ran once."""
+    """Run the late task meanwhile, and see that it ran once."""
     app = late.app
     with app.worker(concurrency=2) as worker:
         result = late.delay()

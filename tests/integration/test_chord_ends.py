@@ -1,4 +1,4 @@
-"""A chord's body has an end, whatever becomes of a member of its header."""
+"""A chord's body ends for every end of a member of its header."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def shop(make_app, own_urls, request):
                 backend=own_urls["results"],
                 queue=queue,
                 module="harness.stock_canvas_worker:app",
-                # Where its own chords' bodies go.
+                # The queue of its own chords' bodies.
                 settings={**settings, "task_default_queue": app.name},
                 **({} if python is None else {"python": python}),
             )
@@ -97,17 +97,17 @@ class Shop(SimpleNamespace):
         return celery.chord(header, body, app=self.stock)
 
     def told(self):
-        """Return what the tasks told so far."""
+        """Return the notes of the tasks so far."""
         return [json.loads(entry) for entry in self.client.lrange(self.key, 0, -1)]
 
     def next_told(self):
-        """Wait for what a task tells, and take it."""
+        """Wait for a task's note, and take it."""
         found = self.client.blpop([self.key], WAIT)
         assert found is not None
         return json.loads(found[1])
 
     def left(self, group_id):
-        """Return what is left of a chord, by the last letter of its keys."""
+        """Return the remaining keys of a chord, by their last letters."""
         keys = self.client.keys(f"*celery-taskset-meta-{group_id}*")
         return sorted(key.decode()[-2:] for key in keys)
 
@@ -125,7 +125,7 @@ WORKERS = ["embedded", "5.7", "5.6"]
 
 
 def serve(shop, workers, python_of):
-    """Start what serves the queue; one slot each where there are two workers."""
+    """Start the workers of the queue; one slot each if there are two."""
     if workers == "embedded":
         return shop.app.worker(concurrency=2)
     shop.peer(python_of(workers))
@@ -142,10 +142,10 @@ def test_the_body_gets_the_values_in_order_exactly_once(shop, workers, python_of
             assert result.get(timeout=WAIT) == list(range(count))
             records = [part._get_task_meta() for part in result.parent.results]
             names = {record["worker"] for record in records}
-            # Nobody passes the first two tasks alone: both have run some.
+            # No worker passes the first two tasks alone: both have run some.
             assert len(names) == (1 if workers == "embedded" else 2)
             group_id = group_id_of(result)
-            # 5.6 leaves what it does not know to expire.
+            # 5.6 leaves unknown keys to expire.
             until(lambda g=group_id: not {".j", ".s", ".t"} & {*shop.left(g)}, WAIT)
         shop.settle()
     assert len(shop.told()) == 5
@@ -251,7 +251,7 @@ def test_a_part_that_comes_twice_counts_once_beside_celerys_own_count(shop):
             id=task_id, group=group_id, group_index=index, chord=dict(body)
         )
         theirs.on_chord_part_return(context, "SUCCESS", index)
-        # What came of another run of it is not counted.
+        # The outcome of another run of it is not counted.
         assert ours.on_chord_part(context, "SUCCESS", index + 100) is None
     last = celery.app.task.Context(
         id="c", group=group_id, group_index=2, chord=dict(body)

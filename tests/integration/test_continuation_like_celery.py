@@ -1,4 +1,4 @@
-"""What follows a task, sent by the embedded worker as a stock worker sends it."""
+"""The embedded worker sends the tasks after a task as a stock worker does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def workers(make_app, own_urls):
 
 
 class Shop:
-    """A stock client, and a queue that nobody serves."""
+    """A stock client, and a queue without workers."""
 
     def __init__(self, client, tasks, name, url):
         self.client = client
@@ -61,11 +61,11 @@ class Shop:
         self.url = url
 
     def away(self, signature):
-        """Have a signature's message stay where it can be looked at."""
+        """Send a signature's message to a queue where it stays."""
         return signature.set(queue=self.aside)
 
     def messages(self, count):
-        """Wait for so many messages in the queue that nobody serves."""
+        """Wait for so many messages in the queue without workers."""
         found = []
         with Connection(self.url) as connection:
             queue = connection.SimpleQueue(self.aside, no_ack=False)
@@ -79,13 +79,13 @@ class Shop:
         return found
 
     def forget(self):
-        """Delete the queue that nobody serves."""
+        """Delete the queue without workers."""
         with Connection(self.url) as connection:
             connection.default_channel.queue_delete(self.aside)
 
 
 def both(workers, act):
-    """Return what `act` returns for each kind of worker, ids named in one order."""
+    """Return the value of `act` for each kind of worker, ids named in one order."""
     return [act(workers[kind]) for kind in KINDS]
 
 
@@ -141,7 +141,7 @@ def comparable(shop, names, messages):
 
 
 def without_replies(value):
-    """Drop what names the client's own reply queue."""
+    """Drop the fields that name the client's own reply queue."""
     if isinstance(value, dict):
         return {k: without_replies(v) for k, v in value.items() if k != "reply_to"}
     if isinstance(value, list):

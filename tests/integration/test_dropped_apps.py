@@ -1,4 +1,4 @@
-"""An app that nobody holds any more takes its threads and connections along."""
+"""An app without references takes its threads and connections along."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_app_dropped_without_close_is_collected_with_all_it_holds(kind, act, 
         gc.collect()
         if any(reference() is not None for reference in references):
             return False
-        # The collector may have taken what others left, too.
+        # The collector may have taken leftovers of others, too.
         return all(now <= then for now, then in zip(held(), before, strict=True))
 
     # Threads end by themselves.

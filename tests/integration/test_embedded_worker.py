@@ -74,7 +74,7 @@ def test_a_stock_client_sends_to_the_worker_and_reads_its_results(
             stock.send_task("h3.divide", (1, 0)).get(timeout=20)
         with pytest.raises(NotRegistered, match=r"h3\.unheard"):
             stock.send_task("h3.unheard").get(timeout=20)
-        if broker == "redis":  # RabbitMQ drops what has expired itself
+        if broker == "redis":  # RabbitMQ itself drops expired messages
             late = stock.send_task("h3.divide", (1, 2), expires=past)
             with pytest.raises(TaskRevokedError):
                 late.get(timeout=20)
@@ -139,7 +139,7 @@ def test_a_task_with_an_eta_leaves_the_slot_free_and_goes_back_at_stop(
         assert [r.get(timeout=20) for r in held] == list(range(10))
     assert left(app) == 1
     assert not far.ready()
-    # Not by the grace of the transport: some drop what a closed channel held.
+    # Not by the grace of the transport: some drop messages of a closed channel.
     assert "1 unstarted messages go back" in caplog.text
 
 
@@ -175,8 +175,8 @@ def test_a_message_is_acknowledged_before_or_after_the_run(
     # An ack for the old connection must not break the new one.
     lost = [r for r in caplog.records if r.getMessage().startswith("lost ")]
     assert len(lost) == 1
-    # What was not acknowledged came again when the connection broke; what is noted in
-    # Redis is this worker's still, and is acknowledged by the new connection.
+    # Unacknowledged messages came again when the connection broke. Those noted in
+    # Redis are still this worker's, and the new connection acknowledges them.
     comes_again = late and broker == "rabbitmq"
     assert (len(runs), left(app)) == ((2, 0) if comes_again else (1, 0))
 
@@ -523,7 +523,7 @@ def test_a_late_ack_survives_kill_9_and_counts_once(
         "visibility_timeout": 1,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
-        # Keys of its own: what others in this database hold is not to come again.
+        # Keys of its own: messages of others in this database are not to come again.
         **{
             f"unacked_{kind}": f"{app.name}-unacked-{kind}"
             for kind in ("key", "index_key", "mutex_key")

@@ -1,7 +1,7 @@
-"""Random canvases run to the end: all give what Celery on a stock worker gives.
+"""Random canvases run to the end: all give the values of Celery on a stock worker.
 
 A fleet is a sender and the workers of one queue. Every canvas tells of every call of
-its tasks; values show the order and the nesting of what came before.
+its tasks; values show the order and the nesting of the earlier tasks.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from harness.until import until
 QUEUE = "traced"
 SETTINGS = {
     "task_default_queue": QUEUE,
-    # So that nothing is under way where neither the queue nor a worker holds anything.
+    # So that nothing is under way if neither the queue nor a worker holds anything.
     "task_acks_late": True,
     "worker_prefetch_multiplier": 1,
 }
-#: What Celery leaves waiting for ever.
+#: The outcome of canvases that Celery leaves pending for ever.
 PENDING = ("PENDING", None)
-#: A run is given up where nothing changes for so long.
+#: A run is given up if nothing changes for so long.
 PATIENCE_S = 10
 #: The worker is idle again within so long.
 IDLE_WITHIN_S = 60
 
 
 class Place:
-    """A Redis of the test's own: messages, results, and what tasks tell."""
+    """A Redis of the test's own: messages, results, and notes of tasks."""
 
     def __init__(self, server):
         self.broker, self.backend = (f"{server.url()[:-1]}{db}" for db in (0, 1))
@@ -54,7 +54,7 @@ class Place:
         self._numbers = itertools.count()
 
     def run(self, fetch=None):
-        """Return a run; its records are in Redis, or where `fetch` finds them."""
+        """Return a run; its records are in Redis, or `fetch` finds them."""
         return Run(f"run-{next(self._numbers)}", self._results, fetch or self._fetch)
 
     def _fetch(self, ids):
@@ -96,7 +96,7 @@ class Place:
     def await_end(self, run, lib):
         """Wait until the one worker has nothing more to do.
 
-        A message is nowhere while the worker takes it: the queue is at its end where a
+        A message is nowhere while the worker takes it: the queue is at its end if a
         task sent after that finds that nothing else was run meanwhile.
         """
         told = None
@@ -113,9 +113,9 @@ def place(tmp_path):
 
 
 def agree(recipe, expected, found):
-    """Return whether two outcomes are equal but for what docs/compatibility.md lists.
+    """Return whether two outcomes differ only as docs/compatibility.md says.
 
-    What Celery leaves pending fails, and then its errbacks are called; and so are those
+    Results that Celery leaves pending fail, and their errbacks are called; so are those
     of the body of a chord that took a task's place, and of the first step of a body.
     """
     if _is_refused(expected) or _is_refused(found):
@@ -148,14 +148,14 @@ def _names(calls):
 
 
 def differences(recipes, expected, found):
-    """Return what differs, smallest canvas first."""
+    """Return the differences, smallest canvas first."""
     triples = zip(recipes, expected, found, strict=True)
     different = [triple for triple in triples if not agree(*triple)]
     return sorted(different, key=lambda triple: triple[0].size)
 
 
 def check(place, name, recipes, expected, lib, *, fetch=None):
-    """Send the recipes, and wait until they have given what is expected."""
+    """Send the recipes, and wait until they have given the expected outcomes."""
     run = place.run(fetch)
     run.send(recipes, lib)
 

@@ -35,7 +35,7 @@ MODULE = """
     def divide(x, y):
         return x / y
 """
-#: What Flower asks a worker by itself.
+#: The questions that Flower asks a worker by itself.
 INSPECTED = {
     *("active", "active_queues", "conf", "registered", "reserved", "revoked"),
     *("scheduled", "stats"),
@@ -99,7 +99,7 @@ def monitored(redis_url, tmp_path_factory):
 
 @pytest.fixture
 def flower(monitored):
-    """What Flower's HTTP API answers: `flower("/api/workers")`."""
+    """Return the answers of Flower's HTTP API: `flower("/api/workers")`."""
     port = free_port()
     process = LoggedProcess(
         [
@@ -181,8 +181,8 @@ def test_heartbeats_are_those_of_a_stock_worker(monitored):
     beats = {}
 
     def note(event):
-        # Others' workers may beat on this broker too; and what a stock worker sends
-        # when it is asked to by remote control says less than its own beats.
+        # Others' workers may beat on this broker too; and a stock worker's answer
+        # to remote control has fewer fields than its own beats.
         is_asked = event["hostname"] == monitored.hosts["stock"]
         is_asked = is_asked and "active" not in event
         if event["hostname"] in monitored.hosts.values() and not is_asked:

@@ -1,4 +1,4 @@
-"""Whatever a task returns or raises, and whatever its message says, it ends.
+"""A task ends with any value, any exception and any message.
 
 Something is stored that a stock client reads too, the message is settled, and the slot
 runs the next task.
@@ -109,7 +109,7 @@ BODIES = st.one_of(
 
 
 class Bench:
-    """An app with a worker, and a look at its broker and at what is stored."""
+    """An app with a worker, and a look at its broker and its records."""
 
     def __init__(self, app, prefix):
         self.app = app
@@ -256,10 +256,10 @@ def test_every_value_and_exception_ends_a_task_in_place(recipe):
         try:
             result = act.apply((recipe,))
         except BaseException as raised:  # noqa: BLE001 - told below
-            # What is no Exception is meant for who calls.
+            # An exception that is no Exception is meant for the caller.
             result, is_error = None, issubclass(type(raised), Exception)
         assert not is_error
-        # In place nothing is stored of what its task rejects.
+        # In place nothing is stored of a rejected task.
         is_rejected = "reject garbage" in recipe or "Reject" in recipe[4:]
         if result is not None and _is_kept(recipe) and not is_rejected:
             assert result.state in {"SUCCESS", "FAILURE"}

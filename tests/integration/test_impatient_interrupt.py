@@ -33,7 +33,7 @@ import sys
 from impatient import app, wait
 
 if __name__ == "__main__":
-    # As from a terminal: a shell starts what runs in the background without it.
+    # As from a terminal: a shell starts background jobs without it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.basicConfig(level="INFO")
     with app.worker(concurrency=2, pool=sys.argv[1]):
@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 
 def is_gone(pid):
-    """Whether a process has ended; nobody may have asked for its exit code yet."""
+    """Whether a process has ended, even if its exit code was not asked for yet."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

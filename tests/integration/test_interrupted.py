@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of sending: the exception says what has left, to the member."""
+"""Ctrl-C at any moment of sending: the exception reports exactly the sent members."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _counted(shop):
 
 
 def _sent_and_interrupted(members, pause):
-    """Send members; return what interrupted that after `pause` seconds, if it did."""
+    """Send members; return the interruption after `pause` seconds, if it came."""
     is_over = threading.Event()
     main = threading.main_thread().ident
 
@@ -128,6 +128,6 @@ def test_the_report_of_an_interrupted_generator_counts_the_messages_in_the_queue
     assert set(queued.values()) <= {1}
     assert sorted(queued) == [i for a, b in report.confirmed for i in range(a, b)]
     assert report.unknown == []
-    # What comes after goes over a connection that works.
+    # Later members go over a working connection.
     assert shop.add.delay(1, 1).id
     assert _counted(shop) == {1: 1}

@@ -15,7 +15,7 @@ from harness.tcp_proxy import TcpProxy
 SIZE = 1_700
 QUEUE = "celerant-test-lost"
 
-#: May do what a producer does, and nothing that an administrator does.
+#: Has the rights of a producer, and none of an administrator.
 PRODUCER_ACL = "+@all -@admin -@dangerous"
 USERS = [
     f"user shop on >secret ~* &* {PRODUCER_ACL}",
@@ -134,7 +134,7 @@ def test_lost_members_are_reported_without_the_right_to_the_mark(server):
     assert proxy.cuts == 1
     # Nothing is sent twice behind the caller's back ...
     assert len(arrived) == len(set(arrived))
-    # ... and what may or may not be in is said so.
+    # ... and members that may be in are reported as such.
     assert counts["unknown"] > 0
     assert counts["confirmed"] <= len(arrived)
     assert len(arrived) <= counts["confirmed"] + counts["unknown"]

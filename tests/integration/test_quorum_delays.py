@@ -1,4 +1,4 @@
-"""Quorum queues, and what a stock sender has RabbitMQ hold back for them."""
+"""Quorum queues, and messages of a stock sender that RabbitMQ holds back for them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_direct_exchange_has_no_delays_and_needs_none(make_app, caplog):
         assert result.get(timeout=30) == "direct"
     assert "native delayed delivery" not in caplog.text
     assert "lost" not in caplog.text
-    # Said where it is sent.
+    # The log says so at the send.
     assert "direct-direct is a direct exchange" in caplog.text
 
 

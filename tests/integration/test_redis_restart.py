@@ -1,6 +1,6 @@
 """Redis dies while a chunk is unanswered, for longer than the retry policy lasts.
 
-What became of the chunk stays in its append-only file, beside the chunk: `resume` asks.
+The chunk's mark is in its append-only file, beside the chunk: `resume` asks for it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_a_group_is_resumed_and_every_member_is_in_the_queue_once(shop):
         members = group([tasks.add.s(i, 0) for i in range(SIZE)])
         error = _interrupted(members)
         assert error.report.unknown == [(500, 1_000)]
-        # Nobody answers: nothing changes, and it can be tried again.
+        # No server answers: nothing changes, and it can be tried again.
         with pytest.raises(PublishError) as caught:
             members.resume(error.result)
         assert caught.value.result is error.result

@@ -1,4 +1,4 @@
-"""What a broker refuses: `PublishError.path` names the member, and the report too."""
+"""Refused members: `PublishError.path` and the report name them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_an_exchange_that_may_keep_messages_returns_none(node, queue, is_declare
                 .apply_async(routing_key="k", **to)
                 .report
             )
-            # Nobody is bound: of another type they would come back as unroutable.
+            # No queue is bound: of another type they would come back as unroutable.
             assert report.complete
             with pytest.raises(PublishError, match="unroutable"):
                 group([tasks.add.s(1, 0)]).apply_async(

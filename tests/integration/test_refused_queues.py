@@ -16,7 +16,7 @@ WAIT = 20
 
 @pytest.fixture
 def shop(make_app, new_queue):
-    """An app, and a queue beside its own that only one who knows it may declare."""
+    """An app, and a queue beside its own that others declare otherwise."""
     app = make_app("rabbitmq")
 
     @app.task(name="refused.ok")
@@ -68,7 +68,7 @@ def test_a_queue_refused_at_the_start_is_named(shop):
 def test_a_queue_that_may_not_be_read_is_refused_at_the_start(shop):
     app, ok, _, _ = shop
     with Connection(services.RABBITMQ) as connection:
-        # Who holds it alone keeps all others from reading it, not from declaring it.
+        # An exclusive consumer keeps others from reading it, not from declaring it.
         queue = app.queues[app.name]
         queue(connection.default_channel).declare()
         connection.default_channel.basic_consume(app.name, "held", exclusive=True)

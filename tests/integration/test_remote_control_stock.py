@@ -73,7 +73,7 @@ class Both:
         return [set(self.ask(kind, command, **arguments)) for kind in self.names]
 
     def await_prefetch(self, kind, count):
-        """Wait for what a worker tells the broker in its own time."""
+        """Wait for messages that a worker sends in its own time."""
         for _ in range(500):
             if self.ask(kind, "stats")["prefetch_count"] == count:
                 return
@@ -84,7 +84,7 @@ class Both:
         return self.app.send_task(task, args, queue=queue, **options)
 
     def hold(self, kind, **options):
-        """Let one task begin; return its result and what lets it go."""
+        """Let one task begin; return its result and the function that lets it go."""
         key = f"celerant-commands-{uuid.uuid4().hex[:8]}"
         result = self.send(kind, "commands.hold", key, **options)
         assert self.store.blpop([f"{key}-entered"], 30), "the task did not begin"
@@ -105,7 +105,7 @@ def both(request, redis_url, celery_worker, tmp_path_factory):
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def both_anew(request, redis_url, celery_worker, tmp_path_factory):
-    """Two workers for one test: what it does to them other tests would see."""
+    """Two workers for one test: other tests would see its changes."""
     with two_workers(request, celery_worker, tmp_path_factory) as made:
         yield made
 
@@ -211,7 +211,7 @@ def test_stats_have_the_fields_of_celerys(both_anew):
 
 
 def _plain(info, queue):
-    """Return what `info` says of a task, without what differs between two runs."""
+    """Return a task's `info`, without the fields that differ between two runs."""
     assert info["id"]
     plain = {**info, "id": True, "hostname": info["hostname"].partition("-")[0]}
     plain["time_start"] = info["time_start"] is not None
@@ -304,7 +304,7 @@ def test_pool_grow_and_shrink(both_anew):
         assert all(result.get(timeout=30) for result, _ in running)
         for _ in range(100):
             told = both_anew.ask(kind, "pool_shrink", n=1)
-            # A stock worker shrinks only by what is idle at that moment.
+            # A stock worker shrinks only by its idle slots.
             if told == {"ok": "pool will shrink"}:
                 break
         if kind == "ours":
@@ -345,7 +345,7 @@ def test_unsupported_commands_get_an_error_from_the_embedded_worker(both):
         assert "no_such_command" in told["error"]
 
 
-#: What does not change from one moment to the next.
+#: Fields that do not change from one moment to the next.
 _SAME = {
     "ping": (),
     "registered": ("rate_limit",),
@@ -391,7 +391,7 @@ def test_inspect_of_one_worker_of_none_and_of_those_that_a_pattern_fits(both):
     assert heard == [{other: pong}]
 
 
-#: A command's arguments, and what begins the answer of workers of both kinds.
+#: A command's arguments, and the beginning of both workers' answers.
 _COMMANDS = {
     "add_consumer": (("{queue}-more",), "ok", "add consumer {queue}-more"),
     "cancel_consumer": (("{queue}-more",), "ok", "no longer consuming from {queue}"),

@@ -79,7 +79,7 @@ def member_with_such_a_header(side):
 
 
 def shape(value):
-    """What of a form does not depend on ids: lists in lists, and what has a parent."""
+    """The part of a form without ids: lists in lists, and which have a parent."""
     (_, parent), members = value
     below = None if members is None else [shape(member) for member in members]
     return (None if parent is None else shape(parent)), below
@@ -111,7 +111,7 @@ def test_values_and_forms_are_celery_s(pair, name):
 
 
 def test_a_streamed_header_keeps_its_form(pair):
-    """Where Celery gives the body one flat list in no order."""
+    """Headers for which Celery gives the body one flat list in no order."""
     result = streamed_header(pair.ours).apply_async()
     assert result.get(timeout=WAIT) == [[1, 2], [3, 4], [5, 6]]
 

@@ -58,7 +58,7 @@ def served(app, stock_queue):
 
 @pytest.fixture
 def unserved(app, queue):
-    """Tasks that nobody runs: the test answers itself."""
+    """Tasks without a worker: the test answers itself."""
     app.conf.task_default_queue = queue
     return define_tasks(app)
 
@@ -224,7 +224,7 @@ def test_a_broken_connection_is_told_and_waiting_goes_on(app, unserved, answer):
     assert told[0].startswith(
         "2 results may be lost: the connection to amqp://guest:**"
     )
-    # Who was not waiting is told at the first look.
+    # Results that were not awaited tell it at the first look.
     with pytest.raises(CelerantError, match="1 results may be lost"):
         later.get(timeout=20)
     for index in (1, 2):
@@ -232,7 +232,7 @@ def test_a_broken_connection_is_told_and_waiting_goes_on(app, unserved, answer):
     answer(app, later.id, 2)
     assert result.get(timeout=20) == [0, 2, 4]
     assert later.get(timeout=20) == 2
-    # What is sent from now on is not in doubt.
+    # Later tasks are not in doubt.
     new = unserved.add.delay(2, 2)
     answer(app, new.id, 4)
     assert new.get(timeout=20) == 4

@@ -111,7 +111,7 @@ def test_a_broker_that_stops_for_good_ends_a_dispatch_with_an_exact_report(
     broker.thaw()
     is_redis = broker.url().startswith("redis")
     _check(report, _arrived(broker.url()), is_exact=is_redis)
-    # What was kept of it does not stand in the way of the next one.
+    # The kept connection does not stand in the way of the next dispatch.
     assert _members(shop).apply_async().report.complete
     assert set(_arrived(broker.url())) >= set(range(SIZE))
 
@@ -210,7 +210,7 @@ def test_publishing_by_kombu_ends_too_and_goes_on_by_another_connection(
     redis_server, make_shop, retry
 ):
     server = redis_server()
-    # No queue's own exchange: kombu must say where its messages go.
+    # No queue's own exchange: kombu must route its messages.
     topic = Exchange("celerant-test-topic", type="topic")
     queue = Queue(QUEUE, topic, routing_key="to.here")
     with TcpProxy(server.port) as proxy:

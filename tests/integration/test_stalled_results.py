@@ -17,7 +17,7 @@ from harness.tcp_proxy import TcpProxy
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
 SIZE = 1_500
-#: Seconds: two tries and what is read beside them.
+#: Seconds: two tries and the reads beside them.
 ENDS_WITHIN = 10 * STALL
 
 
@@ -118,6 +118,6 @@ def test_waiting_for_replies_of_a_stopped_broker_ends(own_node, by_rpc):
     with by_rpc.worker(concurrency=1):
         result = define_tasks(by_rpc).add.delay(1, 2)
         with suppress(CelerantError):
-            # Told once: the queue was lost, with what was sent before it was made anew.
+            # Told once: the queue was lost, with the replies before it was made anew.
             result.get(timeout=0)
         assert result.get(timeout=ENDS_WITHIN) == 3

@@ -69,7 +69,7 @@ class Monitor:
             self._changed.notify_all()
 
     def wait(self, is_there):
-        """Wait until `is_there()` of what was seen."""
+        """Wait until `is_there()` is true of the events seen."""
         with self._changed:
             assert self._changed.wait_for(is_there, 30), self.kinds()
 
@@ -238,7 +238,7 @@ def test_revoked_rejected_and_unknown_tasks_have_their_events(app):
 
 
 def test_a_broker_that_hangs_holds_up_no_task(caplog):
-    """What nobody takes pushes out the oldest, and is said once."""
+    """Events that cannot be sent push out the oldest, and the log says so once."""
     asked, gate = threading.Event(), threading.Event()
 
     def connect():

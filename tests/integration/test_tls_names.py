@@ -1,4 +1,4 @@
-"""A certificate that is somebody else's: the broker and the store are refused."""
+"""A broker or store with another host's certificate is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Listener:
             try:
                 taken.settimeout(5)
                 with self._context.wrap_socket(taken, server_side=True) as secured:
-                    # TLS 1.3 tells a refusal only with what comes next.
+                    # TLS 1.3 tells a refusal only with the next message.
                     self.accepted.append(secured.recv(1) != b"")
             except OSError:
                 self.accepted.append(False)

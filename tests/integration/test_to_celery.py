@@ -80,7 +80,7 @@ def test_task_without_a_limit_of_retries_has_none_in_celery(app):
 
 
 class Counted(Task):
-    """Keeps what its tasks tell it."""
+    """Keeps the notes of its tasks."""
 
     abstract = True
     acks_late = True

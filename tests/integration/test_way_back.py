@@ -1,4 +1,4 @@
-"""Where the special wire may not do what it needs, kombu's `publish` sends."""
+"""If the special wire lacks a right or a connection, kombu's `publish` sends."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def cluster(redis_server):
         }
     )
     with server.client() as client:
-        # Braces in a key have its slot decided by what is in them.
+        # The text in the braces of a key decides its slot.
         for name in ("one", "two"):
             slot = client.execute_command("CLUSTER", "KEYSLOT", name)
             client.execute_command("CLUSTER", "ADDSLOTS", slot)
@@ -342,7 +342,7 @@ def test_nothing_is_left_on_a_lent_connection(vhost):
         assert isinstance(connection, Connection)
         # Connection's own, and Celery's.
         assert len(connection.connection.channels) == 2
-        # What was read by a wire that has left would be kept for ever.
+        # Bytes read by a wire that has left would be kept for ever.
         transport = connection.connection.transport
         assert transport._quick_recv == transport.sock.recv
         connection.connection.on_blocked("full")

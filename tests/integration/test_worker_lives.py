@@ -80,7 +80,7 @@ class Life:
         self.url = BROKERS[broker]
         self.store = redis.Redis.from_url(RESULTS, socket_timeout=90)
         if broker == "redis":
-            # Keys of its own: what others in this database hold is not to come again.
+            # Keys of its own: others' messages in this database are not to come again.
             own = {
                 f"unacked_{part}": f"{self.key}-unacked-{part}"
                 for part in ("key", "index_key", "mutex_key")
@@ -150,19 +150,19 @@ class Life:
     def await_left(self, number):
         """Wait until that many are left, and see that it stays so."""
         until(lambda: self.left() == number)
-        # The worker answers after what it has read by then.
+        # The worker answers after the messages that it has read by then.
         host = f"{self.key}@localhost"
         assert self.app.control.ping([host], timeout=20)
         return self.left()
 
     def await_stop(self, worker):
         """Wait until a worker that was told to stop begins nothing more."""
-        # Ours gives back what it holds at once, a stock one at its end.
+        # Ours gives held messages back at once, a stock one at its end.
         said = "go back to" if self.kind == "ours" else "Warm shutdown"
         until(lambda: any(said in line for line in worker.log))
 
     def record(self, result):
-        """Return what is stored in the end, without what differs between two runs."""
+        """Return the last record, without the fields that differ between two runs."""
         result.get(timeout=60, propagate=False)
         record = json.loads(self.store.get(f"celery-task-meta-{result.id}"))
         assert record.pop("task_id") == result.id
@@ -190,7 +190,7 @@ def broker(request, redis_url):
 
 @pytest.fixture
 def both(broker, tmp_path):
-    """Run a scenario with both kinds; return what it came to, which is the same."""
+    """Run a scenario with both kinds; return its outcome, which is the same."""
     code = textwrap.dedent(MODULE.format(results=RESULTS))
     (tmp_path / "celerant_lives.py").write_text(code)
     lives = []
@@ -241,7 +241,7 @@ def test_a_late_ack_survives_kill_9(both, broker):
 
 @pytest.mark.parametrize(("task", "left"), [("hold", 4), ("late", 6)])
 def test_no_more_than_the_prefetch_count_is_taken(both, task, left):
-    # Two slots: what is acknowledged before its run leaves room for two more.
+    # Two slots: early acknowledged messages leave room for two more.
     def scenario(life):
         key = f"{life.key}-held"
         results = [life.send(task, key) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""The same tasks in a stock worker and in ours: what they store is equal."""
+"""The same tasks in a stock worker and in ours: their records are equal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ MODULE = """
 
 
 class Shop:
-    """A worker of one kind, and what a test does with it."""
+    """A worker of one kind, and the steps of a test with it."""
 
     def __init__(self, broker, queue, name):
         self.name = name
@@ -96,7 +96,7 @@ class Shop:
         return self.app.send_task(task, args, **options)
 
     def revoke(self, ids, **options):
-        # Any other worker stores "revoked" for what it does not run itself.
+        # Any other worker stores "revoked" for tasks that it does not run itself.
         self.app.control.revoke(ids, destination=[self.name], **options)
 
     def holds(self, result):
@@ -116,7 +116,7 @@ class Shop:
         self.store.expire(f"{key}-go", 600)
 
     def record(self, result, timeout=30):
-        """Return what is stored in the end, without what differs between two runs."""
+        """Return the last record, without the fields that differ between two runs."""
         result.get(timeout=timeout, propagate=False)
         return self.comparable(result)
 
@@ -181,7 +181,7 @@ def shops(request, redis_url, celery_worker, tmp_path_factory):
             workers.append(worker)
         yield made
     finally:
-        # Before the queues go: a worker gives back what it holds.
+        # Before the queues go: a worker gives held messages back.
         for worker in workers:
             worker.stop()
         for shop in made.values():
@@ -198,7 +198,7 @@ def _forget(broker, shop):
 
 
 def both(shops, scenario):
-    """Return what a scenario comes to in ours, having seen that it is the same."""
+    """Return a scenario's outcome in ours, having seen that it is the same."""
     stock, ours = (scenario(shops[kind]) for kind in KINDS)
     assert ours == stock
     return ours
@@ -292,7 +292,7 @@ def test_revoke_before_its_time(shops):
         until(lambda: shop.holds(result), 30)
         shop.revoke(result.id)
         record = shop.record(result)
-        # A stock worker stores who it was only when its time has come.
+        # A stock worker stores its own fields only when its time has come.
         return {name: record[name] for name in ("status", "result", "traceback")}
 
     assert both(shops, scenario)["status"] == "REVOKED"
@@ -310,7 +310,7 @@ def test_revoke_of_a_task_that_waits_for_a_slot(shops):
         for key in keys:
             shop.let_go(key)
         assert [r.get(timeout=30) for r in running] == [True, True]
-        # And nobody has run them since.
+        # And no worker has run them since.
         after = [shop.record(shop.send("h6.add", 1)) for _ in range(3)]
         return records, after, [shop.record(result)["status"] for result in waiting]
 

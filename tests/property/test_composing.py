@@ -1,4 +1,4 @@
-"""Whatever is made of canvases, they stay as they were."""
+"""Canvases stay as they were when other canvases are made of them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_joined_canvases_stay_as_they_were(side, parts):
     assert canvases == before
     piped = reduce(or_, canvases)
     assert canvases == before
-    # Nor are the later ones changed by what was made of them first.
+    # Nor are the later ones changed by the canvases made of them first.
     assert side.chain(*canvases) == chained
     assert reduce(or_, canvases) == piped

@@ -1,4 +1,4 @@
-"""A canvas of generators means what the same canvas of lists means."""
+"""A canvas of generators is the same as the canvas of their lists."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def side():
 
 
 def drawn(side):
-    """Return what builds groups and headers from generators."""
+    """Return a library whose groups and headers are made of generators."""
     made = SimpleNamespace(**vars(side))
     made.group = lambda parts: celerant.group(part for part in parts)
     made.chord = lambda header, body: celerant.chord((part for part in header), body)
@@ -53,7 +53,7 @@ def outcome(work, url, queue):
 
 
 def values(canvas, call):
-    """Run a canvas here; return what comes of it, without ids."""
+    """Run a canvas here; return its outcome, without ids."""
     ran = canvas.apply(call.args, dict(call.kwargs))
     return SimpleNamespace(as_tuple=lambda: repr(ran.get(timeout=5)))
 

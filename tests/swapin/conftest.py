@@ -36,7 +36,7 @@ RESULTS = services.redis_url(6)
 
 @pytest.fixture(autouse=True)
 def uninstalled():
-    """Leave Celery as it was, whatever a test does."""
+    """Leave Celery as it was, after every test."""
     celerant.celery.uninstall()
     yield
     celerant.celery.uninstall()
@@ -67,7 +67,7 @@ def make_app():
         REQUIRE.get(broker, lambda: None)()
         app = celery.Celery("swapin", broker=BROKERS[broker], backend=backend)
         app.conf.task_default_queue = f"celerant-swapin-{uuid.uuid4().hex[:8]}"
-        # Without confirms, reading may overtake what Celery has sent.
+        # Without confirms, reading may overtake Celery's messages.
         if broker == "rabbitmq":
             app.conf.broker_transport_options = {"confirm_publish": True}
         app.conf.update(result_expires=600, **settings)
@@ -93,7 +93,7 @@ def make_app():
         if isinstance(app.backend, RedisBackend):
             consumer = app.backend.result_consumer
             consumer.stop()
-            # Results that nobody waits for any more would connect it again.
+            # Results that are not awaited any more would connect it again.
             consumer._pubsub = None
             app.backend.client.connection_pool.disconnect()
         elif isinstance(app.backend, RPCBackend):
@@ -119,7 +119,7 @@ def decoded(message):
     properties.pop("application_headers", None)
     if "expiration" in properties:
         properties["expiration"] = type(properties["expiration"]).__name__
-    # RabbitMQ's own: where the message stood, not what it says.
+    # RabbitMQ's own: about the message's place, not its contents.
     own = ("delivery_tag", "message_count", "redelivered")
     return replace(
         message,
@@ -132,7 +132,7 @@ def decoded(message):
 
 @pytest.fixture
 def one_way():
-    """Send what a function returns; return what is in the queue then."""
+    """Send a function's canvas; return the messages in the queue."""
 
     def sent(side, send, queue=None, seen=lambda message: message):
         result = send()
@@ -149,7 +149,7 @@ def one_way():
 
 @pytest.fixture
 def both_ways(volleys, one_way):
-    """Send what a function returns, without and with the swap-in; return both."""
+    """Send a canvas without and with the swap-in; return the messages of both."""
 
     def both(side, send, queue=None, **seen):
         stock = one_way(side, send, queue, **seen)

@@ -1,4 +1,4 @@
-"""Results as messages: a look takes in what has come, with no trip per member."""
+"""Results as messages: a look takes in all replies, with no trip per member."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def side(broker, make_app):
 
 @pytest.fixture
 def trips(broker, monkeypatch):
-    """What this process sends and waits to be answered, from here on."""
+    """The requests of this process that wait for answers, from here on."""
     seen = []
     method = AbstractChannel.send_method
     command = redis.connection.Connection.send_packed_command

@@ -143,7 +143,7 @@ def test_results_of_chains_follow_one_another(side, volleys):
         [step["options"]["task_id"] for step in json.loads(m.body)[2]["chain"] or ()]
         for m in sent
     ]
-    # What comes next stands last.
+    # The next step stands last.
     assert later == [[first.id, first.parent.id], [], [short.id]]
     assert first.parent.parent.parent is plain.parent is short.parent.parent is None
     assert all(found.backend is side.app.backend for found in result.results)

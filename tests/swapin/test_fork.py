@@ -1,4 +1,4 @@
-"""A forked child sends by connections of its own, whoever forked it."""
+"""A forked child sends by connections of its own, for every kind of fork."""
 
 from __future__ import annotations
 

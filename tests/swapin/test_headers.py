@@ -1,4 +1,4 @@
-"""Chord headers leave as a volley that nobody has frozen, as the same messages."""
+"""Chord headers leave as volleys without being frozen, as the same messages."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ CANVASES = {
 def test_a_header_leaves_as_by_celery(side, both_ways, volleys, name):
     stock, ours = both_ways(side, lambda: CANVASES[name](side).apply_async())
     assert ours == stock
-    # Of a generator the first leaves at once, and the others need not wait for all.
+    # The first of a generator leaves at once, and the others need not wait for all.
     if name == "generator":
-        # How many leave together is a matter of time.
+        # The number that leaves together is a matter of time.
         assert volleys[0] == 1
         assert sum(volleys) == 20
     else:
@@ -60,7 +60,7 @@ def test_no_result_is_made_of_a_header(side, monkeypatch, name):
     monkeypatch.setattr(AsyncResult, "__init__", counted)
     with celerant.celery.install():
         result = canvas.apply_async()
-    # Those of what follows it.
+    # Those of the tasks after it.
     assert len(made) == (2 if name == "start of a chain" else 1)
     while result.parent is not None:
         result = result.parent

@@ -100,7 +100,7 @@ def test_a_replacement_of_an_earlier_installation_is_taken_out(monkeypatch):
     monkeypatch.setattr(canvas.group, "apply_async", original)
     install()
     assert vars(canvas.group)["apply_async"] is not earlier
-    # Somebody puts back the one that he had found.
+    # Other code puts back the method that it had found.
     monkeypatch.undo()
     assert vars(canvas.group)["apply_async"] is earlier
     uninstall()
@@ -162,7 +162,7 @@ def test_environment_and_command_line_install_the_swap_in(
         "show = lambda: print(celery.canvas.group.apply_async.__code__.co_filename)\n"
         "atexit.register(show)\n"
     )
-    # Where this Celerant is not installed but lent.
+    # The path, if this Celerant is not installed but lent.
     carried = {k: v for k, v in os.environ.items() if k == "PYTHONPATH"}
     ran = subprocess.run(
         [sys.executable, *arguments],

@@ -1,4 +1,4 @@
-"""What interrupts a Celery group says what has left of the whole group."""
+"""The interruption of a Celery group reports the sent members of the whole group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves is what Celery sends, to the field and in its order."""
+"""The messages are Celery's, to the field and in Celery's order."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ NAMED = {
 def test_tasks_by_name_are_sent_by_the_app_that_celery_sends_them_by(
     make_app, both_ways, name
 ):
-    """A group's app sends what is in it, where the group is copied: not at the top."""
+    """A group's app sends its members if the group is copied: not at the top."""
     side, current = make_app(backend="cache+memory://"), make_app()
     current.app.set_current()
     stock, ours = both_ways(
@@ -344,7 +344,7 @@ def test_a_generator_leaves_while_it_is_read(make_app, volleys):
         lazy = group(members())
         assert len(lazy.apply_async()) == 200
         assert seen[-1] > 0
-        # As in Celery it keeps what it pulled.
+        # As in Celery it keeps the members that it read.
         assert len(lazy.apply_async()) == 200
     assert len(seen) == 200
 

@@ -72,7 +72,7 @@ def test_messages_are_those_of_celery_when_traced(
 
 
 def told(span):
-    """Return what is said of a producer's span, but for its one message."""
+    """Return the fields of a producer's span, but for its one message."""
     found = dict(span.attributes)
     found.pop("messaging.message.id", None)
     return span.name, span.kind, found

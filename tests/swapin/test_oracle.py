@@ -43,11 +43,11 @@ def side(request):
     for name in NAMES:
 
         def anything(*args, **kwargs):
-            """Take what comes."""
+            """Take any arguments."""
 
         tasks[name] = app.task(anything, name=name, shared=False)
     sizes = []
-    # What is told is the point, not how chords count on this backend.
+    # The arguments are the point, not how chords count on this backend.
     app.backend.set_chord_size = lambda *told: sizes.append(told)
     if request.param is redis:
         app.backend._set_chord_key = lambda key, value: sizes.append(
@@ -72,7 +72,7 @@ def side(request):
 
 
 def lazy(side):
-    """Return what builds groups and headers from generators."""
+    """Return a library whose groups and headers are made of generators."""
     made = SimpleNamespace(**vars(side))
     made.group = lambda parts: celery.group(part for part in parts)
     made.chord = lambda header, body: celery.chord((part for part in header), body)

@@ -1,4 +1,4 @@
-"""Where somebody listens or has changed something, Celery's own code runs."""
+"""If other code listens or has changed a method, Celery's own code runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_overridden_tasks_are_asked(side, both_ways, volleys, base):
 
 
 def wrapped(function):
-    """As Sentry and others do it: a wrapper that looks like what it wraps."""
+    """Wrap as Sentry and others do: the wrapper looks like the wrapped function."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):

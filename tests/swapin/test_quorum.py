@@ -1,4 +1,4 @@
-"""Quorum queues: RabbitMQ itself holds back what is to run later."""
+"""Quorum queues: RabbitMQ itself holds later messages back."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_volleys_go_to_quorum_queues_and_wait_in_rabbitmq(side, volleys):
         assert time.monotonic() - started > 1
         told[way] = sorted(set(keys)), set(group([where] * 5, app=side.app)().get())
     assert told["ours"] == told["stock"]
-    # Twenty-eight bits of seconds, and then what it would have been.
+    # Twenty-eight bits of seconds, and then the key it would have had.
     assert told["ours"][0][0].endswith(f"1.0.{side.queue}")
     assert told["ours"][1] == {side.queue}
     assert volleys == [30, 30, 5, 5]

@@ -1,4 +1,4 @@
-"""What comes back is Celery's `GroupResult`, asked for in bulk."""
+"""The result is Celery's `GroupResult`, read in bulk."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_looking_costs_one_read_per_thousand(side, commands):
     finish(side, ids[:2000])
     commands.clear()
     assert result.completed_count() == 2000
-    # What is done is not asked for again.
+    # Done members are not asked for again.
     assert result.completed_count() == 2000
     assert commands == ["MGET"] * 4
     finish(side, ids[2000:], states.FAILURE, KeyError("k"))

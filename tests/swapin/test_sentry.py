@@ -33,14 +33,14 @@ def members(s):
 
 
 def shape_of(headers):
-    """Return headers with the kind of what Sentry adds in its place."""
+    """Return headers with the kind of each of Sentry's values in its place."""
     found = dict(headers)
     for name in _OWN:
         if name in found:
             value = found[name]
             assert value
             found[name] = (
-                # What it names, and not its values.
+                # Its names, and not its values.
                 re.sub(r"=[^,]*", "", value)
                 if name == "baggage"
                 else type(value).__name__
@@ -97,7 +97,7 @@ def test_every_message_continues_a_span_of_the_senders(make_app, volleys, broker
     names = {span["description"] for span in kept.spans}
     assert names == {"group", *(message.headers["task"] for message in messages)}
     ops = Counter(span["op"] for span in kept.spans)
-    # Two for each of five kinds, but one where there is no task, and for the quiet one:
+    # Two for each of five kinds, but one if there is no task, and for the quiet one:
     # Sentry asks it in `Task.apply_async` alone.
     assert ops == {"queue.publish": 1, "queue.submit.celery": 8}
     [publish] = [span for span in kept.spans if span["op"] == "queue.publish"]

@@ -1,4 +1,4 @@
-"""Receivers of signals hear of each member; what they change leaves changed."""
+"""Receivers of signals hear of each member, and their changes leave."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def connect():
 
 
 def fresh(side, make, **call):
-    """Send a canvas of which nothing is kept from one way to the next."""
+    """Send a fresh canvas on each of the two ways."""
     return lambda: make(side).apply_async(**call)
 
 
@@ -158,14 +158,14 @@ def test_messages_leave_as_receivers_change_them(
     connect(signals.before_task_publish, change)
     stock, ours = both_ways(side, fresh(side, members))
     assert ours == stock
-    # As text, where False is not 0.
+    # As text, in which False is not 0.
     texts = [json.dumps(one, default=repr, sort_keys=True) for one in (stock, ours)]
     assert texts[0] == texts[1]
     assert volleys == [12]
 
 
 def plain(told):
-    """Return what a receiver was told, as it is now, without ids."""
+    """Return a receiver's arguments, as they are now, without ids."""
     told = {
         k: copy.deepcopy(v) if k not in {"signal", "declare"} else v
         for k, v in told.items()

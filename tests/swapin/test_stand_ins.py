@@ -1,4 +1,4 @@
-"""What only looks like Celery's own is not, and what does not look like it may be."""
+"""Functions that only look like Celery's own are told apart from Celery's own."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_wrapper_of_a_method_that_others_put_back_is_called(make_app, monkeypatc
 
 def test_a_method_that_others_put_back_is_replaced_again(make_app, volleys):
     side = make_app()
-    # One whose end restores what it has found: Celery's own.
+    # A patch whose end restores the method it found: Celery's own.
     with mock.patch.object(canvas.group, "apply_async"):
         install()
     uninstall()

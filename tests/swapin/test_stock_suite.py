@@ -17,10 +17,10 @@ from harness.older_celery import install_celery, lend_celerant
 
 TESTS = Path(__file__).parents[1]
 VERSION = "5.7.0"
-#: Of older versions, in environments of their own: what passes on them.
+#: Of older versions, in environments of their own: the numbers that pass.
 OLDER = {"5.5.3": 746, "5.6.3": 755}
 MODULES = ["test_canvas", "test_chord", "test_result", "test_stamping"]
-#: What passes on stock Celery, in the same modules.
+#: The number that passes on stock Celery, in the same modules.
 PASSED = 1008
 #: Tests of Celery's internals rather than its behaviour, and why: none so far.
 DESELECTED: dict[str, str] = {}
@@ -90,7 +90,7 @@ def pass_there(suite, python, path, expected):
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path).rstrip(os.pathsep),
-            # Other plugins look at what Celery's tests have made, and change it so.
+            # Other plugins look at objects of Celery's tests, and change them so.
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         },
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What a stock worker does continues the trace of whoever sent its tasks."""
+"""A stock worker continues the trace of the sender of its tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.redis, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def work(make_app, celery_worker):
-    """Have a group done by a traced worker; return what a tool saw there."""
+    """Run a group on a traced worker; return a tool's data there."""
     backend = services.redis_url(6)
     side = make_app("redis", backend=backend)
     worker = celery_worker(

@@ -1,4 +1,4 @@
-"""Uninstalling leaves not one attribute changed, whatever was done in between."""
+"""Uninstalling leaves not one attribute changed, after any use."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _OF_TIME = {"__abstractmethods__", "_abc_impl", "__warningregistry__"}
 
 
 class Snapshot:
-    """What every module and class of Celery and kombu consists of, by identity."""
+    """The attributes of every module and class of Celery and kombu, by identity."""
 
     def __init__(self, *more):
         self._owners = {}
-        # They are attributes once somebody has asked for them.
+        # They are attributes once they were asked for.
         for lazy in celery.__all__:
             getattr(celery, lazy)
         for name, module in list(sys.modules.items()):
@@ -42,7 +42,7 @@ class Snapshot:
         return len(self._owners)
 
     def changes(self):
-        """Return what has another value now, or is there or not as it was not."""
+        """Return the attributes that have changed, come or gone."""
         found = []
         for name, owner, before in self._owners.values():
             now = dict(vars(owner))
@@ -51,7 +51,7 @@ class Snapshot:
                 for key in before.keys() | now.keys()
                 if before.get(key, self) is not now.get(key, self)
                 and key not in _OF_TIME
-                # A submodule that somebody has imported since.
+                # A submodule that was imported since.
                 and f"{name}.{key}" not in sys.modules
             ]
         return sorted(found)
@@ -90,7 +90,7 @@ def test_uninstalling_leaves_nothing(make_app, volleys):
 
 def test_threads_send_while_the_swap_in_is_installed_and_uninstalled(make_app, volleys):
     side = make_app()
-    # kombu makes an in-process queue twice where two threads are its first users.
+    # kombu makes an in-process queue twice if two threads are its first users.
     group([side.add.s(1, 1)]).apply_async()
     drain(side.url, side.queue)
     stop = threading.Event()

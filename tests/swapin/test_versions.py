@@ -18,7 +18,7 @@ from harness import services
 from harness.older_celery import install_celery, lend_celerant
 
 ROOT = Path(__file__).parents[2]
-#: What pip would choose otherwise is the newest kombu, which 5.7 is tested with.
+#: Otherwise pip would choose the newest kombu, which 5.7 is tested with.
 KOMBU = {"5.5": "kombu[redis]==5.5.*", "5.6": "kombu[redis]==5.6.*"}
 TESTED_WITH = (
     "hypothesis",
@@ -34,14 +34,14 @@ MODULES = (
     *("chains", "headers", "signals"),
     *("results", "bulk_sql", "bulk_rpc", "workers"),
 )
-#: What only takes long, or other packages.
+#: Tests that only take long, or need other packages.
 LEFT_OUT = (
     *("is_gone", "failure_comes_back", "threads", "gevent", "eventlet"),
     *("share_a_queue", "from_a_database", "all_canvases and redis"),
     *("bulk_rpc and redis", "results_of_others", "bulk_sql and plain"),
     *("bulk_sql and extended", "install_the_swap_in", "threads_send_while"),
 )
-#: What older versions do without: a worker's retries of what it sends, batches.
+#: Older versions lack a worker's retries of its sends, and batches.
 SKIPPED = 2
 #: Theirs, and that of older versions of redis-py; 5.7 is tested without.
 IGNORED = (

@@ -17,7 +17,7 @@ from mypy import api
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILE = re.compile(r"^`([\w/]+\.py)`")
-#: What the pages' projects have elsewhere.
+#: Other modules of the pages' projects.
 ELSEWHERE = {
     "shop/__init__.py": "",
     "shop/models.py": """
@@ -48,7 +48,7 @@ class Batch:
     "proj/tasks.py": "from typing import Any\n\nadd: Any = None\n",
 }
 
-#: What Django's users have stubs for: pyright would look into Django, and guess.
+#: Stubs, as Django's users have them: pyright would look into Django, and guess.
 STUBS = {
     "typings/django/__init__.pyi": "",
     "typings/django/db/__init__.pyi": "from . import transaction as transaction\n",

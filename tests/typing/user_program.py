@@ -1,4 +1,4 @@
-"""A user's program: passes mypy --strict, and its types are what it says."""
+"""A user's program: passes mypy --strict, with the types that it asserts."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def compose() -> None:
     assert_type(chain(add.s(1, 2), sums, total.s()), Chain[str])
     assert_type(chain(add.s(1, 2), sums | total.s()).delay().get(), str)
     assert_type(chain([add.s(1, 2), double.s()]), Chain[Any])
-    # What ends in a group has a group's result.
+    # A chain that ends in a group has a group's result.
     assert_type(add.s(1, 2) | sums, Any)
     assert_type(chain(add.s(1, 2), sums), Any)
     assert_type(group([add.s(1, 2) | double.s()]), group[int])

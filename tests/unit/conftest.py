@@ -10,7 +10,7 @@ from harness.tasks import define_tasks
 
 @pytest.fixture
 def shop(app):
-    """The test tasks on an app on memory://; what is left in its queue is dropped."""
+    """The test tasks on an app on memory://; the rest of its queue is dropped."""
     tasks = define_tasks(app)
     tasks.app = app
     yield tasks

@@ -1,4 +1,4 @@
-"""What needs Redis or RabbitMQ says so where they are absent, and fails in CI."""
+"""Tests skip and say so if Redis or RabbitMQ is absent, and fail in CI."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_every_module_imports_and_has_a_docstring(name):
     assert missing == []
 
 
-#: Without functions, aliases, and what is control flow.
+#: Without functions, aliases and control flow.
 ERRORS = [
     name
     for name in errors.__all__
@@ -144,7 +144,7 @@ def test_import_is_quiet_and_starts_no_thread_and_imports_no_extra():
     program = (
         "import sys, threading, celerant\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
-        # kombu itself imports django.utils where Django is installed.
+        # kombu itself imports django.utils if Django is installed.
         "extras = {'celery', 'django.apps', 'redis', 'rich'} & set(sys.modules)\n"
         "assert not extras, extras\n"
     )

@@ -1,4 +1,4 @@
-"""Bad input is refused with an error that says where, and nothing is sent."""
+"""Bad input is refused with an error that names the place, and nothing is sent."""
 
 from __future__ import annotations
 

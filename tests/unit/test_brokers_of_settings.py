@@ -66,7 +66,7 @@ def test_the_module_that_the_environment_names_is_read(tmp_path, monkeypatch):
         "BROKER_URL = 'redis://m'\nCELERY_TASK_SERIALIZER = 'pickle'\n"
         "TIME_ZONE = 'Europe/Paris'\n"
     )
-    # As Celery does, also where the folder is not on the path.
+    # As Celery does, also if the folder is not on the path.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CELERY_CONFIG_MODULE", "celerant_test_conf")
     try:

@@ -122,7 +122,7 @@ _POSITIONAL = {
 
 
 def _missing_parameters(where):
-    """Yield `method(parameter)` for what ours does not take, or not in its place."""
+    """Yield `method(parameter)` for parameters that ours lacks, or has elsewhere."""
     theirs, ours = PAIRS[where]
     for name in _names(theirs, is_module=where in MODULES):
         one, other = _get(theirs, name), _get(ours, name)
@@ -140,7 +140,7 @@ def _missing_parameters(where):
             is_taken = (
                 parameter.name in by_name or inspect.Parameter.VAR_KEYWORD in kinds
             )
-            # Nobody counts further than this; who does has names.
+            # Callers do not count further than this; they use names.
             in_place = (
                 position >= 2
                 or ordered[position : position + 1] == [parameter.name]
@@ -156,7 +156,7 @@ def _section(title):
 
 
 def _listed(title):
-    """Return the names of a table of the page, by where they belong."""
+    """Return the names of a table of the page, by their owners."""
     listed = {}
     for where, names, reason in re.findall(
         r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", _section(title), re.MULTILINE

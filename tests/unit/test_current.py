@@ -1,4 +1,4 @@
-"""What code written for Celery asks of the current app, and of any app."""
+"""Names that code written for Celery uses of the current app, and of any app."""
 
 from __future__ import annotations
 

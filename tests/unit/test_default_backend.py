@@ -26,7 +26,7 @@ def settings(broker, **more):
         ("amqp://a//;amqp://b//", "rpc://"),
         ("amqps://a//", "rpc://"),
         (["redis://a"], "redis://a"),
-        # Two stores: who reads may be on another one than who wrote.
+        # Two stores: a result may be written to one and read from the other.
         ("redis://a;redis://b", None),
         ("sqs://", None),
         (None, "memory://"),

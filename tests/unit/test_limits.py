@@ -1,4 +1,4 @@
-"""What strangers send is measured while it is unpacked."""
+"""Strangers' messages are measured while they are unpacked."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_body_of_very_many_streams_is_refused_early(kind):
     began = time.process_time()
     with pytest.raises(TooMuchError, match="more than 10,000 streams"):
         Limits(size=64 * MB).unpack(many, kind)
-    # A second of it were the copies of what is left, once per stream.
+    # One second of it went into copies of the rest, once per stream.
     assert time.process_time() - began < 2
 
 

@@ -1,4 +1,4 @@
-"""Where the package logs is for the application to say."""
+"""The application decides on the package's logs."""
 
 from __future__ import annotations
 

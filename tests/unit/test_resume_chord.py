@@ -111,7 +111,7 @@ def test_another_result_of_the_body_gets_the_resumed_value(shop, producer):
 
 
 def test_a_body_that_had_run_has_not_run_in_vain(shop, producer):
-    """The last message left, though nobody knew."""
+    """The last message left, which the sender did not know."""
     bodies = []
 
     @shop.app.task(name="resume.count")
@@ -126,7 +126,7 @@ def test_a_body_that_had_run_has_not_run_in_vain(shop, producer):
         until(lambda: bodies)
         until(lambda: elsewhere.state == "SUCCESS")
         canvas.resume(result)
-        # Behind what was sent again.
+        # Behind the messages that were sent again.
         assert shop.add.delay(3, 3).get(timeout=WAIT) == 6
         assert result.get(timeout=WAIT) == [2, 4]
     assert bodies == [[2, 4]]

@@ -1,4 +1,4 @@
-"""What a setting may be, and what is made of it."""
+"""Possible values of settings, and their normal forms."""
 
 from __future__ import annotations
 

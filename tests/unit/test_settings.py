@@ -1,4 +1,4 @@
-"""Names and values of settings that cannot be, refused where they are given."""
+"""Impossible names and values of settings are refused at once."""
 
 from __future__ import annotations
 

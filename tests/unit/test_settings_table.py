@@ -68,7 +68,7 @@ def asked_by_celery() -> set[str]:
 
 def read_here() -> set[str]:
     """Return the settings whose names this package's modules ask for."""
-    # What is only handed over is read with the task's option, to be handed over.
+    # Settings that are only handed over are read with the task's option for that.
     found = {
         option.setting
         for option in OPTIONS.values()

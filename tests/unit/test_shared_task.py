@@ -19,7 +19,7 @@ def _no_other_shared_tasks(monkeypatch):
 
 @pytest.fixture
 def none_yet():
-    """Let no app be the current one, as where a module is imported first."""
+    """Let no app be the current one, as when a module is imported first."""
     set_current_app(None)
 
 

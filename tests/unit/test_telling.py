@@ -1,4 +1,4 @@
-"""What comes from outside is told in one line that is not too long."""
+"""Text from outside takes one line that is not too long."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from celerant.errors import SettingError
 
 
 def options(url, **settings):
-    """Return what kombu is given for a broker, also by a copy of the connection."""
+    """Return kombu's `ssl` for a broker, also of a copy of the connection."""
     with Celerant("tls", broker=url, backend="memory://", **settings) as app:
         made, again = app.connection_for_write(), app.connection_for_read().clone()
         assert made.ssl == again.ssl

@@ -20,7 +20,7 @@ def test_the_projects_own_tests_pass(tmp_path):
         [
             sys.executable,
             *("-W", "error"),
-            # A thread waits for what is never sent, and no worker runs.
+            # A thread waits for a task that is never sent, and no worker runs.
             *("-W", "ignore:waiting for a result:RuntimeWarning"),
             *("manage.py", "test", "--timing"),
         ],

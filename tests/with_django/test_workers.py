@@ -33,14 +33,14 @@ def name():
 
 @pytest.fixture
 def environment(name, tmp_path):
-    """What the project's processes get; its tables are made."""
+    """The environment of the project's processes; its tables are made."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "mysite.settings",
         "MYSITE_FOLDER": str(tmp_path),
         "MYSITE_BROKER": services.redis_url(DATABASE),
         "MYSITE_QUEUE": name,
-        # Connections that nobody closes would stay for the next task to find.
+        # Unclosed connections would stay for the next task to find.
         "MYSITE_CONN_MAX_AGE": "0",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)]),
     }

@@ -1,4 +1,4 @@
-"""What users can put into a canvas never makes the binding panic.
+"""No object in a canvas makes the binding panic.
 
 A Rust panic reaches Python as `PanicException`, which is no `Exception`.
 """

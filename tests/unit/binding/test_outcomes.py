@@ -1,4 +1,4 @@
-"""What a roster says of members that are no single tasks."""
+"""A roster's shapes of members that are not single tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THREE = [[7, []]]
 
 
 def spread(roster, count):
-    """The shape of each member, None where there is none."""
+    """The shape of each member, None if it has none."""
     kept = [None] * count
     for start, stop, shape in roster.outcomes():
         kept[start:stop] = [shape] * (stop - start)

@@ -78,7 +78,7 @@ def _ending_in_a_group(lib):
     return lib.chain(lib.add.s(1, 1), _pair(lib))
 
 
-#: A canvas, and what both libraries say it gives.
+#: A canvas, and its value in both libraries.
 CASES = {
     "last": (_ending_in_a_group, [3, 4]),
     "alone": (lambda lib: lib.chain(lib.group([lib.add.s(1), lib.add.s(2)])), [1, 2]),
@@ -153,7 +153,7 @@ def _told(value):
 
 
 def _outcome(side, canvas, *, always):
-    """Return what `get` gives, and what it raises."""
+    """Return the value of `get`, and its exception."""
     side.app.conf.task_always_eager = always
     made = canvas(side)
     result = made.apply_async() if always else made.apply()

@@ -1,4 +1,4 @@
-"""What a beginner runs into."""
+"""First steps, and the errors of beginners."""
 
 from __future__ import annotations
 

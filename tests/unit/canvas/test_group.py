@@ -1,4 +1,4 @@
-"""Groups as data: what they share with the caller, and what copies are."""
+"""Groups as data: sharing with the caller, and copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canvases as data: what Celery makes of the same lines."""
+"""Canvases as data: the same lines make the same canvases as in Celery."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def deep(request, shop):
 
 
 def _deepest(canvas):
-    """Return how far down a canvas goes, and what is there."""
+    """Return the depth of a canvas, and its innermost part."""
     levels = 0
     while not isinstance(canvas, Signature):
         inner = canvas["kwargs"]

@@ -1,4 +1,4 @@
-"""Deep and wide canvases: what is sent grows with them, and they run to the end."""
+"""Deep and wide canvases: messages grow with them, and they run to the end."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_each_step_is_copied_once_however_many_there_are(shop, monkeypatch):
 
 @pytest.fixture
 def few_frames():
-    """Let Python recurse less than usual; returns what sets the limit."""
+    """Let Python recurse less than usual; returns a function that sets the limit."""
     before = sys.getrecursionlimit()
     yield lambda: sys.setrecursionlimit(len(inspect.stack()) + 120)
     sys.setrecursionlimit(before)

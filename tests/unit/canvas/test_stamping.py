@@ -1,4 +1,4 @@
-"""Stamps: what they leave alone, and what is refused."""
+"""Stamps: the parts that get them, and refused ones."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_task_that_calls_itself_back_is_refused(shop, option):
         canvas.apply_async()
 
 
-# -- what is no signature --------------------------------------------------------------
+# -- values that are no signatures -----------------------------------------------------
 
 
 @pytest.mark.parametrize("what", [3, "add", print, [1]])
@@ -183,12 +183,12 @@ def test_the_limit_of_retries_fails_the_tasks_that_wait(shop, own, error, place)
     result = canvas.apply_async()
     with pytest.raises(expected, match="own" if own else "max_retries is 2"):
         result.get(timeout=WAIT)
-    # A chain raises at once what its first step raised; its own end comes after that.
+    # A chain raises its first step's error at once; its own end comes after that.
     result.get(timeout=WAIT, propagate=False)
     assert result.state == "FAILURE"
 
 
-# -- tasks that nobody knows -----------------------------------------------------------
+# -- unknown tasks ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["step", "last step", "member", "body"])
@@ -200,7 +200,7 @@ def test_an_unknown_task_fails_the_tasks_that_wait_for_it(shop, place):
         "body": lambda: chord([shop.add.s(1)], shop.unknown),
     }[place]()
     result = canvas.apply_async()
-    # Celery's class where Celery is imported.
+    # Celery's class if Celery is imported.
     error = result.get(timeout=WAIT, propagate=False)
     assert isinstance(error, ChordError) == (place == "member")
     assert "trouble.unknown" in str(error)

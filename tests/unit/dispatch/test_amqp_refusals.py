@@ -1,4 +1,4 @@
-"""What RabbitMQ's refusals, and its silence, are taken to mean."""
+"""RabbitMQ's refusals, and its silence, as errors and states of members."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_an_unknown_exchange_is_that_of_the_message_whatever_it_is_called(name):
 
 
 class _Lost:
-    """A connection that is lost when somebody asks."""
+    """A connection that is lost at the first question."""
 
     def channel(self):
         message = "gone"

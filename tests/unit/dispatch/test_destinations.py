@@ -1,4 +1,4 @@
-"""Where a task goes that names an alias, a broadcast, an exchange or a key alone."""
+"""The destination of a task that names an alias, a broadcast, an exchange or a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of members on a transport that fails."""
+"""The states of members on a transport that fails."""
 
 from __future__ import annotations
 

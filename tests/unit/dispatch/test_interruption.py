@@ -1,4 +1,4 @@
-"""What interrupts a dispatch goes on as it is, with its result and report."""
+"""An interruption passes through a dispatch, with result and report added."""
 
 from __future__ import annotations
 

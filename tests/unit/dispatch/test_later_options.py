@@ -1,4 +1,4 @@
-"""Options of what is sent later are checked before anything leaves."""
+"""Options of later tasks are checked before anything leaves."""
 
 from __future__ import annotations
 

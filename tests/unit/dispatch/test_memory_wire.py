@@ -1,4 +1,4 @@
-"""What lies in kombu's in-process queues is what kombu itself would have put there."""
+"""Items in kombu's in-process queues are equal to those that kombu itself puts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_messages_in_memory_are_those_that_kombu_puts_there(shop, options):
     found = _left(queue)
     told = [raw["properties"] for raw in found]
     assert len({properties["delivery_tag"] for properties in told}) == 3
-    # What goes back to the queue is marked there.
+    # Messages that go back to the queue are marked there.
     assert len({id(properties["delivery_info"]) for properties in told}) == 3
 
     def read(raws, result):
@@ -181,7 +181,7 @@ def test_a_connection_lost_while_declaring_is_made_again(routed):
     members = [shop.add.s(i, i).set(queue=q) for i, q in enumerate((first, second))]
     result = group(members).apply_async(**call)
     assert result.report.complete
-    # With the connection goes what was declared on it.
+    # Declarations go with their connection.
     assert len(declared) == 2
     assert [len(_left(name)) for name in names] == [2, 2]
 
@@ -225,7 +225,7 @@ def test_members_arrive_while_another_thread_closes_the_app(exchange_type):
             except PublishError as exc:
                 report = exc.report
             confirmed += report.counts()["confirmed"]
-            # What is not confirmed is said to be so.
+            # Unconfirmed members are reported as such.
             assert sum(report.counts().values()) == 8
     finally:
         is_over.set()

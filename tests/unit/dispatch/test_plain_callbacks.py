@@ -1,4 +1,4 @@
-"""What travels in a message holds no class of Celerant, whatever its serializer."""
+"""Messages hold no class of Celerant, with any serializer."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def shop():
 
         @app.task(name="plain.add")
         def add(*args):
-            """Take what comes."""
+            """Take any arguments."""
 
         def bodies(canvas, serializer):
-            """Return the bodies of what is sent."""
+            """Return the bodies of the messages."""
             canvas.apply_async(serializer=serializer)
             return [message.body for message in drain("memory://", queue)]
 
@@ -53,7 +53,7 @@ def _linked(s):
     return s(1).set(link=[s(2).set(link=s(3))], link_error=s(4))
 
 
-#: What is sent with a callback, and what has callbacks inside.
+#: Canvases with a callback, and canvases with callbacks inside.
 CALLBACKS = {
     "task": _linked,
     "group": lambda s: group([_linked(s), s(5)]),

@@ -1,4 +1,4 @@
-"""Options of `apply_async`: every one of Celery's is known, and does what it says."""
+"""Options of `apply_async`: every one of Celery's is known and has its effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celerant.canvas.options import ApplyOptions
 from celerant.canvas.send_options import OPTIONS
 from harness.capture import drain
 
-#: Of Celery's functions: what is no option of a call.
+#: Parameters of Celery's functions that are no options of a call.
 _NO_OPTIONS = {"self", "name", "message", "args", "kwargs", "options", "compat_kwargs"}
 
 
@@ -104,7 +104,7 @@ def test_impossible_value_is_refused_by_its_name(app, name, value):
         lambda: group([signature.clone().set(**{name: value})]).apply_async(),
         lambda: signature.apply(**{name: value}),
     ):
-        # What makes a canvas is refused as a part of it.
+        # A canvas's maker is refused as a part of it.
         with pytest.raises((SettingError, CanvasError), match=name) as caught:
             send()
         assert getattr(caught.value, "name", name) == name

@@ -1,4 +1,4 @@
-"""Dispatches over memory://: threads, nesting, leaks, what is left behind."""
+"""Dispatches over memory://: threads, nesting, leaks, leftovers."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_members_of_a_kind_each_are_not_kept(shop):
         for i in range(count):
             yield shop.add.s(i, i).set(countdown=i + 1, queue="celerant-t1-kinds")
             if i % 500 == 0:
-                # The broker's own memory is not what is measured.
+                # The broker's own memory is not measured.
                 drain("memory://", "celerant-t1-kinds")
 
     group(members(600)).apply_async()
@@ -153,7 +153,7 @@ def test_members_of_a_kind_each_are_not_kept(shop):
     finally:
         tracemalloc.stop()
     drain("memory://", "celerant-t1-kinds")
-    # 1.5 MiB, whatever the count; a kept template takes about 3 KiB.
+    # 1.5 MiB for any count; a kept template takes about 3 KiB.
     assert peak < 4 << 20
 
 

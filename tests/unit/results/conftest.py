@@ -16,7 +16,7 @@ _names = count()
 
 
 class FakeFeed(Feed):
-    """Brings what a test puts into it, and fails when told to."""
+    """Brings the records of a test, and fails when told to."""
 
     def __init__(self):
         self.records = deque()
@@ -86,7 +86,7 @@ class FakeBackend(Backend):
         self.records[task_id] = payload
 
     def push(self, task_id, result, state="SUCCESS"):
-        """Tell who listens, and store nothing."""
+        """Tell the listeners, and store nothing."""
         payload = self.codec.encode(task_id, result, state, None, None)
         self.feed.records.append((task_id, payload))
         self.feed.wake()

@@ -190,7 +190,7 @@ def test_threads_store_and_purge_at_the_same_time(monkeypatch, short_switches):
 
 
 class Busy(dict):
-    """Records that somebody else changes at the worst of moments."""
+    """Records that other code changes at the worst of moments."""
 
     def __init__(self, meanwhile, *args):
         super().__init__(*args)

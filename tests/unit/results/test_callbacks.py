@@ -1,4 +1,4 @@
-"""What a `then` callback may ask of results, on the thread that takes them in."""
+"""A `then` callback's questions to results, on the thread that takes them in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAIT = 10
 
 @pytest.fixture
 def called(fake):
-    """Calls something on the consumer's thread; gives what it returned or raised."""
+    """Calls a function on the consumer's thread; gives its value or exception."""
 
     def call(ask):
         ended, found = threading.Event(), []

@@ -112,7 +112,7 @@ def test_a_revoked_part_fails_the_chord(memory):
     chord = part(memory, "a", 0, stored, "REVOKED")
     with pytest.raises(ChordError, match=r"raised Terminated\('expired'\)$") as caught:
         chord.values()
-    # Whatever class a worker gives the reason, it is a revocation.
+    # A worker may give the reason any class: it is a revocation.
     assert type(caught.value.__cause__) is TaskRevoked
 
 

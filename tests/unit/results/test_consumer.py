@@ -66,7 +66,7 @@ def test_a_feed_lost_twice_is_given_up_for_reading(fake, group_of, monkeypatch, 
     task_id = result[0].id
     fake.records[task_id] = encoded(fake, task_id, 1)
     assert result.get(timeout=5) == [1]
-    # Once nobody waits, the feed gets its next chance.
+    # When there is no waiter left, the feed gets its next chance.
     until(lambda: not fake.consumer.service.subscriptions.is_refused)
 
 
@@ -91,7 +91,7 @@ def _prefixes(fake):
 def crowded(fake, group_of, monkeypatch):
     """Three groups too large for channels: one more than there are patterns."""
     monkeypatch.setattr(subscriptions, "_CHANNELS_MOST", 10)
-    # Only who is not subscribed to is read again.
+    # Only members without a subscription are read again.
     monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     results = [group_of(2000, fake) for _ in range(3)]
     for result in results:
@@ -141,7 +141,7 @@ def test_records_stored_while_a_large_group_subscribes_are_read(
         return subscribe(asked)
 
     fake.feed.subscribe = store_and_subscribe
-    # Begins the sweep; what subscribing lets in may be read by the time it returns.
+    # Begins the sweep; records that come while it subscribes may be read by its end.
     result.ready()
     assert result.get(timeout=5) == [1] * len(ids)
 
@@ -207,7 +207,7 @@ def test_a_callback_outlasts_the_retry_policy(fake, group_of, monkeypatch):
 
 
 def test_a_timeout_is_kept_while_the_backend_is_away(fake, group_of, monkeypatch):
-    # Past the first failure nobody looks again before this test is timed out.
+    # Past the first failure there is no other look before this test is timed out.
     monkeypatch.setattr(consumer, "_BACKOFF_FIRST", 3600.0)
     monkeypatch.setattr(consumer, "_BACKOFF_MOST", 3600.0)
     result = group_of(1, fake)

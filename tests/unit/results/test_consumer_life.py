@@ -1,4 +1,4 @@
-"""What ends the thread that takes results in, what does not, and who gets its turns."""
+"""The life of the thread that takes results in: its ends, and its fair turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.until import until
 
 
 class EndedError(BaseException):
-    """What greenlets and the like are ended by."""
+    """An exception like those that end greenlets."""
 
 
 @pytest.mark.parametrize(

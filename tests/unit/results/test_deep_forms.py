@@ -50,7 +50,7 @@ def test_groups_keep_all_members_and_clip_their_lines():
 
     assert len(kept) == 81
     (_, members) = kept[30]
-    # It stands 51 deep, and what it follows may be as deep as the rest.
+    # It stands 51 deep, and its parents may be as deep as the rest.
     assert [len(line_in(member)) for member in members] == [49, 1]
 
 

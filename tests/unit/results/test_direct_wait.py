@@ -1,4 +1,4 @@
-"""Waiting for one result in memory: who stores it tells who waits, without a third."""
+"""Waiting for one result in memory: the storing thread wakes the waiter itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.until import until
 
 @pytest.fixture
 def waiting(memory):
-    """Wait in threads; returns a list that fills with what they got."""
+    """Wait in threads; returns a list that fills with their values."""
     threads = []
 
     def wait(count, act):
@@ -60,7 +60,7 @@ def test_several_threads_wait_for_one_task(memory, waiting):
     got = waiting(3, result.get)
     got_too = waiting(2, AsyncResult("a", memory).get)
     with pytest.raises(ResultTimeout):
-        # Who goes takes nobody along.
+        # A waiter that goes leaves the others waiting.
         result.get(timeout=0)
     memory.store_result("a", 1, "SUCCESS")
     until(lambda: len(got) + len(got_too) == 5)

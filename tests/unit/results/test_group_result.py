@@ -279,7 +279,7 @@ def test_eager_values_need_no_backend(group_of, sealed):
 
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE"])
 def test_all_ways_to_look_agree(fake, group_of, state):
-    # The record is there, and whoever tells of it is late.
+    # The record is there, and its notification is late.
     result = group_of(3, fake)
     assert result.completed_count() == 0
     value = 7 if state == "SUCCESS" else KeyError("k")

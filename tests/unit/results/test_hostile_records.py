@@ -1,4 +1,4 @@
-"""Records that somebody else wrote: each is a result, and none ends anything."""
+"""Records written by strangers: each is a result, and none ends anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that follow others, and what tasks have sent."""
+"""Results with parents, and results of tasks' own sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What memory:// keeps: no more than it may, and nothing after its users."""
+"""The store of memory:// keeps to its limit, and nothing after its users."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Point(NamedTuple):
 
 
 class Symbol:
-    """As libraries of algebra have them: with methods for what one may ask."""
+    """An object as algebra libraries have them: with a method for every question."""
 
     def as_tuple(self):
         return "x", 2

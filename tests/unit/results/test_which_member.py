@@ -1,4 +1,4 @@
-"""What tells which member of a group failed."""
+"""Errors name the member of a group that failed."""
 
 from __future__ import annotations
 

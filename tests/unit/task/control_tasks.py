@@ -12,7 +12,7 @@ app = Celerant("control-tasks", broker="memory://", backend="memory://")
 
 
 class BurstError(Exception):
-    """What the tasks raise."""
+    """The error of the tasks."""
 
 
 @app.task
@@ -29,7 +29,7 @@ def pid():
 
 @app.task(bind=True, max_retries=3)
 def again(self, times):
-    """Run again so many times; return what the last request says."""
+    """Run again so many times; return the fields of the last request."""
     if self.request.retries < times:
         raise self.retry(exc=BurstError("not yet", times), countdown=0)
     return [self.request.retries, self.request.id, self.request.args]

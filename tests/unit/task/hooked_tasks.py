@@ -1,4 +1,4 @@
-"""Tasks whose class notes what it is told, in whichever process that is."""
+"""Tasks whose class notes the calls of its hooks, in any process."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from celery.app.annotations import MapAnnotation
 import celerant
 from celerant import Celerant, SettingError
 
-#: What a class's name in the settings stands for.
+#: The class behind a name in the settings.
 SAYS = {"max_retries": 21}
 
 

@@ -236,7 +236,7 @@ def test_result_of_a_task_that_no_worker_knows_raises_celerys_error(app):
         result = app.send_task("nowhere")
         with pytest.raises(exceptions.NotRegistered, match="nowhere") as caught:
             result.get(timeout=10)
-    # Celery's own class would do only where something has imported that.
+    # Celery's own class would do only if it had been imported.
     assert type(caught.value) is exceptions.NotRegistered
 
 

@@ -12,7 +12,7 @@ LIBRARIES = ["celery", "celerant"]
 
 
 class BurstError(Exception):
-    """What the tasks raise."""
+    """The error of the tasks."""
 
 
 def make(library):
@@ -87,7 +87,7 @@ def side(request):  # noqa: C901 - a task each
 
 
 def look(result, task_id="the-id"):
-    """Return what a finished result says, in terms of both libraries."""
+    """Return the state of a finished result, in terms of both libraries."""
     try:
         got = result.get()
     except Exception as exc:  # noqa: BLE001 - looked at as a value
@@ -100,7 +100,7 @@ def look(result, task_id="the-id"):
     return result.state, value, got
 
 
-#: (task, arguments) and what comes of it, the same on both sides.
+#: (task, arguments) and the outcome, the same on both sides.
 CASES = {
     "value": ("add", (1, 2), ("SUCCESS", 3, 3)),
     "retried": ("again", (2,), ("SUCCESS", 2, 2)),

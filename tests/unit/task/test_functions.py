@@ -1,4 +1,4 @@
-"""What a task may be made of, and which arguments it then takes: Celery's answer."""
+"""Callables that can be tasks, and their parameters, as in Celery."""
 
 from __future__ import annotations
 

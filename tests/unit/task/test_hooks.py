@@ -1,4 +1,4 @@
-"""Hooks of a task's class and signals of its run: what is told, and in which order."""
+"""Hooks of a task's class and signals of its run: their arguments and order."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_map_calls_the_task_with_every_item_in_one_message(app, add):
     with app.worker(1):
         assert add.map(iter(range(4))).delay().get(timeout=20) == [1, 2, 3, 4]
         assert add.starmap([(1, 2), (3, 4)]).delay().get(timeout=20) == [3, 7]
-        # What a step before it returns counts for nothing, as in Celery.
+        # The value of a step before it is ignored, as in Celery.
         canvas = chain(add.si(1, 2), add.map([5]))
         assert canvas.apply_async().get(timeout=20) == [6]
 

@@ -1,4 +1,4 @@
-"""Options of ``@app.task``: every one of Celery's is known, and does what it says."""
+"""Options of ``@app.task``: every one of Celery's is known and has its effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celerant import Celerant, SettingError, Task, group
 from celerant.tasks.options import DECORATOR, HOOKS, OPTIONS
 from harness.options_page import PAGE, page
 
-#: What Celery's class has that is no option: made by its own decorator, or by `bind`.
+#: Attributes of Celery's class that are no options: made by its decorator or `bind`.
 _NOT_OPTIONS = {
     "MaxRetriesExceededError": "an error class, here too",
     "OperationalError": "an error class",
@@ -35,7 +35,7 @@ def celerys_options():
     found |= {name for name, _ in celery.Task.from_config}
     found |= set(re.findall(r"options\.get\(\s*'(\w+)'", inspect.getsource(autoretry)))
     found |= set(extract_exec_options(None))
-    # Those of which it says that they are on their way out.
+    # Those that Celery deprecates.
     found |= set(re.findall(r"'(\w+)'", inspect.getsource(celery.Task.bind))) & {
         "exchange_type"
     }

@@ -40,7 +40,7 @@ class FakeTask:
 
 
 class FakeBackend:
-    """Keeps what is stored, and lets tests wait for it."""
+    """Keeps stored records, and lets tests wait for them."""
 
     def __init__(self):
         self.stored = defaultdict(list)
@@ -161,5 +161,5 @@ def app():
 
 @pytest.fixture
 def headers():
-    """Return what makes the headers of a message."""
+    """Return a function that makes the headers of a message."""
     return make_headers

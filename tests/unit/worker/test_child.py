@@ -1,4 +1,4 @@
-"""What a child process of the pool makes of what a task returns."""
+"""Values of tasks as a child process of the pool returns them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows a task, in an embedded worker over memory://."""
+"""The tasks after a task, in an embedded worker over memory://."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT = 10
 
 @pytest.fixture
 def shop():  # noqa: C901 - many small tasks
-    """An app with tasks; `shop.told` has what its errbacks and echoes were given."""
+    """An app with tasks; `shop.told` has the arguments of its errbacks and echoes."""
     with Celerant(f"continuation-{uuid.uuid4().hex[:8]}", result_extended=True) as app:
         app.told = queue.SimpleQueue()
         app.requests = {}
@@ -264,7 +264,7 @@ def test_errbacks_that_take_the_failure_are_called_and_others_sent(shop):
     assert told["sent"] == (result.id, result.id, "root")
     assert told["bound"] == (result.id,)
     assert told["anything"] == (result.id,)
-    # One argument is left for the failure, and what is given comes first.
+    # One argument is left for the failure, after the given ones.
     assert told["partial"] == (result.id, "a note")
 
 

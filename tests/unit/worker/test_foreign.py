@@ -44,6 +44,6 @@ def test_a_backoff_after_any_number_of_retries_is_at_most_its_maximum():
         retry_backoff=True, retry_backoff_max=600, retry_jitter=False
     )
     assert [_backoff(task, n) for n in (0, 3, 9, 10)] == [1, 8, 512, 600]
-    # Far beyond what a power of two of it could be.
+    # Far beyond any power of two that could be computed of it.
     assert _backoff(task, 10**18) == 600
     assert _backoff(task, -5) == 1

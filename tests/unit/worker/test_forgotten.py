@@ -1,4 +1,4 @@
-"""What nobody does is said: no worker, messages left, options without effect."""
+"""Silent mistakes are reported: no worker, messages left, options without effect."""
 
 from __future__ import annotations
 

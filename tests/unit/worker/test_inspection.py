@@ -1,4 +1,4 @@
-"""What `inspect conf` shows of settings."""
+"""Settings as `inspect conf` shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An item that nobody sane put into a queue is refused, and the next one runs."""
+"""A senseless item of a queue is refused, and the next one runs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_another_consumer_of_a_queue_finds_it_empty_at_worst():
     ours = []
 
     class Slow(Queue):
-        """Between the look and the take of its `get` somebody else would take."""
+        """Between the look and the take of its `get` another consumer takes."""
 
         def _qsize(self):
             found = super()._qsize()

@@ -116,7 +116,7 @@ def test_wake_for_nothing_starts_nothing(waiting):
 
 
 def test_threads_outlive_the_thread_that_wakes_them_and_end_with_the_program():
-    # A program that neither stops its worker nor waits: what runs ends first.
+    # A program that neither stops its worker nor waits: running tasks end first.
     program = """
 import threading
 from collections import deque

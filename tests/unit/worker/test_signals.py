@@ -17,7 +17,7 @@ from harness.capture import drain
 
 
 class Notes(list):
-    """What was told, and waiting for more of it."""
+    """The calls so far, and waiting for more."""
 
     def __init__(self):
         super().__init__()
@@ -35,7 +35,7 @@ class Notes(list):
 
 @pytest.fixture
 def notes():
-    """What each signal told, and the receivers that keep it."""
+    """The calls of each signal, and the receivers that keep them."""
     found, kept = Notes(), []
 
     def receiver(name):
@@ -268,7 +268,7 @@ def test_telling_nobody_calls_nothing(monkeypatch):
 
 
 class LikeCelerys(Signal):
-    """Lets through what is no Exception, as the signals of Celery do."""
+    """Lets exceptions through that are no Exception, as Celery's signals do."""
 
     def send(self, sender, **named):
         for receiver in self._live_receivers(sender):

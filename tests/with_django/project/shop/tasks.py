@@ -12,7 +12,7 @@ from shop.models import Order
 
 @shared_task
 def pack(order_id: int) -> str:
-    """Fail where the order is not to be seen, as before its commit."""
+    """Fail if the order cannot be seen, as before its commit."""
     order = Order.objects.get(pk=order_id)
     order.is_packed = True
     order.save()
@@ -21,7 +21,7 @@ def pack(order_id: int) -> str:
 
 @shared_task
 def collect(names: list[str]) -> list[str]:
-    """Return what it gets."""
+    """Return its argument."""
     return names
 
 

@@ -1,4 +1,4 @@
-"""Run by Django's own test runner, in a process where Django is set up."""
+"""Run by Django's own test runner, in a process with Django set up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends canvases with the swap-in, looks at what becomes of them, and says it."""
+"""Sends canvases with the swap-in, and prints their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plant.cluster import add, app, fail, spread, total
 
 
 def looks():
-    """Return how many queries looking at 1,500 members costs, and what they tell."""
+    """Return the number of queries for a look at 1,500 members, and the answers."""
     result = group(add.s(i, i).set(queue="nobody") for i in range(1500))()
     backend = app.backend
     for one in result[:20]:
@@ -35,7 +35,7 @@ def looks():
 
 
 def comes_back():
-    """Return what workers made of canvases."""
+    """Return the results of canvases."""
     numbers = range(20)
     members = [add.s(i, i) for i in numbers]
     failed = group([add.s(1, 1), fail.s("no")])()

@@ -1,4 +1,4 @@
-"""A Celery project with Django's results: what `celery -A` and the client run."""
+"""A Celery project with Django's results, for `celery -A` and the client."""
 
 from __future__ import annotations
 
