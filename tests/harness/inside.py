@@ -11,7 +11,7 @@ from typing import Any
 __all__ = [
     "connections_made",
     "hears",
-    "kept_links",
+    "kept_carriers",
     "kept_replies",
     "locks",
     "memory_bytes",
@@ -32,9 +32,9 @@ def hears(worker: Any) -> bool:
     return bool(worker._source._hears)
 
 
-def kept_links(app: Any) -> Any:
+def kept_carriers(app: Any) -> Any:
     """Return the connections that an app keeps for sending, in this process."""
-    return app.sender.outgoing.open()._links._own.get()
+    return app.sender.outgoing.open()._own.get()
 
 
 def kept_replies(backend: Any) -> Mapping[str, Any]:
@@ -48,7 +48,7 @@ def locks(app: Any) -> list[Any]:
         app._lock,
         app.sender.outgoing._lock,
         app._discovery._lock,
-        kept_links(app).lock,
+        kept_carriers(app).lock,
         app.backend._own.get().lock,
         app._loop_door()._own.get().lock,
     ]

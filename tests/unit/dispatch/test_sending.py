@@ -20,7 +20,7 @@ from celerant.errors import (
     SettingError,
 )
 from harness.capture import drain
-from harness.inside import kept_links
+from harness.inside import kept_carriers
 from harness.tasks import define_tasks
 
 
@@ -94,8 +94,8 @@ def test_threads_of_one_app_share_one_pool(shop, monkeypatch):
         assert all_asked.wait(10)
         return made[-1]
 
-    monkeypatch.setattr(links, "_Pool", making)
-    kept = kept_links(shop.app)
+    monkeypatch.setattr(carriers, "_Pool", making)
+    kept = kept_carriers(shop.app)
     kept.lock = Lock(kept.lock)
     _in_threads(4, lambda _: shop.add.delay(1, 1))
     assert len(made) == 1
