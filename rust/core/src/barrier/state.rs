@@ -27,7 +27,7 @@ pub enum State {
 pub const STATES: usize = 7;
 
 impl State {
-    const ALL: [Self; STATES] = [
+    pub(super) const ALL: [Self; STATES] = [
         Self::Pending,
         Self::Success,
         Self::Failure,

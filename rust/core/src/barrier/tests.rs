@@ -88,3 +88,35 @@ fn codes_are_the_states_positions() {
     }
     assert_eq!(State::from_code(7), None);
 }
+
+#[test]
+fn a_claim_that_is_dropped_leaves_its_member_pending() {
+    let barrier = grown(1);
+    assert_eq!(barrier.seal(1), Ok(Arrival::Pending));
+    let claim = barrier.claim(0, State::Success).expect("known");
+    assert!(claim.is_some());
+    assert_eq!(barrier.state(0), Ok(State::Pending));
+    assert_eq!(barrier.arrive(0, State::Failure), Ok(Arrival::Duplicate));
+    assert_eq!(barrier.pending(0, 1), [0; 0]);
+    drop(claim);
+    assert_eq!(barrier.pending(0, 1), [0]);
+    assert_eq!(barrier.first_failure(), None);
+    assert_eq!(barrier.arrive(0, State::Revoked), Ok(Arrival::Completed));
+    assert_eq!(barrier.first_failure(), Some(0));
+}
+
+#[test]
+fn the_first_failure_stays_the_first() {
+    let barrier = grown(4);
+    for (index, state) in [
+        (3, State::Success),
+        (2, State::NotSent),
+        (1, State::Failure),
+        (0, State::Revoked),
+    ] {
+        assert!(barrier.arrive(index, state).is_ok());
+    }
+    assert_eq!(barrier.first_failure(), Some(1));
+    barrier.fail_early(3);
+    assert_eq!(barrier.first_failure(), Some(1));
+}
