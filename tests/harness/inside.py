@@ -18,6 +18,7 @@ __all__ = [
     "memory_changes",
     "memory_records",
     "memory_waiters",
+    "redis_socket",
     "unsent_events",
 ]
 
@@ -72,6 +73,11 @@ def memory_records(backend: Any) -> Mapping[str, Any]:
 def memory_waiters(backend: Any) -> Mapping[str, Any]:
     """Return those that wait for single results of a store in memory, by id."""
     return dict(backend._shared._listeners)
+
+
+def redis_socket(source: Any) -> Any:
+    """Return the socket of a worker's source that takes volleys from Redis."""
+    return source._volleys._notes._redis._sock
 
 
 def unsent_events(events: Any) -> int:

@@ -108,7 +108,7 @@ def test_a_redis_out_of_memory_is_reported(redis_server):
             assert client.llen("celerant-t1-full") == 10_000
 
 
-def test_a_broken_generator_says_exactly_what_is_in(shop, client):
+def test_a_broken_generator_reports_exactly_the_sent_members(shop, client):
     def members():
         for i in range(1_300):
             yield shop.add.s(i, 1)

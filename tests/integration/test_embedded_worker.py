@@ -187,7 +187,7 @@ def _break(worker, broker):
     if broker == "rabbitmq":
         connected = source._connection.connection.sock
     else:
-        connected = source._volleys._notes._redis._sock
+        connected = redis_socket(source)
     connected.shutdown(socket.SHUT_RDWR)
 
 

@@ -51,7 +51,7 @@ def test_records_are_stored_published_and_expire(place):
             assert 0 < client.ttl(f"celery-task-meta-{key}") <= backend.expires
 
 
-def test_what_is_stored_already_is_kept_or_replaced_as_one_by_one(place):
+def test_stored_records_are_kept_or_replaced_as_one_by_one(place):
     _, backend = place
     before = [
         ("success", 1, "SUCCESS"),
@@ -74,7 +74,7 @@ def test_an_emptied_cache_of_scripts_costs_nothing(place):
     assert backend.decode(backend.read("b"))["result"] == 2
 
 
-def test_the_short_way_writes_what_the_encoder_writes(place, monkeypatch):
+def test_the_short_way_writes_the_bytes_of_the_encoder(place, monkeypatch):
     _, backend = place
     monkeypatch.setattr(
         "celerant.results.tracking.record._now", lambda: "2026-11-29T18:00:00+00:00"

@@ -140,7 +140,7 @@ def noted(store):
 
 
 @pytest.mark.parametrize("holder", ["hold", "hold_early"])
-def test_what_a_killed_worker_had_taken_and_not_started_runs_elsewhere(place, holder):
+def test_messages_of_a_killed_worker_that_had_not_started_run_elsewhere(place, holder):
     with place.worker(concurrency=1) as first:
         held = place.send(holder, 1)
         until(lambda: place.runs() == {0: 1})
@@ -222,7 +222,7 @@ def test_a_broker_that_restarts_in_the_middle_costs_nothing(place):
     assert set(place.runs()) == set(range(count))
 
 
-def test_what_a_lost_reply_brought_is_found_again(place):
+def test_messages_of_a_lost_reply_are_found_again(place):
     # Longer than the test: nobody restores it.
     options = {"visibility_timeout": 3600}
 
@@ -238,7 +238,7 @@ def test_what_a_lost_reply_brought_is_found_again(place):
     assert place.runs() == dict.fromkeys(range(30), 1)
 
 
-def test_a_stop_gives_back_at_once_what_is_not_started_in_its_order(place):
+def test_a_stop_gives_back_unstarted_messages_at_once_in_their_order(place):
     with place.worker(concurrency=1) as worker:
         running = place.send("hold", 1)
         until(lambda: place.runs() == {0: 1})
@@ -287,7 +287,7 @@ def test_a_broken_message_among_many_good_ones_is_refused_alone(place, poison):
 
 # Without scripts kombu cannot consume either: its lock is one.
 @pytest.mark.parametrize("denied", ["-client|tracking", "-rpop"])
-def test_where_volleys_are_not_permitted_messages_come_one_at_a_time(
+def test_messages_come_one_at_a_time_if_volleys_are_not_permitted(
     redis_server, caplog, denied
 ):
     server = redis_server(acl=[f"user plain on >secret ~* &* +@all -@admin {denied}"])
@@ -401,7 +401,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_program_that_ends_without_a_stop_leaves_nothing_of_what_has_run(
+def test_a_program_that_ends_without_a_stop_leaves_nothing_of_run_tasks(
     place, tmp_path, late
 ):
     script = tmp_path / "ends.py"

@@ -97,7 +97,7 @@ def _cut(source):
     if source._connection.transport.driver_type == "amqp":
         source._connection.connection.sock.shutdown(2)
     else:
-        source._volleys._notes._redis._sock.shutdown(2)
+        redis_socket(source).shutdown(2)
 
 
 def test_nonsense_is_survived(app, caplog):

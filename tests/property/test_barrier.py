@@ -157,7 +157,7 @@ def same(left, right):
 
 
 @given(value=VALUES, dump=st.sampled_from([kombu_json.dumps, json.dumps]))
-def test_a_parsed_value_is_what_kombu_makes_of_it_or_left_to_kombu(value, dump):
+def test_a_parsed_value_is_equal_to_kombus_or_left_to_kombu(value, dump):
     meta = {"status": "SUCCESS", "result": value, "traceback": None}
     try:
         payload = dump(meta).encode()

@@ -80,7 +80,7 @@ def test_vars_and_repr_show_no_password():
     assert "hidden" not in str(caught.value)
 
 
-def test_a_default_that_is_changed_where_it_is_stays_with_its_app(app):
+def test_a_default_that_is_changed_in_place_stays_with_its_app(app):
     app.conf.broker_transport_options["visibility_timeout"] = 5
     app.conf.task_publish_retry_policy["max_retries"] = 1
     changed = app.conf.changed()

@@ -54,7 +54,7 @@ def test_a_shared_task_is_in_apps_made_before_and_after():
             assert app.tasks["shared.tell"].delay().get(timeout=10) == "told"
 
 
-def test_a_shared_task_without_an_app_says_what_is_missing(add):
+def test_a_shared_task_without_an_app_names_the_missing_app(add):
     with pytest.raises(RuntimeError, match="no app"):
         add.delay(1, 2)
 

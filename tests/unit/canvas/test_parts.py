@@ -86,6 +86,6 @@ def test_inside_names_the_path_of_a_circle(shop):
 
 
 @pytest.mark.parametrize("kind", ["x", ["group"], {}, 3, None])
-def test_what_says_no_known_kind_is_a_task(kind):
+def test_a_canvas_of_an_unknown_kind_is_a_task(kind):
     assert kind_of({"subtask_type": kind}).name is None
     assert kind_of(kind).name is None

@@ -31,7 +31,7 @@ class EndedError(BaseException):
     ],
     ids=repr,
 )
-def test_whatever_a_callback_raises_later_results_arrive(fake, error, caplog):
+def test_later_results_arrive_after_any_error_of_a_callback(fake, error, caplog):
     def raise_it(_):
         raise error
 

@@ -99,7 +99,7 @@ def test_members_that_nobody_could_read_were_not_sent(growing):
         growing[2].get(timeout=0)
 
 
-def test_an_abandoned_send_leaves_what_was_known(growing):
+def test_an_abandoned_send_leaves_the_known_members(growing):
     growing.members.seal(3)
     store(growing, 0)
     assert growing[0].get(timeout=WAIT) == 0
@@ -175,7 +175,7 @@ class BrokenProducer(Producer):
         return super().publish(*args, **kwargs)
 
 
-def test_a_resumed_group_says_what_had_arrived_while_it_is_sent(app):
+def test_a_resumed_group_shows_arrived_members_while_it_is_sent(app):
     double = app.task(lambda x: 2 * x, name="double")
     members = group([double.s(n) for n in range(4)])
     with app.connection_for_write() as connection:

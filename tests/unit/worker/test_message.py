@@ -245,9 +245,7 @@ def test_an_impossible_embed_is_refused_by_name(reader, message, embed, said):
         reader.read(message(body=([1, 2], {}, embed)))
 
 
-def test_a_refused_message_tells_those_who_wait_whatever_is_wrong_with_it(
-    reader, message
-):
+def test_a_refused_message_tells_waiters_for_every_defect(reader, message):
     after = {"task": "after"}
     embed = {"callbacks": 5, "chain": [5, after], "chord": after, "errbacks": [after]}
     made = message(

@@ -85,7 +85,7 @@ def test_a_base_exception_is_a_failure_too(kind):
 
 
 @pytest.mark.parametrize("name", sorted(hostile.EXCEPTIONS))
-def test_whatever_is_raised_is_an_outcome(name):
+def test_any_exception_is_an_outcome(name):
     raised = hostile.EXCEPTIONS[name]()
 
     def burst():
