@@ -16,6 +16,7 @@ from kombu import Connection
 
 from celerant import Celerant, group
 from celerant.errors import TaskError, TaskRevoked
+from harness.inside import redis_socket
 
 BROKERS = ["redis", "rabbitmq"]
 pytestmark = pytest.mark.timeout(60)

@@ -10,6 +10,7 @@ from kombu import Exchange
 
 from celerant import Celerant, group
 from celerant.errors import TaskRevoked
+from harness.inside import redis_socket
 
 pytestmark = pytest.mark.timeout(60)
 
