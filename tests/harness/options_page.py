@@ -27,7 +27,7 @@ def page() -> str:
         if option.setting is not None:
             default = f"the setting `{option.setting}`"
         lines.append(
-            f"| `{name}` | {option.treatment} | {option.kind.words} | {default} | "
+            f"| `{name}` | {option.treatment} | {option.values.words} | {default} | "
             f"{option.remark} |"
         )
     lines += ["\n## Hooks of tasks\n", "| method | what it does |\n|---|---|"]
@@ -35,7 +35,7 @@ def page() -> str:
     lines += ["\n## Of a call\n"]
     lines += ["| option | here | value | remark |\n|---|---|---|---|"]
     for name, sent in sorted(SEND_OPTIONS.items(), key=lambda item: item[0].lower()):
-        words = sent.kind.words.partition("; ")[0]
+        words = sent.values.words.partition("; ")[0]
         lines.append(f"| `{name}` | {sent.treatment} | {words} | {sent.remark} |")
     return "\n".join(lines) + "\n"
 

@@ -13,6 +13,7 @@ from celerant.canvas.flattening import deep_copy, restored, rows_of
 from celerant.canvas.showing import called, shown
 from celerant.canvas.stamping import stamp
 from celerant.common.listed import listed
+from celerant.context.call import Call
 from celerant.errors import CanvasError, CelerantError
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ class Canvas(CanvasData, Generic[R, Result_co]):
                 members of a group or header are in, and `resume` sends the rest.
         Cost: O(n) time; a group's list is not copied, a generator is not held.
         """
-        result: Result_co = self.app.sender.send(
-            self, positional(args), kwargs or {}, options
-        )
+        if type(args) is not tuple:
+            args = positional(args)
+        call = Call(args, kwargs or {}, {**options})
+        result: Result_co = self.app.sender.send(self, call)
         return result
 
     def apply_async_on_commit(
@@ -128,10 +130,8 @@ class Canvas(CanvasData, Generic[R, Result_co]):
                 raise
             msg = "sending on commit needs Django: pip install 'celerant[django]'"
             raise CelerantError(msg) from exc
-        call: dict[str, Any] = {**options}
-        result: Result_co = send_on_commit(
-            self, positional(args), kwargs or {}, call, using
-        )
+        call = Call(positional(args), kwargs or {}, {**options})
+        result: Result_co = send_on_commit(self, call, using)
         return result
 
     def apply(
@@ -147,9 +147,8 @@ class Canvas(CanvasData, Generic[R, Result_co]):
             kwargs: As `apply_async`.
             options: As `apply_async`, and `throw`: raise what a task raises.
         """
-        result: Result_co = self.app.sender.run(
-            self, positional(args), kwargs or {}, options
-        )
+        call = Call(positional(args), kwargs or {}, {**options})
+        result: Result_co = self.app.sender.run(self, call)
         return result
 
     def __call__(self, *args: Any, **options: Any) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from celerant.context.host import App
     from celerant.results.async_result import AsyncResult
 
-__all__ = ["chord", "without_waiting"]
+__all__ = ["chord", "drop_waiting"]
 
 R = TypeVar("R")
 _C = TypeVar("_C", bound=Canvas[Any])
@@ -87,7 +87,7 @@ class chord(  # noqa: N801 - Celery's name
             "body": maybe_signature(body, app),
         }
         super().__init__(
-            "celery.chord", (), kwargs, without_waiting(options), "chord", app=app
+            "celery.chord", (), kwargs, drop_waiting(options), "chord", app=app
         )
 
     def _first(self) -> Any:
@@ -240,12 +240,14 @@ class chord(  # noqa: N801 - Celery's name
         def __ror__(self, other: Any) -> Any: ...
 
 
-def without_waiting(options: Any) -> dict[str, Any]:
-    """Return options without those of Celery's own waiting for a header.
+def drop_waiting(options: Any) -> Any:
+    """Take out the options of Celery's own waiting for a header; return the others.
 
     Nothing polls here: the store counts the parts.
     """
-    return {k: v for k, v in options.items() if k not in {"interval", "max_retries"}}
+    for name in ("interval", "max_retries"):
+        options.pop(name, None)
+    return options
 
 
 def _header(header: Any, app: App | None) -> Any:

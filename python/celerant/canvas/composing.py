@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from celerant.canvas.data import CanvasData, maybe_signature
+from celerant.canvas.data import CanvasData, maybe_signature, stranger
 from celerant.canvas.kinds import CLASSES
 from celerant.canvas.source import Mapped, Stream
 from celerant.errors import CanvasError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from celerant.context.host import App
 
 __all__ = ["chained", "joined"]
+
+_WHAT = "a step must be a signature, group, chain or chord"
 
 
 def chained(
@@ -36,7 +38,7 @@ def chained(
     steps = _listed(tasks)
     for index, step in enumerate(steps):
         if not isinstance(step, dict):
-            raise _stranger(step, f"chain[{index}]")
+            raise stranger(step, f"chain[{index}]", _WHAT)
     canvases = [maybe_signature(step, app) for step in steps]
     # As in Celery: one task alone stays a chain, and options are for what is written.
     is_lone = len(tasks) == 1 and isinstance(tasks[0], dict)
@@ -55,7 +57,7 @@ def joined(left: CanvasData, right: Any) -> CanvasData:
         CanvasError: `right` is no canvas, or one chord too many.
     """
     if not isinstance(right, dict):
-        raise _stranger(right, f"{left.task} | ...")
+        raise stranger(right, f"{left.task} | ...", _WHAT)
     try:
         return _joined(left, right, is_own=False)
     except RecursionError:
@@ -184,7 +186,7 @@ def _listed(tasks: tuple[Any, ...]) -> list[Any]:
     if len(tasks) == 1 and not isinstance(tasks[0], dict):
         (only,) = tasks
         if isinstance(only, (str, bytes)) or not isinstance(only, Iterable):
-            raise _stranger(only, "chain[0]")
+            raise stranger(only, "chain[0]", _WHAT)
         return list(only)
     return list(tasks)
 
@@ -210,16 +212,8 @@ def _ahead(canvas: group[Any]) -> Any:
 
 def _member(found: Any) -> Any:
     if not isinstance(found, dict):
-        raise _stranger(found, "group[0]")
+        raise stranger(found, "group[0]", _WHAT)
     return found
-
-
-def _stranger(found: Any, path: str) -> CanvasError:
-    msg = (
-        f"{path}: a step must be a signature, group, chain or chord, not "
-        f"{type(found).__name__}; use task.s(...)"
-    )
-    return CanvasError(msg, path=path)
 
 
 def _too_deep(path: str) -> CanvasError:

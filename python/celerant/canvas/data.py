@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celerant.canvas.options import SendOptions
     from celerant.context.host import App
 
-__all__ = ["CanvasData", "maybe_signature", "positional"]
+__all__ = ["CanvasData", "maybe_signature", "positional", "stranger"]
 
 _C = TypeVar("_C")
 
@@ -65,6 +65,8 @@ class CanvasData(dict[str, Any]):
     @property
     def app(self) -> App:
         """Its own app, else that of what is first in it, else the one made last."""
+        if self._app is not None:
+            return self._app
         canvas: Any = self
         seen: set[int] = set()
         # A loop, for canvases may be nested deeper than Python's stack; `seen`, for a
@@ -279,3 +281,9 @@ def positional(args: Any) -> tuple[Any, ...]:
         )
         raise TypeError(msg)
     return tuple(args)
+
+
+def stranger(found: Any, path: str, what: str) -> CanvasError:
+    """Return the error for what stands in the place of a member or step and is none."""
+    msg = f"{path}: {what}, not {type(found).__name__}; use task.s(...)"
+    return CanvasError(msg, path=path)

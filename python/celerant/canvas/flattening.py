@@ -74,7 +74,9 @@ def _apart(root: CanvasData) -> list[tuple[CanvasData, dict[str, Any]]]:
 
 
 def _is_composed(value: Any) -> bool:
-    return isinstance(value, CanvasData) and kind_of(value).is_composed
+    if not isinstance(value, CanvasData) or value["subtask_type"] is None:
+        return False
+    return kind_of(value).is_composed
 
 
 def _empty(cls: type[CanvasData], seed: bytes | None) -> Any:

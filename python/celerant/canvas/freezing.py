@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from celerant._core import Barrier, Roster, unroll
@@ -10,7 +11,7 @@ from celerant.canvas.group import group
 from celerant.canvas.readable import readable
 from celerant.canvas.signature import Signature
 
-__all__ = ["freeze", "leaves"]
+__all__ = ["freeze", "is_ignored", "leaves"]
 
 
 def leaves(members: group[Any], app: Any) -> list[Signature[Any]]:
@@ -34,7 +35,7 @@ def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]
     The signatures that the caller put in stay as they are: the group holds clones.
     """
     roster = Roster(seed)
-    tasks = leaves(members, members._app)  # noqa: SLF001 - of the same room
+    tasks = leaves(members, members.own_app)
     roster.resize(len(tasks))
     barrier = Barrier()
     barrier.grow(len(tasks))
@@ -44,7 +45,7 @@ def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]
         if own and own != roster.id(index):
             roster.adopt(index, own)
         frozen.append(task.clone(task_id=own or roster.id(index)))
-        if _is_ignored(task, members, app):
+        if is_ignored(app, task, task.merged_options(members.options)):
             barrier.arrive(index, Barrier.IGNORED)
     barrier.seal(len(tasks))
     members["kwargs"]["tasks"] = frozen
@@ -54,8 +55,15 @@ def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]
     return roster, barrier
 
 
-def _is_ignored(task: Signature[Any], members: group[Any], app: Any) -> bool:
-    said = task.merged_options(members.options).get("ignore_result")
-    if said is None and task.task in app.tasks:
-        said = app.tasks[task.task].ignore_result
+def is_ignored(app: Any, task: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether nothing is stored of what a task returns.
+
+    Args:
+        app: Whose task it is.
+        task: A signature in any form.
+        options: It is sent with.
+    """
+    said = options.get("ignore_result")
+    if said is None and task.get("task") in app.tasks:
+        said = app.tasks[task["task"]].ignore_result
     return bool(said)

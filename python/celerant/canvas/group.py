@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overloa
 
 from celerant.canvas.base import Canvas, check_callback
 from celerant.canvas.comparing import same_members
-from celerant.canvas.data import maybe_signature
+from celerant.canvas.data import maybe_signature, stranger
 from celerant.canvas.kinds import Kind
 from celerant.canvas.parts import Part, is_group, walk
 from celerant.canvas.source import Mapped, Stream
@@ -28,6 +28,9 @@ __all__ = ["group"]
 
 R = TypeVar("R")
 _S = TypeVar("_S")
+
+
+_WHAT = "a member must be a signature or a group"
 
 
 class Callee(Protocol[_S]):
@@ -300,7 +303,7 @@ class group(  # noqa: N801 - Celery's name
 
         Sending it, once or again, then uses these ids.
         """
-        result: GroupResult[R] = self.app.sender.freeze(self, options)
+        result: GroupResult[R] = self.app.sender.freeze(self, {**options})
         return result
 
     def resume(
@@ -333,6 +336,11 @@ class group(  # noqa: N801 - Celery's name
 
     if TYPE_CHECKING:
 
+        def __call__(
+            self, *args: Any, **options: Unpack[SendOptions]
+        ) -> GroupResult[R]:
+            """Send it; keywords are options here, as in Celery."""
+
         @overload  # type: ignore[override]  # no dict's
         def __or__(self, other: Single[_S]) -> chord[_S]: ...
         @overload
@@ -364,7 +372,7 @@ def _members(tasks: tuple[Any, ...]) -> Any:
             _refuse_strangers(only)
             return only
         if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
-            raise _stranger(only, "group[0]")
+            raise stranger(only, "group[0]", _WHAT)
         return Stream(only)
     _refuse_strangers(tasks)
     return tasks
@@ -377,19 +385,13 @@ def _refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> N
         return
     for position, member in enumerate(members, start):
         if not isinstance(member, dict):
-            raise _stranger(member, f"group[{position}]")
+            raise stranger(member, f"group[{position}]", _WHAT)
 
 
 def _checked(member: Any, position: int, part: Part) -> Any:
     """Return a member, which may have come into a list that was checked before."""
     if not isinstance(member, dict):
-        raise _stranger(member, Part(member, "member", "tasks", position, part).path)
+        raise stranger(
+            member, Part(member, "member", "tasks", position, part).path, _WHAT
+        )
     return member
-
-
-def _stranger(found: Any, path: str) -> CanvasError:
-    msg = (
-        f"{path}: a member must be a signature or a group, not "
-        f"{type(found).__name__}; use task.s(...)"
-    )
-    return CanvasError(msg, path=path)

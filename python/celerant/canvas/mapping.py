@@ -32,13 +32,16 @@ for _name in ("xmap", "xstarmap"):
     register(Kind(_name, {"task": "called"}, is_composed=False), Signature)
 
 
-def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signature[Any]:
+def mapped(
+    task: Signature[Any], items: Iterable[Any], *, star: bool, app: App | None = None
+) -> Signature[Any]:
     """Return the signature of one message whose worker calls `task` for every item.
 
     Args:
         task: Which one; its arguments and options count for nothing, as in Celery.
         items: All of them travel in the message.
         star: Whether an item is a tuple of arguments.
+        app: Whose task it is; None: that of the signature.
     """
     return Signature(
         "celery.starmap" if star else "celery.map",
@@ -48,7 +51,7 @@ def mapped(task: Signature[Any], items: Iterable[Any], *, star: bool) -> Signatu
         {"route_name": task.task},
         "xstarmap" if star else "xmap",
         immutable=True,
-        app=task._app,  # noqa: SLF001 - of the same room
+        app=task.own_app if app is None else app,
     )
 
 
@@ -66,7 +69,8 @@ def xmap(
         app: Whose task it is; None: that of the signature.
         options: How it is sent.
     """
-    return _mapped_of(task, it, app, star=False).set(**options)
+    task = maybe_signature(task, app)
+    return mapped(task, it, star=False, app=app).set(**options)
 
 
 def xstarmap(
@@ -76,16 +80,8 @@ def xstarmap(
     **options: Unpack[SendOptions],
 ) -> Signature[list[Any]]:
     """Make one signature that calls a task with each item's arguments; see `xmap`."""
-    return _mapped_of(task, it, app, star=True).set(**options)
-
-
-def _mapped_of(
-    task: Any, it: Iterable[Any], app: App | None, *, star: bool
-) -> Signature[Any]:
-    made = mapped(maybe_signature(task, app), it, star=star)
-    if app is not None:
-        made._app = app  # noqa: SLF001 - of the same room
-    return made
+    task = maybe_signature(task, app)
+    return mapped(task, it, star=True, app=app).set(**options)
 
 
 class chunks(  # noqa: N801 - Celery's name

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+
+if TYPE_CHECKING:
+    from celerant.context.call import Call
 
 __all__ = ["send_on_commit"]
 
@@ -15,26 +17,18 @@ _ROLLED_BACK = (
 )
 
 
-def send_on_commit(
-    canvas: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-    using: str | None,
-) -> Any:
+def send_on_commit(canvas: Any, call: Call, using: str | None) -> Any:
     """Freeze a canvas, have it sent at commit, and return the result it will have.
 
     Outside of a transaction it is sent at once. Django tells nobody of a rollback: it
     drops what was to be called at commit, and that tells the result.
 
     Args:
-        canvas: A signature or a group.
-        args: As `apply_async`.
-        kwargs: As `apply_async`.
-        options: As `apply_async`.
+        canvas: Any.
+        call: As of `apply_async`.
         using: The database's alias; None: the default one.
     """
-    held = canvas.app.sender.hold(canvas, args, kwargs, options, unsent=_ROLLED_BACK)
+    held = canvas.app.sender.hold(canvas, call, unsent=_ROLLED_BACK)
     result = held.result
     thread, shown = threading.get_ident(), result.id
 

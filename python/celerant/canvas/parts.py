@@ -8,17 +8,19 @@ a canvas that is inside itself or too deep.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from celerant.canvas.kinds import FOLLOWING, Role, kind_of
 from celerant.canvas.source import Mapped, Stream
+from celerant.common.listed import listed
 from celerant.errors import CanvasError
 
 __all__ = [
     "Inside",
     "Part",
+    "end_of",
     "following",
-    "is_canvas",
     "is_group",
     "parts",
     "walk",
@@ -79,9 +81,8 @@ class Part(NamedTuple):
         )
 
 
-def is_canvas(value: Any) -> bool:
-    """Whether it is a canvas in any form: ours, Celery's or a plain dict."""
-    return isinstance(value, dict)
+# `Part(...)`, without a call of Python's for each of a group's members.
+_part: Callable[[tuple[Any, ...]], Part] = partial(tuple.__new__, Part)
 
 
 def is_group(value: Any) -> bool:
@@ -90,51 +91,52 @@ def is_group(value: Any) -> bool:
 
 
 def parts(
-    outer: Part, takes: Callable[[Any], bool] = is_canvas, *, hold: bool = False
-) -> Iterator[Part]:
-    """Yield what a canvas consists of, in order: members, steps, header and body.
+    outer: Part, takes: Callable[[Any], bool] | None = None, *, hold: bool = False
+) -> list[Part]:
+    """Return what a canvas consists of, in order: members, steps, header and body.
 
     Args:
         outer: The canvas.
-        takes: Tells which are looked for.
+        takes: Tells which canvases are looked for; None: all.
         hold: Keep the members of generators for good; else those are passed over.
     """
     kwargs, kind = outer.canvas.get("kwargs"), kind_of(outer.canvas)
+    found: list[Part] = []
     if not kind.is_composed or not isinstance(kwargs, Mapping):
-        return
+        return found
     for key, role in kind.holds.items():
         held = kwargs.get(key)
         if hold and isinstance(held, (Stream, Mapped)):
             held = outer.canvas["kwargs"][key] = held.hold()
-        yield from _of(held, role, key, outer, takes)
+        if isinstance(held, (list, tuple)):
+            found += [
+                _part((value, role, key, position, outer))
+                for position, value in enumerate(held)
+                if isinstance(value, dict) and (takes is None or takes(value))
+            ]
+        elif isinstance(held, dict) and (takes is None or takes(held)):
+            found.append(Part(held, role, key, None, outer))
+    return found
 
 
-def following(outer: Part, takes: Callable[[Any], bool] = is_canvas) -> Iterator[Part]:
-    """Yield what a canvas is linked to by its options: callbacks and errbacks."""
+def following(outer: Part) -> list[Part]:
+    """Return what a canvas is linked to by its options: callbacks and errbacks."""
     options = outer.canvas.get("options")
     if not options or not isinstance(options, Mapping):
-        return
-    for key in ("link", "link_error"):
-        if linked := options.get(key):
-            several = linked if isinstance(linked, (list, tuple, set)) else [linked]
-            yield from _of(list(several), FOLLOWING[key], key, outer, takes)
-
-
-def _of(
-    held: Any, role: Role, key: str, outer: Part, takes: Callable[[Any], bool]
-) -> Iterator[Part]:
-    if isinstance(held, (list, tuple)):
-        for position, value in enumerate(held):
-            if takes(value):
-                yield Part(value, role, key, position, outer)
-    elif takes(held):
-        yield Part(held, role, key, None, outer)
+        return []
+    return [
+        Part(value, FOLLOWING[key], key, position, outer)
+        for key in ("link", "link_error")
+        if options.get(key)
+        for position, value in enumerate(listed(options[key]))
+        if isinstance(value, dict)
+    ]
 
 
 def walk(
     root: Any,
     path: str = "",
-    takes: Callable[[Any], bool] = is_canvas,
+    takes: Callable[[Any], bool] | None = None,
     *,
     hold: bool = False,
     links: bool = False,
@@ -144,7 +146,7 @@ def walk(
     Args:
         root: The canvas.
         path: What it is called in the paths of its parts.
-        takes: Tells which of its parts are looked for, and looked into.
+        takes: Tells which of its parts are looked for, and looked into; None: all.
         hold: Keep the members of generators for good; else those are passed over.
         links: Go to callbacks and errbacks too.
     """
@@ -152,14 +154,30 @@ def walk(
     seen: set[int] = set()
     while pending:
         part = pending.pop()
-        if id(part.canvas) in seen:
+        canvas = part.canvas
+        if id(canvas) in seen:
             continue
-        seen.add(id(part.canvas))
+        seen.add(id(canvas))
         yield part
-        inner = list(parts(part, takes, hold=hold))
-        if links:
-            inner += following(part, takes)
-        pending += reversed(inner)
+        # Most are tasks that nothing follows.
+        if links and canvas.get("options"):
+            pending += reversed(following(part))
+        if canvas.get("subtask_type"):
+            pending += reversed(parts(part, takes, hold=hold))
+
+
+def end_of(canvas: Any) -> dict[str, Any] | None:
+    """Return the task that a canvas ends in; None where that is several or unknown."""
+    while (kind := kind_of(canvas)).is_composed:
+        # The body of a chord, the last step of a chain.
+        *_, (key, role) = kind.holds.items()
+        held = (canvas.get("kwargs") or {}).get(key)
+        if isinstance(held, (list, tuple)):
+            if not held or (role == "member" and len(held) > 1):
+                return None
+            held = held[-1]
+        canvas = held
+    return canvas if isinstance(canvas, dict) else None
 
 
 def with_parts(canvas: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
@@ -179,16 +197,18 @@ def with_following(
 
 
 def _swapped(held: Any, holds: Mapping[str, Role], swap: Callable[[Any], Any]) -> Any:
+    if not held or holds.keys().isdisjoint(held):
+        return held
     found: dict[str, Any] = {}
     for key in holds:
-        value = held.get(key) if held else None
+        value = held.get(key)
         if isinstance(value, (Stream, Mapped)):
             value = value.hold()
         if isinstance(value, (list, tuple)):
             found[key] = [swap(one) for one in value]
         elif value is not None:
             found[key] = swap(value)
-    return {**held, **found} if found else held
+    return {**held, **found}
 
 
 class Inside:

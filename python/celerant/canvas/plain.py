@@ -17,7 +17,8 @@ def plain(canvas: Any) -> Any:
     a canvas nor several.
     """
     if isinstance(canvas, dict):
-        return with_following(with_parts(canvas, plain), plain)
+        made = with_following(canvas, plain)
+        return with_parts(made, plain) if made.get("subtask_type") else made
     if isinstance(canvas, (Mapped, Stream)):
         canvas = canvas.hold()
     return (

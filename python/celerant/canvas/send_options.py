@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from kombu import Exchange, Producer, Queue
+from kombu import Producer
 
+from celerant.canvas import option_values as values
 from celerant.canvas.kinds import kind_of
 from celerant.canvas.parts import Part, following, walk
 from celerant.config import nearest
@@ -23,151 +22,102 @@ __all__ = [
     "check_canvas",
     "check_links",
     "check_options",
-    "check_parts",
+    "check_part",
     "producer_of",
 ]
-
-
-class Kind(NamedTuple):
-    """Which values an option takes beside None."""
-
-    takes: Callable[[Any], bool]
-    words: str
 
 
 class SendOption(NamedTuple):
     """One option of a send."""
 
     treatment: Literal["honoured", "refused"]
-    kind: Kind
+    values: values.OptionValues
     #: What it does here, where Celery's documentation does not say; why it is refused.
     remark: str = ""
+    #: Whether it becomes a property of the message.
+    is_property: bool = False
 
 
-def _of(words: str, *types: type) -> Kind:
-    return Kind(lambda value: isinstance(value, types), words)
-
-
-def _is_seconds(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def _is_moment(value: Any) -> bool:
-    if not isinstance(value, str):
-        return isinstance(value, datetime)
-    try:
-        # Python 3.10 reads no final Z.
-        datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        return False
-    return True
-
-
-def _are_signatures(value: Any) -> bool:
-    several = value if isinstance(value, (list, tuple, set)) else (value,)
-    return all(one is None or isinstance(one, dict) for one in several)
-
-
-_ANY = Kind(lambda _: True, "anything")
-_FLAG = _of("True or False", bool, int)
-_SECONDS = Kind(_is_seconds, "a number of seconds")
-_LIMIT = Kind(lambda v: _is_seconds(v) and v >= 0, "a number of seconds, 0 or more")
-_MOMENT = Kind(_is_moment, "a datetime or ISO 8601 text")
-_UNTIL = Kind(
-    lambda v: _is_seconds(v) or _is_moment(v),
-    "a number of seconds, a datetime or ISO 8601 text",
-)
-# True among them: some count on it.
-_WHOLE = _of("a whole number", int)
-_TEXT = _of("text", str)
-_MAPPING = _of("a mapping", Mapping)
-_LIST = _of("a list", list, tuple, set, frozenset)
-_SIGNATURES = Kind(_are_signatures, "a signature or a list of them; use task.s(...)")
-
-
-def _taken(kind: Kind = _ANY, remark: str = "") -> SendOption:
-    return SendOption("honoured", kind, remark)
+def _taken(taken: values.OptionValues = values.ANY, remark: str = "") -> SendOption:
+    return SendOption("honoured", taken, remark)
 
 
 def _refused(remark: str) -> SendOption:
-    return SendOption("refused", _ANY, remark)
+    return SendOption("refused", values.ANY, remark)
 
 
-_SQS = "a property of the message, for SQS"
+_PROPERTY = _taken()._replace(is_property=True)
+_OF_SQS = _PROPERTY._replace(remark="a property of the message, for SQS")
 
 #: Every option of `apply_async`, `Signature.set` and `apply` that Celery has, by name.
 OPTIONS: dict[str, SendOption] = {
     # When, until when and where.
-    "countdown": _taken(_SECONDS),
-    "eta": _taken(_MOMENT),
-    "expires": _taken(_UNTIL),
-    "expiration": _taken(_SECONDS, "seconds that the broker keeps the message"),
-    "queue": _taken(_of("a name or a kombu.Queue", str, Queue)),
-    "exchange": _taken(_of("a name or a kombu.Exchange", str, Exchange)),
-    "exchange_type": _taken(_TEXT),
-    "routing_key": _taken(_TEXT),
-    "priority": _taken(_WHOLE),
-    "route_name": _taken(_TEXT),
+    "countdown": _taken(values.SECONDS),
+    "eta": _taken(values.MOMENT),
+    "expires": _taken(values.UNTIL),
+    "expiration": _taken(values.SECONDS, "seconds that the broker keeps the message"),
+    "queue": _taken(values.QUEUE),
+    "exchange": _taken(values.EXCHANGE),
+    "exchange_type": _taken(values.TEXT),
+    "routing_key": _taken(values.TEXT),
+    "priority": _taken(values.WHOLE),
+    "route_name": _taken(values.TEXT),
     # What follows, and what it belongs to.
-    "link": _taken(_SIGNATURES),
-    "link_error": _taken(_SIGNATURES),
+    "link": _taken(values.SIGNATURES),
+    "link_error": _taken(values.SIGNATURES),
     "chain": _taken(),
     "chord": _taken(),
-    "group_id": _taken(_TEXT),
-    "group_index": _taken(_WHOLE),
-    "root_id": _taken(_TEXT),
-    "parent_id": _taken(_TEXT),
-    "add_to_parent": _taken(_FLAG),
-    "replaced_task_nesting": _taken(_WHOLE),
+    "group_id": _taken(values.TEXT),
+    "group_index": _taken(values.WHOLE),
+    "root_id": _taken(values.TEXT),
+    "parent_id": _taken(values.TEXT),
+    "add_to_parent": _taken(values.FLAG),
+    "replaced_task_nesting": _taken(values.WHOLE),
     # How it runs.
-    "time_limit": _taken(_LIMIT),
-    "soft_time_limit": _taken(_LIMIT),
-    "ignore_result": _taken(_FLAG),
-    "retries": _taken(_WHOLE),
+    "time_limit": _taken(values.LIMIT),
+    "soft_time_limit": _taken(values.LIMIT),
+    "ignore_result": _taken(values.FLAG),
+    "retries": _taken(values.WHOLE),
     "throw": _refused("it is an option of `apply`, which runs a task here"),
-    "logfile": _taken(_ANY, "of `apply`: a field of the request"),
-    "loglevel": _taken(_ANY, "of `apply`: a field of the request"),
+    "logfile": _taken(values.ANY, "of `apply`: a field of the request"),
+    "loglevel": _taken(values.ANY, "of `apply`: a field of the request"),
     # Names.
-    "task_id": _taken(_TEXT),
-    "shadow": _taken(_TEXT),
+    "task_id": _taken(values.TEXT),
+    "shadow": _taken(values.TEXT),
     "argsrepr": _taken(),
     "kwargsrepr": _taken(),
     "origin": _taken(),
     "reply_to": _taken(),
     # How the message is written and sent.
-    "serializer": _taken(_TEXT),
-    "compression": _taken(_TEXT),
-    "headers": _taken(_MAPPING),
-    "stamped_headers": _taken(_LIST),
+    "serializer": _taken(values.TEXT),
+    "compression": _taken(values.TEXT),
+    "headers": _taken(values.MAPPING),
+    "stamped_headers": _taken(values.LIST),
     "delivery_mode": _taken(),
-    "mandatory": _taken(_FLAG),
-    "immediate": _taken(_FLAG),
-    "retry": _taken(_FLAG),
-    "retry_policy": _taken(_MAPPING),
-    "timeout": _taken(_SECONDS),
-    "confirm_timeout": _taken(_SECONDS),
-    "declare": _taken(_LIST),
-    "producer": _taken(_ANY, "a kombu producer of the caller's"),
-    "publisher": _taken(_ANY, "Celery's older name of `producer`"),
-    "connection": _taken(_ANY, "a kombu connection of the caller's"),
+    "mandatory": _taken(values.FLAG),
+    "immediate": _taken(values.FLAG),
+    "retry": _taken(values.FLAG),
+    "retry_policy": _taken(values.MAPPING),
+    "timeout": _taken(values.SECONDS),
+    "confirm_timeout": _taken(values.SECONDS),
+    "declare": _taken(values.LIST),
+    "producer": _taken(values.ANY, "a kombu producer of the caller's"),
+    "publisher": _taken(values.ANY, "Celery's older name of `producer`"),
+    "connection": _taken(values.ANY, "a kombu connection of the caller's"),
     # Properties of the message.
-    "properties": _taken(_MAPPING, "more properties of the message, by name"),
-    "app_id": _taken(),
-    "cluster_id": _taken(),
-    "correlation_id": _taken(),
-    "message_id": _taken(),
-    "timestamp": _taken(),
-    "type": _taken(),
-    "user_id": _taken(),
-    "MessageGroupId": _taken(_ANY, _SQS),
-    "MessageDeduplicationId": _taken(_ANY, _SQS),
-    "DelaySeconds": _taken(_ANY, _SQS),
-    "delay_seconds": _taken(_ANY, _SQS),
-    "message_attributes": _taken(_ANY, _SQS),
+    "properties": _taken(values.MAPPING, "more properties of the message, by name"),
+    "app_id": _PROPERTY,
+    "cluster_id": _PROPERTY,
+    "correlation_id": _PROPERTY,
+    "message_id": _PROPERTY,
+    "timestamp": _PROPERTY,
+    "type": _PROPERTY,
+    "user_id": _PROPERTY,
+    "MessageGroupId": _OF_SQS,
+    "MessageDeduplicationId": _OF_SQS,
+    "DelaySeconds": _OF_SQS,
+    "delay_seconds": _OF_SQS,
+    "message_attributes": _OF_SQS,
     # What Celery's own functions hand to each other.
     "router": _refused("routes are the setting task_routes"),
     "result_cls": _refused("a result is an AsyncResult"),
@@ -184,22 +134,7 @@ OPTIONS: dict[str, SendOption] = {
 }
 
 #: Those that become properties of the message, AMQP's own and others.
-MESSAGE_PROPERTIES = frozenset(
-    {
-        "app_id",
-        "cluster_id",
-        "correlation_id",
-        "message_id",
-        "timestamp",
-        "type",
-        "user_id",
-        "MessageGroupId",
-        "MessageDeduplicationId",
-        "DelaySeconds",
-        "delay_seconds",
-        "message_attributes",
-    }
-)
+MESSAGE_PROPERTIES = frozenset(n for n, option in OPTIONS.items() if option.is_property)
 
 #: Who sends and reads a call, and how it runs in place: no part of its message.
 NO_PART_OF_A_MESSAGE = (
@@ -261,28 +196,18 @@ def check_canvas(canvas: dict[str, Any], path: str) -> None:
     Raises:
         SettingError: As `check_options`.
     """
-    for _ in check_parts(canvas, path):
-        pass
+    for part in walk(canvas, path, links=True):
+        check_part(part)
 
 
-def check_parts(
-    canvas: dict[str, Any], path: str, *, hold: bool = False
-) -> Iterator[Part]:
-    """Yield the parts of a canvas once their options are checked, as `check_canvas`.
-
-    Args:
-        canvas: The canvas.
-        path: What it is called.
-        hold: Draw generators and keep what comes out of them.
-    """
-    for part in walk(canvas, path, hold=hold, links=True):
-        options = part.canvas.get("options")
-        if isinstance(options, Mapping) and options:
-            own = {k: v for k, v in options.items() if k not in _CHECKED_ELSEWHERE}
-            is_task = not kind_of(part.canvas).is_composed
-            place, whose = part.path, f": task {part.canvas.get('task')}"
-            _check_own(own, place, place + whose if is_task else place)
-        yield part
+def check_part(part: Part) -> None:
+    """Check the options of one part of a canvas."""
+    options = part.canvas.get("options")
+    if options and isinstance(options, Mapping):
+        own = {k: v for k, v in options.items() if k not in _CHECKED_ELSEWHERE}
+        is_task = not kind_of(part.canvas).is_composed
+        place, whose = part.path, f": task {part.canvas.get('task')}"
+        _check_own(own, place, place + whose if is_task else place)
 
 
 def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
@@ -300,8 +225,8 @@ def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
         if option.treatment == "refused":
             msg = f"{prefix}option {name!r} cannot be given: {option.remark}"
             raise SettingError(msg, name=name, path=path)
-        if value is not None and not option.kind.takes(value):
-            wanted, _, advice = option.kind.words.partition("; ")
+        if value is not None and not option.values.takes(value):
+            wanted, _, advice = option.values.words.partition("; ")
             msg = f"{prefix}{name} must be {wanted}, not {_shown(name, value)}"
             msg += f"; {advice}" if advice else ""
             raise SettingError(msg, name=name, path=path)
@@ -309,10 +234,7 @@ def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
         if not isinstance(name, str) or name in _OWN_FIELDS:
             msg = f"{prefix}properties cannot have {name!r}; give that as an option"
             raise SettingError(msg, name="properties", path=path)
-    hard, soft = options.get("time_limit"), options.get("soft_time_limit")
-    if hard and soft and soft > hard:
-        msg = f"{prefix}soft_time_limit {soft} s is over time_limit {hard} s"
-        raise SettingError(msg, name="soft_time_limit", path=path)
+    values.check_limits(options, prefix, path)
 
 
 def _shown(name: str, value: Any) -> str:

@@ -145,7 +145,7 @@ class _Stamping:
         _Stamping(self._visitor, append=append, inside=self._inside).links(
             part, headers
         )
-        canvas["kwargs"]["tasks"] = self._held(part, "tasks", headers)
+        canvas["kwargs"]["tasks"] = self._held(part, "tasks", headers, canvas.own_app)
         self._told(f"on_{kind}_end", canvas, headers)
 
     def _chord(self, part: Part, headers: Stamps) -> None:
@@ -161,9 +161,10 @@ class _Stamping:
         header = kwargs["header"]
         if isinstance(header, dict):
             outer = Part(header, "header", "header", None, part)
-            header["kwargs"]["tasks"] = self._held(outer, "tasks", headers)
+            app = canvas.own_app
+            header["kwargs"]["tasks"] = self._held(outer, "tasks", headers, app)
         else:
-            kwargs["header"] = self._held(part, "header", headers)
+            kwargs["header"] = self._held(part, "header", headers, canvas.own_app)
         self._told("on_chord_header_end", canvas, headers)
         if is_list and isinstance(header, dict) and not header["options"]:
             kwargs["header"] = header["kwargs"]["tasks"]
@@ -174,9 +175,9 @@ class _Stamping:
             canvas.body = maybe_signature(canvas.body, canvas.own_app)
             self.part(Part(canvas.body, "body", "body", None, part), headers)
 
-    def _held(self, outer: Part, key: str, headers: Stamps) -> Any:
+    def _held(self, outer: Part, key: str, headers: Stamps, app: App | None) -> Any:
         """Stamp members; return them, which are others where some were plain dicts."""
-        source, app = outer.canvas["kwargs"][key], outer.canvas.own_app
+        source = outer.canvas["kwargs"][key]
         if isinstance(source, Mapped) and self._visitor is None:
             # What all items share.
             more = self._merged(None, headers, source.options)

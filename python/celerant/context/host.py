@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from celerant.config import Settings
+    from celerant.context.call import Call
 
 __all__ = ["App", "Door"]
 
@@ -14,39 +15,19 @@ __all__ = ["App", "Door"]
 class Door(Protocol):
     """What takes canvases of every kind: tasks, groups, chains, chords."""
 
-    def send(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Any,
-    ) -> Any:
+    def send(self, canvas: Any, call: Call) -> Any:
         """Send it and return its result."""
         ...
 
-    def run(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Any,
-    ) -> Any:
+    def run(self, canvas: Any, call: Call) -> Any:
         """Run it in place and return its finished result."""
         ...
 
-    def freeze(self, canvas: Any, options: Any) -> Any:
+    def freeze(self, canvas: Any, options: dict[str, Any]) -> Any:
         """Give all in it their ids, sending nothing, and return its result."""
         ...
 
-    def hold(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Any,
-        *,
-        unsent: str,
-    ) -> Any:
+    def hold(self, canvas: Any, call: Call, *, unsent: str) -> Any:
         """Freeze a copy that is sent later, or never because of `unsent`."""
         ...
 

@@ -5,7 +5,6 @@ Source: ``_chain.apply`` and ``_chord.apply`` of ``celery.canvas`` of celery 5.7
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from celerant.common.listed import listed
 from celerant.results.async_result import AsyncResult
 
 if TYPE_CHECKING:
+    from celerant.context.call import Call
     from celerant.context.host import App
 
 __all__ = ["run_canvas"]
@@ -27,20 +27,14 @@ _ENDS = frozenset({"IGNORED", "REJECTED"})
 _OF_BODY = ("task_id", "throw")
 
 
-def run_canvas(
-    app: App,
-    canvas: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> Any:
+def run_canvas(app: App, canvas: Any, call: Call) -> Any:
     """Run a chain or chord and return the finished result of its last step.
 
     Raises:
         Exception: An earlier step than the last raised it, as in Celery.
     """
     followed: list[Any] = []
-    step = _Step(canvas, args, dict(kwargs), dict(options))
+    step = _Step(canvas, call.args, dict(call.kwargs), dict(call.options))
     # A last step that is a canvas takes this one's place: (group, task) pairs in a
     # chain are chords, each in the body of the one before, and may be hundreds.
     while isinstance(step.task, (chord, Chain)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import uuid
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import dumps, loads
@@ -17,6 +17,7 @@ from celerant.canvas.signature import Signature
 from celerant.common.foreign import is_a
 from celerant.common.listed import listed, listed_if_given
 from celerant.config import suggestion
+from celerant.context.call import Call
 from celerant.context.request import Request, current_request
 from celerant.errors import ArgumentError, EncodeError, NotRegistered, Retry
 from celerant.results.async_result import AsyncResult
@@ -40,13 +41,7 @@ __all__ = ["run_group", "run_signature"]
 _CODES = {SUCCESS: Barrier.SUCCESS, FAILURE: Barrier.FAILURE}
 
 
-def run_group(
-    app: App,
-    members: group[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-) -> GroupResult[Any]:
+def run_group(app: App, members: group[Any], call: Call) -> GroupResult[Any]:
     """Run the members one after the other and return their finished results.
 
     Raises:
@@ -54,119 +49,88 @@ def run_group(
         Exception: A member raised it, and `throw` or ``task_eager_propagates`` is
             set.
     """
-    throw = taken_throw(app, options)
-    check_options(options, "group")
-    call = members.merged_options(options)
-    seed = members.seed or uuid.uuid4().bytes
-    roster = Roster(seed)
-    group_id = call.pop("task_id", None) or roster.uuid
+    throw = _taken_throw(app, call.options)
+    check_options(call.options, "group")
+    args, kwargs, _ = call
+    merged = members.merged_options(call.options)
+    roster = Roster(members.seed or uuid.uuid4().bytes)
+    group_id = merged.pop("task_id", None) or roster.uuid
     tasks = leaves(members, app)
     roster.resize(len(tasks))
     for index, task in enumerate(tasks):
         if task.options.get("task_id"):
             roster.adopt(index, task.options["task_id"])
-    for index, task in enumerate(tasks):
         # As when sent: nothing runs if one member is wrong.
         path = f"group[{index}]"
         check_options(task.options, path, f"{path}: task {task.task}")
         if isinstance(task, Signature):
-            check_call(app, task, args, kwargs, index)
+            check_call(app, task, call, path, index)
+    runs = _Runs(app, call._replace(options=merged), throw, group_id)
     nested: dict[int, GroupResult[Any]] = {}
-    runs = [
-        _run(
-            app,
-            task,
-            args,
-            kwargs,
-            call,
-            roster.id(index),
-            group_id,
-            index,
-            throw=throw,
-        )
-        if isinstance(task, Signature)
-        else _run_inside(
-            task, args, kwargs, roster.id(index), index, nested, throw=throw
-        )
-        for index, task in enumerate(tasks)
-    ]
-    result = _finished(app, roster, group_id, runs)
+    ends: list[tuple[int, Any]] = []
+    for index, task in enumerate(tasks):
+        if isinstance(task, Signature):
+            ends.append(runs.run(task, roster.id(index), index))
+            continue
+        result = task.apply(args, kwargs, task_id=roster.id(index), throw=throw)
+        value = None
+        if isinstance(result, GroupResult):
+            nested[index] = result
+        else:
+            value = result.get(propagate=False, disable_sync_subtasks=False)
+        # By its state: a task may have returned an exception.
+        failed = result.failed()
+        ends.append((Barrier.FAILURE if failed else Barrier.SUCCESS, value))
+    finished = _finished(app, roster, group_id, ends)
     for index, inner in nested.items():
         roster.place(index, index + 1, shape_of(inner.as_tuple()))
-        result.settle_member(index, inner)
-    return result
+        finished.settle_member(index, inner)
+    return finished
 
 
-def run_signature(
-    app: App,
-    signature: Signature[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: dict[str, Any],
-) -> AsyncResult[Any]:
+def run_signature(app: App, signature: Signature[Any], call: Call) -> AsyncResult[Any]:
     """Run one task and return its finished result.
 
     Raises:
         NotRegistered: The task is not registered here.
         Exception: The task raised it, and `throw` or ``task_eager_propagates`` is set.
     """
-    throw = taken_throw(app, options)
+    options = call.options
+    throw = _taken_throw(app, options)
     check_options(options, "task", f"task {signature.task}")
     roster = Roster(uuid.uuid4().bytes)
     roster.resize(1)
     own = options.get("task_id") or signature.options.get("task_id")
     if own:
         roster.adopt(0, own)
-    check_call(app, signature, args, kwargs, None)
-    run = _run(
-        app, signature, args, kwargs, options, roster.id(0), None, None, throw=throw
-    )
-    return _finished(app, roster, roster.uuid, [run])[0]
+    check_call(app, signature, call)
+    done = _Runs(app, call, throw).run(signature, roster.id(0))
+    return _finished(app, roster, roster.uuid, [done])[0]
 
 
-def taken_throw(app: App, options: dict[str, Any]) -> bool:
+def _taken_throw(app: App, options: dict[str, Any]) -> bool:
     """Take `apply`'s own options from a call's; return whether it raises."""
     throw = options.pop("throw", None)
     return bool(app.conf.task_eager_propagates if throw is None else throw)
 
 
-def _run_inside(  # noqa: PLR0913, PLR0917 - a member and its place
-    canvas: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    task_id: str,
-    index: int,
-    nested: dict[int, GroupResult[Any]],
-    *,
-    throw: bool,
-) -> tuple[int, Any]:
-    """Run a member that is a chain or chord; return its state and value.
-
-    If it ends in a group, the group's result is put into `nested` instead.
-    """
-    result = canvas.apply(args, kwargs, task_id=task_id, throw=throw)
-    if isinstance(result, GroupResult):
-        nested[index] = result
-        return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), None
-    value = result.get(propagate=False, disable_sync_subtasks=False)
-    # By its state: a task may have returned an exception.
-    return (Barrier.FAILURE if result.failed() else Barrier.SUCCESS), value
-
-
-def check_call(  # noqa: PLR0913 - a call and its place
+def check_call(
     app: App,
     signature: Signature[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    index: int | None,
-    *,
-    path: str | None = None,
+    call: Call,
+    path: str = "task",
+    index: int | None = None,
 ) -> None:
-    """Refuse a task that is not here, and arguments that it does not take."""
+    """Refuse a task that is not here, and arguments that it does not take.
+
+    Args:
+        app: Whose task it is.
+        signature: The task, with its own arguments.
+        call: With what it is called.
+        path: Where it stands in what is sent or run.
+        index: Its `group_index`, if it is a member.
+    """
     name = signature.task
-    is_alone = path is None and index is None
-    if path is None:
-        path = "task" if index is None else f"group[{index}]"
     try:
         task = app.tasks[name]
     except KeyError:
@@ -178,62 +142,100 @@ def check_call(  # noqa: PLR0913 - a call and its place
         raise NotRegistered(msg) from None
     if task.parameters is None or not task.typing:
         return
-    call_args, call_kwargs = signature.merged(args, kwargs)
+    call_args, call_kwargs = signature.merged(call.args, call.kwargs)
     try:
         task.parameters.bind(*call_args, **call_kwargs)
     except TypeError as exc:
-        whose = f"task {name}" if is_alone else f"{path}: task {name}"
+        whose = f"task {name}" if path == "task" else f"{path}: task {name}"
         msg = f"{whose}: {exc}; the call does not match the task's parameters"
         raise ArgumentError(msg, task=name, group_index=index, path=path) from None
 
 
-def _run(  # noqa: C901, PLR0913, PLR0917 - a member and its place
-    app: App,
-    signature: Signature[Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-    task_id: str,
-    group_id: str | None,
-    index: int | None,
-    *,
-    throw: bool,
-) -> tuple[int, Any]:
-    """Run one task; return its state and its value or exception."""
-    merged = signature.merged_options(options)
-    call_args, call_kwargs = signature.merged(args, kwargs)
-    task = app.tasks[signature.task]
-    if app.conf.task_always_eager:
-        serializer = merged.get("serializer") or task.serializer
-        call_args, call_kwargs = _as_sent(
-            task, call_args, call_kwargs, serializer, index
-        )
-    request = _request(signature, task, call_args, call_kwargs, merged, task_id)
-    request.group, request.group_index = group_id, index
-    outcome = run_task(task, request)
-    if outcome.state == SUCCESS and request.callbacks:
-        problem = Continuation(app, Storing(app.backend)).send(request, outcome.value)
-        if problem is not None:
-            outcome = failure(problem, outcome.runtime)
-    raised = outcome.exception
-    if raised is not None and outcome.state in {FAILURE, RETRY}:
-        if throw:
-            tell_last(task, request, outcome)
-            raise raised
-        if outcome.state == FAILURE:
-            call_errbacks(app, request, raised, outcome.traceback)
-    if task.store_eager_result and _is_stored(task, request, outcome):
-        outcome = _stored(app, request, outcome)
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Runs tasks with one call."""
+
+    app: App
+    call: Call
+    #: Whether what a task raises is raised here.
+    throw: bool
+    group_id: str | None = None
+
+    def run(
+        self, signature: Signature[Any], task_id: str, index: int | None = None
+    ) -> tuple[int, Any]:
+        """Run one task; return its state and its value or exception."""
+        app = self.app
+        task = app.tasks[signature.task]
+        request = self._request(signature, task, task_id, index)
+        outcome = run_task(task, request)
+        if outcome.state == SUCCESS and request.callbacks:
+            problem = Continuation(app, Storing(app.backend)).send(
+                request, outcome.value
+            )
+            if problem is not None:
+                outcome = failure(problem, outcome.runtime)
         raised = outcome.exception
-        if throw and raised is not None:
-            raise raised
-    if is_told(task):
-        end(task, request, outcome)
-    if is_a(raised, Retry) and raised.sig is not None:
-        return _run(app, raised.sig, (), {}, {}, task_id, group_id, index, throw=throw)
-    return _CODES.get(
-        outcome.state, Barrier.IGNORED
-    ), outcome.value if raised is None else raised
+        if raised is not None and outcome.state in {FAILURE, RETRY}:
+            if self.throw:
+                tell_last(task, request, outcome)
+                raise raised
+            if outcome.state == FAILURE:
+                call_errbacks(app, request, raised, outcome.traceback)
+        if task.store_eager_result and _is_stored(task, request, outcome):
+            outcome = _stored(app, request, outcome)
+            raised = outcome.exception
+            if self.throw and raised is not None:
+                raise raised
+        if is_told(task):
+            end(task, request, outcome)
+        if is_a(raised, Retry) and raised.sig is not None:
+            again = replace(self, call=Call((), {}, {}))
+            return again.run(raised.sig, task_id, index)
+        state = _CODES.get(outcome.state, Barrier.IGNORED)
+        return state, outcome.value if raised is None else raised
+
+    def _request(
+        self,
+        signature: Signature[Any],
+        task: Task[Any, Any],
+        task_id: str,
+        index: int | None,
+    ) -> Request:
+        """Return the request of a call, as its message would tell it."""
+        options = signature.merged_options(self.call.options)
+        args, kwargs = signature.merged(self.call.args, self.call.kwargs)
+        if self.app.conf.task_always_eager:
+            serializer = options.get("serializer") or task.serializer
+            args, kwargs = _as_sent(task, args, kwargs, serializer, index)
+        parent = current_request.get()
+        stamps = options.get("stamped_headers") or ()
+        return Request(
+            id=task_id,
+            task=signature.task,
+            args=tuple(args),
+            kwargs=dict(kwargs),
+            root_id=(parent.root_id or parent.id) if parent else task_id,
+            parent_id=parent.id if parent else None,
+            group=self.group_id,
+            group_index=index,
+            callbacks=listed_if_given(options.get("link")),
+            errbacks=listed_if_given(options.get("link_error")),
+            retries=options.get("retries") or 0,
+            timelimit=(task.time_limit, task.soft_time_limit),
+            headers=dict(options.get("headers") or {}),
+            stamped_headers=list(stamps) or None,
+            stamps={name: listed(options.get(name)) for name in stamps},
+            ignore_result=bool(options.get("ignore_result", task.ignore_result)),
+            delivery_info={
+                "is_eager": True,
+                **{n: options.get(n) for n in ("exchange", "routing_key", "priority")},
+            },
+            hostname=socket.gethostname(),
+            is_eager=True,
+            logfile=options.get("logfile"),
+            loglevel=options.get("loglevel") or 0,
+        )
 
 
 def _as_sent(
@@ -253,43 +255,6 @@ def _as_sent(
         )
         raise EncodeError(msg, task=task.name, group_index=index, path=path) from exc
     return loads(data, kind, encoding, accept=[kind])
-
-
-def _request(  # noqa: PLR0913, PLR0917 - of one call
-    signature: Signature[Any],
-    task: Task[Any, Any],
-    args: Any,
-    kwargs: Any,
-    options: Mapping[str, Any],
-    task_id: str,
-) -> Request:
-    """Return the request of a call, as its message would tell it."""
-    parent = current_request.get()
-    stamps = options.get("stamped_headers") or ()
-    return Request(
-        id=task_id,
-        task=signature.task,
-        args=tuple(args),
-        kwargs=dict(kwargs),
-        root_id=(parent.root_id or parent.id) if parent else task_id,
-        parent_id=parent.id if parent else None,
-        callbacks=listed_if_given(options.get("link")),
-        errbacks=listed_if_given(options.get("link_error")),
-        retries=options.get("retries") or 0,
-        timelimit=(task.time_limit, task.soft_time_limit),
-        headers=dict(options.get("headers") or {}),
-        stamped_headers=list(stamps) or None,
-        stamps={name: listed(options.get(name)) for name in stamps},
-        ignore_result=bool(options.get("ignore_result", task.ignore_result)),
-        delivery_info={
-            "is_eager": True,
-            **{n: options.get(n) for n in ("exchange", "routing_key", "priority")},
-        },
-        hostname=socket.gethostname(),
-        is_eager=True,
-        logfile=options.get("logfile"),
-        loglevel=options.get("loglevel") or 0,
-    )
 
 
 def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:

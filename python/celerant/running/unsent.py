@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from celerant.canvas.parts import Part, parts
 from celerant.common.listed import listed
 from celerant.context.request import Request
 
@@ -28,8 +29,7 @@ def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
     while waiting:
         step = waiting.pop()
         yield _request(step)
-        inner = _inner(step)
-        waiting += reversed([one for one in inner if isinstance(one, Mapping)])
+        waiting += reversed(_inner(step))
 
 
 def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Request]:
@@ -45,7 +45,7 @@ def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Re
     kind, options = canvas.get("subtask_type"), _mapping(canvas.get("options"))
     own = listed(options.get("link_error"))
     linked = [*own, *(errback for errback in errbacks if errback not in own)]
-    inner = [one for one in _inner(canvas) if isinstance(one, Mapping)]
+    inner = _inner(canvas)
     if kind == "chain" and inner:
         first, *rest = inner
         found = branches(first, linked)
@@ -62,13 +62,10 @@ def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Re
     return found
 
 
-def _inner(canvas: Mapping[str, Any]) -> Iterable[Any]:
-    kind, kwargs = canvas.get("subtask_type"), _mapping(canvas.get("kwargs"))
-    if kind in ("group", "chain"):
-        return listed(kwargs.get("tasks"))
-    if kind == "chord" and kwargs.get("body") is not None:
-        return (kwargs["body"],)
-    return ()
+def _inner(canvas: Any) -> list[Any]:
+    """Return the steps, members and body that have results of their own."""
+    root = Part(canvas, "root", "", None, None)
+    return [part.canvas for part in parts(root) if part.role != "header"]
 
 
 def _request(canvas: Mapping[str, Any]) -> Request:

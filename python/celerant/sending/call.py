@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from celerant.dispatch.wires.base import Doubt
+    from celerant.errors.report import Intervals, Report
 
-__all__ = ["SentCall", "new_seed"]
+__all__ = ["SentCall", "new_seed", "to_resend"]
 
 
 class SentCall:
@@ -34,6 +35,14 @@ class SentCall:
         self.losses = losses
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
+
+
+def to_resend(report: Report, unknown: Literal["send", "skip"]) -> Intervals:
+    """Return which members `resume` sends again."""
+    only = report.unsent + report.rejected
+    if unknown == "send":
+        only += report.unknown
+    return sorted(only)
 
 
 def new_seed() -> bytes:

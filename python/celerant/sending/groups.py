@@ -16,11 +16,11 @@ from celerant.errors import CanvasError
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
 from celerant.running.in_place import run_group
-from celerant.sending.call import SentCall, new_seed
-from celerant.sending.holding import check_held
+from celerant.sending.call import SentCall, new_seed, to_resend
 
 if TYPE_CHECKING:
     from celerant.canvas.group import group
+    from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.dispatch.run import Sent
     from celerant.sending.holding import Frozen
@@ -37,6 +37,8 @@ _REFUSED = {
 class Groups:
     """The door for groups."""
 
+    run = staticmethod(run_group)
+
     def __init__(self, app: App, outgoing: Outgoing) -> None:
         self._app = app
         self._outgoing = outgoing
@@ -45,53 +47,45 @@ class Groups:
             weakref.WeakKeyDictionary()
         )
 
+    def check(self, members: group[Any], options: dict[str, Any]) -> str:  # noqa: ARG002 - as others
+        """Refuse options that no group has; return the path of the group."""
+        for name, why in _REFUSED.items():
+            if options.get(name) is not None:
+                raise TypeError(why)
+        check_options(options, "group")
+        return "group"
+
     def send(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-        held: Frozen | None = None,
+        self, members: group[Any], call: Call, held: Frozen | None = None
     ) -> GroupResult[Any]:
         """Send a group; see `group.apply_async`."""
-        _refuse_links(options)
-        if self._app.conf.task_always_eager:
-            ran = self.run(members, args, kwargs, options)
+        self.check(members, call.options)
+        app, outgoing = self._app, self._outgoing
+        if app.conf.task_always_eager:
+            ran = self.run(app, members, call)
             return ran if held is None else held.result.go_on_as(ran)
-        check_options(options, "group")
-        merged = members.merged_options(options)
+        merged = members.merged_options(call.options)
         check_links(merged, "group")
         source = members["kwargs"]["tasks"]
         given = source if held is None else held.origin["kwargs"]["tasks"]
-        call = SentCall(given, args, kwargs, merged, self._app.backend.losses)
-        outgoing = self._outgoing
+        sent_call = SentCall(given, call.args, call.kwargs, merged, app.backend.losses)
         if held is None:
-            kept = outgoing.members(Roster(members.seed or new_seed()), call)
+            kept = outgoing.members(Roster(members.seed or new_seed()), sent_call)
         else:
             kept = held.result.members
-            kept.send_held(call.losses)
+            kept.send_held(sent_call.losses)
         roster = kept.roster
-        group_id = call.options.pop("task_id", None) or roster.uuid
-        sent = outgoing.dispatch(source, roster, call, kept, group_id=group_id)
+        group_id = merged.pop("task_id", None) or roster.uuid
+        sent = outgoing.dispatch(source, roster, sent_call, kept, group_id=group_id)
         result: GroupResult[Any]
         result = GroupResult(group_id, kept) if held is None else held.result
         result.report = sent.report
         if sent.error is not None:
-            raise self._resumable(sent, result, call)
+            raise self._resumable(sent, result, sent_call)
         if held is None:
             result = result.lone()
-        outgoing.add_to_parent(result, options)
+        outgoing.add_to_parent(result, call.options)
         return result
-
-    def run(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> GroupResult[Any]:
-        """Run the members in place; see `group.apply`."""
-        return run_group(self._app, members, args, kwargs, options)
 
     def freeze(
         self, members: group[Any], options: Mapping[str, Any]
@@ -103,18 +97,6 @@ class Groups:
         kept = Members(roster, self._app.backend, barrier=barrier, is_group=True)
         return GroupResult(members.options["task_id"], kept)
 
-    def check(
-        self,
-        members: group[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> None:
-        """Refuse what could not be sent later."""
-        _refuse_links(options)
-        check_options(options, "group")
-        check_held(self._app, members, "group", args, kwargs)
-
     def resume(
         self,
         members: group[Any],
@@ -122,9 +104,6 @@ class Groups:
         unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
         """Send what an interrupted dispatch left over; see `group.resume`."""
-        if unknown not in {"send", "skip"}:
-            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
-            raise ValueError(msg)
         call, report = self._calls.get(result), result.report
         if report is None or (call is None and not report.complete):
             msg = (
@@ -143,9 +122,7 @@ class Groups:
             raise CanvasError(msg, path="group")
         if call is not None:
             self._outgoing.find_out(call, result, report)
-        only = report.unsent + report.rejected
-        if unknown == "send":
-            only += report.unknown
+        only = to_resend(report, unknown)
         if call is None or not only:
             return result
         result.members.send_again()
@@ -155,7 +132,7 @@ class Groups:
             call,
             result.members,
             group_id=result.id,
-            only=sorted(only),
+            only=only,
             ledger=report.ledger,
         )
         result.sent_again(sent.report)
@@ -173,12 +150,6 @@ class Groups:
         call.doubts = sent.doubts
         self._calls[result] = call
         return error
-
-
-def _refuse_links(options: Mapping[str, Any]) -> None:
-    for name, why in _REFUSED.items():
-        if options.get(name) is not None:
-            raise TypeError(why)
 
 
 def _check_origin(

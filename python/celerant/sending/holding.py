@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celerant._core import Barrier
 from celerant.canvas.data import maybe_signature
 from celerant.canvas.kinds import kind_of
-from celerant.canvas.send_options import check_parts
+from celerant.canvas.parts import walk
+from celerant.canvas.send_options import check_part
 from celerant.results.group_result import GroupResult
 from celerant.running.in_place import check_call
 
 if TYPE_CHECKING:
+    from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.results.tracking.members import Members
 
@@ -123,13 +125,7 @@ def _key(result: Any) -> Any:
     return len(result), result.roster.id(0) if len(result) else None
 
 
-def check_held(
-    app: App,
-    canvas: Any,
-    path: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> None:
+def check_held(app: App, canvas: Any, path: str, call: Call) -> None:
     """Check the options of all tasks in a canvas, and the arguments of the first.
 
     A generator is held. Cycles, and what is no canvas, are found where it is frozen.
@@ -138,10 +134,11 @@ def check_held(
         SettingError: An option that does not exist.
         ArgumentError: A task that is known here does not take these arguments.
     """
-    for part in check_parts(canvas, path, hold=True):
+    for part in walk(canvas, path, hold=True, links=True):
+        check_part(part)
         if not part.begins or kind_of(part.canvas).is_composed:
             continue
         task = maybe_signature(part.canvas, app)
         if task.task in app.tasks:
             index = part.position if part.role == "member" else None
-            check_call(app, task, args, kwargs, index, path=part.path)
+            check_call(app, task, call, part.path, index)

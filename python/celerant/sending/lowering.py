@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Roster, count_results, lower
-from celerant.canvas.chain import Chain
-from celerant.canvas.chord import chord
-from celerant.canvas.group import group
+from celerant.canvas.data import CanvasData
+from celerant.canvas.freezing import is_ignored
+from celerant.canvas.parts import end_of, walk
 from celerant.canvas.readable import readable
 from celerant.canvas.signature import Signature
 from celerant.canvas.source import Mapped, Stream
 
 if TYPE_CHECKING:
+    from celerant.canvas.chord import chord
     from celerant.context.host import App
 
 __all__ = [
     "HeaderCall",
     "Lowered",
+    "end_is_ignored",
     "header_of",
     "hold_nested",
-    "is_ignored",
     "lowered",
     "lowered_chord",
     "results_in",
@@ -150,43 +151,22 @@ def hold_nested(source: Any) -> None:
     Args:
         source: The header's members; itself it stays what it is.
     """
-    pending = [source] if isinstance(source, (list, tuple)) else []
-    seen: set[int] = set()
-    while pending:
-        members = pending.pop()
-        # Plain signatures hold nothing, and of most headers all members are.
-        if id(members) in seen or {*map(type, members)} <= {Signature}:
-            continue
-        seen.add(id(members))
-        for member in members:
-            if isinstance(member, (Chain, chord, group)):
-                pending.append(member.tasks)
-            if isinstance(member, chord) and member.body is not None:
-                pending.append([member.body])
+    # Plain signatures hold nothing, and of most headers all members are.
+    if not isinstance(source, (list, tuple)) or {*map(type, source)} <= {Signature}:
+        return
+    for member in source:
+        if isinstance(member, CanvasData):
+            for _ in walk(member, hold=True):
+                pass
 
 
-def is_ignored(app: App, canvas: Any) -> bool:
+def end_is_ignored(app: App, canvas: Any) -> bool:
     """Return whether nothing is stored of what a chain or chord results in."""
-    while True:
-        kind, kwargs = canvas.get("subtask_type"), canvas.get("kwargs") or {}
-        if kind == "chord":
-            canvas = kwargs.get("body")
-        elif kind in {"chain", "group"}:
-            tasks = kwargs.get("tasks")
-            # What a group leaves behind is told by each of its members.
-            if not isinstance(tasks, (list, tuple)) or not tasks:
-                return False
-            if kind == "group" and len(tasks) > 1:
-                return False
-            canvas = tasks[-1]
-        else:
-            break
-        if not isinstance(canvas, dict):
-            return False
-    said = (canvas.get("options") or {}).get("ignore_result")
-    if said is None and canvas.get("task") in app.tasks:
-        said = app.tasks[canvas["task"]].ignore_result
-    return bool(said)
+    end = end_of(canvas)
+    if end is None:
+        # What a group leaves behind is told by each of its members.
+        return False
+    return is_ignored(app, end, end.get("options") or {})
 
 
 def results_in(source: Any) -> int | None:

@@ -28,9 +28,10 @@ from celerant.dispatch.wires.base import Broken
 from celerant.errors import CelerantError, ForkError, PublishError
 from celerant.results.tracking.forms import clipped
 from celerant.results.tracking.members import Members
-from celerant.sending.lowering import is_ignored
+from celerant.sending.lowering import end_is_ignored
 
 if TYPE_CHECKING:
+    from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.dispatch.run import Sent
     from celerant.errors.report import Report
@@ -49,6 +50,11 @@ class Outgoing:
         self._carriers: Carriers | None = None
         self._own = PerProcess(_Own)
         self._made: _Lasting | None = None
+
+    @property
+    def backend(self) -> Any:
+        """Where results are kept."""
+        return self._app.backend
 
     def close(self) -> None:
         """Close the connections; sending again opens new ones."""
@@ -122,14 +128,8 @@ class Outgoing:
             )
             return Many(order).over(self.open())
 
-    def dispatch_one(  # noqa: PLR0913, PLR0917 - a call, and what learns of it
-        self,
-        signature: Mapping[str, Any],
-        roster: Roster,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-        members: Members,
+    def dispatch_one(
+        self, signature: Mapping[str, Any], roster: Roster, call: Call, members: Members
     ) -> Sent:
         """Send one task under the id of a roster of one."""
         with _abandoned_where_none_left(members):
@@ -138,14 +138,14 @@ class Outgoing:
             order = Order(
                 (signature,),
                 roster,
-                self._blueprints(lasting.basis, None, options),
+                self._blueprints(lasting.basis, None, call.options),
                 lasting.rules,
-                self._patience(options),
+                self._patience(call.options),
                 Ledger(),
-                args,
-                kwargs,
+                call.args,
+                call.kwargs,
                 grouped=False,
-                producer=producer_of(options),
+                producer=producer_of(call.options),
                 tally=members,
             )
             return One(order).over(self.open())
@@ -204,7 +204,7 @@ class Outgoing:
         if has_chords:
             self._app.backend.ensure_chords_allowed()
         check_canvas(canvas, canvas.get("subtask_type") or "canvas")
-        return is_ignored(self._app, canvas)
+        return end_is_ignored(self._app, canvas)
 
     def _refuse_forked_memory(self) -> None:
         app, pid, request = self._app, os.getpid(), current_request.get()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +11,12 @@ from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.sending.canvases import Canvases
 from celerant.sending.groups import Groups
-from celerant.sending.holding import Frozen, Held
+from celerant.sending.holding import Frozen, Held, check_held
 from celerant.sending.outgoing import Outgoing
 from celerant.sending.tasks import Tasks
 
 if TYPE_CHECKING:
+    from celerant.context.call import Call
     from celerant.context.host import App
 
 __all__ = ["Sender"]
@@ -26,6 +26,7 @@ class Sender:
     """What canvases call when they are applied: `celerant.context.host.Door`."""
 
     def __init__(self, app: App) -> None:
+        self._app = app
         self.outgoing = outgoing = Outgoing(app)
         canvases = Canvases(app, outgoing)
         #: By class; subclasses come in when they are first sent.
@@ -40,66 +41,51 @@ class Sender:
         """Close the connections; sending again opens new ones."""
         self.outgoing.close()
 
-    def send(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> Any:
+    def send(self, canvas: Any, call: Call) -> Any:
         """Send a canvas; see `Canvas.apply_async`."""
-        door = self._doors.get(type(canvas)) or self._door(canvas)
-        return door.send(canvas, args, kwargs, options)
+        try:
+            door = self._doors[type(canvas)]
+        except KeyError:
+            door = self._door(canvas)
+        return door.send(canvas, call)
 
-    def run(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> Any:
+    def run(self, canvas: Any, call: Call) -> Any:
         """Run a canvas in place; see `Canvas.apply`."""
-        return self._door(canvas).run(canvas, args, kwargs, options)
+        return self._door(canvas).run(self._app, canvas, call)
 
-    def freeze(self, canvas: Any, options: Mapping[str, Any]) -> Any:
+    def freeze(self, canvas: Any, options: dict[str, Any]) -> Any:
         """Give a canvas and all in it their ids, sending nothing; return its result."""
         return self._door(canvas).freeze(canvas, options)
 
-    def hold(
-        self,
-        canvas: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-        *,
-        unsent: str,
-    ) -> Held:
+    def hold(self, canvas: Any, call: Call, *, unsent: str) -> Held:
         """Freeze a copy of a canvas and check it, so that it can be sent as it is now.
 
         Args:
             canvas: The canvas.
-            args: As `apply_async`.
-            kwargs: The same.
-            options: The same.
+            call: As of `apply_async`.
             unsent: Why it is not sent, should it never be.
         Raises:
             SettingError: An option that does not exist.
             TypeError: A task that is known here does not take these arguments.
             CanvasError: A cycle, too deep, or something that is no member.
         """
-        door = self._door(canvas)
-        door.check(canvas, args, kwargs, options)
+        door, options = self._door(canvas), call.options
+        path = door.check(canvas, options)
+        check_held(self._app, canvas, path, call)
         # A copy: sent a second time, the caller's own canvas gets new ids.
         frozen = canvas.clone()
         named = {k: options.pop(k) for k in ("task_id",) if options.get(k)}
         if named:
             frozen.options.pop("task_id", None)
         result = door.freeze(frozen, named)
-        send = partial(door.send, frozen, args, kwargs, options, Frozen(result, canvas))
+        send = partial(door.send, frozen, call, Frozen(result, canvas))
         return Held(result, send, unsent=unsent)
 
     def resume(self, canvas: Any, result: Any, unknown: Literal["send", "skip"]) -> Any:
         """Send what an interrupted send of a canvas left over; return `result`."""
+        if unknown not in {"send", "skip"}:
+            msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
+            raise ValueError(msg)
         return self._door(canvas).resume(canvas, result, unknown)
 
     def _door(self, canvas: Any) -> Any:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from celerant._core import Roster
 from celerant.canvas.kinds import kind_of
 from celerant.canvas.send_options import check_links, check_options
 from celerant.dispatch.interruption import carry
-from celerant.errors import CanvasError
 from celerant.results.async_result import AsyncResult
 from celerant.results.tracking.members import Members
 from celerant.running.in_place import run_signature
 from celerant.sending.call import SentCall, new_seed
-from celerant.sending.holding import check_held
 
 if TYPE_CHECKING:
     from celerant.canvas.signature import Signature
+    from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.sending.holding import Frozen
     from celerant.sending.outgoing import Outgoing
@@ -29,24 +28,27 @@ __all__ = ["Tasks"]
 class Tasks:
     """The door for signatures."""
 
+    run = staticmethod(run_signature)
+
     def __init__(self, app: App, outgoing: Outgoing) -> None:
         self._app = app
         self._outgoing = outgoing
 
+    def check(self, signature: Signature[Any], options: dict[str, Any]) -> str:
+        """Refuse options that no call has; return the path of the task."""
+        check_options(options, "task", f"task {signature['task']}")
+        return "task"
+
     def send(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-        held: Frozen | None = None,
+        self, signature: Signature[Any], call: Call, held: Frozen | None = None
     ) -> AsyncResult[Any]:
         """Send one task; see `Signature.apply_async`."""
-        name = signature["task"]
-        if self._app.conf.task_always_eager and name in self._app.tasks:
-            ran = self.run(signature, args, kwargs, options)
+        app, outgoing = self._app, self._outgoing
+        if app.conf.task_always_eager and signature["task"] in app.tasks:
+            ran = self.run(app, signature, call)
             return ran if held is None else held.result.go_on_as(ran)
-        check_options(options, "task", f"task {name}")
+        options = call.options
+        check_options(options, "task", f"task {signature['task']}")
         if signature["options"]:
             # What else it has is checked where its message is drawn.
             check_links(signature["options"], "task")
@@ -56,7 +58,7 @@ class Tasks:
         if task_id:
             named = {**signature.options, "task_id": task_id}
             given = {**signature, "options": named}
-        backend, outgoing = self._app.backend, self._outgoing
+        backend = app.backend
         losses = backend.losses
         if held is None:
             members = Members(roster, backend, losses=losses)
@@ -65,10 +67,12 @@ class Tasks:
             members.send_held(losses)
         if signature["subtask_type"] is not None and kind_of(signature).is_composed:
             # It says that it is what its class is not.
-            call = SentCall([given], args, kwargs, options, losses)
-            sent = outgoing.dispatch(call.source, roster, call, members, group_id=None)
+            of_one = SentCall([given], *call, losses)
+            sent = outgoing.dispatch(
+                of_one.source, roster, of_one, members, group_id=None
+            )
         else:
-            sent = outgoing.dispatch_one(given, roster, args, kwargs, options, members)
+            sent = outgoing.dispatch_one(given, roster, call, members)
         members.roster = roster
         result: AsyncResult[Any]
         result = (
@@ -80,16 +84,6 @@ class Tasks:
         outgoing.add_to_parent(result, options)
         return result
 
-    def run(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: dict[str, Any],
-    ) -> AsyncResult[Any]:
-        """Run one task in place; see `Signature.apply`."""
-        return run_signature(self._app, signature, args, kwargs, options)
-
     def freeze(
         self, signature: Signature[Any], options: Mapping[str, Any]
     ) -> AsyncResult[Any]:
@@ -97,30 +91,3 @@ class Tasks:
         task_id = options.get("task_id") or str(uuid.uuid4())
         frozen_id = signature.options.setdefault("task_id", task_id)
         return AsyncResult(frozen_id, app=self._app)
-
-    def check(
-        self,
-        signature: Signature[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> None:
-        """Refuse what could not be sent later."""
-        check_options(options, "task", f"task {signature.task}")
-        check_held(self._app, signature, "task", args, kwargs)
-
-    def resume(
-        self,
-        signature: Signature[Any],
-        result: Any,  # noqa: ARG002 - as of others
-        unknown: Literal["send", "skip"],  # noqa: ARG002 - the same
-    ) -> NoReturn:
-        """Refuse: one task is sent whole or not at all.
-
-        Raises:
-            CanvasError: Always.
-        """
-        msg = (
-            f"task {signature.task}: one task leaves whole or not at all; send it again"
-        )
-        raise CanvasError(msg, path="task")

@@ -6,13 +6,11 @@ Source of names and defaults: ``Task`` and its ``from_config``,
 
 from __future__ import annotations
 
-import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from kombu import Exchange, Queue
-
+from celerant.canvas import option_values as values
 from celerant.config import nearest
 from celerant.errors import SettingError
 
@@ -45,18 +43,11 @@ HOOKS: dict[str, str] = {
 }
 
 
-class Kind(NamedTuple):
-    """Which values an option takes beside None."""
-
-    takes: Callable[[Any], bool]
-    words: str
-
-
 class TaskOption(NamedTuple):
     """One option."""
 
     treatment: Literal["honoured", "handed over", "refused"]
-    kind: Kind
+    values: values.OptionValues
     default: Any = None
     #: The setting that decides if the task does not.
     setting: str | None = None
@@ -64,99 +55,48 @@ class TaskOption(NamedTuple):
     remark: str = ""
 
 
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_exceptions(value: Any) -> bool:
-    return isinstance(value, (tuple, list, set, frozenset)) and all(map(_raises, value))
-
-
-def _raises(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException)
-
-
-def _is_rate(value: Any) -> bool:
-    if _is_number(value):
-        return True
-    if not isinstance(value, str):
-        return False
-    count, _, per = value.partition("/")
-    try:
-        float(count)
-    except ValueError:
-        return False
-    return per in {"", "s", "m", "h"}
-
-
-_ANY = Kind(lambda _: True, "anything")
-_FLAG = Kind(lambda v: isinstance(v, (bool, int)), "True or False")
-_SECONDS = Kind(lambda v: _is_number(v) and v >= 0, "a number of seconds")
-_COUNT = Kind(_is_count, "a whole number, or None")
-_PRIORITY = Kind(
-    lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"
-)
-_TEXT = Kind(lambda v: isinstance(v, str), "text")
-_EXCEPTIONS = Kind(_are_exceptions, "a tuple of exception classes")
-_EXPECTED = Kind(
-    lambda v: _raises(v) or _are_exceptions(v),
-    "an exception class or a tuple of them",
-)
-_MAPPING = Kind(lambda v: isinstance(v, Mapping), "a mapping")
-_FACTOR = Kind(lambda v: isinstance(v, bool) or _is_number(v), "True, False or seconds")
-
-
 def _flag(setting: str) -> TaskOption:
-    return TaskOption("honoured", _FLAG, setting=setting)
+    return TaskOption("honoured", values.FLAG, setting=setting)
 
 
 #: By name. A name that no table has is an attribute of the user's own.
 OPTIONS: dict[str, TaskOption] = {
     # How it is sent.
-    "queue": TaskOption(
-        "honoured", Kind(lambda v: isinstance(v, (str, Queue)), "a name or a Queue")
-    ),
-    "routing_key": TaskOption("honoured", _TEXT),
+    "queue": TaskOption("honoured", values.QUEUE),
+    "routing_key": TaskOption("honoured", values.TEXT),
     "exchange": TaskOption(
         "honoured",
-        Kind(lambda v: isinstance(v, (str, Exchange)), "a name or an Exchange"),
+        values.EXCHANGE,
     ),
     "exchange_type": TaskOption(
-        "handed over", _TEXT, remark="is not a part of messages, as in Celery"
+        "handed over", values.TEXT, remark="is not a part of messages, as in Celery"
     ),
-    "priority": TaskOption("honoured", _PRIORITY, setting="task_default_priority"),
+    "priority": TaskOption(
+        "honoured", values.STRICT_WHOLE, setting="task_default_priority"
+    ),
     # A datetime too; it is checked when it is sent.
-    "expires": TaskOption("honoured", _ANY),
-    "serializer": TaskOption("honoured", _TEXT, setting="task_serializer"),
+    "expires": TaskOption("honoured", values.ANY),
+    "serializer": TaskOption("honoured", values.TEXT, setting="task_serializer"),
     "delivery_mode": TaskOption(
         "honoured",
-        Kind(
-            lambda v: v in {1, 2, "transient", "persistent"},
-            "'transient', 'persistent', 1 or 2",
-        ),
+        values.MODE,
     ),
-    "compression": TaskOption("honoured", _TEXT),
-    "time_limit": TaskOption("honoured", _SECONDS, setting="task_time_limit"),
-    "soft_time_limit": TaskOption("honoured", _SECONDS, setting="task_soft_time_limit"),
-    "immediate": TaskOption("honoured", _FLAG),
-    "mandatory": TaskOption("honoured", _FLAG),
+    "compression": TaskOption("honoured", values.TEXT),
+    "time_limit": TaskOption("honoured", values.LIMIT, setting="task_time_limit"),
+    "soft_time_limit": TaskOption(
+        "honoured", values.LIMIT, setting="task_soft_time_limit"
+    ),
+    "immediate": TaskOption("honoured", values.FLAG),
+    "mandatory": TaskOption("honoured", values.FLAG),
     # How it runs.
-    "typing": TaskOption("honoured", _FLAG, default=True),
-    "trail": TaskOption("honoured", _FLAG, default=True),
+    "typing": TaskOption("honoured", values.FLAG, default=True),
+    "trail": TaskOption("honoured", values.FLAG, default=True),
     "ignore_result": _flag("task_ignore_result"),
     "store_errors_even_if_ignored": _flag("task_store_errors_even_if_ignored"),
     "store_eager_result": _flag("task_store_eager_result"),
     "track_started": _flag("task_track_started"),
-    "send_events": TaskOption("honoured", _FLAG, default=True),
-    "throws": TaskOption("honoured", _EXPECTED, ()),
+    "send_events": TaskOption("honoured", values.FLAG, default=True),
+    "throws": TaskOption("honoured", values.EXPECTED, ()),
     "acks_late": _flag("task_acks_late"),
     "acks_on_failure_or_timeout": _flag("task_acks_on_failure_or_timeout"),
     "acks_on_failure": _flag("task_acks_on_failure"),
@@ -164,38 +104,44 @@ OPTIONS: dict[str, TaskOption] = {
     "reject_on_worker_lost": _flag("task_reject_on_worker_lost"),
     "retry_on_worker_lost": _flag("task_retry_on_worker_lost"),
     # How it is retried.
-    "max_retries": TaskOption("honoured", _COUNT, 3),
-    "default_retry_delay": TaskOption("honoured", _SECONDS, 180),
-    "autoretry_for": TaskOption("honoured", _EXCEPTIONS, ()),
-    "dont_autoretry_for": TaskOption("honoured", _EXCEPTIONS, ()),
-    "retry_kwargs": TaskOption("honoured", _MAPPING, {}),
-    "retry_backoff": TaskOption("honoured", _FACTOR, default=False),
-    "retry_backoff_max": TaskOption("honoured", _SECONDS, 600),
-    "retry_jitter": TaskOption("honoured", _FLAG, default=True),
+    "max_retries": TaskOption("honoured", values.COUNT, 3),
+    "default_retry_delay": TaskOption("honoured", values.LIMIT, 180),
+    "autoretry_for": TaskOption("honoured", values.EXCEPTIONS, ()),
+    "dont_autoretry_for": TaskOption("honoured", values.EXCEPTIONS, ()),
+    "retry_kwargs": TaskOption("honoured", values.MAPPING, {}),
+    "retry_backoff": TaskOption("honoured", values.FACTOR, default=False),
+    "retry_backoff_max": TaskOption("honoured", values.LIMIT, 600),
+    "retry_jitter": TaskOption("honoured", values.FLAG, default=True),
     "abstract": TaskOption(
-        "honoured", _ANY, default=True, remark="has no effect in Celery"
+        "honoured", values.ANY, default=True, remark="has no effect in Celery"
     ),
     # Options for Celery's own worker alone.
     "rate_limit": TaskOption(
         "handed over",
-        Kind(_is_rate, "a number, or text such as '10/m'"),
+        values.RATE,
         setting="task_default_rate_limit",
         remark="the embedded worker has no rate limits, and says so",
     ),
     "resultrepr_maxsize": TaskOption(
-        "handed over", _COUNT, 1024, remark="the embedded worker uses the default"
+        "handed over", values.COUNT, 1024, remark="the embedded worker uses the default"
     ),
-    "Strategy": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
-    "Request": TaskOption("handed over", _ANY, remark="a part of Celery's worker"),
-    # Options that a task cannot choose here.
+    "Strategy": TaskOption(
+        "handed over", values.ANY, remark="a part of Celery's worker"
+    ),
+    "Request": TaskOption(
+        "handed over", values.ANY, remark="a part of Celery's worker"
+    ),
+    # What a task cannot choose here.
     "backend": TaskOption(
-        "refused", _ANY, remark="all results are in the app's own result store"
+        "refused", values.ANY, remark="all results are in the app's own result store"
     ),
     "request_stack": TaskOption(
-        "refused", _ANY, remark="a task reads `request`, one for each context"
+        "refused", values.ANY, remark="a task reads `request`, one for each context"
     ),
-    "app": TaskOption("refused", _ANY, remark="a task belongs to the decorator's app"),
-    "run": TaskOption("refused", _ANY, remark="the decorated function is `run`"),
+    "app": TaskOption(
+        "refused", values.ANY, remark="a task belongs to the decorator's app"
+    ),
+    "run": TaskOption("refused", values.ANY, remark="the decorated function is `run`"),
 }
 
 #: Options that go with every message of the task (Celery's exec options).
@@ -241,13 +187,10 @@ def check_task_options(task: str, options: Mapping[str, Any]) -> None:
         if option.treatment == "refused":
             msg = f"task {task}: {name} cannot be chosen: {option.remark}"
             raise SettingError(msg, name=name)
-        if value is not None and not option.kind.takes(value):
+        if value is not None and not option.values.takes(value):
             msg = (
-                f"task {task}: {name} must be {option.kind.words}, "
+                f"task {task}: {name} must be {option.values.words}, "
                 f"not {reprlib.repr(value)}"
             )
             raise SettingError(msg, name=name)
-    hard, soft = options.get("time_limit"), options.get("soft_time_limit")
-    if hard and soft and soft > hard:
-        msg = f"task {task}: soft_time_limit {soft} s is over time_limit {hard} s"
-        raise SettingError(msg, name="soft_time_limit")
+    values.check_limits(options, f"task {task}: ")

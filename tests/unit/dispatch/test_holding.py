@@ -9,6 +9,7 @@ import pytest
 from kombu import Connection, Producer
 
 from celerant import CanvasError, NotSent, PublishError, chain, chord, group
+from celerant.context.call import Call
 from celerant.errors import SettingError
 from harness.capture import drain
 
@@ -33,7 +34,8 @@ def failing():
 
 
 def hold(shop, canvas, args=(), kwargs=None, **options):
-    return shop.app.sender.hold(canvas, args, kwargs or {}, options, unsent="no word")
+    call = Call(args, kwargs or {}, options)
+    return shop.app.sender.hold(canvas, call, unsent="no word")
 
 
 def queued(shop):
@@ -161,6 +163,19 @@ def test_a_held_canvas_that_cannot_be_sent_fails_at_the_send_and_at_get(shop):
             SettingError,
             "group[0]",
         ),
+        (
+            lambda shop: group([group([shop.add.s(1, 2)]), group([shop.add.s(1)])]),
+            {},
+            TypeError,
+            "group[1][0]",
+        ),
+        (lambda shop: shop.add.s(1, 2).set(quue="q"), {}, SettingError, "task"),
+        (
+            lambda shop: shop.add.s(1, 2).set(link=shop.add.s(1).set(quue="q")),
+            {},
+            SettingError,
+            "task.link[0]",
+        ),
     ],
 )
 def test_holding_refuses_wrong_options_and_arguments_at_once(
@@ -169,6 +184,12 @@ def test_holding_refuses_wrong_options_and_arguments_at_once(
     with pytest.raises(error) as caught:
         hold(shop, canvas(shop), **options)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_a_link_of_a_group_is_refused_when_it_is_held(shop, option):
+    with pytest.raises(TypeError, match="Cannot add link to group"):
+        hold(shop, group([shop.add.s(1, 2)]), **{option: shop.echo.s()})
 
 
 def test_a_task_that_is_not_here_can_be_held(shop):

@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 
 from celerant import Celerant, group
 from celerant._core import Barrier, Roster
+from celerant.context.call import Call
 from celerant.errors import CelerantError, NotSent, PublishError
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
@@ -152,7 +153,7 @@ def test_a_held_group_is_looked_at_while_it_is_sent(app):
         producer.looks = look
         members = group(double.s(n) for n in range(3))
         options = {"producer": producer}
-        held = app.sender.hold(members, (), {}, options, unsent="no word")
+        held = app.sender.hold(members, Call((), {}, options), unsent="no word")
         result = held.result
         assert result.members.barrier.is_sealed
         held.send()

@@ -106,7 +106,7 @@ def app():
     [
         name
         for name, option in OPTIONS.items()
-        if option.treatment != "refused" and not option.kind.takes(object())
+        if option.treatment != "refused" and not option.values.takes(object())
     ],
 )
 def test_option_of_a_wrong_type_is_refused_by_its_name(app, name):

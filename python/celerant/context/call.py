@@ -1,0 +1,17 @@
+"""With what a canvas is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["Call"]
+
+
+class Call(NamedTuple):
+    """The arguments and options of one call of `apply_async` or `apply`."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    #: The call's own: who sends it takes out what is no part of a message.
+    options: dict[str, Any]
