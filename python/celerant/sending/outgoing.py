@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +102,7 @@ class Outgoing:
         before_last: Callable[[int], None] | None = None,
     ) -> Sent:
         """Send members under the ids of a roster; `members` learn of themselves."""
-        with _abandoned_where_none_left(members):
+        try:
             self._refuse_forked_memory()
             lasting = self._lasting()
             order = Order(
@@ -127,12 +126,17 @@ class Outgoing:
                 tally=members,
             )
             return Many(order).over(self.open())
+        except BaseException:
+            # Nothing has left.
+            if members is not None:
+                members.abandon()
+            raise
 
     def dispatch_one(
         self, signature: Mapping[str, Any], roster: Roster, call: Call, members: Members
     ) -> Sent:
         """Send one task under the id of a roster of one."""
-        with _abandoned_where_none_left(members):
+        try:
             self._refuse_forked_memory()
             lasting = self._lasting()
             order = Order(
@@ -149,6 +153,9 @@ class Outgoing:
                 tally=members,
             )
             return One(order).over(self.open())
+        except BaseException:
+            members.abandon()
+            raise
 
     def _patience(self, options: Mapping[str, Any]) -> Patience:
         """Return how often a dispatch tries again."""
@@ -258,17 +265,6 @@ class Outgoing:
         except AttributeError:
             oid = local.oid = oid_from(self._app)
         return oid
-
-
-@contextmanager
-def _abandoned_where_none_left(members: Members | None) -> Iterator[None]:
-    """Have members be as before if a dispatch raises: nothing has left then."""
-    try:
-        yield
-    except BaseException:
-        if members is not None:
-            members.abandon()
-        raise
 
 
 @dataclass(slots=True, frozen=True)

@@ -131,7 +131,7 @@ OPTIONS: dict[str, TaskOption] = {
     "Request": TaskOption(
         "handed over", values.ANY, remark="a part of Celery's worker"
     ),
-    # What a task cannot choose here.
+    # Options that a task cannot choose here.
     "backend": TaskOption(
         "refused", values.ANY, remark="all results are in the app's own result store"
     ),
