@@ -20,7 +20,8 @@ from celerant.common.unopened import body_of, leave_unopened
 from celerant.errors import SettingError, TaskError
 from celerant.results.async_result import AsyncResult
 from celerant.results.tracking.record import Codec
-from celerant.worker.message import Reader, Refused
+from celerant.worker.message import Reader
+from celerant.worker.refused import Refused
 
 KINDS = compression.encoders()
 MB = 1 << 20

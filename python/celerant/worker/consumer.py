@@ -20,7 +20,8 @@ from celerant.running.policy import Settlement
 from celerant.worker.declaring import allowed_of, declare
 from celerant.worker.envelopes import guard_envelopes
 from celerant.worker.kombu_intake import KombuIntake
-from celerant.worker.message import Delivery, Reader, Refused
+from celerant.worker.message import Delivery, Reader
+from celerant.worker.refused import Refused
 from celerant.worker.schedule import Schedule, held_until
 from celerant.worker.settling import Settling
 from celerant.worker.silence import give_up_on_silence

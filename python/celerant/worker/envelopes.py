@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.common.printable import line, shown
 from celerant.common.unopened import leave_unopened
-from celerant.worker.message import Refused
+from celerant.worker.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

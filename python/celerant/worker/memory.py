@@ -18,7 +18,8 @@ from celerant.common.unopened import leave_unopened
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.worker.memory_message import MemoryMessage
-from celerant.worker.message import Delivery, Reader, Refused
+from celerant.worker.message import Delivery, Reader
+from celerant.worker.refused import Refused
 from celerant.worker.schedule import Schedule, held_until
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import loads
@@ -16,75 +15,33 @@ from kombu.serialization import loads
 from celerant.common.foreign import class_name
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.printable import line, shown
-from celerant.common.stock_errors import named_exception, not_registered
+from celerant.common.stock_errors import not_registered
 from celerant.common.unopened import body_of
 from celerant.config import suggestion
 from celerant.context.request import Request
 from celerant.running.embed import read_embed
+from celerant.worker.headers import (
+    is_text,
+    read_headers,
+    read_properties,
+    read_time,
+    wrong,
+)
 from celerant.worker.receiving import tell_received
+from celerant.worker.refused import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["Delivery", "Reader", "Refused", "timestamp"]
+__all__ = ["Delivery", "Reader"]
 
 _JSON = "application/json"
 
-#: Headers that go to the request as they are, and the types they have if not null.
-_HEADERS: dict[str, type | tuple[type, ...]] = {
-    "root_id": str,
-    "parent_id": str,
-    "group": str,
-    "group_index": int,
-    "eta": str,
-    "expires": str,
-    "shadow": str,
-    "origin": str,
-    "retries": int,
-    "stamped_headers": (list, tuple),
-    "stamps": dict,
-    "replaced_task_nesting": int,
-    "ignore_result": int,
-}
-_KNOWN = _HEADERS.keys() | {
-    "argsrepr",
-    "compression",
-    "id",
-    "kwargsrepr",
-    "lang",
-    "task",
-    "timelimit",
-}
 _BODY_LENGTH = 3
-_LIMITS_LENGTH = 2
-#: How many bytes AMQP lets the names of a queue and of a message have.
-_LONGEST_ADDRESS = 255
-#: Beyond it the stores' numbers are not exact any more.
-_HIGHEST_INDEX = 2**53
-_NO_LIMITS = [None, None]
+#: Characters of what is wrong that its refusal shows.
 _SHOWN = 80
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
-
-
-class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
-    """A message that cannot be run here.
-
-    `request` is what is known of its task, None where not even the id is;
-    `exception` is what its result shall be.
-    """
-
-    def __init__(
-        self, reason: str, request: Request | None, exception: Exception | None = None
-    ) -> None:
-        super().__init__(reason)
-        #: What it is of, where it was a message at all.
-        self.message: Any = None
-        self.reason = reason
-        self.request = request
-        self.exception = exception or named_exception(
-            "InvalidTaskError", "celery.exceptions", reason
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +117,7 @@ class Reader:
         if not isinstance(headers, dict) or "task" not in headers:
             raise self._without_task(message)
         name, task_id = headers["task"], headers.get("id")
-        if not isinstance(task_id, str) or not task_id or not _is_text(task_id):
+        if not isinstance(task_id, str) or not task_id or not is_text(task_id):
             msg = f"its header 'id' is no text but {shown(task_id, _SHOWN)}"
             raise Refused(msg, None)
         return Request(
@@ -178,10 +135,10 @@ class Reader:
         delivery = Delivery(message, request, task)
         # All of it, whatever is wrong with a part: who waits for what would have
         # followed is told, too.
-        problem = _read_properties(message, request)
-        problem = _read_headers(headers, request) or problem
+        problem = read_properties(message, request)
+        problem = read_headers(headers, request) or problem
         if not isinstance(headers["task"], str):
-            problem = _wrong("task", headers["task"], request)
+            problem = wrong("task", headers["task"], request)
         if problem is None and task is None:
             near = suggestion(name, frozenset(self._tasks))
             reason = (
@@ -192,8 +149,8 @@ class Reader:
             problem = Refused(reason, request, not_registered(name))
         try:
             self._read_body(message, request)
-            delivery.due = _time("eta", request.eta, request)
-            delivery.expires = _time("expires", request.expires, request)
+            delivery.due = read_time("eta", request.eta, request)
+            delivery.expires = read_time("expires", request.expires, request)
         except Refused as refused:
             problem = problem or refused
         if problem is not None:
@@ -260,7 +217,9 @@ class Reader:
             problem = f"its embed is no object but {shown(embed, _SHOWN)}"
         if not isinstance(args, (list, tuple)):
             problem = f"its positional arguments are no list but {shown(args, _SHOWN)}"
-        elif not isinstance(kwargs, dict) or not all(map(_is_str, kwargs)):
+        elif not isinstance(kwargs, dict) or not all(
+            isinstance(name, str) for name in kwargs
+        ):
             problem = f"its keyword arguments are no object but {shown(kwargs, _SHOWN)}"
         else:
             request.args, request.kwargs = args, kwargs
@@ -277,131 +236,6 @@ def _plain_json(text: str) -> Any:
     return value if end == len(text) else json.loads(text)
 
 
-def _read_properties(message: Any, request: Request) -> Refused | None:
-    properties, info = message.properties, message.delivery_info
-    request.properties = properties
-    if not isinstance(info, dict):
-        info = {}
-    problem = None
-    reply_to, own_id = properties.get("reply_to"), properties.get("correlation_id")
-    if reply_to is None or _is_address(reply_to):
-        request.reply_to = reply_to
-    else:
-        problem = _wrong("reply_to", reply_to, request, "property")
-    if own_id is None or _is_address(own_id):
-        request.correlation_id = own_id
-    else:
-        problem = problem or _wrong("correlation_id", own_id, request, "property")
-    priority = properties.get("priority")
-    if priority is not None and not isinstance(priority, int):
-        problem = problem or _wrong("priority", priority, request, "property")
-        priority = None
-    request.delivery_info = {
-        "exchange": info.get("exchange"),
-        "routing_key": info.get("routing_key"),
-        "priority": priority,
-        "redelivered": bool(info.get("redelivered")),
-    }
-    return problem
-
-
-def _read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
-    problem = None
-    # Most headers of most messages are empty, as the request's fields already are.
-    for name, value in headers.items():
-        types = _HEADERS.get(name) if value is not None else None
-        if types is None:
-            if name not in _KNOWN:
-                request.headers[name] = value
-        elif isinstance(value, types) and (name not in _CHECKS or _CHECKS[name](value)):
-            setattr(request, name, value)
-        else:
-            problem = problem or _wrong(name, value, request)
-    # For people: whatever else they are, the message can run.
-    text = headers.get("argsrepr")
-    if type(text) is str:
-        request.argsrepr = text
-    text = headers.get("kwargsrepr")
-    if type(text) is str:
-        request.kwargsrepr = text
-    limits = headers.get("timelimit")
-    if limits is not None and limits != _NO_LIMITS:
-        if _are_limits(limits):
-            request.timelimit = (limits[0], limits[1])
-        else:
-            problem = problem or _wrong("timelimit", limits, request)
-    return problem
-
-
-def _are_limits(value: Any) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == _LIMITS_LENGTH
-        and all(
-            limit is None or (isinstance(limit, (int, float)) and limit >= 0)
-            for limit in value
-        )
-    )
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_text(value: str) -> bool:
-    """Whether it is what a broker and a store take: a lone surrogate is not."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return False
-    return True
-
-
-def _is_address(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    if value.isascii():
-        return len(value) <= _LONGEST_ADDRESS
-    return _is_text(value) and len(value.encode()) <= _LONGEST_ADDRESS
-
-
-def _wrong(name: str, value: Any, request: Request, part: str = "header") -> Refused:
-    msg = f"its {part} {name!r} cannot be {shown(value, _SHOWN)}"
-    return Refused(msg, request)
-
-
 def _unread(exc: BaseException, request: Request | None) -> Refused:
     msg = f"reading it failed: {class_name(exc)}: {line(exc)}"
     return Refused(msg, request)
-
-
-#: What a header must be besides its type.
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "group_index": lambda index: 0 <= index <= _HIGHEST_INDEX,
-    "stamped_headers": lambda names: all(map(_is_str, names)),
-}
-
-
-def _time(name: str, text: str | None, request: Request) -> float | None:
-    if not text:
-        return None
-    try:
-        return timestamp(text)
-    except (ValueError, OverflowError) as exc:
-        raise _wrong(name, text, request) from exc
-
-
-def timestamp(text: str) -> float:
-    """Return the seconds since the epoch that an ISO 8601 text means.
-
-    A text without an offset is UTC, as Celery with ``enable_utc`` sends it.
-
-    Raises:
-        ValueError: It is no such text.
-    """
-    # `fromisoformat` reads a final Z only from Python 3.11 on.
-    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()

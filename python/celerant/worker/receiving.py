@@ -12,7 +12,8 @@ from celerant.common.foreign import stored_as
 from celerant.common.receivers import heard, tell
 
 if TYPE_CHECKING:
-    from celerant.worker.message import Delivery, Refused
+    from celerant.worker.message import Delivery
+    from celerant.worker.refused import Refused
 
 __all__ = ["Received", "tell_received", "tell_refused"]
 

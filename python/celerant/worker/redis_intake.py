@@ -14,9 +14,9 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
 from celerant.running.policy import Settlement
-from celerant.worker.message import Refused
 from celerant.worker.redis_message import read_messages
 from celerant.worker.redis_notes import Notes, Taken
+from celerant.worker.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from celerant.common.limits import Limits
-    from celerant.worker.message import Refused
+    from celerant.worker.refused import Refused
 
 __all__ = ["RedisMessage", "read_messages"]
 

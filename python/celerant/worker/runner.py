@@ -21,8 +21,9 @@ from celerant.worker.receiving import tell_refused
 if TYPE_CHECKING:
     from celerant.context.host import App
     from celerant.worker.events import Events
-    from celerant.worker.message import Delivery, Refused
+    from celerant.worker.message import Delivery
     from celerant.worker.pool import Engine
+    from celerant.worker.refused import Refused
     from celerant.worker.roll import Roll
 
 __all__ = ["Runner"]

@@ -8,7 +8,9 @@ import pytest
 from kombu.message import Message
 from kombu.serialization import dumps
 
-from celerant.worker.message import Reader, Refused, timestamp
+from celerant.worker.headers import timestamp
+from celerant.worker.message import Reader
+from celerant.worker.refused import Refused
 
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
