@@ -25,6 +25,12 @@ def chain(side: Any, n: int) -> Any:
     return side.chain([side.add.s(1) for _ in range(n)])
 
 
+def chains_in_a_group(side: Any, n: int) -> Any:
+    """Make n / 3 chains of three steps, side by side."""
+    steps = ((side.add.s(i), side.add.s(1), side.add.s(2)) for i in range(n // 3))
+    return side.group([side.chain(of_one) for of_one in steps])
+
+
 def chord(side: Any, n: int) -> Any:
     """Make n tasks and their body."""
     return side.chord([side.add.s(1, 1) for _ in range(n)], side.add.s(1))
@@ -101,17 +107,25 @@ def sides() -> Iterator[tuple[Side, Side]]:
 
 @pytest.mark.benchmark(group="canvases: made and sent to memory://")
 @pytest.mark.parametrize(
-    "make", [chain, chord, chords_as_bodies, groups_and_tasks], ids=lambda m: m.__name__
+    ("make", "n"),
+    [
+        (chain, _SIZES[-1]),
+        (chord, _SIZES[-1]),
+        (chord, 2_000),
+        (chains_in_a_group, 600),
+        (chords_as_bodies, _SIZES[-1]),
+        (groups_and_tasks, _SIZES[-1]),
+    ],
+    ids=lambda given: getattr(given, "__name__", given),
 )
 def test_canvas(
-    versus: Versus, sides: tuple[Side, Side], make: Make, benchmark: Any
+    versus: Versus, sides: tuple[Side, Side], make: Make, n: int, benchmark: Any
 ) -> None:
     ours, theirs = sides
-    for n in _SIZES:
+    for count in _SIZES:
         for name, side in (("celerant", ours), ("celery", theirs)):
-            make(side.canvases, n).apply_async()
-            benchmark.extra_info[f"bytes of {n} tasks, {name}"] = side.bytes_sent()
-    n = _SIZES[-1]
+            make(side.canvases, count).apply_async()
+            benchmark.extra_info[f"bytes of {count} tasks, {name}"] = side.bytes_sent()
     versus(
         lambda: ours.measure(make, n),
         celery=lambda: theirs.measure(make, n),

@@ -141,7 +141,9 @@ def test_encode(versus: Versus) -> None:
             roster = _core.Roster(bytes(16))
             blueprints = Blueprints(basis, Lineage(), "g", {})
 
-            def resolve(name: str, options: Any, args: Any, kwargs: Any) -> Any:
+            def resolve(
+                name: str, options: Any, args: Any, kwargs: Any, *_: Any
+            ) -> Any:
                 blueprint = blueprints.draw(name, options, args, kwargs)
                 form = wire.render(blueprint)
                 assert form is not None

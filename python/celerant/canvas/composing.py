@@ -142,12 +142,17 @@ def _all_joined(
 
 def _folded(canvases: list[Any]) -> CanvasData:
     """Join canvases from the left, in one pass: each but the last is copied once."""
+    if {*map(type, canvases)} == {CLASSES.task}:
+        # By far the most chains: nothing in them becomes something else.
+        return CLASSES.chain(
+            [*(step.clone() for step in canvases[:-1]), canvases[-1]], {}
+        )
     steps: list[Any] = []
     for index, canvas in enumerate(canvases):
         made = _add(steps, canvas, is_last=index == len(canvases) - 1)
         if made is not None:
             return _all_joined(made, canvases[index + 1 :])
-    return CLASSES.chain([*(step.clone() for step in steps[:-1]), *steps[-1:]], {})
+    return CLASSES.chain(steps, {})
 
 
 def _add(  # noqa: PLR0911 - one rule each

@@ -52,14 +52,13 @@ class CanvasData(dict[str, Any]):
         immutable: bool = False,
         app: App | None = None,
     ) -> None:
-        super().__init__(
-            task=task,
-            args=args,
-            kwargs={} if kwargs is None else kwargs,
-            options={} if options is None else options,
-            subtask_type=subtask_type,
-            immutable=immutable,
-        )
+        # One by one: half as long as by keywords, which make a dict of their own.
+        self["task"] = task
+        self["args"] = args
+        self["kwargs"] = {} if kwargs is None else kwargs
+        self["options"] = {} if options is None else options
+        self["subtask_type"] = subtask_type
+        self["immutable"] = immutable
         self._app = app
 
     @property

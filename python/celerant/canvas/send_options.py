@@ -196,8 +196,13 @@ def check_canvas(canvas: dict[str, Any], path: str) -> None:
     Raises:
         SettingError: As `check_options`.
     """
-    for part in walk(canvas, path, links=True):
+    # Most steps and members have nothing that could be wrong.
+    for part in walk(canvas, path, _has_options_or_parts, links=True):
         check_part(part)
+
+
+def _has_options_or_parts(value: dict[str, Any]) -> bool:
+    return bool(value.get("options") or value.get("subtask_type"))
 
 
 def check_part(part: Part) -> None:

@@ -41,9 +41,10 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
         Positional ones are prepended, keywords override; an immutable signature
         keeps its own.
         """
-        if self.immutable:
+        if self["immutable"]:
             return self.args, self.kwargs
-        return (*args, *self.args), {**self.kwargs, **(kwargs or {})}
+        own = self["kwargs"]
+        return (*args, *self["args"]), {**own, **kwargs} if kwargs else dict(own)
 
     def clone(
         self,
@@ -52,14 +53,19 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
         **options: Unpack[SendOptions],
     ) -> Signature[R]:
         """Return a copy with arguments and options merged in as by a call."""
-        merged_args, merged_kwargs = self.merged(args, kwargs)
+        if not (args or kwargs or options or self["options"]):
+            # Most steps of chains: copied in half the time that merging takes.
+            merged_args, merged_kwargs, merged = self["args"], self["kwargs"], {}
+        else:
+            merged_args, merged_kwargs = self.merged(args, kwargs)
+            merged = copy.deepcopy(self.merged_options(options))
         return Signature(
-            self.task,
-            merged_args,
+            self["task"],
+            tuple(merged_args),
             dict(merged_kwargs),
-            copy.deepcopy(self.merged_options(options)),
+            merged,
             self["subtask_type"],
-            immutable=self.immutable,
+            immutable=bool(self["immutable"]),
             app=self._app,
         )
 

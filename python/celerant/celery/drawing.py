@@ -52,7 +52,8 @@ class CeleryBlueprints:
         self._app = app
         self._kinds = kinds
         self._options = dict(options or {})
-        self._is_bare = options is None
+        #: Whether each member has a place of its own in the group.
+        self._is_placed = options is not None
         self._spans = spans
         #: Exchange and routing key of all that was drawn.
         self.routes: set[tuple[str, str]] = set()
@@ -61,9 +62,10 @@ class CeleryBlueprints:
             type(route) is celery_routes.MapRoute for route in routes
         )
 
-    def bare(self) -> CeleryBlueprints:
+    def bare(self, *, is_placed: bool) -> CeleryBlueprints:
         """Return the same for the messages of chains."""
         found = CeleryBlueprints(self._app, self._kinds, None, self._spans)
+        found._is_placed = is_placed
         found.routes = self.routes
         return found
 
@@ -106,7 +108,7 @@ class CeleryBlueprints:
             "producer": recorder,
             "add_to_parent": False,
         }
-        if not self._is_bare:
+        if self._is_placed:
             options["group_index"] = SLOTS["group_index"]
         _alone(partial(signature.apply_async, **options))
         for slot in _REPRS:

@@ -82,6 +82,8 @@ class Blueprints:
         lineage: Lineage,
         group_id: str | None,
         options: Mapping[str, Any],
+        *,
+        is_placed: bool | None = None,
     ) -> None:
         self._basis = basis
         self._conf = basis.conf
@@ -89,15 +91,17 @@ class Blueprints:
         self._router = basis.router
         self._tasks = basis.tasks
         self._reply_to = basis.reply_to
+        #: Whether each member has a place of its own: those of a group do.
+        self._is_placed = group_id is not None if is_placed is None else is_placed
         self._lineage = lineage
         self._group_id = group_id
         self._given = options
         self._call = {k: v for k, v in options.items() if v is not None}
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
 
-    def bare(self) -> Blueprints:
+    def bare(self, *, is_placed: bool) -> Blueprints:
         """Return the same without group and call: for options that are whole."""
-        return Blueprints(self._basis, self._lineage, None, {})
+        return Blueprints(self._basis, self._lineage, None, {}, is_placed=is_placed)
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""
@@ -118,7 +122,7 @@ class Blueprints:
     def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:
         """See `Drawer.key`."""
         if (
-            self._group_id is not None
+            self._is_placed
             or self._lineage is not _NO_LINEAGE
             or self._router.reads_arguments
         ):
@@ -258,9 +262,7 @@ class Blueprints:
             "eta": times.eta,
             "expires": times.expires,
             "group": take("group_id", None),
-            "group_index": (
-                group_index if self._group_id is None else SLOTS["group_index"]
-            ),
+            "group_index": SLOTS["group_index"] if self._is_placed else group_index,
             "retries": take("retries", 0),
             "timelimit": [take("time_limit", None), take("soft_time_limit", None)],
             "root_id": take("root_id", None) or parent.root_id or SLOTS["id"],

@@ -17,8 +17,12 @@ class Drawer(Protocol):
     def call(self) -> dict[str, Any]:
         """The options of the call as given, with the group's id."""
 
-    def bare(self) -> Drawer:
-        """Return the same without group and call: for options that are whole."""
+    def bare(self, *, is_placed: bool) -> Drawer:
+        """Return the same without group and call: for options that are whole.
+
+        Args:
+            is_placed: Whether each member has a place of its own in a group.
+        """
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""

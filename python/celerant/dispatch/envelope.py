@@ -18,12 +18,18 @@ from kombu.serialization import dumps, registry
 
 from celerant.canvas.plain import plain
 from celerant.config import nearest
+from celerant.dispatch.lasting import encoder_of
 from celerant.errors import EncodeError, SettingError
 
 __all__ = ["OWN", "SLOTS", "Blueprint", "BodyEncoder"]
 
 #: Shows whether an encoder writes JSON as the Rust core does.
 _PROBE: list[Any] = [[1, 1.5], {"a": None}, "\u00e9/"]
+_PROBE_JSON = json.dumps(_PROBE)
+
+#: By serializer: its encoder, for somebody may register another under the name, and
+#: what that makes of the probe.
+_PROBED: dict[str, tuple[Any, tuple[str, str, Any]]] = {}
 
 _NONCE = secrets.token_hex(8)
 
@@ -105,7 +111,7 @@ class BodyEncoder:
         self._serializer = serializer
         self._compression = compression
         try:
-            self.content_type, self.content_encoding, probe = dumps(_PROBE, serializer)
+            self.content_type, self.content_encoding, probe = _probed(serializer)
         except SerializerNotInstalled:
             near = nearest(str(serializer), frozenset(registry.name_to_type))
             hint = f"; did you mean {near!r}" if near else ""
@@ -124,7 +130,7 @@ class BodyEncoder:
         self.plain: bool = (
             self.content_type == "application/json"
             and not compression
-            and probe == json.dumps(_PROBE)
+            and probe == _PROBE_JSON
         )
 
     def embed_json(self) -> bytes:
@@ -161,6 +167,18 @@ class BodyEncoder:
         if self._compression:
             body, _ = compress(body, self._compression)
         return body
+
+
+def _probed(serializer: str) -> tuple[str, str, Any]:
+    """Return what kombu's `dumps` returns of the probe."""
+    encoder = encoder_of(serializer)
+    known = _PROBED.get(serializer)
+    if known is not None and known[0] is encoder:
+        return known[1]
+    found: tuple[str, str, Any] = dumps(_PROBE, serializer)
+    if encoder is not None:
+        _PROBED[serializer] = encoder, found
+    return found
 
 
 def _bytes(payload: str | bytes) -> bytes:

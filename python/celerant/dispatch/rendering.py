@@ -18,7 +18,8 @@ class Renderer:
 
     def __init__(self, drawer: Drawer) -> None:
         self._drawer = drawer
-        self._bare: Drawer | None = None
+        #: For what chains and chords became, by whether it has a place in a group.
+        self._bare: dict[bool, Drawer] = {}
         self.carrier: Carrier | None = None
 
     def resolve(
@@ -46,12 +47,26 @@ class Renderer:
         return template
 
     def resolve_final(
-        self, name: str, options: Mapping[str, Any], args: Any, kwargs: Any
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        args: Any,
+        kwargs: Any,
+        is_placed: bool,  # noqa: FBT001 - called by position alone
     ) -> Template:
-        """Render what a chain or chord became: the call has nothing to add to it."""
-        if self._bare is None:
-            self._bare = self._drawer.bare()
-        return self.resolve(name, options, args, kwargs, self._bare)
+        """Render what a chain or chord became: the call has nothing to add to it.
+
+        Args:
+            name: The task's.
+            options: All that it is sent with, but what is in its body.
+            args: For routes that look at arguments.
+            kwargs: For routes that look at arguments.
+            is_placed: Whether its ``group_index`` is a member's, and not among these.
+        """
+        bare = self._bare.get(is_placed)
+        if bare is None:
+            bare = self._bare[is_placed] = self._drawer.bare(is_placed=is_placed)
+        return self.resolve(name, options, args, kwargs, bare)
 
     def render(self, blueprint: Blueprint, parameters: Any = None) -> Template:
         """Render a message that was drawn."""

@@ -18,7 +18,7 @@ from celerant.context.call import Call
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError, NotSent
 from celerant.results.group_result import GroupResult
-from celerant.results.tree import result_from_tuple
+from celerant.results.tree import from_line, result_from_tuple
 from celerant.running.canvas_in_place import run_canvas
 from celerant.sending.call import SentCall, new_seed
 from celerant.sending.chord_headers import (
@@ -100,20 +100,21 @@ class Canvases:
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         roster = Roster(new_seed(), 1)
         low = lowered(app, canvas, roster, args, kwargs, options, outgoing.reply_to)
-        if low.outcome is None:
+        line = low.line
+        if line is None:
             return None
         if low.has_chords:
             app.backend.ensure_chords_allowed()
         losses = app.backend.losses
-        result = result_from_tuple(low.outcome, app.backend)
+        result = from_line(line, app.backend)
         if end_is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
         if held is not None:
             result = go_on_as(held.result, result)
-        if low.messages:
-            sent_call = SentCall(low.messages, (), {}, of_send, losses)
+        if len(low):
+            sent_call = SentCall(low, (), {}, of_send, losses)
             sent = outgoing.dispatch(
-                low.messages,
+                low,
                 Roster(new_seed()),
                 sent_call,
                 group_id=None,
@@ -158,7 +159,7 @@ class Canvases:
             return self._send_whole(empty, whole, None)
         members: GroupResult[Any]
         members = GroupResult(low.group_id, kept, report=sent.report)
-        result = result_from_tuple(low.outcome, app.backend, parent=members)
+        result = from_line(low.line, app.backend, parent=members)
         if end_is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
         if held is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from celerant._core import Roster, count_results, lower
+from celerant._core import Lowered, Roster, count_results, lower
 from celerant.canvas.data import CanvasData
 from celerant.canvas.freezing import is_ignored
 from celerant.canvas.parts import end_of, walk
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HeaderCall",
-    "Lowered",
     "end_is_ignored",
     "header_of",
     "hold_nested",
@@ -34,20 +33,6 @@ _OWN = ("add_to_parent", "group_index", "reply_to", "task_id")
 
 
 @dataclass(slots=True)
-class Lowered:
-    """What a canvas became."""
-
-    #: Tasks in plain dict form, with all options that they are sent with.
-    messages: list[dict[str, Any]]
-    #: Of chords: the id of the header's group, of how many parts they consist, and the
-    #: group's form where groups are in it.
-    chord_sizes: list[tuple[str, int, tuple[Any, Any] | None]]
-    #: As Celery's `as_tuple`; None of a chain without steps.
-    outcome: tuple[Any, Any] | None
-    has_chords: bool
-
-
-@dataclass(slots=True)
 class HeaderCall:
     """How the tasks of a chord's header are sent."""
 
@@ -56,8 +41,8 @@ class HeaderCall:
     kwargs: dict[str, Any]
     #: The body is in `chord`.
     options: dict[str, Any]
-    #: The body's, as Celery's `as_tuple`.
-    outcome: tuple[Any, Any]
+    #: The body's result, as `results.tree.from_line` takes it.
+    line: list[tuple[str, Any]]
 
 
 def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
@@ -82,7 +67,7 @@ def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
     Raises:
         CanvasError: A cycle, too deep, or something that is no canvas.
     """
-    messages, sizes, outcome, has_chords = lower(
+    return lower(
         canvas,
         roster,
         args=args,
@@ -92,7 +77,6 @@ def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
         readable=readable(),
         links_errors_to_headers=bool(app.conf.task_allow_error_cb_on_chord_header),
     )
-    return Lowered(messages, sizes, outcome, has_chords)
 
 
 def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
@@ -114,7 +98,7 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
         header = {**frozen, "kwargs": {"tasks": header}}
     short = {**canvas, "kwargs": {**canvas["kwargs"], "header": header}}
     done = lowered(app, short, roster, args, kwargs, options, reply_to)
-    (message,) = done.messages
+    (message,) = done.signatures()
     of_call = {k: v for k, v in message["options"].items() if k not in _OWN}
     asked = {**canvas.options, **options}.get("reply_to")
     if asked:
@@ -124,13 +108,14 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
     # A header is frozen, and a frozen group says so of what it does not know.
     for lineage in ("root_id", "parent_id"):
         of_call.setdefault(lineage, None)
-    assert done.outcome is not None  # noqa: S101 - a chord has a body
+    line = done.line
+    assert line is not None  # noqa: S101 - a chord has a body
     return HeaderCall(
         group_id,
         tuple(message["args"]),
         dict(message["kwargs"]),
         of_call,
-        done.outcome,
+        line[-1:],
     )
 
 

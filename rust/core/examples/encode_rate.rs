@@ -113,7 +113,6 @@ fn template(envelope: Envelope) -> Template {
         envelope,
         embed,
         route: 0,
-        reprs: true,
     }
 }
 

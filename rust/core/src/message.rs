@@ -110,8 +110,6 @@ pub struct Template {
     pub embed: Vec<u8>,
     /// Index of the route among those given to the wire.
     pub route: u32,
-    /// Whether reprs are made here; false where the caller gave `argsrepr` and `kwargsrepr`.
-    pub reprs: bool,
 }
 
 /// A member's body.
@@ -140,9 +138,9 @@ pub struct Member {
     pub index: u32,
     /// `group_index`: `index`, but where the caller counts otherwise.
     pub position: u32,
-    /// Positional arguments for `argsrepr`; not read where the template says so.
+    /// Positional arguments for `argsrepr`.
     pub args: ValueRef,
-    /// Keyword arguments for `kwargsrepr`; not read where the template says so.
+    /// Keyword arguments for `kwargsrepr`.
     pub kwargs: ValueRef,
     /// A task id of the member's own.
     pub own_id: Option<Span>,
@@ -174,9 +172,9 @@ pub struct PlainMessage {
     pub position: u32,
     /// Task id, WTF-8.
     pub id: Vec<u8>,
-    /// `argsrepr`, WTF-8; empty where the template makes none.
+    /// `argsrepr`, WTF-8.
     pub args_repr: Vec<u8>,
-    /// `kwargsrepr`, WTF-8; empty where the template makes none.
+    /// `kwargsrepr`, WTF-8.
     pub kwargs_repr: Vec<u8>,
     /// The encoded body.
     pub body: Vec<u8>,
@@ -222,10 +220,8 @@ impl Chunk {
             kwargs_repr: Vec::new(),
             body: Vec::new(),
         };
-        if self.template(member)?.reprs {
-            self.write_repr(member.args, &mut message.args_repr)?;
-            self.write_repr(member.kwargs, &mut message.kwargs_repr)?;
-        }
+        self.write_repr(member.args, &mut message.args_repr)?;
+        self.write_repr(member.kwargs, &mut message.kwargs_repr)?;
         self.write_body(member, &mut message.body)?;
         Ok(message)
     }
@@ -271,7 +267,11 @@ impl Chunk {
         Ok(scratch)
     }
 
-    fn write_body(&self, member: &Member, out: &mut Vec<u8>) -> Result<()> {
+    /// Writes the bytes of the member's body.
+    ///
+    /// # Errors
+    /// What cannot be encoded, or a template that is not of this chunk.
+    pub fn write_body(&self, member: &Member, out: &mut Vec<u8>) -> Result<()> {
         match member.body {
             Body::Ready(span) => out.extend_from_slice(self.arena.text(span)),
             Body::Plain {
@@ -323,7 +323,6 @@ mod tests {
             envelope: Envelope::Generic,
             embed: br#"{"chain": null}"#.to_vec(),
             route: 0,
-            reprs: true,
         };
         chunk.templates.push(Arc::new(template));
         let body = Body::Plain {

@@ -45,7 +45,6 @@ fn chunk(case: &Value, envelope: Envelope) -> Result<Chunk> {
         envelope,
         embed,
         route: 0,
-        reprs: true,
     };
     let mut chunk = Chunk {
         templates: vec![Arc::new(template)],

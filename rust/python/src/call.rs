@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple};
 
-use crate::frames::{Leaf, Unreadable};
+use crate::frames::{Mapped, Unreadable};
 
 /// Options that travel in the body, and their names there.
 pub(crate) const EMBEDDED: [(&str, &str); 4] = [
@@ -28,56 +28,70 @@ pub(crate) struct Call<'py> {
 }
 
 impl<'py> Call<'py> {
-    /// Takes a member apart; `args` go before its own, `kwargs` over its own.
+    /// Takes a signature apart; `args` go before its own, `kwargs` over its own.
     pub(crate) fn of(
-        py: Python<'py>,
-        leaf: Leaf,
+        signature: &Bound<'py, PyDict>,
         args: &Bound<'py, PyTuple>,
         kwargs: &Bound<'py, PyDict>,
     ) -> Result<Self, Unreadable> {
-        let (mut call, is_immutable) = match leaf {
-            Leaf::Item { args, mapped } => {
-                let call = Self {
-                    task: mapped.task.bind(py).clone(),
-                    args: args.into_bound(py),
-                    kwargs: PyDict::new(py),
-                    options: mapped.options.bind(py).clone(),
-                    embed: None,
-                    own_id: None,
-                };
-                (call, false)
-            }
-            Leaf::Signature(signature) | Leaf::Unit(signature) => {
-                let signature = signature.bind(py);
-                let Some(task) = signature.get_item(intern!(py, "task"))? else {
-                    return Err(refused("this dict is no signature: it has no 'task'"));
-                };
-                let Ok(task) = task.cast_into::<PyString>() else {
-                    return Err(refused("the name of a task must be text"));
-                };
-                let call = Self {
-                    task,
-                    args: arguments(signature)?,
-                    kwargs: mapping(signature, intern!(py, "kwargs"))?,
-                    options: mapping(signature, intern!(py, "options"))?,
-                    embed: None,
-                    own_id: None,
-                };
-                let flag = signature.get_item(intern!(py, "immutable"))?;
-                (call, flag.map_or(Ok(false), |flag| flag.is_truthy())?)
-            }
+        let py = signature.py();
+        let Some(task) = signature.get_item(intern!(py, "task"))? else {
+            return Err(refused("this dict is no signature: it has no 'task'"));
         };
-        if call.task.to_str().is_err() {
+        let Ok(task) = task.cast_into::<PyString>() else {
+            return Err(refused("the name of a task must be text"));
+        };
+        let call = Self {
+            task,
+            args: arguments(signature)?,
+            kwargs: mapping(signature, intern!(py, "kwargs"))?,
+            options: mapping(signature, intern!(py, "options"))?,
+            embed: None,
+            own_id: None,
+        };
+        let is_immutable = match signature.get_item(intern!(py, "immutable"))? {
+            Some(flag) => flag.is_truthy()?,
+            None => false,
+        };
+        if is_immutable {
+            return call.taken_apart(&PyTuple::empty(py), &PyDict::new(py));
+        }
+        call.taken_apart(args, kwargs)
+    }
+
+    /// The same for an item of a mapped task.
+    pub(crate) fn of_item(
+        item: Bound<'py, PyAny>,
+        mapped: &Mapped,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Result<Self, Unreadable> {
+        let py = item.py();
+        let call = Self {
+            task: mapped.task.bind(py).clone(),
+            args: item,
+            kwargs: PyDict::new(py),
+            options: mapped.options.bind(py).clone(),
+            embed: None,
+            own_id: None,
+        };
+        call.taken_apart(args, kwargs)
+    }
+
+    fn taken_apart(
+        mut self,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+    ) -> Result<Self, Unreadable> {
+        if self.task.to_str().is_err() {
             return Err(refused(
                 "the name of a task must be text without lone surrogates",
             ));
         }
-        if !is_immutable {
-            call.merge(args, kwargs)?;
-        }
-        call.take_id()?;
-        call.take_embed()?;
-        Ok(call)
+        self.merge(args, kwargs)?;
+        self.take_id()?;
+        self.take_embed()?;
+        Ok(self)
     }
 
     /// Takes out what travels in the body: it differs by member where the rest does not.

@@ -21,14 +21,19 @@ use crate::frames::{Kinds, stranger};
 const LISTS: [&str; 3] = ["link", "link_error", "chain"];
 
 /// A canvas, and the values that its tree refers to by number.
-pub(crate) struct Canvas<'py> {
+#[derive(Debug)]
+pub(crate) struct Canvas {
     pub(crate) tree: Tree,
-    given: Vec<Bound<'py, PyAny>>,
+    given: Vec<Py<PyAny>>,
     /// Numbers of callbacks: those that are written alike have one.
     callbacks: HashMap<Vec<u8>, Given>,
+    /// Whether any signature says how it is sent.
+    has_options: bool,
+    /// Whether members of a generator were taken in.
+    has_streams: bool,
 }
 
-impl<'py> Canvas<'py> {
+impl Canvas {
     pub(crate) fn new(links_errors_to_headers: bool) -> Self {
         let mut tree = Tree::new();
         tree.links_errors_to_headers = links_errors_to_headers;
@@ -36,25 +41,60 @@ impl<'py> Canvas<'py> {
             tree,
             given: Vec::new(),
             callbacks: HashMap::new(),
+            has_options: false,
+            has_streams: false,
         }
     }
 
     /// Takes a value in.
-    pub(crate) fn give(&mut self, value: Bound<'py, PyAny>) -> Given {
-        self.given.push(value);
+    pub(crate) fn give(&mut self, value: Bound<'_, PyAny>) -> Given {
+        self.given.push(value.unbind());
         Given(u32::try_from(self.given.len() - 1).unwrap_or(u32::MAX))
     }
 
     /// A value as it was taken in.
-    pub(crate) fn value(&self, given: Given) -> &Bound<'py, PyAny> {
-        &self.given[given.0 as usize]
+    pub(crate) fn value<'py>(&self, py: Python<'py>, given: Given) -> &Bound<'py, PyAny> {
+        self.given[given.0 as usize].bind(py)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Py<PyAny>> {
+        self.given.iter()
+    }
+
+    /// The name of the task whose result is that of all, where its name and whether there are
+    /// chords is all that decides whether the canvas may be sent, and its result is kept.
+    pub(crate) fn plain_end<'py>(
+        &self,
+        py: Python<'py>,
+        root: NodeId,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        if self.has_options || self.has_streams {
+            return Ok(None);
+        }
+        let mut end = root;
+        loop {
+            let node = self.tree.node(end);
+            end = match (node.kind, self.tree.members(end)) {
+                (Kind::Task, _) => break,
+                (Kind::Chord { body, .. }, _) => body,
+                (Kind::Group(_), [only]) => *only,
+                (Kind::Chain(_), [.., last]) => *last,
+                _ => return Ok(None),
+            };
+        }
+        let origin = self.tree.node(end).origin;
+        let Some(origin) = origin.map(|origin| self.value(py, origin)) else {
+            return Ok(None);
+        };
+        let task = origin.cast::<PyDict>()?.get_item(intern!(py, "task"))?;
+        Ok(task.and_then(|task| task.cast_into_exact().ok()))
     }
 
     /// Takes a callback in.
     ///
     /// Alike are callbacks of the same JSON, in which 1 and true differ as they do for the task;
     /// no code of theirs runs. What JSON cannot say is like nothing else.
-    fn give_callback(&mut self, callback: Bound<'py, PyAny>, kinds: &Kinds) -> PyResult<Item> {
+    fn give_callback(&mut self, callback: Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Item> {
         let Some(key) = written(&callback, kinds)? else {
             return Ok(Item::Given(self.give(callback)));
         };
@@ -69,7 +109,7 @@ impl<'py> Canvas<'py> {
     /// Takes options in.
     pub(crate) fn options(
         &mut self,
-        options: &Bound<'py, PyDict>,
+        options: &Bound<'_, PyDict>,
         kinds: &Kinds,
     ) -> PyResult<Options> {
         let mut read = Options::new();
@@ -83,12 +123,7 @@ impl<'py> Canvas<'py> {
         Ok(read)
     }
 
-    fn setting(
-        &mut self,
-        name: &str,
-        value: Bound<'py, PyAny>,
-        kinds: &Kinds,
-    ) -> PyResult<Setting> {
+    fn setting(&mut self, name: &str, value: Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Setting> {
         if value.is_none() {
             return Ok(Setting::Null);
         }
@@ -111,7 +146,7 @@ impl<'py> Canvas<'py> {
         Ok(Setting::Given(self.give(value)))
     }
 
-    fn items(&mut self, value: &Bound<'py, PyAny>, kinds: &Kinds) -> PyResult<Vec<Item>> {
+    fn items(&mut self, value: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Vec<Item>> {
         let is_list = value.is_instance_of::<PyList>()
             || value.is_instance_of::<PyTuple>()
             || value.is_instance_of::<PySet>();
@@ -151,17 +186,17 @@ fn written(callback: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Option<Vec<u8
 }
 
 /// One pass over a canvas.
-pub(crate) struct Reading<'a, 'py> {
-    pub(crate) canvas: &'a mut Canvas<'py>,
+pub(crate) struct Reading<'a> {
+    pub(crate) canvas: &'a mut Canvas,
     kinds: &'a Kinds,
     /// Addresses of the canvases that are open.
     open: Vec<usize>,
     path: String,
 }
 
-impl<'a, 'py> Reading<'a, 'py> {
+impl<'a> Reading<'a> {
     /// `path`: where the canvas stands.
-    pub(crate) fn new(canvas: &'a mut Canvas<'py>, kinds: &'a Kinds, path: String) -> Self {
+    pub(crate) fn new(canvas: &'a mut Canvas, kinds: &'a Kinds, path: String) -> Self {
         Self {
             canvas,
             kinds,
@@ -171,7 +206,7 @@ impl<'a, 'py> Reading<'a, 'py> {
     }
 
     /// Reads one signature and all in it.
-    pub(crate) fn node(&mut self, value: &Bound<'py, PyAny>) -> PyResult<NodeId> {
+    pub(crate) fn node(&mut self, value: &Bound<'_, PyAny>) -> PyResult<NodeId> {
         let py = value.py();
         let signature = match value.cast::<PyDict>() {
             Ok(dict) if self.kinds.is_readable(value) => dict,
@@ -197,7 +232,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         read
     }
 
-    fn signature(&mut self, signature: &Bound<'py, PyDict>) -> PyResult<NodeId> {
+    fn signature(&mut self, signature: &Bound<'_, PyDict>) -> PyResult<NodeId> {
         let py = signature.py();
         let kwargs = self.mapping(signature, intern!(py, "kwargs"))?;
         let kind = match signature.get_item(intern!(py, "subtask_type"))? {
@@ -225,6 +260,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             None => None,
         };
         let options = self.mapping(signature, intern!(py, "options"))?;
+        self.canvas.has_options |= !options.is_empty();
         self.check_callbacks(&options)?;
         let is_immutable = match signature.get_item(intern!(py, "immutable"))? {
             Some(flag) => flag.is_truthy()?,
@@ -245,7 +281,7 @@ impl<'a, 'py> Reading<'a, 'py> {
     }
 
     /// Refuses callbacks that are none: the worker would, where it has run the task.
-    fn check_callbacks(&self, options: &Bound<'py, PyDict>) -> PyResult<()> {
+    fn check_callbacks(&self, options: &Bound<'_, PyDict>) -> PyResult<()> {
         for option in ["link", "link_error"] {
             let value = options.get_item(option)?.filter(|value| !value.is_none());
             let Some(value) = value else {
@@ -258,7 +294,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         Ok(())
     }
 
-    fn chord(
+    fn chord<'py>(
         &mut self,
         kwargs: &Bound<'py, PyDict>,
     ) -> PyResult<(Kind, Option<Bound<'py, PyDict>>)> {
@@ -285,7 +321,7 @@ impl<'a, 'py> Reading<'a, 'py> {
     /// The canvases under `key`.
     fn tasks(
         &mut self,
-        kwargs: &Bound<'py, PyDict>,
+        kwargs: &Bound<'_, PyDict>,
         key: &str,
         place: &str,
     ) -> PyResult<celerant_core::canvas::ListId> {
@@ -300,6 +336,7 @@ impl<'a, 'py> Reading<'a, 'py> {
                 return Err(self.refused(py, &format!("{key} must be a list, not {found}")));
             };
             tasks = hold.call0()?;
+            self.canvas.has_streams = true;
         }
         let mut nodes = Vec::with_capacity(tasks.len()?);
         for (index, task) in tasks.try_iter()?.enumerate() {
@@ -309,7 +346,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         Ok(self.canvas.tree.list(nodes))
     }
 
-    fn mapping(
+    fn mapping<'py>(
         &self,
         signature: &Bound<'py, PyDict>,
         key: &Bound<'py, PyString>,
@@ -331,7 +368,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         outcome
     }
 
-    fn refused(&self, py: Python<'py>, reason: &str) -> PyErr {
+    fn refused(&self, py: Python<'_>, reason: &str) -> PyErr {
         canvas_error(py, &format!("{}: {reason}", self.path), &self.path)
     }
 }

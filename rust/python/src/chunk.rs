@@ -12,15 +12,18 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::convert::from_wtf8;
 use crate::error::Raised;
 use crate::heard::{Hearing, PyHeard, Rewriting, Rewritten};
-use crate::messages::{PyMessage, from_wtf8, messages};
+use crate::messages::{PyMessage, messages};
+use crate::ready::{Run, runs};
 
 /// Members below which attaching again costs more than others gain meanwhile.
 /// Source: `benches/test_dispatch.py`, `test_encode`: 1 us for a detach, 0.7 us for a member.
 const DETACH_FROM: usize = 16;
 
-/// As [`crate::lowered::ChordSize`].
+/// A group's id, how many results its chord waits for, and, where some members are groups, its
+/// result in the form of Celery's `as_tuple`.
 pub(crate) type KeptSize = (Py<PyAny>, u32, Option<Py<PyTuple>>);
 
 /// Members as owned data: what a wire encodes, and what kombu publishes.
@@ -118,7 +121,7 @@ impl PyChunk {
     ///
     /// Raises:
     ///     `IndexError`: There is no such message.
-    fn id(&self, py: Python<'_>, position: usize) -> PyResult<Py<PyAny>> {
+    fn id<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
         let Some(member) = self.wired.members.get(position) else {
             return Err(PyIndexError::new_err(format!(
                 "no message {position} in this chunk"
@@ -307,6 +310,11 @@ impl PyChunk {
     /// Messages for `Producer.publish`.
     fn generic(&self, py: Python<'_>) -> PyResult<Vec<PyMessage>> {
         messages(py, &self.generic, &self.ids, &self.forms)
+    }
+
+    /// Messages for kombu's queues in memory, in runs: form, index of its first member, messages.
+    fn ready<'py>(&self, py: Python<'py>, entropy: [u8; 16]) -> PyResult<Vec<Run<'py>>> {
+        runs(py, &self.generic, &self.ids, &self.forms, entropy)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -48,8 +48,18 @@ impl<'a> Reader<'a> {
         Ok(self.arena.position().map_err(Raised::from)?)
     }
 
-    fn push(&mut self, token: Token) -> PyResult<()> {
+    pub(crate) fn push(&mut self, token: Token) -> PyResult<()> {
         Ok(self.arena.push(token).map_err(Raised::from)?)
+    }
+
+    /// Writes text of ours.
+    pub(crate) fn push_text(&mut self, text: &str) -> PyResult<()> {
+        Ok(self.arena.push_str(text.as_bytes()).map_err(Raised::from)?)
+    }
+
+    /// Opens a list of `len` items, a tuple of them, or a dict of as many pairs.
+    pub(crate) fn push_open(&mut self, token: fn(u32) -> Token, len: usize) -> PyResult<()> {
+        self.push(token(length(len)?))
     }
 
     /// Reads one value.
@@ -216,6 +226,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads a value; returns where it is.
+pub(crate) fn value(reader: &mut Reader<'_>, value: &Bound<'_, PyAny>) -> PyResult<ValueRef> {
+    let at = reader.position()?;
+    reader.value(value)?;
+    Ok(at)
+}
+
 /// Hands over a string's UTF-8, lone surrogates as three bytes each.
 pub(crate) fn with_wtf8<T>(
     text: &Bound<'_, PyString>,
@@ -247,4 +264,12 @@ fn number(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 fn decimal(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     DECIMAL.import(py, "decimal", "Decimal")
+}
+
+/// Text in which there may be lone surrogates, as Python's.
+pub(crate) fn from_wtf8<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(PyString::new(py, text).into_any()),
+        Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass")),
+    }
 }

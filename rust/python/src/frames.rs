@@ -9,6 +9,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyRange, PyString, PyTuple, PyType};
 
+use crate::lowered::{Lowered, PyLowered};
+
 /// A member as found in the canvas.
 #[derive(Debug)]
 pub(crate) enum Leaf {
@@ -16,6 +18,8 @@ pub(crate) enum Leaf {
     Signature(Py<PyDict>),
     /// A chain or chord, which becomes messages of its own.
     Unit(Py<PyDict>),
+    /// A message of a canvas that is lowered already, and its number there.
+    Message(Arc<Lowered>, usize),
     /// One item of a mapped task.
     Item {
         /// Its positional arguments: a tuple or list.
@@ -115,6 +119,7 @@ enum Source {
     Tuple(Py<PyTuple>, usize),
     Iterator(Py<PyIterator>),
     Mapped(Py<PyIterator>, Arc<Mapped>),
+    Lowered(Arc<Lowered>, usize),
 }
 
 impl Walk {
@@ -130,7 +135,9 @@ impl Walk {
         streams: &Arc<Streams>,
     ) -> Result<Self, Unreadable> {
         let py = tasks.py();
-        let source = if let Ok(list) = tasks.cast::<PyList>() {
+        let source = if let Ok(lowered) = tasks.cast::<PyLowered>() {
+            Source::Lowered(Arc::clone(&lowered.get().0), 0)
+        } else if let Ok(list) = tasks.cast::<PyList>() {
             Source::List(list.clone().unbind(), 0)
         } else if let Ok(tuple) = tasks.cast::<PyTuple>() {
             Source::Tuple(tuple.clone().unbind(), 0)
@@ -277,6 +284,14 @@ impl Frame for Walk {
                     found
                 }
                 Source::Iterator(iterator) => iterator.bind(py).clone().next().transpose()?,
+                Source::Lowered(lowered, at) => {
+                    if *at == lowered.messages.len() {
+                        return Ok(None);
+                    }
+                    *at += 1;
+                    let message = Leaf::Message(Arc::clone(lowered), *at - 1);
+                    return Ok(Some(Step::Leaf(message)));
+                }
                 Source::Mapped(iterator, mapped) => {
                     let Some(item) = iterator.bind(py).clone().next().transpose()? else {
                         return Ok(None);

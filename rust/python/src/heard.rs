@@ -12,11 +12,9 @@ use pyo3::types::PyDict;
 
 use crate::call::Call;
 use crate::chunk::PyChunk;
-use crate::convert::Reader;
+use crate::convert::{Reader, from_wtf8, value};
 use crate::error::Raised;
 use crate::frames::Kinds;
-use crate::messages::from_wtf8;
-use crate::reading::value;
 use crate::template::PyTemplate;
 use crate::templates::number_of;
 
@@ -94,12 +92,12 @@ impl Heard {
         let repr = |value| {
             let mut out = Vec::new();
             part.write_repr(value, &mut out).map_err(Raised::from)?;
-            from_wtf8(py, &out)
+            Ok::<_, PyErr>(from_wtf8(py, &out)?.unbind())
         };
         let told = self.template.get().heard.as_ref();
         Ok(PyHeard {
             told: told.map_or_else(|| py.None(), |told| told.clone_ref(py)),
-            id: from_wtf8(py, part.id(member, &chunk.ids, &mut derived))?,
+            id: from_wtf8(py, part.id(member, &chunk.ids, &mut derived))?.unbind(),
             index: member.index,
             group_index: member.position,
             argsrepr: repr(member.args)?,

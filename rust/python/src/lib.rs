@@ -10,19 +10,25 @@ mod canvas;
 mod chunk;
 mod clock;
 mod convert;
+mod embedding;
 mod error;
 mod frames;
 mod heard;
 mod ledger;
 mod lowered;
+mod lowered_members;
+mod members;
 mod messages;
 mod meta;
+mod names;
 mod outcomes;
 mod parameters;
 mod plan;
 mod reading;
+mod ready;
 mod roster;
 mod rules;
+mod signatures;
 mod template;
 mod templates;
 
@@ -44,7 +50,7 @@ mod _core {
     #[pymodule_export]
     use crate::ledger::{PyFate, PyLedger};
     #[pymodule_export]
-    use crate::lowered::{freeze, lower};
+    use crate::lowered::{PyLowered, freeze, lower};
     #[pymodule_export]
     use crate::messages::PyMessage;
     #[pymodule_export]

@@ -4,8 +4,9 @@ use celerant_core::id::Ids;
 use celerant_core::message::Chunk;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyBytes;
 
+use crate::convert::from_wtf8;
 use crate::error::Raised;
 
 /// A member's part of a message; what it shares with others is its form's.
@@ -38,23 +39,13 @@ pub(crate) fn messages(
         };
         Ok(PyMessage {
             form: form.clone_ref(py),
-            id: from_wtf8(py, &message.id)?,
+            id: from_wtf8(py, &message.id)?.unbind(),
             index: message.index,
             group_index: message.position,
-            argsrepr: from_wtf8(py, &message.args_repr)?,
-            kwargsrepr: from_wtf8(py, &message.kwargs_repr)?,
+            argsrepr: from_wtf8(py, &message.args_repr)?.unbind(),
+            kwargsrepr: from_wtf8(py, &message.kwargs_repr)?.unbind(),
             body: PyBytes::new(py, &message.body).unbind(),
         })
     });
     messages.collect()
-}
-
-/// Text in which there may be lone surrogates.
-pub(crate) fn from_wtf8(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(PyString::new(py, text).into_any().unbind()),
-        Err(_) => Ok(PyBytes::new(py, bytes)
-            .call_method1("decode", ("utf-8", "surrogatepass"))?
-            .unbind()),
-    }
 }

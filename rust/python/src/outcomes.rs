@@ -28,24 +28,27 @@ struct Link {
     members: Option<Vec<Shape>>,
 }
 
+/// Results that follow each other: an id each, and the members' forms of a group.
+pub(crate) type Line<'py> = Vec<(Bound<'py, PyString>, Option<Bound<'py, PyList>>)>;
+
 /// A result and those it follows, from the first to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape(Vec<Link>);
 
 impl Shape {
-    pub(crate) fn of(canvas: &Canvas<'_>, outcome: OutcomeId) -> PyResult<Self> {
+    pub(crate) fn of(py: Python<'_>, canvas: &Canvas, outcome: OutcomeId) -> PyResult<Self> {
         let mut line = Vec::new();
         let mut at = Some(outcome);
         while let Some(id) = at {
             let outcome = canvas.tree.outcome(id);
             let members = outcome.members.as_ref().map(|members| {
-                let members = members.iter().map(|&member| Self::of(canvas, member));
+                let members = members.iter().map(|&member| Self::of(py, canvas, member));
                 members.collect::<PyResult<Vec<_>>>()
             });
             let name = match outcome.id {
                 Id::Whole => Name::Whole,
                 Id::Inner(position) => Name::Inner(position),
-                Id::Given(given) => Name::Given(canvas.value(given).extract()?),
+                Id::Given(given) => Name::Given(canvas.value(py, given).extract()?),
             };
             line.push(Link {
                 name,
@@ -122,6 +125,21 @@ impl Shape {
         whole: &str,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let mut before: Option<Bound<'py, PyTuple>> = None;
+        for (id, members) in self.line(py, ids, index, whole)? {
+            before = Some(((id, before), members).into_pyobject(py)?);
+        }
+        before.ok_or_else(|| PyTypeError::new_err("a shape without a result"))
+    }
+
+    /// The same without its nesting, from the first to the last: ids and members' forms.
+    pub(crate) fn line<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Ids,
+        index: u32,
+        whole: &str,
+    ) -> PyResult<Line<'py>> {
+        let mut line = Vec::with_capacity(self.0.len());
         for link in &self.0 {
             let id = match &link.name {
                 Name::Whole => PyString::new(py, whole),
@@ -135,9 +153,9 @@ impl Shape {
                     Some(PyList::new(py, members.collect::<PyResult<Vec<_>>>()?)?)
                 }
             };
-            before = Some(((id, before), members).into_pyobject(py)?);
+            line.push((id, members));
         }
-        before.ok_or_else(|| PyTypeError::new_err("a shape without a result"))
+        Ok(line)
     }
 }
 

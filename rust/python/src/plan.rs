@@ -13,7 +13,8 @@ use crate::call::{EMBEDDED, listed};
 use crate::chunk::PyChunk;
 use crate::error::{Raised, canvas_error};
 use crate::frames::{Kinds, Leaf, Streams, Unreadable, Walk};
-use crate::lowered::{Applied, Names, Parts, lower_at, results_of};
+use crate::lowered::{Applied, Lowered, PyLowered, results_of};
+use crate::names::Names;
 use crate::reading::{Reading, State};
 use crate::roster::PyRoster;
 use crate::rules::{PyReadable, PyRules};
@@ -62,12 +63,13 @@ pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
     pub(crate) rules: Py<PyRules>,
     pub(crate) resolver: Py<PyAny>,
-    /// The same for messages to which the call has nothing to add.
+    /// The same for messages to which the call has nothing to add, and whether they have a place
+    /// in a group.
     pub(crate) final_resolver: Py<PyAny>,
     /// Options of the call, and what of them travels in bodies, by its names there.
     options: Py<PyDict>,
     pub(crate) embed: Py<PyDict>,
-    reply_to: Py<PyAny>,
+    pub(crate) reply_to: Py<PyAny>,
     pub(crate) vet: Py<PyAny>,
     pub(crate) args: Py<PyTuple>,
     pub(crate) kwargs: Py<PyDict>,
@@ -88,7 +90,8 @@ impl PyPlan {
     /// Args:
     ///     order: What is sent.
     ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per kind.
-    ///     `final_resolver`: The same for what chains and chords became, whose options are whole.
+    ///     `final_resolver`: The same for what chains and chords became, whose options are whole;
+    ///         last comes whether their ``group_index`` is left out of them, for it is a member's.
     #[new]
     fn new(
         py: Python<'_>,
@@ -98,7 +101,9 @@ impl PyPlan {
     ) -> PyResult<Self> {
         let source = &order.source;
         let streams: Arc<Streams> = Arc::default();
-        let is_list = source.is_instance_of::<PyList>() || source.is_instance_of::<PyTuple>();
+        let is_list = source.is_instance_of::<PyList>()
+            || source.is_instance_of::<PyTuple>()
+            || source.is_instance_of::<PyLowered>();
         let walk = Walk::watched(source, &order.rules.get().kinds, &streams)
             .map_err(|error| unreadable(py, error, "group"))?;
         let options = order.blueprints.call;
@@ -221,18 +226,15 @@ impl PyPlan {
     }
 
     /// Lowers a member that is a chain or chord.
-    pub(crate) fn lower<'py>(
+    pub(crate) fn lower(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         canvas: &Py<PyDict>,
         index: u32,
+        reply_to: Py<PyAny>,
         path: String,
-    ) -> PyResult<Parts<'py>> {
-        let names = Names {
-            roster: self.roster.get(),
-            member: index,
-            reply_to: self.reply_to.bind(py).call0()?,
-        };
+    ) -> PyResult<Lowered> {
+        let names = Names::new(self.roster.get(), index, reply_to);
         let applied = Applied {
             args: self.args.bind(py),
             kwargs: self.kwargs.bind(py),
@@ -240,7 +242,7 @@ impl PyPlan {
             group_index: self.is_grouped.then(|| self.position(index)),
             links_errors_to_headers: self.rules.get().links_errors_to_headers,
         };
-        lower_at(canvas.bind(py), self.kinds(), &names, &applied, path)
+        Lowered::of(canvas.bind(py), self.kinds(), names, &applied, path)
     }
 
     /// What `group_index` says of a member.
@@ -277,6 +279,10 @@ pub(crate) fn unroll<'py>(
             Ok(Some((_, Leaf::Signature(member) | Leaf::Unit(member)))) => found.append(member)?,
             Ok(Some((_, Leaf::Item { args, mapped }))) => {
                 found.append((&mapped.task, args, &mapped.options))?;
+            }
+            Ok(Some((_, Leaf::Message(lowered, number)))) => {
+                let message = &lowered.messages[number];
+                found.append(lowered.rendering(py).message(message)?)?;
             }
             Err(failure) => return Err(failed(py, &unroll, failure)),
         }

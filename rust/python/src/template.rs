@@ -99,7 +99,8 @@ impl PyForm {
 #[derive(Debug)]
 pub struct PyTemplate {
     pub(crate) form: Py<PyForm>,
-    /// `(args, kwargs, embed) -> bytes`, for what is not written here.
+    /// `(args, kwargs, embed) -> bytes`, for what is not written here; without the body's third
+    /// item `embed` that of all members stands there.
     pub(crate) encode: Py<PyAny>,
     /// Third item of the body, where bodies of plain values are written here.
     pub(crate) embed: Option<Vec<u8>>,
@@ -152,7 +153,6 @@ impl PyTemplate {
             envelope: self.form.get().envelope.clone(),
             embed: self.embed.clone().unwrap_or_default(),
             route,
-            reprs: true,
         }
     }
 

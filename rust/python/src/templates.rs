@@ -7,11 +7,9 @@ use celerant_core::json;
 use celerant_core::message::Template;
 use celerant_core::value::Arena;
 use celerant_core::wire::redis::Route;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::call::Call;
 use crate::convert::Reader;
 use crate::error::Raised;
 use crate::template::PyTemplate;
@@ -24,6 +22,17 @@ const TEMPLATES_KEPT: usize = 256;
 pub(crate) struct Known {
     pub(crate) core: Arc<Template>,
     pub(crate) python: Arc<Py<PyTemplate>>,
+}
+
+/// Where options come from: what a template has besides depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A member's own; the call adds its own.
+    Member,
+    /// A message of a chain or chord: the call has nothing to add.
+    Message,
+    /// The same with a place in a group, which is no part of the template.
+    PlacedMessage,
 }
 
 /// Templates of one task, by the options that a member brings, encoded.
@@ -48,22 +57,25 @@ impl Templates {
         Arc::clone(&self.routes)
     }
 
-    /// The number of a member's template, resolved by Python where it is a new kind.
+    /// The number of a member's template, which Python resolves where it is a new kind.
+    ///
+    /// `options`: what tells templates of one task apart; None: this one serves no other member.
     pub(crate) fn number(
         &mut self,
-        call: &Call<'_>,
-        resolver: &Bound<'_, PyAny>,
-        is_final: bool,
+        task: &str,
+        options: Option<Vec<u8>>,
+        resolve: impl FnOnce() -> PyResult<Py<PyTemplate>>,
     ) -> PyResult<usize> {
-        let Some(options) = fingerprint(&call.options, is_final)? else {
-            return Ok(self.resolve(call, resolver)?.0);
+        let Some(options) = options else {
+            return Ok(self.add(resolve()?));
         };
-        let task = call.task.to_str()?;
         let kind = self.kinds.get(task);
         if let Some(&number) = kind.and_then(|kind| kind.get(&options)) {
             return Ok(number);
         }
-        let (number, is_reusable) = self.resolve(call, resolver)?;
+        let template = resolve()?;
+        let is_reusable = template.get().is_reusable;
+        let number = self.add(template);
         if is_reusable {
             let kind = self.kinds.entry(task.to_owned()).or_default();
             kind.insert(options, number);
@@ -71,21 +83,15 @@ impl Templates {
         Ok(number)
     }
 
-    fn resolve(&mut self, call: &Call<'_>, resolver: &Bound<'_, PyAny>) -> PyResult<(usize, bool)> {
-        let template = resolver
-            .call1((&call.task, &call.options, &call.args, &call.kwargs))?
-            .cast_into::<PyTemplate>()
-            .map_err(|_| PyTypeError::new_err("the resolver must return a Template"))?
-            .unbind();
+    fn add(&mut self, template: Py<PyTemplate>) -> usize {
         let details = template.get();
         let form = details.form.get();
         let core = details.core(number_of(&form.route, &mut self.routes));
-        let is_reusable = details.is_reusable;
         self.known.push(Known {
             core: Arc::new(core),
             python: Arc::new(template),
         });
-        Ok((self.known.len() - 1, is_reusable))
+        self.known.len() - 1
     }
 
     /// Drops templates that hold for one chunk only.
@@ -112,12 +118,16 @@ pub(crate) fn number_of(route: &Route, routes: &mut Arc<Vec<Route>>) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// The options as bytes to look them up by; None where they hold more than plain values.
+/// Options as bytes to look them up by; None where they hold more than plain values.
 ///
-/// `is_final`: the call adds nothing to them.
-fn fingerprint(options: &Bound<'_, PyDict>, is_final: bool) -> PyResult<Option<Vec<u8>>> {
+/// `origin`: who resolves them, for options of different origins are different.
+pub(crate) fn fingerprint(
+    options: &Bound<'_, PyDict>,
+    origin: Origin,
+) -> PyResult<Option<Vec<u8>>> {
+    let mut key = vec![origin as u8];
     if options.is_empty() {
-        return Ok(Some(vec![u8::from(is_final)]));
+        return Ok(Some(key));
     }
     let mut arena = Arena::new();
     let at = arena.position().map_err(Raised::from)?;
@@ -126,7 +136,6 @@ fn fingerprint(options: &Bound<'_, PyDict>, is_final: bool) -> PyResult<Option<V
     if !reader.is_plain {
         return Ok(None);
     }
-    let mut key = vec![u8::from(is_final)];
     json::write(&arena, at, &mut key).map_err(Raised::from)?;
     Ok(Some(key))
 }

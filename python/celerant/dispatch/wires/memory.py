@@ -7,14 +7,13 @@ says already. What is not a plain queue goes the generic way: gevent has its own
 from __future__ import annotations
 
 import secrets
-from binascii import b2a_base64
 from queue import Queue
 from typing import Any
 
 from kombu import Producer
 from kombu.transport.memory import Channel
 
-from celerant._core import Chunk, Fate, Message, Roster
+from celerant._core import Chunk, Fate, Message
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.base import Broken
 from celerant.dispatch.wires.generic import GenericForm, GenericWire
@@ -44,21 +43,20 @@ class MemoryWire(GenericWire):
         return _MemoryForm(blueprint)
 
     def send(self, chunk: Chunk) -> None:
-        messages = chunk.generic()
-        if not messages:
+        runs = chunk.ready(secrets.token_bytes(16))
+        if not runs:
             return
-        queues = self._queues(messages)
+        forms: dict[GenericForm, int] = {}
+        for form, first, _ in runs:
+            forms.setdefault(form, first)
+        queues = self._queues(forms)
         if queues is None:
             super().send(chunk)
             return
-        # Fresh for each message, as kombu's are.
-        tags = Roster(secrets.token_bytes(16), len(messages)).ids(0, len(messages))
         filled: dict[str, list[Any]] = {}
-        for message, tag in zip(messages, tags, strict=True):
-            form = message.form
-            ready = form.fill(tag, message)
+        for form, _, messages in runs:
             for queue in queues[form]:
-                filled.setdefault(queue, []).append(ready)
+                filled.setdefault(queue, []).extend(messages)
         self._under_way = chunk
         try:
             for queue, of_queue in filled.items():
@@ -75,11 +73,14 @@ class MemoryWire(GenericWire):
         if chunk is not None:
             self.dispatch.ledger.mark(chunk, Fate.UNKNOWN)
 
-    def _queues(self, messages: list[Message]) -> dict[GenericForm, list[str]] | None:
-        """Return the queues of the messages of each form; None: kombu must say."""
-        forms: dict[GenericForm, int] = {}
-        for message in messages:
-            forms.setdefault(message.form, message.index)
+    def _queues(
+        self, forms: dict[GenericForm, int]
+    ) -> dict[GenericForm, list[str]] | None:
+        """Return the queues of the messages of each form; None: kombu must say.
+
+        Args:
+            forms: Each with the index of a member that has it.
+        """
         while True:
             if self._producer.channel.closed:
                 self._reopen()
@@ -168,36 +169,30 @@ def _store(name: str) -> Any:
 
 
 class _MemoryForm(GenericForm):
-    """What members share, as a message that lacks what is theirs."""
+    """A message without what is a member's own; the core copies it for each."""
 
-    __slots__ = ("_info", "_message", "_properties")
+    __slots__ = ("info", "is_correlated", "message", "whole_properties")
 
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__(blueprint)
-        self._message = {
+        self.message = {
+            "body": None,
             "content-encoding": blueprint.body.content_encoding,
             "content-type": blueprint.body.content_type,
+            "headers": None,
+            "properties": None,
         }
-        self._properties = {
+        #: Whether a message's correlation id is the task's id.
+        self.is_correlated = "correlation_id" not in self.publish
+        self.whole_properties = {
             "delivery_mode": blueprint.delivery_mode,
             **blueprint.properties,
             "priority": blueprint.priority or Channel.default_priority,
             "body_encoding": "base64",
+            "delivery_info": None,
+            "delivery_tag": None,
         }
-        self._info = {
+        self.info = {
             "exchange": blueprint.exchange,
             "routing_key": blueprint.routing_key,
-        }
-
-    def fill(self, tag: str, message: Message) -> dict[str, Any]:
-        """Return the message of a member."""
-        properties = dict(self._properties)
-        properties["correlation_id"] = self.publish.get("correlation_id", message.id)
-        properties["delivery_info"] = dict(self._info)
-        properties["delivery_tag"] = tag
-        return {
-            "body": b2a_base64(message.body, newline=False).decode(),
-            **self._message,
-            "headers": self.headers_of(message),
-            "properties": properties,
         }

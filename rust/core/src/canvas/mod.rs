@@ -14,6 +14,7 @@
 
 mod apply;
 mod callbacks;
+mod chords;
 mod freeze;
 mod options;
 mod steps;

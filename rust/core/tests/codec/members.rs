@@ -177,7 +177,6 @@ pub(crate) fn template(envelope: Envelope, route: u32) -> Template {
         envelope,
         embed: br#"{"chord": null}"#.to_vec(),
         route,
-        reprs: true,
     }
 }
 

@@ -1,0 +1,141 @@
+//! Messages of kombu's in-process transport, ready to be put into its queues.
+
+use celerant_core::id::{ID_LEN, Ids, Tags};
+use celerant_core::message::{Chunk, Member};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::convert::from_wtf8;
+use crate::error::Raised;
+
+/// A form, the index of the first member that has it, and messages in a row that have it.
+pub(crate) type Run<'py> = (Py<PyAny>, u32, Bound<'py, PyList>);
+
+/// Dicts of which each message of a form gets a copy; made by `dispatch/wires/memory.py`.
+struct Shared<'py> {
+    message: Bound<'py, PyDict>,
+    headers: Bound<'py, PyDict>,
+    properties: Bound<'py, PyDict>,
+    info: Bound<'py, PyDict>,
+    /// Names of headers, and which of a member's fields each has: id, `group_index`, argsrepr or
+    /// kwargsrepr.
+    slots: Vec<(Bound<'py, PyString>, usize)>,
+    /// Whether a message's correlation id is the task's id.
+    is_correlated: bool,
+}
+
+impl<'py> Shared<'py> {
+    fn of(form: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = form.py();
+        let dict = |name: &Bound<'py, PyString>| -> PyResult<Bound<'py, PyDict>> {
+            let found = form.getattr(name)?.cast_into();
+            found.map_err(|_| PyTypeError::new_err("a form's parts are dicts"))
+        };
+        Ok(Self {
+            message: dict(intern!(py, "message"))?,
+            headers: dict(intern!(py, "headers"))?,
+            properties: dict(intern!(py, "whole_properties"))?,
+            info: dict(intern!(py, "info"))?,
+            slots: form.getattr(intern!(py, "slots"))?.extract()?,
+            is_correlated: form.getattr(intern!(py, "is_correlated"))?.is_truthy()?,
+        })
+    }
+}
+
+/// The messages of a chunk, in runs of one form.
+///
+/// `entropy`: for the delivery tags, which are fresh for each message, as kombu's are.
+pub(crate) fn runs<'py>(
+    py: Python<'py>,
+    chunk: &Chunk,
+    ids: &Ids,
+    forms: &[Py<PyAny>],
+    entropy: [u8; 16],
+) -> PyResult<Vec<Run<'py>>> {
+    let shared = forms.iter().map(|form| Shared::of(form.bind(py)));
+    let shared = shared.collect::<PyResult<Vec<_>>>()?;
+    let mut filling = Filling {
+        py,
+        chunk,
+        ids,
+        tags: Tags::new(entropy),
+        scratch: Vec::new(),
+    };
+    let mut runs = Vec::new();
+    for members in chunk.members.chunk_by(|a, b| a.template == b.template) {
+        let number = members[0].template as usize;
+        let (Some(form), Some(shared)) = (forms.get(number), shared.get(number)) else {
+            return Err(PyValueError::new_err("a member without its form"));
+        };
+        let filled = members.iter().map(|member| filling.fill(member, shared));
+        let filled = filled.collect::<PyResult<Vec<_>>>()?;
+        let first = members[0].index;
+        runs.push((form.clone_ref(py), first, PyList::new(py, filled)?));
+    }
+    Ok(runs)
+}
+
+struct Filling<'a, 'py> {
+    py: Python<'py>,
+    chunk: &'a Chunk,
+    ids: &'a Ids,
+    tags: Tags,
+    scratch: Vec<u8>,
+}
+
+impl<'py> Filling<'_, 'py> {
+    /// The message of a member.
+    fn fill(&mut self, member: &Member, shared: &Shared<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let py = self.py;
+        let failed =
+            |error: celerant_core::error::Error| Raised::from(error.in_member(member.index));
+        let mut derived = [0; ID_LEN];
+        let id = from_wtf8(py, self.chunk.id(member, self.ids, &mut derived))?;
+        let headers = shared.headers.copy()?;
+        for (name, field) in &shared.slots {
+            let repr = match field {
+                0 => {
+                    headers.set_item(name, &id)?;
+                    continue;
+                }
+                1 => {
+                    headers.set_item(name, member.position)?;
+                    continue;
+                }
+                2 => member.args,
+                _ => member.kwargs,
+            };
+            self.scratch.clear();
+            let written = self.chunk.write_repr(repr, &mut self.scratch);
+            written.map_err(failed)?;
+            if self.scratch == b"{}" {
+                // The keywords of most; one text for all.
+                headers.set_item(name, intern!(py, "{}"))?;
+            } else {
+                headers.set_item(name, from_wtf8(py, &self.scratch)?)?;
+            }
+        }
+        self.scratch.clear();
+        self.chunk
+            .write_body(member, &mut self.scratch)
+            .map_err(failed)?;
+        let body = base64_simd::STANDARD.encode_to_string(&self.scratch);
+        let mut tag = [0; ID_LEN];
+        self.tags.write(&mut tag);
+
+        let properties = shared.properties.copy()?;
+        if shared.is_correlated {
+            properties.set_item(intern!(py, "correlation_id"), id)?;
+        }
+        // What goes back to the queue is marked there.
+        properties.set_item(intern!(py, "delivery_info"), shared.info.copy()?)?;
+        properties.set_item(intern!(py, "delivery_tag"), from_wtf8(py, &tag)?)?;
+        let message = shared.message.copy()?;
+        message.set_item(intern!(py, "body"), PyString::new(py, &body))?;
+        message.set_item(intern!(py, "headers"), headers)?;
+        message.set_item(intern!(py, "properties"), properties)?;
+        Ok(message)
+    }
+}
