@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import uuid
 
 import pytest
 
@@ -18,7 +19,8 @@ WAIT = 100
 @pytest.fixture
 def shop():
     """An app with tasks whose values stay small."""
-    with Celerant("celerant-test-sizes") as app:
+    # A queue of its own: what another test leaves would be counted.
+    with Celerant(f"celerant-test-sizes-{uuid.uuid4().hex[:8]}") as app:
 
         @app.task(name="sizes.more")
         def more(number, step=1):
