@@ -6,25 +6,22 @@ import contextlib
 import logging
 import socket
 import threading
-import time
-from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kombu.asynchronous import Hub
-
 from celerant._core import wall_time
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
-from celerant.worker.declaring import allowed_of, declare
+from celerant.worker.backlog import Backlog
+from celerant.worker.consumed_queues import ConsumedQueues
+from celerant.worker.declaring import allowed_of
 from celerant.worker.envelopes import guard_envelopes
+from celerant.worker.hub import joined_hub
 from celerant.worker.kombu_intake import KombuIntake
-from celerant.worker.message import Delivery, Reader
+from celerant.worker.message import Reader
 from celerant.worker.refused import Refused
-from celerant.worker.schedule import Schedule, held_until
 from celerant.worker.settling import Settling
-from celerant.worker.silence import give_up_on_silence
 from celerant.worker.waker import Waker
 
 if TYPE_CHECKING:
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from celerant.worker.flow import Flow
     from celerant.worker.intake import Intake
     from celerant.worker.mailbox import MailboxNode
+    from celerant.worker.message import Delivery
     from celerant.worker.redis_intake import RedisIntake
 
 __all__ = ["BrokerSource"]
@@ -45,10 +43,6 @@ logger = logging.getLogger("celerant.worker")
 _DRAIN_TIMEOUT = 0.5
 #: Seconds between attempts to connect again: doubled each time, to the second.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
-#: Seconds that what is settled waits for more of it.
-_LONG = 0.003
-#: Heartbeats are looked at twice in their interval, as the protocol advises.
-_HEARTBEAT_RATE = 2
 
 
 class BrokerSource:
@@ -85,9 +79,7 @@ class BrokerSource:
             prepare: Called with the queues when they are declared.
         """
         self._connect = connect
-        self._queues = list(queues)
         self._reader = reader
-        self._refuse = refuse
         self._accept = accept
         self._flow = flow
         self._events = events
@@ -100,11 +92,9 @@ class BrokerSource:
         #: Whether it has been cancelled and what was not started is given back.
         self._is_emptied = False
         self._generation = 0
-        self._pending: deque[Delivery | tuple[Refused, str]] = deque()
-        self._held: Schedule[Delivery] = Schedule()
-        #: What remote control wants of the consumer, for the thread that has it.
-        self._changes: deque[Callable[[], None]] = deque()
+        self._backlog = Backlog(refuse)
         self._waker = Waker()
+        self._queues = ConsumedQueues(queues, self._waker.wake)
         #: What the slots say of their messages.
         self.settling = Settling(self._waker.wake)
         self._cancelled = threading.Event()
@@ -140,11 +130,9 @@ class BrokerSource:
             limits=self._reader.limits,
         )
         guard(channel)
-        allowed = (
-            self._queues
-            if self._generation == 1
-            else allowed_of(connection, self._queues)
-        )
+        allowed = list(self._queues)
+        if self._generation > 1:
+            allowed = allowed_of(connection, allowed)
         self._intake = self._join_intake(channel, allowed)
         self._set_prefetch()
         if self._prepare is not None:
@@ -166,8 +154,8 @@ class BrokerSource:
                 channel,
                 queues,
                 receive=self._take_in,
-                refuse=self._put_refused,
-                waiting=lambda: len(self._pending),
+                refuse=self._backlog.add_refused,
+                waiting=lambda: len(self._backlog.ready),
                 limits=self._reader.limits,
             )
             if self._volleys is not None:
@@ -223,18 +211,7 @@ class BrokerSource:
 
     def _consume_evented(self) -> None:
         connection = self._connection
-        hub = Hub()
-        hub.propagate_errors = connection.connection_errors
-        try:
-            hub.add_reader(self._waker.fileno(), self._waker.drain)
-            if connection.transport.driver_type == "redis":
-                give_up_on_silence(connection)
-            connection.register_with_event_loop(hub)
-            interval = connection.get_heartbeat_interval()
-            if interval and connection.supports_heartbeats:
-                hub.call_repeatedly(
-                    interval / _HEARTBEAT_RATE, connection.heartbeat_check
-                )
+        with joined_hub(connection, self._waker) as hub:
             self._intake_now.begin(hub)
             # What came along with the broker's answer makes no socket readable.
             if connection.transport.driver_type == "amqp":
@@ -245,7 +222,7 @@ class BrokerSource:
             loop, alarm = hub.create_loop(), None
             while not self._is_over():
                 self._tick()
-                due = self._held.next_due()
+                due = self._backlog.held.next_due()
                 if due is not None and due != alarm:
                     hub.call_later(max(0.0, due - wall_time()), _nothing)
                     alarm = due
@@ -260,8 +237,6 @@ class BrokerSource:
                     loop = hub.create_loop()
                 self._hears = True
                 self.begun.set()
-        finally:
-            hub.close()
 
     @property
     def _intake_now(self) -> Intake:
@@ -273,21 +248,22 @@ class BrokerSource:
         if self._cancelled.is_set() and not self._is_emptied:
             self._cancel(intake)
         self.settling.pass_on(intake, self._generation)
-        while self._changes:
-            self._changes.popleft()()
+        self._queues.change(None if self._is_emptied else intake)
         self._set_prefetch()
         intake.turn()
         self.settling.is_told.set()
         if self._wake is not None and self.waiting():
-            self._wake(len(self._pending) + len(self._held))
+            self._wake(len(self._backlog))
 
     def _set_prefetch(self) -> None:
-        self._prefetch = self._flow.wanted(len(self._held))
-        self.settling.held = self._prefetch
+        self._prefetch = self.settling.held = self._flow.wanted(len(self._backlog.held))
         self._intake_now.hold(self._prefetch)
 
     def _receive(self, message: Any) -> None:
-        self._take_in(message, _queue_of(message))
+        info = message.delivery_info or {}
+        self._take_in(
+            message, str(info.get("routing_key") or info.get("exchange") or "")
+        )
         self._wake_slots()
 
     def _take_in(self, message: Any, queue: str) -> None:
@@ -295,37 +271,30 @@ class BrokerSource:
             delivery = self._reader.read(message)
         except Refused as refused:
             self._intake_now.settle(message, Settlement.REJECT)
-            self._put_refused(refused, queue)
+            self._backlog.add_refused(refused, queue)
             return
         delivery.queue, delivery.generation = queue, self._generation
         if self._events.tells_tasks:
             with logged("telling monitors of", delivery.request):
                 self._events.received(delivery)
-        if delivery.due is not None and delivery.due > time.time():
-            self._held.add(held_until(delivery.due), delivery)
-            return
-        self._pending.append(delivery)
-
-    def _put_refused(self, refused: Refused, queue: str) -> None:
-        # Storing its failure may have to wait for the backend: not in this thread.
-        self._pending.append((refused, queue))
+        self._backlog.add(delivery)
 
     def _pass_refused(self, refused: Refused, queue: str) -> None:
-        self._put_refused(refused, queue)
+        self._backlog.add_refused(refused, queue)
         self._wake_slots()
 
     def _wake_slots(self) -> None:
-        if self._wake is not None and self._pending:
-            self._wake(len(self._pending))
+        ready = self._backlog.ready
+        if self._wake is not None and ready:
+            self._wake(len(ready))
 
     def waiting(self) -> bool:
         """Whether `take` may have something."""
-        return bool(self._pending) or self._held.delay(wall_time(), 1.0) <= 0.0
+        return self._backlog.waiting()
 
     def unstarted(self) -> list[Delivery]:
         """Return what is held here and does not run yet."""
-        pending = [item for item in list(self._pending) if isinstance(item, Delivery)]
-        return pending + self._held.items()
+        return self._backlog.unstarted()
 
     def queues(self) -> list[Any]:
         """Return the queues it takes from."""
@@ -337,45 +306,21 @@ class BrokerSource:
         Raises:
             ValueError: The broker refuses it.
         """
-        connection = self._connection
-        try:
-            # On a channel of its own, which is all that a refusal costs.
-            declare(connection, queue)
-        except connection.channel_errors as exc:
-            msg = f"the broker refuses queue {queue.name!r} ({exc})"
-            raise ValueError(msg) from exc
-        self._change(lambda: self._add(queue))
+        self._queues.add(self._connection, queue)
 
     def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
         """Give out at once what is held and meant."""
-        if self._held.hasten(is_meant):
+        if self._backlog.held.hasten(is_meant):
             self._waker.wake()
 
     def cancel_queue(self, name: str) -> None:
         """Take from a queue no more, soon; what is held of it still runs."""
-        self._change(lambda: self._drop(name))
+        self._queues.cancel(name)
 
     def resize(self, slots: int) -> None:
         """Hold messages for this many slots."""
         self._flow = replace(self._flow, slots=slots)
         self._waker.wake()
-
-    def _change(self, change: Callable[[], None]) -> None:
-        # Not at once: who asks may be in the middle of reading from the broker.
-        self._changes.append(change)
-        self._waker.wake()
-
-    def _add(self, queue: Any) -> None:
-        if self._is_emptied or any(q.name == queue.name for q in self._queues):
-            return
-        self._intake_now.add(queue)
-        # Only now: one that may not be read must not be asked for again and again.
-        self._queues.append(queue)
-
-    def _drop(self, name: str) -> None:
-        self._queues = [queue for queue in self._queues if queue.name != name]
-        if not self._is_emptied:
-            self._intake_now.drop(name)
 
     def about(self) -> dict[str, Any]:
         """Return what ``celery inspect stats`` tells of the broker."""
@@ -385,17 +330,7 @@ class BrokerSource:
 
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None where there is none."""
-        while True:
-            due = self._held.pop_due(wall_time())
-            if due is not None:
-                return due
-            try:
-                item = self._pending.popleft()
-            except IndexError:
-                return None
-            if isinstance(item, Delivery):
-                return item
-            self._refuse(*item)
+        return self._backlog.take()
 
     def stop(self) -> None:
         """Let no more come and give back what was not started.
@@ -420,13 +355,7 @@ class BrokerSource:
         return self._finished.is_set() and self._is_emptied
 
     def _give_back(self, intake: Intake) -> None:
-        unstarted: list[Delivery] = self._held.clear()
-        while self._pending:
-            item = self._pending.popleft()
-            if isinstance(item, Delivery):
-                unstarted.append(item)
-            else:
-                self._refuse(*item)
+        unstarted = self._backlog.empty()
         if unstarted:
             logger.info("%d unstarted messages go back to the broker", len(unstarted))
             intake.give_back(
@@ -449,8 +378,7 @@ class BrokerSource:
         logger.debug("how the broker was lost", exc_info=exc)
         if self._volleys is None:
             # The broker delivers these again; run from here they would run twice.
-            self._pending.clear()
-            self._held.clear()
+            self._backlog.drop()
         self._hears = False
         self._disconnect()
 
@@ -465,11 +393,6 @@ class BrokerSource:
             # Whatever closing a broken connection raises says nothing new.
             with contextlib.suppress(Exception):
                 connection.close()
-
-
-def _queue_of(message: Any) -> str:
-    info = message.delivery_info or {}
-    return str(info.get("routing_key") or info.get("exchange") or "")
 
 
 def _nothing() -> None:

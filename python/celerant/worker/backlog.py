@@ -1,0 +1,84 @@
+"""What a source has received and no slot has begun: ready, held for an eta, refused."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from celerant._core import wall_time
+from celerant.worker.message import Delivery
+from celerant.worker.schedule import Schedule, held_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celerant.worker.refused import Refused
+
+__all__ = ["Backlog"]
+
+
+class Backlog:
+    """Filled by the thread that consumes, emptied by the slots of a pool."""
+
+    def __init__(self, refuse: Callable[[Refused, str], None]) -> None:
+        """Begin empty; `refuse` is told of refused messages by the slots."""
+        self._refuse = refuse
+        #: Deliveries that may run, and refused messages with their queue.
+        self.ready: deque[Delivery | tuple[Refused, str]] = deque()
+        #: Deliveries before their eta.
+        self.held: Schedule[Delivery] = Schedule()
+
+    def add(self, delivery: Delivery) -> None:
+        """Take in a delivery: it may run now, or at its eta."""
+        if delivery.due is not None and delivery.due > time.time():
+            self.held.add(held_until(delivery.due), delivery)
+        else:
+            self.ready.append(delivery)
+
+    def add_refused(self, refused: Refused, queue: str) -> None:
+        """Take in a refused message: storing its failure may have to wait."""
+        self.ready.append((refused, queue))
+
+    def take(self) -> Delivery | None:
+        """Return the next delivery to run now, None if there is none."""
+        while True:
+            due = self.held.pop_due(wall_time())
+            if due is not None:
+                return due
+            try:
+                item = self.ready.popleft()
+            except IndexError:
+                return None
+            if isinstance(item, Delivery):
+                return item
+            self._refuse(*item)
+
+    def waiting(self) -> bool:
+        """Whether `take` may have something."""
+        return bool(self.ready) or self.held.delay(wall_time(), 1.0) <= 0.0
+
+    def unstarted(self) -> list[Delivery]:
+        """Return all deliveries; they stay here."""
+        ready = [item for item in list(self.ready) if isinstance(item, Delivery)]
+        return ready + self.held.items()
+
+    def empty(self) -> list[Delivery]:
+        """Take out all deliveries, and tell of the refused messages here and now."""
+        unstarted = self.held.clear()
+        while self.ready:
+            item = self.ready.popleft()
+            if isinstance(item, Delivery):
+                unstarted.append(item)
+            else:
+                self._refuse(*item)
+        return unstarted
+
+    def drop(self) -> None:
+        """Forget everything: the broker has it still."""
+        self.ready.clear()
+        self.held.clear()
+
+    def __len__(self) -> int:
+        """How many wait, those that are held included."""
+        return len(self.ready) + len(self.held)
