@@ -49,7 +49,8 @@ def named(side):
 #: Canvases, and how their members leave.
 CANVASES = {
     "alike": (lambda s: group([line(s, i) for i in range(5)]), [5]),
-    "a generator": (lambda s: group(line(s, i) for i in range(20)), [1, 16, 3]),
+    # How many leave together is a matter of time, but for the first.
+    "a generator": (lambda s: group(line(s, i) for i in range(20)), None),
     "among tasks": (
         lambda s: group([s.add.s(0, 0), line(s, 1), s.echo.s(), line(s, 2, 4)]),
         [4],
@@ -102,7 +103,11 @@ def test_groups_of_chains_leave_as_by_celery(side, both_ways, volleys, name):
     make, expected = CANVASES[name]
     stock, ours = both_ways(side, lambda: make(side).apply_async())
     assert ours == stock
-    assert volleys == expected
+    if expected is None:
+        assert volleys[0] == 1
+        assert sum(volleys) == 20
+    else:
+        assert volleys == expected
 
 
 @pytest.mark.parametrize(

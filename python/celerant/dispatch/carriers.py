@@ -89,6 +89,12 @@ class Carriers:
                         connection, carrier = pool.take()
                     else:
                         _pause(dispatch.patience, exc)
+                except AttributeError as exc:
+                    if pool is None or pool is own.pool:
+                        raise
+                    # kombu says no more of what another thread closes under it.
+                    message = "the app was closed meanwhile"
+                    raise Broken(message, recoverable=True) from exc
                 else:
                     break
             yield from _using(carrier, dispatch, pid)

@@ -10,6 +10,7 @@ from kombu import Connection, Exchange, Queue
 
 from celerant import Celerant, PublishError, group
 from celerant._core import Fate
+from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.wires import memory
 from celerant.dispatch.wires.generic import GenericWire
 from celerant.dispatch.wires.memory import MemoryWire
@@ -232,3 +233,18 @@ def test_members_arrive_while_another_thread_closes_the_app(exchange_type):
         thread.join()
         app.close()
     assert confirmed <= len(_left(name)) <= 150 * 8
+
+
+def test_an_app_that_is_closed_while_its_connection_opens_is_a_publish_error(
+    shop, monkeypatch
+):
+    def closing(_connection, _patience):
+        # What kombu raises then.
+        shop.app.close()
+        message = "'NoneType' object has no attribute 'transport_options'"
+        raise AttributeError(message)
+
+    monkeypatch.setattr(Carrier, "over", closing)
+    with pytest.raises(PublishError, match="the app was closed meanwhile") as caught:
+        group([shop.add.s(i, i) for i in range(3)]).apply_async(retry=False)
+    assert caught.value.report.counts()["unsent"] == 3
