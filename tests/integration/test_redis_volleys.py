@@ -30,6 +30,8 @@ from harness.tcp_proxy import TcpProxy
 from harness.until import until
 
 QUEUE = "volleys"
+#: Tasks that a worker runs at a time.
+SLOTS = 2
 #: What was not settled comes again at once.
 SOON = {
     "visibility_timeout": 1,
@@ -90,7 +92,7 @@ def place(redis_server, tmp_path):
     app = Celerant("volleys", broker=server.url(), backend=server.url())
     app.conf.task_default_queue = QUEUE
 
-    def worker(concurrency=2, *, broker=None, options=SOON):
+    def worker(concurrency=SLOTS, *, broker=None, options=SOON):
         return CelerantWorker(
             folder=tmp_path,
             module="volleys_app:app",
@@ -169,9 +171,13 @@ def test_a_worker_killed_in_the_middle_loses_none(place, task):
         until(lambda: place.begun() > 100)
         kill_9(first)
         ran = place.begun()
+    # What ran at that moment was acknowledged before: its result is lost, as in Celery.
+    lost = SLOTS if task == "early" else 0
     with place.worker():
-        assert result.get(timeout=60) == list(range(count))
+        until(lambda: result.completed_count() >= count - lost, 25)
         until(lambda: noted(place.store) == (0, 0))
+    if not lost:
+        assert result.get(timeout=1) == list(range(count))
     runs = place.runs()
     assert set(runs) == set(range(count))
     assert max(runs.values()) <= 2
