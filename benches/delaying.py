@@ -72,6 +72,7 @@ def _pass_on(source: socket.socket, target: socket.socket, seconds: float) -> No
             due, data = under_way.get()
             left = due - time.monotonic()
             if left > 0:
+                # This is the distance: nothing else is waited for.
                 time.sleep(left)
             try:
                 if data:

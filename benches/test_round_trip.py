@@ -64,6 +64,7 @@ keys = [{queue!r}, {queue!r} + "-index", {queue!r} + "-notes"]
 while True:
     messages = take(keys=keys, args=[200, str(time.time())])
     if not messages:
+        # As short as it can be written: a worker of ours waits without asking.
         time.sleep(0.001)
         continue
     store, tags = results.pipeline(transaction=False), []

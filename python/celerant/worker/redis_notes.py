@@ -11,9 +11,9 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import redis
 from kombu.utils.json import dumps
 
+from celerant.common.redis_pool import connection_of
 from celerant.worker.redis_scripts import GIVE_BACK, PROBE, TAKE
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ __all__ = ["Notes", "Taken"]
 _ROOM = 4 << 20
 #: Messages given back by one call; each is three arguments of a script.
 _MOST_BACK = 500
-#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
-_FOR_COMMAND = ("EVALSHA",) if redis.VERSION < (5, 3) else ()
 #: Replies to what settles: of MULTI, ZREM, HDEL and EXEC.
 _SETTLING = 4
 #: The channel by which Redis tells of keys that have changed.
@@ -284,7 +282,7 @@ def _bulk(text: str) -> str:
 
 
 def _connection(pool: Any) -> Any:
-    made = pool.get_connection(*_FOR_COMMAND)
+    made = connection_of(pool, "EVALSHA")
     made.connect()
     return made
 

@@ -6,10 +6,10 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import redis as redis_py
 from redis.exceptions import RedisError, ResponseError
 
 from celerant._core import monotonic
+from celerant.common.redis_pool import connection_of
 from celerant.dispatch.wires.volleys import NEAR, volley_over
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ __all__ = ["Talk"]
 #: Seconds that a server may take to hear the last words, or to say what has become of
 #: an interrupted chunk.
 _FAREWELL = 1.0
-#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
-_FOR_COMMAND = ("MULTI",) if redis_py.VERSION < (5, 3) else ()
 #: Bytes per write.
 _WRITE = 256 * 1024
 
@@ -51,7 +49,7 @@ class Talk:
     def connect(self) -> None:
         """Connect, unless it is connected."""
         if self._redis is None:
-            self._redis = self._pool.get_connection(*_FOR_COMMAND)
+            self._redis = connection_of(self._pool, "MULTI")
         self._redis.connect()
 
     def disconnect(self) -> None:
@@ -81,7 +79,7 @@ class Talk:
 
     def check_second(self) -> None:
         """Find out whether another connection can be had beside this one."""
-        self._pool.release(self._pool.get_connection(*_FOR_COMMAND))
+        self._pool.release(connection_of(self._pool, "MULTI"))
 
     def is_alive(self) -> bool:
         """Whether it is connected, as far as this side can see."""

@@ -252,8 +252,11 @@ class Backend(ChordResults):
         """
         if not self.may_replace(self.read(task_id), state):
             return
-        expires = self.failure_expires if state == "FAILURE" else self.expires
-        self.store(task_id, payload, expires=expires)
+        self.store(task_id, payload, expires=self.expires_of(state))
+
+    def expires_of(self, state: str) -> int:
+        """Return the seconds that a record of `state` is kept; 0: for ever."""
+        return self.failure_expires if state == "FAILURE" else self.expires
 
     def may_replace(self, stored: bytes | None, state: str) -> bool:
         """Whether a record of `state` comes in the place of what is stored."""

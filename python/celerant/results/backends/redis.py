@@ -23,7 +23,7 @@ from celerant.results.backends.base import Backend
 from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
-from celerant.results.backends.redis_volleys import Volleys
+from celerant.results.backends.redis_volleys import Volleys, put_record
 
 __all__ = ["RedisBackend"]
 
@@ -96,7 +96,7 @@ class RedisBackend(Backend):
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
-        self._volleys = Volleys(self._client, self.key_prefix, self._expires_of)
+        self._volleys = Volleys(self._client, self.key_prefix, self.expires_of)
         group_prefix = f"{prefix}celery-taskset-meta-"
         self._chords = RedisChords(self, self._client, group_prefix, self._retried)
 
@@ -133,17 +133,9 @@ class RedisBackend(Backend):
         """
         self._retried(partial(self._store, self.key_prefix + task_id, payload, expires))
 
-    def _expires_of(self, state: str) -> int:
-        return self.failure_expires if state == "FAILURE" else self.expires
-
     def _store(self, key: str, payload: bytes, expires: int) -> None:
         with self._client.pipeline(transaction=True) as pipe:
-            if expires:
-                # Celery's own command: what lets its workers store lets ours.
-                pipe.execute_command("SETEX", key, expires, payload)
-            else:
-                pipe.set(key, payload)
-            pipe.publish(key, payload)
+            put_record(pipe, key, payload, expires)
             pipe.execute()
 
     def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:

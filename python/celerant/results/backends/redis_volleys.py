@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import redis
 from redis.exceptions import NoScriptError, ResponseError
+
+from celerant.common.redis_pool import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Volleys"]
+__all__ = ["Volleys", "put_record"]
 
-#: What `get_connection` wants before redis-py 5.3, and warns of afterwards.
-_FOR_COMMAND = ("EVALSHA",) if redis.VERSION < (5, 3) else ()
 #: Stores and publishes each record, unless there is one of its task.
 #:
 #: KEYS: of the records. ARGV: for each its seconds to live (0: for ever), then itself.
@@ -79,12 +78,9 @@ class Volleys:
         """
         with self._client.pipeline(transaction=True) as pipe:
             for task_id, payload, state in records:
-                key, seconds = self._key_prefix + task_id, self._expires(state)
-                if seconds:
-                    pipe.execute_command("SETEX", key, seconds, payload)
-                else:
-                    pipe.set(key, payload)
-                pipe.publish(key, payload)
+                put_record(
+                    pipe, self._key_prefix + task_id, payload, self._expires(state)
+                )
             pipe.execute()
 
     def _run(self, records: Sequence[tuple[str, bytes, str]]) -> Any:
@@ -115,7 +111,7 @@ class Volleys:
 
     def _ask(self, packed: bytes) -> Any:
         pool = self._client.connection_pool
-        connection = pool.get_connection(*_FOR_COMMAND)
+        connection = connection_of(pool, "EVALSHA")
         try:
             connection.send_packed_command([packed])
             return connection.read_response(disable_decoding=True)
@@ -127,6 +123,16 @@ class Volleys:
             raise
         finally:
             pool.release(connection)
+
+
+def put_record(pipe: Any, key: str, payload: bytes, seconds: int) -> None:
+    """Store and publish a record by a pipeline; it lives for ever with 0 seconds."""
+    if seconds:
+        # Celery's own command: what lets its workers store lets ours.
+        pipe.execute_command("SETEX", key, seconds, payload)
+    else:
+        pipe.set(key, payload)
+    pipe.publish(key, payload)
 
 
 def _bulk(argument: bytes) -> bytes:
