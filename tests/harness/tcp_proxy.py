@@ -50,6 +50,12 @@ class TcpProxy:
         self._start(self._accept)
         return self
 
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        with self._lock:
+            return len(self._open) // 2
+
     def cut(self) -> None:
         """Close all connections; new ones are taken."""
         with self._lock:

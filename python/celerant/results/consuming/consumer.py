@@ -243,6 +243,7 @@ class Consumer:
             if isinstance(exc, FeedLostError):
                 self._failures = max(1, self._failures)
                 self._known_service().subscriptions.on_lost(exc, monotonic())
+                self._backend.forget_connections()
             elif isinstance(exc, self._backend.connection_errors):
                 self._on_unreachable(exc)
             else:
@@ -269,6 +270,7 @@ class Consumer:
             self._give_up(exc)
             self._known_service().await_kept()
         self._known_service().feed.reset()
+        self._backend.forget_connections()
         pause = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(self._failures, 10))
         self._resting_until = monotonic() + pause
 

@@ -29,6 +29,9 @@ class Store(Source, Protocol):
     def open_feed(self) -> Feed:
         """Return what brings new records to this process."""
 
+    def forget_connections(self) -> None:
+        """Close the connections that nobody uses, because one was lost."""
+
     def doubt(self, members: Members) -> CelerantError | None:
         """Return, once for each loss, why results of `members` may never come."""
 
