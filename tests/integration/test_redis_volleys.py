@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import pytest
 from kombu import Connection, Consumer, Queue
+from kombu.transport.redis import QoS
 
 from celerant import Celerant, group
 from celerant.common.limits import NO_LIMITS
@@ -195,6 +196,30 @@ def test_each_failure_is_stored_and_settled_once(place, task):
         until(lambda: noted(place.store) == (0, 0))
         until(lambda: sum("raised unexpected" in line for line in worker.log) == 200)
     assert place.runs() == dict.fromkeys(range(200), 1)
+
+
+def test_rejected_messages_pass_kombus_reject_where_dead_letters_are_kept(
+    redis_server, monkeypatch
+):
+    dead, reject = [], QoS.reject
+
+    def keep(self, delivery_tag, **how):
+        dead.append(self.get(delivery_tag).headers["id"])
+        return reject(self, delivery_tag, **how)
+
+    monkeypatch.setattr(QoS, "reject", keep)
+    server = redis_server()
+    with Celerant("dead", broker=server.url(), backend=server.url()) as app:
+
+        @app.task(acks_late=True, acks_on_failure=False)
+        def fail():
+            raise ValueError
+
+        with app.worker(concurrency=2):
+            result = group([fail.s() for _ in range(50)]).apply_async()
+            result.get(timeout=10, propagate=False)
+        assert Counter(dead) == Counter(result.task_ids())
+        assert not server.client().hlen("unacked")
 
 
 def test_a_result_that_is_stored_and_not_acknowledged_may_run_twice_and_is_there(place):

@@ -188,3 +188,9 @@ def test_the_page_lists_nothing_else():
 def test_names_of_classes_are_classes():
     assert issubclass(celerant.GroupResult, ResultSet)
     assert issubclass(celerant.Signature, Canvas)
+
+
+@pytest.mark.parametrize("name", ["conf", "control", "amqp", "backend"])
+def test_parts_of_an_app_are_the_same_at_each_look(name):
+    with celerant.Celerant("parts") as app:
+        assert getattr(app, name) is getattr(app, name)

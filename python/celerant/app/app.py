@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -335,7 +335,7 @@ class Celerant(TaskRegistry, Familiar):
         """A function that makes this app and its tasks known in another process."""
         return partial(load_app, self.name, self.module)
 
-    @property
+    @cached_property
     def control(self) -> Control:
         """Commands to running workers: `revoke`, `ping`, `shutdown`."""
         from celerant.app.control import Control  # noqa: PLC0415 - heavy

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone, tzinfo
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celerant.context.apps import set_current_app
@@ -137,7 +138,7 @@ class Familiar:
 
     default_producer = producer_or_acquire
 
-    @property
+    @cached_property
     def amqp(self) -> Messaging:
         """The app's queues and routes."""
         return Messaging(_app(self))

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.utils.scheduling import priority_cycle, round_robin_cycle, sorted_cycle
 
 from celerant.running.policy import Settlement
@@ -121,6 +122,8 @@ class RedisIntake:
         #: Tags of messages here that are not settled.
         self._open: set[str] = set()
         self._settled: list[str] = []
+        #: The tag of each, and the message where there is one.
+        self._rejected: list[tuple[str, Any]] = []
         self._again: list[Any] = []
         self._is_cancelled = False
         #: Whether Redis will say when there is more.
@@ -184,6 +187,9 @@ class RedisIntake:
         if self._again:
             again, self._again = self._again, []
             self._put_back(again, first=False)
+        while self._rejected:
+            self._reject(*self._rejected[-1])
+            self._rejected.pop()
         for _ in range(_MOST_TRIPS):
             settled, most = self._settled, self._room()
             if not settled and not most:
@@ -232,7 +238,8 @@ class RedisIntake:
         for message, tag, queue in zip(messages, taken.tags, taken.queues, strict=True):
             self._cycle.rotate(queue)
             if isinstance(message, Refused):
-                self._forget(tag)
+                self._open.discard(tag)
+                self._rejected.append((tag, None))
                 self._refuse(message, queue)
                 continue
             message.noted_as, message.queue = tag, queue
@@ -249,8 +256,19 @@ class RedisIntake:
         if settlement is Settlement.REQUEUE:
             self._open.discard(message.noted_as)
             self._again.append(message)
+        elif settlement is Settlement.REJECT and message.noted_as in self._open:
+            self._open.discard(message.noted_as)
+            self._rejected.append((message.noted_as, message))
         else:
             self._forget(message.noted_as)
+
+    def _reject(self, tag: str, message: Any) -> None:
+        """Reject by kombu, where people hook in what they do with dead letters."""
+        qos = self._channel.qos
+        if message is not None:
+            # A hook looks there, and the next one to come drops those before.
+            virtual.QoS.append(qos, message, tag)
+        qos.reject(tag, requeue=False)
 
     def _forget(self, tag: str) -> None:
         if tag in self._open:
