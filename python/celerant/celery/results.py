@@ -82,7 +82,7 @@ class Segment:
         return [
             kind.result(task_id)
             if isinstance(kind, Kind)
-            else kind.result(self._roster.outcome(index))
+            else kind.result(self._roster.form(index))
             for (index, task_id), kind in zip(
                 enumerate(self.ids()), several, strict=False
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from kombu import Connection, Producer
 
-from celerant._core import Chunk, Form, Template
+from celerant._core import Chunk, Layout, Template
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires import memory
@@ -129,11 +129,11 @@ class Carrier:
         for wire in self.wires:
             wire.leave()
 
-    def render(self, blueprint: Blueprint) -> Form:
+    def render(self, blueprint: Blueprint) -> Layout:
         """Declare and render for the first wire that can carry it."""
         with broken(self._connection):
-            forms = (wire.render(blueprint) for wire in self.wires)
-            return next(form for form in forms if form is not None)
+            layouts = (wire.render(blueprint) for wire in self.wires)
+            return next(layout for layout in layouts if layout is not None)
 
     def header(self, value: Any) -> bytes:
         """Encode a header's value for a message of the first wire."""

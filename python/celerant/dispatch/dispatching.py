@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Sequence
 
-from celerant._core import Chunk, Fate, Ledger, path_of
+from celerant._core import ChordSize, Chunk, Fate, Ledger, path_of
 from celerant.canvas.readable import readable
 from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.carriers import Carriers
@@ -89,7 +89,7 @@ class Many(Run):
         volley = NEAR if heard else carrier.wires[0].volley
         return self._plan.read(volley.members, volley.bytes)
 
-    def _announce(self, sizes: list[tuple[str, int, Any]]) -> None:
+    def _announce(self, sizes: Sequence[ChordSize]) -> None:
         if sizes and self._hooks.announce is not None:
             self._hooks.announce(sizes)
 
@@ -97,7 +97,7 @@ class Many(Run):
         check_abandoned()
         self._refuse_forked()
         if chunk.is_last and self._hooks.before_last is not None:
-            # A chord must not be complete before its size and outcome are known.
+            # A chord must not be complete before its size and form are known.
             self._hooks.before_last(self._results)
         listener = self._hooks.listener
         if listener is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from kombu import Producer
 
-from celerant._core import Chunk, Ledger, Roster, Rules
+from celerant._core import ChordSize, Chunk, Ledger, Roster, Rules
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.drawing import Drawer
 from celerant.dispatch.rendering import Renderer
@@ -48,9 +48,8 @@ def _vet_none(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called
 class Hooks:
     """What is called on the way of an order."""
 
-    #: Tells the result backend of chords: the group's id, of how many parts they
-    #: consist, and the group's outcome if groups are in it.
-    announce: Callable[[list[tuple[str, int, Any]]], None] | None = None
+    #: Tells the result backend how many results each chord waits for.
+    announce: Callable[[Sequence[ChordSize]], None] | None = None
     #: Called before anything leaves.
     before_first: Callable[[], None] | None = None
     #: Called with the number of results before the last chunk leaves: a chord's last

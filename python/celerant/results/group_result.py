@@ -258,7 +258,7 @@ class GroupResult(Result, ResultSet[R], kind="group"):
         return AsyncResult(members.roster.id(index), members=members, index=index)
 
     def _inner(self, index: int, inner: Members) -> GroupResult[Any]:
-        line = line_in(self.roster.outcome(index))
+        line = line_in(self.roster.form(index))
         above = from_line(line[:-1], inner.backend)
         made: GroupResult[Any] = GroupResult(line[-1][0], inner, parent=above)
         made.index = index

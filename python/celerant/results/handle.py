@@ -173,7 +173,7 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     for index, task_id in aside.get("own", ()):
         roster.adopt(index, task_id)
     for start, stop, shape in aside.get("outcomes", ()):
-        roster.place(start, stop, shape)
+        roster.keep_shapes(start, stop, shape)
     for state, intervals in aside.get("states", {}).items():
         for start, stop in intervals:
             barrier.arrive_range(start, stop, int(state))
@@ -191,9 +191,9 @@ def _aside(members: Members, parent: Any) -> dict[str, Any]:
     own = members.roster.own()
     if own:
         aside["own"] = sorted(own.items())
-    outcomes = members.roster.outcomes()
-    if outcomes:
-        aside["outcomes"] = outcomes
+    shapes = members.roster.shapes()
+    if shapes:
+        aside["outcomes"] = shapes
     if parent is not None:
         aside["parent"] = line_of(parent)
     states = {}

@@ -76,7 +76,7 @@ def line_of(result: Any) -> list[tuple[str, Any]]:
 
 def member_parent(members: Members, index: int) -> Any:
     """Return what a group's member follows inside it, None where nothing."""
-    form = members.roster.outcome(index)
+    form = members.roster.form(index)
     above = None if form is None else parted(form)[1]
     return None if above is None else from_line(line_in(above), members.backend)
 

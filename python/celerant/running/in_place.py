@@ -83,7 +83,7 @@ def run_group(app: App, members: group[Any], call: Call) -> GroupResult[Any]:
         ends.append((Barrier.FAILURE if failed else Barrier.SUCCESS, value))
     finished = _finished(app, roster, group_id, ends)
     for index, inner in nested.items():
-        roster.place(index, index + 1, shape_of(inner.as_tuple()))
+        roster.keep_shapes(index, index + 1, shape_of(inner.as_tuple()))
         finished.settle_member(index, inner)
     return finished
 

@@ -208,14 +208,14 @@ class Canvases:
         roster = Roster(new_seed(), 1)
         if options.get("task_id") is not None:
             roster.adopt(0, options["task_id"])
-        frozen, outcome = core_freeze(
+        frozen = core_freeze(
             canvas,
             roster,
             reply_to=self._outgoing.reply_to(True),  # noqa: FBT003 - by position
             readable=readable(),
         )
         try:
-            rebuilt = maybe_signature(frozen, canvas.own_app)
+            rebuilt = maybe_signature(frozen.canvas, canvas.own_app)
         except RecursionError:
             msg = (
                 f"{canvas.task}: it is nested too deep to be frozen; send it as it is, "
@@ -223,7 +223,7 @@ class Canvases:
             )
             raise CanvasError(msg, path=canvas.task) from None
         canvas.update(kwargs=rebuilt["kwargs"], options=rebuilt["options"])
-        return result_from_tuple(outcome, self._app.backend)
+        return result_from_tuple(frozen.form, self._app.backend)
 
     def _unsent(self, result: Any, sent: Sent) -> BaseException:
         """Let nobody wait for the end of what was interrupted; return the error."""

@@ -54,7 +54,7 @@ class ChordHeader:
     def begin(self) -> None:
         """Tell the backend how many results to wait for, before the first leaves."""
         if not self._is_told and self.size is not None:
-            self._outgoing.announce([(self._group_id, self.size, None)])
+            self._outgoing.backend.set_chord_size(self._group_id, self.size)
         self._is_told = True
 
     def end(self, results: int) -> None:
@@ -63,7 +63,7 @@ class ChordHeader:
             # Of a short one this comes before `begin`.
             self.size, self._is_told = results, True
             if results:
-                self._outgoing.announce([(self._group_id, results, None)])
+                self._outgoing.backend.set_chord_size(self._group_id, results)
         self.keep_form()
 
     def keep_form(self) -> None:

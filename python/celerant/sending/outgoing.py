@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu.common import oid_from
 
-from celerant._core import Ledger, Readable, Roster, Rules
+from celerant._core import ChordSize, Ledger, Readable, Roster, Rules
 from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_canvas, producer_of
 from celerant.common.per_process import PerProcess, ProcessLock
@@ -195,17 +195,17 @@ class Outgoing:
             plain = own.plain = basis, Blueprints(basis, Lineage.of(None), None, {})
         return plain[1]
 
-    def announce(self, sizes: list[tuple[str, int, Any]]) -> None:
-        """Tell the result backend of how many parts chords consist.
+    def announce(self, sizes: Sequence[ChordSize]) -> None:
+        """Tell the result backend how many results each chord waits for.
 
-        Of headers in which there are groups also their form, which the values given
-        to the body have.
+        If groups are in a header, the backend keeps its form too: the values that the
+        body gets have that form.
         """
         backend = self._app.backend
-        for group_id, _, form in sizes:
-            if form is not None:
-                backend.save_group(group_id, form)
-        backend.set_chord_sizes({group_id: size for group_id, size, _ in sizes})
+        for chord in sizes:
+            if chord.form is not None:
+                backend.save_group(chord.group_id, chord.form)
+        backend.set_chord_sizes({chord.group_id: chord.size for chord in sizes})
 
     def _vet(self, canvas: Any, has_chords: bool) -> bool:  # noqa: FBT001 - called by position alone
         if has_chords:

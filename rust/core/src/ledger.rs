@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// What is known of a member's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub enum Fate {
     /// Never left, as far as is known.
     Unsent,
     /// The broker has it.
@@ -19,9 +19,9 @@ pub enum State {
     Unknown,
 }
 
-/// The state of each member; every member is in exactly one.
+/// The fate of each member; every member is in exactly one.
 ///
-/// Memory: runs of members in the same state cost a few bytes, whatever their length.
+/// Memory: runs of members in the same fate cost a few bytes, whatever their length.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     len: u32,
@@ -68,12 +68,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Puts the members of `range` into `state`, whatever theirs was.
+    /// Puts the members of `range` into `fate`, whatever theirs was.
     ///
     /// # Errors
     /// [`Error::UnknownMember`] where the range reaches beyond the members known; nothing
     /// changes then.
-    pub fn mark(&mut self, range: Range<u32>, state: State) -> Result<()> {
+    pub fn mark(&mut self, range: Range<u32>, fate: Fate) -> Result<()> {
         let Range { start, end } = range;
         if end > self.len {
             return Err(Error::UnknownMember {
@@ -82,11 +82,11 @@ impl Ledger {
                 len: self.len,
             });
         }
-        for other in [State::Confirmed, State::Rejected, State::Unknown] {
+        for other in [Fate::Confirmed, Fate::Rejected, Fate::Unknown] {
             let Some(set) = self.set_mut(other) else {
                 continue;
             };
-            if other == state {
+            if other == fate {
                 set.insert_range(start..end);
             } else if !set.is_empty() {
                 set.remove_range(start..end);
@@ -102,44 +102,44 @@ impl Ledger {
         Ok(())
     }
 
-    /// The state of member `index`, or `None` where there is no such member.
+    /// The fate of member `index`, or `None` where there is no such member.
     #[must_use]
-    pub fn state(&self, index: u32) -> Option<State> {
+    pub fn fate(&self, index: u32) -> Option<Fate> {
         if index >= self.len {
             return None;
         }
         let sets = [
-            (State::Confirmed, &self.confirmed),
-            (State::Rejected, &self.rejected),
-            (State::Unknown, &self.unknown),
+            (Fate::Confirmed, &self.confirmed),
+            (Fate::Rejected, &self.rejected),
+            (Fate::Unknown, &self.unknown),
         ];
         let found = sets.into_iter().find(|(_, set)| set.contains(index));
-        Some(found.map_or(State::Unsent, |(state, _)| state))
+        Some(found.map_or(Fate::Unsent, |(fate, _)| fate))
     }
 
-    /// How many members are in `state`.
+    /// How many members are in `fate`.
     #[must_use]
-    pub fn count(&self, state: State) -> u32 {
+    pub fn count(&self, fate: Fate) -> u32 {
         // No set holds more than `len` members.
         let count = |set: &RoaringBitmap| u32::try_from(set.len()).unwrap_or(u32::MAX);
-        match state {
-            State::Confirmed => count(&self.confirmed),
-            State::Rejected => count(&self.rejected),
-            State::Unknown => count(&self.unknown),
-            State::Unsent => {
+        match fate {
+            Fate::Confirmed => count(&self.confirmed),
+            Fate::Rejected => count(&self.rejected),
+            Fate::Unknown => count(&self.unknown),
+            Fate::Unsent => {
                 self.len - count(&self.confirmed) - count(&self.rejected) - count(&self.unknown)
             }
         }
     }
 
-    /// The members in `state` as intervals, their ends excluded, in order and apart.
+    /// The members in `fate` as intervals, their ends excluded, in order and apart.
     #[must_use]
-    pub fn intervals(&self, state: State) -> Vec<(u32, u32)> {
-        match state {
-            State::Confirmed => runs(&self.confirmed),
-            State::Rejected => runs(&self.rejected),
-            State::Unknown => runs(&self.unknown),
-            State::Unsent => self.gaps(),
+    pub fn intervals(&self, fate: Fate) -> Vec<(u32, u32)> {
+        match fate {
+            Fate::Confirmed => runs(&self.confirmed),
+            Fate::Rejected => runs(&self.rejected),
+            Fate::Unknown => runs(&self.unknown),
+            Fate::Unsent => self.gaps(),
         }
     }
 
@@ -152,12 +152,12 @@ impl Ledger {
             .sum()
     }
 
-    fn set_mut(&mut self, state: State) -> Option<&mut RoaringBitmap> {
-        match state {
-            State::Confirmed => Some(&mut self.confirmed),
-            State::Rejected => Some(&mut self.rejected),
-            State::Unknown => Some(&mut self.unknown),
-            State::Unsent => None,
+    fn set_mut(&mut self, fate: Fate) -> Option<&mut RoaringBitmap> {
+        match fate {
+            Fate::Confirmed => Some(&mut self.confirmed),
+            Fate::Rejected => Some(&mut self.rejected),
+            Fate::Unknown => Some(&mut self.unknown),
+            Fate::Unsent => None,
         }
     }
 
@@ -193,29 +193,24 @@ mod tests {
 
     use super::*;
 
-    const ALL: [State; 4] = [
-        State::Unsent,
-        State::Confirmed,
-        State::Rejected,
-        State::Unknown,
-    ];
+    const ALL: [Fate; 4] = [Fate::Unsent, Fate::Confirmed, Fate::Rejected, Fate::Unknown];
 
     #[test]
     fn a_member_is_in_exactly_one_set() -> Result<()> {
         let mut ledger = Ledger::new();
         ledger.grow(10)?;
-        ledger.mark(0..10, State::Unknown)?;
-        ledger.mark(2..6, State::Confirmed)?;
-        ledger.mark(5..7, State::Rejected)?;
-        ledger.mark(9..10, State::Unsent)?;
-        assert_eq!(ledger.intervals(State::Confirmed), [(2, 5)]);
-        assert_eq!(ledger.intervals(State::Rejected), [(5, 7)]);
-        assert_eq!(ledger.intervals(State::Unknown), [(0, 2), (7, 9)]);
-        assert_eq!(ledger.intervals(State::Unsent), [(9, 10)]);
-        assert_eq!(ALL.map(|state| ledger.count(state)), [1, 3, 2, 4]);
-        assert_eq!(ledger.state(5), Some(State::Rejected));
-        assert_eq!(ledger.state(9), Some(State::Unsent));
-        assert_eq!(ledger.state(10), None);
+        ledger.mark(0..10, Fate::Unknown)?;
+        ledger.mark(2..6, Fate::Confirmed)?;
+        ledger.mark(5..7, Fate::Rejected)?;
+        ledger.mark(9..10, Fate::Unsent)?;
+        assert_eq!(ledger.intervals(Fate::Confirmed), [(2, 5)]);
+        assert_eq!(ledger.intervals(Fate::Rejected), [(5, 7)]);
+        assert_eq!(ledger.intervals(Fate::Unknown), [(0, 2), (7, 9)]);
+        assert_eq!(ledger.intervals(Fate::Unsent), [(9, 10)]);
+        assert_eq!(ALL.map(|fate| ledger.count(fate)), [1, 3, 2, 4]);
+        assert_eq!(ledger.fate(5), Some(Fate::Rejected));
+        assert_eq!(ledger.fate(9), Some(Fate::Unsent));
+        assert_eq!(ledger.fate(10), None);
         Ok(())
     }
 
@@ -226,25 +221,25 @@ mod tests {
         ) {
             let mut ledger = Ledger::new();
             ledger.grow(200).expect("room");
-            let mut model = [State::Unsent; 200];
-            for (a, b, state) in marks {
+            let mut model = [Fate::Unsent; 200];
+            for (a, b, fate) in marks {
                 let range = a.min(b)..a.max(b);
-                ledger.mark(range.clone(), ALL[state]).expect("known members");
-                model[range.start as usize..range.end as usize].fill(ALL[state]);
+                ledger.mark(range.clone(), ALL[fate]).expect("known members");
+                model[range.start as usize..range.end as usize].fill(ALL[fate]);
             }
-            for state in ALL {
+            for fate in ALL {
                 let expected: Vec<u32> =
-                    (0..200).filter(|&at| model[at as usize] == state).collect();
-                let intervals = ledger.intervals(state);
+                    (0..200).filter(|&at| model[at as usize] == fate).collect();
+                let intervals = ledger.intervals(fate);
                 let apart = intervals.windows(2).all(|pair| pair[0].1 < pair[1].0);
                 prop_assert!(apart, "{intervals:?}");
                 let found: Vec<u32> =
                     intervals.into_iter().flat_map(|(start, end)| start..end).collect();
-                prop_assert_eq!(ledger.count(state) as usize, expected.len());
+                prop_assert_eq!(ledger.count(fate) as usize, expected.len());
                 prop_assert_eq!(found, expected);
             }
-            for (at, state) in (0..).zip(model) {
-                prop_assert_eq!(ledger.state(at), Some(state));
+            for (at, fate) in (0..).zip(model) {
+                prop_assert_eq!(ledger.fate(at), Some(fate));
             }
         }
     }
@@ -254,11 +249,11 @@ mod tests {
         let mut ledger = Ledger::new();
         for start in (0..1_000_000).step_by(500) {
             ledger.grow(500)?;
-            ledger.mark(start..start + 500, State::Unknown)?;
-            ledger.mark(start..start + 500, State::Confirmed)?;
+            ledger.mark(start..start + 500, Fate::Unknown)?;
+            ledger.mark(start..start + 500, Fate::Confirmed)?;
         }
-        assert_eq!(ledger.intervals(State::Confirmed), [(0, 1_000_000)]);
-        assert_eq!(ledger.count(State::Unknown), 0);
+        assert_eq!(ledger.intervals(Fate::Confirmed), [(0, 1_000_000)]);
+        assert_eq!(ledger.count(Fate::Unknown), 0);
         assert!(ledger.len_bytes() < 1024, "{} bytes", ledger.len_bytes());
         Ok(())
     }
@@ -270,9 +265,9 @@ mod tests {
         ledger.grow(len)?;
         // One is left out: a full container is packed without being asked to.
         for at in (0..len).step_by(2).chain((3..len).step_by(2)).chain(2..66) {
-            ledger.mark(at..at + 1, State::Confirmed)?;
+            ledger.mark(at..at + 1, Fate::Confirmed)?;
         }
-        assert_eq!(ledger.intervals(State::Confirmed), [(0, 1), (2, len)]);
+        assert_eq!(ledger.intervals(Fate::Confirmed), [(0, 1), (2, len)]);
         assert!(ledger.len_bytes() < 1024, "{} bytes", ledger.len_bytes());
         Ok(())
     }
@@ -288,14 +283,14 @@ mod tests {
                 add: 1
             })
         );
-        ledger.mark(u32::MAX - 1..u32::MAX, State::Confirmed)?;
+        ledger.mark(u32::MAX - 1..u32::MAX, Fate::Confirmed)?;
         assert_eq!(
-            ledger.intervals(State::Confirmed),
+            ledger.intervals(Fate::Confirmed),
             [(u32::MAX - 1, u32::MAX)]
         );
         let mut small = Ledger::new();
         small.grow(3)?;
-        let error = small.mark(1..4, State::Confirmed);
+        let error = small.mark(1..4, Fate::Confirmed);
         assert_eq!(
             error,
             Err(Error::UnknownMember {
@@ -304,7 +299,7 @@ mod tests {
                 len: 3
             })
         );
-        assert_eq!(small.intervals(State::Unsent), [(0, 3)]);
+        assert_eq!(small.intervals(Fate::Unsent), [(0, 3)]);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! Members that are several messages: the state of each follows from the fates of all.
+//! Members that are several messages: the fate of each follows from the fates of all.
 
 use std::collections::HashMap;
 
-use crate::ledger::State;
+use crate::ledger::Fate;
 
 /// What became of the messages of one member so far.
 #[derive(Clone, Copy, Debug)]
@@ -16,22 +16,22 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, messages: u32, fate: State) {
+    fn count(&mut self, messages: u32, fate: Fate) {
         match fate {
-            State::Confirmed => self.confirmed += messages,
-            State::Rejected => self.rejected += messages,
-            State::Unknown => self.unknown += messages,
-            State::Unsent => {}
+            Fate::Confirmed => self.confirmed += messages,
+            Fate::Rejected => self.rejected += messages,
+            Fate::Unknown => self.unknown += messages,
+            Fate::Unsent => {}
         }
     }
 
-    const fn state(&self) -> State {
+    const fn fate(&self) -> Fate {
         match (self.confirmed, self.rejected, self.unknown) {
-            (0, 0, 0) if !self.is_doubtful => State::Unsent,
-            (0, 1.., 0) if !self.is_doubtful => State::Rejected,
-            (confirmed, 0, 0) if confirmed == self.messages => State::Confirmed,
+            (0, 0, 0) if !self.is_doubtful => Fate::Unsent,
+            (0, 1.., 0) if !self.is_doubtful => Fate::Rejected,
+            (confirmed, 0, 0) if confirmed == self.messages => Fate::Confirmed,
             // Some of it is in, or may be, and some is not.
-            _ => State::Unknown,
+            _ => Fate::Unknown,
         }
     }
 
@@ -48,24 +48,24 @@ pub struct Several {
 }
 
 impl Several {
-    /// Says of how many messages member `index` consists, and its state of a dispatch before.
+    /// Says of how many messages member `index` consists, and its fate of a dispatch before.
     ///
     /// What was told of it so far is forgotten.
-    pub fn expect(&mut self, index: u32, messages: u32, before: State) {
+    pub fn expect(&mut self, index: u32, messages: u32, before: Fate) {
         let tally = Tally {
             messages,
             confirmed: 0,
             rejected: 0,
             unknown: 0,
-            is_doubtful: matches!(before, State::Confirmed | State::Unknown),
+            is_doubtful: matches!(before, Fate::Confirmed | Fate::Unknown),
         };
         self.members.insert(index, tally);
     }
 
-    /// Notes the fate of `messages` messages of member `index`; returns the member's state.
+    /// Notes the fate of `messages` messages of member `index`; returns the member's fate.
     ///
     /// A member that is one message has that message's fate.
-    pub fn note(&mut self, index: u32, messages: u32, fate: State) -> State {
+    pub fn note(&mut self, index: u32, messages: u32, fate: Fate) -> Fate {
         if self.members.is_empty() {
             return fate;
         }
@@ -73,15 +73,15 @@ impl Several {
             return fate;
         };
         tally.count(messages, fate);
-        let state = tally.state();
+        let fate = tally.fate();
         if tally.is_told() {
             self.members.remove(&index);
         }
-        state
+        fate
     }
 
     /// Notes what became of messages whose fate was told as unknown; as [`Self::note`].
-    pub fn find_out(&mut self, index: u32, messages: u32, fate: State) -> State {
+    pub fn find_out(&mut self, index: u32, messages: u32, fate: Fate) -> Fate {
         if let Some(tally) = self.members.get_mut(&index) {
             tally.unknown = tally.unknown.saturating_sub(messages);
         }
@@ -92,10 +92,10 @@ impl Several {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use State::{Confirmed, Rejected, Unknown, Unsent};
+    use Fate::{Confirmed, Rejected, Unknown, Unsent};
 
-    /// The state after each of the fates of a member's messages.
-    fn states(messages: u32, before: State, fates: &[State]) -> Vec<State> {
+    /// The fate after each of the fates of a member's messages.
+    fn fates(messages: u32, before: Fate, fates: &[Fate]) -> Vec<Fate> {
         let mut several = Several::default();
         several.expect(7, messages, before);
         let fates = fates.iter();
@@ -104,13 +104,13 @@ mod tests {
 
     #[test]
     fn a_member_is_confirmed_with_its_last_message() {
-        let found = states(3, Unsent, &[Confirmed; 3]);
+        let found = fates(3, Unsent, &[Confirmed; 3]);
         assert_eq!(found, [Unknown, Unknown, Confirmed]);
     }
 
     #[test]
     fn a_member_of_which_nothing_is_in_is_rejected() {
-        assert_eq!(states(3, Unsent, &[Rejected; 3]), [Rejected; 3]);
+        assert_eq!(fates(3, Unsent, &[Rejected; 3]), [Rejected; 3]);
     }
 
     #[test]
@@ -122,15 +122,15 @@ mod tests {
             [Unknown, Confirmed, Confirmed],
             [Rejected, Rejected, Unknown],
         ] {
-            assert_eq!(states(3, Unsent, &mixed)[2], Unknown, "{mixed:?}");
+            assert_eq!(fates(3, Unsent, &mixed)[2], Unknown, "{mixed:?}");
         }
     }
 
     #[test]
     fn a_member_sent_again_is_confirmed_or_still_unknown() {
-        assert_eq!(states(2, Unknown, &[Rejected; 2]), [Unknown; 2]);
-        assert_eq!(states(2, Unknown, &[Confirmed; 2]), [Unknown, Confirmed]);
-        assert_eq!(states(2, Rejected, &[Rejected; 2]), [Rejected; 2]);
+        assert_eq!(fates(2, Unknown, &[Rejected; 2]), [Unknown; 2]);
+        assert_eq!(fates(2, Unknown, &[Confirmed; 2]), [Unknown, Confirmed]);
+        assert_eq!(fates(2, Rejected, &[Rejected; 2]), [Rejected; 2]);
     }
 
     #[test]

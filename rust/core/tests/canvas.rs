@@ -119,9 +119,9 @@ fn a_chain_sends_its_first_step_with_the_others() {
 #[test]
 fn the_whole_is_the_last_step() {
     let (tree, lowered) = lower(&Chain(vec![Task(1), Task(2)]));
-    let outcome = tree.outcome(lowered.outcome.expect("a chain with steps has a result"));
-    assert_eq!(outcome.id, Id::Whole);
-    let parent = tree.outcome(outcome.parent.expect("the first step"));
+    let promise = tree.promise(lowered.promise.expect("a chain with steps has a result"));
+    assert_eq!(promise.id, Id::Whole);
+    let parent = tree.promise(promise.parent.expect("the first step"));
     assert_eq!(
         Some(&Setting::Id(parent.id)),
         lowered.messages[0].options.get("task_id")

@@ -15,7 +15,7 @@ use pyo3::types::{PyDict, PyList, PySet, PyString, PyTuple};
 use crate::call::{listed, no_callback};
 use crate::convert::Reader;
 use crate::error::{Raised, canvas_error};
-use crate::frames::{Kinds, stranger};
+use crate::frames::{ReadTypes, stranger};
 
 /// Options that hold lists of signatures.
 const LISTS: [&str; 3] = ["link", "link_error", "chain"];
@@ -94,8 +94,8 @@ impl Canvas {
     ///
     /// Alike are callbacks of the same JSON, in which 1 and true differ as they do for the task;
     /// no code of theirs runs. What JSON cannot say is like nothing else.
-    fn give_callback(&mut self, callback: Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Item> {
-        let Some(key) = written(&callback, kinds)? else {
+    fn give_callback(&mut self, callback: Bound<'_, PyAny>, types: &ReadTypes) -> PyResult<Item> {
+        let Some(key) = written(&callback, types)? else {
             return Ok(Item::Given(self.give(callback)));
         };
         if let Some(&known) = self.callbacks.get(&key) {
@@ -110,25 +110,30 @@ impl Canvas {
     pub(crate) fn options(
         &mut self,
         options: &Bound<'_, PyDict>,
-        kinds: &Kinds,
+        types: &ReadTypes,
     ) -> PyResult<Options> {
         let mut read = Options::new();
         // Gathered first: PyO3 panics where a dict changes while it is iterated.
         let entries: Vec<_> = options.iter().collect();
         for (key, value) in entries {
             let name: String = key.extract()?;
-            let setting = self.setting(&name, value, kinds)?;
+            let setting = self.setting(&name, value, types)?;
             read.set(Key::Owned(name), setting);
         }
         Ok(read)
     }
 
-    fn setting(&mut self, name: &str, value: Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Setting> {
+    fn setting(
+        &mut self,
+        name: &str,
+        value: Bound<'_, PyAny>,
+        types: &ReadTypes,
+    ) -> PyResult<Setting> {
         if value.is_none() {
             return Ok(Setting::Null);
         }
         if LISTS.contains(&name) {
-            return Ok(Setting::List(self.items(&value, kinds)?));
+            return Ok(Setting::List(self.items(&value, types)?));
         }
         if name == "group_index"
             && let Ok(index) = value.extract::<u32>()
@@ -146,16 +151,16 @@ impl Canvas {
         Ok(Setting::Given(self.give(value)))
     }
 
-    fn items(&mut self, value: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Vec<Item>> {
+    fn items(&mut self, value: &Bound<'_, PyAny>, types: &ReadTypes) -> PyResult<Vec<Item>> {
         let is_list = value.is_instance_of::<PyList>()
             || value.is_instance_of::<PyTuple>()
             || value.is_instance_of::<PySet>();
         if !is_list {
-            return Ok(vec![self.give_callback(value.clone(), kinds)?]);
+            return Ok(vec![self.give_callback(value.clone(), types)?]);
         }
         let mut items = Vec::new();
         for item in value.try_iter()? {
-            items.push(self.give_callback(item?, kinds)?);
+            items.push(self.give_callback(item?, types)?);
         }
         Ok(items)
     }
@@ -172,10 +177,10 @@ fn shortened(path: &str) -> String {
 }
 
 /// A callback as JSON; None where that cannot say it.
-fn written(callback: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Option<Vec<u8>>> {
+fn written(callback: &Bound<'_, PyAny>, types: &ReadTypes) -> PyResult<Option<Vec<u8>>> {
     let mut arena = Arena::new();
     let at = arena.position().map_err(Raised::from)?;
-    let mut reader = Reader::new(&mut arena).with_canvases(kinds);
+    let mut reader = Reader::new(&mut arena).with_canvases(types);
     reader.value(callback)?;
     if !reader.is_plain {
         return Ok(None);
@@ -186,20 +191,20 @@ fn written(callback: &Bound<'_, PyAny>, kinds: &Kinds) -> PyResult<Option<Vec<u8
 }
 
 /// One pass over a canvas.
-pub(crate) struct Reading<'a> {
+pub(crate) struct TreeReader<'a> {
     pub(crate) canvas: &'a mut Canvas,
-    kinds: &'a Kinds,
+    types: &'a ReadTypes,
     /// Addresses of the canvases that are open.
     open: Vec<usize>,
     path: String,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> TreeReader<'a> {
     /// `path`: where the canvas stands.
-    pub(crate) fn new(canvas: &'a mut Canvas, kinds: &'a Kinds, path: String) -> Self {
+    pub(crate) fn new(canvas: &'a mut Canvas, types: &'a ReadTypes, path: String) -> Self {
         Self {
             canvas,
-            kinds,
+            types,
             open: Vec::new(),
             path,
         }
@@ -209,7 +214,7 @@ impl<'a> Reading<'a> {
     pub(crate) fn node(&mut self, value: &Bound<'_, PyAny>) -> PyResult<NodeId> {
         let py = value.py();
         let signature = match value.cast::<PyDict>() {
-            Ok(dict) if self.kinds.is_readable(value) => dict,
+            Ok(dict) if self.types.is_readable(value) => dict,
             _ => return Err(self.refused(py, &stranger(value))),
         };
         let address = signature.as_ptr() as usize;
@@ -274,7 +279,7 @@ impl<'a> Reading<'a> {
                 .into_iter()
                 .map(|k| self.canvas.give(k.into_any()))
                 .collect(),
-            options: self.canvas.options(&options, self.kinds)?,
+            options: self.canvas.options(&options, self.types)?,
             is_immutable,
         };
         Ok(self.canvas.tree.add(node))
@@ -300,7 +305,7 @@ impl<'a> Reading<'a> {
     ) -> PyResult<(Kind, Option<Bound<'py, PyDict>>)> {
         let py = kwargs.py();
         let body = match kwargs.get_item(intern!(py, "body"))? {
-            Some(body) if !body.is_none() => self.at(".chord_body", |this| this.node(&body))?,
+            Some(body) if !body.is_none() => self.inside(".chord_body", |this| this.node(&body))?,
             _ => {
                 let reason =
                     "this chord has no body; write chord(header, body) or chord(header)(body)";
@@ -311,7 +316,7 @@ impl<'a> Reading<'a> {
             .get_item(intern!(py, "header"))?
             .filter(PyAnyMethods::is_instance_of::<PyDict>);
         let header = match frozen {
-            Some(group) => Header::Group(self.at(".chord_header", |this| this.node(&group))?),
+            Some(group) => Header::Group(self.inside(".chord_header", |this| this.node(&group))?),
             None => Header::List(self.tasks(kwargs, "header", ".chord_header")?),
         };
         let own = self.mapping(kwargs, intern!(py, "kwargs"))?;
@@ -323,7 +328,7 @@ impl<'a> Reading<'a> {
         &mut self,
         kwargs: &Bound<'_, PyDict>,
         key: &str,
-        place: &str,
+        at: &str,
     ) -> PyResult<celerant_core::canvas::ListId> {
         let py = kwargs.py();
         let Some(mut tasks) = kwargs.get_item(key)? else {
@@ -341,7 +346,7 @@ impl<'a> Reading<'a> {
         let mut nodes = Vec::with_capacity(tasks.len()?);
         for (index, task) in tasks.try_iter()?.enumerate() {
             let task = task?;
-            nodes.push(self.at(&format!("{place}[{index}]"), |this| this.node(&task))?);
+            nodes.push(self.inside(&format!("{at}[{index}]"), |this| this.node(&task))?);
         }
         Ok(self.canvas.tree.list(nodes))
     }
@@ -360,12 +365,12 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn at<T>(&mut self, place: &str, read: impl FnOnce(&mut Self) -> PyResult<T>) -> PyResult<T> {
+    fn inside<T>(&mut self, at: &str, read: impl FnOnce(&mut Self) -> PyResult<T>) -> PyResult<T> {
         let len = self.path.len();
-        self.path.push_str(place);
-        let outcome = read(self);
+        self.path.push_str(at);
+        let done = read(self);
         self.path.truncate(len);
-        outcome
+        done
     }
 
     fn refused(&self, py: Python<'_>, reason: &str) -> PyErr {

@@ -10,21 +10,18 @@ use celerant_core::wire::redis::{Mark, Route};
 use celerant_core::wire::{amqp, redis};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList};
 
+use crate::chord_size::{PyChordSize, shared};
 use crate::convert::from_wtf8;
 use crate::error::Raised;
 use crate::heard::{Hearing, PyHeard, Rewriting, Rewritten};
 use crate::messages::{PyMessage, messages};
-use crate::ready::{Run, runs};
+use crate::ready::{PyReady, ready};
 
 /// Members below which attaching again costs more than others gain meanwhile.
 /// Source: `benches/test_dispatch.py`, `test_encode`: 1 us for a detach, 0.7 us for a member.
 const DETACH_FROM: usize = 16;
-
-/// A group's id, how many results its chord waits for, and, where some members are groups, its
-/// result in the form of Celery's `as_tuple`.
-pub(crate) type KeptSize = (Py<PyAny>, u32, Option<Py<PyTuple>>);
 
 /// Members as owned data: what a wire encodes, and what kombu publishes.
 #[pyclass(frozen, module = "celerant._core", name = "Chunk")]
@@ -36,11 +33,11 @@ pub struct PyChunk {
     pub(crate) routes: Arc<Vec<Route>>,
     /// For `Producer.publish`.
     pub(crate) generic: Chunk,
-    /// The forms of `generic`'s templates, in their order.
-    pub(crate) forms: Vec<Py<PyAny>>,
+    /// The layouts of `generic`'s templates, in their order.
+    pub(crate) layouts: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
-    /// Groups inside members, and how many results their chords wait for.
-    pub(crate) chord_sizes: Vec<KeptSize>,
+    /// Of groups inside members: how many results their chords wait for.
+    pub(crate) chord_sizes: Vec<Py<PyChordSize>>,
     /// What the members count towards a chord that waits for all of them.
     pub(crate) results: u64,
     pub(crate) is_last: bool,
@@ -145,16 +142,9 @@ impl PyChunk {
         self.ignored.clone()
     }
 
-    /// Groups inside members, how many results their chords wait for, and the group's form where
-    /// groups are in it: to be told to the result backend before the chunk leaves.
-    fn chord_sizes(&self, py: Python<'_>) -> Vec<KeptSize> {
-        let sizes = self.chord_sizes.iter();
-        sizes
-            .map(|(id, size, form)| {
-                let form = form.as_ref().map(|form| form.clone_ref(py));
-                (id.clone_ref(py), *size, form)
-            })
-            .collect()
+    /// Of groups inside members: the result backend is told of them before the chunk leaves.
+    fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
+        shared(py, &self.chord_sizes)
     }
 
     /// Whether none follows; only where the plan was told to find out.
@@ -191,7 +181,7 @@ impl PyChunk {
             },
             routes: Arc::clone(&self.routes),
             generic: Chunk::default(),
-            forms: Vec::new(),
+            layouts: Vec::new(),
             ignored: Vec::new(),
             chord_sizes: Vec::new(),
             results: 0,
@@ -309,12 +299,12 @@ impl PyChunk {
 
     /// Messages for `Producer.publish`.
     fn generic(&self, py: Python<'_>) -> PyResult<Vec<PyMessage>> {
-        messages(py, &self.generic, &self.ids, &self.forms)
+        messages(py, &self.generic, &self.ids, &self.layouts)
     }
 
-    /// Messages for kombu's queues in memory, in runs: form, index of its first member, messages.
-    fn ready<'py>(&self, py: Python<'py>, entropy: [u8; 16]) -> PyResult<Vec<Run<'py>>> {
-        runs(py, &self.generic, &self.ids, &self.forms, entropy)
+    /// Messages for kombu's queues in memory: those in a row that have one layout together.
+    fn ready(&self, py: Python<'_>, entropy: [u8; 16]) -> PyResult<Vec<PyReady>> {
+        ready(py, &self.generic, &self.ids, &self.layouts, entropy)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

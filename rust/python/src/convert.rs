@@ -9,7 +9,7 @@ use pyo3::types::{
 };
 
 use crate::error::Raised;
-use crate::frames::Kinds;
+use crate::frames::ReadTypes;
 
 /// Containers within containers that are followed. Deeper ones go to kombu's serializer, and
 /// reprs show three levels.
@@ -24,7 +24,7 @@ pub(crate) struct Reader<'a> {
     /// Whether the JSON writer may write what was read.
     pub(crate) is_plain: bool,
     /// Subclasses of dict that are written as plain ones: signatures.
-    canvases: Option<&'a Kinds>,
+    canvases: Option<&'a ReadTypes>,
 }
 
 impl<'a> Reader<'a> {
@@ -38,8 +38,8 @@ impl<'a> Reader<'a> {
     }
 
     /// From here on signatures, groups, chains and chords count as plain dicts.
-    pub(crate) fn with_canvases(mut self, kinds: &'a Kinds) -> Self {
-        self.canvases = Some(kinds);
+    pub(crate) fn with_canvases(mut self, types: &'a ReadTypes) -> Self {
+        self.canvases = Some(types);
         self
     }
 
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         }
         if let Ok(dict) = value.cast::<PyDict>() {
             self.is_plain &= value.is_exact_instance_of::<PyDict>()
-                || self.canvases.is_some_and(|kinds| kinds.is_readable(value));
+                || self.canvases.is_some_and(|types| types.is_readable(value));
             return self.dict(address, dict);
         }
         self.foreign(value, address)

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::call::EMBEDDED;
 use crate::convert::Reader;
 use crate::error::Raised;
-use crate::frames::Kinds;
+use crate::frames::ReadTypes;
 use crate::lowered::Lowered;
 use crate::names::Named;
 use crate::signatures::immutable_copy;
@@ -44,9 +44,9 @@ impl<'a, 'py> Writer<'a, 'py> {
     }
 
     /// From here on signatures, groups, chains and chords count as plain dicts.
-    pub(crate) fn with_canvases(self, kinds: &'a Kinds) -> Self {
+    pub(crate) fn with_canvases(self, types: &'a ReadTypes) -> Self {
         Self {
-            reader: self.reader.with_canvases(kinds),
+            reader: self.reader.with_canvases(types),
             ..self
         }
     }

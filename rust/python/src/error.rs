@@ -81,14 +81,14 @@ pub(crate) fn argument_error(py: Python<'_>, reason: &str) -> PyErr {
 }
 
 /// Which member an error is about.
-pub(crate) struct Place<'a, 'py> {
+pub(crate) struct Subject<'a, 'py> {
     pub(crate) path: &'a str,
     pub(crate) task: &'a Bound<'py, PyString>,
     /// None outside of groups.
     pub(crate) index: Option<u32>,
 }
 
-impl Place<'_, '_> {
+impl Subject<'_, '_> {
     /// Names the member in an error of `celerant.errors` that has a path, and none yet.
     ///
     /// The error stays the one that was raised, with its fields, cause and traceback.

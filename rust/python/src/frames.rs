@@ -54,14 +54,14 @@ impl From<PyErr> for Unreadable {
 
 /// The types that are read, by address.
 #[derive(Debug, Default)]
-pub(crate) struct Kinds {
+pub(crate) struct ReadTypes {
     by_type: HashSet<usize>,
     mapped: usize,
     /// Keeps the addresses valid.
     _held: Vec<Py<PyType>>,
 }
 
-impl Kinds {
+impl ReadTypes {
     /// `readable`: exact types of signatures and groups; `mapped`: of mapped sources.
     pub(crate) fn new(readable: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
         let by_type = readable.iter().map(|kind| kind.as_ptr() as usize).collect();
@@ -106,7 +106,7 @@ impl Streams {
 /// A group that is being walked.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    kinds: Arc<Kinds>,
+    types: Arc<ReadTypes>,
     streams: Arc<Streams>,
     source: Source,
     /// What the frame was made of: tells it apart, and is kept alive by it.
@@ -124,14 +124,17 @@ enum Source {
 
 impl Walk {
     /// Starts to walk a group's members.
-    pub(crate) fn over(tasks: &Bound<'_, PyAny>, kinds: &Arc<Kinds>) -> Result<Self, Unreadable> {
-        Self::watched(tasks, kinds, &Arc::default())
+    pub(crate) fn over(
+        tasks: &Bound<'_, PyAny>,
+        types: &Arc<ReadTypes>,
+    ) -> Result<Self, Unreadable> {
+        Self::watched(tasks, types, &Arc::default())
     }
 
     /// The same, telling `streams` of iterators.
     pub(crate) fn watched(
         tasks: &Bound<'_, PyAny>,
-        kinds: &Arc<Kinds>,
+        types: &Arc<ReadTypes>,
         streams: &Arc<Streams>,
     ) -> Result<Self, Unreadable> {
         let py = tasks.py();
@@ -141,7 +144,7 @@ impl Walk {
             Source::List(list.clone().unbind(), 0)
         } else if let Ok(tuple) = tasks.cast::<PyTuple>() {
             Source::Tuple(tuple.clone().unbind(), 0)
-        } else if tasks.get_type_ptr() as usize == kinds.mapped {
+        } else if tasks.get_type_ptr() as usize == types.mapped {
             let mapped = Mapped {
                 task: tasks
                     .getattr(intern!(py, "task"))?
@@ -166,7 +169,7 @@ impl Walk {
             Source::Iterator(streams.iterate(tasks)?.unbind())
         };
         Ok(Self {
-            kinds: Arc::clone(kinds),
+            types: Arc::clone(types),
             streams: Arc::clone(streams),
             source,
             origin: tasks.clone().unbind(),
@@ -174,7 +177,7 @@ impl Walk {
     }
 
     fn step(&self, item: &Bound<'_, PyAny>) -> Result<Step<Leaf, Self>, Unreadable> {
-        if !self.kinds.is_readable(item) {
+        if !self.types.is_readable(item) {
             return Err(Unreadable::Member(stranger(item)));
         }
         let py = item.py();
@@ -193,14 +196,14 @@ impl Walk {
                     .and_then(|kwargs| kwargs.get_item(intern!(py, "tasks")).ok());
                 match tasks {
                     Some(tasks) => {
-                        Self::watched(&tasks, &self.kinds, &self.streams).map(Step::Group)
+                        Self::watched(&tasks, &self.types, &self.streams).map(Step::Group)
                     }
                     None => Err(Unreadable::Member("this group has no tasks".to_owned())),
                 }
             }
             "chain" if is_stepless(dict)? => {
                 let nothing = PyTuple::empty(py).into_any();
-                Self::over(&nothing, &self.kinds).map(Step::Group)
+                Self::over(&nothing, &self.types).map(Step::Group)
             }
             "chain" | "chord" => Ok(Step::Leaf(Leaf::Unit(dict.clone().unbind()))),
             // One message whose worker loops, or sends: sent as it is.

@@ -11,10 +11,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::call::Call;
+use crate::chord_size::shared;
 use crate::chunk::PyChunk;
 use crate::convert::{Reader, from_wtf8, value};
 use crate::error::Raised;
-use crate::frames::Kinds;
+use crate::frames::ReadTypes;
 use crate::template::PyTemplate;
 use crate::templates::number_of;
 
@@ -114,16 +115,16 @@ impl Heard {
 pub(crate) struct Hearing {
     /// In the order of the group.
     pub(crate) members: Vec<Heard>,
-    kinds: Arc<Kinds>,
+    types: Arc<ReadTypes>,
 }
 
 impl Hearing {
-    pub(crate) fn of(members: Vec<Heard>, kinds: &Arc<Kinds>) -> Option<Box<Self>> {
-        let kinds = || Arc::clone(kinds);
+    pub(crate) fn of(members: Vec<Heard>, types: &Arc<ReadTypes>) -> Option<Box<Self>> {
+        let types = || Arc::clone(types);
         (!members.is_empty()).then(|| {
             Box::new(Self {
                 members,
-                kinds: kinds(),
+                types: types(),
             })
         })
     }
@@ -133,13 +134,13 @@ impl Hearing {
 pub(crate) struct Rewriting<'a, 'py> {
     py: Python<'py>,
     from: &'a PyChunk,
-    kinds: &'a Arc<Kinds>,
+    types: &'a Arc<ReadTypes>,
     wired: Chunk,
     generic: Chunk,
-    forms: Vec<Py<PyAny>>,
+    layouts: Vec<Py<PyAny>>,
     routes: Arc<Vec<Route>>,
     /// Templates that are new here, by their address -> (is wired, number in its chunk).
-    placed: HashMap<usize, (bool, u32)>,
+    registered: HashMap<usize, (bool, u32)>,
     /// Wired members that kombu has to publish now, and the other way round.
     moved: Vec<(bool, usize)>,
 }
@@ -149,12 +150,16 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         Self {
             py,
             from,
-            kinds: &hearing.kinds,
+            types: &hearing.types,
             wired: from.wired.clone(),
             generic: from.generic.clone(),
-            forms: from.forms.iter().map(|form| form.clone_ref(py)).collect(),
+            layouts: from
+                .layouts
+                .iter()
+                .map(|layout| layout.clone_ref(py))
+                .collect(),
             routes: Arc::clone(&from.routes),
-            placed: HashMap::new(),
+            registered: HashMap::new(),
             moved: Vec::new(),
         }
     }
@@ -169,17 +174,17 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         } = new;
         let (is_wired, number) = match template {
             Some(template) => {
-                let (is_wired, number) = self.place(template);
+                let (is_wired, number) = self.register(template);
                 (is_wired, Some(number))
             }
             None => (heard.is_wired, None),
         };
         let template = template.as_ref().unwrap_or(&heard.template).get();
-        let kinds = Arc::clone(self.kinds);
+        let types = Arc::clone(self.types);
         let chunk = self.part(is_wired);
         let mut reader = Reader::new(&mut chunk.arena);
         let written = (value(&mut reader, args)?, value(&mut reader, kwargs)?);
-        let mut reader = reader.with_canvases(&kinds);
+        let mut reader = reader.with_canvases(&types);
         let third = match embed {
             Some(embed) => Some(value(&mut reader, embed.as_any())?),
             None => None,
@@ -228,18 +233,13 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         self.wired.members.sort_by_key(|member| member.index);
         self.generic.members.sort_by_key(|member| member.index);
         let from = self.from;
-        let sizes = from.chord_sizes.iter();
-        let chord_sizes = sizes.map(|(id, size, form)| {
-            let form = form.as_ref().map(|form| form.clone_ref(self.py));
-            (id.clone_ref(self.py), *size, form)
-        });
         PyChunk {
             ids: from.ids.clone(),
-            chord_sizes: chord_sizes.collect(),
+            chord_sizes: shared(self.py, &from.chord_sizes),
             wired: self.wired,
             routes: self.routes,
             generic: self.generic,
-            forms: self.forms,
+            layouts: self.layouts,
             ignored: from.ignored.clone(),
             results: from.results,
             is_last: from.is_last,
@@ -268,23 +268,23 @@ impl<'a, 'py> Rewriting<'a, 'py> {
     }
 
     /// Makes sure that the chunk knows a template; returns whether it is wired, and its number.
-    fn place(&mut self, template: &Py<PyTemplate>) -> (bool, u32) {
+    fn register(&mut self, template: &Py<PyTemplate>) -> (bool, u32) {
         let address = template.as_ptr() as usize;
-        if let Some(&placed) = self.placed.get(&address) {
-            return placed;
+        if let Some(&registered) = self.registered.get(&address) {
+            return registered;
         }
-        let form = template.get().form.get();
-        if let Some(generic) = &form.generic {
-            self.forms.push(generic.clone_ref(self.py));
+        let layout = template.get().layout.get();
+        if let Some(generic) = &layout.generic {
+            self.layouts.push(generic.clone_ref(self.py));
         }
-        let is_wired = form.generic.is_none();
+        let is_wired = layout.generic.is_none();
         let core = template
             .get()
-            .core(number_of(&form.route, &mut self.routes));
+            .core(number_of(&layout.route, &mut self.routes));
         let templates = &mut self.part(is_wired).templates;
         templates.push(Arc::new(core));
         let last = u32::try_from(templates.len() - 1).unwrap_or(u32::MAX);
-        self.placed.insert(address, (is_wired, last));
+        self.registered.insert(address, (is_wired, last));
         (is_wired, last)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use celerant_core::error::Result;
-use celerant_core::ledger::{Ledger, State};
+use celerant_core::ledger::{Fate, Ledger};
 use celerant_core::several::Several;
 use pyo3::prelude::*;
 
@@ -21,15 +21,15 @@ pub struct PyLedger {
 #[derive(Debug, Default)]
 struct Accounts {
     ledger: Ledger,
-    /// Members whose state follows from the fates of several messages.
+    /// Members whose fate follows from the fates of several messages.
     several: Several,
 }
 
 impl Accounts {
     /// Notes the fate of `messages` messages of a member.
-    fn note(&mut self, index: u32, messages: u32, fate: State) -> Result<()> {
-        let state = self.several.note(index, messages, fate);
-        self.ledger.mark(index..index.saturating_add(1), state)
+    fn note(&mut self, index: u32, messages: u32, fate: Fate) -> Result<()> {
+        let fate = self.several.note(index, messages, fate);
+        self.ledger.mark(index..index.saturating_add(1), fate)
     }
 }
 
@@ -39,7 +39,7 @@ impl PyLedger {
     }
 }
 
-/// What became of a member; see `celerant_core::ledger::State`.
+/// What became of a member; see `celerant_core::ledger::Fate`.
 #[pyclass(
     frozen,
     eq,
@@ -61,7 +61,7 @@ pub enum PyFate {
     Unsent,
 }
 
-impl From<PyFate> for State {
+impl From<PyFate> for Fate {
     fn from(fate: PyFate) -> Self {
         match fate {
             PyFate::Confirmed => Self::Confirmed,
@@ -72,13 +72,13 @@ impl From<PyFate> for State {
     }
 }
 
-impl From<State> for PyFate {
-    fn from(state: State) -> Self {
-        match state {
-            State::Confirmed => Self::Confirmed,
-            State::Rejected => Self::Rejected,
-            State::Unknown => Self::Unknown,
-            State::Unsent => Self::Unsent,
+impl From<Fate> for PyFate {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Confirmed => Self::Confirmed,
+            Fate::Rejected => Self::Rejected,
+            Fate::Unknown => Self::Unknown,
+            Fate::Unsent => Self::Unsent,
         }
     }
 }
@@ -105,37 +105,35 @@ impl PyLedger {
     fn expect(&self, chunk: &PyChunk) {
         let mut accounts = self.lock();
         for &(index, messages) in &chunk.several {
-            let before = accounts.ledger.state(index).unwrap_or(State::Unsent);
+            let before = accounts.ledger.fate(index).unwrap_or(Fate::Unsent);
             accounts.several.expect(index, messages, before);
         }
     }
 
     /// Say what became of all messages of `chunk`.
     fn mark(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
-        let state = State::from(fate);
+        let fate = Fate::from(fate);
         let mut accounts = self.lock();
         let (whole, shared) = chunk.tally();
         for range in whole {
-            accounts.ledger.mark(range, state).map_err(Raised::from)?;
+            accounts.ledger.mark(range, fate).map_err(Raised::from)?;
         }
         for (index, messages) in shared {
-            accounts
-                .note(index, messages, state)
-                .map_err(Raised::from)?;
+            accounts.note(index, messages, fate).map_err(Raised::from)?;
         }
         Ok(())
     }
 
     /// Say what became of all messages of `chunk`, which were marked as unknown.
     fn find_out(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
-        let state = State::from(fate);
+        let fate = Fate::from(fate);
         let mut accounts = self.lock();
         let (whole, shared) = chunk.tally();
         for range in whole {
-            accounts.ledger.mark(range, state).map_err(Raised::from)?;
+            accounts.ledger.mark(range, fate).map_err(Raised::from)?;
         }
         for (index, messages) in shared {
-            let found = accounts.several.find_out(index, messages, state);
+            let found = accounts.several.find_out(index, messages, fate);
             let member = index..index.saturating_add(1);
             accounts.ledger.mark(member, found).map_err(Raised::from)?;
         }
@@ -144,8 +142,8 @@ impl PyLedger {
 
     /// Say what became of one message of a member.
     fn mark_index(&self, index: u32, fate: PyFate) -> PyResult<()> {
-        let state = State::from(fate);
-        Ok(self.lock().note(index, 1, state).map_err(Raised::from)?)
+        let fate = Fate::from(fate);
+        Ok(self.lock().note(index, 1, fate).map_err(Raised::from)?)
     }
 
     /// How many members have this fate.
@@ -160,6 +158,6 @@ impl PyLedger {
 
     /// What became of member `index`; None where there is no such member.
     fn fate(&self, index: u32) -> Option<PyFate> {
-        self.lock().ledger.state(index).map(PyFate::from)
+        self.lock().ledger.fate(index).map(PyFate::from)
     }
 }

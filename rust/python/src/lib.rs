@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 mod barrier;
 mod call;
 mod canvas;
+mod chord_size;
 mod chunk;
 mod clock;
 mod convert;
@@ -21,13 +22,13 @@ mod members;
 mod messages;
 mod meta;
 mod names;
-mod outcomes;
 mod parameters;
 mod plan;
 mod reading;
 mod ready;
 mod roster;
 mod rules;
+mod shapes;
 mod signatures;
 mod template;
 mod templates;
@@ -42,6 +43,8 @@ mod _core {
     #[pymodule_export]
     use crate::barrier::PyBarrier;
     #[pymodule_export]
+    use crate::chord_size::PyChordSize;
+    #[pymodule_export]
     use crate::chunk::PyChunk;
     #[pymodule_export]
     use crate::clock::{monotonic, wall_time};
@@ -50,17 +53,19 @@ mod _core {
     #[pymodule_export]
     use crate::ledger::{PyFate, PyLedger};
     #[pymodule_export]
-    use crate::lowered::{PyLowered, freeze, lower};
+    use crate::lowered::{PyFrozen, PyLowered, freeze, lower};
     #[pymodule_export]
     use crate::messages::PyMessage;
     #[pymodule_export]
     use crate::plan::{PyPlan, count_results, path_of, unroll};
     #[pymodule_export]
+    use crate::ready::PyReady;
+    #[pymodule_export]
     use crate::roster::PyRoster;
     #[pymodule_export]
     use crate::rules::{PyReadable, PyRules};
     #[pymodule_export]
-    use crate::template::{PyForm, PyTemplate};
+    use crate::template::{PyLayout, PyTemplate};
 
     /// How this extension was built: `profile`, `abi`, `version`, `commit`.
     #[pyfunction]

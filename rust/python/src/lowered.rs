@@ -10,14 +10,14 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::canvas::{Canvas, Reading};
-use crate::chunk::KeptSize;
+use crate::canvas::{Canvas, TreeReader};
+use crate::chord_size::{PyChordSize, shared};
 use crate::error::Raised;
-use crate::frames::Kinds;
+use crate::frames::ReadTypes;
 use crate::names::{Named, Names};
-use crate::outcomes::{Line, Shape};
 use crate::roster::PyRoster;
 use crate::rules::PyReadable;
+use crate::shapes::{Line, Shape};
 use crate::signatures::Rendering;
 
 /// What became of a canvas.
@@ -27,11 +27,11 @@ pub(crate) struct Lowered {
     pub(crate) names: Names,
     /// What leaves now, in this order.
     pub(crate) messages: Vec<Message>,
-    /// To be told to the result backend before any of them leaves.
-    pub(crate) chord_sizes: Vec<KeptSize>,
-    /// None of a chain without steps.
-    pub(crate) outcome: Option<Shape>,
-    /// The outcome's id.
+    /// The result backend is told of them before any message leaves.
+    pub(crate) chord_sizes: Vec<Py<PyChordSize>>,
+    /// Its result and those before it; None if it is a chain without steps.
+    pub(crate) shape: Option<Shape>,
+    /// The result's id.
     pub(crate) id: Option<String>,
     /// What it counts towards a chord that has it in its header.
     pub(crate) results: u32,
@@ -53,9 +53,9 @@ pub(crate) struct Applied<'a, 'py> {
 }
 
 impl Applied<'_, '_> {
-    fn call(&self, canvas: &mut Canvas, kinds: &Kinds) -> PyResult<Call> {
+    fn call(&self, canvas: &mut Canvas, types: &ReadTypes) -> PyResult<Call> {
         let mut call = Call {
-            options: canvas.options(self.options, kinds)?,
+            options: canvas.options(self.options, types)?,
             ..Call::default()
         };
         if !self.args.is_empty() {
@@ -79,16 +79,16 @@ impl Lowered {
     /// Lowers a canvas that stands at `path`.
     pub(crate) fn of(
         canvas: &Bound<'_, PyAny>,
-        kinds: &Kinds,
+        types: &ReadTypes,
         names: Names,
         applied: &Applied<'_, '_>,
         path: String,
     ) -> PyResult<Self> {
         let py = canvas.py();
         let mut read = Canvas::new(applied.links_errors_to_headers);
-        let root = Reading::new(&mut read, kinds, path.clone()).node(canvas)?;
+        let root = TreeReader::new(&mut read, types, path.clone()).node(canvas)?;
         let no_results = read.give((PyList::empty(py),).into_pyobject(py)?.into_any());
-        let call = applied.call(&mut read, kinds)?;
+        let call = applied.call(&mut read, types)?;
         let plain_end = read.plain_end(py, root)?.map(Bound::unbind);
         let results = read.tree.count_results(root);
         let place = applied.group_index.map(|index| Place {
@@ -103,16 +103,16 @@ impl Lowered {
             .tree
             .lower(root, place.as_ref(), &call, no_results)
             .map_err(Raised::from)?;
-        let id = match done.outcome.map(|outcome| read.tree.outcome(outcome).id) {
+        let id = match done.promise.map(|promise| read.tree.promise(promise).id) {
             Some(id) => Some(text(py, &read, &names, id)?),
             None => None,
         };
-        let outcome = done.outcome.map(|outcome| Shape::of(py, &read, outcome));
+        let shape = done.promise.map(|promise| Shape::of(py, &read, promise));
         let mut lowered = Self {
             names,
             messages: done.messages,
             chord_sizes: Vec::new(),
-            outcome: outcome.transpose()?,
+            shape: shape.transpose()?,
             id,
             results,
             has_chords: read.tree.has_chords(),
@@ -136,7 +136,7 @@ impl Lowered {
     }
 
     /// The number of results that a group's chord waits for, as the backend is told of it.
-    fn size(&self, py: Python<'_>, chord: &ChordSize) -> PyResult<Option<KeptSize>> {
+    fn size(&self, py: Python<'_>, chord: &ChordSize) -> PyResult<Option<Py<PyChordSize>>> {
         let id = match chord.group_id {
             Setting::Id(id) => match self.names.text(id) {
                 Named::Given(given) => self.canvas.value(py, given).clone(),
@@ -149,12 +149,17 @@ impl Lowered {
             None => None,
             Some(members) => {
                 let rendering = self.rendering(py);
-                let members = members.iter().map(|&member| rendering.outcome(member));
+                let members = members.iter().map(|&member| rendering.form(member));
                 let members = members.collect::<PyResult<Vec<_>>>()?;
                 Some(((&id, py.None()), members).into_pyobject(py)?.unbind())
             }
         };
-        Ok(Some((id.unbind(), chord.size, form)))
+        let size = PyChordSize {
+            group_id: id.unbind(),
+            size: chord.size,
+            form,
+        };
+        Py::new(py, size).map(Some)
     }
 }
 
@@ -191,17 +196,10 @@ impl PyLowered {
         messages.map(|message| rendering.message(message)).collect()
     }
 
-    /// Groups inside, how many results their chords wait for, and the group's form where groups
-    /// are in it: to be told to the result backend before anything leaves.
+    /// Of groups inside: the result backend is told of them before anything leaves.
     #[getter]
-    fn chord_sizes(&self, py: Python<'_>) -> Vec<KeptSize> {
-        let sizes = self.0.chord_sizes.iter();
-        sizes
-            .map(|(id, size, form)| {
-                let form = form.as_ref().map(|form| form.clone_ref(py));
-                (id.clone_ref(py), *size, form)
-            })
-            .collect()
+    fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
+        shared(py, &self.0.chord_sizes)
     }
 
     /// The results that it leaves behind, from the first to the last: an id each, and the members'
@@ -209,8 +207,8 @@ impl PyLowered {
     #[getter]
     fn line<'py>(&self, py: Python<'py>) -> PyResult<Option<Line<'py>>> {
         let names = &self.0.names;
-        let outcome = self.0.outcome.as_ref();
-        outcome
+        let shape = self.0.shape.as_ref();
+        shape
             .map(|shape| shape.line(py, names.ids(), names.member(), names.whole()))
             .transpose()
     }
@@ -235,13 +233,35 @@ fn kind_of(canvas: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// How many results a chord waits for that has this canvas in its header.
-pub(crate) fn results_of(canvas: &Bound<'_, PyAny>, kinds: &Kinds, path: String) -> PyResult<u32> {
+pub(crate) fn results_of(
+    canvas: &Bound<'_, PyAny>,
+    types: &ReadTypes,
+    path: String,
+) -> PyResult<u32> {
     let mut read = Canvas::new(false);
-    let root = Reading::new(&mut read, kinds, path).node(canvas)?;
+    let root = TreeReader::new(&mut read, types, path).node(canvas)?;
     Ok(read.tree.count_results(root))
 }
 
-/// A canvas with ids for all that is in it, in plain dict form, and its outcome.
+/// A canvas that has all its ids.
+#[pyclass(frozen, get_all, module = "celerant._core", name = "Frozen")]
+#[derive(Debug)]
+pub struct PyFrozen {
+    /// The canvas in plain dicts.
+    canvas: Py<PyDict>,
+    /// The form of its result, as of Celery's `as_tuple`.
+    form: Py<PyTuple>,
+}
+
+#[pymethods]
+impl PyFrozen {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.canvas)?;
+        visit.call(&self.form)
+    }
+}
+
+/// Gives a canvas and all in it their ids.
 ///
 /// Args:
 ///     roster: Its first member is the canvas: that id it gets, unless it has one.
@@ -251,25 +271,28 @@ pub(crate) fn results_of(canvas: &Bound<'_, PyAny>, kinds: &Kinds, path: String)
 ///     `CanvasError`: A cycle, too deep, something that is no canvas, or a chain without steps.
 #[pyfunction]
 #[pyo3(signature = (canvas, roster, *, reply_to, readable))]
-pub(crate) fn freeze<'py>(
-    canvas: &Bound<'py, PyAny>,
-    roster: &Bound<'py, PyRoster>,
+pub(crate) fn freeze(
+    canvas: &Bound<'_, PyAny>,
+    roster: &Bound<'_, PyRoster>,
     reply_to: Py<PyAny>,
     readable: &Bound<'_, PyReadable>,
-) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyTuple>)> {
+) -> PyResult<PyFrozen> {
     let py = canvas.py();
-    let kinds = &readable.get().kinds;
+    let types = &readable.get().types;
     let mut read = Canvas::new(false);
     let path = kind_of(canvas)?;
-    let root = Reading::new(&mut read, kinds, path.clone()).node(canvas)?;
+    let root = TreeReader::new(&mut read, types, path.clone()).node(canvas)?;
     let place = Place {
         id: Some(Id::Whole),
         ..Place::default()
     };
-    let outcome = read.tree.freeze(root, &place).map_err(Raised::from)?;
+    let promise = read.tree.freeze(root, &place).map_err(Raised::from)?;
     let names = Names::new(roster.get(), 0, reply_to);
     let mut rendering = Rendering::new(py, &read, &names, MAX_WRITTEN_DEPTH, &path);
-    Ok((rendering.node(root)?, rendering.outcome(outcome)?))
+    Ok(PyFrozen {
+        canvas: rendering.node(root)?.unbind(),
+        form: rendering.form(promise)?.unbind(),
+    })
 }
 
 /// What leaves now for a canvas that is applied.
@@ -299,7 +322,7 @@ pub(crate) fn lower<'py>(
     readable: &Bound<'_, PyReadable>,
     links_errors_to_headers: bool,
 ) -> PyResult<PyLowered> {
-    let kinds = &readable.get().kinds;
+    let types = &readable.get().types;
     let names = Names::new(roster.get(), 0, reply_to);
     let applied = Applied {
         args,
@@ -308,6 +331,6 @@ pub(crate) fn lower<'py>(
         group_index: None,
         links_errors_to_headers,
     };
-    let lowered = Lowered::of(canvas, kinds, names, &applied, kind_of(canvas)?)?;
+    let lowered = Lowered::of(canvas, types, names, &applied, kind_of(canvas)?)?;
     Ok(PyLowered(Arc::new(lowered)))
 }

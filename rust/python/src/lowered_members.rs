@@ -72,20 +72,20 @@ impl<'py> Reading<'_, 'py> {
             _ => None,
         };
         let number = self.number(lowered, message, task, position.is_some())?;
-        let known = self.state.templates.get(number);
+        let known = self.progress.templates.get(number);
         let template = known.python.get();
         let is_for_python = template.heard.is_some() || template.embed.is_none();
         if is_for_python || !fits(py, template, lowered, message)? {
             return Ok(false);
         }
-        let (is_wired, placed) = self.place(number, &known);
+        let (is_wired, registered) = self.register(number, &known);
         let carried = self.carried_before(lowered, message, is_wired);
         let arena = &mut self.part(is_wired).arena;
         let (mark, len_bytes) = (arena.checkpoint(), arena.len_bytes());
         let mut writer = Writer::new(py, lowered, Reader::new(arena));
         let args = writer.args(&message.args)?;
         let kwargs = writer.kwargs(&message.kwargs)?;
-        let mut writer = writer.with_canvases(plan.kinds());
+        let mut writer = writer.with_canvases(plan.types());
         let has_embed = EMBEDDED
             .iter()
             .any(|(option, _)| message.options.has(option));
@@ -111,7 +111,7 @@ impl<'py> Reading<'_, 'py> {
             Some(stored.map_err(Raised::from)?)
         };
         chunk.members.push(Member {
-            template: placed,
+            template: registered,
             index,
             position: position.unwrap_or_else(|| plan.position(index)),
             args,
@@ -141,7 +141,7 @@ impl<'py> Reading<'_, 'py> {
     ) -> PyResult<usize> {
         let (py, plan) = (self.py, self.plan);
         let key = key(py, lowered, message, is_placed)?;
-        self.state.templates.number(task.to_str()?, key, || {
+        self.progress.templates.number(task.to_str()?, key, || {
             let options = message.options.iter();
             let options = options.filter(|(name, setting)| !is_of_member(name, setting));
             let options = options.map(|(name, setting)| (name.clone(), setting.clone()));
@@ -246,7 +246,7 @@ fn key(
     is_placed: bool,
 ) -> PyResult<Option<Vec<u8>>> {
     let origin = if is_placed {
-        Origin::PlacedMessage
+        Origin::PositionedMessage
     } else {
         Origin::Message
     };

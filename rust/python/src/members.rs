@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::call::Call;
 use crate::chunk::extend;
 use crate::convert::{Reader, value, with_wtf8};
-use crate::error::{Place, Raised, argument_error, canvas_error};
+use crate::error::{Raised, Subject, argument_error, canvas_error};
 use crate::frames::{Mapped, Unreadable};
 use crate::heard::Heard;
 use crate::plan::unreadable;
@@ -61,7 +61,7 @@ impl<'py> Reading<'_, 'py> {
 
     /// Names a member in an error.
     pub(crate) fn named(&self, index: u32, task: &Bound<'py, PyString>, error: PyErr) -> PyErr {
-        Place {
+        Subject {
             path: &self.path(),
             task,
             index: self.plan.is_grouped.then_some(index),
@@ -73,10 +73,10 @@ impl<'py> Reading<'_, 'py> {
         let (py, plan) = (self.py, self.plan);
         let is_final = origin != Origin::Member;
         let number = self.number_of(call, origin)?;
-        let known = self.state.templates.get(number);
+        let known = self.progress.templates.get(number);
         let template = known.python.get();
         check(template, call)?;
-        let (is_wired, placed) = self.place(number, &known);
+        let (is_wired, registered) = self.register(number, &known);
         let roster = plan.roster.get();
         let is_whole = match &call.own_id {
             Some(id) if is_final => id.to_str()? == roster.member_id(index),
@@ -96,7 +96,7 @@ impl<'py> Reading<'_, 'py> {
         let mut reader = Reader::new(&mut chunk.arena);
         let args = value(&mut reader, &call.args)?;
         let kwargs = value(&mut reader, &call.kwargs)?;
-        let mut reader = reader.with_canvases(plan.kinds());
+        let mut reader = reader.with_canvases(plan.types());
         let embed = match &whole {
             Some(embed) => Some(value(&mut reader, embed)?),
             None => None,
@@ -112,7 +112,7 @@ impl<'py> Reading<'_, 'py> {
             Body::Ready(chunk.arena.store(bytes.as_bytes()).map_err(Raised::from)?)
         };
         chunk.members.push(Member {
-            template: placed,
+            template: registered,
             index,
             position: plan.position(index),
             args,
@@ -153,7 +153,7 @@ impl<'py> Reading<'_, 'py> {
                 plan.final_resolver.bind(py).call1(parts)?
             })
         };
-        let templates = &mut self.state.templates;
+        let templates = &mut self.progress.templates;
         let number = templates.number(call.task.to_str()?, options, resolve)?;
         if is_plain && templates.get(number).python.get().is_reusable {
             self.plainest = Some((call.task.clone(), number));
@@ -162,19 +162,19 @@ impl<'py> Reading<'_, 'py> {
     }
 
     /// Makes sure that the chunk knows a template; returns whether it is wired, and its number.
-    pub(crate) fn place(&mut self, number: usize, known: &Known) -> (bool, u32) {
-        if let Some(&placed) = self.placed.get(&number) {
-            return placed;
+    pub(crate) fn register(&mut self, number: usize, known: &Known) -> (bool, u32) {
+        if let Some(&registered) = self.registered.get(&number) {
+            return registered;
         }
-        let form = known.python.get().form.get();
-        if let Some(generic) = &form.generic {
-            self.forms.push(generic.clone_ref(self.py));
+        let layout = known.python.get().layout.get();
+        if let Some(generic) = &layout.generic {
+            self.layouts.push(generic.clone_ref(self.py));
         }
-        let is_wired = form.generic.is_none();
+        let is_wired = layout.generic.is_none();
         let templates = &mut self.part(is_wired).templates;
         templates.push(known.core.clone());
         let last = u32::try_from(templates.len() - 1).unwrap_or(u32::MAX);
-        self.placed.insert(number, (is_wired, last));
+        self.registered.insert(number, (is_wired, last));
         (is_wired, last)
     }
 }

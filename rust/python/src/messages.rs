@@ -9,12 +9,12 @@ use pyo3::types::PyBytes;
 use crate::convert::from_wtf8;
 use crate::error::Raised;
 
-/// A member's part of a message; what it shares with others is its form's.
+/// A member's part of a message; what it shares with others is its layout's.
 #[pyclass(frozen, get_all, module = "celerant._core", name = "Message")]
 #[derive(Debug)]
 pub(crate) struct PyMessage {
-    /// What `Form.generic` was given.
-    form: Py<PyAny>,
+    /// What `Layout.generic` was given.
+    layout: Py<PyAny>,
     id: Py<PyAny>,
     /// The member's.
     index: u32,
@@ -24,21 +24,21 @@ pub(crate) struct PyMessage {
     body: Py<PyBytes>,
 }
 
-/// The messages of a chunk; `forms` are those of its templates, in their order.
+/// The messages of a chunk; `layouts` are those of its templates, in their order.
 pub(crate) fn messages(
     py: Python<'_>,
     chunk: &Chunk,
     ids: &Ids,
-    forms: &[Py<PyAny>],
+    layouts: &[Py<PyAny>],
 ) -> PyResult<Vec<PyMessage>> {
     let members = chunk.members.iter().zip(chunk.plain_messages(ids));
     let messages = members.map(|(member, message)| {
         let message = message.map_err(Raised::from)?;
-        let Some(form) = forms.get(member.template as usize) else {
-            return Err(PyValueError::new_err("a member without its form"));
+        let Some(layout) = layouts.get(member.template as usize) else {
+            return Err(PyValueError::new_err("a member without its layout"));
         };
         Ok(PyMessage {
-            form: form.clone_ref(py),
+            layout: layout.clone_ref(py),
             id: from_wtf8(py, &message.id)?.unbind(),
             index: message.index,
             group_index: message.position,

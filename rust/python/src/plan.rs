@@ -12,10 +12,10 @@ use pyo3::types::{PyDict, PyList, PyMapping, PyTuple};
 use crate::call::{EMBEDDED, listed};
 use crate::chunk::PyChunk;
 use crate::error::{Raised, canvas_error};
-use crate::frames::{Kinds, Leaf, Streams, Unreadable, Walk};
+use crate::frames::{Leaf, ReadTypes, Streams, Unreadable, Walk};
 use crate::lowered::{Applied, Lowered, PyLowered, results_of};
 use crate::names::Names;
-use crate::reading::{Reading, State};
+use crate::reading::{Progress, Reading};
 use crate::roster::PyRoster;
 use crate::rules::{PyReadable, PyRules};
 
@@ -32,7 +32,7 @@ struct Order<'py> {
     grouped: bool,
     /// Half-open ranges of members to read; None reads all.
     only: Option<Vec<(u32, u32)>>,
-    /// `group_index` of each member; None: its place among all.
+    /// `group_index` of each member; None: its number among all.
     positions: Option<Vec<u32>>,
     hooks: Hooks,
 }
@@ -63,7 +63,7 @@ pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
     pub(crate) rules: Py<PyRules>,
     pub(crate) resolver: Py<PyAny>,
-    /// The same for messages to which the call has nothing to add, and whether they have a place
+    /// The same for messages to which the call has nothing to add, and whether they are
     /// in a group.
     pub(crate) final_resolver: Py<PyAny>,
     /// Options of the call, and what of them travels in bodies, by its names there.
@@ -80,7 +80,7 @@ pub struct PyPlan {
     only: Option<Vec<(u32, u32)>>,
     positions: Option<Vec<u32>>,
     // Taken out while Python runs, so that no lock is held then.
-    state: Mutex<Option<State>>,
+    progress: Mutex<Option<Progress>>,
 }
 
 #[pymethods]
@@ -89,7 +89,7 @@ impl PyPlan {
     ///
     /// Args:
     ///     order: What is sent.
-    ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per kind.
+    ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per template.
     ///     `final_resolver`: The same for what chains and chords became, whose options are whole;
     ///         last comes whether their ``group_index`` is left out of them, for it is a member's.
     #[new]
@@ -104,7 +104,7 @@ impl PyPlan {
         let is_list = source.is_instance_of::<PyList>()
             || source.is_instance_of::<PyTuple>()
             || source.is_instance_of::<PyLowered>();
-        let walk = Walk::watched(source, &order.rules.get().kinds, &streams)
+        let walk = Walk::watched(source, &order.rules.get().types, &streams)
             .map_err(|error| unreadable(py, error, "group"))?;
         let options = order.blueprints.call;
         let embed = PyDict::new(py);
@@ -133,7 +133,7 @@ impl PyPlan {
             tells_last: order.hooks.before_last.is_some(),
             only: order.only,
             positions: order.positions,
-            state: Mutex::new(Some(State::new(Unroll::new(walk)))),
+            progress: Mutex::new(Some(Progress::new(Unroll::new(walk)))),
         })
     }
 
@@ -158,19 +158,19 @@ impl PyPlan {
     /// Members read or skipped so far, without one that could not be read.
     #[getter]
     fn count(&self) -> PyResult<u32> {
-        self.with_state(|state| Ok(state.read))
+        self.with_progress(|progress| Ok(progress.read))
     }
 
     /// Members read so far of which nothing is to be sent.
     #[getter]
     fn without_messages(&self) -> PyResult<Vec<u32>> {
-        self.with_state(|state| Ok(state.without_messages.clone()))
+        self.with_progress(|progress| Ok(progress.without_messages.clone()))
     }
 
     /// The path at which `read` failed; None where it has not.
     #[getter]
     fn failed_at(&self) -> PyResult<Option<String>> {
-        self.with_state(|state| Ok(state.failed_at.clone()))
+        self.with_progress(|progress| Ok(progress.failed_at.clone()))
     }
 
     /// The next chunk: up to `members` members or about `len_bytes` bytes; None at the end.
@@ -178,12 +178,12 @@ impl PyPlan {
     /// Raises:
     ///     `CanvasError`, `ArgumentError`, `EncodeError`, `SettingError`: A bad member.
     fn read(&self, py: Python<'_>, members: usize, len_bytes: usize) -> PyResult<Option<PyChunk>> {
-        self.with_state(|state| {
-            let outcome = Reading::new(py, self, state).chunk(members, len_bytes);
-            if outcome.is_err() {
-                state.failed_at = Some(state.path(self.is_grouped));
+        self.with_progress(|progress| {
+            let done = Reading::new(py, self, progress).chunk(members, len_bytes);
+            if done.is_err() {
+                progress.failed_at = Some(progress.path(self.is_grouped));
             }
-            outcome
+            done
         })
     }
 
@@ -191,38 +191,38 @@ impl PyPlan {
     /// iterator only what it has given counts.
     fn skip_rest(&self, py: Python<'_>) -> PyResult<()> {
         self.streams.are_skipped.store(true, Relaxed);
-        self.with_state(|state| {
+        self.with_progress(|progress| {
             if !self.holds() {
-                state.read += u32::from(state.held.take().is_some());
+                progress.read += u32::from(progress.held.take().is_some());
                 return Ok(());
             }
-            let outcome = loop {
-                match state.unroll.next() {
+            let done = loop {
+                match progress.unroll.next() {
                     Ok(Some(_)) => {}
                     Ok(None) => break Ok(()),
-                    Err(failure) => break Err(failed(py, &state.unroll, failure)),
+                    Err(failure) => break Err(failed(py, &progress.unroll, failure)),
                 }
             };
-            state.read = state.unroll.len();
-            outcome
+            progress.read = progress.unroll.len();
+            done
         })
     }
 }
 
 impl PyPlan {
-    fn with_state<T>(&self, work: impl FnOnce(&mut State) -> PyResult<T>) -> PyResult<T> {
+    fn with_progress<T>(&self, work: impl FnOnce(&mut Progress) -> PyResult<T>) -> PyResult<T> {
         let take = || {
-            let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             guard.take()
         };
-        let mut state = take().ok_or_else(in_use)?;
-        let outcome = work(&mut state);
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-        outcome
+        let mut progress = take().ok_or_else(in_use)?;
+        let done = work(&mut progress);
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        done
     }
 
-    pub(crate) fn kinds(&self) -> &Arc<Kinds> {
-        &self.rules.get().kinds
+    pub(crate) fn types(&self) -> &Arc<ReadTypes> {
+        &self.rules.get().types
     }
 
     /// Lowers a member that is a chain or chord.
@@ -242,7 +242,7 @@ impl PyPlan {
             group_index: self.is_grouped.then(|| self.position(index)),
             links_errors_to_headers: self.rules.get().links_errors_to_headers,
         };
-        Lowered::of(canvas.bind(py), self.kinds(), names, &applied, path)
+        Lowered::of(canvas.bind(py), self.types(), names, &applied, path)
     }
 
     /// What `group_index` says of a member.
@@ -269,8 +269,8 @@ pub(crate) fn unroll<'py>(
     readable: &Bound<'_, PyReadable>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = source.py();
-    let kinds = &readable.get().kinds;
-    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let types = &readable.get().types;
+    let walk = Walk::over(source, types).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     let found = PyList::empty(py);
     loop {
@@ -300,8 +300,8 @@ pub(crate) fn path_of(
     readable: &Bound<'_, PyReadable>,
 ) -> PyResult<Option<String>> {
     let py = source.py();
-    let kinds = &readable.get().kinds;
-    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let types = &readable.get().types;
+    let walk = Walk::over(source, types).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     loop {
         match unroll.next() {
@@ -323,15 +323,15 @@ pub(crate) fn count_results(
     readable: &Bound<'_, PyReadable>,
 ) -> PyResult<u64> {
     let py = source.py();
-    let kinds = &readable.get().kinds;
-    let walk = Walk::over(source, kinds).map_err(|error| unreadable(py, error, "group"))?;
+    let types = &readable.get().types;
+    let walk = Walk::over(source, types).map_err(|error| unreadable(py, error, "group"))?;
     let mut unroll = Unroll::new(walk);
     let mut count = 0;
     loop {
         match unroll.next() {
             Ok(None) => return Ok(count),
             Ok(Some((_, Leaf::Unit(canvas)))) => {
-                count += u64::from(results_of(canvas.bind(py), kinds, unroll.path())?);
+                count += u64::from(results_of(canvas.bind(py), types, unroll.path())?);
             }
             Ok(Some(_)) => count += 1,
             Err(failure) => return Err(failed(py, &unroll, failure)),

@@ -11,7 +11,8 @@ use celerant_core::unroll::Unroll;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::chunk::{KeptSize, PyChunk, extend};
+use crate::chord_size::PyChordSize;
+use crate::chunk::{PyChunk, extend};
 use crate::frames::{Leaf, Walk};
 use crate::heard::{Heard, Hearing};
 use crate::lowered::Lowered;
@@ -26,9 +27,9 @@ const LINGER: Duration = Duration::from_millis(20);
 /// About what a message takes beside its arguments, in bytes.
 const MESSAGE_BYTES: usize = 1100;
 
-/// Where a plan stands.
+/// How far a plan has been read.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct Progress {
     pub(crate) unroll: Unroll<Walk>,
     /// Members that were read or skipped: without one that could not be read.
     pub(crate) read: u32,
@@ -67,7 +68,7 @@ struct Pending {
     next: usize,
 }
 
-impl State {
+impl Progress {
     pub(crate) fn new(unroll: Unroll<Walk>) -> Self {
         Self {
             unroll,
@@ -89,18 +90,18 @@ impl State {
 pub(crate) struct Reading<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) plan: &'a PyPlan,
-    pub(crate) state: &'a mut State,
+    pub(crate) progress: &'a mut Progress,
     wired: Chunk,
     generic: Chunk,
-    pub(crate) forms: Vec<Py<PyAny>>,
+    pub(crate) layouts: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
-    chord_sizes: Vec<KeptSize>,
+    chord_sizes: Vec<Py<PyChordSize>>,
     results: u64,
     several: Vec<(u32, u32)>,
     shared: Vec<u32>,
     pub(crate) heard: Vec<Heard>,
     /// Template number -> (is wired, number in its chunk).
-    pub(crate) placed: HashMap<usize, (bool, u32)>,
+    pub(crate) registered: HashMap<usize, (bool, u32)>,
     /// The last task without options, and its template: most members have those of the one before.
     pub(crate) plainest: Option<(Bound<'py, PyString>, usize)>,
     /// What the message before carries: of one header all carry the same body.
@@ -113,7 +114,7 @@ pub(crate) struct Reading<'a, 'py> {
 }
 
 impl<'a, 'py> Reading<'a, 'py> {
-    pub(crate) fn new(py: Python<'py>, plan: &'a PyPlan, state: &'a mut State) -> Self {
+    pub(crate) fn new(py: Python<'py>, plan: &'a PyPlan, progress: &'a mut Progress) -> Self {
         let chunk = || Chunk {
             repr_limits: plan.rules.get().repr_limits,
             ..Chunk::default()
@@ -121,17 +122,17 @@ impl<'a, 'py> Reading<'a, 'py> {
         Self {
             py,
             plan,
-            state,
+            progress,
             wired: chunk(),
             generic: chunk(),
-            forms: Vec::new(),
+            layouts: Vec::new(),
             ignored: Vec::new(),
             chord_sizes: Vec::new(),
             results: 0,
             several: Vec::new(),
             shared: Vec::new(),
             heard: Vec::new(),
-            placed: HashMap::new(),
+            registered: HashMap::new(),
             plainest: None,
             carried: None,
             shared_bytes: 0,
@@ -142,15 +143,15 @@ impl<'a, 'py> Reading<'a, 'py> {
 
     pub(crate) fn chunk(mut self, members: usize, bytes: usize) -> PyResult<Option<PyChunk>> {
         let started = Instant::now();
-        if let Some(Held { index, leaf, path }) = self.state.held.take() {
+        if let Some(Held { index, leaf, path }) = self.progress.held.take() {
             self.path_of_held = Some(path);
             self.read(index, leaf)?;
             self.path_of_held = None;
         }
-        while !self.state.is_over && self.len() < members && self.len_bytes() < bytes {
-            if self.state.pending.is_some() {
+        while !self.progress.is_over && self.len() < members && self.len_bytes() < bytes {
+            if self.progress.pending.is_some() {
                 self.of_pending()?;
-                self.is_due = self.state.pending.is_none() && self.must_leave(started);
+                self.is_due = self.progress.pending.is_none() && self.must_leave(started);
                 if self.is_due {
                     break;
                 }
@@ -174,14 +175,15 @@ impl<'a, 'py> Reading<'a, 'py> {
         if self.plan.tells_last {
             self.look_ahead()?;
         }
-        let is_last =
-            self.state.is_over && self.state.pending.is_none() && self.state.held.is_none();
-        self.state.has_streamed |= self.len() > 0 && self.is_streamed();
+        let is_last = self.progress.is_over
+            && self.progress.pending.is_none()
+            && self.progress.held.is_none();
+        self.progress.has_streamed |= self.len() > 0 && self.is_streamed();
         self.py.check_signals()?;
-        let routes = self.state.templates.routes();
-        self.state.templates.forget();
+        let routes = self.progress.templates.routes();
+        self.progress.templates.forget();
         let roster = self.plan.roster.get();
-        roster.set_len(self.state.unroll.len());
+        roster.set_len(self.progress.unroll.len());
         if self.len() == 0 && is_last {
             return Ok(None);
         }
@@ -191,7 +193,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             wired: self.wired,
             routes,
             generic: self.generic,
-            forms: self.forms,
+            layouts: self.layouts,
             ignored: self.ignored,
             chord_sizes: self.chord_sizes,
             results: self.results,
@@ -200,23 +202,23 @@ impl<'a, 'py> Reading<'a, 'py> {
             len_bytes,
             several: self.several,
             shared: self.shared,
-            hearing: Hearing::of(self.heard, self.plan.kinds()),
+            hearing: Hearing::of(self.heard, self.plan.types()),
         }))
     }
 
     /// The next member that is to be sent.
     fn draw(&mut self) -> PyResult<Option<(u32, Leaf)>> {
         loop {
-            match self.state.unroll.next() {
+            match self.progress.unroll.next() {
                 Ok(Some((index, leaf))) if self.plan.wants(index) => {
                     return Ok(Some((index, leaf)));
                 }
-                Ok(Some(_)) => self.state.read = self.state.unroll.len(),
+                Ok(Some(_)) => self.progress.read = self.progress.unroll.len(),
                 Ok(None) => {
-                    self.state.is_over = true;
+                    self.progress.is_over = true;
                     return Ok(None);
                 }
-                Err(failure) => return Err(failed(self.py, &self.state.unroll, failure)),
+                Err(failure) => return Err(failed(self.py, &self.progress.unroll, failure)),
             }
         }
     }
@@ -234,18 +236,21 @@ impl<'a, 'py> Reading<'a, 'py> {
                 self.item(index, args.into_bound(self.py), &mapped)?;
             }
         }
-        self.state.read = index + 1;
+        self.progress.read = index + 1;
         Ok(())
     }
 
     fn hold(&mut self, index: u32, leaf: Leaf) {
-        let path = self.state.path(self.plan.is_grouped);
-        self.state.held = Some(Held { index, leaf, path });
+        let path = self.progress.path(self.plan.is_grouped);
+        self.progress.held = Some(Held { index, leaf, path });
     }
 
     /// Draws until it is known whether messages follow.
     fn look_ahead(&mut self) -> PyResult<()> {
-        while self.state.held.is_none() && self.state.pending.is_none() && !self.state.is_over {
+        while self.progress.held.is_none()
+            && self.progress.pending.is_none()
+            && !self.progress.is_over
+        {
             match self.draw()? {
                 // It may be without messages.
                 Some((index, leaf @ Leaf::Unit(_))) => self.read(index, leaf)?,
@@ -260,7 +265,7 @@ impl<'a, 'py> Reading<'a, 'py> {
     /// slowly.
     fn must_leave(&self, started: Instant) -> bool {
         let is_waited_for = self.is_streamed() && self.len() > 0;
-        is_waited_for && (!self.state.has_streamed || started.elapsed() > LINGER)
+        is_waited_for && (!self.progress.has_streamed || started.elapsed() > LINGER)
     }
 
     /// Whether an iterator was met, which may wait.
@@ -272,7 +277,7 @@ impl<'a, 'py> Reading<'a, 'py> {
     pub(crate) fn path(&self) -> String {
         match &self.path_of_held {
             Some(path) => path.clone(),
-            None => self.state.path(self.plan.is_grouped),
+            None => self.progress.path(self.plan.is_grouped),
         }
     }
 
@@ -295,14 +300,14 @@ impl<'a, 'py> Reading<'a, 'py> {
 
     /// Reads the next message of the chain or chord that is under way.
     fn of_pending(&mut self) -> PyResult<()> {
-        let Some(pending) = &mut self.state.pending else {
+        let Some(pending) = &mut self.progress.pending else {
             return Ok(());
         };
         let (index, number) = (pending.index, pending.next);
         let lowered = Arc::clone(&pending.lowered);
         pending.next += 1;
         if pending.next == lowered.messages.len() {
-            self.state.pending = None;
+            self.progress.pending = None;
         }
         if lowered.messages.len() > 1 && self.shared.last() != Some(&index) {
             self.shared.push(index);
@@ -315,11 +320,11 @@ impl<'a, 'py> Reading<'a, 'py> {
         let path = self.path();
         let py = self.py;
         let roster = self.plan.roster.get();
-        let reply_to = match &self.state.reply_to {
+        let reply_to = match &self.progress.reply_to {
             Some(known) => known.clone_ref(py),
             None => self.plan.reply_to.call0(py)?,
         };
-        self.state.reply_to = Some(reply_to.clone_ref(py));
+        self.progress.reply_to = Some(reply_to.clone_ref(py));
         let mut lowered = self.plan.lower(py, canvas, index, reply_to, path)?;
         if let Some(id) = &lowered.id
             && roster.derived().index(id) != Some(index)
@@ -327,10 +332,10 @@ impl<'a, 'py> Reading<'a, 'py> {
             refuse_taken(py, roster, id, index)?;
             roster.keep(index, id);
         }
-        if let Some(shape) = lowered.outcome.take()
+        if let Some(shape) = lowered.shape.take()
             && !shape.is_plain()
         {
-            roster.keep_outcome(index, shape);
+            roster.keep_shape(index, shape);
         }
         if self.vet(canvas, &lowered)? {
             extend(&mut self.ignored, index);
@@ -339,14 +344,14 @@ impl<'a, 'py> Reading<'a, 'py> {
         self.chord_sizes.append(&mut lowered.chord_sizes);
         let count = lowered.messages.len();
         if count == 0 {
-            self.state.without_messages.push(index);
+            self.progress.without_messages.push(index);
             return Ok(());
         }
         if count > 1 {
             let messages = u32::try_from(count).unwrap_or(u32::MAX);
             self.several.push((index, messages));
         }
-        self.state.pending = Some(Pending {
+        self.progress.pending = Some(Pending {
             index,
             lowered: Arc::new(lowered),
             next: 0,
@@ -364,14 +369,14 @@ impl<'a, 'py> Reading<'a, 'py> {
         let Ok(end) = end.extract::<String>(self.py) else {
             return ask();
         };
-        match self.state.vetted.entry((lowered.has_chords, end)) {
+        match self.progress.vetted.entry((lowered.has_chords, end)) {
             Entry::Occupied(known) => Ok(*known.get()),
-            Entry::Vacant(place) => Ok(*place.insert(ask()?)),
+            Entry::Vacant(entry) => Ok(*entry.insert(ask()?)),
         }
     }
 }
 
-impl State {
+impl Progress {
     /// Where the current member stands, for messages.
     pub(crate) fn path(&self, is_grouped: bool) -> String {
         if is_grouped {

@@ -3,6 +3,7 @@
 use celerant_core::id::{ID_LEN, Ids, Tags};
 use celerant_core::message::{Chunk, Member};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -10,10 +11,26 @@ use pyo3::types::{PyDict, PyList, PyString};
 use crate::convert::from_wtf8;
 use crate::error::Raised;
 
-/// A form, the index of the first member that has it, and messages in a row that have it.
-pub(crate) type Run<'py> = (Py<PyAny>, u32, Bound<'py, PyList>);
+/// Messages in a row that have one layout, for kombu's queues in memory.
+#[pyclass(frozen, get_all, module = "celerant._core", name = "Ready")]
+#[derive(Debug)]
+pub struct PyReady {
+    /// What `Layout.generic` was given.
+    layout: Py<PyAny>,
+    /// Of the first of their members.
+    index: u32,
+    messages: Py<PyList>,
+}
 
-/// Dicts of which each message of a form gets a copy; made by `dispatch/wires/memory.py`.
+#[pymethods]
+impl PyReady {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.layout)?;
+        visit.call(&self.messages)
+    }
+}
+
+/// Dicts of which each message of a layout gets a copy; made by `dispatch/wires/memory.py`.
 struct Shared<'py> {
     message: Bound<'py, PyDict>,
     headers: Bound<'py, PyDict>,
@@ -27,34 +44,34 @@ struct Shared<'py> {
 }
 
 impl<'py> Shared<'py> {
-    fn of(form: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let py = form.py();
+    fn of(layout: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = layout.py();
         let dict = |name: &Bound<'py, PyString>| -> PyResult<Bound<'py, PyDict>> {
-            let found = form.getattr(name)?.cast_into();
-            found.map_err(|_| PyTypeError::new_err("a form's parts are dicts"))
+            let found = layout.getattr(name)?.cast_into();
+            found.map_err(|_| PyTypeError::new_err("a layout's parts are dicts"))
         };
         Ok(Self {
             message: dict(intern!(py, "message"))?,
             headers: dict(intern!(py, "headers"))?,
             properties: dict(intern!(py, "whole_properties"))?,
             info: dict(intern!(py, "info"))?,
-            slots: form.getattr(intern!(py, "slots"))?.extract()?,
-            is_correlated: form.getattr(intern!(py, "is_correlated"))?.is_truthy()?,
+            slots: layout.getattr(intern!(py, "slots"))?.extract()?,
+            is_correlated: layout.getattr(intern!(py, "is_correlated"))?.is_truthy()?,
         })
     }
 }
 
-/// The messages of a chunk, in runs of one form.
+/// The messages of a chunk: those in a row that have one layout together.
 ///
 /// `entropy`: for the delivery tags, which are fresh for each message, as kombu's are.
-pub(crate) fn runs<'py>(
-    py: Python<'py>,
+pub(crate) fn ready(
+    py: Python<'_>,
     chunk: &Chunk,
     ids: &Ids,
-    forms: &[Py<PyAny>],
+    layouts: &[Py<PyAny>],
     entropy: [u8; 16],
-) -> PyResult<Vec<Run<'py>>> {
-    let shared = forms.iter().map(|form| Shared::of(form.bind(py)));
+) -> PyResult<Vec<PyReady>> {
+    let shared = layouts.iter().map(|layout| Shared::of(layout.bind(py)));
     let shared = shared.collect::<PyResult<Vec<_>>>()?;
     let mut filling = Filling {
         py,
@@ -66,13 +83,17 @@ pub(crate) fn runs<'py>(
     let mut runs = Vec::new();
     for members in chunk.members.chunk_by(|a, b| a.template == b.template) {
         let number = members[0].template as usize;
-        let (Some(form), Some(shared)) = (forms.get(number), shared.get(number)) else {
-            return Err(PyValueError::new_err("a member without its form"));
+        let (Some(layout), Some(shared)) = (layouts.get(number), shared.get(number)) else {
+            return Err(PyValueError::new_err("a member without its layout"));
         };
         let filled = members.iter().map(|member| filling.fill(member, shared));
         let filled = filled.collect::<PyResult<Vec<_>>>()?;
         let first = members[0].index;
-        runs.push((form.clone_ref(py), first, PyList::new(py, filled)?));
+        runs.push(PyReady {
+            layout: layout.clone_ref(py),
+            index: first,
+            messages: PyList::new(py, filled)?.unbind(),
+        });
     }
     Ok(runs)
 }

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::outcomes::{Outcomes, Shape};
+use crate::shapes::{Shape, Shapes};
 
 /// The ids of one dispatch's members: derived from a seed, or the member's own.
 ///
@@ -22,8 +22,8 @@ pub struct PyRoster {
     /// so `Relaxed` is enough.
     len: AtomicU32,
     own: RwLock<Own>,
-    /// What members leave behind that are chains or chords.
-    outcomes: RwLock<Outcomes>,
+    /// Results of members that are chains or chords.
+    shapes: RwLock<Shapes>,
 }
 
 #[derive(Debug, Default)]
@@ -50,13 +50,10 @@ impl PyRoster {
         own.by_index.insert(index, task_id.to_owned());
     }
 
-    /// Keeps what a member leaves behind.
-    pub(crate) fn keep_outcome(&self, index: u32, shape: Shape) {
-        let mut outcomes = self
-            .outcomes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        outcomes.keep(index, index.saturating_add(1), shape);
+    /// Keeps the shape of a member's result.
+    pub(crate) fn keep_shape(&self, index: u32, shape: Shape) {
+        let mut shapes = self.shapes.write().unwrap_or_else(PoisonError::into_inner);
+        shapes.keep(index, index.saturating_add(1), shape);
     }
 
     /// The member that has this id, known yet or not.
@@ -94,7 +91,7 @@ impl PyRoster {
             ids: Ids::new(Seed::new(seed)),
             len: AtomicU32::new(count),
             own: RwLock::default(),
-            outcomes: RwLock::default(),
+            shapes: RwLock::default(),
         })
     }
 
@@ -177,39 +174,36 @@ impl PyRoster {
             .clone()
     }
 
-    /// What member `index` leaves behind, in the form of Celery's `as_tuple`; None of a task.
-    fn outcome<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
-        let shape = outcomes.get(index);
-        drop(outcomes);
+    /// The form of member `index`'s result, as of Celery's `as_tuple`; None if it is one task.
+    fn form<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
+        let shape = shapes.get(index);
+        drop(shapes);
         shape
             .map(|shape| shape.form(py, &self.ids, index, &self.member_id(index)))
             .transpose()
     }
 
-    /// What members leave behind that are no tasks: `(start, stop, shape)`.
+    /// The shapes of members that are more than one task: `(start, stop, shape)`.
     ///
     /// A shape is `[(name, [shapes] or None), ...]` from the first to the last; a name is an id,
     /// None for the member's own, or a number of one that derives.
-    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u32, u32, Bound<'py, PyList>)>> {
+    fn shapes<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u32, u32, Bound<'py, PyList>)>> {
         // Copied first: no lock is held while Python runs.
-        let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
-        let runs: Vec<_> = outcomes.runs().collect();
-        drop(outcomes);
+        let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
+        let runs: Vec<_> = shapes.runs().collect();
+        drop(shapes);
         let runs = runs.into_iter();
         runs.map(|(start, stop, shape)| Ok((start, stop, shape.write(py)?)))
             .collect()
     }
 
-    /// Say what members `start` to `stop` (excluded) leave behind, as `outcomes` tells it.
-    fn place(&self, start: u32, stop: u32, shape: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Keep the shape of members `start` to `stop` (excluded), as `shapes` gives it.
+    fn keep_shapes(&self, start: u32, stop: u32, shape: &Bound<'_, PyAny>) -> PyResult<()> {
         // Read first: no lock is held while Python runs.
         let shape = Shape::read(shape)?;
-        let mut outcomes = self
-            .outcomes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        outcomes.keep(start, stop, shape);
+        let mut shapes = self.shapes.write().unwrap_or_else(PoisonError::into_inner);
+        shapes.keep(start, stop, shape);
         Ok(())
     }
 

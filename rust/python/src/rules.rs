@@ -6,13 +6,13 @@ use celerant_core::saferepr::Limits;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::frames::Kinds;
+use crate::frames::ReadTypes;
 
 /// The classes that are read as signatures, groups and mapped sources.
 #[pyclass(frozen, module = "celerant._core", name = "Readable")]
 #[derive(Debug)]
 pub struct PyReadable {
-    pub(crate) kinds: Arc<Kinds>,
+    pub(crate) types: Arc<ReadTypes>,
 }
 
 #[pymethods]
@@ -20,8 +20,8 @@ impl PyReadable {
     /// `types`: exact ones of signatures and groups; `mapped`: that of mapped sources.
     #[new]
     fn new(types: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
-        let kinds = Arc::new(Kinds::new(types, mapped));
-        Self { kinds }
+        let types = Arc::new(ReadTypes::new(types, mapped));
+        Self { types }
     }
 }
 
@@ -29,7 +29,7 @@ impl PyReadable {
 #[pyclass(frozen, module = "celerant._core", name = "Rules")]
 #[derive(Debug)]
 pub struct PyRules {
-    pub(crate) kinds: Arc<Kinds>,
+    pub(crate) types: Arc<ReadTypes>,
     pub(crate) repr_limits: Limits,
     pub(crate) links_errors_to_headers: bool,
 }
@@ -54,7 +54,7 @@ impl PyRules {
         links_errors_to_headers: bool,
     ) -> Self {
         Self {
-            kinds: Arc::clone(&readable.get().kinds),
+            types: Arc::clone(&readable.get().types),
             repr_limits: Limits {
                 max_levels: repr_levels,
                 is_balanced: balanced_reprs,

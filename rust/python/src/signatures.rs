@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use celerant_core::canvas::{
-    Given, Header, Id, Item, Kind, Message, Node, NodeId, Options, OutcomeId, Setting, deeper,
+    Given, Header, Id, Item, Kind, Message, Node, NodeId, Options, PromiseId, Setting, deeper,
 };
 use celerant_core::error::Error;
 use pyo3::intern;
@@ -70,25 +70,25 @@ impl<'a, 'py> Rendering<'a, 'py> {
         self.task(&node, args, kwargs, options)
     }
 
-    /// An outcome in the form of Celery's `as_tuple`: `((id, parent), members)`.
-    pub(crate) fn outcome(&self, outcome: OutcomeId) -> PyResult<Bound<'py, PyTuple>> {
+    /// A promised result's form, as of Celery's `as_tuple`: `((id, parent), members)`.
+    pub(crate) fn form(&self, promise: PromiseId) -> PyResult<Bound<'py, PyTuple>> {
         let py = self.py;
         // From the first to the last: a chain of a thousand steps is no recursion.
-        let mut line = vec![outcome];
-        while let Some(parent) = self.canvas.tree.outcome(line[line.len() - 1]).parent {
+        let mut line = vec![promise];
+        while let Some(parent) = self.canvas.tree.promise(line[line.len() - 1]).parent {
             line.push(parent);
         }
         let mut before = py.None().into_bound(py);
         for at in line.into_iter().rev() {
-            let outcome = self.canvas.tree.outcome(at);
-            let members = match &outcome.members {
+            let promise = self.canvas.tree.promise(at);
+            let members = match &promise.members {
                 None => py.None().into_bound(py),
                 Some(members) => {
-                    let members = members.iter().map(|&member| self.outcome(member));
+                    let members = members.iter().map(|&member| self.form(member));
                     PyList::new(py, members.collect::<PyResult<Vec<_>>>()?)?.into_any()
                 }
             };
-            let id = self.id(outcome.id)?;
+            let id = self.id(promise.id)?;
             before = ((id, before), members).into_pyobject(py)?.into_any();
         }
         Ok(before.cast_into()?)

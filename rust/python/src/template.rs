@@ -1,4 +1,4 @@
-//! `Form` and `Template`: what members of the same task and options share.
+//! `Layout` and `Template`: what members of the same task and options share.
 
 use celerant_core::message::{AmqpEnvelope, Envelope, Part, Slot, Template};
 use celerant_core::wire::redis::Route;
@@ -8,10 +8,10 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::parameters::Parameters;
 
-/// A message's constant bytes in the form of one wire; made by that wire.
-#[pyclass(frozen, module = "celerant._core", name = "Form")]
+/// A message's constant bytes for one wire, with slots; that wire makes it.
+#[pyclass(frozen, module = "celerant._core", name = "Layout")]
 #[derive(Debug)]
-pub struct PyForm {
+pub struct PyLayout {
     pub(crate) envelope: Envelope,
     pub(crate) route: Route,
     /// What a generic message is published with.
@@ -47,7 +47,7 @@ fn parts(pieces: &[Bound<'_, PyAny>]) -> PyResult<Vec<Part>> {
 
 #[pymethods]
 #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
-impl PyForm {
+impl PyLayout {
     /// JSON text of kombu's Redis transport, and the full keys it goes to.
     #[staticmethod]
     fn redis(
@@ -83,22 +83,22 @@ impl PyForm {
         })
     }
 
-    /// kombu publishes it, with `form`.
+    /// kombu publishes it, with `layout`.
     #[staticmethod]
-    fn generic(form: Py<PyAny>) -> Self {
+    fn generic(layout: Py<PyAny>) -> Self {
         Self {
             envelope: Envelope::Generic,
             route: Route::default(),
-            generic: Some(form),
+            generic: Some(layout),
         }
     }
 }
 
-/// A form, and how the members that have it are read.
+/// A layout, and how the members that have it are read.
 #[pyclass(frozen, module = "celerant._core", name = "Template")]
 #[derive(Debug)]
 pub struct PyTemplate {
-    pub(crate) form: Py<PyForm>,
+    pub(crate) layout: Py<PyLayout>,
     /// `(args, kwargs, embed) -> bytes`, for what is not written here; without the body's third
     /// item `embed` that of all members stands there.
     pub(crate) encode: Py<PyAny>,
@@ -115,10 +115,10 @@ pub struct PyTemplate {
 #[pymethods]
 impl PyTemplate {
     #[new]
-    #[pyo3(signature = (form, *, encode, embed, parameters, ignored, reusable, timed, heard = None))]
+    #[pyo3(signature = (layout, *, encode, embed, parameters, ignored, reusable, timed, heard = None))]
     #[allow(clippy::fn_params_excessive_bools, clippy::too_many_arguments)] // keyword-only facts of one record
     fn new(
-        form: Py<PyForm>,
+        layout: Py<PyLayout>,
         encode: Py<PyAny>,
         embed: Option<Vec<u8>>,
         parameters: Option<&Bound<'_, PyAny>>,
@@ -128,7 +128,7 @@ impl PyTemplate {
         heard: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         Ok(Self {
-            form,
+            layout,
             encode,
             embed,
             parameters: parameters.map(Parameters::compile).transpose()?,
@@ -142,7 +142,7 @@ impl PyTemplate {
     /// Whether a wire of its own carries the messages; else kombu publishes them.
     #[getter]
     fn is_wired(&self) -> bool {
-        self.form.get().generic.is_none()
+        self.layout.get().generic.is_none()
     }
 }
 
@@ -150,7 +150,7 @@ impl PyTemplate {
     /// The same for the core, whose messages go to `route`.
     pub(crate) fn core(&self, route: u32) -> Template {
         Template {
-            envelope: self.form.get().envelope.clone(),
+            envelope: self.layout.get().envelope.clone(),
             embed: self.embed.clone().unwrap_or_default(),
             route,
         }

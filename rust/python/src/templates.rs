@@ -14,7 +14,7 @@ use crate::convert::Reader;
 use crate::error::Raised;
 use crate::template::PyTemplate;
 
-/// Templates kept from chunk to chunk: more would be a leak where each member is its own kind.
+/// Templates kept from chunk to chunk: more would be a leak where each member has its own options.
 const TEMPLATES_KEPT: usize = 256;
 
 /// A template, as the core and as Python know it.
@@ -31,18 +31,18 @@ pub(crate) enum Origin {
     Member,
     /// A message of a chain or chord: the call has nothing to add.
     Message,
-    /// The same with a place in a group, which is no part of the template.
-    PlacedMessage,
+    /// The same with a position in a group, which is no part of the template.
+    PositionedMessage,
 }
 
 /// Templates of one task, by the options that a member brings, encoded.
-type Kind = HashMap<Vec<u8>, usize>;
+type ByOptions = HashMap<Vec<u8>, usize>;
 
 /// What has been resolved so far.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
-    kinds: HashMap<String, Kind>,
-    /// By the number that kinds refer to.
+    by_task: HashMap<String, ByOptions>,
+    /// By the numbers that `by_task` has.
     known: Vec<Known>,
     routes: Arc<Vec<Route>>,
 }
@@ -57,7 +57,7 @@ impl Templates {
         Arc::clone(&self.routes)
     }
 
-    /// The number of a member's template, which Python resolves where it is a new kind.
+    /// The number of a member's template; Python resolves one that is not known yet.
     ///
     /// `options`: what tells templates of one task apart; None: this one serves no other member.
     pub(crate) fn number(
@@ -69,24 +69,24 @@ impl Templates {
         let Some(options) = options else {
             return Ok(self.add(resolve()?));
         };
-        let kind = self.kinds.get(task);
-        if let Some(&number) = kind.and_then(|kind| kind.get(&options)) {
+        let by_options = self.by_task.get(task);
+        if let Some(&number) = by_options.and_then(|by_options| by_options.get(&options)) {
             return Ok(number);
         }
         let template = resolve()?;
         let is_reusable = template.get().is_reusable;
         let number = self.add(template);
         if is_reusable {
-            let kind = self.kinds.entry(task.to_owned()).or_default();
-            kind.insert(options, number);
+            let by_options = self.by_task.entry(task.to_owned()).or_default();
+            by_options.insert(options, number);
         }
         Ok(number)
     }
 
     fn add(&mut self, template: Py<PyTemplate>) -> usize {
         let details = template.get();
-        let form = details.form.get();
-        let core = details.core(number_of(&form.route, &mut self.routes));
+        let layout = details.layout.get();
+        let core = details.core(number_of(&layout.route, &mut self.routes));
         self.known.push(Known {
             core: Arc::new(core),
             python: Arc::new(template),
@@ -102,8 +102,8 @@ impl Templates {
             return;
         }
         let known = &self.known;
-        for kind in self.kinds.values_mut() {
-            kind.retain(|_, &mut number| !known[number].python.get().is_timed);
+        for by_options in self.by_task.values_mut() {
+            by_options.retain(|_, &mut number| !known[number].python.get().is_timed);
         }
     }
 }

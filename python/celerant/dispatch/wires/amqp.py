@@ -19,10 +19,10 @@ from amqp.exceptions import (
 from kombu.exceptions import OperationalError
 from kombu.transport import pyamqp
 
-from celerant._core import Chunk, Fate, Form, monotonic
+from celerant._core import Chunk, Fate, Layout, monotonic
 from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
-from celerant.dispatch.wires.amqp_form import field_of, form_of
+from celerant.dispatch.wires.amqp_layout import field_of, layout_of
 from celerant.dispatch.wires.amqp_messages import said_at
 from celerant.dispatch.wires.amqp_stream import Stream
 from celerant.dispatch.wires.amqp_window import Part, Window
@@ -131,14 +131,14 @@ class AmqpWire(Wire):
             else:
                 return
 
-    def render(self, blueprint: Blueprint) -> Form | None:
+    def render(self, blueprint: Blueprint) -> Layout | None:
         self.declare(blueprint.declare)
         proof = (blueprint.exchange, blueprint.properties.get("user_id"))
         if proof != _PLAIN and proof not in self._proven:
             self._unproven.add(proof)
         # Unroutable members come back instead of vanishing, unless told otherwise.
         mandatory = blueprint.mandatory is not False and self._routes_at_once(blueprint)
-        return form_of(blueprint, mandatory=mandatory)
+        return layout_of(blueprint, mandatory=mandatory)
 
     def _routes_at_once(self, blueprint: Blueprint) -> bool:
         while True:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu.common import maybe_declare
 
-from celerant._core import Chunk, Form, Ledger
+from celerant._core import Chunk, Layout, Ledger
 from celerant.common.urls import masked
 from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
@@ -163,11 +163,11 @@ class Wire(ABC):
         """
 
     @abstractmethod
-    def render(self, blueprint: Blueprint) -> Form | None:
+    def render(self, blueprint: Blueprint) -> Layout | None:
         """Declare and render what members share; None: this wire cannot carry it."""
 
     def header(self, value: Any) -> bytes:
-        """Encode a header's value for one of the slots `OWN` of its own forms."""
+        """Encode a header's value for one of the slots `OWN` of its own layouts."""
         raise NotImplementedError
 
     @abstractmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import exceptions
 
-from celerant._core import Chunk, Fate, Form, Message
+from celerant._core import Chunk, Fate, Layout, Message
 from celerant.dispatch.connections import recoverable_errors
 from celerant.dispatch.envelope import SLOTS, Blueprint
 from celerant.dispatch.wires.base import Broken, Wire, declare
@@ -15,7 +15,7 @@ from celerant.dispatch.wires.base import Broken, Wire, declare
 if TYPE_CHECKING:
     from kombu import Producer
 
-__all__ = ["GenericForm", "GenericWire"]
+__all__ = ["GenericLayout", "GenericWire"]
 
 #: Transport operations per flush where the transport batches.
 _BATCH = 500
@@ -29,7 +29,7 @@ _BatchPublishError: tuple[type[Exception], ...] = tuple(
 _BY_MEMBER = ("id", "group_index", "argsrepr", "kwargsrepr")
 
 
-class GenericForm:
+class GenericLayout:
     """What members share, ready for `publish`."""
 
     __slots__ = ("declare", "declared_on", "headers", "properties", "publish", "slots")
@@ -102,11 +102,11 @@ class GenericWire(Wire):
         #: Counts the connections: what was declared on one is not on the next.
         self._connected = 1
 
-    def render(self, blueprint: Blueprint) -> Form:
-        return Form.generic(self._form(blueprint))
+    def render(self, blueprint: Blueprint) -> Layout:
+        return Layout.generic(self._layout(blueprint))
 
-    def _form(self, blueprint: Blueprint) -> GenericForm:
-        return GenericForm(blueprint)
+    def _layout(self, blueprint: Blueprint) -> GenericLayout:
+        return GenericLayout(blueprint)
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.generic()
@@ -122,7 +122,7 @@ class GenericWire(Wire):
 
     def _send_batch(self, messages: list[Message]) -> None:
         for message in messages:
-            self._tried(message.index, lambda: self._declare(message.form))  # noqa: B023 - called at once
+            self._tried(message.index, lambda: self._declare(message.layout))  # noqa: B023 - called at once
         fate = Fate.UNKNOWN
         try:
             # No second try within: the batch is bound to its channel.
@@ -137,20 +137,24 @@ class GenericWire(Wire):
         finally:
             self._mark(messages, fate)
 
-    def _declare(self, form: GenericForm) -> None:
-        if form.declared_on != self._connected:
-            declare(form.declare, self._producer.channel)
-            form.declared_on = self._connected
+    def _declare(self, layout: GenericLayout) -> None:
+        if layout.declared_on != self._connected:
+            declare(layout.declare, self._producer.channel)
+            layout.declared_on = self._connected
 
     def _mark(self, messages: list[Message], fate: Fate) -> None:
         for message in messages:
             self.dispatch.ledger.mark_index(message.index, fate)
 
     def _publish(self, message: Message) -> None:
-        form: GenericForm = message.form
-        headers = form.headers_of(message)
-        properties = {"correlation_id": message.id, **form.publish, **form.properties}
-        self._declare(form)
+        layout: GenericLayout = message.layout
+        headers = layout.headers_of(message)
+        properties = {
+            "correlation_id": message.id,
+            **layout.publish,
+            **layout.properties,
+        }
+        self._declare(layout)
         self._producer.publish(message.body, headers=headers, **properties)
 
     def _tried(self, index: int, work: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """kombu's in-process transport: ready messages straight into its queues.
 
-kombu's `publish` makes the same message in 10 us; here it is a copy of what its form
+kombu's `publish` makes the same message in 10 us; here it is a copy of what its layout
 says already. What is not a plain queue goes the generic way: gevent has its own.
 """
 
@@ -16,7 +16,7 @@ from kombu.transport.memory import Channel
 from celerant._core import Chunk, Fate, Message
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.base import Broken
-from celerant.dispatch.wires.generic import GenericForm, GenericWire
+from celerant.dispatch.wires.generic import GenericLayout, GenericWire
 
 __all__ = ["MemoryWire", "carries"]
 
@@ -39,24 +39,24 @@ class MemoryWire(GenericWire):
         #: What is being put, until its fate is told.
         self._under_way: Chunk | None = None
 
-    def _form(self, blueprint: Blueprint) -> GenericForm:
-        return _MemoryForm(blueprint)
+    def _layout(self, blueprint: Blueprint) -> GenericLayout:
+        return _MemoryLayout(blueprint)
 
     def send(self, chunk: Chunk) -> None:
-        runs = chunk.ready(secrets.token_bytes(16))
-        if not runs:
+        ready = chunk.ready(secrets.token_bytes(16))
+        if not ready:
             return
-        forms: dict[GenericForm, int] = {}
-        for form, first, _ in runs:
-            forms.setdefault(form, first)
-        queues = self._queues(forms)
+        layouts: dict[GenericLayout, int] = {}
+        for row in ready:
+            layouts.setdefault(row.layout, row.index)
+        queues = self._queues(layouts)
         if queues is None:
             super().send(chunk)
             return
         filled: dict[str, list[Any]] = {}
-        for form, _, messages in runs:
-            for queue in queues[form]:
-                filled.setdefault(queue, []).extend(messages)
+        for row in ready:
+            for queue in queues[row.layout]:
+                filled.setdefault(queue, []).extend(row.messages)
         self._under_way = chunk
         try:
             for queue, of_queue in filled.items():
@@ -74,19 +74,19 @@ class MemoryWire(GenericWire):
             self.dispatch.ledger.mark(chunk, Fate.UNKNOWN)
 
     def _queues(
-        self, forms: dict[GenericForm, int]
-    ) -> dict[GenericForm, list[str]] | None:
-        """Return the queues of the messages of each form; None: kombu must say.
+        self, layouts: dict[GenericLayout, int]
+    ) -> dict[GenericLayout, list[str]] | None:
+        """Return the queues of the messages of each layout; None: kombu must say.
 
         Args:
-            forms: Each with the index of a member that has it.
+            layouts: Each with the index of a member that has it.
         """
         while True:
             if self._producer.channel.closed:
                 self._reopen()
             channel = self._producer.channel
             try:
-                bound = self._bound_of(forms)
+                bound = self._bound_of(layouts)
             except (AttributeError, TypeError):
                 # A channel that is being closed lacks one part after the other.
                 if not channel.closed:
@@ -114,27 +114,27 @@ class MemoryWire(GenericWire):
             raise Broken(text, recoverable=True)
 
     def _bound_of(
-        self, forms: dict[GenericForm, int]
-    ) -> dict[GenericForm, list[str]] | None:
+        self, layouts: dict[GenericLayout, int]
+    ) -> dict[GenericLayout, list[str]] | None:
         connected = 0
         while connected != self._connected:
             # Again where the connection was lost: with it goes what was declared.
             connected = self._connected
-            for form, index in forms.items():
-                if form.declared_on != connected:
-                    self._tried(index, lambda: self._declare(form))  # noqa: B023 - called at once
-        bound: dict[GenericForm, list[str]] = {}
-        for form in forms:
-            names = self._bound(form)
+            for layout, index in layouts.items():
+                if layout.declared_on != connected:
+                    self._tried(index, lambda: self._declare(layout))  # noqa: B023 - called at once
+        bound: dict[GenericLayout, list[str]] = {}
+        for layout in layouts:
+            names = self._bound(layout)
             if names is None:
                 return None
-            bound[form] = names
+            bound[layout] = names
         return bound
 
-    def _bound(self, form: GenericForm) -> list[str] | None:
+    def _bound(self, layout: GenericLayout) -> list[str] | None:
         channel = self._producer.channel
-        exchange = form.publish["exchange"]
-        names: list[str] = [form.publish["routing_key"]]
+        exchange = layout.publish["exchange"]
+        names: list[str] = [layout.publish["routing_key"]]
         if exchange:
             if channel.typeof(exchange).type != "direct":
                 return None
@@ -168,7 +168,7 @@ def _store(name: str) -> Any:
     return Channel.queues.setdefault(name, Queue()) if found is None else found
 
 
-class _MemoryForm(GenericForm):
+class _MemoryLayout(GenericLayout):
     """A message without what is a member's own; the core copies it for each."""
 
     __slots__ = ("info", "is_correlated", "message", "whole_properties")

@@ -19,10 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant._core import Chunk, Fate, Form, monotonic
+from celerant._core import Chunk, Fate, Layout, monotonic
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare
-from celerant.dispatch.wires.redis_forms import RedisForms
+from celerant.dispatch.wires.redis_layouts import RedisLayouts
 from celerant.dispatch.wires.redis_talk import Talk
 from celerant.dispatch.wires.redis_watch import Watch, refuse
 from celerant.dispatch.wires.volleys import NEAR, Volley
@@ -73,7 +73,7 @@ class RedisWire(Wire):
         """
         super().__init__()
         self._channel = connection.default_channel
-        self._forms = RedisForms(self._channel)
+        self._layouts = RedisLayouts(self._channel)
         self._talk = Talk(self._channel.pool)
         self._watch = Watch(self._talk, self._channel.global_keyprefix)
         self._step = 0
@@ -114,19 +114,19 @@ class RedisWire(Wire):
         except ResponseError as exc:
             refuse(exc)
 
-    def render(self, blueprint: Blueprint) -> Form | None:
+    def render(self, blueprint: Blueprint) -> Layout | None:
         self.declare(blueprint.declare)
         try:
-            queue = self._forms.queue_of(blueprint)
+            queue = self._layouts.queue_of(blueprint)
         except ResponseError as exc:
             refuse(exc)
         if queue is None or blueprint.immediate:
             return None
         if self._watch.marks.is_by_slot:
             self.flush()
-            if not self._watch.may_be_beside(self._forms.key_of(queue, 0)):
+            if not self._watch.may_be_beside(self._layouts.key_of(queue, 0)):
                 return None
-        return self._forms.form_of(blueprint, queue)
+        return self._layouts.layout_of(blueprint, queue)
 
     def header(self, value: Any) -> bytes:
         text: str = dumps(value)

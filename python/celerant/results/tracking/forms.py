@@ -111,25 +111,25 @@ def form_of(roster: Roster, group_id: str, above: Any = None) -> Any:
     """
     ids = roster.ids(0, len(roster))
     members: list[Any] = [((task_id, None), None) for task_id in ids]
-    for start, stop, _ in roster.outcomes():
-        members[start:stop] = map(roster.outcome, range(start, stop))
+    for start, stop, _ in roster.shapes():
+        members[start:stop] = map(roster.form, range(start, stop))
     return (group_id, above), members
 
 
 def task_ids(roster: Roster) -> Iterator[str]:
     """Yield the ids of a group's tasks: of chains in it all steps."""
     at = 0
-    for start, stop, _ in roster.outcomes():
+    for start, stop, _ in roster.shapes():
         yield from roster.ids(at, start)
         for index in range(start, stop):
-            yield from ids_in(roster.outcome(index))
+            yield from ids_in(roster.form(index))
         at = stop
     yield from roster.ids(at, len(roster))
 
 
 def groups_in(roster: Roster) -> Iterator[int]:
     """Yield the members that have a group's results as their own."""
-    for start, stop, shape in roster.outcomes():
+    for start, stop, shape in roster.shapes():
         if shape[-1][1] is not None:
             yield from range(start, stop)
 

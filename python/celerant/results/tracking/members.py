@@ -87,7 +87,7 @@ class Members(Arriving):
         for index, form in enumerate(forms):
             _, above, inner = parted(form)
             if above is not None or inner is not None:
-                members.roster.place(index, index + 1, shape_of(form))
+                members.roster.keep_shapes(index, index + 1, shape_of(form))
         return members
 
     @property

@@ -32,7 +32,7 @@ class Nested:
         self._views: dict[int, Any] = {}
         self._arrivals: dict[int, Waiter] = {}
         for index in indices:
-            forms = parted(outer.roster.outcome(index))[2]
+            forms = parted(outer.roster.form(index))[2]
             inner = self._members[index] = outer.of_forms(forms, outer.backend)
             inner.sent_at, inner.losses = outer.sent_at, outer.losses
             inner.pid = outer.pid

@@ -3,7 +3,7 @@
 use super::freeze::Place;
 use super::options::{Given, Id, Item, Options, Setting};
 use super::steps::Steps;
-use super::tree::{Kind, ListId, NodeId, OutcomeId, Tree, deeper};
+use super::tree::{Kind, ListId, NodeId, PromiseId, Tree, deeper};
 use crate::error::Result;
 
 /// How a canvas is applied.
@@ -38,7 +38,7 @@ pub struct ChordSize {
     /// Results.
     pub size: u32,
     /// What its members leave behind, where some are groups: the chord's values have that form.
-    pub members: Option<Vec<OutcomeId>>,
+    pub members: Option<Vec<PromiseId>>,
 }
 
 /// What became of a canvas.
@@ -49,7 +49,7 @@ pub struct Lowered {
     /// To be known before any message leaves.
     pub chord_sizes: Vec<ChordSize>,
     /// What the canvas as a whole leaves behind; none of a chain without steps.
-    pub outcome: Option<OutcomeId>,
+    pub promise: Option<PromiseId>,
 }
 
 /// A canvas that is being applied.
@@ -75,9 +75,9 @@ impl Tree {
         call: &Call,
         no_results: Given,
     ) -> Result<Lowered> {
-        let mut outcome = None;
+        let mut promise = None;
         if let Some(place) = place {
-            outcome = Some(self.freeze(root, place)?);
+            promise = Some(self.freeze(root, place)?);
         }
         let mut applying = Applying {
             tree: self,
@@ -87,7 +87,7 @@ impl Tree {
         let id = place.is_none().then_some(Id::Whole);
         let applied = applying.apply(root, call, id)?;
         let mut lowered = applying.lowered;
-        lowered.outcome = outcome.or(applied);
+        lowered.promise = promise.or(applied);
         Ok(lowered)
     }
 }
@@ -99,7 +99,7 @@ impl Applying<'_> {
         id: NodeId,
         call: &Call,
         whole: Option<Id>,
-    ) -> Result<Option<OutcomeId>> {
+    ) -> Result<Option<PromiseId>> {
         deeper(|| self.apply_here(id, call, whole))
     }
 
@@ -108,7 +108,7 @@ impl Applying<'_> {
         id: NodeId,
         call: &Call,
         whole: Option<Id>,
-    ) -> Result<Option<OutcomeId>> {
+    ) -> Result<Option<PromiseId>> {
         match self.tree.node(id).kind {
             Kind::Task => Ok(Some(self.task(id, call, whole))),
             Kind::Group(list) => self.group(id, list, call).map(Some),
@@ -117,7 +117,7 @@ impl Applying<'_> {
         }
     }
 
-    fn task(&mut self, id: NodeId, call: &Call, whole: Option<Id>) -> OutcomeId {
+    fn task(&mut self, id: NodeId, call: &Call, whole: Option<Id>) -> PromiseId {
         let node = self.tree.node(id);
         let mut options = node.options.merged(&call.options.without_null());
         let (mut args, mut kwargs) = (node.args.clone(), node.kwargs.clone());
@@ -139,7 +139,7 @@ impl Applying<'_> {
         self.tree.expect(task_id, None)
     }
 
-    pub(super) fn group(&mut self, id: NodeId, list: ListId, call: &Call) -> Result<OutcomeId> {
+    pub(super) fn group(&mut self, id: NodeId, list: ListId, call: &Call) -> Result<PromiseId> {
         if self.tree.nodes(list).is_empty() {
             return self.tree.freeze(id, &Place::default());
         }
@@ -155,7 +155,7 @@ impl Applying<'_> {
             .filter(|chord| *chord != Setting::Null);
         let root_id = options.some("root_id").cloned();
         let mut members = Vec::new();
-        let mut outcomes = Vec::new();
+        let mut promises = Vec::new();
         for task in self.tree.unrolled(self.tree.nodes(list).to_vec()) {
             let copy = self.tree.copy(task);
             let place = Place {
@@ -164,7 +164,7 @@ impl Applying<'_> {
                 root_id: root_id.clone(),
                 ..Place::default()
             };
-            outcomes.push(self.tree.freeze(copy, &place)?);
+            promises.push(self.tree.freeze(copy, &place)?);
             members.push(copy);
         }
         let size = members.iter().map(|&m| self.tree.count_results(m)).sum();
@@ -177,8 +177,8 @@ impl Applying<'_> {
             && of(self.tree, last).is_some()
             && size > 0
         {
-            let is_nested = |&member: &OutcomeId| self.tree.outcome(member).members.is_some();
-            let members = outcomes.iter().any(is_nested).then(|| outcomes.clone());
+            let is_nested = |&member: &PromiseId| self.tree.promise(member).members.is_some();
+            let members = promises.iter().any(is_nested).then(|| promises.clone());
             self.lowered.chord_sizes.push(ChordSize {
                 group_id: group_id.clone(),
                 size,
@@ -196,8 +196,8 @@ impl Applying<'_> {
             };
             self.apply(member, &call, None)?;
         }
-        if let [only] = outcomes[..]
-            && self.tree.outcome(only).members.is_some()
+        if let [only] = promises[..]
+            && self.tree.promise(only).members.is_some()
         {
             return Ok(only);
         }
@@ -206,7 +206,7 @@ impl Applying<'_> {
             Setting::Given(given) => Id::Given(given),
             _ => self.tree.draw(),
         };
-        Ok(self.tree.expect(id, Some(outcomes)))
+        Ok(self.tree.expect(id, Some(promises)))
     }
 
     fn chain(
@@ -215,7 +215,7 @@ impl Applying<'_> {
         list: ListId,
         call: &Call,
         whole: Option<Id>,
-    ) -> Result<Option<OutcomeId>> {
+    ) -> Result<Option<PromiseId>> {
         let node = self.tree.node(id);
         let mut options = node.options.clone();
         options.update(&call.options);
@@ -244,8 +244,8 @@ impl Applying<'_> {
         };
         let mut options = options.without(&super::steps::RUN_OPTIONS);
         let mut prepared = self.tree.prepare(id, steps)?;
-        let (Some(&final_step), Some(&outcome)) =
-            (prepared.tasks.first(), prepared.outcomes.first())
+        let (Some(&final_step), Some(&promise)) =
+            (prepared.tasks.first(), prepared.promises.first())
         else {
             return Ok(None);
         };
@@ -265,6 +265,6 @@ impl Applying<'_> {
             ..Call::default()
         };
         let applied = self.apply(first, &call, None)?;
-        Ok(if is_lone { applied } else { Some(outcome) })
+        Ok(if is_lone { applied } else { Some(promise) })
     }
 }

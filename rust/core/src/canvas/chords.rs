@@ -3,7 +3,7 @@
 use super::apply::{Applying, Call};
 use super::freeze::Place;
 use super::options::{Id, Options, Setting};
-use super::tree::{Header, Kind, Node, NodeId, OutcomeId, Tree};
+use super::tree::{Header, Kind, Node, NodeId, PromiseId, Tree};
 use crate::error::Result;
 
 impl Applying<'_> {
@@ -14,7 +14,7 @@ impl Applying<'_> {
         body: NodeId,
         call: &Call,
         whole: Option<Id>,
-    ) -> Result<OutcomeId> {
+    ) -> Result<PromiseId> {
         let own = self.tree.node(id).options.clone();
         let mut args = self.tree.node(id).args.clone();
         if !self.tree.node(id).is_immutable {
@@ -85,7 +85,7 @@ impl Applying<'_> {
         delay: &Options,
         whole: Option<Id>,
         call: Call,
-    ) -> Result<OutcomeId> {
+    ) -> Result<PromiseId> {
         let tree = &mut *self.tree;
         let group_id = Tree::own_id(&tree.node(header).options).unwrap_or_else(|| tree.draw());
         let root_id = tree.node(body).options.some("root_id").cloned();
@@ -100,7 +100,7 @@ impl Applying<'_> {
             root_id: root_id.clone(),
             ..Place::default()
         };
-        let outcome = tree.freeze(body, &place)?;
+        let promise = tree.freeze(body, &place)?;
         tree.drop_header_links(body);
         options.take("chain");
         options.take("chord");
@@ -121,7 +121,7 @@ impl Applying<'_> {
             options.update(delay);
             options.set("task_id", Setting::Id(group_id));
             let Kind::Group(list) = self.tree.node(header).kind else {
-                return Ok(outcome);
+                return Ok(promise);
             };
             self.group(header, list, &Call { options, ..call })?
         };
@@ -132,8 +132,8 @@ impl Applying<'_> {
             };
             self.apply(body, &nothing, None)?;
         }
-        self.tree.outcome_mut(outcome).parent = Some(before);
-        Ok(outcome)
+        self.tree.promise_mut(promise).parent = Some(before);
+        Ok(promise)
     }
 }
 

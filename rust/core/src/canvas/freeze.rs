@@ -2,7 +2,7 @@
 
 use super::options::{Id, Options, Setting};
 use super::steps::Steps;
-use super::tree::{Header, Kind, ListId, Node, NodeId, OutcomeId, Tree, deeper};
+use super::tree::{Header, Kind, ListId, Node, NodeId, PromiseId, Tree, deeper};
 use crate::error::{Error, Result};
 
 /// What stands around a canvas that is frozen.
@@ -27,11 +27,11 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::EmptyChain`] where a chain without steps should have a result.
-    pub fn freeze(&mut self, id: NodeId, place: &Place) -> Result<OutcomeId> {
+    pub fn freeze(&mut self, id: NodeId, place: &Place) -> Result<PromiseId> {
         deeper(|| self.freeze_here(id, place))
     }
 
-    fn freeze_here(&mut self, id: NodeId, place: &Place) -> Result<OutcomeId> {
+    fn freeze_here(&mut self, id: NodeId, place: &Place) -> Result<PromiseId> {
         match self.node(id).kind {
             Kind::Task => Ok(self.freeze_task(id, place)),
             Kind::Group(list) => self.freeze_group(id, list, place),
@@ -46,13 +46,13 @@ impl Tree {
                     is_copy: false,
                 };
                 let prepared = self.prepare(id, steps)?;
-                prepared.outcomes.first().copied().ok_or(Error::EmptyChain)
+                prepared.promises.first().copied().ok_or(Error::EmptyChain)
             }
             Kind::Chord { header, body } => self.freeze_chord(id, header, body, place),
         }
     }
 
-    fn freeze_task(&mut self, id: NodeId, place: &Place) -> OutcomeId {
+    fn freeze_task(&mut self, id: NodeId, place: &Place) -> PromiseId {
         let own = Self::own_id(&self.node(id).options);
         let task_id = own.or(place.id).unwrap_or_else(|| self.draw());
         let options = self.options_mut(id);
@@ -72,7 +72,7 @@ impl Tree {
         self.expect(task_id, None)
     }
 
-    fn freeze_group(&mut self, id: NodeId, list: ListId, place: &Place) -> Result<OutcomeId> {
+    fn freeze_group(&mut self, id: NodeId, list: ListId, place: &Place) -> Result<PromiseId> {
         let own = Self::own_id(&self.node(id).options);
         let group_id = own.unwrap_or_else(|| self.draw());
         let options = self.options_mut(id);
@@ -98,18 +98,18 @@ impl Tree {
             parent_id: lineage(options, "parent_id", &place.parent_id),
         };
         let mut frozen = Vec::new();
-        let mut outcomes = Vec::new();
+        let mut promises = Vec::new();
         for task in self.unrolled(self.nodes(list).to_vec()) {
             let copy = self.copy(task);
             let place = Place {
                 group_index: u32::try_from(frozen.len()).ok(),
                 ..member.clone()
             };
-            outcomes.push(self.freeze(copy, &place)?);
+            promises.push(self.freeze(copy, &place)?);
             frozen.push(copy);
         }
         self.set_nodes(list, frozen);
-        Ok(self.expect(group_id, Some(outcomes)))
+        Ok(self.expect(group_id, Some(promises)))
     }
 
     fn freeze_chord(
@@ -118,7 +118,7 @@ impl Tree {
         header: Header,
         body: NodeId,
         place: &Place,
-    ) -> Result<OutcomeId> {
+    ) -> Result<PromiseId> {
         let group = match header {
             Header::Group(group) => group,
             Header::List(list) => {
@@ -146,7 +146,7 @@ impl Tree {
                 ..Place::default()
             },
         )?;
-        let group_id = self.outcome(before).id;
+        let group_id = self.promise(before).id;
         self.options_mut(id).set("task_id", Setting::Id(group_id));
         let after = self.freeze(
             body,
@@ -156,7 +156,7 @@ impl Tree {
             },
         )?;
         let first = self.first_of(after);
-        self.outcome_mut(first).parent = Some(before);
+        self.promise_mut(first).parent = Some(before);
         Ok(after)
     }
 
@@ -180,10 +180,10 @@ impl Tree {
         flat
     }
 
-    /// The outcome without a parent that this one follows, through others.
-    pub(super) fn first_of(&self, outcome: OutcomeId) -> OutcomeId {
-        let mut first = outcome;
-        while let Some(parent) = self.outcome(first).parent {
+    /// The promise without a parent that this one follows, through others.
+    pub(super) fn first_of(&self, promise: PromiseId) -> PromiseId {
+        let mut first = promise;
+        while let Some(parent) = self.promise(first).parent {
             first = parent;
         }
         first

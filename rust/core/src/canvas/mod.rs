@@ -24,6 +24,6 @@ pub use apply::{Call, ChordSize, Lowered, Message};
 pub use freeze::Place;
 pub use options::{Given, Id, Item, Key, Options, Setting};
 pub use tree::{
-    Header, Kind, ListId, MAX_DEPTH, MAX_WRITTEN_DEPTH, Node, NodeId, Outcome, OutcomeId, Tree,
+    Header, Kind, ListId, MAX_DEPTH, MAX_WRITTEN_DEPTH, Node, NodeId, Promise, PromiseId, Tree,
     deeper,
 };

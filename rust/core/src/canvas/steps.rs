@@ -2,7 +2,7 @@
 
 use super::freeze::Place;
 use super::options::{Given, Item, Options, Setting};
-use super::tree::{Header, Kind, MAX_DEPTH, Node, NodeId, OutcomeId, Tree, deeper};
+use super::tree::{Header, Kind, MAX_DEPTH, Node, NodeId, PromiseId, Tree, deeper};
 use crate::error::{Error, Result};
 
 /// A chain that is to be prepared.
@@ -24,14 +24,14 @@ pub(super) struct Steps {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prepared {
     pub(super) tasks: Vec<NodeId>,
-    pub(super) outcomes: Vec<OutcomeId>,
+    pub(super) promises: Vec<PromiseId>,
 }
 
 /// The step before, which is the next to run.
 #[derive(Clone, Copy, Debug)]
 struct Next {
     task: Option<NodeId>,
-    outcome: Option<OutcomeId>,
+    promise: Option<PromiseId>,
 }
 
 impl Tree {
@@ -49,7 +49,7 @@ impl Tree {
         let mut done = Prepared::default();
         let mut next = Next {
             task: None,
-            outcome: None,
+            promise: None,
         };
         let mut is_last = true;
         // Groups in a row become chords in the bodies of chords.
@@ -103,29 +103,29 @@ impl Tree {
                     ..Place::default()
                 }
             };
-            let outcome = self.freeze(task, &around)?;
+            let promise = self.freeze(task, &around)?;
             is_last = false;
-            if let (Some(_), Some(after)) = (next.task, next.outcome)
-                && self.outcome(after).parent.is_none()
+            if let (Some(_), Some(after)) = (next.task, next.promise)
+                && self.promise(after).parent.is_none()
             {
-                self.outcome_mut(after).parent = Some(outcome);
+                self.promise_mut(after).parent = Some(promise);
             }
             self.link_errors(task, &link_error);
             done.tasks.push(task);
-            done.outcomes.push(outcome);
+            done.promises.push(promise);
             // What comes before a chord comes before its header.
             let reached = if self.is_chord(task) {
-                self.first_of(outcome)
+                self.first_of(promise)
             } else {
-                outcome
+                promise
             };
             next = Next {
                 task: Some(task),
-                outcome: Some(reached),
+                promise: Some(reached),
             };
         }
-        let own = match done.outcomes.first() {
-            Some(&last) => Some(Setting::Id(self.outcome(last).id)),
+        let own = match done.promises.first() {
+            Some(&last) => Some(Setting::Id(self.promise(last).id)),
             None => place.id.map(Setting::Id),
         };
         self.options_mut(id)
@@ -188,13 +188,13 @@ impl Tree {
         place: &Place,
     ) -> NodeId {
         done.tasks.pop();
-        let replaced = done.outcomes.pop();
+        let replaced = done.promises.pop();
         let mut options = Options::new();
         // A group has no task id of its own.
-        if let Some(outcome) = next.outcome.map(|outcome| self.outcome(outcome).clone())
-            && outcome.members.is_none()
+        if let Some(promise) = next.promise.map(|promise| self.promise(promise).clone())
+            && promise.members.is_none()
         {
-            options.set("task_id", Setting::Id(outcome.id));
+            options.set("task_id", Setting::Id(promise.id));
         }
         options.set("root_id", place.root_id.clone().unwrap_or(Setting::Null));
         let members = self.members(group).to_vec();
@@ -209,12 +209,12 @@ impl Tree {
         });
         next.task = done.tasks.last().copied();
         // What followed the body follows the chord.
-        let mut node = done.outcomes.last().copied();
+        let mut node = done.promises.last().copied();
         while let Some(found) = node {
-            let parent = self.outcome(found).parent;
+            let parent = self.promise(found).parent;
             if parent == replaced {
-                self.outcome_mut(found).parent = None;
-                next.outcome = Some(found);
+                self.promise_mut(found).parent = None;
+                next.promise = Some(found);
                 break;
             }
             node = parent;

@@ -28,9 +28,9 @@ pub struct NodeId(pub(super) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListId(pub(super) u32);
 
-/// Number of an outcome.
+/// Number of a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutcomeId(pub(super) u32);
+pub struct PromiseId(pub(super) u32);
 
 /// The tasks before a chord's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,21 +78,21 @@ pub struct Node {
 
 /// What a task or group will leave behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Promise {
     /// Under which id.
     pub id: Id,
     /// What it follows.
-    pub parent: Option<OutcomeId>,
+    pub parent: Option<PromiseId>,
     /// A group's members.
-    pub members: Option<Vec<OutcomeId>>,
+    pub members: Option<Vec<PromiseId>>,
 }
 
-/// A canvas, and the ids and outcomes it has come to have.
+/// A canvas, and the ids and promises it has come to have.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
     lists: Vec<Vec<NodeId>>,
-    outcomes: Vec<Outcome>,
+    promises: Vec<Promise>,
     drawn: u32,
     /// Celery's `task_allow_error_cb_on_chord_header`.
     pub links_errors_to_headers: bool,
@@ -129,10 +129,10 @@ impl Tree {
         &self.lists[id.0 as usize]
     }
 
-    /// An outcome of this tree.
+    /// A promise of this tree.
     #[must_use]
-    pub fn outcome(&self, id: OutcomeId) -> &Outcome {
-        &self.outcomes[id.0 as usize]
+    pub fn promise(&self, id: PromiseId) -> &Promise {
+        &self.promises[id.0 as usize]
     }
 
     /// Ids drawn so far for what is inside.
@@ -153,17 +153,17 @@ impl Tree {
         self.lists[list.0 as usize] = nodes;
     }
 
-    pub(super) fn outcome_mut(&mut self, id: OutcomeId) -> &mut Outcome {
-        &mut self.outcomes[id.0 as usize]
+    pub(super) fn promise_mut(&mut self, id: PromiseId) -> &mut Promise {
+        &mut self.promises[id.0 as usize]
     }
 
-    pub(super) fn expect(&mut self, id: Id, members: Option<Vec<OutcomeId>>) -> OutcomeId {
-        self.outcomes.push(Outcome {
+    pub(super) fn expect(&mut self, id: Id, members: Option<Vec<PromiseId>>) -> PromiseId {
+        self.promises.push(Promise {
             id,
             parent: None,
             members,
         });
-        OutcomeId(number(self.outcomes.len() - 1))
+        PromiseId(number(self.promises.len() - 1))
     }
 
     pub(super) fn draw(&mut self) -> Id {

@@ -8,14 +8,14 @@ from typing import Any
 from amqp import Message, spec
 from amqp.serialization import dumps as pack_arguments
 
-from celerant._core import Form
+from celerant._core import Layout
 from celerant.dispatch.envelope import SLOTS, Blueprint
 from celerant.dispatch.wires.base import unfit
 
-__all__ = ["field_of", "form_of"]
+__all__ = ["field_of", "layout_of"]
 
 
-def form_of(blueprint: Blueprint, *, mandatory: bool) -> Form:
+def layout_of(blueprint: Blueprint, *, mandatory: bool) -> Layout:
     """Encode a message.
 
     Args:
@@ -49,7 +49,7 @@ def form_of(blueprint: Blueprint, *, mandatory: bool) -> Form:
     except Exception as exc:
         raise unfit(exc) from exc
     before, table, after = _sections(encoded)
-    return Form.amqp(
+    return Layout.amqp(
         method,
         before=before,
         table=_cut(table, b"S%b%b", ">I"),
@@ -83,12 +83,14 @@ def _sections(properties: bytes) -> tuple[bytes, bytes, bytes]:
     )
 
 
-def _cut(encoded: bytes, layout: bytes, length_format: str) -> list[bytes | tuple[str]]:
+def _cut(
+    encoded: bytes, field_format: bytes, length_format: str
+) -> list[bytes | tuple[str]]:
     """Cut encoded fields at their slots, length prefixes included."""
     parts: list[bytes | tuple[str]] = [encoded]
     for name, text in SLOTS.items():
         value = text.encode()
-        field = layout % (struct.pack(length_format, len(value)), value)
+        field = field_format % (struct.pack(length_format, len(value)), value)
         cut: list[bytes | tuple[str]] = []
         for part in parts:
             if isinstance(part, tuple):

@@ -1,9 +1,9 @@
-//! What members leave behind that are no single tasks, and which ids it has.
+//! Results of members that are chains, chords or groups: which ids they have.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use celerant_core::canvas::{Id, OutcomeId};
+use celerant_core::canvas::{Id, PromiseId};
 use celerant_core::id::Ids;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -21,9 +21,9 @@ enum Name {
     Given(String),
 }
 
-/// A task, or a group with what its members leave behind.
+/// A result of a line: of a task, or of a group with the shapes of its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Link {
+struct Entry {
     name: Name,
     members: Option<Vec<Shape>>,
 }
@@ -33,28 +33,28 @@ pub(crate) type Line<'py> = Vec<(Bound<'py, PyString>, Option<Bound<'py, PyList>
 
 /// A result and those it follows, from the first to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shape(Vec<Link>);
+pub(crate) struct Shape(Vec<Entry>);
 
 impl Shape {
-    pub(crate) fn of(py: Python<'_>, canvas: &Canvas, outcome: OutcomeId) -> PyResult<Self> {
+    pub(crate) fn of(py: Python<'_>, canvas: &Canvas, promise: PromiseId) -> PyResult<Self> {
         let mut line = Vec::new();
-        let mut at = Some(outcome);
+        let mut at = Some(promise);
         while let Some(id) = at {
-            let outcome = canvas.tree.outcome(id);
-            let members = outcome.members.as_ref().map(|members| {
+            let promise = canvas.tree.promise(id);
+            let members = promise.members.as_ref().map(|members| {
                 let members = members.iter().map(|&member| Self::of(py, canvas, member));
                 members.collect::<PyResult<Vec<_>>>()
             });
-            let name = match outcome.id {
+            let name = match promise.id {
                 Id::Whole => Name::Whole,
                 Id::Inner(position) => Name::Inner(position),
                 Id::Given(given) => Name::Given(canvas.value(py, given).extract()?),
             };
-            line.push(Link {
+            line.push(Entry {
                 name,
                 members: members.transpose()?,
             });
-            at = outcome.parent;
+            at = promise.parent;
         }
         line.reverse();
         Ok(Self(line))
@@ -69,8 +69,8 @@ impl Shape {
     /// of an inner id, or an id.
     pub(crate) fn read(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut line = Vec::new();
-        for link in value.try_iter()? {
-            let parts = link?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        for entry in value.try_iter()? {
+            let parts = entry?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
             let [name, members] = <[_; 2]>::try_from(parts).map_err(|_| {
                 PyTypeError::new_err("a part of a shape is a name and members, or None")
             })?;
@@ -87,7 +87,7 @@ impl Shape {
                 let members = members.try_iter()?.map(|member| Self::read(&member?));
                 Some(members.collect::<PyResult<Vec<_>>>()?)
             };
-            line.push(Link { name, members });
+            line.push(Entry { name, members });
         }
         if line.is_empty() {
             return Err(PyTypeError::new_err("a shape without a result"));
@@ -98,13 +98,13 @@ impl Shape {
     /// As `read` takes it.
     pub(crate) fn write<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let line = PyList::empty(py);
-        for link in &self.0 {
-            let name = match &link.name {
+        for entry in &self.0 {
+            let name = match &entry.name {
                 Name::Whole => py.None().into_bound(py),
                 Name::Inner(position) => position.into_pyobject(py)?.into_any(),
                 Name::Given(id) => PyString::new(py, id).into_any(),
             };
-            let members = match &link.members {
+            let members = match &entry.members {
                 None => py.None().into_bound(py),
                 Some(members) => {
                     let members = members.iter().map(|member| member.write(py));
@@ -140,13 +140,13 @@ impl Shape {
         whole: &str,
     ) -> PyResult<Line<'py>> {
         let mut line = Vec::with_capacity(self.0.len());
-        for link in &self.0 {
-            let id = match &link.name {
+        for entry in &self.0 {
+            let id = match &entry.name {
                 Name::Whole => PyString::new(py, whole),
                 Name::Inner(position) => PyString::new(py, &ids.inner_text(index, *position)),
                 Name::Given(id) => PyString::new(py, id),
             };
-            let members = match &link.members {
+            let members = match &entry.members {
                 None => None,
                 Some(members) => {
                     let members = members.iter().map(|m| m.form(py, ids, index, whole));
@@ -161,18 +161,18 @@ impl Shape {
 
 /// Shapes by member, in runs: a million members that are alike cost what one costs.
 #[derive(Debug, Default)]
-pub(crate) struct Outcomes {
+pub(crate) struct Shapes {
     /// Start -> end (excluded) and shape.
     runs: BTreeMap<u32, (u32, Arc<Shape>)>,
 }
 
-impl Outcomes {
+impl Shapes {
     pub(crate) fn get(&self, index: u32) -> Option<Arc<Shape>> {
         let (_, (end, shape)) = self.runs.range(..=index).next_back()?;
         (index < *end).then(|| Arc::clone(shape))
     }
 
-    /// Keeps the shape of members `start` to `end` (excluded), in the place of any other.
+    /// Keeps the shape of members `start` to `end` (excluded), instead of any other.
     pub(crate) fn keep(&mut self, start: u32, end: u32, shape: Shape) {
         if start >= end {
             return;

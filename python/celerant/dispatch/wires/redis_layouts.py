@@ -7,11 +7,11 @@ from typing import Any
 
 from kombu.utils.json import dumps
 
-from celerant._core import Form
+from celerant._core import Layout
 from celerant.dispatch.envelope import OWN, SLOTS, Blueprint
 from celerant.dispatch.wires.base import Broken, unfit
 
-__all__ = ["RedisForms"]
+__all__ = ["RedisLayouts"]
 
 _SLOT = re.compile(
     '"({bare})"|({id}|{argsrepr}|{kwargsrepr}|{body}|{tag})'.format(
@@ -21,7 +21,7 @@ _SLOT = re.compile(
 _NAMES = {text: name for name, text in SLOTS.items()}
 
 
-class RedisForms:
+class RedisLayouts:
     """Renders messages as a channel of kombu's would.
 
     Args:
@@ -32,7 +32,7 @@ class RedisForms:
         self._channel = channel
         self._prefix = channel.global_keyprefix
 
-    def form_of(self, blueprint: Blueprint, queue: str) -> Form:
+    def layout_of(self, blueprint: Blueprint, queue: str) -> Layout:
         """Render a message for a queue.
 
         Raises:
@@ -60,7 +60,7 @@ class RedisForms:
             text = dumps(message)
         except Exception as exc:
             raise unfit(exc) from exc
-        return Form.redis(
+        return Layout.redis(
             _cut(text),
             key=self.key_of(queue, priority),
             expire=[(self.key_of(queue, step), expire) for step in steps],
