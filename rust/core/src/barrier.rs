@@ -7,13 +7,13 @@
 //! first  the member whose failure came first, or NONE
 //! ```
 //!
-//! A member arrives by a [`Claim`]: of all calls for it one takes its cell out of `Pending`, writes
-//! what it has to write, and settles it. The barrier is complete when it is sealed and `a == n`.
-//! Each of `settle` and `seal` changes the word by one atomic operation, each member is counted
-//! once (its cell is settled once), and nothing leaves the complete state; so exactly one call
-//! makes the change to it, and that one returns [`Arrival::Completed`].
+//! A member arrives by a [`Claim`]. One of all calls for it takes its cell out of `Pending`, writes
+//! its values, and settles it. The barrier is complete when it is sealed and `a == n`. Each of
+//! `settle` and `seal` changes the word by one atomic operation, each member is counted once (its
+//! cell is settled once), and nothing leaves the complete state; so exactly one call makes the
+//! change to it, and that one returns [`Arrival::Completed`].
 //!
-//! It holds atomics and no waiting: who waits registers first and looks second.
+//! It holds atomics and no waiting. A waiter registers first and looks second.
 //!
 //! The orderings of all accesses that publish something are in [`ordering`], each by its name.
 
@@ -41,8 +41,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Barrier {
     word: AtomicU64,
-    /// Arrivals per state; slot 0 is unused. `Relaxed`: each is written before the word, so
-    /// whoever sees an arrival in the word sees it here too.
+    /// Arrivals per state; slot 0 is unused. `Relaxed`: each is written before the word, so a
+    /// thread that sees an arrival in the word sees it here too.
     counts: [AtomicU32; STATES],
     cells: Cells,
     first: AtomicU32,
@@ -58,7 +58,8 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Lets the member arrive: what the caller wrote before is there for who sees it done.
+    /// Lets the member arrive. A thread that sees it done also sees all that the caller wrote
+    /// before.
     #[must_use]
     pub fn settle(self) -> Arrival {
         let Self {
@@ -112,7 +113,7 @@ impl Barrier {
     /// [`BarrierError::Sealed`], [`BarrierError::TooLarge`].
     ///
     /// # Ordering
-    /// Whoever finds the members there sees what the caller wrote before.
+    /// A thread that finds the members there sees all that the caller wrote before.
     pub fn grow(&self, n: u32) -> Result<u32, BarrierError> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -133,7 +134,7 @@ impl Barrier {
         }
     }
 
-    /// Takes a member that is to arrive in `state`; `None` if another call has it or had it.
+    /// Takes a member that is to arrive in `state`; `None` if another call has or had it.
     ///
     /// # Errors
     /// [`BarrierError::Unknown`], [`BarrierError::NotAnArrival`].
@@ -143,7 +144,7 @@ impl Barrier {
         }
         let cell = self.cell(index)?;
         let is_ours = ordering::take(cell, State::Pending.code(), TAKEN);
-        // Not made where it is another's: a claim that is dropped gives the cell free.
+        // Only the call that took the cell makes a claim: dropping it gives the cell free.
         Ok(is_ours.then(|| Claim {
             barrier: self,
             cell,
@@ -158,8 +159,8 @@ impl Barrier {
     /// [`BarrierError::Unknown`], [`BarrierError::NotAnArrival`].
     ///
     /// # Ordering
-    /// What the caller wrote before is visible to the call that returns `Completed` and to
-    /// whoever then sees [`Barrier::is_complete`].
+    /// The call that returns `Completed`, and each thread that then sees [`Barrier::is_complete`],
+    /// see all that the caller wrote before.
     pub fn arrive(&self, index: u32, state: State) -> Result<Arrival, BarrierError> {
         let claim = self.claim(index, state)?;
         Ok(claim.map_or(Arrival::Duplicate, Claim::settle))
@@ -196,7 +197,7 @@ impl Barrier {
     /// Notes that member `index` will fail, or has: the first one noted stays.
     pub fn fail_early(&self, index: u32) {
         let order = ordering::fail();
-        // One that is there already stays: nothing is read of it here.
+        // An index that is there already stays; nothing is read by it here.
         let _ = self
             .first
             .compare_exchange(NONE, index, order, Ordering::Relaxed);
@@ -240,7 +241,7 @@ impl Barrier {
     /// [`BarrierError::Unknown`].
     ///
     /// # Ordering
-    /// Whoever sees it done sees what was written before it arrived.
+    /// A thread that sees it done sees all that was written before it arrived.
     pub fn state(&self, index: u32) -> Result<State, BarrierError> {
         let code = self.cell(index)?.load(ordering::state());
         Ok(State::from_code(code).unwrap_or(State::Pending))
@@ -304,7 +305,7 @@ impl Barrier {
         self.word.load(ordering::word())
     }
 
-    /// Where it fails nothing is read by what it returns, but tried again: `Relaxed`.
+    /// `Relaxed`: after a failure the loop tries again and reads nothing by the value.
     fn change(&self, from: u64, to: u64, order: Ordering) -> Result<u64, u64> {
         self.word
             .compare_exchange_weak(from, to, order, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What can go wrong between a canvas and its bytes.
+//! Errors between a canvas and its bytes.
 
 use thiserror::Error;
 
@@ -36,7 +36,7 @@ pub enum Error {
     Member {
         /// The member's `group_index`.
         index: u32,
-        /// What failed.
+        /// The cause.
         reason: Box<Error>,
     },
     /// A member names a template that its chunk does not have.
@@ -61,7 +61,7 @@ pub enum Error {
         /// The wire that was asked to encode.
         wire: &'static str,
     },
-    /// A slot stands where the wire has no form for it.
+    /// A layout has a slot that its wire cannot write there.
     #[error("slot {slot} cannot stand in the {place}; render it as constant bytes")]
     MisplacedSlot {
         /// Name of the slot.
@@ -109,13 +109,13 @@ pub enum Error {
     /// A group contains itself.
     #[error("{path} closes a cycle: a group contains itself; clone the inner group")]
     Cycle {
-        /// Where the group was met again.
+        /// The path at which the group was met again.
         path: String,
     },
     /// A canvas is nested deeper than the limit.
     #[error("{path} is nested deeper than {limit} groups; flatten the canvas")]
     TooDeep {
-        /// Where the limit was passed, its middle left out.
+        /// The path at which the limit was passed, without its middle.
         path: String,
         /// Groups that may be open at once.
         limit: usize,
@@ -123,7 +123,7 @@ pub enum Error {
     /// A canvas has more members than an index can count.
     #[error("{path} is member {limit} (limit {limit} members); split the group")]
     TooManyMembers {
-        /// Where the limit was passed.
+        /// The path at which the limit was passed.
         path: String,
         /// Members allowed.
         limit: u32,
@@ -167,7 +167,7 @@ impl Error {
         }
     }
 
-    /// The member that failed, where the error belongs to one.
+    /// The member that failed, if the error belongs to one.
     #[must_use]
     pub const fn group_index(&self) -> Option<u32> {
         match self {
@@ -176,7 +176,7 @@ impl Error {
         }
     }
 
-    /// The place in the canvas, where the error belongs to one.
+    /// The path in the canvas, if the error belongs to one.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         match self {

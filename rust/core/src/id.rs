@@ -24,7 +24,7 @@ pub const PREFIX_LEN: usize = 18;
 
 const TAG_BITS: u32 = 30;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
-/// Low 62 bits: what stands behind the variant bits.
+/// The low 62 bits, behind the variant bits.
 const TAIL_MASK: u64 = (1 << 62) - 1;
 const VARIANT: u64 = 0b10 << 62;
 
@@ -65,7 +65,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Derives what all ids of `seed` share.
+    /// Derives the part that all ids of `seed` share.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
         let mut hasher = SipHasher128::new_with_key(seed.as_bytes());
@@ -128,7 +128,7 @@ impl Ids {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// The index that `id` names, or `None` where the id does not derive from this seed.
+    /// The index that `id` names, or `None` if the id does not derive from this seed.
     #[must_use]
     pub fn index(&self, id: &str) -> Option<u32> {
         let bytes = id.as_bytes();
@@ -220,7 +220,7 @@ fn write_uuid(high: u64, low: u64, out: &mut [u8; ID_LEN]) {
     }
 }
 
-/// The last 64 bits of a UUID's text, where it has the shape `-vxxx-xxxxxxxxxxxx`.
+/// The last 64 bits of a UUID's text, if it looks like `-vxxx-xxxxxxxxxxxx`.
 fn read_tail(text: &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (i, &c) in text[PREFIX_LEN..].iter().enumerate() {

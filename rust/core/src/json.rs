@@ -17,11 +17,11 @@ struct Open {
 /// Appends `value` to `out`, byte for byte as `json.dumps(value)`.
 ///
 /// Separators `, ` and `: `, ASCII only, floats as `repr` (`NaN` and `Infinity` as Python
-/// writes them), tuples as arrays. On an error `out` holds what was written so far.
+/// writes them), tuples as arrays. On an error `out` keeps the part that was written.
 ///
 /// # Errors
 /// [`Error::NotPlain`] for a token that is shown in reprs only, and for a key that is no
-/// `str`; [`Error::Incomplete`] where the arena ends early.
+/// `str`; [`Error::Incomplete`] if the arena ends early.
 ///
 /// # Source
 /// `CPython`'s `json.encoder` with `ensure_ascii=True`.

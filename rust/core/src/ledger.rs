@@ -6,10 +6,10 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
 
-/// What is known of a member's message.
+/// The fate of a member's message, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// Never left, as far as is known.
+    /// It never left.
     Unsent,
     /// The broker has it.
     Confirmed,
@@ -71,7 +71,7 @@ impl Ledger {
     /// Puts the members of `range` into `fate`, whatever theirs was.
     ///
     /// # Errors
-    /// [`Error::UnknownMember`] where the range reaches beyond the members known; nothing
+    /// [`Error::UnknownMember`] if the range reaches beyond the members known; nothing
     /// changes then.
     pub fn mark(&mut self, range: Range<u32>, fate: Fate) -> Result<()> {
         let Range { start, end } = range;
@@ -102,7 +102,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The fate of member `index`, or `None` where there is no such member.
+    /// The fate of member `index`, or `None` if there is no such member.
     #[must_use]
     pub fn fate(&self, index: u32) -> Option<Fate> {
         if index >= self.len {

@@ -1,5 +1,5 @@
-//! What Celerant does to a group between the user's call and the broker's socket, and how it
-//! knows that all members are done.
+//! The way of a group from the user's call to the broker's socket, and the barrier that tells when
+//! all members are done.
 //!
 //! No Python, no I/O, no clock, no randomness: callers bring them.
 

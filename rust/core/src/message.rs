@@ -1,4 +1,5 @@
-//! A chunk of messages: what its members share, rendered once, and what each adds.
+//! A chunk of messages: the part that its members share, rendered once, and the part that each
+//! adds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use crate::id::{ID_LEN, Ids};
 use crate::value::{Arena, Span, ValueRef};
 use crate::{json, saferepr};
 
-/// What differs from member to member.
+/// A field that differs from member to member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// `id`, `root_id` of a root, `correlation_id`.
@@ -101,10 +102,10 @@ impl Envelope {
     }
 }
 
-/// What members of the same task and options share.
+/// The part of a message that members of the same task and options share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// Constant bytes, in the form of the wire in use.
+    /// Constant bytes for the wire in use.
     pub envelope: Envelope,
     /// JSON of the body's third item: `callbacks`, `errbacks`, `chain`, `chord`.
     pub embed: Vec<u8>,
@@ -121,8 +122,7 @@ pub enum Body {
         args: ValueRef,
         /// Keyword arguments: a dict with `str` keys.
         kwargs: ValueRef,
-        /// The third item, where it is not the template's: the member's callbacks, chain and
-        /// chord.
+        /// The third item, if it is not the template's: the member's callbacks, chain and chord.
         embed: Option<ValueRef>,
     },
     /// Bytes made by kombu's serializer (and compressor).
@@ -134,9 +134,9 @@ pub enum Body {
 pub struct Member {
     /// Index among the chunk's templates.
     pub template: u32,
-    /// Its place among all, from which the id derives too.
+    /// Its number among all members; the id derives from it too.
     pub index: u32,
-    /// `group_index`: `index`, but where the caller counts otherwise.
+    /// `group_index`: the same as `index`, unless the caller counts differently.
     pub position: u32,
     /// Positional arguments for `argsrepr`.
     pub args: ValueRef,
@@ -144,7 +144,7 @@ pub struct Member {
     pub kwargs: ValueRef,
     /// A task id of the member's own.
     pub own_id: Option<Span>,
-    /// What the worker decodes.
+    /// The body that the worker decodes.
     pub body: Body,
 }
 
@@ -163,10 +163,10 @@ pub struct Chunk {
     pub own: HashMap<u32, Vec<Span>>,
 }
 
-/// One message for `kombu.Producer.publish`, where kombu writes the envelope.
+/// One message for `kombu.Producer.publish`, of which kombu writes the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainMessage {
-    /// Its place among all.
+    /// Its member's number among all.
     pub index: u32,
     /// `group_index`.
     pub position: u32,
@@ -188,7 +188,7 @@ impl Chunk {
         self.own.clear();
     }
 
-    /// What stands in [`Slot::Own`] of a member.
+    /// The bytes for a member's [`Slot::Own`].
     pub(crate) fn own_header(&self, member: &Member, number: u8) -> Result<&[u8]> {
         let own = self.own.get(&member.index);
         let span = own.and_then(|own| own.get(usize::from(number)));
@@ -199,7 +199,7 @@ impl Chunk {
     /// The messages for a producer that writes envelopes itself.
     ///
     /// # Errors
-    /// Each item: [`Error::Member`] naming what could not be encoded.
+    /// Each item: [`Error::Member`] with the value that could not be encoded.
     pub fn plain_messages<'a>(
         &'a self,
         ids: &'a Ids,
@@ -270,7 +270,7 @@ impl Chunk {
     /// Writes the bytes of the member's body.
     ///
     /// # Errors
-    /// What cannot be encoded, or a template that is not of this chunk.
+    /// A value that cannot be encoded, or a template of another chunk.
     pub fn write_body(&self, member: &Member, out: &mut Vec<u8>) -> Result<()> {
         match member.body {
             Body::Ready(span) => out.extend_from_slice(self.arena.text(span)),

@@ -1,4 +1,5 @@
-//! A stored result record: Celery's meta JSON, read up to what a waiter needs of it.
+//! A stored result record: Celery's meta JSON, of which only the fields are read that a waiter
+//! needs.
 //!
 //! # Source
 //! `celery.backends.base.Backend._get_result_meta` of celery 5.7.0: keys `status`, `result`,
@@ -9,7 +10,7 @@ use jiter::{Jiter, JiterResult};
 
 pub use jiter::JsonValue;
 
-/// What a record says.
+/// A record, as far as a waiter needs it.
 #[derive(Debug, PartialEq)]
 pub enum Meta<'a> {
     /// The task is on its way: PENDING, RECEIVED, STARTED, RETRY, REJECTED or a state of the
@@ -22,7 +23,7 @@ pub enum Meta<'a> {
         /// The stored `result`; for a failure the exception's type, arguments and module.
         result: JsonValue<'a>,
     },
-    /// Nothing this module can represent exactly; kombu must read it: another serializer,
+    /// This module cannot represent it exactly, so kombu must read it: another serializer,
     /// compression, kombu's own types, lone surrogates, numbers past 64 bits, broken text.
     Defer,
 }
@@ -40,7 +41,7 @@ pub fn parse(payload: &[u8]) -> Meta<'_> {
     }
 }
 
-/// `None` where a part is missing or of another type than Celery writes.
+/// `None` if a part is missing, or has another type than Celery writes.
 fn read(payload: &[u8]) -> JiterResult<Option<Meta<'_>>> {
     let mut reader = Jiter::new(payload).with_allow_inf_nan();
     let mut state = None;
@@ -48,7 +49,7 @@ fn read(payload: &[u8]) -> JiterResult<Option<Meta<'_>>> {
     let mut key = reader.next_object()?.map(Field::named);
     while let Some(field) = key {
         match field {
-            // Of two equal keys Python keeps the last; nobody writes two, so kombu decides.
+            // Python keeps the last of two equal keys. Nobody writes two, so kombu decides.
             Field::Status if state.is_some() => return Ok(None),
             Field::Result if result.is_some() => return Ok(None),
             Field::Status => state = Some(ready_state(reader.next_str()?)),

@@ -20,8 +20,8 @@ pub struct Limits {
     pub max_len: usize,
     /// Nested containers shown (`task_repr_maxlevels`); 0 for all.
     pub max_levels: usize,
-    /// Whether what was cut has all the parentheses that were opened and no others. Before 5.7
-    /// Celery lost one where it cut before its end, and closed one that it had not opened.
+    /// Whether a repr that is cut closes all parentheses that it opened, and no others. Before 5.7
+    /// Celery lost a parenthesis if it cut before it, and closed one that it had not opened.
     pub is_balanced: bool,
 }
 
@@ -39,10 +39,10 @@ impl Default for Limits {
 /// Appends `saferepr(value, max_len, max_levels)` as Celery writes it.
 ///
 /// # Errors
-/// [`Error::Incomplete`] where the arena ends early.
+/// [`Error::Incomplete`] if the arena ends early.
 ///
 /// # Source
-/// `celery.utils.saferepr` of celery 5.7.0, and unbalanced of 5.6.3, for the types of [`Token`].
+/// `celery.utils.saferepr` of celery 5.7.0, and of 5.6.3 if unbalanced, for the types of [`Token`].
 pub fn write(arena: &Arena, value: ValueRef, limits: Limits, out: &mut Vec<u8>) -> Result<()> {
     let budget = isize::try_from(limits.max_len).unwrap_or(isize::MAX);
     let max_levels = if limits.max_levels == 0 {
@@ -64,7 +64,7 @@ pub fn write(arena: &Arena, value: ValueRef, limits: Limits, out: &mut Vec<u8>) 
 struct Printer<'a> {
     arena: &'a Arena,
     rest: &'a [Token],
-    /// Characters that may still be written; what exhausts it is written whole or cut.
+    /// Characters that may still be written; the text that exhausts them is written whole or cut.
     budget: isize,
     max_levels: usize,
     is_balanced: bool,
@@ -191,7 +191,7 @@ impl Printer<'_> {
         }
     }
 
-    /// Whether the end of a container is left out, for the budget is used up.
+    /// Whether the end of a container is left out because the budget is used up.
     const fn is_lost(&self) -> bool {
         !self.is_balanced && self.budget <= 0
     }
@@ -207,7 +207,7 @@ impl Printer<'_> {
         self.cut(open);
     }
 
-    /// Leaves the rest out, and closes what is open.
+    /// Leaves the rest out, and closes all that is open.
     fn cut(&mut self, open: &mut Stack<Open>) {
         self.out.extend_from_slice(b", ...");
         while let Some(Open { end, .. }) = open.pop() {
@@ -294,7 +294,7 @@ impl Printer<'_> {
         self.literal(if is_cut { "...'" } else { "'" });
     }
 
-    /// What Celery's `truncate` keeps: up to the last space within the budget.
+    /// The text that Celery's `truncate` keeps: up to the last space within the budget.
     fn truncate<'t>(&self, text: &'t [u8]) -> (&'t [u8], bool) {
         let limit = self.budget.cast_unsigned();
         // Characters never outnumber bytes.
@@ -318,7 +318,7 @@ impl Printer<'_> {
         Ok(first)
     }
 
-    /// Passes over what belongs to a token that was just taken.
+    /// Passes over the tokens that belong to the one just taken.
     fn skip(&mut self, token: Token) -> Result<()> {
         let mut pending = token.children();
         while pending > 0 {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::ledger::Fate;
 
-/// What became of the messages of one member so far.
+/// The fates of one member's messages so far.
 #[derive(Clone, Copy, Debug)]
 struct Tally {
     messages: u32,
@@ -35,7 +35,7 @@ impl Tally {
         }
     }
 
-    /// Whether nothing can change any more: what is unknown may be found out.
+    /// Whether nothing can change any more. An unknown message may still be found out.
     const fn is_told(&self) -> bool {
         self.confirmed + self.rejected >= self.messages
     }
@@ -50,7 +50,7 @@ pub struct Several {
 impl Several {
     /// Says of how many messages member `index` consists, and its fate of a dispatch before.
     ///
-    /// What was told of it so far is forgotten.
+    /// Fates that were told of it before are forgotten.
     pub fn expect(&mut self, index: u32, messages: u32, before: Fate) {
         let tally = Tally {
             messages,
@@ -80,7 +80,7 @@ impl Several {
         fate
     }
 
-    /// Notes what became of messages whose fate was told as unknown; as [`Self::note`].
+    /// Notes the fate of messages that were told as unknown, like [`Self::note`].
     pub fn find_out(&mut self, index: u32, messages: u32, fate: Fate) -> Fate {
         if let Some(tally) = self.members.get_mut(&index) {
             tally.unknown = tally.unknown.saturating_sub(messages);

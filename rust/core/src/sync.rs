@@ -1,8 +1,8 @@
 //! Atomics from std, or from loom under `--cfg celerant_loom`.
 //!
 //! Cells of the barrier live behind this module because loom has no `OnceLock`: the model has
-//! all cells from the start. What that leaves out is std's promise that a value read through
-//! `OnceLock::get` is fully written; it is std's to keep.
+//! all cells from the start. The model leaves out one thing: std promises that a value read through
+//! `OnceLock::get` is fully written.
 
 #[cfg(not(celerant_loom))]
 pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -40,7 +40,7 @@ mod cells {
             }
         }
 
-        /// The cell of `index`, where it was reserved.
+        /// The cell of `index`, if it was reserved.
         pub(crate) fn get(&self, index: u32) -> Option<&AtomicU8> {
             let (bucket, offset) = locate(index);
             self.0.get(bucket)?.get()?.get(offset)
@@ -90,7 +90,7 @@ mod cells {
 mod cells {
     use super::AtomicU8;
 
-    /// What a model may hold: loom explores every access, so the fewer the better.
+    /// How many cells a model may have: loom explores every access.
     const MODELLED: usize = 4;
 
     #[derive(Debug)]

@@ -13,15 +13,15 @@ const SHOWN_LEVELS: usize = 16;
 
 /// A group that is being walked.
 pub trait Frame: Sized {
-    /// What a member is.
+    /// The type of a member.
     type Leaf;
-    /// What reading the group can fail with.
+    /// The error of reading the group.
     type Error;
 
     /// The group's next item, `None` after the last.
     ///
     /// # Errors
-    /// What the group raises, handed through by [`Unroll::next`].
+    /// The group's own error, which [`Unroll::next`] hands on.
     fn next(&mut self) -> Result<Option<Step<Self::Leaf, Self>>, Self::Error>;
 
     /// Tells groups that are alive at the same time apart; an address will do.
@@ -113,8 +113,8 @@ impl<F: Frame> Unroll<F> {
     /// The next member and its `group_index`; `None` after the last.
     ///
     /// # Errors
-    /// [`Failure::Frame`] with what the group raised; [`Failure::Canvas`] with
-    /// [`Error::Cycle`], [`Error::TooDeep`] or [`Error::TooManyMembers`].
+    /// [`Failure::Frame`] with the group's own error; [`Failure::Canvas`] with [`Error::Cycle`],
+    /// [`Error::TooDeep`] or [`Error::TooManyMembers`].
     #[allow(clippy::should_implement_trait)] // an Iterator's `next` cannot fail and be asked for its path
     pub fn next(&mut self) -> Next<F> {
         let result = self.advance();
@@ -174,9 +174,9 @@ impl<F: Frame> Unroll<F> {
         }
     }
 
-    /// Where the walk stands: `group[3][0]` for the first member of the fourth item.
+    /// The path of the current item: `group[3][0]` for the first member of the fourth item.
     ///
-    /// Of a deep path the middle is left out: `group[0][1] ... 9984 levels ... [0][2]`.
+    /// A deep path leaves out its middle: `group[0][1] ... 9984 levels ... [0][2]`.
     #[must_use]
     pub fn path(&self) -> String {
         let mut path = String::from("group");

@@ -1,8 +1,8 @@
 //! Task arguments as flat tokens in one arena per chunk.
 //!
-//! A value is its first token and those that follow: a container announces how many items
-//! come next. Text is WTF-8: UTF-8 plus lone surrogates as three bytes each, since Python's
-//! strings may hold them.
+//! A value is its first token and the tokens after it: a container announces how many items come
+//! next. Text is WTF-8: UTF-8 plus lone surrogates as three bytes each, since Python's strings may
+//! hold them.
 
 use crate::error::{Error, Result};
 
@@ -75,7 +75,7 @@ impl Token {
     }
 }
 
-/// Where an arena stood; [`Arena::rollback`] returns to it.
+/// A former end of an arena; [`Arena::rollback`] returns to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint {
     tokens: usize,
@@ -120,7 +120,7 @@ impl Arena {
         self.tokens.len() * size_of::<Token>() + self.text.len()
     }
 
-    /// Where the next value will start.
+    /// The position at which the next value will start.
     ///
     /// # Errors
     /// [`Error::ArenaFull`] above 2^32 - 1 tokens.
@@ -143,7 +143,7 @@ impl Arena {
         self.text.truncate(checkpoint.text);
     }
 
-    /// The text of `span`; empty where the span is another arena's and reaches beyond this one.
+    /// The text of `span`; empty if it is another arena's span and reaches beyond this one.
     #[must_use]
     pub fn text(&self, span: Span) -> &[u8] {
         let start = span.start as usize;

@@ -30,7 +30,7 @@ impl From<Raised> for PyErr {
 
 type Done<T> = Result<T, Raised>;
 
-/// Which members of a dispatch are done: one byte each, and who asks pays O(1).
+/// Which members of a dispatch are done: one byte a member, and O(1) for a look.
 ///
 /// Safe to use from any thread; holds no lock and never waits.
 #[pyclass(frozen, module = "celerant._core", name = "Barrier")]
@@ -83,7 +83,7 @@ impl PyBarrier {
 
     /// Put a value into its slot of `values` and let member `index` arrive, as one step.
     ///
-    /// Of all threads that bring the same member one does both, and the others neither.
+    /// If several threads bring the same member, one does both, and the others neither.
     ///
     /// Returns:
     ///     As `arrive`.
@@ -102,7 +102,7 @@ impl PyBarrier {
         Ok(name(put(&self.core, index, state, values, value)?))
     }
 
-    /// Note that members `start` to `stop` (excluded) are done; true where this completed it.
+    /// Note that members `start` to `stop` (excluded) are done; true if this completed it.
     ///
     /// Raises:
     ///     BarrierError: As `arrive`; the members before the bad one have arrived.
@@ -142,7 +142,7 @@ impl PyBarrier {
         self.core.first_failure()
     }
 
-    /// Note that member `index` will fail: whoever waits for a failure need not wait for its end.
+    /// Note that member `index` will fail: a waiter for a failure need not wait for its end.
     fn fail_early(&self, index: u32) {
         self.core.fail_early(index);
     }
@@ -205,8 +205,8 @@ impl PyBarrier {
         Ok(PyBytes::new(py, &codes))
     }
 
-    /// Let members `start` to `stop` (excluded) arrive that arrived in `previous`, except those in
-    /// state `but`; true where this completed it.
+    /// Of members `start` to `stop` (excluded), let those arrive that arrived in `previous` in
+    /// another state than `but`; true if this completed it.
     ///
     /// Raises:
     ///     BarrierError: `previous` has members that this one has not.
@@ -234,9 +234,9 @@ impl PyBarrier {
     ///
     /// Args:
     ///     indices: The members.
-    ///     payloads: Their records as stored, `bytes` or None where there is none.
-    ///     values: A list with a slot per member of the barrier. A success puts its value
-    ///         there, a failure or a revocation the record itself, before it arrives.
+    ///     payloads: Their records as stored, as `bytes`; None if there is none.
+    ///     values: A list with a slot per member of the barrier. A success puts its value there, a
+    ///         failure or a revocation the record itself, before it arrives.
     ///
     /// Returns:
     ///     (completed, first, deferred): whether this call completed the barrier, the first

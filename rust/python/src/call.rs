@@ -1,4 +1,4 @@
-//! A member taken apart, with what the call of its group adds.
+//! A member taken apart, with the arguments and options that the call of its group adds.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ pub(crate) struct Call<'py> {
     /// A tuple or list.
     pub(crate) args: Bound<'py, PyAny>,
     pub(crate) kwargs: Bound<'py, PyDict>,
-    /// Without `task_id` and what is in `embed`.
+    /// Without `task_id` and the options in `embed`.
     pub(crate) options: Bound<'py, PyDict>,
     /// Callbacks, chain and chord of its own, by the names of the body's third item.
     pub(crate) embed: Option<Bound<'py, PyDict>>,
@@ -94,7 +94,7 @@ impl<'py> Call<'py> {
         Ok(self)
     }
 
-    /// Takes out what travels in the body: it differs by member where the rest does not.
+    /// Takes out the options that travel in the body: they differ by member, and the rest does not.
     fn take_embed(&mut self) -> Result<(), Unreadable> {
         let py = self.options.py();
         if self.options.is_empty() {
@@ -193,7 +193,7 @@ pub(crate) fn listed<'py>(option: &str, value: Bound<'py, PyAny>) -> PyResult<Bo
     Ok(PyList::new(py, [value])?.into_any())
 }
 
-/// What to say where a list of callbacks has something else in it.
+/// The text of an error about a list of callbacks that has something else in it.
 pub(crate) fn no_callback(option: &str, list: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     let Some(list) = list
         .cast::<PyList>()

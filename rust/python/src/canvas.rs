@@ -61,8 +61,8 @@ impl Canvas {
         self.given.iter()
     }
 
-    /// The name of the task whose result is that of all, where its name and whether there are
-    /// chords is all that decides whether the canvas may be sent, and its result is kept.
+    /// The name of the task whose result is the whole canvas's. None if more than this name, and
+    /// whether there are chords, decides whether the canvas may be sent and its result is kept.
     pub(crate) fn plain_end<'py>(
         &self,
         py: Python<'py>,
@@ -92,8 +92,8 @@ impl Canvas {
 
     /// Takes a callback in.
     ///
-    /// Alike are callbacks of the same JSON, in which 1 and true differ as they do for the task;
-    /// no code of theirs runs. What JSON cannot say is like nothing else.
+    /// Callbacks with the same JSON are alike: in it 1 and true differ, as they do for the task,
+    /// and none of their code runs. A callback that JSON cannot write is like no other.
     fn give_callback(&mut self, callback: Bound<'_, PyAny>, types: &ReadTypes) -> PyResult<Item> {
         let Some(key) = written(&callback, types)? else {
             return Ok(Item::Given(self.give(callback)));
@@ -113,7 +113,7 @@ impl Canvas {
         types: &ReadTypes,
     ) -> PyResult<Options> {
         let mut read = Options::new();
-        // Gathered first: PyO3 panics where a dict changes while it is iterated.
+        // Gathered first: PyO3 panics if a dict changes while it is iterated.
         let entries: Vec<_> = options.iter().collect();
         for (key, value) in entries {
             let name: String = key.extract()?;
@@ -176,7 +176,7 @@ fn shortened(path: &str) -> String {
     format!("{head} ... {tail}")
 }
 
-/// A callback as JSON; None where that cannot say it.
+/// A callback as JSON; None if JSON cannot write it.
 fn written(callback: &Bound<'_, PyAny>, types: &ReadTypes) -> PyResult<Option<Vec<u8>>> {
     let mut arena = Arena::new();
     let at = arena.position().map_err(Raised::from)?;
@@ -200,7 +200,7 @@ pub(crate) struct TreeReader<'a> {
 }
 
 impl<'a> TreeReader<'a> {
-    /// `path`: where the canvas stands.
+    /// `path`: the canvas's.
     pub(crate) fn new(canvas: &'a mut Canvas, types: &'a ReadTypes, path: String) -> Self {
         Self {
             canvas,
@@ -285,7 +285,7 @@ impl<'a> TreeReader<'a> {
         Ok(self.canvas.tree.add(node))
     }
 
-    /// Refuses callbacks that are none: the worker would, where it has run the task.
+    /// Refuses values that are no callbacks: the worker would, after it has run the task.
     fn check_callbacks(&self, options: &Bound<'_, PyDict>) -> PyResult<()> {
         for option in ["link", "link_error"] {
             let value = options.get_item(option)?.filter(|value| !value.is_none());
@@ -335,7 +335,7 @@ impl<'a> TreeReader<'a> {
             return Err(self.refused(py, &format!("this chain, group or chord has no {key}")));
         };
         if !tasks.is_instance_of::<PyList>() && !tasks.is_instance_of::<PyTuple>() {
-            // What stands inside another canvas is held: it may be needed twice.
+            // A canvas inside another is held: it may be needed twice.
             let Ok(hold) = tasks.getattr(intern!(py, "hold")) else {
                 let found = tasks.get_type().name()?;
                 return Err(self.refused(py, &format!("{key} must be a list, not {found}")));

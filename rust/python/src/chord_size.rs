@@ -1,4 +1,4 @@
-//! `ChordSize`: what the result backend is told of a chord before its header leaves.
+//! `ChordSize`: the result backend is told of it before a chord's header leaves.
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -10,9 +10,9 @@ use pyo3::types::PyTuple;
 pub struct PyChordSize {
     /// The group, which is the chord's header.
     pub(crate) group_id: Py<PyAny>,
-    /// Results.
+    /// The number of results.
     pub(crate) size: u32,
-    /// The group's form, as of Celery's `as_tuple`; None if no groups are in it.
+    /// The group's form, as Celery's `as_tuple` gives it; None if no groups are in it.
     pub(crate) form: Option<Py<PyTuple>>,
 }
 

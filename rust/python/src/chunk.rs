@@ -23,7 +23,7 @@ use crate::ready::{PyReady, ready};
 /// Source: `benches/test_dispatch.py`, `test_encode`: 1 us for a detach, 0.7 us for a member.
 const DETACH_FROM: usize = 16;
 
-/// Members as owned data: what a wire encodes, and what kombu publishes.
+/// Members as owned data, for a wire to encode and for kombu to publish.
 #[pyclass(frozen, module = "celerant._core", name = "Chunk")]
 #[derive(Debug)]
 pub struct PyChunk {
@@ -36,16 +36,16 @@ pub struct PyChunk {
     /// The layouts of `generic`'s templates, in their order.
     pub(crate) layouts: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
-    /// Of groups inside members: how many results their chords wait for.
+    /// How many results the chords of groups inside members wait for.
     pub(crate) chord_sizes: Vec<Py<PyChordSize>>,
-    /// What the members count towards a chord that waits for all of them.
+    /// How many results a chord waits for that has these members as its header.
     pub(crate) results: u64,
     pub(crate) is_last: bool,
     pub(crate) is_due: bool,
     pub(crate) len_bytes: usize,
     /// Members that are several messages and begin here: index, and how many in all chunks.
     pub(crate) several: Vec<(u32, u32)>,
-    /// Members of which this chunk has only some messages, or more than one; ascending.
+    /// Members that are several messages and have at least one here; ascending.
     pub(crate) shared: Vec<u32>,
     /// Members that somebody hears of.
     pub(crate) hearing: Option<Box<Hearing>>,
@@ -56,7 +56,8 @@ impl PyChunk {
         self.wired.members.iter().chain(&self.generic.members)
     }
 
-    /// Members that are one message, as half-open ranges; of the others, the messages here.
+    /// Members that are one message, as half-open ranges; for each other, how many of its messages
+    /// are here.
     pub(crate) fn tally(&self) -> (Vec<Range<u32>>, BTreeMap<u32, u32>) {
         let mut whole = Vec::new();
         let mut shared = BTreeMap::new();
@@ -128,7 +129,8 @@ impl PyChunk {
         from_wtf8(py, self.wired.id(member, &self.ids, &mut derived))
     }
 
-    /// The indices of the messages for the wire, in order; of a member that is several, again.
+    /// The member's index of each message for the wire, in order. A member that is several messages
+    /// is in it several times.
     fn wired(&self) -> Vec<u32> {
         self.wired
             .members
@@ -142,18 +144,19 @@ impl PyChunk {
         self.ignored.clone()
     }
 
-    /// Of groups inside members: the result backend is told of them before the chunk leaves.
+    /// The chord sizes of groups inside members: the result backend is told of them before the
+    /// chunk leaves.
     fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
         shared(py, &self.chord_sizes)
     }
 
-    /// Whether none follows; only where the plan was told to find out.
+    /// Whether no chunk follows; known only if the plan was told to find out.
     #[getter]
     fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Whether it has room left, but what is in it must not wait for a slow source.
+    /// Whether it has room left, but its members must not wait for a slow source.
     #[getter]
     fn is_due(&self) -> bool {
         self.is_due
@@ -198,7 +201,7 @@ impl PyChunk {
     ///
     /// Args:
     ///     mark: Full key of the dispatch's mark; None goes without.
-    ///     value: What the mark says once the chunk is in.
+    ///     value: The mark's value once the chunk is in.
     ///     entropy: 16 random bytes, for the delivery tags.
     fn redis<'py>(
         &self,
@@ -280,11 +283,11 @@ impl PyChunk {
         members.map(|heard| heard.told(py, self)).collect()
     }
 
-    /// The same chunk with other bodies, and other templates where one is given, for the members
-    /// that `heard` names: one for each.
+    /// The same chunk with new bodies for the members in `heard`, one for each, and with new
+    /// templates if one is given.
     ///
     /// Raises:
-    ///     `EncodeError`: What no serializer takes.
+    ///     `EncodeError`: A value that no serializer takes.
     #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
     fn rewritten(&self, py: Python<'_>, members: Vec<Rewritten<'_>>) -> PyResult<Self> {
         let Some(hearing) = &self.hearing else {

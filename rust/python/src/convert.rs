@@ -21,7 +21,7 @@ pub(crate) struct Reader<'a> {
     arena: &'a mut Arena,
     /// Addresses of the containers that are open.
     open: Vec<usize>,
-    /// Whether the JSON writer may write what was read.
+    /// Whether the JSON writer may write the values that were read.
     pub(crate) is_plain: bool,
     /// Subclasses of dict that are written as plain ones: signatures.
     canvases: Option<&'a ReadTypes>,
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// Where the next value will start.
+    /// The position at which the next value will start.
     pub(crate) fn position(&self) -> PyResult<ValueRef> {
         Ok(self.arena.position().map_err(Raised::from)?)
     }
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         if !self.enter(address) {
             return self.push(Token::Dict(0));
         }
-        // Gathered first: PyO3 panics where a dict changes while it is iterated.
+        // Gathered first: PyO3 panics if a dict changes while it is iterated.
         let items: Vec<_> = dict.iter().collect();
         self.push(Token::Dict(length(items.len())?))?;
         for (key, value) in &items {
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Notes that a container is open; false where it already is, or nests too deep.
+    /// Notes that a container is open; false if it was open already, or nests too deep.
     fn enter(&mut self, address: usize) -> bool {
         if self.open.len() >= MAX_NESTING || self.open.contains(&address) {
             self.is_plain = false;
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
         true
     }
 
-    /// What only a serializer can encode; read for reprs alone.
+    /// A value that only a serializer can encode; read for reprs alone.
     fn foreign(&mut self, value: &Bound<'_, PyAny>, address: usize) -> PyResult<()> {
         self.is_plain = false;
         if let Ok(text) = value.cast::<PyString>() {
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a value; returns where it is.
+/// Reads a value; returns its position.
 pub(crate) fn value(reader: &mut Reader<'_>, value: &Bound<'_, PyAny>) -> PyResult<ValueRef> {
     let at = reader.position()?;
     reader.value(value)?;
@@ -266,7 +266,7 @@ fn decimal(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     DECIMAL.import(py, "decimal", "Decimal")
 }
 
-/// Text in which there may be lone surrogates, as Python's.
+/// Text as a `str` of Python's; it may have lone surrogates.
 pub(crate) fn from_wtf8<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(PyString::new(py, text).into_any()),

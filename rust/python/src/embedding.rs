@@ -1,4 +1,4 @@
-//! What a message of a lowered tree carries, written into an arena without Python's dicts.
+//! Arguments and options of a lowered tree's message, written into an arena without Python's dicts.
 
 use celerant_core::canvas::{
     Given, Header, Id, Item, Key, Kind, ListId, MAX_DEPTH, Message, NodeId, Options, Setting,
@@ -20,7 +20,8 @@ use crate::signatures::immutable_copy;
 
 /// Writes parts of a lowered tree as values.
 ///
-/// Where it meets what only Python can encode, its reader says so, and what it wrote is no use.
+/// If it meets a value that only Python can encode, its reader says so, and the part that it wrote
+/// is of no use.
 pub(crate) struct Writer<'a, 'py> {
     py: Python<'py>,
     lowered: &'a Lowered,
@@ -208,7 +209,7 @@ impl<'a, 'py> Writer<'a, 'py> {
         self.reader.push(Token::Bool(node.is_immutable))
     }
 
-    /// What a task's signature had under `key` as it was given.
+    /// The value that a task's signature had under `key` as it was given.
     fn of_origin(&mut self, id: NodeId, key: &Bound<'py, PyString>) -> PyResult<()> {
         let canvas = &self.lowered.canvas;
         let Some(origin) = canvas.tree.node(id).origin else {

@@ -1,4 +1,4 @@
-//! The error map: what the core says, as what Python raises.
+//! The error map: from the core's errors to Python's exceptions.
 
 use celerant_core::error::Error;
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
@@ -42,7 +42,7 @@ fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// A `CanvasError` about what stands at `path`.
+/// A `CanvasError` about the canvas at `path`.
 pub(crate) fn canvas_error(py: Python<'_>, message: &str, path: &str) -> PyErr {
     match [("path", path)].into_py_dict(py) {
         Ok(fields) => named(py, "CanvasError", message, &fields),

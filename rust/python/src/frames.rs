@@ -24,7 +24,7 @@ pub(crate) enum Leaf {
     Item {
         /// Its positional arguments: a tuple or list.
         args: Py<PyAny>,
-        /// What all items share.
+        /// The task and options that all items share.
         mapped: Arc<Mapped>,
     },
 }
@@ -42,7 +42,7 @@ pub(crate) struct Mapped {
 pub(crate) enum Unreadable {
     /// Python raised, in the user's generator for instance.
     Python(PyErr),
-    /// What stands there is no member; the text says what it is and what to do.
+    /// Something that is no member; the text says what it is and what to do.
     Member(String),
 }
 
@@ -80,12 +80,13 @@ impl ReadTypes {
     }
 }
 
-/// What a walk has met that can be gone through only once, or slowly. One thread walks.
+/// Iterators that a walk has met: they give their members once, and perhaps slowly. One thread
+/// walks.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     /// Whether there was an iterator, at any depth.
     pub(crate) are_met: AtomicBool,
-    /// Whether those inside are passed over, for their members are not to be drawn.
+    /// Whether nested ones are passed over, because their members must not be drawn.
     pub(crate) are_skipped: AtomicBool,
 }
 
@@ -109,7 +110,7 @@ pub(crate) struct Walk {
     types: Arc<ReadTypes>,
     streams: Arc<Streams>,
     source: Source,
-    /// What the frame was made of: tells it apart, and is kept alive by it.
+    /// The object that the frame walks. It tells the frame apart, and the frame keeps it alive.
     origin: Py<PyAny>,
 }
 
@@ -223,7 +224,7 @@ fn is_stepless(chain: &Bound<'_, PyDict>) -> PyResult<bool> {
     let tasks = chain
         .get_item(intern!(py, "kwargs"))?
         .and_then(|kwargs| kwargs.get_item(intern!(py, "tasks")).ok());
-    // Whatever else stands there is refused where it is read.
+    // Anything else is refused later, when it is read.
     let is_list = |tasks: &Bound<'_, PyAny>| {
         tasks.is_instance_of::<PyList>() || tasks.is_instance_of::<PyTuple>()
     };
@@ -255,7 +256,7 @@ fn iterate<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyIterator>, Unr
     })
 }
 
-/// What to say of something that is no member.
+/// The text of an error about something that is no member.
 pub(crate) fn stranger(item: &Bound<'_, PyAny>) -> String {
     let name = item.get_type().name().map_or_else(
         |_| "an object".to_owned(),

@@ -1,4 +1,4 @@
-//! Members that somebody hears of before they leave, and what became of them then.
+//! Members that a listener hears of before they leave, and what it changed in them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::frames::ReadTypes;
 use crate::template::PyTemplate;
 use crate::templates::number_of;
 
-/// What has become of a member that somebody heard of; read by its attributes.
+/// A member as its listener left it; read by its attributes.
 #[derive(FromPyObject)]
 pub(crate) struct Rewritten<'py> {
     /// Another one; None: it keeps its own.
@@ -32,11 +32,11 @@ pub(crate) struct Rewritten<'py> {
     own: Vec<Vec<u8>>,
 }
 
-/// A member as those hear of it who hear of each, as Python's own values.
+/// A member as a listener hears of it, as Python's own values.
 #[pyclass(frozen, get_all, module = "celerant._core", name = "Heard")]
 #[derive(Debug)]
 pub(crate) struct PyHeard {
-    /// What its template says of those who hear.
+    /// `heard` of its template.
     told: Py<PyAny>,
     id: Py<PyAny>,
     index: u32,
@@ -79,7 +79,7 @@ impl Heard {
         }
     }
 
-    /// What is told of the member, which is in `chunk`.
+    /// The member, which is in `chunk`, as its listener hears of it.
     pub(crate) fn told(&self, py: Python<'_>, chunk: &PyChunk) -> PyResult<PyHeard> {
         let part = if self.is_wired {
             &chunk.wired
@@ -130,7 +130,7 @@ impl Hearing {
     }
 }
 
-/// A chunk that is written again. `argsrepr` and `kwargsrepr` stay what they were.
+/// A chunk that is written again. `argsrepr` and `kwargsrepr` stay as they were.
 pub(crate) struct Rewriting<'a, 'py> {
     py: Python<'py>,
     from: &'a PyChunk,

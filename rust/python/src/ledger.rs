@@ -1,4 +1,4 @@
-//! `Ledger`: what became of each member of a dispatch.
+//! `Ledger`: the fate of each member of a dispatch.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +39,7 @@ impl PyLedger {
     }
 }
 
-/// What became of a member; see `celerant_core::ledger::Fate`.
+/// The fate of a member; see `celerant_core::ledger::Fate`.
 #[pyclass(
     frozen,
     eq,
@@ -110,7 +110,7 @@ impl PyLedger {
         }
     }
 
-    /// Say what became of all messages of `chunk`.
+    /// Note one fate for all messages of `chunk`.
     fn mark(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
         let fate = Fate::from(fate);
         let mut accounts = self.lock();
@@ -124,7 +124,7 @@ impl PyLedger {
         Ok(())
     }
 
-    /// Say what became of all messages of `chunk`, which were marked as unknown.
+    /// Note one fate for all messages of `chunk`, which were marked as unknown.
     fn find_out(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
         let fate = Fate::from(fate);
         let mut accounts = self.lock();
@@ -140,7 +140,7 @@ impl PyLedger {
         Ok(())
     }
 
-    /// Say what became of one message of a member.
+    /// Note the fate of one message of a member.
     fn mark_index(&self, index: u32, fate: PyFate) -> PyResult<()> {
         let fate = Fate::from(fate);
         Ok(self.lock().note(index, 1, fate).map_err(Raised::from)?)
@@ -156,7 +156,7 @@ impl PyLedger {
         self.lock().ledger.intervals(fate.into())
     }
 
-    /// What became of member `index`; None where there is no such member.
+    /// The fate of member `index`; None if there is no such member.
     fn fate(&self, index: u32) -> Option<PyFate> {
         self.lock().ledger.fate(index).map(PyFate::from)
     }

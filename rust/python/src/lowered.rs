@@ -1,4 +1,4 @@
-//! A canvas lowered: what leaves for it now, and what it will leave behind.
+//! A lowered canvas: the messages that leave now, and its promised result.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ use crate::rules::PyReadable;
 use crate::shapes::{Line, Shape};
 use crate::signatures::Rendering;
 
-/// What became of a canvas.
+/// A lowered canvas.
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) canvas: Canvas,
     pub(crate) names: Names,
-    /// What leaves now, in this order.
+    /// The messages that leave now, in this order.
     pub(crate) messages: Vec<Message>,
     /// The result backend is told of them before any message leaves.
     pub(crate) chord_sizes: Vec<Py<PyChordSize>>,
@@ -33,21 +33,21 @@ pub(crate) struct Lowered {
     pub(crate) shape: Option<Shape>,
     /// The result's id.
     pub(crate) id: Option<String>,
-    /// What it counts towards a chord that has it in its header.
+    /// How many results a chord waits for that has it in its header.
     pub(crate) results: u32,
     pub(crate) has_chords: bool,
     /// As [`Canvas::plain_end`].
     pub(crate) plain_end: Option<Py<PyString>>,
-    /// Where the canvas stands.
+    /// The canvas's path.
     path: String,
 }
 
-/// How and where a canvas is applied, still Python's.
+/// How and where a canvas is applied, in Python's own values.
 pub(crate) struct Applied<'a, 'py> {
     pub(crate) args: &'a Bound<'py, PyTuple>,
     pub(crate) kwargs: &'a Bound<'py, PyDict>,
     pub(crate) options: &'a Bound<'py, PyDict>,
-    /// Its `group_index`, where it is a member of a group.
+    /// Its `group_index`, if it is a member of a group.
     pub(crate) group_index: Option<u32>,
     pub(crate) links_errors_to_headers: bool,
 }
@@ -126,7 +126,7 @@ impl Lowered {
         Ok(lowered)
     }
 
-    /// Writes what is in it as Python's dicts.
+    /// Writes its parts as Python's dicts.
     pub(crate) fn rendering<'a, 'py>(&'a self, py: Python<'py>) -> Rendering<'a, 'py> {
         Rendering::new(py, &self.canvas, &self.names, MAX_DEPTH, &self.path)
     }
@@ -170,7 +170,7 @@ fn text(py: Python<'_>, canvas: &Canvas, names: &Names, id: Id) -> PyResult<Stri
     }
 }
 
-/// What became of a canvas that is sent by itself; a plan takes it as its source.
+/// A lowered canvas that is sent by itself; a plan takes it as its source.
 #[pyclass(frozen, module = "celerant._core", name = "Lowered")]
 #[derive(Debug)]
 pub struct PyLowered(pub(crate) Arc<Lowered>);
@@ -196,14 +196,14 @@ impl PyLowered {
         messages.map(|message| rendering.message(message)).collect()
     }
 
-    /// Of groups inside: the result backend is told of them before anything leaves.
+    /// The chord sizes of groups inside: the result backend is told of them before anything leaves.
     #[getter]
     fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
         shared(py, &self.0.chord_sizes)
     }
 
-    /// The results that it leaves behind, from the first to the last: an id each, and the members'
-    /// forms of a group; None of a chain without steps.
+    /// The line of its result: of each result the id, and a group's members' forms. None if it is a
+    /// chain without steps.
     #[getter]
     fn line<'py>(&self, py: Python<'py>) -> PyResult<Option<Line<'py>>> {
         let names = &self.0.names;
@@ -213,14 +213,14 @@ impl PyLowered {
             .transpose()
     }
 
-    /// Whether there is a chord in it, written or come to be.
+    /// Whether there is a chord in it, written by the user or made here.
     #[getter]
     fn has_chords(&self) -> bool {
         self.0.has_chords
     }
 }
 
-/// What the path of a canvas begins with.
+/// The first word of a canvas's path.
 fn kind_of(canvas: &Bound<'_, PyAny>) -> PyResult<String> {
     let kind = match canvas.cast::<PyDict>() {
         Ok(dict) => dict.get_item(intern!(canvas.py(), "subtask_type"))?,
@@ -249,7 +249,7 @@ pub(crate) fn results_of(
 pub struct PyFrozen {
     /// The canvas in plain dicts.
     canvas: Py<PyDict>,
-    /// The form of its result, as of Celery's `as_tuple`.
+    /// The form of its result, as Celery's `as_tuple` gives it.
     form: Py<PyTuple>,
 }
 
@@ -264,8 +264,8 @@ impl PyFrozen {
 /// Gives a canvas and all in it their ids.
 ///
 /// Args:
-///     roster: Its first member is the canvas: that id it gets, unless it has one.
-///     `reply_to`: Where results go.
+///     roster: Its first member's id is the canvas's, unless it has one.
+///     `reply_to`: The reply queue for results.
 ///     readable: Exact types of canvases that are read.
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, something that is no canvas, or a chain without steps.
@@ -295,14 +295,14 @@ pub(crate) fn freeze(
     })
 }
 
-/// What leaves now for a canvas that is applied.
+/// Applies a canvas: makes the messages that leave now.
 ///
 /// Args:
-///     roster: Its first member is the canvas: that id it gets, unless it has one.
-///     args: Positional arguments for what runs first.
-///     kwargs: Keyword arguments for what runs first.
+///     roster: Its first member's id is the canvas's, unless it has one.
+///     args: Positional arguments for the first task or tasks.
+///     kwargs: Keyword arguments for the same tasks.
 ///     options: Over the canvas's own.
-///     `reply_to`: Where results go.
+///     `reply_to`: The reply queue for results.
 ///     readable: Exact types of canvases that are read.
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, or something that is no canvas.

@@ -1,4 +1,5 @@
-//! Messages of a lowered canvas into the chunk, without Python's dicts where all is plain.
+//! Puts messages of a lowered canvas into the chunk, without Python's dicts if all values are
+//! plain.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::reading::Reading;
 use crate::template::PyTemplate;
 use crate::templates::Origin;
 
-/// What a message carries, where the next one of its canvas may carry the same.
+/// The embed of a message; the next one of its canvas may have the same.
 #[derive(Debug)]
 pub(crate) struct Carried {
     lowered: Arc<Lowered>,
@@ -55,7 +56,7 @@ impl<'py> Reading<'_, 'py> {
         self.call(index, &call, Origin::Message)
     }
 
-    /// The same; false where Python must encode it, look at it, or say what is wrong with it.
+    /// The same; false if Python must encode it, look at it, or say what is wrong with it.
     fn written(
         &mut self,
         index: u32,
@@ -123,7 +124,7 @@ impl<'py> Reading<'_, 'py> {
                 embed,
             },
         });
-        // Of a chain the last step's result counts.
+        // A chain's result is its last step's.
         let is_whole = || own_id.is_empty() || own_id == plan.roster.get().member_id(index);
         if template.is_ignored && is_whole() {
             extend(&mut self.ignored, index);
@@ -157,7 +158,7 @@ impl<'py> Reading<'_, 'py> {
         })
     }
 
-    /// What the message before carried, if this one carries the same.
+    /// The embed of the message before, if this one has the same.
     fn carried_before(
         &mut self,
         lowered: &Arc<Lowered>,
@@ -199,7 +200,7 @@ impl<'py> Reading<'_, 'py> {
     }
 }
 
-/// The task's name, where it is text as it should be.
+/// The task's name, if it is text as it should be.
 fn task_of<'py>(
     py: Python<'py>,
     lowered: &Lowered,
@@ -214,7 +215,7 @@ fn task_of<'py>(
     Ok(task.filter(|task| task.to_str().is_ok()))
 }
 
-/// The task's id, empty if it has none; None where it is not text as it should be.
+/// The task's id, empty if it has none; None if it is not text as it should be.
 fn own_id(py: Python<'_>, lowered: &Lowered, options: &Options) -> Option<String> {
     let given = match options.some("task_id") {
         None => return Some(String::new()),
@@ -229,7 +230,7 @@ fn own_id(py: Python<'_>, lowered: &Lowered, options: &Options) -> Option<String
     id.to_str().ok().map(str::to_owned)
 }
 
-/// Whether an option is the message's own: what is left tells which template it has.
+/// Whether an option is the message's own; the other options tell which template it has.
 fn is_of_member(name: &str, setting: &Setting) -> bool {
     match name {
         "task_id" => true,
@@ -238,7 +239,7 @@ fn is_of_member(name: &str, setting: &Setting) -> bool {
     }
 }
 
-/// What tells a message's template from others of the task; None: it serves no other.
+/// The bytes that tell a message's template from others of the task; None: it serves no other.
 fn key(
     py: Python<'_>,
     lowered: &Lowered,

@@ -19,7 +19,7 @@ use crate::template::PyTemplate;
 use crate::templates::{Known, Origin, fingerprint};
 
 impl<'py> Reading<'_, 'py> {
-    /// Puts a signature into the chunk, with what the call of its group brings.
+    /// Puts a signature into the chunk, with the arguments and options of its group's call.
     pub(crate) fn signature(&mut self, index: u32, signature: &Bound<'py, PyDict>) -> PyResult<()> {
         let (args, kwargs) = self.brought();
         let mut call = self.readable(Call::of(signature, &args, &kwargs))?;
@@ -43,7 +43,7 @@ impl<'py> Reading<'_, 'py> {
         self.call(index, &call, Origin::Member)
     }
 
-    /// What the call brings for each member.
+    /// The arguments and options that the call adds to each member.
     fn brought(&self) -> (Bound<'py, PyTuple>, Bound<'py, PyDict>) {
         let args = self.plan.args.bind(self.py).clone();
         (args, self.plan.kwargs.bind(self.py).clone())
@@ -125,7 +125,7 @@ impl<'py> Reading<'_, 'py> {
             let heard = Heard::new(is_wired, position, &known.python, call, whole);
             self.heard.push(heard);
         }
-        // Of a chain the last step's result counts.
+        // A chain's result is its last step's.
         if template.is_ignored && is_whole {
             extend(&mut self.ignored, index);
         }
@@ -179,7 +179,7 @@ impl<'py> Reading<'_, 'py> {
     }
 }
 
-/// What a resolver returned.
+/// The template that a resolver returned.
 pub(crate) fn template_of(made: Bound<'_, PyAny>) -> PyResult<Py<PyTemplate>> {
     made.cast_into::<PyTemplate>()
         .map(Bound::unbind)

@@ -9,11 +9,11 @@ use pyo3::types::PyBytes;
 use crate::convert::from_wtf8;
 use crate::error::Raised;
 
-/// A member's part of a message; what it shares with others is its layout's.
+/// A member's part of a message; its layout has the part that it shares with others.
 #[pyclass(frozen, get_all, module = "celerant._core", name = "Message")]
 #[derive(Debug)]
 pub(crate) struct PyMessage {
-    /// What `Layout.generic` was given.
+    /// The object that `Layout.generic` was given.
     layout: Py<PyAny>,
     id: Py<PyAny>,
     /// The member's.
@@ -24,7 +24,7 @@ pub(crate) struct PyMessage {
     body: Py<PyBytes>,
 }
 
-/// The messages of a chunk; `layouts` are those of its templates, in their order.
+/// The messages of a chunk; `layouts` are its templates' layouts, in their order.
 pub(crate) fn messages(
     py: Python<'_>,
     chunk: &Chunk,

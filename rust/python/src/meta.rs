@@ -56,8 +56,8 @@ pub(crate) fn absorb(
     Ok((completed, first, deferred))
 }
 
-/// Puts a value into its slot and lets its member arrive, as one step: of all calls for a member
-/// one does both, and the others neither.
+/// Puts a value into its slot and lets its member arrive, as one step: one of all calls for a
+/// member does both, and the others neither.
 pub(crate) fn put(
     barrier: &Barrier,
     index: u32,
@@ -68,12 +68,12 @@ pub(crate) fn put(
     let Some(claim) = barrier.claim(index, state).map_err(Raised::from)? else {
         return Ok(Arrival::Duplicate);
     };
-    // Where there is no slot the claim is dropped, and the member stays pending.
+    // If there is no slot, the claim is dropped and the member stays pending.
     values.set_item(index as usize, value)?;
     Ok(claim.settle())
 }
 
-/// What Python's `json.loads` would make of it. Bounded by the parser's 200 levels.
+/// The value that Python's `json.loads` would make of it. Bounded by the parser's 200 levels.
 fn to_python<'py>(py: Python<'py>, value: &JsonValue<'_>) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         JsonValue::Null => py.None().into_bound(py),

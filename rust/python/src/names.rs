@@ -1,4 +1,4 @@
-//! The ids of what a canvas holds, and where results go.
+//! The ids of a canvas's parts, and the reply queue of results.
 
 use celerant_core::canvas::{Given, Id};
 use celerant_core::id::Ids;
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::roster::PyRoster;
 
-/// Ids of what a canvas holds, and where results go.
+/// Ids of a canvas's parts, and the reply queue of results.
 #[derive(Debug)]
 pub(crate) struct Names {
     ids: Ids,

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-/// What a function takes; see `inspect.Signature`.
+/// The parameters of a function; see `inspect.Signature`.
 #[derive(Debug)]
 pub(crate) struct Parameters {
     /// Positional ones in order.
@@ -91,7 +91,7 @@ impl Parameters {
         Ok(self.takes_more_keywords || used == kwargs.len())
     }
 
-    /// Why the call does not fit, in Python's words; None where it fits after all.
+    /// Why the call does not fit, in Python's words; None if it fits after all.
     pub(crate) fn explain(
         &self,
         args: &Bound<'_, PyAny>,

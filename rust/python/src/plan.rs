@@ -19,7 +19,7 @@ use crate::reading::{Progress, Reading};
 use crate::roster::PyRoster;
 use crate::rules::{PyReadable, PyRules};
 
-/// What is sent, as far as reading it is concerned; taken from an object by its attributes.
+/// The part of an order that reading it needs; taken from an object by its attributes.
 #[derive(FromPyObject)]
 struct Order<'py> {
     /// The members: a list, a tuple or something to iterate once.
@@ -37,22 +37,23 @@ struct Order<'py> {
     hooks: Hooks,
 }
 
-/// What draws its messages.
+/// The source of blueprints for its messages.
 #[derive(FromPyObject)]
 struct Blueprints<'py> {
     /// Options of the call, for chains and chords.
     call: Bound<'py, PyDict>,
-    /// ``() -> str``: where results go; for what is inside chains and chords.
+    /// ``() -> str``: the reply queue of results, for the tasks inside chains and chords.
     reply_to: Py<PyAny>,
 }
 
-/// What is called on its way.
+/// Functions that are called on the way.
 #[derive(FromPyObject)]
 struct Hooks {
     /// ``(canvas, has_chords) -> bool``, called for each chain and chord: raises to refuse it, and
     /// says whether its result is ignored.
     vet: Py<PyAny>,
-    /// Unless None, each chunk says whether it is the last, for which one member is held back.
+    /// If it is not None, each chunk says whether it is the last; to know that, one member is held
+    /// back.
     before_last: Option<Py<PyAny>>,
 }
 
@@ -63,10 +64,10 @@ pub struct PyPlan {
     pub(crate) roster: Py<PyRoster>,
     pub(crate) rules: Py<PyRules>,
     pub(crate) resolver: Py<PyAny>,
-    /// The same for messages to which the call has nothing to add, and whether they are
+    /// The same for messages to which the call has nothing to add; it is also told whether they are
     /// in a group.
     pub(crate) final_resolver: Py<PyAny>,
-    /// Options of the call, and what of them travels in bodies, by its names there.
+    /// Options of the call; `embed` has those that travel in bodies, by their names there.
     options: Py<PyDict>,
     pub(crate) embed: Py<PyDict>,
     pub(crate) reply_to: Py<PyAny>,
@@ -90,8 +91,9 @@ impl PyPlan {
     /// Args:
     ///     order: What is sent.
     ///     resolver: ``(task, options, args, kwargs) -> Template``, called once per template.
-    ///     `final_resolver`: The same for what chains and chords became, whose options are whole;
-    ///         last comes whether their ``group_index`` is left out of them, for it is a member's.
+    ///     `final_resolver`: The same for messages of chains and chords, whose options are
+    ///     complete. Its last argument says whether their ``group_index`` is left out because it is
+    ///     a member's.
     #[new]
     fn new(
         py: Python<'_>,
@@ -149,7 +151,7 @@ impl PyPlan {
         visit.call(&self.kwargs)
     }
 
-    /// Whether all members read so far stay where they are: none is an iterator's.
+    /// Whether all members read so far can be read again: none is an iterator's.
     #[getter]
     fn holds(&self) -> bool {
         self.is_list && !self.streams.are_met.load(Relaxed)
@@ -161,13 +163,13 @@ impl PyPlan {
         self.with_progress(|progress| Ok(progress.read))
     }
 
-    /// Members read so far of which nothing is to be sent.
+    /// Members read so far that have no messages.
     #[getter]
     fn without_messages(&self) -> PyResult<Vec<u32>> {
         self.with_progress(|progress| Ok(progress.without_messages.clone()))
     }
 
-    /// The path at which `read` failed; None where it has not.
+    /// The path at which `read` failed; None if it has not failed.
     #[getter]
     fn failed_at(&self) -> PyResult<Option<String>> {
         self.with_progress(|progress| Ok(progress.failed_at.clone()))
@@ -187,8 +189,8 @@ impl PyPlan {
         })
     }
 
-    /// Go through what is left without reading it, so that `count` is the total; but of an
-    /// iterator only what it has given counts.
+    /// Go through the rest without reading it, so that `count` is the total. An iterator counts
+    /// only the members that it has given.
     fn skip_rest(&self, py: Python<'_>) -> PyResult<()> {
         self.streams.are_skipped.store(true, Relaxed);
         self.with_progress(|progress| {
@@ -245,7 +247,7 @@ impl PyPlan {
         Lowered::of(canvas.bind(py), self.types(), names, &applied, path)
     }
 
-    /// What `group_index` says of a member.
+    /// A member's `group_index`.
     pub(crate) fn position(&self, index: u32) -> u32 {
         let positions = self.positions.as_deref().unwrap_or_default();
         positions.get(index as usize).copied().unwrap_or(index)
@@ -289,7 +291,7 @@ pub(crate) fn unroll<'py>(
     }
 }
 
-/// Where member `index` is: `group[3][0]`; None where there is no such member.
+/// The path of member `index`: `group[3][0]`; None if there is no such member.
 ///
 /// Raises:
 ///     `CanvasError`: A cycle, too deep, or something that is no member.

@@ -24,7 +24,7 @@ use crate::templates::Templates;
 /// A slow generator's members leave when one is drawn and this has passed.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// About what a message takes beside its arguments, in bytes.
+/// About how many bytes a message takes beside its arguments.
 const MESSAGE_BYTES: usize = 1100;
 
 /// How far a plan has been read.
@@ -37,9 +37,9 @@ pub(crate) struct Progress {
     pub(crate) failed_at: Option<String>,
     pub(crate) templates: Templates,
     pending: Option<Pending>,
-    /// Where results go, once a chain or chord was met.
+    /// The reply queue, known once a chain or chord was met.
     reply_to: Option<Py<PyAny>>,
-    /// What `vet` said of chains and chords of which nothing else matters: whether there is a
+    /// The answers of `vet` by all that it looks at in most chains and chords: whether there is a
     /// chord, and the task that they end in.
     vetted: HashMap<(bool, String), bool>,
     /// Chains of nothing but empty groups.
@@ -102,13 +102,14 @@ pub(crate) struct Reading<'a, 'py> {
     pub(crate) heard: Vec<Heard>,
     /// Template number -> (is wired, number in its chunk).
     pub(crate) registered: HashMap<usize, (bool, u32)>,
-    /// The last task without options, and its template: most members have those of the one before.
+    /// The last task without options, and its template: most members have the same as the one
+    /// before.
     pub(crate) plainest: Option<(Bound<'py, PyString>, usize)>,
-    /// What the message before carries: of one header all carry the same body.
+    /// The embed of the message before: all tasks of one header carry the same body.
     pub(crate) carried: Option<Carried>,
     /// Bytes that messages share, counted for each but the first.
     pub(crate) shared_bytes: usize,
-    /// Where the member stands that was held, while it is read.
+    /// The path of the member that was held, while it is read.
     path_of_held: Option<String>,
     is_due: bool,
 }
@@ -160,7 +161,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             let Some((index, leaf)) = self.draw()? else {
                 break;
             };
-            // Whoever waits for one member must not wait for two.
+            // The receiver of one member must not wait for two.
             self.is_due = self.must_leave(started);
             if self.plan.tells_last && self.is_due && !matches!(leaf, Leaf::Unit(_)) {
                 self.hold(index, leaf);
@@ -206,7 +207,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         }))
     }
 
-    /// The next member that is to be sent.
+    /// The next member to send.
     fn draw(&mut self) -> PyResult<Option<(u32, Leaf)>> {
         loop {
             match self.progress.unroll.next() {
@@ -261,8 +262,8 @@ impl<'a, 'py> Reading<'a, 'py> {
         Ok(())
     }
 
-    /// Whether what was drawn leaves before more is: the first of an iterator, and what comes
-    /// slowly.
+    /// Whether the members that were drawn leave before more are drawn: an iterator's first member,
+    /// and members that come slowly.
     fn must_leave(&self, started: Instant) -> bool {
         let is_waited_for = self.is_streamed() && self.len() > 0;
         is_waited_for && (!self.progress.has_streamed || started.elapsed() > LINGER)
@@ -273,7 +274,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         self.plan.streams.are_met.load(Relaxed)
     }
 
-    /// Where the member stands that is read.
+    /// The path of the member that is read.
     pub(crate) fn path(&self) -> String {
         match &self.path_of_held {
             Some(path) => path.clone(),
@@ -377,7 +378,7 @@ impl<'a, 'py> Reading<'a, 'py> {
 }
 
 impl Progress {
-    /// Where the current member stands, for messages.
+    /// The path of the current member, for messages.
     pub(crate) fn path(&self, is_grouped: bool) -> String {
         if is_grouped {
             self.unroll.path()

@@ -15,9 +15,9 @@ use crate::error::Raised;
 #[pyclass(frozen, get_all, module = "celerant._core", name = "Ready")]
 #[derive(Debug)]
 pub struct PyReady {
-    /// What `Layout.generic` was given.
+    /// The object that `Layout.generic` was given.
     layout: Py<PyAny>,
-    /// Of the first of their members.
+    /// The index of the first member.
     index: u32,
     messages: Py<PyList>,
 }
@@ -30,7 +30,7 @@ impl PyReady {
     }
 }
 
-/// Dicts of which each message of a layout gets a copy; made by `dispatch/wires/memory.py`.
+/// Dicts that each message of a layout gets a copy of; made by `dispatch/wires/memory.py`.
 struct Shared<'py> {
     message: Bound<'py, PyDict>,
     headers: Bound<'py, PyDict>,
@@ -150,7 +150,7 @@ impl<'py> Filling<'_, 'py> {
         if shared.is_correlated {
             properties.set_item(intern!(py, "correlation_id"), id)?;
         }
-        // What goes back to the queue is marked there.
+        // A message that goes back to the queue is marked there.
         properties.set_item(intern!(py, "delivery_info"), shared.info.copy()?)?;
         properties.set_item(intern!(py, "delivery_tag"), from_wtf8(py, &tag)?)?;
         let message = shared.message.copy()?;

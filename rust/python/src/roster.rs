@@ -95,7 +95,7 @@ impl PyRoster {
         })
     }
 
-    /// The 16 bytes that every derived id follows from.
+    /// The 16 bytes from which every derived id is made.
     #[getter]
     fn seed<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.ids.seed().as_bytes())
@@ -154,7 +154,7 @@ impl PyRoster {
         PyList::new(py, texts)
     }
 
-    /// The index of the member whose id is `task_id`; None where it is not one of ours.
+    /// The index of the member whose id is `task_id`; None if it is not one of ours.
     fn index(&self, task_id: &str) -> Option<u32> {
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(&index) = own.by_id.get(task_id) {
@@ -174,7 +174,7 @@ impl PyRoster {
             .clone()
     }
 
-    /// The form of member `index`'s result, as of Celery's `as_tuple`; None if it is one task.
+    /// The form of member `index`'s result, as Celery's `as_tuple` gives it; None if it is one task.
     fn form<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
         let shape = shapes.get(index);

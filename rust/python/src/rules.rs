@@ -1,4 +1,4 @@
-//! What is the same for all dispatches of an app: what is read, and how.
+//! The same for all dispatches of an app: which classes are read, and how.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct PyReadable {
 
 #[pymethods]
 impl PyReadable {
-    /// `types`: exact ones of signatures and groups; `mapped`: that of mapped sources.
+    /// `types`: exact ones of signatures and groups; `mapped`: the type of mapped sources.
     #[new]
     fn new(types: Vec<Py<PyType>>, mapped: Py<PyType>) -> Self {
         let types = Arc::new(ReadTypes::new(types, mapped));
@@ -39,9 +39,10 @@ impl PyRules {
     /// Put them together.
     ///
     /// Args:
-    ///     readable: What is read.
+    ///     readable: The classes that are read.
     ///     `repr_levels`: Nested containers that ``argsrepr`` shows.
-    ///     `balanced_reprs`: Whether a repr that is cut closes what it opens, as from Celery 5.7 on.
+    ///     `balanced_reprs`: Whether a repr that is cut closes all that it opens, as from Celery
+    ///         5.7 on.
     ///     `links_errors_to_headers`: Celery's ``task_allow_error_cb_on_chord_header``.
     #[new]
     #[pyo3(signature = (

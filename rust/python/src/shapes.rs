@@ -28,7 +28,7 @@ struct Entry {
     members: Option<Vec<Shape>>,
 }
 
-/// Results that follow each other: an id each, and the members' forms of a group.
+/// A line: of each result the id, and a group's members' forms.
 pub(crate) type Line<'py> = Vec<(Bound<'py, PyString>, Option<Bound<'py, PyList>>)>;
 
 /// A result and those it follows, from the first to the last.

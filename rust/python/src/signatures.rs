@@ -1,5 +1,5 @@
-//! Nodes of a lowered tree as signatures in plain dicts: for `freeze`, and for what Python is to
-//! encode or to look at.
+//! Nodes of a lowered tree as signatures in plain dicts: for `freeze`, and for values that Python
+//! encodes or looks at.
 
 use std::collections::HashMap;
 
@@ -22,14 +22,14 @@ pub(crate) struct Rendering<'a, 'py> {
     names: &'a Names,
     /// Each with the number of canvases inside each other that it is.
     done: HashMap<NodeId, (Bound<'py, PyDict>, usize)>,
-    /// The deepest of what is rendered of the node that is open.
+    /// How deep the parts of the open node are nested, as far as they are rendered.
     inside: usize,
     max_depth: usize,
     path: &'a str,
 }
 
 impl<'a, 'py> Rendering<'a, 'py> {
-    /// `path`: where the canvas stands.
+    /// `path`: the canvas's.
     pub(crate) fn new(
         py: Python<'py>,
         canvas: &'a Canvas,
@@ -70,7 +70,7 @@ impl<'a, 'py> Rendering<'a, 'py> {
         self.task(&node, args, kwargs, options)
     }
 
-    /// A promised result's form, as of Celery's `as_tuple`: `((id, parent), members)`.
+    /// A promised result's form, as Celery's `as_tuple` gives it: `((id, parent), members)`.
     pub(crate) fn form(&self, promise: PromiseId) -> PyResult<Bound<'py, PyTuple>> {
         let py = self.py;
         // From the first to the last: a chain of a thousand steps is no recursion.
@@ -117,7 +117,7 @@ impl<'a, 'py> Rendering<'a, 'py> {
     /// Arguments of a task that leaves now.
     pub(crate) fn copied_args(&self, sequences: &[Given]) -> PyResult<Bound<'py, PyAny>> {
         let args = self.args(sequences)?;
-        // What has been copied has a tuple; its repr travels in the message.
+        // Copied arguments are a tuple; its repr travels in the message.
         match args.cast::<PyList>() {
             Ok(list) => Ok(list.to_tuple().into_any()),
             Err(_) => Ok(args),

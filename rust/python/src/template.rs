@@ -1,4 +1,4 @@
-//! `Layout` and `Template`: what members of the same task and options share.
+//! `Layout` and `Template`: the parts that members of the same task and options share.
 
 use celerant_core::message::{AmqpEnvelope, Envelope, Part, Slot, Template};
 use celerant_core::wire::redis::Route;
@@ -14,7 +14,7 @@ use crate::parameters::Parameters;
 pub struct PyLayout {
     pub(crate) envelope: Envelope,
     pub(crate) route: Route,
-    /// What a generic message is published with.
+    /// The object that a generic message is published with.
     pub(crate) generic: Option<Py<PyAny>>,
 }
 
@@ -99,16 +99,17 @@ impl PyLayout {
 #[derive(Debug)]
 pub struct PyTemplate {
     pub(crate) layout: Py<PyLayout>,
-    /// `(args, kwargs, embed) -> bytes`, for what is not written here; without the body's third
-    /// item `embed` that of all members stands there.
+    /// `(args, kwargs, embed) -> bytes`, for bodies that are not written here. `embed` is the
+    /// body's third item; None stands for the third item of all members.
     pub(crate) encode: Py<PyAny>,
-    /// Third item of the body, where bodies of plain values are written here.
+    /// Third item of the body, if bodies of plain values are written here.
     pub(crate) embed: Option<Vec<u8>>,
     pub(crate) parameters: Option<Parameters>,
     pub(crate) is_ignored: bool,
     pub(crate) is_reusable: bool,
     pub(crate) is_timed: bool,
-    /// What [`crate::chunk::PyChunk`] gives to who hears of each member; None: nobody does.
+    /// The object that [`crate::chunk::PyChunk`] gives to the listener of each member; None if
+    /// there is none.
     pub(crate) heard: Option<Py<PyAny>>,
 }
 
@@ -156,7 +157,7 @@ impl PyTemplate {
         }
     }
 
-    /// A body by kombu's serializer; without `embed` the third item is that of all members.
+    /// A body by kombu's serializer; if `embed` is None, its third item is the one of all members.
     pub(crate) fn encoded<'py>(
         &self,
         args: &Bound<'py, PyAny>,

@@ -14,7 +14,7 @@ use crate::convert::Reader;
 use crate::error::Raised;
 use crate::template::PyTemplate;
 
-/// Templates kept from chunk to chunk: more would be a leak where each member has its own options.
+/// Templates kept from chunk to chunk: more would be a leak if each member had its own options.
 const TEMPLATES_KEPT: usize = 256;
 
 /// A template, as the core and as Python know it.
@@ -24,7 +24,7 @@ pub(crate) struct Known {
     pub(crate) python: Arc<Py<PyTemplate>>,
 }
 
-/// Where options come from: what a template has besides depends on it.
+/// The origin of options: the rest of a template depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A member's own; the call adds its own.
@@ -38,7 +38,7 @@ pub(crate) enum Origin {
 /// Templates of one task, by the options that a member brings, encoded.
 type ByOptions = HashMap<Vec<u8>, usize>;
 
-/// What has been resolved so far.
+/// The templates that were resolved so far.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
     by_task: HashMap<String, ByOptions>,
@@ -52,7 +52,7 @@ impl Templates {
         self.known[number].clone()
     }
 
-    /// Where wired messages go, by the number that templates refer to.
+    /// The routes of wired messages, by the numbers that templates have.
     pub(crate) fn routes(&self) -> Arc<Vec<Route>> {
         Arc::clone(&self.routes)
     }
@@ -108,7 +108,7 @@ impl Templates {
     }
 }
 
-/// The number of a route among `routes`, to which a new one is added.
+/// The number of a route among `routes`; a new one is added to them.
 pub(crate) fn number_of(route: &Route, routes: &mut Arc<Vec<Route>>) -> u32 {
     let known = routes.iter().position(|known| known == route);
     let number = known.unwrap_or_else(|| {
@@ -118,9 +118,9 @@ pub(crate) fn number_of(route: &Route, routes: &mut Arc<Vec<Route>>) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Options as bytes to look them up by; None where they hold more than plain values.
+/// Options as bytes to look them up by; None if they hold more than plain values.
 ///
-/// `origin`: who resolves them, for options of different origins are different.
+/// `origin`: equal options of different origins have different templates.
 pub(crate) fn fingerprint(
     options: &Bound<'_, PyDict>,
     origin: Origin,

@@ -1,9 +1,9 @@
-//! What becomes of members, and what a barrier's calls say.
+//! The states of members, and the answers of a barrier's calls.
 
 use super::MAX_MEMBERS;
 use thiserror::Error;
 
-/// What became of a member. The numbers are the cells' encoding.
+/// The state of a member's result. The numbers are the cells' encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum State {
@@ -54,12 +54,12 @@ impl State {
     }
 }
 
-/// What a call did.
+/// The answer of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// Counted; others are still missing, or the barrier is not sealed yet.
     Pending,
-    /// Counted; with it all are done. Returned exactly once in a barrier's life.
+    /// Counted, and all members are done. Returned exactly once in a barrier's life.
     Completed,
     /// The member was there before; its first state stays.
     Duplicate,
@@ -88,10 +88,10 @@ pub enum BarrierError {
         /// Members the barrier has.
         size: u32,
     },
-    /// `seal(n)` of a barrier that has not n members.
+    /// `seal(n)` of a barrier that has another number of members.
     #[error("cannot seal at {wanted} members: the barrier was grown to {size}")]
     WrongSize {
-        /// What `seal` was told.
+        /// The number that `seal` was given.
         wanted: u32,
         /// Members the barrier has.
         size: u32,

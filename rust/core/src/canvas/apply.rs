@@ -1,4 +1,4 @@
-//! What leaves now.
+//! From a canvas and a call to the messages that leave now.
 
 use super::freeze::Place;
 use super::options::{Given, Id, Item, Options, Setting};
@@ -9,9 +9,9 @@ use crate::error::Result;
 /// How a canvas is applied.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
-    /// Sequences of positional arguments for what runs first.
+    /// Sequences of positional arguments for the first task or tasks.
     pub args: Vec<Given>,
-    /// Mappings of keyword arguments for what runs first; later ones override.
+    /// Mappings of keyword arguments for the same tasks; later ones override.
     pub kwargs: Vec<Given>,
     /// Over the canvas's own.
     pub options: Options,
@@ -20,13 +20,13 @@ pub struct Call {
 /// A task that leaves now.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Which.
+    /// The task.
     pub node: NodeId,
     /// Its positional arguments: these sequences, one after the other.
     pub args: Vec<Given>,
     /// Its keyword arguments; later ones override.
     pub kwargs: Vec<Given>,
-    /// How it is sent, `chain`, `chord`, `link` and `link_error` among it.
+    /// Options of the send, among them `chain`, `chord`, `link` and `link_error`.
     pub options: Options,
 }
 
@@ -35,20 +35,21 @@ pub struct Message {
 pub struct ChordSize {
     /// The group.
     pub group_id: Setting,
-    /// Results.
+    /// The number of results.
     pub size: u32,
-    /// What its members leave behind, where some are groups: the chord's values have that form.
+    /// The promises of its members, if some are groups: the values that the body gets have that
+    /// form.
     pub members: Option<Vec<PromiseId>>,
 }
 
-/// What became of a canvas.
+/// A canvas as messages.
 #[derive(Clone, Debug, Default)]
 pub struct Lowered {
-    /// What leaves now, in this order.
+    /// The messages that leave now, in this order.
     pub messages: Vec<Message>,
-    /// To be known before any message leaves.
+    /// The result backend needs them before any message leaves.
     pub chord_sizes: Vec<ChordSize>,
-    /// What the canvas as a whole leaves behind; none of a chain without steps.
+    /// The promise of the whole canvas; a chain without steps has none.
     pub promise: Option<PromiseId>,
 }
 
@@ -56,18 +57,18 @@ pub struct Lowered {
 pub(super) struct Applying<'a> {
     pub(super) tree: &'a mut Tree,
     lowered: Lowered,
-    /// Arguments of a body whose header is empty: one empty list.
+    /// The arguments of a body if its header is empty: one empty list.
     pub(super) no_results: Given,
 }
 
 impl Tree {
     /// Applies a canvas.
     ///
-    /// `place`: where it stands in a group, if it does; then it is frozen there first.
+    /// `place`: given by the group around it, if it is a member; it is then frozen first.
     /// `no_results`: positional arguments that are one empty list.
     ///
     /// # Errors
-    /// [`crate::error::Error::EmptyChain`] where a chain without steps should have a result.
+    /// [`crate::error::Error::EmptyChain`] if a chain without steps needs a promise.
     pub fn lower(
         &mut self,
         root: NodeId,
@@ -93,7 +94,7 @@ impl Tree {
 }
 
 impl Applying<'_> {
-    /// Applies a node; `id` is for what has none.
+    /// Applies a node; it gets the id `whole` if it has none.
     pub(super) fn apply(
         &mut self,
         id: NodeId,

@@ -4,7 +4,7 @@ use super::options::{Item, Options};
 use super::tree::{Header, Kind, NodeId, Tree, deeper};
 
 impl Tree {
-    /// Links a callback: to a group's first member, immutable; to a chord's body.
+    /// Links a callback: to a chord's body, or immutable to a group's first member.
     pub(super) fn link(&mut self, id: NodeId, callback: Item) {
         match self.node(id).kind {
             Kind::Group(list) => match self.nodes(list).first() {
@@ -16,8 +16,8 @@ impl Tree {
         }
     }
 
-    /// Links an errback: to all members of a group; to a chord's body, and to its header where
-    /// the settings say so.
+    /// Links an errback: to all members of a group, or to a chord's body and, if the settings say
+    /// so, its header.
     pub(super) fn link_error(&mut self, id: NodeId, errback: Item) {
         deeper(|| self.link_error_here(id, errback));
     }
@@ -82,7 +82,7 @@ impl Tree {
     }
 
     /// Links an errback to each task of a group that is a chord's body. A group with errbacks of
-    /// its own gets it there, for these replace those of its members when it is sent.
+    /// its own gets it too: when it is sent, its errbacks replace its members' errbacks.
     fn link_body_error(&mut self, id: NodeId, errback: Item, runs_as_group: bool) {
         match self.node(id).kind {
             Kind::Group(list) => {

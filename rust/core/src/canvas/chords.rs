@@ -36,7 +36,7 @@ impl Applying<'_> {
         merged.update(&options);
         merged.update(&callbacks);
         let task_id = task_id.or(Tree::own_id(&merged));
-        // Both the chord's own and the call's; neither delays the body.
+        // The chord's own and the call's; neither delays the body.
         for (key, setting) in take_delay(&mut merged).iter() {
             if !delay.has(key) {
                 delay.set(key.clone(), setting.clone());
@@ -92,7 +92,7 @@ impl Applying<'_> {
         let body = tree.add_body_callbacks(body, &mut options);
         tree.options_mut(body)
             .update(&options.without(&["parent_id"]));
-        // Frozen first, a chord in the body would carry all that follows it.
+        // If it were frozen first, a chord in the body would carry all that follows it.
         tree.split_bodies(body);
         let place = Place {
             id: whole,
@@ -113,7 +113,7 @@ impl Applying<'_> {
             ..Place::default()
         };
         let frozen = tree.freeze(header, &place)?;
-        // No task of such a header would send the body, be it empty or of empty groups alone.
+        // No task of such a header would send the body: it is empty, or has empty groups alone.
         let is_silent = tree.count_results(header) == 0;
         let before = if tree.members(header).is_empty() {
             frozen

@@ -5,16 +5,16 @@ use super::steps::Steps;
 use super::tree::{Header, Kind, ListId, Node, NodeId, PromiseId, Tree, deeper};
 use crate::error::{Error, Result};
 
-/// What stands around a canvas that is frozen.
+/// What a frozen canvas gets from the canvas around it.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// Its id, unless it has one.
     pub id: Option<Id>,
     /// The group it belongs to.
     pub group_id: Option<Setting>,
-    /// Where in that group.
+    /// Its position in that group.
     pub group_index: Option<u32>,
-    /// What follows that group.
+    /// The body that follows that group.
     pub chord: Option<Setting>,
     /// The first task of all.
     pub root_id: Option<Setting>,
@@ -26,7 +26,7 @@ impl Tree {
     /// Gives a canvas and all in it their ids; those that have one keep it.
     ///
     /// # Errors
-    /// [`Error::EmptyChain`] where a chain without steps should have a result.
+    /// [`Error::EmptyChain`] if a chain without steps needs a promise.
     pub fn freeze(&mut self, id: NodeId, place: &Place) -> Result<PromiseId> {
         deeper(|| self.freeze_here(id, place))
     }
@@ -84,7 +84,7 @@ impl Tree {
         if let Some(index) = place.group_index {
             options.set("group_index", Setting::Index(index));
         }
-        // Null is written too, and holds.
+        // Null is written too, and stays.
         let lineage = |options: &mut Options, key, given: &Option<Setting>| {
             options.set_default(key, given.clone().unwrap_or(Setting::Null));
             options.some(key).cloned()
@@ -160,7 +160,7 @@ impl Tree {
         Ok(after)
     }
 
-    /// A body as its header's tasks carry it: not where it is an empty group, which is nothing.
+    /// The body as its header's tasks carry it; they carry none if it is an empty group.
     pub(super) fn callback(&self, body: NodeId) -> Option<Setting> {
         (!self.is_empty_group(body)).then_some(Setting::Canvas(body))
     }

@@ -2,10 +2,10 @@
 //!
 //! A [`Tree`] holds one canvas: tasks, groups, chains and chords. [`Tree::lower`] applies it as
 //! Celery's `apply_async` would: steps of chains are frozen from the last to the first, a group
-//! that something follows becomes a chord, nested groups and chains are unrolled, and what can
-//! leave now is told as [`Message`]s. What waits for them travels in their options.
+//! that something follows becomes a chord, and nested groups and chains are unrolled. The tasks
+//! that can leave now become [`Message`]s. The tasks that wait for them travel in their options.
 //!
-//! Values of the caller are opaque here ([`Given`]): nothing but the structure decides.
+//! Values of the caller are opaque here ([`Given`]): only the structure decides.
 //!
 //! # Source
 //! `celery/canvas.py` of celery 5.7.0: `_chain.run`, `_chain.prepare_steps`, `_chord.run`,

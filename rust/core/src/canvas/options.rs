@@ -16,9 +16,9 @@ pub struct Given(pub u32);
 pub enum Id {
     /// The caller's own.
     Given(Given),
-    /// That of the canvas as a whole: the member's id.
+    /// The id of the canvas as a whole: the member's id.
     Whole,
-    /// That of the n-th thing inside it that needed one.
+    /// The id of the n-th thing inside it that needed one.
     Inner(u32),
 }
 
@@ -42,7 +42,7 @@ impl Item {
     }
 }
 
-/// What an option is set to.
+/// The value of an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// The caller's value.
@@ -55,7 +55,7 @@ pub enum Setting {
     Id(Id),
     /// A position in a group.
     Index(u32),
-    /// Where the results of this dispatch go.
+    /// The reply queue of this dispatch.
     ReplyTo,
     /// A part of this canvas: the body of a chord.
     Canvas(NodeId),
@@ -125,7 +125,7 @@ impl Options {
         self.0.iter().map(|(key, setting)| (key, setting))
     }
 
-    /// Lays `other` over these. Where it has stamps, those of these are gone.
+    /// Lays `other` over these. If `other` has stamps, the stamps of these are gone.
     pub fn update(&mut self, other: &Self) {
         if other.has("stamped_headers") {
             let stamps = self.stamps().to_vec();
@@ -136,10 +136,10 @@ impl Options {
         }
     }
 
-    /// These, overlaid by those of a call: what must not change stays.
+    /// These, with the options of a call laid over them; options that must not change stay.
     ///
-    /// Where these have stamps, those of the call are left out, as nothing would name them:
-    /// Celery sends them as properties of the message, which nobody reads.
+    /// If these have stamps, the call's stamps are left out, since nothing would name them: Celery
+    /// sends them as properties of the message, and nobody reads those.
     #[must_use]
     pub fn merged(&self, call: &Self) -> Self {
         let mut merged = self.clone();
@@ -169,7 +169,7 @@ impl Options {
         FIXED.contains(&key) || self.stamps().iter().any(|name| name == key)
     }
 
-    /// Without what is null.
+    /// Without the null options.
     #[must_use]
     pub fn without_null(&self) -> Self {
         let some = self.0.iter().filter(|entry| entry.1 != Setting::Null);
@@ -197,7 +197,7 @@ impl Options {
         }
     }
 
-    /// Appends to list option `key` what is not in it.
+    /// Appends to list option `key` the items that it does not have.
     pub fn append(&mut self, key: &'static str, item: Item) {
         let mut items = self.list(key);
         if !items.contains(&item) {
@@ -206,7 +206,7 @@ impl Options {
         self.set(key, Setting::List(items));
     }
 
-    /// Appends to list option `key`, also what is in it.
+    /// Appends to list option `key`, also items that it has.
     pub fn extend(&mut self, key: &'static str, more: &[Item]) {
         let mut items = self.list(key);
         items.extend_from_slice(more);

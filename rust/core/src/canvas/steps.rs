@@ -5,7 +5,7 @@ use super::options::{Given, Item, Options, Setting};
 use super::tree::{Header, Kind, MAX_DEPTH, Node, NodeId, PromiseId, Tree, deeper};
 use crate::error::{Error, Result};
 
-/// A chain that is to be prepared.
+/// A chain before it is prepared.
 #[derive(Clone, Debug)]
 pub(super) struct Steps {
     pub(super) tasks: Vec<NodeId>,
@@ -14,13 +14,13 @@ pub(super) struct Steps {
     pub(super) kwargs: Vec<Given>,
     /// Errbacks of every step.
     pub(super) link_error: Vec<Item>,
-    /// Around the chain: its last step gets the id, the group and the chord.
+    /// The chain's place: its last step gets the id, the group and the chord.
     pub(super) place: Place,
-    /// Whether the steps are copied to be sent, or frozen where they stand.
+    /// Whether the steps are copied, to be sent; else they are frozen themselves.
     pub(super) is_copy: bool,
 }
 
-/// Steps in reverse, so that a worker takes the next from the end, and what they leave behind.
+/// Steps and their promises, in reverse: a worker takes the next step from the end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prepared {
     pub(super) tasks: Vec<NodeId>,
@@ -35,7 +35,7 @@ struct Next {
 }
 
 impl Tree {
-    /// Freezes the steps of chain `id`, upgrading and unrolling what is inside.
+    /// Freezes the steps of chain `id`, and upgrades and unrolls the canvases inside.
     pub(super) fn prepare(&mut self, id: NodeId, steps: Steps) -> Result<Prepared> {
         let Steps {
             tasks,
@@ -113,7 +113,7 @@ impl Tree {
             self.link_errors(task, &link_error);
             done.tasks.push(task);
             done.promises.push(promise);
-            // What comes before a chord comes before its header.
+            // The step before a chord comes before its header.
             let reached = if self.is_chord(task) {
                 self.first_of(promise)
             } else {
@@ -208,7 +208,7 @@ impl Tree {
             is_immutable: false,
         });
         next.task = done.tasks.last().copied();
-        // What followed the body follows the chord.
+        // The steps after the body now follow the chord.
         let mut node = done.promises.last().copied();
         while let Some(found) = node {
             let parent = self.promise(found).parent;
@@ -229,8 +229,8 @@ impl Tree {
         }
     }
 
-    /// `chord(header, chain(a, b, c))` as `chord(header, a), b, c`: what follows the first step
-    /// need not travel with every task of the header.
+    /// `chord(header, chain(a, b, c))` as `chord(header, a), b, c`: the later steps need not travel
+    /// with every task of the header.
     fn split_body(&mut self, chord: NodeId) -> Vec<NodeId> {
         let chord = self.copy(chord);
         let Kind::Chord { header, body } = self.node(chord).kind else {

@@ -2,20 +2,20 @@
 
 use super::options::{Given, Id, Options, Setting};
 
-/// Canvases inside canvases as they are written: what travels may be nested less deep, for the
-/// bodies of chords in a chain become its steps.
+/// How deep the user may nest canvases. Messages may be nested less deep, since the bodies of
+/// chords in a chain become its steps.
 pub const MAX_WRITTEN_DEPTH: usize = 1024;
 
-/// Canvases inside canvases in one message: three levels of JSON each, of which the decoders of
-/// workers take a thousand.
+/// How deep canvases may be nested in one message. Each takes three levels of JSON, and the
+/// workers' decoders take a thousand.
 pub const MAX_DEPTH: usize = 256;
 
-/// Stack that one level may take, and what is added where less is left: threads have as little
-/// as 512 KiB, and levels recurse.
+/// The stack that one level may take, and the stack that is added if less is left: levels recurse,
+/// and a thread may have as little as 512 KiB.
 const LEVEL_BYTES: usize = 64 << 10;
 const MORE_BYTES: usize = 1 << 20;
 
-/// Goes a level deeper, on more stack where little is left.
+/// Goes a level deeper, with more stack if little is left.
 pub fn deeper<T>(work: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(LEVEL_BYTES, MORE_BYTES, work)
 }
@@ -41,7 +41,7 @@ pub enum Header {
     Group(NodeId),
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One task.
@@ -50,11 +50,11 @@ pub enum Kind {
     Group(ListId),
     /// One after the other.
     Chain(ListId),
-    /// A group, and what gets its results.
+    /// A group, and the canvas that gets its results.
     Chord {
         /// The group.
         header: Header,
-        /// What gets its results.
+        /// The canvas that gets its results.
         body: NodeId,
     },
 }
@@ -62,9 +62,9 @@ pub enum Kind {
 /// A signature.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// As the caller gave it; [`None`] for what came to be here.
+    /// As the caller gave it; [`None`] if it was made here.
     pub origin: Option<Given>,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Sequences of positional arguments, one after the other.
     pub args: Vec<Given>,
@@ -76,18 +76,18 @@ pub struct Node {
     pub is_immutable: bool,
 }
 
-/// What a task or group will leave behind.
+/// The result that a task or group will have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// Under which id.
+    /// The result's id.
     pub id: Id,
-    /// What it follows.
+    /// The promise before it.
     pub parent: Option<PromiseId>,
-    /// A group's members.
+    /// The promises of a group's members.
     pub members: Option<Vec<PromiseId>>,
 }
 
-/// A canvas, and the ids and promises it has come to have.
+/// A canvas, with the ids and promises that it has so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
@@ -135,7 +135,7 @@ impl Tree {
         &self.promises[id.0 as usize]
     }
 
-    /// Ids drawn so far for what is inside.
+    /// How many ids were drawn so far for the canvases inside.
     #[must_use]
     pub const fn drawn(&self) -> u32 {
         self.drawn
@@ -252,14 +252,14 @@ impl Tree {
             }
         };
         if matches!(node.kind, Kind::Group(_) | Kind::Chain(_)) {
-            // They have no place to keep what a call brings.
+            // They have no place for a call's arguments.
             node.args.clear();
             node.kwargs.clear();
         }
         self.add(node)
     }
 
-    /// A copy with what a call brings merged in.
+    /// A copy, with a call's arguments and options merged in.
     pub(super) fn copy_with(
         &mut self,
         id: NodeId,
@@ -303,7 +303,7 @@ impl Tree {
         }
     }
 
-    /// Whether there is a chord in it, written or come to be.
+    /// Whether there is a chord in it, written by the user or made here.
     #[must_use]
     pub fn has_chords(&self) -> bool {
         let mut nodes = self.nodes.iter();

@@ -183,7 +183,7 @@ impl Writer<'_> {
 /// A frame whose size is not written yet.
 #[derive(Clone, Copy)]
 struct Frame {
-    /// Where the payload begins, right after the size.
+    /// The start of the payload, right after the size.
     payload: usize,
 }
 
@@ -193,7 +193,7 @@ fn close(frame: Frame, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Leaves room for a 32-bit length; returns where what it measures begins.
+/// Leaves room for a 32-bit length; returns the start of the part that it measures.
 fn reserve_len(out: &mut Vec<u8>) -> usize {
     out.extend_from_slice(&[0; 4]);
     out.len()
@@ -208,7 +208,7 @@ fn write_len(begin: usize, what: &'static str, out: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// An integer as py-amqp writes it: 32 bits where they suffice.
+/// An integer as py-amqp writes it: 32 bits if they suffice.
 fn write_int(value: u32, out: &mut Vec<u8>) {
     if let Ok(small) = i32::try_from(value) {
         out.push(b'I');

@@ -5,7 +5,7 @@ use crate::id::{ID_LEN, Ids, Tags};
 use crate::json;
 use crate::message::{Chunk, Envelope, Member, Part, Slot};
 
-/// Where the messages of a template go.
+/// The Redis list to which the messages of a template go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// Full key of the list: global prefix, queue, priority step.
@@ -193,7 +193,7 @@ impl<'a> Writer<'a> {
 /// Positions of members, sorted by route; stable.
 struct Order {
     positions: Vec<u32>,
-    /// Where each route's run ends.
+    /// The end of each route's run.
     ends: Vec<usize>,
 }
 
