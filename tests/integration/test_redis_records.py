@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from celerant.context.request import Request
@@ -95,3 +97,37 @@ def test_the_short_way_writes_the_bytes_of_the_encoder(place, monkeypatch):
                     request.id, value, "SUCCESS", request=request
                 )
             assert short == long
+
+
+@pytest.mark.parametrize("before", [None, "STARTED"])
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_a_run_that_ends_while_the_retry_before_it_is_stored_keeps_its_end(
+    redis_url, store, before, monkeypatch
+):
+    url = redis_url["backend"] if store == "redis" else "memory://"
+    task_id = str(uuid.uuid4())
+    backend, other = (open_backend(url, name="retry") for _ in range(2))
+    if before:
+        backend.store_result(task_id, None, before)
+    may_replace = backend.may_replace
+
+    def end_in_between(stored, state):
+        answer = may_replace(stored, state)
+        other.store_result(task_id, 7, "SUCCESS")
+        return answer
+
+    monkeypatch.setattr(backend, "may_replace", end_in_between)
+    backend.store_result(task_id, KeyError("once more"), "RETRY")
+    assert backend.decode(backend.read(task_id))["result"] == 7
+    backend.forget([task_id])
+    for one in (backend, other):
+        one.close()
+
+
+def test_a_retry_is_stored_where_nothing_may_be_watched(redis_server):
+    acl = "user some on >secret ~* &* +@all -@admin -watch"
+    server = redis_server(acl=[acl])
+    backend = open_backend(server.url("some", "secret"), name="records")
+    backend.store_result("a", KeyError("once more"), "RETRY")
+    assert backend.decode(backend.read("a"))["status"] == "RETRY"
+    backend.close()

@@ -19,7 +19,6 @@ from celerant.running.continuation import Continuation
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.running.storing import Storing, Unstorable
-from celerant.running.succession import send_successors
 from celerant.running.telling import end, internal_error, is_told, revoked, tell_last
 from celerant.running.trace import FAILURE, REVOKED, SUCCESS, Outcome
 from celerant.running.volley import Record, Volley
@@ -36,8 +35,8 @@ __all__ = ["Ending"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Successes and retries are stored before; ignored and requeued tasks leave no record.
-_STORED_HERE = frozenset({FAILURE, REVOKED})
+#: A success is stored before; ignored and requeued tasks leave no record.
+_STORED_HERE = frozenset({FAILURE, REVOKED, RETRY})
 
 
 class Monitors(Protocol):
@@ -84,7 +83,7 @@ class Ending:
         outcome: Outcome,
         settle: Callable[[Settlement], Any] | None = None,
     ) -> Outcome | None:
-        """Store the outcome of a run, send its successors, and go on.
+        """Store the outcome of a run, and go on.
 
         Args:
             request: Of the task.
@@ -96,11 +95,6 @@ class Ending:
             The final outcome; None if it is stored with others, and settled and
             reported after that.
         """
-        if outcome.state == RETRY:
-            # First: once its message has left, the next run may end at any time.
-            self._fail(request, policy, outcome)
-        if request.successors:
-            outcome = send_successors(request, policy.task, outcome)
         if outcome.state == REJECTED:
             outcome = _rejection(outcome)
         if outcome.state == SUCCESS:

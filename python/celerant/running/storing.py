@@ -13,7 +13,6 @@ from celerant.common.printable import shown
 from celerant.common.stock_errors import encode_error, named_exception
 from celerant.context.request import Request
 from celerant.running.trace import FAILURE, STARTED, SUCCESS
-from celerant.tasks.control_flow import RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +29,6 @@ logger = logging.getLogger("celerant.worker")
 _PATIENCE = 60.0
 #: Seconds between two attempts: doubled each time, to the second.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 5.0
-#: States that another will follow: not worth a wait.
-_PASSING = frozenset({STARTED, RETRY})
 #: Ids that the last line of a stop names.
 _MOST_NAMED = 10
 
@@ -102,7 +99,7 @@ class Storing:
         write = partial(
             self._backend.store_encoded, request.id, payload, state, request=request
         )
-        self.patiently(write, request, f"state {state}", once=state in _PASSING)
+        self.patiently(write, request, f"state {state}", once=state == STARTED)
 
     @property
     def stores_many(self) -> bool:

@@ -13,6 +13,7 @@ from celerant.common.printable import Lines
 from celerant.running.ending import Ending
 from celerant.running.lateness import Lateness
 from celerant.running.policy import Policy, Settlement
+from celerant.running.succession import send_successors
 from celerant.running.trace import FAILURE, STARTED, Outcome
 from celerant.tasks.control_flow import RETRY
 from celerant.worker.receiving import tell_refused
@@ -182,6 +183,8 @@ class Runner:
             delivery.has_run = True
             if outcome.is_lost and policy.retries_lost:
                 outcome = _retried(delivery, outcome)
+            if request.successors:
+                outcome = send_successors(delivery.request, delivery.task, outcome)
             settle = None if is_settled else partial(self.settling.settle, delivery)
             return self.ending.finish(request, policy, outcome, settle)
         finally:

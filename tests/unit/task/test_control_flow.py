@@ -384,24 +384,3 @@ def test_add_to_chord_wants_a_chord(app):
 
     with app.worker(1), pytest.raises(ValueError, match="chord"):
         extend.delay().get(timeout=20)
-
-
-def test_a_retry_is_stored_before_its_message_leaves(app):
-    stored = []
-
-    def look(_name, _args, _kwargs, _options, task=None, **_more):
-        request = app.current_task and app.current_task.request
-        if request and request.id:
-            stored.append(app.AsyncResult(request.id).state)
-
-    app.conf.task_routes = [look]
-
-    @app.task(bind=True, max_retries=1)
-    def job(self):
-        if not self.request.retries:
-            raise self.retry(countdown=0)
-        return "done"
-
-    with app.worker(concurrency=1):
-        assert job.delay().get(timeout=10) == "done"
-    assert stored == ["RETRY"]

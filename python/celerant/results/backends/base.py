@@ -250,9 +250,20 @@ class Backend(ChordResults):
         Raises:
             Exception: The store's own; `is_away` knows which may be over soon.
         """
-        if not self.may_replace(self.read(task_id), state):
-            return
-        self.store(task_id, payload, expires=self.expires_of(state))
+        expires = self.expires_of(state)
+        if state == RETRY:
+            self.store_retry(task_id, payload, expires=expires)
+        elif self.may_replace(self.read(task_id), state):
+            self.store(task_id, payload, expires=expires)
+
+    def store_retry(self, task_id: str, payload: bytes, *, expires: int) -> None:
+        """Store the record of a retry, unless the next run has ended.
+
+        Its message has left, so that it may end at any time: a store that can looks
+        and stores in one step.
+        """
+        if self.may_replace(self.read(task_id), RETRY):
+            self.store(task_id, payload, expires=expires)
 
     def expires_of(self, state: str) -> int:
         """Return the seconds that a record of `state` is kept; 0: for ever."""

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from celerant.errors import CelerantError, ForkError
 from celerant.results.backends.base import Backend
 from celerant.results.backends.memory_chord import MemoryChords
 from celerant.results.consuming.feed import Feed
+from celerant.states import RETRY
 
 if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
@@ -71,10 +73,32 @@ class Store:
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
-        now = monotonic()
         # Anew at the end, so that the oldest stay in front.
         before = self._records.pop(name, None)
-        self._records[name] = (payload, now + expires if expires else math.inf)
+        self._records[name] = (payload, _end(expires))
+        self._tell(name, payload, before)
+
+    def put_unless_ended(
+        self,
+        name: str,
+        payload: bytes,
+        expires: int,
+        may_replace: Callable[[bytes | None], bool],
+    ) -> None:
+        """Store a record if it may replace what is there, also at that moment."""
+        seen = self._records.get(name)
+        if not may_replace(self.get(name)):
+            return
+        before = self._records.pop(name, None)
+        kept = before if before is not seen else (payload, _end(expires))
+        if kept is None or self._records.setdefault(name, kept)[0] is not payload:
+            # Somebody stored in between.
+            return
+        self._tell(name, payload, before)
+
+    def _tell(
+        self, name: str, payload: bytes, before: tuple[bytes, float] | None
+    ) -> None:
         # Two threads may count as one here too: it is counted anew where it matters.
         self._bytes += len(payload) + _OVERHEAD
         if before is not None:
@@ -83,7 +107,7 @@ class Store:
         self._stored += 1
         if self._stored % _PURGE_EVERY == 0:
             with self._lock:
-                self._purge(now)
+                self._purge(monotonic())
         for feed in tuple(self.feeds):
             feed.push(name, payload)
         for tell in self._listeners.get(name, ()):
@@ -181,6 +205,10 @@ class Store:
                 self._records.setdefault(oldest, found)
             elif found is not None:
                 self._bytes -= len(found[0]) + _OVERHEAD
+
+
+def _end(expires: int) -> float:
+    return monotonic() + expires if expires else math.inf
 
 
 #: For as long as somebody uses them.
@@ -282,6 +310,11 @@ class MemoryBackend(Backend):
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
         """Store a record and push it to this process's consumers."""
         self._checked().put(task_id, payload, expires)
+
+    def store_retry(self, task_id: str, payload: bytes, *, expires: int) -> None:
+        """Store the record of a retry, unless the next run has ended."""
+        may_replace = partial(self.may_replace, state=RETRY)
+        self._checked().put_unless_ended(task_id, payload, expires, may_replace)
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""

@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 import redis
 from kombu.utils.functional import retry_over_time
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import (
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.errors import CelerantError
@@ -24,6 +29,7 @@ from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
 from celerant.results.backends.redis_volleys import Volleys, put_record
+from celerant.states import RETRY
 
 __all__ = ["RedisBackend"]
 
@@ -137,6 +143,27 @@ class RedisBackend(Backend):
         with self._client.pipeline(transaction=True) as pipe:
             put_record(pipe, key, payload, expires)
             pipe.execute()
+
+    def store_retry(self, task_id: str, payload: bytes, *, expires: int) -> None:
+        """Store a retry by a transaction that fails if another record comes between.
+
+        Raises:
+            CelerantError: Redis refused, or is not reached within the retry policy.
+        """
+        key = self.key_prefix + task_id
+
+        def put(pipe: Any) -> None:
+            if self.may_replace(pipe.get(key), RETRY):
+                pipe.multi()
+                put_record(pipe, key, payload, expires)
+
+        try:
+            self._retried(partial(self._client.transaction, put, key))
+        except CelerantError as exc:
+            if not isinstance(exc.__cause__, ResponseError):
+                raise
+            # This user, or this server, has no WATCH.
+            super().store_retry(task_id, payload, expires=expires)
 
     def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
         """Store and publish records, all in one step where scripts are permitted.
