@@ -39,7 +39,7 @@ $(VENV_STAMP): pyproject.toml
 # The package is installed editable: a change of Python code needs no build.
 $(BUILD_STAMP): $(VENV_STAMP) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
 	PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release \
-		--extras redis,celery,examples $(JOBS)
+		--extras redis,celery,cli,examples $(JOBS)
 	touch $@
 
 venv: $(VENV_STAMP)  ## Make .venv with everything that building and testing needs

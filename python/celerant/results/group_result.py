@@ -13,6 +13,7 @@ from celerant.results.base import Result
 from celerant.results.handle import make_handle
 from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, restore, save
+from celerant.results.showing import Showing
 from celerant.results.tracking.arrivals import Arrivals
 from celerant.results.tracking.awaiting import wait_in_loop
 from celerant.results.tracking.forms import form_of, line_in, task_ids
@@ -35,7 +36,7 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(Result, ResultSet[R], kind="group"):
+class GroupResult(Showing, Result, ResultSet[R], kind="group"):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from

@@ -106,6 +106,11 @@ class RedisBackend(Backend):
         group_prefix = f"{prefix}celery-taskset-meta-"
         self._chords = RedisChords(self, self._client, group_prefix, self._retried)
 
+    @property
+    def client(self) -> Any:
+        """redis-py's client of this store, as checks of the server need it."""
+        return self._client
+
     def _params(
         self, url: str, use_ssl: Mapping[str, Any] | None, defaults: Mapping[str, Any]
     ) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
 
 from celerant import cli
+from celerant.cli import commands
+from celerant.cli.finding import load_app
 from celerant.errors import CelerantError
 
 
@@ -25,7 +28,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", ["h3cli:app", "h3cli", "h3cli:Shop.app"])
 def test_an_app_is_found_by_module_and_attribute(module, path):
-    assert cli.load_app(path).name == "h3cli"
+    assert load_app(path).name == "h3cli"
 
 
 @pytest.mark.parametrize(
@@ -41,10 +44,8 @@ def test_an_app_is_found_by_module_and_attribute(module, path):
 )
 def test_a_wrong_app_is_told_and_exits_with_two(module, path, told, capsys):
     with pytest.raises(CelerantError, match=told):
-        cli.load_app(path)
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["worker", "-A", path])
-    assert caught.value.code == 2
+        load_app(path)
+    assert cli.main(["worker", "-A", path]) == 2
     assert told in capsys.readouterr().err
 
 
@@ -53,7 +54,7 @@ def test_a_celery_app_is_sent_to_celery(module, tmp_path):
         "import celery\napp = celery.Celery('x', set_as_current=False)\n"
     )
     with pytest.raises(CelerantError, match="start it with celery -A"):
-        cli.load_app("h3cli:app")
+        load_app("h3cli:app")
 
 
 @pytest.mark.parametrize(
@@ -66,14 +67,16 @@ def test_a_celery_app_is_sent_to_celery(module, tmp_path):
         ["worker", "-A", "h3cli:app", "-P", "green"],
         ["worker", "-A", "h3cli:app", "-Q", ","],
         ["worker", "-A", "h3cli:app", "-l", "LOUD"],
+        ["doctor"],
+        ["report", "-A", "h3cli:app"],
+        ["result", "-A", "h3cli:app", "cel2.xyz"],
+        ["send", "h3cli:text"],
         ["unheard"],
     ],
 )
 def test_a_wrong_command_line_exits_with_two(module, arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    assert cli.main(arguments) == 2
+    assert "Usage: celerant" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,16 @@ def test_a_wrong_command_line_exits_with_two(module, arguments, capsys):
 )
 def test_app_is_named_before_the_command_or_after_it(module, arguments, monkeypatch):
     served = []
-    monkeypatch.setattr(cli, "_serve", lambda app, _worker: served.append(app) or 0)
+    monkeypatch.setattr(commands, "serve", lambda app, _worker: served.append(app) or 0)
     assert cli.main([*arguments, "-c", "1"]) == 0
+    assert [app.name for app in served] == ["h3cli"]
+
+
+def test_app_is_named_by_the_environment(module, monkeypatch):
+    served = []
+    monkeypatch.setattr(commands, "serve", lambda app, _worker: served.append(app) or 0)
+    monkeypatch.setenv("CELERANT_APP", "h3cli:app")
+    assert cli.main(["worker"]) == 0
     assert [app.name for app in served] == ["h3cli"]
 
 
@@ -93,7 +104,27 @@ def test_no_command_shows_the_help(capsys):
 
 
 def test_version_is_told(capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
-    assert caught.value.code == 0
+    assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("celerant ")
+
+
+def test_the_command_line_names_its_extra_if_click_is_not_installed():
+    code = (
+        "import sys; sys.modules['click'] = None\n"
+        "from celerant.cli import main; sys.exit(main(['worker', '-A', 'x:y']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert "pip install 'celerant[cli]'" in ran.stderr
+    assert "app.worker()" in ran.stderr
+
+
+def test_shells_complete_commands(monkeypatch, capsys):
+    monkeypatch.setenv("_CELERANT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "celerant do")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert "doctor" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""Finding what the command line names: an app, a canvas, the result of a group."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from celerant.canvas.base import Canvas
+from celerant.common.printable import shown
+from celerant.errors import CelerantError, HandleError
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+    from celerant.results.group_result import GroupResult
+
+__all__ = ["attached", "load_app", "load_canvas", "look_here"]
+
+#: All handles begin so.
+_HANDLE = "cel"
+
+
+def look_here() -> None:
+    """Let modules of the current folder be found, as `python -m` and Celery do."""
+    here = os.getcwd()  # noqa: PTH109 - compared as text
+    if "" not in sys.path and here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def load_app(path: str) -> Celerant:
+    """Return the app that ``module:attribute`` names; the attribute may be dotted.
+
+    Raises:
+        CelerantError: There is no such module or attribute, or it is no app.
+    """
+    from celerant.app import Celerant  # noqa: PLC0415 - --version needs no app
+
+    found, attribute = _named(path, "-A ", "app")
+    if isinstance(found, Celerant):
+        return found
+    kind = f"{type(found).__module__}.{type(found).__qualname__}"
+    hint = "; start it with celery -A" if kind.startswith("celery.") else ""
+    msg = f"-A {path}: {attribute!r} is no Celerant app but a {kind}{hint}"
+    raise CelerantError(msg)
+
+
+def load_canvas(path: str) -> Canvas[Any]:
+    """Return the canvas that ``module:attribute`` names, or that it returns.
+
+    Raises:
+        CelerantError: There is none.
+    """
+    found, attribute = _named(path, "", "canvas")
+    if callable(found) and not isinstance(found, Canvas):
+        found = found()
+    if isinstance(found, Canvas):
+        return found
+    msg = (
+        f"{path}: {attribute!r} is no canvas but {shown(found)}; name a signature, "
+        "group, chain or chord, or a function that returns one"
+    )
+    raise CelerantError(msg)
+
+
+def _named(path: str, option: str, default: str) -> tuple[Any, str]:
+    module_name, _, attribute = path.partition(":")
+    attribute = attribute or default
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as exc:
+        msg = (
+            f"{option}{path}: cannot import module {module_name!r} "
+            f"({type(exc).__name__}: {exc}); give module:attribute as seen from here"
+        )
+        raise CelerantError(msg) from exc
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as exc:
+            msg = (
+                f"{option}{path}: module {module_name!r} has no {attribute!r}; name "
+                f"the variable that holds the {default}, like {module_name}:{default}"
+            )
+            raise CelerantError(msg) from exc
+    return found, attribute
+
+
+def attached(app: Celerant, text: str) -> GroupResult[Any]:
+    """Return the group's result of a handle, or of the id of a saved group.
+
+    Raises:
+        HandleError: It is neither.
+        CelerantError: The store is away, or its results live in one process alone.
+    """
+    if text.startswith(_HANDLE):
+        return app.attach(text)
+    saved: GroupResult[Any] | None = app.GroupResult.restore(text)
+    if saved is None:
+        msg = (
+            f"{shown(text)} is neither a handle nor the id of a saved group on "
+            f"{app.backend.as_uri()}; take `result.handle`, or call `result.save()`"
+        )
+        raise HandleError(msg)
+    return saved

@@ -1,0 +1,192 @@
+"""``report``, ``result`` and ``watch``: a group that was sent, from any shell."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from celerant.cli.exits import FAILED, PENDING
+from celerant.cli.finding import attached
+from celerant.cli.options import app_option, given_app, json_option, print_json
+from celerant.common.extras import extra
+from celerant.common.printable import shown
+from celerant.ui.bar import ProgressBar, done_and_failed
+
+if TYPE_CHECKING:
+    from celerant.results.async_result import AsyncResult
+    from celerant.results.group_result import GroupResult
+
+__all__ = ["report", "result", "watch"]
+
+#: Seconds between two looks at what is known, and until a Ctrl-C is noticed.
+_LOOK_INTERVAL = 0.1
+
+_HANDLE_HELP = "HANDLE is `result.handle`, or the id of a group that was saved."
+
+
+@click.command(epilog=_HANDLE_HELP)
+@click.argument("handle")
+@app_option
+@json_option
+def report(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FBT001 - called by click
+    """Count the members of a group by state.
+
+    Exit code: 0 if all are done and none failed, 1 if any failed, 4 if some are
+    pending and none failed.
+    """
+    with given_app(app_path) as app:
+        found = attached(app, handle)
+        counts = found.counts()
+        if as_json:
+            print_json(_told(found, counts))
+        else:
+            _print_counts(found, counts)
+    return _code(counts)
+
+
+@click.command(epilog=_HANDLE_HELP)
+@click.argument("handle")
+@app_option
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds; by default no end.")
+@json_option
+def watch(
+    app_path: str | None,
+    handle: str,
+    timeout: float | None,
+    as_json: bool,  # noqa: FBT001 - called by click
+) -> int:
+    """Show a group's progress until all its members are done.
+
+    In a terminal it is a bar, anywhere else one line at the end; with --json one line
+    for each change. Exit code: as of `report`.
+    """
+    with given_app(app_path) as app:
+        found = attached(app, handle)
+        over = threading.Event()
+        found.then(lambda _: over.set())
+        if as_json:
+            _print_changes(found, over, timeout)
+        else:
+            with ProgressBar(found):
+                # In steps: a wait without an end would not notice Ctrl-C everywhere.
+                for _ in _looks(over, timeout):
+                    pass
+        return _code(found.counts())
+
+
+def _looks(over: threading.Event, timeout: float | None) -> Any:
+    """Yield again and again until it is over, or the time is."""
+    left = float("inf") if timeout is None else timeout
+    while not over.wait(min(left, _LOOK_INTERVAL)) and left > 0:
+        left -= _LOOK_INTERVAL
+        yield
+
+
+def _print_changes(
+    found: GroupResult[Any], over: threading.Event, timeout: float | None
+) -> None:
+    last = found.counts()
+    print_json(_told(found, last), lines=True)
+    for _ in _looks(over, timeout):
+        counts = found.counts()
+        if counts != last:
+            print_json(_told(found, counts), lines=True)
+            last = counts
+    counts = found.counts()
+    if counts != last:
+        print_json(_told(found, counts), lines=True)
+
+
+@click.command()
+@click.argument("handle")
+@app_option
+@click.option("--index", type=int, help="The member's position; negative from the end.")
+@click.option("--timeout", type=click.FloatRange(0), help="Wait so many seconds.")
+@json_option
+def result(
+    app_path: str | None,
+    handle: str,
+    index: int | None,
+    timeout: float | None,
+    as_json: bool,  # noqa: FBT001 - called by click
+) -> int:
+    """Show one result: of a group's member, or of a task.
+
+    HANDLE is a group's handle, then --index says which member; or the id of a task.
+    Exit code: 0 if it succeeded, 1 if it failed, 4 if it is pending.
+    """
+    with given_app(app_path) as app:
+        if index is None:
+            one: AsyncResult[Any] = app.AsyncResult(handle)
+            if handle.startswith("cel"):
+                msg = "a group's handle needs --index, the position of a member"
+                raise click.UsageError(msg)
+        else:
+            try:
+                one = attached(app, handle)[index]
+            except IndexError as exc:
+                raise click.UsageError(str(exc)) from exc
+        if timeout is not None:
+            with contextlib.suppress(TimeoutError):
+                one.get(timeout=timeout, propagate=False)
+        state, is_pending = one.state, not one.ready()
+        value = None if is_pending else one.get(timeout=0, propagate=False)
+        _print_one(one, state, value, as_json=as_json)
+    if is_pending:
+        return PENDING
+    return 0 if state == "SUCCESS" else FAILED
+
+
+def _print_one(one: AsyncResult[Any], state: str, value: Any, *, as_json: bool) -> None:
+    is_error = isinstance(value, BaseException)
+    if as_json:
+        told: dict[str, Any] = {"id": one.id, "index": one.index, "state": state}
+        if is_error:
+            told["error"] = f"{type(value).__name__}: {value}"
+            told["traceback"] = one.traceback
+        else:
+            told["value"] = value
+        print_json(told)
+        return
+    click.echo(f"{one.id}  {state}")
+    if is_error:
+        text = one.traceback or "".join(
+            traceback.format_exception_only(type(value), value)
+        )
+        click.echo(text.rstrip())
+    elif state == "SUCCESS":
+        click.echo(shown(value, 10_000))
+
+
+def _told(found: GroupResult[Any], counts: dict[str, int]) -> dict[str, Any]:
+    total, done, failed = done_and_failed(counts)
+    return {
+        "id": found.id,
+        "total": total,
+        "done": done,
+        "failed": failed,
+        "counts": counts,
+    }
+
+
+def _print_counts(found: GroupResult[Any], counts: dict[str, int]) -> None:
+    table = extra("rich.table", of="cli", needed_by="`celerant report`").Table()
+    table.add_column("state")
+    table.add_column("members", justify="right")
+    for state, count in counts.items():
+        if count:
+            table.add_row(state, f"{count:,}")
+    table.add_row("all", f"{sum(counts.values()):,}")
+    click.echo(f"group {found.id}")
+    extra("rich", of="cli", needed_by="`celerant report`").print(table)
+
+
+def _code(counts: dict[str, int]) -> int:
+    _, _, failed = done_and_failed(counts)
+    if failed:
+        return FAILED
+    return PENDING if counts["PENDING"] else 0

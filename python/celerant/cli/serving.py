@@ -1,0 +1,108 @@
+"""Running a worker until a signal tells it to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NoReturn
+
+from celerant.cli.exits import UNREACHABLE, USAGE
+from celerant.errors import CelerantError
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+    from celerant.worker import Worker
+
+__all__ = ["serve"]
+
+logger = logging.getLogger("celerant.cli")
+
+#: Seconds between attempts to reach the broker at the start.
+_RETRY_PAUSE = 2.0
+#: Seconds until a signal is noticed that came just before the wait for it.
+_LOOK_INTERVAL = 1.0
+#: Signals that stop at once, as they stop Celery; Windows has none.
+_COLD = tuple(filter(None, [getattr(signal, "SIGQUIT", None)]))
+
+
+def serve(app: Celerant, worker: Worker) -> int:
+    """Run a worker; return the exit code of the process."""
+    # Handlers only note the signal: they may interrupt a thread that holds any lock,
+    # and of all queues and events only this queue is safe to use there.
+    noted: SimpleQueue[int | None] = SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM, *_COLD):
+        signal.signal(number, lambda number, _frame: noted.put(number))
+    # A warm stop, asked for by remote control.
+    worker.on_shutdown = lambda: noted.put(signal.SIGTERM)
+    try:
+        first = _start(app, worker, noted)
+    except CelerantError as exc:
+        logger.error("%s", exc)  # noqa: TRY400 - the message says it all
+        return USAGE
+    except _UnreachableError:
+        return UNREACHABLE
+    if first is None:
+        first = _await(noted)
+    if first is not None and first in _COLD:
+        _cut_off(worker, first)
+    logger.warning("stopping after what runs; a second signal stops at once")
+
+    def stop() -> None:
+        try:
+            worker.stop()
+        finally:
+            noted.put(None)
+
+    threading.Thread(target=stop, daemon=True).start()
+    second = _await(noted)
+    if second is not None:
+        _cut_off(worker, second)
+    app.close()
+    return 0
+
+
+def _await(noted: SimpleQueue[int | None]) -> int | None:
+    """Wait for the next note."""
+    # A signal that comes while this thread gives up the GIL to wait does not end the
+    # wait, and its handler runs only after it: so no wait is for ever.
+    while True:
+        with contextlib.suppress(Empty):
+            return noted.get(timeout=_LOOK_INTERVAL)
+
+
+def _cut_off(worker: Worker, number: int) -> NoReturn:
+    """End at once: running tasks are lost, or come again if their acks are late."""
+    logger.warning("stopping at once")
+    worker.kill()
+    logging.shutdown()
+    os._exit(128 + number)
+
+
+class _UnreachableError(Exception):
+    """The broker was asked for as often as the settings say."""
+
+
+def _start(app: Celerant, worker: Worker, noted: SimpleQueue[int | None]) -> int | None:
+    """Start, waiting for a broker that is not there yet.
+
+    Returns:
+        The signal that ended the waiting; None once the worker runs.
+    """
+    attempts = app.conf.broker_connection_max_retries or None
+    tried = 0
+    while True:
+        try:
+            worker.start()
+        except ConnectionError as exc:
+            tried += 1
+            logger.error("%s", exc)  # noqa: TRY400 - the message says it all
+            if not app.conf.broker_connection_retry or tried == attempts:
+                raise _UnreachableError from exc
+        else:
+            return None
+        with contextlib.suppress(Empty):
+            return noted.get(timeout=_RETRY_PAUSE)

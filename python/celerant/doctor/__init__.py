@@ -1,0 +1,11 @@
+"""Why nothing comes back: an app, its broker, its store and its workers, looked at.
+
+``celerant doctor`` prints what `examine` finds.
+"""
+
+from __future__ import annotations
+
+from celerant.doctor.examining import examine
+from celerant.doctor.finding import Finding, Level
+
+__all__ = ["Finding", "Level", "examine"]
