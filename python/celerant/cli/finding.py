@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.loading import load_app, named
 from celerant.canvas.base import Canvas
 from celerant.common.printable import shown
 from celerant.errors import CelerantError, HandleError
@@ -28,30 +28,13 @@ def look_here() -> None:
         sys.path.insert(0, here)
 
 
-def load_app(path: str) -> Celerant:
-    """Return the app that ``module:attribute`` names; the attribute may be dotted.
-
-    Raises:
-        CelerantError: There is no such module or attribute, or it is no app.
-    """
-    from celerant.app import Celerant  # noqa: PLC0415 - --version needs no app
-
-    found, attribute = _named(path, "-A ", "app")
-    if isinstance(found, Celerant):
-        return found
-    kind = f"{type(found).__module__}.{type(found).__qualname__}"
-    hint = "; start it with celery -A" if kind.startswith("celery.") else ""
-    msg = f"-A {path}: {attribute!r} is no Celerant app but a {kind}{hint}"
-    raise CelerantError(msg)
-
-
 def load_canvas(path: str) -> Canvas[Any]:
     """Return the canvas that ``module:attribute`` names, or that it returns.
 
     Raises:
         CelerantError: There is none.
     """
-    found, attribute = _named(path, "", "canvas")
+    found, attribute = named(path, "", "canvas")
     if callable(found) and not isinstance(found, Canvas):
         found = found()
     if isinstance(found, Canvas):
@@ -61,29 +44,6 @@ def load_canvas(path: str) -> Canvas[Any]:
         "group, chain or chord, or a function that returns one"
     )
     raise CelerantError(msg)
-
-
-def _named(path: str, option: str, default: str) -> tuple[Any, str]:
-    module_name, _, attribute = path.partition(":")
-    attribute = attribute or default
-    try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as exc:
-        msg = (
-            f"{option}{path}: cannot import module {module_name!r} "
-            f"({type(exc).__name__}: {exc}); give module:attribute as seen from here"
-        )
-        raise CelerantError(msg) from exc
-    for name in attribute.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as exc:
-            msg = (
-                f"{option}{path}: module {module_name!r} has no {attribute!r}; name "
-                f"the variable that holds the {default}, like {module_name}:{default}"
-            )
-            raise CelerantError(msg) from exc
-    return found, attribute
 
 
 def attached(app: Celerant, text: str) -> GroupResult[Any]:

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.task_queues import queues_of_tasks
 from celerant.common.printable import line
 from celerant.common.urls import masked, transport
 from celerant.doctor.finding import Finding, note, ok, problem, warning
 from celerant.doctor.redis_servers import Server
-from celerant.doctor.settings import own_tasks
 
 if TYPE_CHECKING:
     from kombu import Connection
 
     from celerant.app import Celerant
 
-__all__ = ["Reach", "check", "wanted_queues"]
+__all__ = ["Reach", "check"]
 
 _REFUSALS = ("AccessRefused", "AuthenticationError", "NotAllowed")
 
@@ -95,23 +95,8 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def wanted_queues(app: Celerant) -> dict[str, Any]:
-    """Return the queues that the app's tasks go to, and those of the settings."""
-    queues, router = app.routes()
-    wanted = {name: queues[name] for name in queues.declared}
-    for name, task in own_tasks(app).items():
-        options = {"queue": task.queue} if getattr(task, "queue", None) else {}
-        try:
-            queue = router.route(options, name, (), {}, task).get("queue")
-        except Exception:  # noqa: BLE001 - a route that needs the arguments of a call
-            queue = None
-        if queue is not None:
-            wanted[queue.name] = queue
-    return wanted
-
-
 def _queues(app: Celerant, connection: Connection) -> Iterator[Finding]:
-    for name, queue in wanted_queues(app).items():
+    for name, queue in queues_of_tasks(app).items():
         # A refusal closes the channel.
         with connection.channel() as channel:
             try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.task_queues import own_tasks
 from celerant.common.urls import masked, transport
 from celerant.config.default_backend import backend_url
 from celerant.doctor.finding import Finding, note, ok, warning
-from celerant.tasks.builtins import is_builtin
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
 
-__all__ = ["REDIS", "VISIBILITY", "check", "own_tasks", "visibility"]
+__all__ = ["REDIS", "VISIBILITY", "check", "visibility"]
 
 REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 #: kombu's default of ``visibility_timeout`` in seconds.
@@ -87,11 +87,6 @@ def visibility(app: Celerant) -> float:
     """Return the seconds after which Redis gives a message to another worker."""
     options = app.conf.broker_transport_options or {}
     return float(options.get("visibility_timeout") or VISIBILITY)
-
-
-def own_tasks(app: Celerant) -> dict[str, Any]:
-    """Return the tasks of the app's user, by name."""
-    return {name: task for name, task in app.tasks.items() if not is_builtin(task)}
 
 
 def _listed(names: list[str], most: int = 5) -> str:

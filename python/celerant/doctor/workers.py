@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.task_queues import own_tasks, queues_of_tasks
 from celerant.common.printable import line
 from celerant.common.urls import masked, transport
 from celerant.config.default_backend import backend_url
-from celerant.doctor.brokers import wanted_queues
 from celerant.doctor.finding import Finding, ok, problem, warning
-from celerant.doctor.settings import REDIS, own_tasks, visibility
+from celerant.doctor.settings import REDIS, visibility
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
@@ -51,7 +51,7 @@ def _unserved(app: Celerant, queues: Mapping[str, Any]) -> Iterator[Finding]:
         for queue in of_worker or ()
         if isinstance(queue, Mapping) and "name" in queue
     }
-    for name in wanted_queues(app):
+    for name in queues_of_tasks(app):
         if name in served:
             yield ok("queues", f"queue {name} is consumed by {line(served[name])}")
         else:
