@@ -16,11 +16,11 @@ Source: ``celery.signals`` of celery 5.7.0: names and arguments.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celerant.common.receivers import SIGNALS, Signal
 
-__all__ = [  # noqa: F822 - made below
+__all__ = [
     "after_task_publish",
     "before_task_publish",
     "celeryd_after_setup",
@@ -45,6 +45,31 @@ __all__ = [  # noqa: F822 - made below
     "worker_shutdown",
     "worker_shutting_down",
 ]
+
+if TYPE_CHECKING:  # made below
+    after_task_publish: Signal
+    before_task_publish: Signal
+    celeryd_after_setup: Signal
+    celeryd_init: Signal
+    import_modules: Signal
+    task_failure: Signal
+    task_internal_error: Signal
+    task_postrun: Signal
+    task_prerun: Signal
+    task_received: Signal
+    task_rejected: Signal
+    task_retry: Signal
+    task_revoked: Signal
+    task_sent: Signal
+    task_success: Signal
+    task_unknown: Signal
+    worker_before_create_process: Signal
+    worker_init: Signal
+    worker_process_init: Signal
+    worker_process_shutdown: Signal
+    worker_ready: Signal
+    worker_shutdown: Signal
+    worker_shutting_down: Signal
 
 
 def _made() -> dict[str, Any]:

@@ -260,6 +260,11 @@ class Celerant(TaskRegistry, Familiar):
                 self._backend = open_backend(self)
             return self._backend
 
+    @property
+    def unfinished(self) -> int:
+        """How many members this process waits for, of the groups it has looked at."""
+        return 0 if self._backend is None else self._backend.unfinished()
+
     def AsyncResult(  # noqa: N802 - Celery's
         self,
         id: str,  # noqa: A002 - Celery's name

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from celerant.context.host import App
 
 __all__ = [
+    "all_apps",
     "apps_named",
     "current_app",
     "load_app",
@@ -77,6 +78,11 @@ def apps_named(name: str) -> Iterator[App]:
 class _Current:
     #: Weak: an app without references is done, with its connections and threads.
     app: Callable[[], App | None] = staticmethod(lambda: None)
+
+
+def all_apps() -> list[App]:
+    """Return the apps of this process that are still referenced."""
+    return list(_apps)
 
 
 def set_current_app(app: App | None) -> None:

@@ -60,6 +60,11 @@ class App(Protocol):
         ...
 
     @property
+    def unfinished(self) -> int:
+        """How many members this process waits for."""
+        ...
+
+    @property
     def queues(self) -> Any:
         """Queues by name; asking for a missing one makes it."""
         ...

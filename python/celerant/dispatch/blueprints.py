@@ -30,6 +30,7 @@ from celerant.dispatch.destination import destination_of, mode_of
 from celerant.dispatch.envelope import SLOTS, Blueprint, BodyEncoder
 from celerant.dispatch.lasting import encoder_of, lasting
 from celerant.dispatch.routing import Queues, Router
+from celerant.dispatch.watching import Departure
 from celerant.errors import SettingError
 
 __all__ = ["Basis", "Blueprints", "Lineage"]
@@ -76,7 +77,7 @@ class Basis:
 class Blueprints:
     """Draws the messages of one dispatch of an app's; see `Drawer`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a message depends on
         self,
         basis: Basis,
         lineage: Lineage,
@@ -84,6 +85,7 @@ class Blueprints:
         options: Mapping[str, Any],
         *,
         is_placed: bool | None = None,
+        departure: Departure | None = None,
     ) -> None:
         self._basis = basis
         self._conf = basis.conf
@@ -98,10 +100,19 @@ class Blueprints:
         self._given = options
         self._call = {k: v for k, v in options.items() if v is not None}
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
+        #: None: nobody watches.
+        self._departure = departure
 
     def bare(self, *, is_placed: bool) -> Blueprints:
         """Return the same without group and call: for options that are whole."""
-        return Blueprints(self._basis, self._lineage, None, {}, is_placed=is_placed)
+        return Blueprints(
+            self._basis,
+            self._lineage,
+            None,
+            {},
+            is_placed=is_placed,
+            departure=self._departure,
+        )
 
     def reply_to(self) -> str:
         """Return where results go that somebody waits for."""
@@ -125,6 +136,7 @@ class Blueprints:
             self._is_placed
             or self._lineage is not _NO_LINEAGE
             or self._router.reads_arguments
+            or (self._departure is not None and self._departure.headers)
         ):
             return None
         task = self._tasks.get(name)
@@ -206,6 +218,9 @@ class Blueprints:
         )
         if times.expiration_ms is not None:
             blueprint.properties["expiration"] = str(times.expiration_ms)
+        if self._departure is not None:
+            self._departure.tasks.add(name)
+            self._departure.queues.add(blueprint.routing_key)
         return blueprint
 
     def _is_rabbitmq(self) -> bool:
@@ -275,6 +290,8 @@ class Blueprints:
             "stamped_headers": stamped,
             "stamps": stamps,
         }
+        if self._departure is not None:
+            headers.update(self._departure.headers)
         headers.update(take("headers", None) or {})
         properties = {
             "correlation_id": SLOTS["id"],

@@ -16,7 +16,7 @@ from celerant.common.printable import Lines, shown
 from celerant.common.stock_errors import task_revoked
 from celerant.errors import Reject
 from celerant.running.continuation import Continuation
-from celerant.running.logged import logged
+from celerant.running.logged import fields, logged
 from celerant.running.policy import Settlement
 from celerant.running.storing import Storing, Unstorable
 from celerant.running.telling import end, internal_error, is_told, revoked, tell_last
@@ -287,7 +287,13 @@ class Ending:
 
     def discard(self, request: Request, policy: Policy, reason: str) -> Outcome:
         """Store that a task does not run: it is revoked, or has expired."""
-        logger.info("task %s[%s] is revoked: %s", request.task, request.id, reason)
+        logger.info(
+            "task %s[%s] is revoked: %s",
+            request.task,
+            request.id,
+            reason,
+            extra=fields(request),
+        )
         outcome = Outcome(REVOKED, exception=task_revoked(reason))
         self._fail(request, policy, outcome)
         if self._events.tells_tasks and policy.sends_events:
@@ -318,7 +324,10 @@ def _rejection(outcome: Outcome) -> Outcome:
 
 
 def _log(request: Request, policy: Policy, outcome: Outcome) -> None:
-    name = request.shadow or request.task
+    if outcome.state == SUCCESS and not logger.isEnabledFor(logging.INFO):
+        # Of short tasks the fields alone would be a part of the time.
+        return
+    name, extra = request.shadow or request.task, fields(request)
     if outcome.state == SUCCESS:
         logger.info(
             "task %s[%s] succeeded in %.6f s: %s",
@@ -326,21 +335,26 @@ def _log(request: Request, policy: Policy, outcome: Outcome) -> None:
             request.id,
             outcome.runtime,
             shown(outcome.value),
+            extra=extra,
         )
         return
     exc = outcome.exception
     told = shown(exc)
     if outcome.state == REVOKED:
-        logger.info("task %s[%s] is revoked: terminated", name, request.id)
+        logger.info("task %s[%s] is revoked: terminated", name, request.id, extra=extra)
     elif outcome.state == RETRY:
         reason = "" if exc is None else said(exc)
-        logger.info("task %s[%s] is retried: %s", name, request.id, reason)
+        logger.info("task %s[%s] is retried: %s", name, request.id, reason, extra=extra)
     elif outcome.state == IGNORED:
-        logger.info("task %s[%s] is ignored", name, request.id)
+        logger.info("task %s[%s] is ignored", name, request.id, extra=extra)
     elif is_a(exc, Reject):
-        logger.warning("task %s[%s] is rejected: %s", name, request.id, told)
+        logger.warning(
+            "task %s[%s] is rejected: %s", name, request.id, told, extra=extra
+        )
     elif is_a(exc, policy.throws):
-        logger.info("task %s[%s] raised expected: %s", name, request.id, told)
+        logger.info(
+            "task %s[%s] raised expected: %s", name, request.id, told, extra=extra
+        )
     else:
         logger.error(
             "task %s[%s] raised unexpected: %s%s",
@@ -348,4 +362,5 @@ def _log(request: Request, policy: Policy, outcome: Outcome) -> None:
             request.id,
             told,
             Lines(outcome.traceback or ""),
+            extra=extra,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celerant.common.foreign import class_name, said
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from celerant.context.request import Request
 
-__all__ = ["logged"]
+__all__ = ["fields", "logged"]
 
 logger = logging.getLogger("celerant.worker")
 
@@ -36,4 +36,15 @@ def logged(doing: str, request: Request) -> Iterator[None]:
             request.id,
             class_name(exc),
             said(exc),
+            extra=fields(request),
         )
+
+
+def fields(request: Request) -> dict[str, Any]:
+    """Return a task's part of a log record, for `extra`: formatters may show it."""
+    return {
+        "task_name": request.task,
+        "task_id": request.id,
+        "group_id": request.group,
+        "root_id": request.root_id,
+    }

@@ -23,6 +23,7 @@ from celerant.dispatch.connections import Patience
 from celerant.dispatch.dispatching import Many, One, find_out
 from celerant.dispatch.interruption import carry
 from celerant.dispatch.order import Hooks, Order
+from celerant.dispatch.watching import WATCHERS, depart
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CelerantError, ForkError, PublishError
 from celerant.results.tracking.forms import clipped
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.dispatch.run import Sent
+    from celerant.dispatch.watching import Departure
     from celerant.errors.report import Report
     from celerant.sending.call import SentCall
 
@@ -102,13 +104,16 @@ class Outgoing:
         before_last: Callable[[int], None] | None = None,
     ) -> Sent:
         """Send members under the ids of a roster; `members` learn of themselves."""
+        departure = depart(self._app.name, group_id)
         try:
             self._refuse_forked_memory()
             lasting = self._lasting()
             order = Order(
                 source=source,
                 roster=roster,
-                blueprints=self._blueprints(lasting.basis, group_id, call.options),
+                blueprints=self._blueprints(
+                    lasting.basis, group_id, call.options, departure
+                ),
                 rules=lasting.rules,
                 patience=self._patience(call.options),
                 args=call.args,
@@ -125,24 +130,30 @@ class Outgoing:
                 ),
                 tally=members,
             )
-            return Many(order).over(self.open())
-        except BaseException:
+            sent = Many(order).over(self.open())
+        except BaseException as exc:
             # Nothing has left.
+            if departure is not None:
+                departure.end(None, exc)
             if members is not None:
                 members.abandon()
             raise
+        if departure is not None:
+            departure.end(sent.report, sent.error)
+        return sent
 
     def dispatch_one(
         self, signature: Mapping[str, Any], roster: Roster, call: Call, members: Members
     ) -> Sent:
         """Send one task under the id of a roster of one."""
+        departure = depart(self._app.name, None) if WATCHERS else None
         try:
             self._refuse_forked_memory()
             lasting = self._lasting()
             order = Order(
                 (signature,),
                 roster,
-                self._blueprints(lasting.basis, None, call.options),
+                self._blueprints(lasting.basis, None, call.options, departure),
                 lasting.rules,
                 self._patience(call.options),
                 Ledger(),
@@ -152,10 +163,15 @@ class Outgoing:
                 producer=producer_of(call.options),
                 tally=members,
             )
-            return One(order).over(self.open())
-        except BaseException:
+            sent = One(order).over(self.open())
+        except BaseException as exc:
+            if departure is not None:
+                departure.end(None, exc)
             members.abandon()
             raise
+        if departure is not None:
+            departure.end(sent.report, sent.error)
+        return sent
 
     def _patience(self, options: Mapping[str, Any]) -> Patience:
         """Return how often a dispatch tries again."""
@@ -183,11 +199,17 @@ class Outgoing:
         return found
 
     def _blueprints(
-        self, basis: Basis, group_id: str | None, options: Mapping[str, Any]
+        self,
+        basis: Basis,
+        group_id: str | None,
+        options: Mapping[str, Any],
+        departure: Departure | None,
     ) -> Blueprints:
         request = current_request.get()
-        if group_id is not None or request is not None or options:
-            return Blueprints(basis, Lineage.of(request), group_id, options)
+        is_plain = group_id is None and request is None and not options
+        if departure is not None or not is_plain:
+            lineage = Lineage.of(request)
+            return Blueprints(basis, lineage, group_id, options, departure=departure)
         # Those of a plain `delay` are all the same.
         own = self._own.get()
         plain = own.plain

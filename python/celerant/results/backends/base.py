@@ -330,6 +330,11 @@ class Backend(ChordResults):
                 own.consumer = Consumer(self)
             return own.consumer
 
+    def unfinished(self) -> int:
+        """Return how many members are waited for here; starts no consumer."""
+        consumer = self._own.get().consumer
+        return 0 if consumer is None else consumer.unfinished()
+
     def as_uri(self) -> str:
         """Return the URL without its password."""
         uri = masked(self._url)

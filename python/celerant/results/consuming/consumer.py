@@ -127,6 +127,11 @@ class Consumer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    def unfinished(self) -> int:
+        """Return how many members are pending of all that are served here."""
+        service = self._service
+        return 0 if service is None else service.unfinished()
+
     @property
     def is_here(self) -> bool:
         """Whether this is its own thread."""

@@ -10,23 +10,26 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
+from celerant.results.consuming.feed import Feed, Store
 from celerant.results.consuming.routes import Routes, Watch
 from celerant.results.consuming.subscriptions import SUBSCRIBE_FIRST, Subscriptions
 from celerant.results.consuming.sweeping import SweepClock, rest_after
 
 if TYPE_CHECKING:
-    from celerant.results.consuming.feed import Feed, Store
     from celerant.results.tracking.members import Members
 
-__all__ = ["Service"]
+__all__ = ["ARRIVED", "Service"]
 
 logger = logging.getLogger("celerant")
 
+#: Called with the store and how many members came in each state, by the number of the
+#: state, after each batch; empty where nobody counts.
+ARRIVED: list[Callable[[Store, list[int]], None]] = []
 #: Members read by one call of the backend.
 _SWEEP_CHUNK = 1000
 _OVER = object()
@@ -116,6 +119,11 @@ class Service:
     def is_reading(self) -> bool:
         """Whether any sweep has more to read."""
         return bool(self._sweeps)
+
+    def unfinished(self) -> int:
+        """Return how many members are pending of all that are served; any thread."""
+        served = [watch.members() for watch in list(self.routes.watches)]
+        return sum(one.barrier.remaining for one in served if one is not None)
 
     @property
     def is_busy(self) -> bool:
@@ -228,7 +236,13 @@ class Service:
     def _absorb(
         self, members: Members, indices: list[int], records: list[bytes | None]
     ) -> None:
+        before = members.barrier.counts() if ARRIVED else None
         members.absorb(indices, records)
+        if before is not None:
+            after = members.barrier.counts()
+            came = [now - then for now, then in zip(after, before, strict=True)]
+            for hear in ARRIVED:
+                hear(self._backend, came)
         if members in self.kept:
             self._release(members)
 
