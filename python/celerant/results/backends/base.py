@@ -159,6 +159,11 @@ class Backend(ChordResults):
         """Keep `payload` beside the results for as long as they live."""
         raise CelerantError(self._no_handles())
 
+    def put_asides(self, payloads: Mapping[str, bytes]) -> None:
+        """Keep many beside the results, by their names, as `put_aside` does one."""
+        for name, payload in payloads.items():
+            self.put_aside(name, payload)
+
     def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - for those that can
         """Return what was put aside, None where it is gone."""
         raise CelerantError(self._no_handles())

@@ -237,6 +237,18 @@ class RedisBackend(Backend):
         expires = self.expires or None
         self._retried(partial(self._client.set, key, payload, ex=expires))
 
+    def put_asides(self, payloads: Mapping[str, bytes]) -> None:
+        """Keep many, by 1,000 in a round trip."""
+        named = list(payloads.items())
+        for start in range(0, len(named), CHUNK):
+            self._retried(partial(self._put_asides, named[start : start + CHUNK]))
+
+    def _put_asides(self, named: list[tuple[str, bytes]]) -> None:
+        with self._client.pipeline(transaction=False) as pipe:
+            for name, payload in named:
+                pipe.set(self._aside_prefix + name, payload, ex=self.expires or None)
+            pipe.execute()
+
     def take_aside(self, name: str) -> bytes | None:
         """Return what was put aside, None where it is gone."""
         get = partial(self._client.get, self._aside_prefix + name)

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
 
+#: Of Django 6, or the backport.
+_HAS_TASKS = importlib.util.find_spec("django.tasks") is not None
+_TASKS = "django.tasks" if _HAS_TASKS else "django_tasks"
 FOLDER = Path(os.environ.get("MYSITE_FOLDER") or tempfile.mkdtemp())
 SECRET_KEY = "of the tests alone"
 INSTALLED_APPS = ["celerant.django", "shop"]
+if not _HAS_TASKS:
+    INSTALLED_APPS.append("django_tasks")
+_BACKEND = "celerant.django.tasks.CelerantBackend"
+TASKS = {
+    "default": {"BACKEND": _BACKEND, "QUEUES": ["default", "far"]},
+    "careful": {
+        "BACKEND": _BACKEND,
+        "OPTIONS": {"app": "mysite.celerant:app", "on_commit": True},
+    },
+    "here": {"BACKEND": f"{_TASKS}.backends.immediate.ImmediateBackend"},
+}
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -13,12 +13,33 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connection, transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
+from django.utils import timezone
 
 import celerant
 from celerant import EncodeError, NotSent, SettingError, chain, chord, group
+from celerant.django.tasks import CelerantBackend, enqueue_many
 from mysite.celerant import app
 from shop.models import Order
-from shop.tasks import collect, connection_before, pack, where
+from shop.tasks import (
+    broken,
+    careful,
+    collect,
+    connection_before,
+    far,
+    here,
+    later,
+    name_of,
+    pack,
+    told,
+    where,
+)
+
+try:
+    from django.tasks.exceptions import TaskResultDoesNotExist
+    from django.tasks.signals import task_enqueued, task_finished, task_started
+except ImportError:
+    from django_tasks.exceptions import TaskResultDoesNotExist
+    from django_tasks.signals import task_enqueued, task_finished, task_started
 
 TIMEOUT = 20
 
@@ -71,6 +92,106 @@ class DiscoveryTest(SimpleTestCase):
         )
         done = subprocess.run([sys.executable, "-c", program], check=False)
         self.assertEqual(done.returncode, 0)
+
+
+class FrameworkTest(TransactionTestCase):
+    """Django's own tasks."""
+
+    def ended(self, result):
+        app.AsyncResult(result.id).get(TIMEOUT, propagate=False)
+        result.refresh()
+        return result
+
+    def test_a_task_runs_and_its_result_is_read(self):
+        order = Order.objects.create(name="tea")
+        result = name_of.enqueue(order.pk)
+        self.assertEqual((result.status, result.args), ("READY", [order.pk]))
+        self.assertIsNotNone(result.enqueued_at)
+        with app.worker(concurrency=1) as worker:
+            self.ended(result)
+        self.assertEqual((result.status, result.return_value), ("SUCCESSFUL", "tea"))
+        self.assertEqual(result.worker_ids, [worker.hostname])
+        self.assertLessEqual(result.enqueued_at, result.started_at)
+        self.assertLessEqual(result.started_at, result.finished_at)
+        again = name_of.get_result(result.id)
+        self.assertEqual(again.return_value, "tea")
+        self.assertEqual(again.task, name_of)
+
+    def test_many_leave_in_one_volley(self):
+        sent = []
+        with mock.patch.object(
+            group, "apply_async", autospec=True, side_effect=group.apply_async
+        ) as apply:
+            results = enqueue_many(told, [("a",), {"word": "b", "times": 2}])
+            sent.extend(apply.call_args_list)
+        self.assertEqual(len(sent), 1)
+        with app.worker(concurrency=1):
+            found = [self.ended(result).return_value for result in results]
+        self.assertEqual(found, [[results[0].id, 1, "a"], [results[1].id, 1, "bb"]])
+
+    def test_a_failure_is_told(self):
+        with app.worker(concurrency=1):
+            result = self.ended(broken.enqueue())
+        self.assertEqual(result.status, "FAILED")
+        (error,) = result.errors
+        self.assertIs(error.exception_class, LookupError)
+        self.assertIn("nothing is there", error.traceback)
+
+    def test_a_coroutine_runs_and_may_be_deferred(self):
+        with app.worker(concurrency=1):
+            result = self.ended(later.using(run_after=timezone.now()).enqueue("x"))
+        self.assertEqual(result.return_value, "X")
+
+    def test_a_queue_is_the_tasks_own(self):
+        result = far.enqueue()
+        with app.worker(concurrency=1, queues=["far"]):
+            self.assertEqual(self.ended(result).return_value, "far")
+        self.assertEqual(far.get_result(result.id).task.queue_name, "far")
+
+    def test_a_task_leaves_at_the_commit(self):
+        with app.worker(concurrency=1):
+            with transaction.atomic():
+                result = careful.enqueue("x")
+                self.assertFalse(app.AsyncResult(result.id).ready())
+            self.assertEqual(self.ended(result).return_value, "x")
+
+    def test_a_task_does_not_leave_after_a_rollback(self):
+        with self.assertRaises(ZeroDivisionError), transaction.atomic():
+            result = careful.enqueue("x")
+            1 / 0  # noqa: B018
+        with app.worker(concurrency=1):
+            self.ended(name_of.enqueue(0))
+        result.refresh()
+        self.assertEqual(result.status, "READY")
+
+    def test_signals_are_sent(self):
+        heard = []
+
+        def hear(task_result, signal, **_):
+            heard.append((task_result.id, task_result.status))
+
+        for signal in (task_enqueued, task_started, task_finished):
+            signal.connect(hear, sender=CelerantBackend)
+            self.addCleanup(signal.disconnect, hear, sender=CelerantBackend)
+        with app.worker(concurrency=1):
+            result = self.ended(later.enqueue("x"))
+        states = ["READY", "RUNNING", "SUCCESSFUL"]
+        self.assertEqual(heard, [(result.id, state) for state in states])
+
+    def test_an_unknown_result_is_told(self):
+        with self.assertRaises(TaskResultDoesNotExist):
+            later.get_result("of nobody")
+
+    def test_wrong_arguments_and_options_are_refused(self):
+        with self.assertRaises(TypeError):
+            later.enqueue(object())
+        with self.assertRaisesRegex(SettingError, "has no 'ap'"):
+            CelerantBackend("other", {"OPTIONS": {"ap": "x"}})
+        with self.assertRaisesRegex(SettingError, "is no CelerantBackend"):
+            enqueue_many(here, [()])
+
+    def test_workers_know_the_tasks_by_their_names(self):
+        self.assertIn("shop.tasks.name_of", app.tasks)
 
 
 class ConnectionTest(TransactionTestCase):
