@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import redis
-from baselines import REDIS, RESULTS
+from baselines import RABBITMQ, REDIS, RESULTS, delete
 from celery import Celery
 from celery import group as celery_group
 from versus import Versus, rate
@@ -27,7 +27,11 @@ from celerant import Celerant, group
 
 #: Tasks of a round: of Celery fewer, for it takes seconds for a thousand.
 N, N_CELERY = 10_000, 500
-QUEUES = {kind: f"celerant-bench-{kind}" for kind in ("ours", "stock", "plain")}
+BROKERS = {
+    "redis": (REDIS, RESULTS),
+    "amqp": (RABBITMQ, RESULTS),
+    "rpc": (RABBITMQ, "rpc://"),
+}
 APP = """
 import os
 from {library} import {kind}
@@ -122,60 +126,93 @@ class Side:
         self._worker.wait(30)
 
 
-@contextlib.contextmanager
-def sides(folder: Path) -> Iterator[dict[str, Side]]:
-    """Start a worker of each kind, one after the other."""
-    code = {"broker": REDIS, "results": RESULTS}
-    kinds = {"ours": ("celerant", "Celerant"), "stock": ("celery", "Celery")}
-    for name, (library, kind) in kinds.items():
-        text = APP.format(library=library, kind=kind, queue=QUEUES[name], **code)
-        (folder / f"bench_{name}.py").write_text(text)
-    (folder / "plain.py").write_text(PLAIN.format(queue=QUEUES["plain"], **code))
-    python = sys.executable
-    commands = {
-        "ours": [python, "-m", "celerant", "worker", "-A", "bench_ours:app"],
-        "stock": [python, "-m", "celery", "-A", "bench_stock:app", "worker"],
-        "plain": [python, "plain.py"],
-    }
-    commands["ours"] += ["-P", "threads", "-c", "2", "-l", "ERROR"]
-    commands["stock"] += ["-P", "prefork", "-c", "2", "-l", "ERROR"]
-    commands["stock"] += ["--without-gossip", "--without-mingle"]
-    started: dict[str, Side] = {}
-    with contextlib.ExitStack() as stack:
-        for name, command in commands.items():
-            app: Any
-            if name == "stock":
-                app = Celery("bench", broker=REDIS, backend=RESULTS)
-            else:
-                app = stack.enter_context(
-                    Celerant("bench", broker=REDIS, backend=RESULTS)
-                )
-            app.conf.task_default_queue = QUEUES[name]
-            canvas = celery_group if name == "stock" else group
-            started[name] = side = Side(app, canvas, command, folder)
-            stack.callback(side.close)
-            # It sleeps once it has answered for the first time.
-            side.rate(10)
-        yield started
+class Sides:
+    """A worker of each kind that is measured, over one broker."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+
+    def __call__(self, broker: str, *kinds: str) -> dict[str, Side]:
+        """Start a worker of each kind, one after the other."""
+        return {kind: self._start(broker, kind) for kind in kinds}
+
+    def _start(self, broker: str, kind: str) -> Side:
+        url, results = BROKERS[broker]
+        queue = f"celerant-bench-{kind}"
+        names = {"broker": url, "results": results, "queue": queue}
+        app: Any
+        if kind == "stock":
+            app = Celery("bench", broker=url, backend=results)
+            library = "celery", "Celery"
+        else:
+            app = self._stack.enter_context(
+                Celerant("bench", broker=url, backend=results)
+            )
+            library = "celerant", "Celerant"
+        app.conf.task_default_queue = queue
+        code = APP.format(library=library[0], kind=library[1], **names)
+        (self._folder / f"bench_{kind}.py").write_text(code)
+        (self._folder / "plain.py").write_text(PLAIN.format(**names))
+        self._empty(url, queue)
+        self._stack.callback(self._empty, url, queue)
+        canvas = celery_group if kind == "stock" else group
+        side = Side(app, canvas, _command(kind), self._folder)
+        self._stack.callback(side.close)
+        # It sleeps once it has answered for the first time.
+        side.rate(10)
+        return side
+
+    @staticmethod
+    def _empty(url: str, queue: str) -> None:
+        if url == RABBITMQ:
+            delete(queue)
+            return
+        with redis.Redis.from_url(url) as client:
+            client.delete(queue, f"{queue}-notes", f"{queue}-index")
+
+
+def _command(kind: str) -> list[str]:
+    if kind == "plain":
+        return [sys.executable, "plain.py"]
+    library = "celery" if kind == "stock" else "celerant"
+    app = ["-A", f"bench_{kind}:app"]
+    pool = "prefork" if kind == "stock" else kind
+    command = [sys.executable, "-m", library]
+    command += ["worker", *app] if library == "celerant" else [*app, "worker"]
+    command += ["-P", pool, "-c", "2", "-l", "ERROR"]
+    if kind == "stock":
+        command += ["--without-gossip", "--without-mingle"]
+    return command
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[dict[str, Side]]:
-    """Sides that leave nothing in Redis."""
-    with redis.Redis.from_url(REDIS) as client:
-        names = [n for queue in QUEUES.values() for n in (queue, f"{queue}-notes")]
-        client.delete(*names)
-        with sides(tmp_path) as made:
-            yield made
-        client.delete(*names)
+def sides(tmp_path: Path) -> Iterator[Sides]:
+    """Sides that leave nothing with the broker."""
+    with contextlib.ExitStack() as stack:
+        yield Sides(tmp_path, stack)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.benchmark(group="round trip")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
-def test_round_trip_over_redis(versus: Versus, started: dict[str, Side]) -> None:
+def test_round_trip_over_redis(versus: Versus, sides: Sides) -> None:
     """A worker with two thread slots, beside Celery's with two processes."""
+    started = sides("redis", "threads", "plain", "stock")
     versus(
-        lambda: started["ours"].rate(N),
+        lambda: started["threads"].rate(N),
         plain=lambda: started["plain"].rate(N),
+        celery=lambda: started["stock"].rate(N_CELERY),
+    )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.benchmark(group="round trip")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
+def test_round_trip_by_processes(versus: Versus, sides: Sides) -> None:
+    """Two child processes beside Celery's two."""
+    started = sides("redis", "processes", "stock")
+    versus(
+        lambda: started["processes"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )

@@ -93,12 +93,12 @@ def place(redis_server, tmp_path):
     app = Celerant("volleys", broker=server.url(), backend=server.url())
     app.conf.task_default_queue = QUEUE
 
-    def worker(concurrency=SLOTS, *, broker=None, options=SOON):
+    def worker(concurrency=SLOTS, *, broker=None, options=SOON, pool="threads"):
         return CelerantWorker(
             folder=tmp_path,
             module="volleys_app:app",
             hostname=f"{uuid.uuid4().hex[:8]}@localhost",
-            pool="threads",
+            pool=pool,
             concurrency=concurrency,
             environment={
                 **os.environ,
@@ -143,9 +143,12 @@ def noted(store):
     return store.hlen("unacked"), store.zcard("unacked_index")
 
 
+@pytest.mark.parametrize("pool", ["threads", "processes"])
 @pytest.mark.parametrize("holder", ["hold", "hold_early"])
-def test_messages_of_a_killed_worker_that_had_not_started_run_elsewhere(place, holder):
-    with place.worker(concurrency=1) as first:
+def test_messages_of_a_killed_worker_that_had_not_started_run_elsewhere(
+    place, holder, pool
+):
+    with place.worker(concurrency=1, pool=pool) as first:
         held = place.send(holder, 1)
         until(lambda: place.runs() == {0: 1})
         result = place.send("early", 20, start=1)
@@ -164,10 +167,11 @@ def test_messages_of_a_killed_worker_that_had_not_started_run_elsewhere(place, h
     assert place.runs() == {0: 1 + is_late, **dict.fromkeys(range(1, 21), 1)}
 
 
+@pytest.mark.parametrize("pool", ["threads", "processes"])
 @pytest.mark.parametrize("task", ["early", "late"])
-def test_a_worker_killed_in_the_middle_loses_none(place, task):
+def test_a_worker_killed_in_the_middle_loses_none(place, task, pool):
     count = 600
-    with place.worker() as first:
+    with place.worker(pool=pool) as first:
         result = place.send(task, count)
         until(lambda: place.begun() > 100)
         kill_9(first)
@@ -271,8 +275,9 @@ def test_messages_of_a_lost_reply_are_found_again(place):
     assert place.runs() == dict.fromkeys(range(30), 1)
 
 
-def test_a_stop_gives_back_unstarted_messages_at_once_in_their_order(place):
-    with place.worker(concurrency=1) as worker:
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_a_stop_gives_back_unstarted_messages_at_once_in_their_order(place, pool):
+    with place.worker(concurrency=1, pool=pool) as worker:
         running = place.send("hold", 1)
         until(lambda: place.runs() == {0: 1})
         place.send("late", 40, start=1)

@@ -11,7 +11,7 @@ from celerant.worker.message import Delivery
 from celerant.worker.schedule import Schedule, held_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from celerant.worker.refused import Refused
 
@@ -35,6 +35,10 @@ class Backlog:
             self.held.add(held_until(delivery.due), delivery)
         else:
             self.ready.append(delivery)
+
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Have what was taken, and did not begin, taken before all else."""
+        self.ready.extendleft(reversed(deliveries))
 
     def add_refused(self, refused: Refused, queue: str) -> None:
         """Take in a refused message: storing its failure may have to wait."""

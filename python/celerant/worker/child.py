@@ -36,11 +36,10 @@ from celerant.running.succession import pack_successors
 from celerant.running.telling import end, is_told
 from celerant.running.trace import FAILURE, SUCCESS, Outcome, run_task
 from celerant.tasks import control_flow
+from celerant.worker.jobs import unpack_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from celerant.context.request import Request
 
 __all__ = [
     "Checked",
@@ -136,33 +135,34 @@ def check(references: dict[str, bytes]) -> Checked:
 
 
 def run(job: bytes) -> bytes:
-    """Run a task and return what came of it, pickled; never raises.
-
-    Bytes alone go through the pipes, so that no code of arguments and results runs in
-    the threads that serve those, where an error would break the pool.
+    """Call a function and return what it returns, pickled; never raises.
 
     Args:
-        job: The pickled arguments of `run_job`.
+        job: The function and its arguments, pickled.
     """
     try:
-        return pickle.dumps(run_job(*pickle.loads(job)))  # noqa: S301 - made by our own parent
+        function, args = pickle.loads(job)  # noqa: S301 - made by our own parent
+        return pickle.dumps(function(*args))
     except BaseException as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
         raised = *stored_as(type(exc)), (said(exc),)
         return pickle.dumps(Packed(FAILURE, None, raised, traceback_text(exc), 0.0))
 
 
 def run_job(
-    reference: bytes, request: Request, serializer: str, soft_limit: float | None = None
+    reference: bytes,
+    packed_request: tuple[str, str, dict[str, Any]],
+    serializer: str,
+    soft_limit: float | None = None,
 ) -> Packed:
     """Run the task that `reference` names and pack what came of it.
 
     Args:
         reference: The task, pickled.
-        request: With its arguments.
+        packed_request: Of `jobs.pack_job`.
         serializer: What encodes the value.
         soft_limit: Seconds until it gets a SoftTimeLimitExceeded.
     """
-    task = _find(reference)
+    task, request = _find(reference), unpack_request(packed_request)
     outcome = run_task(task, request, Limited(task, soft_limit))
     if request.ignore_result and not (
         request.callbacks or request.chain or request.chord

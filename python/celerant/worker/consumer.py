@@ -14,10 +14,11 @@ from celerant._core import wall_time
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.worker.backlog import Backlog
+from celerant.worker.connecting import reach
 from celerant.worker.consumed_queues import ConsumedQueues
 from celerant.worker.declaring import allowed_of
 from celerant.worker.envelopes import guard_envelopes
-from celerant.worker.hub import joined_hub
+from celerant.worker.hub import joined_hub, turns
 from celerant.worker.kombu_intake import KombuIntake
 from celerant.worker.message import Reader
 from celerant.worker.refused import Refused
@@ -39,7 +40,7 @@ __all__ = ["BrokerSource"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds a transport without an event loop waits in one `drain_events`.
+#: Seconds that a transport without an event loop waits at once.
 _DRAIN_TIMEOUT = 0.5
 #: Seconds between attempts to connect again: doubled each time, to the second.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
@@ -114,13 +115,12 @@ class BrokerSource:
         Raises:
             Exception: The transport's own, where the broker is not reachable.
         """
+        if self._volleys is None:
+            # What slots have put back since the last one was lost.
+            self._backlog.drop()
         self._generation += 1
         self._connection = connection = self._connect()
-        if connection.alt:
-            # Each URL of a failover list once; `connect` tries no more than two.
-            connection.ensure_connection(max_retries=len(connection.alt) - 1)
-        else:
-            connection.connect()
+        reach(connection)
         channel = connection.channel()
         lost = (*connection.connection_errors, *connection.channel_errors)
         guard = partial(
@@ -219,22 +219,14 @@ class BrokerSource:
                     connection.drain_events(timeout=0)
             # The first turn subscribes to broadcasts, and must not wait for a message.
             self._waker.wake()
-            loop, alarm = hub.create_loop(), None
+            loop, alarm = turns(hub, connection, self._mailbox), None
             while not self._is_over():
                 self._tick()
                 due = self._backlog.held.next_due()
                 if due is not None and due != alarm:
                     hub.call_later(max(0.0, due - wall_time()), _nothing)
                     alarm = due
-                try:
-                    next(loop)
-                except StopIteration:
-                    loop = hub.create_loop()
-                except connection.channel_errors:
-                    # Of remote control's channel it says nothing of the tasks'.
-                    if self._mailbox is None or not self._mailbox.mend():
-                        raise
-                    loop = hub.create_loop()
+                next(loop)
                 self._hears = True
                 self.begun.set()
 
@@ -245,7 +237,7 @@ class BrokerSource:
 
     def _tick(self) -> None:
         intake = self._intake_now
-        if self._cancelled.is_set() and not self._is_emptied:
+        if self._cancelled.is_set():
             self._cancel(intake)
         self.settling.pass_on(intake, self._generation)
         self._queues.change(None if self._is_emptied else intake)
@@ -332,6 +324,20 @@ class BrokerSource:
         """Return the next delivery to run now, None where there is none."""
         return self._backlog.take()
 
+    def ready(self) -> int:
+        """Return how many `take` may give at once."""
+        return len(self._backlog.ready)
+
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give out once more, before all else, what was taken and did not begin."""
+        self._backlog.put_back(self._ours(deliveries))
+        self._wake_slots()
+
+    def _ours(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Return those that the broker has not taken back with a lost connection."""
+        lasts, now = self._volleys is not None, self._generation
+        return [one for one in deliveries if lasts or one.generation == now]
+
     def stop(self) -> None:
         """Let no more come and give back what was not started.
 
@@ -349,6 +355,7 @@ class BrokerSource:
         intake.cancel()
         if intake.has_ended():
             self._is_emptied = True
+            # Also what slots have put back since.
             self._give_back(intake)
 
     def _is_over(self) -> bool:
@@ -358,13 +365,7 @@ class BrokerSource:
         unstarted = self._backlog.empty()
         if unstarted:
             logger.info("%d unstarted messages go back to the broker", len(unstarted))
-            intake.give_back(
-                [
-                    delivery.message
-                    for delivery in unstarted
-                    if intake.outlives or delivery.generation == self._generation
-                ]
-            )
+            intake.give_back([one.message for one in self._ours(unstarted)])
 
     def _lose(self, exc: BaseException) -> None:
         uri = "the broker" if self._connection is None else self._connection.as_uri()

@@ -11,9 +11,10 @@ from kombu.asynchronous import Hub
 from celerant.worker.silence import give_up_on_silence
 
 if TYPE_CHECKING:
+    from celerant.worker.mailbox import MailboxNode
     from celerant.worker.waker import Waker
 
-__all__ = ["joined_hub"]
+__all__ = ["joined_hub", "turns"]
 
 #: Heartbeats are looked at twice in their interval, as the protocol advises.
 _HEARTBEAT_RATE = 2
@@ -35,3 +36,23 @@ def joined_hub(connection: Any, waker: Waker) -> Iterator[Hub]:
         yield hub
     finally:
         hub.close()
+
+
+def turns(hub: Hub, connection: Any, mailbox: MailboxNode | None) -> Iterator[None]:
+    """Let the loop of a hub run, one turn for each item.
+
+    Raises:
+        Exception: The connection is lost, or the channel of tasks.
+    """
+    loop = hub.create_loop()
+    while True:
+        try:
+            next(loop)
+        except StopIteration:
+            loop = hub.create_loop()
+        except connection.channel_errors:
+            # Of remote control's channel it says nothing of the tasks'.
+            if mailbox is None or not mailbox.mend():
+                raise
+            loop = hub.create_loop()
+        yield

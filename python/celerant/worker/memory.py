@@ -6,9 +6,11 @@ threads of the pool take from the queues themselves, and a put wakes the worker.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +106,8 @@ class MemorySource:
         self._events = events
         self._names: list[str] = []
         self._held: Schedule[Delivery] = Schedule()
+        #: What was taken and did not begin.
+        self._returned: deque[Delivery] = deque()
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._finished = threading.Event()
@@ -143,7 +147,7 @@ class MemorySource:
             # Clear first: a put after it is seen here or sets it again.
             self._changed.clear()
             self._listen()
-            waiting = self._ready()
+            waiting = self.ready()
             if waiting:
                 wake(waiting)
             # What is due but finds no idle slot is taken by the next that ends.
@@ -167,15 +171,17 @@ class MemorySource:
 
     def waiting(self) -> bool:
         """Whether `take` may have something."""
-        return self._ready() > 0
+        return self.ready() > 0
 
-    def _ready(self) -> int:
+    def ready(self) -> int:
+        """Return how many `take` may give at once."""
         ready: int = sum(store.qsize() for store in self._stores())
+        ready += len(self._returned)
         return ready + (self._held.delay(wall_time(), 1.0) <= 0.0)
 
     def unstarted(self) -> list[Delivery]:
         """Return what is held here and does not run yet."""
-        return self._held.items()
+        return [*self._returned.copy(), *self._held.items()]
 
     def queues(self) -> list[Any]:
         """Return the queues it takes from."""
@@ -213,6 +219,9 @@ class MemorySource:
         due = self._held.pop_due(wall_time())
         if due is not None:
             return due
+        with contextlib.suppress(IndexError):
+            if self._returned:
+                return self._returned.popleft()
         for name in self._names:
             while True:
                 raw = _pop(self._channel._queue_for(name))  # noqa: SLF001 - see `_stores`
@@ -241,6 +250,12 @@ class MemorySource:
             msg = f"it is no message but {shown(raw)}"
             raise Refused(msg, None) from exc
 
+    def put_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give out once more, before all else, what was taken and did not begin."""
+        self._returned.extendleft(reversed(deliveries))
+        if self._wake is not None:
+            self._wake(len(deliveries))
+
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         """Put a message back if wanted; it left the queue when it was taken."""
         if settlement is Settlement.REQUEUE:
@@ -266,8 +281,9 @@ class MemorySource:
         self._channel._queue_for(delivery.queue).put(raw)  # noqa: SLF001 - see `_stores`
 
     def _release(self) -> None:
-        for delivery in self._held.clear():
+        for delivery in (*self._returned, *self._held.clear()):
             self._put_back(delivery)
+        self._returned.clear()
         left = 0
         for store in filter(_notifies, self._stores() if self._channel else ()):
             with store.mutex:

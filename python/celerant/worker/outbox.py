@@ -15,6 +15,7 @@ from kombu import Exchange, Producer
 from kombu.exceptions import EncodeError
 
 from celerant._core import monotonic
+from celerant.worker.connecting import reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,11 +194,7 @@ class Outbox:
 
     def _open(self) -> None:
         self._connection = connection = self._connect()
-        if connection.alt:
-            # Each URL of a failover list once.
-            connection.ensure_connection(max_retries=len(connection.alt) - 1)
-        else:
-            connection.connect()
+        reach(connection)
         driver = connection.transport.driver_type
         self._exchange = _exchange(self._exchange_name, driver)
         self._producer = Producer(connection.channel(), auto_declare=False)

@@ -113,17 +113,22 @@ class Panel:
     def revoke_ids(self, ids: set[str]) -> None:
         """Remember ids, and store the end of those that nobody runs."""
         self.roll.revoked.add(ids)
-        self.end_revoked()
-        running = {request.id for request, _ in self.roll.active()}
+        recalled = self.end_revoked()
+        running = {request.id for request, _ in self.roll.active()} - recalled
         if self.app.backend is not None and ids - running:
             if self._marker is None:
                 self._marker = ThreadPoolExecutor(1, "celerant-revoker")
             # Two trips to the store for each: not in the thread that consumes.
             self._marker.submit(self._mark, ids - running)
 
-    def end_revoked(self) -> None:
-        """Let what is revoked end now, and not at its eta: others may wait for it."""
+    def end_revoked(self) -> set[str]:
+        """Let what is revoked end now, and not at its eta: others may wait for it.
+
+        Returns:
+            Tasks that seem to run and will not begin before they are looked at again.
+        """
         self.source.hasten(lambda held: self.roll.revoked.cover(held.request))
+        return self.engine.recall()
 
     def _mark(self, ids: set[str]) -> None:
         for task_id in ids:

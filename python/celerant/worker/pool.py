@@ -28,7 +28,7 @@ _UNLIMITED = TimeLimit(None, None)
 
 
 class Engine(Protocol):
-    """How a slot runs a task."""
+    """What slots run tasks in."""
 
     #: As ``celery inspect stats`` tells it.
     name: str
@@ -37,12 +37,12 @@ class Engine(Protocol):
         """Get ready; raise where that cannot be."""
         ...
 
-    def run(self, delivery: Delivery) -> Outcome:
-        """Run it and return what came of it; never raise."""
-        ...
-
     def terminate(self, task_id: str, signal: int) -> bool:
         """End a task that runs, or will at once; say whether that can be done."""
+        ...
+
+    def recall(self) -> set[str]:
+        """Have what has not begun looked at once more; return the ids of that."""
         ...
 
     def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
@@ -104,6 +104,10 @@ class Threads:
             task_id,
         )
         return False
+
+    def recall(self) -> set[str]:
+        """Do nothing: a slot begins a task right after it has looked at it."""
+        return set()
 
     def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - no thread can
         """Do nothing: a thread cannot be ended from outside."""
@@ -181,6 +185,11 @@ class Pool:
     def is_awaited(self) -> bool:
         """Whether the end of the interpreter waits for what runs."""
         return not self._abandoned and self._pid == os.getpid()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to begin."""
+        return self._stopping
 
     @property
     def busy(self) -> int:

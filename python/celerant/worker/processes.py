@@ -7,28 +7,28 @@ import logging
 import pickle
 import sys
 import threading
-from concurrent.futures import wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from celerant.common.stock_errors import task_revoked, time_limit_exceeded, worker_lost
 from celerant.errors import SettingError
-from celerant.running.succession import unpack_successors
-from celerant.running.trace import FAILURE, REVOKED, Outcome, failure
-from celerant.worker.child import Checked, check, run, unpack
+from celerant.worker.child import Checked, check, run_job
+from celerant.worker.jobs import pack_job
 from celerant.worker.limits import Limits
-from celerant.worker.process import ChildProcess
+from celerant.worker.process import ChildDied, ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from celerant.worker.batch import Batch, Job
     from celerant.worker.message import Delivery
 
 __all__ = ["Processes"]
 
 logger = logging.getLogger("celerant.worker")
+
+#: Ids that are remembered for tasks that are to be terminated and do not run yet.
+_MOST_DOOMED = 1000
 
 
 class Processes:
@@ -69,9 +69,10 @@ class Processes:
         self._lock = threading.Lock()
         #: How many children are to go as soon as they are free.
         self._surplus = 0
-        self._running: dict[str, ChildProcess] = {}
-        #: To be terminated as soon as they run.
-        self._doomed: set[str] = set()
+        #: Where each task is, and its number there.
+        self._running: dict[str, tuple[ChildProcess, int]] = {}
+        #: To be terminated as soon as they run, in the order in which that was asked.
+        self._doomed: dict[str, None] = {}
 
     def _new_child(self) -> ChildProcess:
         return ChildProcess(self._modules, self._set_up)
@@ -85,13 +86,13 @@ class Processes:
         _refuse_unimportable(self._tasks)
         references = {name: self._reference(task) for name, task in self._tasks.items()}
         try:
-            answers = [(c, c.submit(check, references)) for c in self._children]
-            for child, answer in answers:
-                checked: Checked = answer.result()
+            for child in self._children:
                 child.start()
+            for child in self._children:
+                checked: Checked = child.call(check, references)
                 if checked.missing:
                     raise _missing(checked.missing)  # noqa: TRY301 - cleaned up below
-        except BrokenProcessPool as exc:
+        except ChildDied as exc:
             self.kill()
             msg = (
                 "a child process died while it started; where a script starts a "
@@ -103,19 +104,67 @@ class Processes:
             self.kill()
             raise
 
-    def run(self, delivery: Delivery) -> Outcome:
-        """Run it in a free child; one that dies is replaced and fails its task."""
+    def lend(self) -> ChildProcess:
+        """Return a free child, which is ready; `give_back` takes it.
+
+        Raises:
+            ChildDied: None can be made ready.
+        """
         child = self._free.get()
         try:
-            return self._run_in(child, delivery)
-        except BaseException as exc:  # noqa: BLE001 - e.g. arguments that no pipe takes
-            return failure(exc, 0.0)
-        finally:
-            self._release(child)
+            try:
+                child.make_ready()
+            except ChildDied:
+                # It died while it was idle.
+                child.replace()
+                child.make_ready()
+        except BaseException:
+            self.give_back(child)
+            raise
+        return child
 
-    def _release(self, child: ChildProcess) -> None:
+    def left(self, child: ChildProcess) -> int | None:
+        """Return how many tasks a child may still run; None is without limit."""
+        most = self._max_tasks
+        return None if not most else max(1, most - child.served)
+
+    def pack(self, delivery: Delivery) -> tuple[bytes, float | None]:
+        """Return what a child is sent of a delivery, and its hard limit in seconds.
+
+        Raises:
+            Exception: Something in it cannot be pickled.
+        """
+        limit = self._limits.of(delivery)
+        reference = self._reference(delivery.task)
+        job = pack_job(
+            run_job, reference, delivery.request, self._serializer, limit.soft
+        )
+        return job, limit.hard
+
+    def run(self, batch: Batch, child: ChildProcess) -> None:
+        """Run a batch in a child that was lent."""
+        entered: list[str] = []
+
+        def enter(jobs: dict[int, Job]) -> list[int]:
+            doomed = []
+            with self._lock:
+                for number, job in jobs.items():
+                    task_id = job.run.delivery.request.id
+                    entered.append(task_id)
+                    self._running[task_id] = child, number
+                    if self._doomed.pop(task_id, None) is not None:
+                        doomed.append(number)
+            return doomed
+
+        try:
+            batch.run(enter)
+        finally:
+            with self._lock:
+                for task_id in entered:
+                    self._running.pop(task_id, None)
+
+    def give_back(self, child: ChildProcess) -> None:
         """Give a child to the next task, or its successor."""
-        child.served += 1
         if self._retire(child):
             return
         try:
@@ -128,64 +177,27 @@ class Processes:
         finally:
             self._free.put(child)
 
-    def _run_in(self, child: ChildProcess, delivery: Delivery) -> Outcome:
-        task_id, limit = delivery.request.id, self._limits.of(delivery)
-        reference = self._reference(delivery.task)
-        job = pickle.dumps((reference, delivery.request, self._serializer, limit.soft))
-        self._await(child)
-        if not self._enter(task_id, child):
-            return _terminated()
-        try:
-            try:
-                answer = child.submit(run, job)
-            except BrokenProcessPool:
-                # It died while it was idle: no task of ours is to blame.
-                child.replace()
-                child.start().result()
-                answer = child.submit(run, job)
-            done, _ = wait([answer], limit.hard)
-        finally:
-            with self._lock:
-                self._running.pop(task_id, None)
-        if not done:
-            return _overrun(child, delivery, limit.hard)
-        try:
-            packed = pickle.loads(answer.result())  # noqa: S301 - made by our own child
-            delivery.request.successors = unpack_successors(packed.successors)
-            delivery.request.children += packed.children
-            return unpack(packed)
-        except BrokenProcessPool:
-            return _lost(child, delivery)
-
-    @staticmethod
-    def _await(child: ChildProcess) -> None:
-        """Wait until it can run a task: its imports are not the task's time."""
-        try:
-            child.start().result()
-        except BrokenProcessPool:
-            child.replace()
-            child.start().result()
-
-    def _enter(self, task_id: str, child: ChildProcess) -> bool:
-        with self._lock:
-            if task_id in self._doomed:
-                self._doomed.discard(task_id)
-                return False
-            self._running[task_id] = child
-            return True
-
     def terminate(self, task_id: str, signal: int) -> bool:
         """Send the child that runs a task a signal; say that it can be done."""
         with self._lock:
-            child = self._running.get(task_id)
-            if child is None:
-                self._doomed.add(task_id)
-            else:
-                child.terminated = True
-                # The signal may come too late, and is then still on its way to it.
-                child.is_worn = True
-                child.signal(signal)
+            child, number = self._running.get(task_id, (None, 0))
+            if child is None or not child.signal(number, signal):
+                self._doomed[task_id] = None
+                for oldest in list(self._doomed)[:-_MOST_DOOMED]:
+                    del self._doomed[oldest]
         return True
+
+    def recall(self) -> set[str]:
+        """Have what no child has begun looked at once more; return the ids of that."""
+        recalled = set()
+        with self._lock:
+            children = {id(child): child for child, _ in self._running.values()}
+            begun = {key: child.recall() for key, child in children.items()}
+            for task_id, (child, number) in self._running.items():
+                last = begun[id(child)]
+                if last is not None and number > last:
+                    recalled.add(task_id)
+        return recalled
 
     def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
         """Set a task's time limits, for messages without their own."""
@@ -257,37 +269,6 @@ class Processes:
         """End the children at once."""
         for child in self._children:
             child.kill()
-
-
-def _terminated() -> Outcome:
-    return Outcome(REVOKED, exception=task_revoked("terminated"))
-
-
-def _overrun(child: ChildProcess, delivery: Delivery, limit: Any) -> Outcome:
-    request = delivery.request
-    logger.error(
-        "task %s[%s] is over its time limit of %s s; its process is killed",
-        request.task,
-        request.id,
-        limit,
-    )
-    child.kill()
-    child.replace()
-    return Outcome(FAILURE, exception=time_limit_exceeded(limit), is_overrun=True)
-
-
-def _lost(child: ChildProcess, delivery: Delivery) -> Outcome:
-    request, was_terminated = delivery.request, child.terminated
-    child.replace()
-    if was_terminated:
-        return _terminated()
-    logger.error(
-        "the process that ran task %s[%s] died; it is replaced",
-        request.task,
-        request.id,
-    )
-    reason = "the process that ran the task exited before its end"
-    return Outcome(FAILURE, exception=worker_lost(reason), is_lost=True)
 
 
 def _module_of(task: Any) -> str:

@@ -104,6 +104,11 @@ class Roll:
         """Note that it has ended."""
         self._active.pop(id(request), None)
 
+    def withdraw(self, request: Request) -> None:
+        """Note that it did not begin after all; for the thread that noted it."""
+        self._active.pop(id(request), None)
+        self._own.tally[request.task] -= 1
+
     def active(self) -> list[tuple[Request, float]]:
         """Return what runs, and since when (`time.time`)."""
         return list(self._active.copy().values())

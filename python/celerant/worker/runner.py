@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,14 +20,15 @@ from celerant.tasks.control_flow import RETRY
 from celerant.worker.receiving import tell_refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celerant.context.host import App
     from celerant.worker.events import Events
     from celerant.worker.message import Delivery
-    from celerant.worker.pool import Engine
     from celerant.worker.refused import Refused
     from celerant.worker.roll import Roll
 
-__all__ = ["Runner"]
+__all__ = ["Run", "Runner"]
 
 logger = logging.getLogger("celerant.worker")
 
@@ -81,23 +83,33 @@ class _Nobody:
         """Do nothing."""
 
 
-class Runner:
-    """Executes deliveries in the threads of a pool."""
+@dataclass(slots=True, eq=False)
+class Run:
+    """One run of a task, from its slot's side."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        app: App,
-        *,
-        hostname: str,
-        roll: Roll,
-        events: Events,
-    ) -> None:
-        """Run in `engine`, store and go on by `app`; set `settling` before a call.
+    delivery: Delivery
+    #: None if not even that was found.
+    policy: Policy | None = None
+    #: What the broker is to be told.
+    settlement: Settlement = Settlement.ACK
+    #: Whether it was told, or will be.
+    is_settled: bool = False
+    #: How many processes have died before they began it.
+    deaths: int = 0
+
+
+class Runner:
+    """Takes deliveries through a run's steps, in the threads of a pool.
+
+    `admit` comes first and `leave` last, in any case; what a step between them raises
+    is for `rescue`.
+    """
+
+    def __init__(self, app: App, *, hostname: str, roll: Roll, events: Events) -> None:
+        """Store and go on by `app`; set `settling` before the first run.
 
         `roll` is told what runs, and tells what is revoked; `events` go to monitors.
         """
-        self._engine = engine
         self._roll = roll
         self._events = events
         self.ending = Ending(app, events)
@@ -109,28 +121,97 @@ class Runner:
         self._hostname = hostname
         self._policies: dict[str, Policy] = {}
 
-    def __call__(self, delivery: Delivery) -> None:
-        """Execute one delivery and settle it, however it ends; raise nothing."""
+    def one_by_one(
+        self, call: Callable[[Delivery], Outcome]
+    ) -> Callable[[Delivery], None]:
+        """Return what executes a delivery by `call`, and raises nothing."""
+
+        def execute(delivery: Delivery) -> None:
+            run = Run(delivery)
+            try:
+                if self.admit(run):
+                    self.begin(run)
+                    self.end(run, call(delivery))
+            except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
+                self.rescue(run, exc)
+            finally:
+                self.leave(run)
+            self.tend()
+
+        return execute
+
+    def admit(self, run: Run) -> bool:
+        """Whether it may run; if not it is ended."""
+        delivery = run.delivery
+        request, name = delivery.request, delivery.task.name
+        # First on the roll, then the look at what is revoked: a command that comes
+        # in between finds it there and ends it.
+        self._roll.begin(request)
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policies[name] = Policy.of(delivery.task)
+        run.policy = policy
+        return self.may_run(run)
+
+    def may_run(self, run: Run) -> bool:
+        """Whether it is neither revoked nor too late; if not it is ended."""
+        reason, policy = self._reason_against(run.delivery), run.policy
+        if reason is None:
+            return True
+        assert policy is not None  # noqa: S101 - it was admitted
+        outcome = self.ending.discard(run.delivery.request, policy, reason)
+        run.settlement = policy.settlement(outcome)
+        return False
+
+    def begin(self, run: Run) -> None:
+        """Tell the broker, the store and monitors that it begins, if they want that."""
+        delivery, policy = run.delivery, run.policy
+        assert policy is not None  # noqa: S101 - it was admitted
         request = delivery.request
-        policy, settlement = None, Settlement.ACK
-        is_settled = False
-        try:
-            policy = self._policies.get(delivery.task.name)
-            if policy is None:
-                policy = self._policies[delivery.task.name] = Policy.of(delivery.task)
-            if not policy.acks_late:
-                is_settled = self.settling.settle_early(delivery)
-            outcome = self._execute(delivery, policy, is_settled=is_settled)
-            if outcome is None:
-                is_settled = True
-            else:
-                settlement = policy.settlement(outcome)
-        except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
-            outcome = self.ending.rescue(request, policy, exc)
-            settlement = settlement if policy is None else policy.settlement(outcome)
-        finally:
-            if not is_settled:
-                self.settling.settle(delivery, settlement)
+        if not policy.acks_late:
+            run.is_settled = self.settling.settle_early(delivery)
+        if policy.tracks_started and not request.ignore_result:
+            about = {"pid": os.getpid(), "hostname": self._hostname}
+            self.ending.storing(request, about, STARTED)
+        if self._events.tells_tasks and policy.sends_events:
+            self._events.started(request)
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """Store the outcome, and go on."""
+        delivery, policy = run.delivery, run.policy
+        assert policy is not None  # noqa: S101 - it was admitted
+        delivery.has_run = True
+        if outcome.is_lost and policy.retries_lost:
+            outcome = _retried(delivery, outcome)
+        if delivery.request.successors:
+            outcome = send_successors(delivery.request, delivery.task, outcome)
+        settle = None
+        if not run.is_settled:
+            settle = partial(self.settling.settle, delivery)
+        final = self.ending.finish(delivery.request, policy, outcome, settle)
+        if final is None:
+            run.is_settled = True
+        else:
+            run.settlement = policy.settlement(final)
+
+    def rescue(self, run: Run, exc: BaseException) -> None:
+        """Fail it, for a step has raised `exc`."""
+        outcome = self.ending.rescue(run.delivery.request, run.policy, exc)
+        if run.policy is not None:
+            run.settlement = run.policy.settlement(outcome)
+
+    def leave(self, run: Run) -> None:
+        """Settle its message, if that is not settled."""
+        self._roll.end(run.delivery.request)
+        if not run.is_settled:
+            self.settling.settle(run.delivery, run.settlement)
+
+    def withdraw(self, run: Run) -> None:
+        """Note that it does not run now, in place of `leave`."""
+        self._roll.withdraw(run.delivery.request)
+
+    def tend(self) -> None:
+        """Let results leave that are many, or late, before the slot runs on."""
         if self.ending.volley:
             self.ending.volley.store_due()
             # What is left does not wait for what this slot runs next.
@@ -162,33 +243,6 @@ class Runner:
         """Store and settle what is left, when no slot runs any more."""
         self._lateness.close()
         self.rest()
-
-    def _execute(
-        self, delivery: Delivery, policy: Policy, *, is_settled: bool
-    ) -> Outcome | None:
-        request = delivery.request
-        # First on the roll, then the look at what is revoked: a command that comes
-        # in between finds it there and ends it.
-        self._roll.begin(request)
-        try:
-            reason = self._reason_against(delivery)
-            if reason is not None:
-                return self.ending.discard(request, policy, reason)
-            if policy.tracks_started and not request.ignore_result:
-                about = {"pid": os.getpid(), "hostname": self._hostname}
-                self.ending.storing(request, about, STARTED)
-            if self._events.tells_tasks and policy.sends_events:
-                self._events.started(request)
-            outcome = self._engine.run(delivery)
-            delivery.has_run = True
-            if outcome.is_lost and policy.retries_lost:
-                outcome = _retried(delivery, outcome)
-            if request.successors:
-                outcome = send_successors(delivery.request, delivery.task, outcome)
-            settle = None if is_settled else partial(self.settling.settle, delivery)
-            return self.ending.finish(request, policy, outcome, settle)
-        finally:
-            self._roll.end(request)
 
     def _reason_against(self, delivery: Delivery) -> str | None:
         if delivery.expires is not None and time.time() > delivery.expires:

@@ -16,6 +16,7 @@ from celerant.common.mailbox import make_mailbox
 from celerant.common.receivers import tell
 from celerant.context.workers import add_worker
 from celerant.errors import SettingError
+from celerant.worker.batches import Batches
 from celerant.worker.consumer import BrokerSource
 from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from celerant.context.host import App
+    from celerant.worker.message import Delivery
 
 __all__ = ["Worker"]
 
@@ -134,26 +136,9 @@ class Worker:
         tell("celeryd_init", self.hostname, instance=self, conf=conf, options={})
         tell("celeryd_after_setup", self.hostname, instance=self, conf=conf)
         tell("worker_init", self)
-        engine: Engine = Threads()
-        if self.pool == "processes":
-            serializer = conf.result_serializer
-            engine = Processes(
-                self.concurrency,
-                self.app.tasks,
-                serializer,
-                conf.worker_max_tasks_per_child,
-                self.app.child_setup,
-            )
+        engine = self._make_engine()
         source, runner = self._join_parts(engine)
-        slots = Pool(
-            self.concurrency,
-            source.take,
-            runner,
-            waiting=source.waiting,
-            name=self.hostname,
-            rest=runner.rest,
-            part=runner.part,
-        )
+        slots = self._make_slots(engine, source, runner)
         if self.panel is not None:
             self.panel.join(source, slots)
         engine.start()
@@ -192,6 +177,48 @@ class Worker:
         )
         tell("worker_ready", self)
 
+    def _make_engine(self) -> Threads | Processes:
+        if self.pool == "threads":
+            return Threads()
+        conf = self.app.conf
+        return Processes(
+            self.concurrency,
+            self.app.tasks,
+            conf.result_serializer,
+            conf.worker_max_tasks_per_child,
+            self.app.child_setup,
+        )
+
+    def _make_slots(
+        self,
+        engine: Threads | Processes,
+        source: MemorySource | BrokerSource,
+        runner: Runner,
+    ) -> Pool:
+        batches: Batches | None = None
+        execute: Callable[[Delivery], None]
+        if isinstance(engine, Processes):
+            execute = batches = Batches(engine, runner, source)
+        else:
+            execute = runner.one_by_one(engine.run)
+
+        def part() -> None:
+            runner.part()
+            engine.stop()
+
+        slots = Pool(
+            self.concurrency,
+            source.take,
+            execute,
+            waiting=source.waiting,
+            name=self.hostname,
+            rest=runner.rest,
+            part=part,
+        )
+        if batches is not None:
+            batches.slots = slots
+        return slots
+
     def _join_parts(self, engine: Engine) -> tuple[MemorySource | BrokerSource, Runner]:
         app, conf = self.app, self.app.conf
         accept = prepare_accept_content(conf.accept_content)
@@ -200,7 +227,7 @@ class Worker:
         self._events = events = Events(
             app.connection_for_write, conf, hostname=self.hostname, roll=roll
         )
-        runner = Runner(engine, app, hostname=self.hostname, roll=roll, events=events)
+        runner = Runner(app, hostname=self.hostname, roll=roll, events=events)
         connection = app.connection_for_read()
         is_memory = connection.transport_cls == "memory"
         reader = Reader(
