@@ -233,7 +233,7 @@ def run_ours(sides, message):
     ours = sides.ours
     roll = Roll()
     events = Events(ours.connection_for_write, ours.conf, hostname=HOST, roll=roll)
-    runner = Runner(Threads(), ours, hostname=HOST, roll=roll, events=events)
+    runner = Runner(ours, hostname=HOST, roll=roll, events=events)
     verdict, told = [], []
     events.tells_tasks = True
     events._outbox = SimpleNamespace(
@@ -241,7 +241,7 @@ def run_ours(sides, message):
     )
     runner.settling = Told(verdict)
     delivery = Reader(ours.tasks, {"application/json"}, HOST).read(message)
-    runner(delivery)
+    runner.one_by_one(Threads().run)(delivery)
     # A stock pool tells of the start, which does not run here.
     told = [event for event in told if event[0] != "task-started"]
     return (verdict, sorted(told)), ours.backend.read(delivery.request.id)
