@@ -216,3 +216,16 @@ def test_round_trip_by_processes(versus: Versus, sides: Sides) -> None:
         lambda: started["processes"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.benchmark(group="round trip")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
+@pytest.mark.parametrize("broker", ["amqp", "rpc"])
+def test_round_trip_over_rabbitmq(versus: Versus, sides: Sides, broker: str) -> None:
+    """Results in Redis, and as replies; the broker confirms what our side sends."""
+    started = sides(broker, "threads", "stock")
+    versus(
+        lambda: started["threads"].rate(N),
+        celery=lambda: started["stock"].rate(N_CELERY),
+    )

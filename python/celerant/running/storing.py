@@ -111,7 +111,7 @@ class Storing:
         backend: Any = self._backend
         rows = [(one.request.id, one.payload, one.state) for one in records]
         requests = [one.request for one in records]
-        write = partial(backend.store_many, rows)
+        write = partial(backend.store_many, rows, requests)
         if not self._persist(write, requests, "state"):
             # One of them may be why.
             for one in records:

@@ -19,7 +19,7 @@ from celerant.worker.consumed_queues import ConsumedQueues
 from celerant.worker.declaring import allowed_of
 from celerant.worker.envelopes import guard_envelopes
 from celerant.worker.hub import joined_hub, turns
-from celerant.worker.kombu_intake import KombuIntake
+from celerant.worker.intakes import new_intake, redis_volleys
 from celerant.worker.message import Reader
 from celerant.worker.refused import Refused
 from celerant.worker.settling import Settling
@@ -134,6 +134,7 @@ class BrokerSource:
         if self._generation > 1:
             allowed = allowed_of(connection, allowed)
         self._intake = self._join_intake(channel, allowed)
+        self.settling.in_volleys = self._intake.in_volleys
         self._set_prefetch()
         if self._prepare is not None:
             self._prepare(allowed)
@@ -146,11 +147,9 @@ class BrokerSource:
             self._intake = self._volleys
             self._volleys.open(channel, queues)
             return self._volleys
-        is_redis = self._connection.transport.driver_type == "redis"
-        if self._generation == 1 and is_redis:
-            from celerant.worker.redis_intake import open_volleys  # noqa: PLC0415 - redis-py may be absent
-
-            self._volleys = open_volleys(
+        if self._generation == 1:
+            self._volleys = redis_volleys(
+                self._connection,
                 channel,
                 queues,
                 receive=self._take_in,
@@ -158,10 +157,9 @@ class BrokerSource:
                 waiting=lambda: len(self._backlog.ready),
                 limits=self._reader.limits,
             )
-            if self._volleys is not None:
-                self.settling.in_volleys = True
-                return self._volleys
-        return KombuIntake(channel, queues, self._receive, self._accept)
+        return self._volleys or new_intake(
+            self._connection, channel, queues, self._receive, self._accept
+        )
 
     def run(self, wake: Callable[[int], None]) -> None:
         """Consume until `close`, connecting again where the broker is lost."""
@@ -252,11 +250,11 @@ class BrokerSource:
         self._intake_now.hold(self._prefetch)
 
     def _receive(self, message: Any) -> None:
+        # The turn that follows wakes the slots.
         info = message.delivery_info or {}
         self._take_in(
             message, str(info.get("routing_key") or info.get("exchange") or "")
         )
-        self._wake_slots()
 
     def _take_in(self, message: Any, queue: str) -> None:
         try:

@@ -19,6 +19,8 @@ class Intake(Protocol):
 
     #: Whether what it brought can be settled by a later connection, too.
     outlives: bool
+    #: Whether the broker is told of many messages at a time.
+    in_volleys: bool
 
     def begin(self, hub: Hub | None) -> None:
         """Let messages come; `hub` waits for them, None where there is none."""

@@ -21,6 +21,7 @@ class KombuIntake:
 
     #: The broker takes back what a lost connection had not settled.
     outlives = False
+    in_volleys = False
 
     def __init__(
         self,

@@ -95,6 +95,7 @@ class RedisIntake:
 
     #: A tag is settled by any connection.
     outlives = True
+    in_volleys = True
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class Settling:
             self._settled.append((delivery.message, delivery.generation, settlement))
             self._wake()
         elif not delivery.is_forgotten:
-            self._settled.append((delivery.message, 0, settlement))
+            self._settled.append((delivery.message, delivery.generation, settlement))
             if len(self._settled) * 2 >= self.held > 0:
                 self._wake()
 
@@ -110,6 +110,8 @@ class Settling:
                 intake.settle(message, settlement)
         while self._begun:
             delivery = self._begun.popleft()
-            if not delivery.has_run:
+            if delivery.has_run:
+                continue
+            if intake.outlives or delivery.generation == generation:
                 delivery.is_forgotten = True
                 intake.settle(delivery.message, Settlement.ACK)

@@ -11,6 +11,7 @@ mod chord_size;
 mod chunk;
 mod clock;
 mod convert;
+mod deliveries;
 mod embedding;
 mod error;
 mod frames;
@@ -48,6 +49,8 @@ mod _core {
     use crate::chunk::PyChunk;
     #[pymodule_export]
     use crate::clock::{monotonic, wall_time};
+    #[pymodule_export]
+    use crate::deliveries::read_deliveries;
     #[pymodule_export]
     use crate::heard::PyHeard;
     #[pymodule_export]

@@ -283,14 +283,16 @@ class Backend(ChordResults):
             return status not in READY_STATES
         return bool(status != SUCCESS)
 
-    def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+    def store_many(
+        self, records: Sequence[tuple[str, bytes, str]], requests: Sequence[Request]
+    ) -> None:
         """Store records, (task id, payload, state) each, as `store_encoded` does one.
 
         Raises:
             Exception: The store's own; then some may be stored and some not.
         """
-        for task_id, payload, state in records:
-            self.store_encoded(task_id, payload, state)
+        for (task_id, payload, state), request in zip(records, requests, strict=True):
+            self.store_encoded(task_id, payload, state, request=request)
 
     def is_away(self, exc: Exception) -> bool:
         """Whether an error says that the store is away, and may be back soon."""

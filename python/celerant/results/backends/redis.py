@@ -10,7 +10,7 @@ import inspect
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from kombu.utils.functional import retry_over_time
@@ -30,6 +30,9 @@ from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
 from celerant.results.backends.redis_volleys import Volleys, put_record
 from celerant.states import RETRY
+
+if TYPE_CHECKING:
+    from celerant.context.request import Request
 
 __all__ = ["RedisBackend"]
 
@@ -170,7 +173,11 @@ class RedisBackend(Backend):
             # This user, or this server, has no WATCH.
             super().store_retry(task_id, payload, expires=expires)
 
-    def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
+    def store_many(
+        self,
+        records: Sequence[tuple[str, bytes, str]],
+        requests: Sequence[Request] = (),  # noqa: ARG002 - the interface's
+    ) -> None:
         """Store and publish records, all in one step where scripts are permitted.
 
         Raises:

@@ -25,6 +25,7 @@ from celerant.errors import CelerantError, ForkError, SettingError
 from celerant.results.backends.base import Backend, weakly
 from celerant.results.backends.inbox import Inbox
 from celerant.results.backends.rpc_feed import RpcFeed
+from celerant.results.backends.rpc_frames import Reply
 from celerant.results.backends.rpc_replies import Replies
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class RpcBackend(Backend):
         SettingError: The broker is not reached by AMQP.
     """
 
+    stores_many = True
     connection_errors = (AMQPError, OperationalError, OSError)
 
     def __init__(
@@ -140,6 +142,18 @@ class RpcBackend(Backend):
             correlation_id=request.correlation_id or task_id,
             content=self.codec.content,
         )
+
+    def store_many(
+        self, records: Sequence[tuple[str, bytes, str]], requests: Sequence[Request]
+    ) -> None:
+        """Publish records to who sent the tasks; none without a `reply_to`."""
+        replies = [
+            Reply(payload, request.reply_to, request.correlation_id or task_id)
+            for (task_id, payload, _), request in zip(records, requests, strict=True)
+            if request.reply_to
+        ]
+        if replies:
+            self._replies.publish_many(replies, self.codec.content)
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:  # noqa: ARG002 - the interface's
         """Refuse: a record goes to who sent the task, and this does not say who."""

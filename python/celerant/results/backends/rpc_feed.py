@@ -14,6 +14,7 @@ from amqp.exceptions import NotFound
 
 from celerant._core import monotonic
 from celerant.common.abandoned import abandon
+from celerant.common.amqp_deliveries import Deliveries, suits
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.unopened import leave_unopened
 from celerant.results.backends.wake_pipe import WakePipe
@@ -71,6 +72,8 @@ class RpcFeed(Feed):
         self._pipe = WakePipe()
         self._connection: Any = None  # kombu types it in part
         self._channel: Any = None
+        #: Reads many at a time; None where kombu's connection is another.
+        self._deliveries: Deliveries | None = None
         self._found: list[tuple[str, bytes]] = []
         self._last_tag: int | None = None
         self._next_beat = 0.0
@@ -96,6 +99,9 @@ class RpcFeed(Feed):
             self._on_loss()
         channel = self._channel
         channel.basic_qos(0, _PREFETCH, a_global=False)
+        self._deliveries = None
+        if suits(channel):
+            self._deliveries = Deliveries(channel, self._on_delivery, _pass_by)
         channel.basic_consume(self._queue, callback=self._on_message)
         self._last_tag = None
         self.is_open = self._was_open = True
@@ -126,7 +132,9 @@ class RpcFeed(Feed):
         return channel
 
     def _on_message(self, raw: Any) -> None:
-        message = self._channel.message_to_python(raw)
+        self._on_delivery(self._channel.message_to_python(raw))
+
+    def _on_delivery(self, message: Any) -> None:
         self._last_tag = message.delivery_tag
         self._found.append(self._normalize(message))
 
@@ -154,6 +162,9 @@ class RpcFeed(Feed):
         return found
 
     def _drain(self) -> None:
+        if self._deliveries is not None:
+            self._deliveries.read()
+            return
         while len(self._found) < _BATCH:
             try:
                 self._connection.drain_events(timeout=0)
@@ -204,7 +215,7 @@ class RpcFeed(Feed):
 
     def reset(self) -> None:
         """Drop the connection; what had come already stays to be received."""
-        self.is_open, self._channel = False, None
+        self.is_open, self._channel, self._deliveries = False, None, None
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 # Without a farewell: who does not answer would hold us up.
@@ -224,6 +235,10 @@ class RpcFeed(Feed):
     def after_fork(self) -> None:
         """Leave the parent's connection alone."""
         abandon((self._connection, self._channel))
-        self._connection = self._channel = None
+        self._connection = self._channel = self._deliveries = None
         self.is_open = False
         self._pipe.after_fork()
+
+
+def _pass_by(_tag: int) -> None:
+    """Do nothing: the queue has one consumer, which is cancelled with its channel."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from kombu import Connection, Producer
 
+from celerant.common.amqp_deliveries import suits
 from celerant.common.per_process import PerProcess
+from celerant.results.backends.rpc_frames import Reply, published
 
 __all__ = ["Replies"]
 
@@ -55,17 +58,69 @@ class Replies:
             content: Type and encoding of the record.
         """
         with self._open().acquire(block=True) as connection:
-            Producer(connection, auto_declare=False).publish(
+            self._publish(
+                Producer(connection, auto_declare=False),
                 record,
-                exchange="",
-                routing_key=reply_to,
-                correlation_id=correlation_id,
-                content_type=content[0],
-                content_encoding=content[1],
-                delivery_mode=self._delivery_mode,
+                reply_to,
+                correlation_id,
+                content,
                 retry=True,
                 retry_policy=_RETRY_POLICY,
             )
+
+    def _publish(
+        self,
+        producer: Any,
+        record: bytes,
+        reply_to: str,
+        correlation_id: str,
+        content: tuple[str, str],
+        **retrying: Any,
+    ) -> None:
+        producer.publish(
+            record,
+            exchange="",
+            routing_key=reply_to,
+            correlation_id=correlation_id,
+            content_type=content[0],
+            content_encoding=content[1],
+            delivery_mode=self._delivery_mode,
+            **retrying,
+        )
+
+    def publish_many(self, replies: list[Reply], content: tuple[str, str]) -> None:
+        """Publish records in one write, where the connection is kombu's own.
+
+        Args:
+            replies: What `publish` does one of.
+            content: Type and encoding of the records.
+        """
+        with self._open().acquire(block=True) as connection:
+            producer = Producer(connection, auto_declare=False)
+            write = connection.ensure(producer, self._write, **_RETRY_POLICY)
+            write(producer, replies, content)
+
+    def _write(
+        self, producer: Any, replies: list[Reply], content: tuple[str, str]
+    ) -> None:
+        channel = producer.channel
+        if not suits(channel) or channel.connection.confirm_publish:
+            for record, reply_to, correlation_id in replies:
+                self._publish(producer, record, reply_to, correlation_id, content)
+            return
+        connection = channel.connection
+        with contextlib.suppress(TimeoutError):
+            # The broker may have closed it, or take nothing now.
+            connection.drain_events(timeout=0)
+        frames = published(
+            replies,
+            channel_id=channel.channel_id,
+            frame_max=connection.frame_max,
+            content=content,
+            delivery_mode=self._delivery_mode,
+        )
+        connection.transport.write(frames)
+        connection.bytes_sent += len(replies)
 
     def close(self) -> None:
         """Disconnect; publishing connects anew."""

@@ -1,0 +1,103 @@
+//! `read_deliveries`: messages out of the bytes of the broker's socket.
+
+use celerant_core::wire::deliveries::{Delivery, Field, Item, Items, Property, Table};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+/// Take what is whole from the front of what was read.
+///
+/// Args:
+///     buffer: Begins with a frame.
+///     channel: Whose deliveries are taken apart.
+///
+/// Returns:
+///     Items in their order, how many bytes they were made of, and how many frames the
+///     deliveries among them. A delivery is `(consumer_tag, delivery_tag, redelivered,
+///     exchange, routing_key, properties, body)`, with properties as py-amqp has them; any
+///     other frame is `(type, channel, payload)`.
+#[pyfunction]
+#[pyo3(signature = (buffer, channel))]
+pub(crate) fn read_deliveries<'py>(
+    py: Python<'py>,
+    buffer: &[u8],
+    channel: u16,
+) -> PyResult<(Bound<'py, PyList>, usize, usize)> {
+    let mut items = Items::new(buffer, channel);
+    let found = PyList::empty(py);
+    let mut frames = 0;
+    for item in &mut items {
+        match item {
+            Item::Delivery(delivery) => {
+                frames += delivery.frames;
+                found.append(taken(py, &delivery)?)?;
+            }
+            Item::Frame(kind, channel, payload) => {
+                found.append((kind, channel, PyBytes::new(py, payload)))?;
+            }
+        }
+    }
+    Ok((found, items.read(), frames))
+}
+
+type Taken<'py> = (
+    Bound<'py, PyString>,
+    u64,
+    bool,
+    Bound<'py, PyString>,
+    Bound<'py, PyString>,
+    Bound<'py, PyDict>,
+    Bound<'py, PyBytes>,
+);
+
+fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>) -> PyResult<Taken<'py>> {
+    let properties = PyDict::new(py);
+    for (name, value) in &delivery.properties {
+        let name = PyString::intern(py, name);
+        match value {
+            Property::Text(text) => properties.set_item(name, text)?,
+            Property::Octet(number) => properties.set_item(name, number)?,
+            Property::Headers(headers) => properties.set_item(name, table(py, headers)?)?,
+        }
+    }
+    let body = match delivery.body.as_slice() {
+        [only] => PyBytes::new(py, only),
+        parts => PyBytes::new(py, &parts.concat()),
+    };
+    Ok((
+        // The same for all messages of a queue, nearly always.
+        PyString::intern(py, delivery.consumer_tag),
+        delivery.delivery_tag,
+        delivery.redelivered,
+        PyString::intern(py, delivery.exchange),
+        PyString::intern(py, delivery.routing_key),
+        properties,
+        body,
+    ))
+}
+
+fn table<'py>(py: Python<'py>, fields: &Table<'_>) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in fields {
+        dict.set_item(PyString::intern(py, name), field(py, value)?)?;
+    }
+    Ok(dict)
+}
+
+/// The core has limited the depth.
+fn field<'py>(py: Python<'py>, value: &Field<'_>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Field::Void => py.None().into_bound(py),
+        Field::Bool(truth) => truth.into_pyobject(py)?.to_owned().into_any(),
+        Field::Int(number) => number.into_pyobject(py)?.into_any(),
+        Field::Float(number) => number.into_pyobject(py)?.into_any(),
+        Field::Text(text) => PyString::new(py, text).into_any(),
+        Field::Table(fields) => table(py, fields)?.into_any(),
+        Field::Array(values) => {
+            let list = PyList::empty(py);
+            for value in values {
+                list.append(field(py, value)?)?;
+            }
+            list.into_any()
+        }
+    })
+}
