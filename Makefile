@@ -25,7 +25,7 @@ VENV_STAMP := $(VENV)/.installed
 BUILD_STAMP := $(VENV)/.built
 
 .PHONY: help venv build build-release run fmt lint type test test-rust test-py \
-	test-loom test-slow bench wheels wheel try-wheels sdist ci clean
+	test-loom test-slow bench docs docs-serve wheels wheel try-wheels sdist ci clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -92,6 +92,14 @@ test-slow: build  ## The slow tests too, with many more examples for Hypothesis
 bench: build  ## Benches against the yardsticks of the same run
 	$(PY) -m pytest benches --benchmark-only --benchmark-group-by=group \
 		--timeout=0 $(PYTEST_ARGS)
+
+docs: $(VENV_STAMP)  ## The documentation's site into dist/site; every warning fails
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV_STAMP)  ## The site at http://127.0.0.1:8000, built anew as pages change
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # By zig, so that they run on Linux of 2014 and later (glibc 2.17).
 LINUX_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
