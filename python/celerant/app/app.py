@@ -27,6 +27,7 @@ from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
+from celerant.common.listing import without
 from celerant.common.per_process import ProcessLock
 from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
@@ -67,6 +68,10 @@ _PARAMETERS = (
     "set_as_current",
     "task_cls",
 )
+
+
+#: Public for other rooms of the package only.
+_INTERNAL = frozenset({"child_setup", "module", "routes", "sender", "unfinished"})
 
 
 class Celerant(TaskRegistry, Familiar):
@@ -389,6 +394,9 @@ class Celerant(TaskRegistry, Familiar):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __dir__(self) -> list[str]:
+        return without(self, _INTERNAL)
 
     def _repr_html_(self) -> str:
         """Return it for a notebook; asks no server."""
