@@ -15,15 +15,17 @@ PYTEST_ARGS ?=
 PYTEST_JOBS ?= 3
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null)
-PY_TREES := python tests $(sort $(dir $(wildcard benches/*.py examples/*.py)))
+PY_TREES := python tests $(sort $(dir \
+	$(wildcard benches/*.py examples/*.py packaging/*.py)))
 # What exists of the trees that mypy checks strictly.
-TYPED := python $(sort $(dir $(wildcard benches/*.py examples/*.py)))
+TYPED := python $(sort $(dir \
+	$(wildcard benches/*.py examples/*.py packaging/*.py)))
 
 VENV_STAMP := $(VENV)/.installed
 BUILD_STAMP := $(VENV)/.built
 
 .PHONY: help venv build build-release run fmt lint type test test-rust test-py \
-	test-loom test-slow bench ci clean
+	test-loom test-slow bench docs docs-serve wheels wheel try-wheels sdist ci clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) \
@@ -91,9 +93,38 @@ bench: build  ## Benches against the yardsticks of the same run
 	$(PY) -m pytest benches --benchmark-only --benchmark-group-by=group \
 		--timeout=0 $(PYTEST_ARGS)
 
+docs: $(VENV_STAMP)  ## The documentation's site into dist/site; every warning fails
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV_STAMP)  ## The site at http://127.0.0.1:8000, built anew as pages change
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# By zig, so that they run on Linux of 2014 and later (glibc 2.17).
+LINUX_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+
+wheels: $(VENV_STAMP) sdist  ## Wheels for Linux and the sdist into dist/, each tried here
+	$(PY) -m pip install --quiet --group wheels
+	rustup target add $(LINUX_TARGETS)
+	for target in $(LINUX_TARGETS); do \
+		PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --zig \
+			--target $$target --out dist $(JOBS); \
+	done
+	$(MAKE) try-wheels
+
+wheel: $(VENV_STAMP)  ## One wheel, for this machine, into dist/
+	$(BIN)/maturin build --release --out dist $(JOBS)
+
+sdist: $(VENV_STAMP)  ## The source distribution into dist/
+	$(BIN)/maturin sdist --out dist
+
+try-wheels:  ## Install dist/'s wheels into an empty venv of each CPython, and try them
+	$(PYTHON) packaging/try_wheels.py dist
+
 ci: lint test test-loom  ## What must pass before a change lands
 
 clean:  ## Remove what the targets above made
 	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-		.benchmarks .import_linter_cache
+		.benchmarks .import_linter_cache dist
 	find python -name '*.so' -delete

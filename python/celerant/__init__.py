@@ -158,6 +158,22 @@ __all__ = [
     "xstarmap",
 ]
 
+#: Modules that users import.
+_MODULES = (
+    "celery",
+    "django",
+    "doctor",
+    "errors",
+    "exceptions",
+    "metrics",
+    "signals",
+    "starlette",
+    "states",
+    "telemetry",
+    "testing",
+    "web",
+)
+
 #: Public names that have another one where they are made: Celery's other name of it.
 _OTHERWISE = {"subtask": "signature"}
 
@@ -177,7 +193,9 @@ if not TYPE_CHECKING:  # a type checker knows the names from above
         return found
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_PLACES, "__version__"})
+        # What this module itself uses is nothing to complete.
+        dunders = {name for name in globals() if name.startswith("__")}
+        return sorted({*dunders, *_PLACES, *_MODULES, "__version__"})
 
 
 # Where to log is for the application to say; until it does, nothing is printed.

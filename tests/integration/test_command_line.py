@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import uuid
 
 import pytest
@@ -14,6 +15,7 @@ from celerant.doctor import examine
 from celerant.doctor.brokers import Reach
 from celerant.doctor.brokers import check as check_brokers
 from harness.redis_server import RedisServer
+from harness.until import until
 
 TASKS = """
 from celerant import Celerant
@@ -123,6 +125,34 @@ def test_watch_of_what_nobody_runs_ends_with_its_timeout(module, capsys):
 
 def test_a_handle_of_another_store_is_a_wrong_command_line(module, capsys):
     assert told(capsys, "report", "cel2.abc", "-A", module.__name__)[0] == 2
+
+
+def test_cancel_revokes_what_has_not_begun(module, capsys):
+    begun, gate = threading.Event(), threading.Event()
+
+    @module.app.task
+    def stay():
+        begun.set()
+        gate.wait(20)
+
+    with module.app.worker(concurrency=1):
+        result = group(stay.s() for _ in range(3)).apply_async()
+        assert begun.wait(20)
+        app = ("-A", module.__name__, "--json")
+        code, out = told(capsys, "cancel", result.handle, *app)
+        assert (code, json.loads(out)["pending"]) == (0, 3)
+        # The worker has it when it answers the next command.
+        ids = {member.id for member in result}
+        until(lambda: ids <= set(_revoked(module.app)))
+        gate.set()
+        result.get(timeout=20, propagate=False)
+    assert result.counts()["REVOKED"] == 2
+    assert result.counts()["SUCCESS"] == 1
+
+
+def _revoked(app):
+    answers = app.control.inspect().revoked() or {}
+    return [task_id for ids in answers.values() for task_id in ids]
 
 
 # doctor

@@ -52,6 +52,17 @@ class Batch:
 STUBS = {
     "typings/django/__init__.pyi": "",
     "typings/django/db/__init__.pyi": "from . import transaction as transaction\n",
+    "typings/django/tasks.pyi": """
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec
+
+P = ParamSpec("P")
+
+class Task(Generic[P]):
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+def task(function: Callable[P, Any]) -> Task[P]: ...
+""",
     "typings/django/db/transaction.pyi": """
 from contextlib import AbstractContextManager
 
@@ -95,7 +106,7 @@ def test_the_python_of_all_pages_passes_mypy_strict(pages, monkeypatch):
     folder, files = pages
     configuration = folder / "mypy.ini"
     configuration.write_text(
-        "[mypy]\nstrict = True\n"
+        f"[mypy]\nstrict = True\nmypy_path = {folder / 'typings'}\n"
         # They ship no types.
         "[mypy-celery.*,django.*]\nignore_missing_imports = True\n"
     )

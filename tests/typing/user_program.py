@@ -7,19 +7,52 @@ from typing import Any
 from typing_extensions import assert_type
 
 from celerant import (
+    ArgumentError,
     AsyncResult,
+    BarrierError,
+    CanvasError,
     Celerant,
+    CelerantError,
+    ChordError,
+    EncodeError,
+    ForkError,
     GroupResult,
+    HandleError,
+    Ignore,
+    IncompleteStream,
+    MaxRetriesExceeded,
+    MaxRetriesExceededError,
+    NotSent,
+    PublishError,
+    Reject,
     Report,
+    ResultExpired,
+    ResultSet,
+    ResultTimeout,
+    Retry,
+    SettingError,
+    Signature,
+    SoftTimeLimitExceeded,
     StampingVisitor,
+    Task,
+    TaskError,
+    TaskRevoked,
+    allow_join_result,
     chain,
     chord,
+    chunks,
+    current_app,
+    current_task,
     group,
+    maybe_signature,
+    result_from_tuple,
     shared_task,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
 )
 from celerant.canvas.chain import Chain
-from celerant.canvas.signature import Signature
-from celerant.tasks.task import Task
 
 app = Celerant("shop")
 
@@ -178,3 +211,64 @@ def wrong() -> None:
     add.s(1, 2).set(queue=3)  # type: ignore[arg-type]
     (add.s(1, 2) | double.s()).delay(priority=3).gett()  # type: ignore[attr-defined]
     sums.apply_async(expires=[1])  # type: ignore[arg-type]
+
+
+def see_errors(result: GroupResult[int]) -> None:
+    try:
+        result.get(timeout=1)
+    except NotSent as exc:
+        assert_type(exc.group_index, int | None)
+    except (TaskRevoked, ChordError, TaskError, ResultExpired, IncompleteStream):
+        raise
+    except ResultTimeout:
+        assert_type(result.counts(), dict[str, int])
+    except CelerantError:
+        raise
+    try:
+        group([add.s(1, 1)]).apply_async()
+    except (ArgumentError, EncodeError) as exc:
+        assert_type(exc.path, str)
+    except (CanvasError, SettingError, BarrierError, ForkError) as exc:
+        assert_type(str(exc), str)
+    except PublishError as exc:
+        assert_type(exc.report, Report | None)
+
+
+@app.task(bind=True, max_retries=3)
+def steer(self: Task[[int], int], n: int) -> int:
+    if n < 0:
+        raise Ignore
+    if n == 0:
+        raise Reject("zero", requeue=False)
+    try:
+        return 10 // n
+    except SoftTimeLimitExceeded:
+        return 0
+    except (MaxRetriesExceeded, MaxRetriesExceededError, Retry):
+        raise
+    except ZeroDivisionError as exc:
+        raise self.retry(exc=exc, countdown=1) from exc
+
+
+def look(handle: str) -> None:
+    try:
+        found = app.attach(handle)
+    except HandleError:
+        return
+    with found.progress_bar(disable=True), allow_join_result():
+        found.get()
+    together: ResultSet[int] = ResultSet([add.delay(1, 1)])
+    assert_type(together.completed_count(), int)
+    result_from_tuple(found.as_tuple(), app)
+    assert_type(current_app.name, str)
+    assert current_task is not None
+
+
+def other_canvases() -> None:
+    assert_type(add.s(1, 1), Signature[int])
+    signature("shop.add", (1, 1))
+    subtask("shop.add", (1, 1))
+    maybe_signature(add.s(1, 1), app)
+    xmap(double.s(), [1, 2]).delay()
+    xstarmap(add.s(), [(1, 2)]).delay()
+    chunks(add.s(), [(1, 2)], 10).delay()

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import celerant
+from celerant import errors
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -44,6 +48,55 @@ def test_the_guides_examples_run_one_after_the_other(tmp_path):
 def test_the_canvas_examples_run_one_after_the_other(tmp_path):
     ran = _run("\n".join(_blocks("docs/canvas.md")), tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.timeout(90)
+def test_the_home_page_has_the_readmes_example():
+    assert _blocks("docs/index.md") == _blocks("README.md")[:1]
+
+
+@pytest.mark.timeout(90)
+def test_the_tutorial_runs_and_prints_what_it_says(tmp_path):
+    ran = _run("\n".join(_blocks("docs/tutorial.md")), tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    printed = (ROOT / "docs/tutorial.md").read_text()
+    first, *others = ran.stdout.splitlines()
+    assert f"$ python tutorial.py\n{first}\n" in printed
+    assert "'SUCCESS': 1980, 'FAILURE': 20" in others[0]
+    assert others[1] == "20 failed; the first is member 0"
+    assert others[2] == "ZeroDivisionError('division by zero')"
+    assert others[-1].startswith("208.3")
+    # Without a terminal the bar is one line.
+    assert re.fullmatch(r"group \S+: 2000 of 2000 done, \S+ s\n", ran.stderr)
+
+
+def test_every_page_is_in_the_sites_menu():
+    settings = (ROOT / "mkdocs.yml").read_text()
+    menu = set(re.findall(r"- ([\w-]+\.md)$", settings, re.MULTILINE))
+    assert menu == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_reference_names_what_exists():
+    page = (ROOT / "docs/reference.md").read_text()
+    names = re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)
+    assert names
+    for name in names:
+        if name.startswith("celerant.django"):
+            continue  # needs a project
+        assert pkgutil.resolve_name(name) is not None
+    # Errors have a section of their own.
+    shown = {name.rpartition(".")[2] for name in names} | set(errors.__all__)
+    missing = set(celerant.__all__) - shown
+    assert missing <= {
+        "current_app",
+        "current_task",
+        "chunks",
+        "maybe_signature",
+        "signature",
+        "subtask",
+        "xmap",
+        "xstarmap",
+    }, missing
 
 
 @pytest.mark.timeout(90)

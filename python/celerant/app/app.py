@@ -27,10 +27,13 @@ from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
+from celerant.common.listing import without
 from celerant.common.per_process import ProcessLock
 from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
+from celerant.config.default_backend import backend_url
 from celerant.context.apps import load_app, register, set_current_app
+from celerant.markup import table
 from celerant.tasks.task import Task as RegisteredTask
 
 if TYPE_CHECKING:
@@ -65,6 +68,10 @@ _PARAMETERS = (
     "set_as_current",
     "task_cls",
 )
+
+
+#: Public for other rooms of the package only.
+_INTERNAL = frozenset({"child_setup", "module", "routes", "sender", "unfinished"})
 
 
 class Celerant(TaskRegistry, Familiar):
@@ -387,6 +394,21 @@ class Celerant(TaskRegistry, Familiar):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __dir__(self) -> list[str]:
+        return without(self, _INTERNAL)
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook; asks no server."""
+        names = [name for name in self.tasks if not name.startswith("celery.")]
+        listed = ", ".join(sorted(names)[:10]) + (", ..." if len(names) > 10 else "")  # noqa: PLR2004 - a few lines
+        rows = {
+            "broker": masked(self.conf.broker_url),
+            "results": masked(backend_url(self.conf) or "nowhere"),
+            "default queue": self.conf.task_default_queue,
+            "tasks": f"{len(names)}: {listed}" if names else "none",
+        }
+        return table(f"Celerant {self.name}", rows.items())
 
     def __repr__(self) -> str:
         return f"<Celerant {self.name}: {masked(self.conf.broker_url)}>"

@@ -53,6 +53,9 @@ class Broadcasting:
         """Use the broker of `app`."""
         self.app = app
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.app!r}>"
+
     def broadcast(  # noqa: PLR0913, PLR0917 - Celery's
         self,
         command: str,

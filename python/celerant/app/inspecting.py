@@ -51,6 +51,10 @@ class Inspect:
         self.pattern = pattern
         self.matcher = matcher
 
+    def __repr__(self) -> str:
+        asked = "all workers" if self.destination is None else self.destination
+        return f"<Inspect of {asked}: {self.app!r}>"
+
     def active(self, safe: bool | None = None) -> Any:  # noqa: FBT001 - Celery's form
         """Return the running tasks: a description of each.
 

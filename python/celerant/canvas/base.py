@@ -13,8 +13,10 @@ from celerant.canvas.flattening import deep_copy, restored, rows_of
 from celerant.canvas.showing import called, shown
 from celerant.canvas.stamping import stamp
 from celerant.common.listed import listed
+from celerant.common.listing import without
 from celerant.context.call import Call
 from celerant.errors import CanvasError, CelerantError
+from celerant.markup import lines
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -31,6 +33,13 @@ else:
 __all__ = ["Canvas", "check_callback"]
 
 R = TypeVar("R")
+
+#: Members and steps of one canvas.
+_SHOWN_IN_NOTEBOOKS = 10
+
+
+#: Public for other rooms of the package only.
+_INTERNAL = frozenset({"merged", "merged_options", "own_app", "partial", "seed"})
 
 
 class Canvas(CanvasData, Generic[R, Result_co]):
@@ -259,6 +268,16 @@ class Canvas(CanvasData, Generic[R, Result_co]):
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
         return shown(self)
+
+    def __dir__(self) -> list[str]:
+        return without(self, _INTERNAL)
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook: a line for each of the first tasks."""
+        from celerant.canvas.reading import text_of  # noqa: PLC0415 - few look
+
+        title = str(self.get("subtask_type") or "signature")
+        return lines(title, text_of(self, _SHOWN_IN_NOTEBOOKS))
 
 
 def check_callback(canvas: Canvas[Any], option: str, callback: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celerant._core import Fate, Ledger
+from celerant.markup import shares
 
 __all__ = ["Report"]
 
@@ -85,6 +86,10 @@ class Report:
         """Return how many members are in each state."""
         fates = {**_FATES, "unsent": Fate.UNSENT}
         return {name: self.ledger.count(fate) for name, fate in fates.items()}
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook: a bar of the states."""
+        return shares(f"report of {self.total:,} members", self.counts())
 
     def __repr__(self) -> str:
         return f"<Report: {self}>"

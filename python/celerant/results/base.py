@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from celerant.common.listing import without
 from celerant.common.with_form import WithForm
 from celerant.results.graph import ResultGraph
 from celerant.results.saving import reduced
@@ -18,6 +19,25 @@ if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
 
 __all__ = ["Result"]
+
+
+#: Public for other rooms of the package only.
+_INTERNAL = frozenset(
+    {
+        "go_on_as",
+        "kind",
+        "lone",
+        "member_forms",
+        "members",
+        "position",
+        "record",
+        "roster",
+        "sent_again",
+        "sent_in",
+        "settle",
+        "settle_member",
+    }
+)
 
 
 class Result(WithForm):
@@ -40,6 +60,9 @@ class Result(WithForm):
         if kind is not None:
             cls.kind = kind
             CLASSES[kind] = cls
+
+    def __dir__(self) -> list[str]:
+        return without(self, _INTERNAL)
 
     @property
     def backend(self) -> Backend:

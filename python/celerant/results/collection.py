@@ -15,6 +15,9 @@ __all__ = ["Collection"]
 
 R = TypeVar("R")
 
+#: Results that a `repr` names.
+_SHOWN = 5
+
 
 class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
     """Results in an order, each once; see `ResultSet`."""
@@ -125,4 +128,8 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
         return NotImplemented
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: [{', '.join(r.id for r in self.results)}]>"
+        results = self.results
+        shown = [result.id for result in results[:_SHOWN]]
+        if len(results) > _SHOWN:
+            shown.append(f"... {len(results) - _SHOWN} more")
+        return f"<{type(self).__name__}: [{', '.join(shown)}]>"

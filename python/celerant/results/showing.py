@@ -1,12 +1,16 @@
-"""A group's result as people see it: a bar of progress."""
+"""A group's result as people see it: in notebooks, and by a bar of progress."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from celerant.markup import shares
+from celerant.results.tracking.outcomes import STATE_NAMES
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from celerant.results.tracking.members import Members
     from celerant.ui.bar import ProgressBar
 
 __all__ = ["Showing"]
@@ -16,6 +20,18 @@ class Showing:
     """The part of `GroupResult` that people look at."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        id: str
+        members: Members
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook: what is known of its members; asks nobody."""
+        barrier = self.members.barrier
+        counts = dict(zip(STATE_NAMES, barrier.counts(), strict=True))
+        is_known = self.members.is_watched or barrier.remaining < len(barrier)
+        told = "" if is_known or not len(barrier) else ", not looked at"
+        return shares(f"group {self.id}: {len(barrier):,} members{told}", counts)
 
     def progress_bar(
         self, *, disable: bool = False, console: Console | None = None

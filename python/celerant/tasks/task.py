@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.signature import Signature
+from celerant.common.listing import without
 from celerant.context.apps import current_app, task_by_name
 from celerant.context.request import (
     Request,
@@ -59,6 +60,20 @@ class _AppMadeLast:
             )
             raise CelerantError(msg)
         return current_app()
+
+
+#: Public for other rooms of the package only.
+_INTERNAL = frozenset(
+    {
+        "dump_models",
+        "given_options",
+        "hooks",
+        "own_option",
+        "parameters",
+        "retry_lost",
+        "sent_options",
+    }
+)
 
 
 class Task(Generic[P, R]):
@@ -382,6 +397,9 @@ class Task(Generic[P, R]):
     def __reduce__(self) -> tuple[Any, ...]:
         # A task travels by name: the other process has its own app.
         return task_by_name, (self.app.name, self.name)
+
+    def __dir__(self) -> list[str]:
+        return without(self, _INTERNAL)
 
     def __repr__(self) -> str:
         app = self.own_option("app")

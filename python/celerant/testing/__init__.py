@@ -5,7 +5,7 @@ pytest loads `celerant.testing.plugin` by itself; see ``docs/testing.md``.
 
 from __future__ import annotations
 
-from celerant.testing.reading import text_of
+from celerant.canvas.reading import text_of
 from celerant.testing.recording import Sent, SentTask
 
 __all__ = ["Sent", "SentTask", "text_of"]

@@ -130,7 +130,7 @@ def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | Non
 
     if not (isinstance(left, Canvas) and isinstance(right, Canvas)):
         return None
-    from celerant.testing.reading import text_of  # noqa: PLC0415 - the same
+    from celerant.canvas.reading import text_of  # noqa: PLC0415 - the same
 
     ours, theirs = text_of(left).splitlines(), text_of(right).splitlines()
     diff = [line for line in difflib.ndiff(theirs, ours) if line[0] != "?"]

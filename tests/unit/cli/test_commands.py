@@ -10,6 +10,15 @@ from celerant.cli import commands
 from celerant.cli.finding import load_app
 from celerant.errors import CelerantError
 
+AWAY = """
+from celerant import Celerant
+app = Celerant(
+    "h3away",
+    broker="redis://127.0.0.1:1/0",
+    result_backend_transport_options={"retry_policy": {"max_retries": 0}},
+)
+"""
+
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
@@ -19,10 +28,11 @@ def module(tmp_path, monkeypatch):
         "class Shop: app = app\n"
         "text = 'no app'\n"
     )
+    (tmp_path / "h3away.py").write_text(AWAY)
     (tmp_path / "h3broken.py").write_text("import h3_not_there\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
-    for name in ("h3cli", "h3broken"):
+    for name in ("h3cli", "h3away", "h3broken"):
         sys.modules.pop(name, None)
 
 
@@ -68,6 +78,7 @@ def test_a_celery_app_is_sent_to_celery(module, tmp_path):
         ["worker", "-A", "h3cli:app", "-Q", ","],
         ["worker", "-A", "h3cli:app", "-l", "LOUD"],
         ["doctor"],
+        ["web"],
         ["report", "-A", "h3cli:app"],
         ["result", "-A", "h3cli:app", "cel2.xyz"],
         ["send", "h3cli:text"],
@@ -128,3 +139,10 @@ def test_shells_complete_commands(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main([])
     assert "doctor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["report", "watch", "cancel"])
+def test_a_store_that_is_away_exits_with_three(module, command, capsys):
+    handle = "cel2." + "A" * 60
+    assert cli.main([command, handle, "-A", "h3away:app"]) == 3
+    assert "127.0.0.1:1" in capsys.readouterr().err

@@ -20,5 +20,5 @@ def plugin_arguments():
 def modules_of_projects():
     """Let each project have modules of its own under the same names."""
     yield
-    for name in ("shop", "test_shop", "test_page"):
+    for name in ("shop", "store", "test_shop", "test_store"):
         sys.modules.pop(name, None)

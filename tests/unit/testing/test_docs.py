@@ -15,10 +15,8 @@ pytest_plugins = ["pytester"]
 def test_the_examples_of_the_page_run(pytester, plugin_arguments):
     kinds = BLOCK.findall(PAGE.read_text())
     (ini,) = (text for kind, text in kinds if kind == "ini")
-    shop, *tests = (text for kind, text in kinds if kind == "python")
+    store, *tests = (text for kind, text in kinds if kind == "python")
     pytester.makeini(f"{ini}pythonpath = .\n")
-    pytester.makepyfile(
-        shop=shop, test_page="\n".join(["from celerant import chord, group", *tests])
-    )
+    pytester.makepyfile(store=store, test_store="\n".join(tests))
     ran = pytester.runpytest_inprocess(*plugin_arguments, "-p", "no:randomly")
     ran.assert_outcomes(passed=6)

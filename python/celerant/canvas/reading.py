@@ -31,15 +31,19 @@ _IDS = frozenset(
 _LINKS = ("link", "link_error", "chord")
 
 
-def text_of(canvas: Any) -> str:
+def text_of(canvas: Any, most: int = _MOST) -> str:
     """Return a canvas as text: a line for each task, indented by what it stands in.
 
     Ids are left out, so that equal text means the same work. A generator is not read.
+
+    Args:
+        canvas: Any.
+        most: Members and steps of one canvas that are shown.
     """
-    return "\n".join(_lines(canvas, "", ""))
+    return "\n".join(_lines(canvas, "", "", most))
 
 
-def _lines(canvas: Any, indent: str, role: str) -> Iterator[str]:
+def _lines(canvas: Any, indent: str, role: str, most: int) -> Iterator[str]:
     if not isinstance(canvas, Mapping):
         yield f"{indent}{role}{canvas!r}"
         return
@@ -57,21 +61,21 @@ def _lines(canvas: Any, indent: str, role: str) -> Iterator[str]:
             held = kwargs.get(key)
             named = f"{held_role}: " if len(kind.holds) > 1 else ""
             if isinstance(held, (list, tuple)):
-                yield from _listed(held, inside, named)
+                yield from _listed(held, inside, named, most)
             elif held is not None:
-                yield from _lines(held, inside, named)
+                yield from _lines(held, inside, named, most)
     for name in _LINKS:
         linked = (canvas.get("options") or {}).get(name)
         for one in linked if isinstance(linked, (list, tuple)) else [linked]:
             if one is not None:
-                yield from _lines(one, inside, f"{name}: ")
+                yield from _lines(one, inside, f"{name}: ", most)
 
 
-def _listed(held: Any, indent: str, role: str) -> Iterator[str]:
-    for one in islice(held, _MOST):
-        yield from _lines(one, indent, role)
-    if len(held) > _MOST:
-        yield f"{indent}{role}... {len(held) - _MOST} more"
+def _listed(held: Any, indent: str, role: str, most: int) -> Iterator[str]:
+    for one in islice(held, most):
+        yield from _lines(one, indent, role, most)
+    if len(held) > most:
+        yield f"{indent}{role}... {len(held) - most:,} more"
 
 
 def _options(canvas: Mapping[str, Any]) -> str:

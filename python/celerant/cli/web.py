@@ -1,0 +1,32 @@
+"""``celerant web``: the page of an app's groups."""
+
+from __future__ import annotations
+
+import click
+
+from celerant.cli.options import app_option, given_app
+from celerant.common.extras import extra
+
+__all__ = ["web"]
+
+
+@click.command()
+@app_option
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True)
+@click.option(
+    "--secret",
+    envvar="CELERANT_WEB_SECRET",
+    help="Signs tokens of <celerant-progress>; also CELERANT_WEB_SECRET.",
+)
+def web(app_path: str | None, host: str, port: int, secret: str | None) -> None:
+    """Serve the page of an app's groups.
+
+    Whoever reaches it and has a group's handle sees the group; nobody can change
+    anything. For more, mount `celerant.web.make_site` in an application of yours.
+    """
+    server = extra("uvicorn", of="web", needed_by="`celerant web`")
+    from celerant.web import make_site  # noqa: PLC0415 - an extra
+
+    with given_app(app_path) as app:
+        server.run(make_site(app, secret=secret), host=host, port=port)

@@ -1,0 +1,64 @@
+"""Small pieces of HTML for notebooks: no script, no style sheet, no asset.
+
+Colours are the page's own, or half-transparent over it, so that dark pages show them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+__all__ = ["lines", "shares", "table"]
+
+#: Of a state, by its name; any other is grey.
+_COLOURS = {
+    "SUCCESS": "#2e9e5b",
+    "IGNORED": "#2e9e5b",
+    "confirmed": "#2e9e5b",
+    "FAILURE": "#d64545",
+    "NOT_SENT": "#d64545",
+    "EXPIRED": "#d64545",
+    "rejected": "#d64545",
+    "REVOKED": "#c98a1b",
+    "unknown": "#c98a1b",
+}
+_GREY = "rgba(128,128,128,.35)"
+_CELL = 'style="text-align:left;padding:0 1em 0 0;border:none"'
+_BAR = "display:flex;height:.6em;width:24em;max-width:100%;margin:.3em 0"
+
+
+def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
+    """Return a titled table of names and values."""
+    cells = "".join(
+        f"<tr><th {_CELL}>{escape(name)}</th><td {_CELL}>{escape(str(value))}</td></tr>"
+        for name, value in rows
+    )
+    return (
+        f"<div><strong>{escape(title)}</strong>"
+        f'<table role="presentation">{cells}</table></div>'
+    )
+
+
+def shares(title: str, counts: Mapping[str, int]) -> str:
+    """Return a bar of how many there are of each state, and the same in words."""
+    total = sum(counts.values())
+    present = {name: count for name, count in counts.items() if count}
+    parts = "".join(
+        f'<div style="width:{100 * count / total:.2f}%;'
+        f'background:{_COLOURS.get(name, _GREY)}" title="{escape(name)}"></div>'
+        for name, count in present.items()
+    )
+    told = ", ".join(f"{count:,} {name}" for name, count in present.items()) or "none"
+    return (
+        f'<div><strong>{escape(title)}</strong><div style="{_BAR}" aria-hidden="true">'
+        f"{parts}</div><div>{escape(told)}</div></div>"
+    )
+
+
+def lines(title: str, text: str) -> str:
+    """Return a titled block of text whose lines stay as they are."""
+    style = "margin:.3em 0;background:none;color:inherit"
+    return (
+        f'<div><strong>{escape(title)}</strong><pre style="{style}">'
+        f"{escape(text)}</pre></div>"
+    )

@@ -1,0 +1,82 @@
+// <celerant-progress src="/celerant/progress/TOKEN"></celerant-progress>
+//
+// Shows a group's progress. It needs nothing but this file. Events: "progress" for each
+// change and "end" at last, both with what the server told as `event.detail`.
+
+const style = new CSSStyleSheet();
+style.replaceSync(`
+  :host { display: block; font: inherit; }
+  progress { inline-size: 100%; block-size: 1rem; }
+  .failed { font-weight: 600; }
+`);
+
+class CelerantProgress extends HTMLElement {
+  static observedAttributes = ["src"];
+
+  #events = null;
+  #bar = document.createElement("progress");
+  #text = document.createElement("span");
+  #failed = document.createElement("span");
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [style];
+    this.#failed.className = "failed";
+    const told = document.createElement("div");
+    // Polite: a reader says it when it has nothing else to say.
+    told.setAttribute("role", "status");
+    told.append(this.#text, this.#failed);
+    root.append(this.#bar, told);
+  }
+
+  connectedCallback() {
+    const given = ["total", "done", "failed"].map((name) => this.getAttribute(name));
+    if (given[0] !== null) {
+      const [total, done, failed] = given.map(Number);
+      this.#show({ total, done, failed });
+    }
+    this.#follow();
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+  }
+
+  attributeChangedCallback() {
+    if (this.isConnected) this.#follow();
+  }
+
+  #follow() {
+    this.#stop();
+    const src = this.getAttribute("src");
+    if (!src || this.hasAttribute("over")) return;
+    this.#events = new EventSource(src);
+    this.#events.addEventListener("progress", (event) => this.#hear(event));
+    this.#events.addEventListener("end", (event) => {
+      this.#stop();
+      this.#hear(event);
+    });
+  }
+
+  #stop() {
+    this.#events?.close();
+    this.#events = null;
+  }
+
+  #hear(event) {
+    const detail = JSON.parse(event.data);
+    this.#show(detail);
+    this.dispatchEvent(new CustomEvent(event.type, { detail, bubbles: true }));
+  }
+
+  #show({ total, done, failed }) {
+    this.#bar.max = Math.max(total, 1);
+    this.#bar.value = total === 0 ? 1 : done;
+    this.#bar.setAttribute("aria-label", "members done");
+    this.#text.textContent = `${done.toLocaleString()} of ${total.toLocaleString()} done`;
+    this.#failed.textContent = failed ? `, ${failed.toLocaleString()} failed` : "";
+  }
+}
+
+customElements.define("celerant-progress", CelerantProgress);

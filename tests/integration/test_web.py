@@ -1,0 +1,212 @@
+"""The page of groups, over a real Redis."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import uuid
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from celerant import Celerant, HandleError, group
+from celerant.web import make_site, read, sign
+from harness.redis_server import RedisServer
+
+SECRET = "of the tests alone"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def app(server):
+    name = f"h3web{uuid.uuid4().hex[:6]}"
+    url = f"redis://127.0.0.1:{server.port}/0"
+    with Celerant(name, broker=url, task_default_queue=name) as app:
+
+        @app.task(name="halve")
+        def halve(x):
+            if x == "<b>":
+                raise ValueError("<script>alert(1)</script>")
+            return 1 / x
+
+        yield app
+
+
+def client(app, **options):
+    return TestClient(make_site(app, secret=SECRET, **options))
+
+
+def done(app, *values):
+    """Return a group that has run."""
+    halve = app.tasks["halve"]
+    with app.worker(concurrency=1):
+        result = group(halve.s(value) for value in values).apply_async()
+        result.get(timeout=20, propagate=False)
+    return result
+
+
+def waiting(app, n=3):
+    """Return a group that nobody runs."""
+    return group(app.tasks["halve"].s(1) for _ in range(n)).apply_async()
+
+
+def events(text):
+    blocks = [block.splitlines() for block in text.strip().split("\n\n")]
+    return [json.loads(data.removeprefix("data: ")) for _, data in blocks]
+
+
+def test_the_page_of_a_group_shows_states_and_failures(app):
+    result = done(app, 1, 0, "<b>")
+    with client(app) as web:
+        page = web.get("/group", params={"handle": result.handle})
+    assert page.status_code == 200
+    assert result.id in page.text
+    assert '<th scope="row">FAILURE</th><td>2</td>' in page.text
+    assert "Member 1: ZeroDivisionError: division by zero" in page.text
+    assert "Traceback" in page.text
+
+
+def test_text_of_others_is_escaped(app):
+    result = done(app, "<b>")
+    with client(app) as web:
+        page = web.get("/group", params={"handle": result.handle}).text
+        wrong = web.get("/group", params={"handle": "<script>"}).text
+    assert "&lt;script&gt;alert(1)" in page
+    for text in (page, wrong):
+        assert re.findall(r"<script(?! type=\"module\" src)", text) == []
+
+
+def test_nothing_is_of_another_site_and_nothing_is_inline(app):
+    result = done(app, 0)
+    with client(app) as web:
+        for path in ("/", f"/group?handle={result.handle}", "/static/style.css"):
+            answer = web.get(path)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert not re.search(r"(src|href)=\"(https?:)?//", answer.text)
+            assert not re.search(r"<style|\sstyle=|\son\w+=", answer.text)
+
+
+def test_the_pages_files_are_there(app):
+    result = done(app, 1)
+    with client(app) as web:
+        page = web.get("/group", params={"handle": result.handle}).text
+        files = re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", page)
+        assert len(files) == 3
+        for path in files:
+            assert web.get(path).status_code == 200
+
+
+def test_it_works_where_it_is_mounted(app):
+    result = done(app, 1)
+    outer = Starlette(routes=[Mount("/celerant", make_site(app, secret=SECRET))])
+    with TestClient(outer) as web:
+        page = web.get("/celerant/group", params={"handle": result.handle})
+        assert '"/celerant/static/style.css"' in page.text
+        assert '"/celerant/events?handle=' in page.text
+        assert web.get("/celerant/static/style.css").status_code == 200
+
+
+def test_a_token_shows_counts_and_gives_nothing_else(app):
+    result = done(app, 1, 0)
+    token = sign(result, SECRET)
+    assert result.handle not in token
+    with client(app) as web:
+        told = events(web.get(f"/progress/{token}").text)[-1]
+        assert (told["total"], told["failed"]) == (2, 1)
+        assert web.get("/group", params={"handle": token}).status_code == 404
+        assert web.get(f"/progress/{result.handle}").status_code == 404
+
+
+def test_a_wrong_or_old_token_is_refused(app):
+    token = sign(done(app, 1), SECRET)
+    with pytest.raises(HandleError, match="not made with this site's secret"):
+        read(token, "another secret", app.backend)
+    with pytest.raises(HandleError, match="not made with this site's secret"):
+        read(token[:-1] + ("a" if token[-1] != "a" else "b"), SECRET, app.backend)
+    with pytest.raises(HandleError, match="older than"):
+        read(token, SECRET, app.backend, max_age=-1)
+
+
+def test_a_token_of_expired_results_is_told(app, server):
+    token = sign(done(app, 1), SECRET)
+    app.backend.client.flushdb()
+    with pytest.raises(HandleError, match="expired"):
+        read(token, SECRET, app.backend)
+
+
+def test_nobody_cancels_unless_told_so(app):
+    result = waiting(app)
+    same = {"sec-fetch-site": "same-origin"}
+    with client(app) as web:
+        page = web.get("/group", params={"handle": result.handle}).text
+        assert "Cancel" not in page
+        form = {"handle": result.handle}
+        assert web.post("/cancel", data=form, headers=same).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"sec-fetch-site": "same-origin"}, 303),
+        ({"origin": "http://testserver"}, 303),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({}, 403),
+    ],
+)
+def test_a_group_is_cancelled_by_the_sites_own_form_alone(app, headers, code):
+    result = waiting(app)
+    with client(app, may_change=lambda _: True) as web:
+        page = web.get("/group", params={"handle": result.handle}).text
+        assert "Cancel" in page
+        answer = web.post(
+            "/cancel",
+            data={"handle": result.handle},
+            headers=headers,
+            follow_redirects=False,
+        )
+    assert answer.status_code == code
+
+
+def test_who_may_not_see_sees_nothing(app):
+    result = done(app, 1)
+    with client(app, may_see=lambda _: False) as web:
+        for path in ("/", "/group", "/events"):
+            answer = web.get(path, params={"handle": result.handle})
+            assert answer.status_code == 403
+
+
+def test_a_store_that_is_away_is_told():
+    closed = "redis://127.0.0.1:1/0"
+    options = {"retry_policy": {"max_retries": 0}}
+    with Celerant(
+        "h3webaway", broker=closed, result_backend_transport_options=options
+    ) as app:
+        handle = "cel2." + "A" * 60
+        with client(app) as web:
+            answer = web.get("/group", params={"handle": handle})
+    assert answer.status_code == 503
+
+
+def test_a_missing_extra_is_named():
+    code = (
+        "import sys; sys.modules['itsdangerous'] = None\n"
+        "from celerant import Celerant, CelerantError\n"
+        "from celerant.web import make_site\n"
+        "try: make_site(Celerant('plain'))\n"
+        "except CelerantError as exc: print(exc)\n"
+    )
+    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert "pip install 'celerant[web]'" in told

@@ -1,0 +1,118 @@
+"""What notebooks show of objects."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from celerant import Celerant, ResultSet, chain, chord, group
+
+N = 20_000
+
+
+class Checked(HTMLParser):
+    """Reads HTML; every tag must be closed, and nothing may come from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.texts = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in {"div", "strong", "table", "tr", "th", "td", "pre", "tbody"}
+        assert {name for name, _ in attrs} <= {"style", "title", "role", "aria-hidden"}
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def shown(thing):
+    html = thing._repr_html_()
+    assert len(html) < 4_000
+    return " ".join(Checked(html).texts)
+
+
+@pytest.fixture
+def things(shop):
+    add = shop.add
+    members = [add.s(i, i) for i in range(N)]
+    result = group(members).apply_async()
+    return {
+        "app": shop.app,
+        "signature": add.s("x" * N, list(range(N))),
+        "group": group(members),
+        "chain": chain(*members[:500]),
+        "chord": chord(members, add.s(1)),
+        "mapped": group.map(shop.echo, range(N)),
+        "result": result,
+        "report": result.report,
+    }
+
+
+def test_what_is_shown_is_small_and_sound_whatever_the_size(things):
+    for thing in things.values():
+        assert shown(thing)
+
+
+def test_representations_are_short_whatever_the_size(things):
+    others = [
+        ResultSet(list(things["result"])),
+        things["result"][3],
+        things["app"].control,
+        things["app"].control.inspect(),
+    ]
+    for thing in [*things.values(), *others]:
+        assert len(repr(thing)) < 400, repr(thing)[:400]
+        assert " at 0x" not in repr(thing)
+
+
+def test_an_app_shows_no_password(things):
+    app = Celerant("h3shown", broker="redis://:secret@127.0.0.1:1/0")
+    text = shown(app)
+    assert "secret" not in text
+    assert "redis://:**@127.0.0.1:1/0" in text
+
+
+def test_a_canvas_shows_its_first_tasks(things):
+    text = shown(things["group"])
+    assert "add(9, 9)" in text
+    assert "add(10, 10)" not in text
+    assert "... 19,990 more" in text
+
+
+def test_a_result_shows_what_is_known_and_asks_nobody(things, monkeypatch):
+    result = things["result"]
+    monkeypatch.setattr(type(result.backend), "fetch", None)
+    assert f"{N:,} PENDING" in shown(result)
+    assert "not looked at" in shown(result)
+
+
+def test_a_result_shows_its_states(app):
+    @app.task(name="halve")
+    def halve(x):
+        return 1 / x
+
+    with app.worker(concurrency=1):
+        result = group(halve.s(i) for i in range(4)).apply_async()
+        result.get(timeout=10, propagate=False)
+    assert "3 SUCCESS, 1 FAILURE" in shown(result)
+
+
+def test_a_report_shows_its_states(things):
+    assert f"{N:,} confirmed" in shown(things["report"])
+
+
+def test_an_empty_group_is_shown(app):
+    assert "0 members" in shown(group([]).apply_async())
+
+
+def test_text_of_arguments_is_escaped(shop):
+    text = shop.add.s("<script>alert(1)</script>", "&")._repr_html_()
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
