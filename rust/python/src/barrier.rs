@@ -153,6 +153,12 @@ impl PyBarrier {
         self.core.remaining()
     }
 
+    /// Members that have arrived.
+    #[getter]
+    fn arrived(&self) -> u32 {
+        self.core.arrived()
+    }
+
     fn __len__(&self) -> usize {
         self.core.size() as usize
     }

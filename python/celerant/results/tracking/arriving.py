@@ -41,13 +41,14 @@ class Arriving(Outcomes):
         "_arrivals",
         "_before",
         "_home",
-        "_is_watched",
         "_nested",
         "_waiters",
+        "_watched",
         "callbacks",
         "error",
         "losses",
         "on_complete",
+        "on_growth",
         "pid",
         "ran_here",
         "refuse_waiting",
@@ -72,13 +73,16 @@ class Arriving(Outcomes):
         self._before: Barrier | None = None
         #: Whether it ran in place, so that there may be no records.
         self.ran_here = values is not None
-        self._is_watched = False
+        #: What the consumer serves and has swept once: of members sent again, not them.
+        self._watched: tuple[Roster, Barrier] | None = None
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
         #: Called by the consumer's thread.
         self.callbacks: list[Callback] = []
         #: Called once all are done, by the thread that finds it: the consumer's part.
         self.on_complete: Callable[[], object] | None = None
+        #: Called when more have come, by the thread that sends; the consumer's too.
+        self.on_growth: Callable[[], object] | None = None
         #: Seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
         #: Members that are groups themselves; None until the first look.
@@ -97,15 +101,22 @@ class Arriving(Outcomes):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the consumer serves these members and has swept them once."""
-        self._move_in()
-        return self._is_watched
+        """Whether the consumer serves these members and has swept them once.
 
-    @is_watched.setter
-    def is_watched(self, is_watched: bool) -> None:
-        self._is_watched = is_watched
-        if is_watched:
-            self._waiters.wake_for_news()
+        Those that come from then on are served too.
+        """
+        self._move_in()
+        watched = self._watched
+        return (
+            watched is not None
+            and watched[0] is self.roster
+            and watched[1] is self.barrier
+        )
+
+    def be_watched(self, roster: Roster, barrier: Barrier) -> None:
+        """Hear that the consumer serves members of these ids, and has swept them."""
+        self._watched = roster, barrier
+        self._waiters.wake_for_news()
 
     @property
     def waiters(self) -> Waiters:
@@ -120,12 +131,12 @@ class Arriving(Outcomes):
             self._home = pid
             self._waiters = Waiters()
             self._arrivals = set()
-            self._is_watched = False
+            self._watched = None
 
     def fail(self, error: CelerantError) -> None:
         """Tell everyone who waits that the consumer gave up."""
         self.error = error
-        self.is_watched = False
+        self._watched = None
         self._waiters.wake_all()
 
     def follow(self, arrivals: Follower) -> None:
@@ -145,7 +156,17 @@ class Arriving(Outcomes):
 
     def grow(self, count: int) -> None:
         """Have `count` members by now, if there are not as many yet."""
-        self.barrier.grow(max(0, count - len(self.barrier)))
+        more = count - len(self.barrier)
+        if more > 0:
+            self.barrier.grow(more)
+            # A long dispatch must not look as old as its beginning.
+            self.sent_at = time.time()
+            self._note_growth()
+
+    def _note_growth(self) -> None:
+        note = self.on_growth
+        if note is not None:
+            note()
 
     def settle(self, indices: Sequence[int], state: int) -> None:
         """Let members be done of which no record tells."""
@@ -170,9 +191,10 @@ class Arriving(Outcomes):
             self.settle(range(count, size), Barrier.NOT_SENT)
         if self.barrier.seal(size) == "completed":
             self._complete()
-        elif len(self.waiters) or self.callbacks:
-            # Whoever came first waits for all of them.
-            self._is_watched = False
+            return
+        self._note_growth()
+        if len(self.waiters) or self.callbacks:
+            # Nobody serves those that were sent again, or held: not before this.
             try:
                 self.begin()
             except CelerantError as exc:
@@ -188,9 +210,10 @@ class Arriving(Outcomes):
         barrier.grow(len(before))
         barrier.inherit(before, Barrier.NOT_SENT, 0, len(before))
         self._before, self.barrier = before, barrier
-        self._is_watched = False
         if self._nested is not None:
             self._nested.renew()
+        # Whoever waits for them hears of them while they are sent.
+        self._note_growth()
 
     def send_held(self, losses: int) -> None:
         """Be sent after all; `losses` are the backend's before the first message."""
@@ -205,6 +228,7 @@ class Arriving(Outcomes):
             barrier, self.barrier, self._before = self.barrier, self._before, None
             if self.barrier.inherit(barrier, Barrier.NOT_SENT, 0, len(self.barrier)):
                 self._complete()
+            self._note_growth()
 
     def give_up(self, why: str) -> None:
         """Have `NotSent` for all that are pending: they will not be sent."""
@@ -223,11 +247,12 @@ class Arriving(Outcomes):
     def adopt(self, sent: Self) -> None:
         """Go on as `sent`, which has the same ids: what was held has been sent."""
         self.send_held(sent.losses)
-        self.sent_at, self.ran_here = sent.sent_at, sent.ran_here
+        self.ran_here = sent.ran_here
         self.roster, self.values = sent.roster, sent.values or self.values
         # What ran in place is nowhere else.
         self._nested = sent._nested if sent.ran_here else None
         self.grow(len(sent.barrier))
+        self.sent_at = sent.sent_at
         self.barrier.inherit(sent.barrier, Barrier.PENDING, 0, len(sent.barrier))
         self.seal(len(sent.barrier))
 

@@ -10,8 +10,8 @@ Which thread may do what:
   waits, has `then` callbacks called and lets the consumer go.
 - `then` callbacks are called by the consumer's thread; by the caller of `when`, if
   their time has come already; and by whoever drops what was held (`give_up`).
-- `error` and `is_watched` are set by the consumer's thread. An exception that is made
-  of a record is kept under a lock, so that everyone gets the same one.
+- `error` and what `is_watched` says are set by the consumer's thread. An exception
+  that is made of a record is kept under a lock, so that everyone gets the same one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from celerant._core import Barrier, Roster, monotonic
 from celerant.common.per_process import ProcessLock
 from celerant.results.tracking.arriving import Arriving
 from celerant.results.tracking.callbacks import Callback
-from celerant.results.tracking.forms import groups_in, parted, shape_of
+from celerant.results.tracking.forms import parted, shape_of
 from celerant.results.tracking.nested import Nested
 from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import refuse_inside_callback
@@ -92,12 +92,15 @@ class Members(Arriving):
 
     @property
     def nested(self) -> Nested:
-        """Members that are groups themselves; found at the first look."""
-        if self._nested is None:
+        """Members that are groups themselves; found as they are looked at."""
+        nested = self._nested
+        if nested is None or nested.is_behind(self):
             with _making:
                 if self._nested is None:
-                    self._nested = Nested(self, groups_in(self.roster))
-        return self._nested
+                    self._nested = Nested(self)
+                nested = self._nested
+                nested.extend(self)
+        return nested
 
     def wait_for(self, index: int, timeout: float | None) -> bool:
         """Wait until one member is done; False where `timeout` (seconds) passed.
