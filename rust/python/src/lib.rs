@@ -32,6 +32,7 @@ mod shapes;
 mod signatures;
 mod template;
 mod templates;
+mod values;
 
 /// The extension module `celerant._core`.
 #[pymodule]
@@ -66,6 +67,8 @@ mod _core {
     use crate::rules::{PyReadable, PyRules};
     #[pymodule_export]
     use crate::template::{PyLayout, PyTemplate};
+    #[pymodule_export]
+    use crate::values::PyValues;
 
     /// How this extension was built: `profile`, `abi`, `version`, `commit`.
     #[pyfunction]

@@ -129,7 +129,6 @@ class Service:
         if members.barrier.is_complete:
             # Registered first, looked second.
             self._over.append(watch)
-        members.reserve()
         if not self.routes.watches:
             self.clock.swept(0.0)
         self.routes.add(watch)

@@ -262,7 +262,7 @@ class Arriving(Outcomes):
         state = sent.barrier.state(at)
         if state != Barrier.PENDING:
             self.ran_here = self.ran_here or sent.ran_here
-            self.put(index, state, sent.values[at] if sent.values else None)
+            self.put(index, state, sent.values.get(at))
         if len(self.waiters) or self.callbacks:
             # What arrived meanwhile, for whoever was there first.
             self.begin()
@@ -271,7 +271,6 @@ class Arriving(Outcomes):
 
     def put(self, index: int, state: int, value: Any) -> None:
         """Let a member be done with a value, an exception or a failure's record."""
-        self.reserve()
         done = self.barrier.put(index, state, self.values, value)
         self._arrived([index], completed=done == "completed")
 
@@ -282,7 +281,6 @@ class Arriving(Outcomes):
             indices: A member for each record.
             records: As stored; None where there is none.
         """
-        self.reserve()
         barrier, values = self.barrier, self.values
         completed, failed, deferred = barrier.absorb(indices, records, values)
         for position in deferred:

@@ -144,18 +144,26 @@ class Members(Arriving):
             self.backend.tell_obstacle()
         return self._wait(is_done, waiter, event, deadline, look)
 
-    def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
+    def wait(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        hears_all: bool = False,
+    ) -> bool:
         """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
 
         Args:
             is_done: The condition: that all are done, that one has failed, or that the
                 consumer has swept them.
             deadline: None waits for ever.
+            hears_all: Whether any member that comes in matters.
         Raises:
             RuntimeError: Inside a `then` callback.
         """
         event = threading.Event()
-        return self._wait(is_done, Waiter(event.set), event, deadline)
+        waiter = Waiter(event.set, hears_all=hears_all)
+        return self._wait(is_done, waiter, event, deadline)
 
     def _wait(
         self,
@@ -221,6 +229,15 @@ class Members(Arriving):
     def keep(self) -> None:
         """Have the consumer call back, and serve the members until it has."""
         self.backend.consumer.keep(self)
+
+    def forget(self, indices: Sequence[int]) -> None:
+        """Drop what is kept of members that are done; they stay so."""
+        nested = self.nested
+        for index in indices:
+            if index in nested:
+                inner = nested.members(index)
+                inner.forget(range(len(inner.barrier)))
+        self.values.drop(indices)
 
     def may_have_expired(self) -> bool:
         """Whether a record stored when the members were sent would be gone by now."""

@@ -69,6 +69,9 @@ class Source(Protocol):
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids` as stored, None where there is none."""
 
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records of `ids`."""
+
     def decode(self, payload: Any) -> dict[str, Any]:
         """Return a record's fields; ``{}`` where there is none."""
 
