@@ -126,6 +126,27 @@ class Values:
     def list(self, start: int, stop: int) -> list[Any]: ...
 
 @final
+class Failures:
+    """Failures as they are read, grouped by exception and place."""
+
+    def __new__(cls) -> Failures: ...
+    def read(
+        self, indices: Sequence[int], payloads: list[bytes | None]
+    ) -> list[int]: ...
+    def add(
+        self,
+        index: int,
+        exc_type: str,
+        module: str,
+        message: str,
+        traceback: str,
+        count: int = 1,
+    ) -> None: ...
+    def ranked(
+        self,
+    ) -> list[tuple[str, str, str, tuple[str, int, str] | None, int, list[int]]]: ...
+
+@final
 class Barrier:
     """Which members of a dispatch are done: one byte each, and who asks pays O(1)."""
 

@@ -12,6 +12,7 @@ from celerant.results.async_result import AsyncResult
 from celerant.results.base import Result
 from celerant.results.handle import make_handle
 from celerant.results.living import Living
+from celerant.results.reporting import Reporting
 from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, restore, save
 from celerant.results.showing import Showing
@@ -36,7 +37,9 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(Showing, Result, Living[R], ResultSet[R], kind="group"):
+class GroupResult(
+    Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"
+):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from

@@ -13,6 +13,7 @@ mod clock;
 mod convert;
 mod embedding;
 mod error;
+mod failures;
 mod frames;
 mod heard;
 mod ledger;
@@ -49,6 +50,8 @@ mod _core {
     use crate::chunk::PyChunk;
     #[pymodule_export]
     use crate::clock::{monotonic, wall_time};
+    #[pymodule_export]
+    use crate::failures::PyFailures;
     #[pymodule_export]
     use crate::heard::PyHeard;
     #[pymodule_export]

@@ -114,6 +114,7 @@ def test_it_can_go_on_after_an_error_of_the_store(fake, monkeypatch):
 
 def test_in_an_event_loop_others_run_meanwhile(fed):
     fed.seal()
+    fed.members.look()
 
     async def main():
         come = fed.result.as_completed(timeout=WAIT)

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError
-from celerant.results.tracking.callbacks import Callback
+from celerant.results.tracking.callbacks import Event
 from celerant.results.tracking.intake import read
 from celerant.results.tracking.outcomes import Outcomes
+from celerant.results.tracking.pace import Pace
 from celerant.results.tracking.waiters import Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from celerant.results.tracking.nested import Nested
+    from celerant.results.tracking.sampling import Sampling
     from celerant.results.tracking.source import Source
 
 __all__ = ["Arriving"]
@@ -42,6 +44,7 @@ class Arriving(Outcomes):
         "_before",
         "_home",
         "_nested",
+        "_sampling",
         "_waiters",
         "_watched",
         "callbacks",
@@ -49,10 +52,12 @@ class Arriving(Outcomes):
         "losses",
         "on_complete",
         "on_growth",
+        "pace",
         "pid",
         "ran_here",
         "refuse_waiting",
         "sent_at",
+        "sent_since",
     )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
@@ -78,13 +83,18 @@ class Arriving(Outcomes):
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
         #: Called by the consumer's thread.
-        self.callbacks: list[Callback] = []
+        self.callbacks: list[Event] = []
         #: Called once all are done, by the thread that finds it: the consumer's part.
         self.on_complete: Callable[[], object] | None = None
         #: Called when more have come, by the thread that sends; the consumer's too.
         self.on_growth: Callable[[], object] | None = None
-        #: Seconds since the epoch.
+        #: Seconds since the epoch: of the last ones, and of the first.
         self.sent_at = time.time() if sent_at is None else sent_at
+        self.sent_since = self.sent_at
+        #: How fast they come in; None: nobody watches them yet, or there is one.
+        self.pace: Pace | None = None
+        #: What was found of them by chance; None: nobody asked.
+        self._sampling: Sampling | None = None
         #: Members that are groups themselves; None until the first look.
         self._nested: Nested | None = None
         #: Of the backend's losses those that are known here.
@@ -116,6 +126,8 @@ class Arriving(Outcomes):
     def be_watched(self, roster: Roster, barrier: Barrier) -> None:
         """Hear that the consumer serves members of these ids, and has swept them."""
         self._watched = roster, barrier
+        if self.is_group and self.pace is None:
+            self.pace = Pace(barrier.arrived)
         self._waiters.wake_for_news()
 
     @property
@@ -197,6 +209,8 @@ class Arriving(Outcomes):
             # Nobody serves those that were sent again, or held: not before this.
             try:
                 self.begin()
+                if self.callbacks:
+                    self._call_back()
             except CelerantError as exc:
                 # The members have left: that is told to those that wait for them.
                 self.fail(exc)
@@ -304,6 +318,7 @@ class Arriving(Outcomes):
         """Have a member that will fail, for whoever waits for a failure."""
         self.barrier.fail_early(index)
         self._waiters.wake_for_news()
+        self._tell_callbacks(has_failed=True)
 
     def _arrived(
         self,
@@ -319,9 +334,19 @@ class Arriving(Outcomes):
             if arrivals is not None:
                 arrivals.note(indices, records)
         self._waiters.wake(indices, has_failed=has_failed)
+        if self.pace is not None:
+            self.pace.note(self.barrier.arrived)
         if completed:
             self._complete()
-        elif any(entry.index is not None for entry in self.callbacks):
+        else:
+            self._tell_callbacks(has_failed=has_failed)
+
+    def _tell_callbacks(self, *, has_failed: bool) -> None:
+        """Have those called that hear of members before all are done."""
+        if self.callbacks and any(
+            entry.hears_all or (has_failed and entry.hears_failures)
+            for entry in tuple(self.callbacks)
+        ):
             self._call_back()
 
     def _complete(self) -> None:
@@ -341,8 +366,15 @@ class Arriving(Outcomes):
     def call_back(self) -> None:
         """Call those callbacks whose time has come."""
         for entry in tuple(self.callbacks):
-            if entry.is_due(self.barrier):
-                # Whoever takes it out calls it.
-                with suppress(ValueError):
-                    self.callbacks.remove(entry)
-                    entry.call()
+            if entry.is_vain(self):
+                self.drop(entry)
+            elif entry.is_due(self) and (not entry.is_last(self) or self.drop(entry)):
+                # Whoever takes it out calls it the last time.
+                entry.call()
+
+    def drop(self, entry: Event) -> bool:
+        """Call it no more; return whether it was still to be called."""
+        with suppress(ValueError):
+            self.callbacks.remove(entry)
+            return True
+        return False

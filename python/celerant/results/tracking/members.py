@@ -8,7 +8,7 @@ Which thread may do what:
   member one does both, and the others neither.
 - The call that completes the barrier, and no other, calls `_complete`: it wakes whoever
   waits, has `then` callbacks called and lets the consumer go.
-- `then` callbacks are called by the consumer's thread; by the caller of `when`, if
+- Callbacks are called by the consumer's thread; by the caller of `when`, if
   their time has come already; and by whoever drops what was held (`give_up`).
 - `error` and what `is_watched` says are set by the consumer's thread. An exception
   that is made of a record is kept under a lock, so that everyone gets the same one.
@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import Barrier, Roster, monotonic
 from celerant.common.per_process import ProcessLock
 from celerant.results.tracking.arriving import Arriving
-from celerant.results.tracking.callbacks import Callback
+from celerant.results.tracking.callbacks import Callback, Event
 from celerant.results.tracking.forms import parted, shape_of
 from celerant.results.tracking.nested import Nested
+from celerant.results.tracking.sampling import Sampling
 from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import refuse_inside_callback
 
@@ -101,6 +102,15 @@ class Members(Arriving):
                 nested = self._nested
                 nested.extend(self)
         return nested
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is found of members by chance, if nobody watches them."""
+        if self._sampling is None:
+            with _making:
+                if self._sampling is None:
+                    self._sampling = Sampling(self)
+        return self._sampling
 
     def wait_for(self, index: int, timeout: float | None) -> bool:
         """Wait until one member is done; False where `timeout` (seconds) passed.
@@ -216,9 +226,14 @@ class Members(Arriving):
 
     def when(self, index: int | None, act: Callable[[], None]) -> None:
         """Have `act` called once a member is done, or all; at once if so already."""
-        entry = Callback(index, act)
-        if entry.is_due(self.barrier):
+        self.register(Callback(index, act))
+
+    def register(self, entry: Event) -> None:
+        """Have `entry` called when its time comes; at once if it has come already."""
+        if entry.is_due(self) and entry.is_last(self):
             entry.call()
+            return
+        if entry.is_vain(self):
             return
         self.backend.check(self)
         self.callbacks.append(entry)

@@ -37,6 +37,8 @@ class Source(Protocol):
     """A result backend, as far as members know of it."""
 
     codec: Codec
+    #: Whether it keeps records for other processes, and reads many in one round trip.
+    supports_handles: bool
     #: Says why no result can come now; None: it can.
     obstacle: Callable[[], str | None]
 
