@@ -37,9 +37,7 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(
-    Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"
-):
+class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from

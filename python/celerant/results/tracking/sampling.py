@@ -41,9 +41,10 @@ class Sampling:
     """
 
     def __init__(self, members: Members) -> None:
-        #: Holds the members: theirs holds this.
         self._known = Barrier()
         self._known.grow(len(members.barrier))
+        #: How many were done by other ways when these were taken over.
+        self._told = 0
 
     def look(self, members: Members) -> Estimate:
         """Read a sample; return what is to be believed.
@@ -52,8 +53,13 @@ class Sampling:
             Exception: The store's own.
         """
         known, size = self._known, len(members.barrier)
-        known.grow(size - len(known))
-        known.inherit(members.barrier, Barrier.PENDING, 0, size)
+        if size > len(known):
+            known.grow(size - len(known))
+        arrived = members.barrier.arrived
+        if arrived != self._told:
+            # Only then: a million take a while.
+            known.inherit(members.barrier, Barrier.PENDING, 0, size)
+            self._told = arrived
         before, left = known.counts(), known.remaining
         drawn = _drawn(known, left)
         self._read(members, drawn)
