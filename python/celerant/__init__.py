@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     )
     from celerant.errors.report import Report
     from celerant.results.async_result import AsyncResult
+    from celerant.results.failures import Failures
     from celerant.results.group_result import GroupResult
+    from celerant.results.progress import Progress
     from celerant.results.result_set import ResultSet
     from celerant.results.tracking.waiting import allow_join_result
     from celerant.results.tree import result_from_tuple
@@ -73,6 +75,7 @@ _PLACES = {
     "CelerantError": "celerant.errors",
     "ChordError": "celerant.errors",
     "EncodeError": "celerant.errors",
+    "Failures": "celerant.results.failures",
     "ForkError": "celerant.errors",
     "GroupResult": "celerant.results.group_result",
     "HandleError": "celerant.errors",
@@ -81,6 +84,7 @@ _PLACES = {
     "MaxRetriesExceeded": "celerant.errors",
     "MaxRetriesExceededError": "celerant.errors",
     "NotSent": "celerant.errors",
+    "Progress": "celerant.results.progress",
     "PublishError": "celerant.errors",
     "Reject": "celerant.errors",
     "Report": "celerant.errors.report",
@@ -120,6 +124,7 @@ __all__ = [
     "CelerantError",
     "ChordError",
     "EncodeError",
+    "Failures",
     "ForkError",
     "GroupResult",
     "HandleError",
@@ -128,6 +133,7 @@ __all__ = [
     "MaxRetriesExceeded",
     "MaxRetriesExceededError",
     "NotSent",
+    "Progress",
     "PublishError",
     "Reject",
     "Report",

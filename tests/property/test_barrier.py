@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 from kombu.utils import json as kombu_json
 
-from celerant._core import Barrier
+from celerant._core import Barrier, Values
 from celerant.errors import BarrierError
 
 ARRIVED = range(1, 7)
@@ -163,14 +163,14 @@ def test_a_parsed_value_is_equal_to_kombus_or_left_to_kombu(value, dump):
         payload = dump(meta).encode()
     except TypeError:
         return
-    values = [None]
+    values = Values()
     barrier = Barrier()
     barrier.grow(1)
     _, _, deferred = barrier.absorb([0], [payload], values)
     if deferred:
         assert barrier.remaining == 1
         return
-    assert same(values[0], kombu_json.loads(payload)["result"])
+    assert same(values.get(0), kombu_json.loads(payload)["result"])
 
 
 NUMBERS = st.from_regex(
@@ -181,8 +181,8 @@ NUMBERS = st.from_regex(
 @given(NUMBERS)
 def test_numbers_are_read_as_python_reads_them(text):
     payload = b'{"status": "SUCCESS", "result": ' + text.encode() + b"}"
-    values = [None]
+    values = Values()
     barrier = Barrier()
     barrier.grow(1)
     if not barrier.absorb([0], [payload], values)[2]:
-        assert same(values[0], json.loads(text))
+        assert same(values.get(0), json.loads(text))

@@ -6,11 +6,13 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
-from celerant._core import Barrier, Roster
-from celerant.errors import ResultTimeout
+from celerant._core import Roster
+from celerant.errors import CanvasError, ResultTimeout
 from celerant.results.async_result import AsyncResult
 from celerant.results.base import Result
 from celerant.results.handle import make_handle
+from celerant.results.living import Living
+from celerant.results.reporting import Reporting
 from celerant.results.result_set import ResultSet
 from celerant.results.saving import delete, restore, save
 from celerant.results.showing import Showing
@@ -19,7 +21,6 @@ from celerant.results.tracking.awaiting import wait_in_loop
 from celerant.results.tracking.forms import form_of, line_in, task_ids
 from celerant.results.tracking.listening import Hooks, Listening
 from celerant.results.tracking.members import Members
-from celerant.results.tracking.outcomes import STATE_NAMES
 from celerant.results.tracking.waiting import because, refuse_inside_task
 from celerant.results.tree import from_line
 
@@ -36,7 +37,7 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(Showing, Result, ResultSet[R], kind="group"):
+class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from
@@ -52,6 +53,7 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
     __slots__ = ("__weakref__", "_handle", "id", "index", "members", "report")
 
     position = None
+    wait = Living.wait  # type: ignore[assignment] # a set's is its `get`
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
             remaining = members.barrier.remaining
             where = f" ({members.path})" if members.path else ""
             what = (
-                f"{remaining} of {len(self)} results of group {self.id}{where} "
+                f"{remaining} of {len(members.barrier)} results of group "
+                f"{self.id}{where} "
                 f"are missing after {timeout} s"
             )
             raise ResultTimeout(because(members.backend, what), remaining=remaining)
@@ -143,7 +146,7 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
         Each member comes once, failed ones too; those that had arrived before come
         first, in their own order. To leave early is fine.
         """
-        return Arrivals(self.members, self._member)
+        return self.as_completed()
 
     def _raise_first(self) -> None:
         if self.members.failed_member() is not None:
@@ -173,51 +176,12 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
 
         members.when(None, call)
 
-    # Looking.
-
-    def ready(self) -> bool:
-        """Whether all members are done, in whatever way."""
-        self.members.look()
-        return self._is_complete()
-
-    def waiting(self) -> bool:
-        """Whether any member is not done."""
-        return not self.ready()
-
-    def successful(self) -> bool:
-        """Whether all members are done and none failed; true for an empty group."""
-        return self.ready() and not self.members.has_failed()
-
-    def failed(self) -> bool:
-        """Whether any member raised, was never sent, or its result expired."""
-        self.members.look()
-        count = self.members.barrier.count
-        return any(map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)))
-
-    def completed_count(self) -> int:
-        """Return how many members are done without failure.
-
-        Those whose result is ignored count: nothing more is to come from them.
-        """
-        self.members.look()
-        count = self.members.barrier.count
-        return count(Barrier.SUCCESS) + count(Barrier.IGNORED)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many members are in each state, by the states' names.
-
-        All names are there: PENDING, SUCCESS, FAILURE, REVOKED (Celery's), and
-        IGNORED, NOT_SENT, EXPIRED.
-        """
-        self.members.look()
-        return dict(zip(STATE_NAMES, self.members.barrier.counts(), strict=True))
-
     # Members.
 
     @property
     def results(self) -> list[AsyncResult[R]]:
         """A view on each member, in order; a `GroupResult` of one that ends in one."""
-        return list(self)
+        return [*iter(self)]
 
     children = results
 
@@ -233,20 +197,38 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
     @overload
     def __getitem__(self, index: slice) -> list[AsyncResult[R]]: ...
     def __getitem__(self, index: int | slice) -> AsyncResult[R] | list[AsyncResult[R]]:
-        n = len(self)
+        n = len(self.members.barrier)
         if isinstance(index, slice):
-            return [self._member(i) for i in range(*index.indices(n))]
-        at = index + n if index < 0 else index
+            ends = index.indices(len(self) if _counts_from_end(index) else n)
+            return [self._member(i) for i in range(*ends)]
+        at = index + len(self) if index < 0 else index
         if not 0 <= at < n:
-            msg = f"no member {index}: group {self.id} has {n}"
+            so_far = "" if self.sealed else " so far"
+            msg = f"no member {index}: group {self.id} has {n}{so_far}"
             raise IndexError(msg)
         return self._member(at)
 
     def __iter__(self) -> Iterator[AsyncResult[R]]:
-        return map(self._member, range(len(self)))
+        """Iterate over the members, in order; while more are sent, over those so far.
+
+        `as_completed` waits for those to come.
+        """
+        return map(self._member, range(len(self.members.barrier)))
 
     def __len__(self) -> int:
-        return len(self.members.barrier)
+        """Return how many members there are.
+
+        Raises:
+            CanvasError: More may come; `size` is None then.
+        """
+        barrier = self.members.barrier
+        if not barrier.is_sealed:
+            msg = (
+                f"group {self.id} is still being sent: it has {len(barrier)} members "
+                "so far; ask `result.size`, or `result.sealed` first"
+            )
+            raise CanvasError(msg)
+        return len(barrier)
 
     def __bool__(self) -> bool:
         return True  # as in Celery: an empty group's result is still a result
@@ -334,7 +316,7 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
 
     def lone(self) -> GroupResult[R]:
         """Return the result of the one member if that is a group's: as Celery does."""
-        if len(self) != 1 or 0 not in self.members.nested:
+        if self.size != 1 or 0 not in self.members.nested:
             return self
         lone = cast("GroupResult[R]", self._member(0))
         lone.report = self.report
@@ -354,15 +336,12 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
 
     def settle(self, state: int) -> None:
         """Let all members be done in `state` for those that wait here."""
-        self.members.settle(range(len(self)), state)
+        self.members.settle(range(len(self.members.barrier)), state)
 
     def settle_member(self, index: int, inner: GroupResult[Any]) -> None:
         """Have `inner` in the place of a member that ran here and ended in a group."""
         inner.index = index
         self.members.nested.settle(index, inner.members, inner)
-
-    def _is_complete(self) -> bool:
-        return self.members.barrier.is_complete
 
     def _is_settled(self) -> bool:
         members = self.members
@@ -370,14 +349,22 @@ class GroupResult(Showing, Result, ResultSet[R], kind="group"):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, GroupResult):
-            return self.id == other.id and len(self) == len(other)
+            return self.id == other.id and self.size == other.size
         return self.id == other if isinstance(other, str) else NotImplemented
 
     __hash__ = Result.__hash__
 
     def __repr__(self) -> str:
         # Says what is known; asks nobody.
-        barrier, n = self.members.barrier, len(self)
+        barrier = self.members.barrier
+        n = len(barrier)
         is_known = self.members.is_watched or barrier.remaining < n or not n
         state = f"{barrier.remaining} pending" if is_known else "not looked at"
-        return f"<{type(self).__name__}: {self.id} [{n} members, {state}]>"
+        so_far = "" if barrier.is_sealed else " so far"
+        return f"<{type(self).__name__}: {self.id} [{n} members{so_far}, {state}]>"
+
+
+def _counts_from_end(index: slice) -> bool:
+    """Whether a slice needs to know how many members there are."""
+    ends = (index.start, index.stop)
+    return (index.step or 1) < 0 or any(end is not None and end < 0 for end in ends)

@@ -121,10 +121,10 @@ def reduced(result: Result) -> tuple[Any, ...]:
     done: tuple[bytes, list[Any]]
     if index is None:
         state = snapshot(cast("GroupResult[Any]", result))
-        done = members.barrier.states(), members.values
+        done = members.barrier.states(), members.values.list(0, len(members.barrier))
     else:
         state = {"line": line_of(result), "sent_at": members.sent_at}
-        done = bytes([members.barrier.state(index)]), members.values[index:][:1]
+        done = bytes([members.barrier.state(index)]), [members.values.get(index)]
     if members.ran_here:
         # It has no record: what is known goes along.
         state["done"] = done

@@ -235,6 +235,12 @@ impl Barrier {
         size(word) - arrived(word)
     }
 
+    /// Members that have arrived.
+    #[must_use]
+    pub fn arrived(&self) -> u32 {
+        arrived(self.load())
+    }
+
     /// What is known of member `index`.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 pub mod barrier;
 pub mod canvas;
 pub mod error;
+pub mod failures;
 pub mod id;
 pub mod json;
 pub mod ledger;

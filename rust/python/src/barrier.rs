@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::meta::{Absorbed, absorb, put};
+use crate::values::PyValues;
 
 mod raised {
     pyo3::import_exception!(celerant.errors, BarrierError);
@@ -81,7 +82,7 @@ impl PyBarrier {
         Ok(name(self.core.arrive(index, state).map_err(Raised::from)?))
     }
 
-    /// Put a value into its slot of `values` and let member `index` arrive, as one step.
+    /// Keep a value among `values` and let member `index` arrive, as one step.
     ///
     /// If several threads bring the same member, one does both, and the others neither.
     ///
@@ -90,12 +91,11 @@ impl PyBarrier {
     ///
     /// Raises:
     ///     BarrierError: As `arrive`.
-    ///     IndexError: `values` has no slot for the member, which stays pending.
     fn put(
         &self,
         index: u32,
         state: u8,
-        values: &Bound<'_, PyList>,
+        values: &PyValues,
         value: Bound<'_, PyAny>,
     ) -> PyResult<&'static str> {
         let state = state_from(state)?;
@@ -151,6 +151,12 @@ impl PyBarrier {
     #[getter]
     fn remaining(&self) -> u32 {
         self.core.remaining()
+    }
+
+    /// Members that have arrived.
+    #[getter]
+    fn arrived(&self) -> u32 {
+        self.core.arrived()
     }
 
     fn __len__(&self) -> usize {
@@ -235,8 +241,8 @@ impl PyBarrier {
     /// Args:
     ///     indices: The members.
     ///     payloads: Their records as stored, as `bytes`; None if there is none.
-    ///     values: A list with a slot per member of the barrier. A success puts its value there, a
-    ///         failure or a revocation the record itself, before it arrives.
+    ///     values: What is kept of the members: of a success its value, of a failure or a
+    ///         revocation the record itself, before it arrives.
     ///
     /// Returns:
     ///     (completed, first, deferred): whether this call completed the barrier, the first
@@ -246,13 +252,12 @@ impl PyBarrier {
     /// Raises:
     ///     BarrierError: No such member.
     ///     ValueError: `indices` and `payloads` differ in length.
-    ///     IndexError: `values` has no slot for a member.
     #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
     fn absorb(
         &self,
         indices: Vec<u32>,
         payloads: &Bound<'_, PyList>,
-        values: &Bound<'_, PyList>,
+        values: &PyValues,
     ) -> PyResult<Absorbed> {
         absorb(&self.core, &indices, payloads, values)
     }

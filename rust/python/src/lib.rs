@@ -14,6 +14,7 @@ mod convert;
 mod deliveries;
 mod embedding;
 mod error;
+mod failures;
 mod frames;
 mod heard;
 mod ledger;
@@ -33,6 +34,7 @@ mod shapes;
 mod signatures;
 mod template;
 mod templates;
+mod values;
 
 /// The extension module `celerant._core`.
 #[pymodule]
@@ -52,6 +54,8 @@ mod _core {
     #[pymodule_export]
     use crate::deliveries::read_deliveries;
     #[pymodule_export]
+    use crate::failures::PyFailures;
+    #[pymodule_export]
     use crate::heard::PyHeard;
     #[pymodule_export]
     use crate::ledger::{PyFate, PyLedger};
@@ -69,6 +73,8 @@ mod _core {
     use crate::rules::{PyReadable, PyRules};
     #[pymodule_export]
     use crate::template::{PyLayout, PyTemplate};
+    #[pymodule_export]
+    use crate::values::PyValues;
 
     /// How this extension was built: `profile`, `abi`, `version`, `commit`.
     #[pyfunction]

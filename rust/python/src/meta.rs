@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 
 use crate::barrier::Raised;
+use crate::values::PyValues;
 
 /// (completed, first failed or revoked member, positions for kombu).
 pub(crate) type Absorbed = (bool, Option<u32>, Vec<usize>);
@@ -16,7 +17,7 @@ pub(crate) fn absorb(
     barrier: &Barrier,
     indices: &[u32],
     payloads: &Bound<'_, PyList>,
-    values: &Bound<'_, PyList>,
+    values: &PyValues,
 ) -> PyResult<Absorbed> {
     if indices.len() != payloads.len() {
         let (left, right) = (indices.len(), payloads.len());
@@ -62,14 +63,13 @@ pub(crate) fn put(
     barrier: &Barrier,
     index: u32,
     state: State,
-    values: &Bound<'_, PyList>,
+    values: &PyValues,
     value: Bound<'_, PyAny>,
 ) -> PyResult<Arrival> {
     let Some(claim) = barrier.claim(index, state).map_err(Raised::from)? else {
         return Ok(Arrival::Duplicate);
     };
-    // If there is no slot, the claim is dropped and the member stays pending.
-    values.set_item(index as usize, value)?;
+    values.set(index, value);
     Ok(claim.settle())
 }
 

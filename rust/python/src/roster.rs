@@ -174,6 +174,16 @@ impl PyRoster {
             .clone()
     }
 
+    /// The own ids of members `start` to `stop` (excluded), by index.
+    fn own_in(&self, start: u32, stop: u32) -> HashMap<u32, String> {
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+        if own.by_index.is_empty() {
+            return HashMap::new();
+        }
+        let found = |index| Some((index, own.by_index.get(&index)?.clone()));
+        (start..stop).filter_map(found).collect()
+    }
+
     /// The form of member `index`'s result, as Celery's `as_tuple` gives it; None if it is one task.
     fn form<'py>(&self, py: Python<'py>, index: u32) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
@@ -188,10 +198,18 @@ impl PyRoster {
     ///
     /// A shape is `[(name, [shapes] or None), ...]` from the first to the last; a name is an id,
     /// None for the member's own, or a number of one that derives.
-    fn shapes<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u32, u32, Bound<'py, PyList>)>> {
+    ///
+    /// Args:
+    ///     start: The first member that is asked about.
+    #[pyo3(signature = (start = 0))]
+    fn shapes<'py>(
+        &self,
+        py: Python<'py>,
+        start: u32,
+    ) -> PyResult<Vec<(u32, u32, Bound<'py, PyList>)>> {
         // Copied first: no lock is held while Python runs.
         let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
-        let runs: Vec<_> = shapes.runs().collect();
+        let runs: Vec<_> = shapes.runs(start).collect();
         drop(shapes);
         let runs = runs.into_iter();
         runs.map(|(start, stop, shape)| Ok((start, stop, shape.write(py)?)))

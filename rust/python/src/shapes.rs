@@ -203,8 +203,13 @@ impl Shapes {
         }
     }
 
-    pub(crate) fn runs(&self) -> impl Iterator<Item = (u32, u32, Arc<Shape>)> {
-        let runs = self.runs.iter();
-        runs.map(|(&start, (end, shape))| (start, *end, Arc::clone(shape)))
+    /// The runs from member `first` on, and what is left of the one that it is in.
+    pub(crate) fn runs(&self, first: u32) -> impl Iterator<Item = (u32, u32, Arc<Shape>)> {
+        let within = self.runs.range(..first).next_back();
+        let within = within.filter(move |(_, (end, _))| *end > first);
+        let within = within.map(|(_, (end, shape))| (first, *end, Arc::clone(shape)));
+        let behind = self.runs.range(first..);
+        let behind = behind.map(|(&start, (end, shape))| (start, *end, Arc::clone(shape)));
+        within.into_iter().chain(behind)
     }
 }

@@ -50,7 +50,7 @@ def test_members_that_come_after_the_first_look_are_waited_for(growing):
     assert growing.completed_count() == 1
     growing.members.grow(5)
     growing.roster.resize(5)
-    assert len(growing) == 5
+    assert len(growing.members.barrier) == 5
     store(growing, 3)
     growing.members.seal(5)
     store(growing, 4, 2, 1)
@@ -146,7 +146,7 @@ def test_a_held_group_is_looked_at_while_it_is_sent(app):
 
     def look():
         is_sealed = result.members.barrier.is_sealed
-        seen.append((len(result), result.ready(), is_sealed))
+        seen.append((len(result.results), result.ready(), is_sealed))
 
     with app.connection_for_write() as connection:
         producer = LookingProducer(connection)

@@ -219,6 +219,7 @@ class Consumer:
             service.resume()
             self._is_interrupted = False
         service.admit_arriving()
+        service.admit_grown()
         was_reading = service.is_reading
         for _ in range(_CHUNKS_PER_LOOK):
             if service.is_reading and not self._is_closing:

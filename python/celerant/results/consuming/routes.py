@@ -20,8 +20,9 @@ class Watch:
     """
 
     __slots__ = (
-        "_barrier",
+        "barrier",
         "channels",
+        "covered",
         "due",
         "has_derived",
         "has_pattern",
@@ -37,11 +38,15 @@ class Watch:
 
         self.members = weakref.ref(members, note)
         self.roster: Roster = members.roster
-        self._barrier = members.barrier
-        self.own = self.roster.own()
+        self.barrier = members.barrier
+        may_grow = not self.barrier.is_sealed
+        #: Members whose ids are known here; more may come.
+        self.covered = len(self.barrier)
+        #: Their ids that do not derive from the seed, by index.
+        self.own = self.roster.own_in(0, self.covered)
         #: Whether any member's id derives from the seed. Results of single tasks have
         #: none, and would all share one prefix.
-        self.has_derived = len(self.own) < len(self.roster)
+        self.has_derived = may_grow or len(self.own) < len(self.roster)
         #: Ids that are subscribed to one by one.
         self.channels: list[str] = []
         self.has_pattern = False
@@ -52,7 +57,7 @@ class Watch:
 
     def is_of(self, members: Members) -> bool:
         """Whether it watches these members as they are now."""
-        return self.roster is members.roster and self._barrier is members.barrier
+        return self.roster is members.roster and self.barrier is members.barrier
 
 
 class Routes:
@@ -71,6 +76,14 @@ class Routes:
             self._by_prefix.setdefault(watch.roster.prefix, []).append(watch)
         for task_id in watch.own.values():
             self._by_id.setdefault(task_id, []).append(watch)
+
+    def extend(self, watch: Watch) -> None:
+        """Route to members of `watch` that have come."""
+        stop = len(watch.barrier)
+        for index, task_id in watch.roster.own_in(watch.covered, stop).items():
+            watch.own[index] = task_id
+            self._by_id.setdefault(task_id, []).append(watch)
+        watch.covered = stop
 
     def discard(self, watch: Watch) -> None:
         """Route to `watch` no more."""

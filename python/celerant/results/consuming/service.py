@@ -54,6 +54,8 @@ class Service:
         self.kept: set[Members] = set()
         #: Watches of members that are gone or complete; appended to by any thread.
         self._over: deque[Watch] = deque()
+        #: Watches of which more members have come; appended to by any thread.
+        self._grown: deque[Watch] = deque()
         #: What is being read, whose turn is next first.
         self._sweeps: dict[Watch, Iterator[None]] = {}
         self._watches: weakref.WeakKeyDictionary[Members, Watch] = (
@@ -75,6 +77,24 @@ class Service:
                 members.is_watched or members.barrier.is_complete
             ):
                 self._admit(members)
+
+    def admit_grown(self) -> None:
+        """Watch members that have come since theirs were admitted."""
+        for _ in range(len(self._grown)):
+            watch = self._grown.popleft()
+            members = watch.members()
+            if members is None or watch not in self.routes.watches:
+                continue
+            if not watch.is_of(members):
+                # They are sent again: others wait in the places of these, and what
+                # is inside them may be known only now.
+                members.nested.begin()
+                self.arriving.append(watch.members)
+            elif watch in self._sweeps:
+                # After that sweep, of which they may be a part or not.
+                self._grown.append(watch)
+            elif watch.covered < len(watch.barrier) or watch.barrier.is_sealed:
+                self._sweeps[watch] = self._look_at_new(watch)
 
     def call_back(self, members: Members) -> None:
         """Have callbacks called whose time has come."""
@@ -100,10 +120,15 @@ class Service:
             self._end(known)
         watch = self._watches[members] = Watch(members, self._over.append)
         members.on_complete = partial(self._over.append, watch)
+        if members.is_group or not watch.barrier.is_sealed:
+            # One that is sealed may be sent again.
+            members.on_growth = partial(_note_growth, self._grown, self.feed, watch)
+        if not watch.barrier.is_sealed:
+            # Registered first, looked second.
+            self._grown.append(watch)
         if members.barrier.is_complete:
             # Registered first, looked second.
             self._over.append(watch)
-        members.reserve()
         if not self.routes.watches:
             self.clock.swept(0.0)
         self.routes.add(watch)
@@ -128,7 +153,7 @@ class Service:
     @property
     def is_busy(self) -> bool:
         """Whether there is more to do at once."""
-        return bool(self._sweeps or self.arriving or self._over)
+        return bool(self._sweeps or self.arriving or self._grown or self._over)
 
     def read_chunk(self) -> None:
         """Read a chunk of the group whose turn it is."""
@@ -150,11 +175,13 @@ class Service:
         if members is None:
             return
         is_first = not members.is_watched
-        is_few = members.barrier.remaining <= SUBSCRIBE_FIRST
+        barrier = members.barrier
+        # Of those that are being sent each will be needed.
+        is_few = barrier.remaining <= SUBSCRIBE_FIRST or not barrier.is_sealed
         if is_few or not is_first:
             self._subscribe(watch, members)
         # Between two turns nobody is kept alive by being read.
-        del members
+        del members, barrier
         yield from self._read(watch)
         self._conclude(watch, is_first=is_first)
         members = watch.members()
@@ -167,16 +194,40 @@ class Service:
         yield from self._read(watch)
         self._conclude(watch)
 
+    def _look_at_new(self, watch: Watch) -> Iterator[None]:
+        """Route, subscribe to and read those that have come; in turns, as `_look`."""
+        members = watch.members()
+        if members is None:
+            return
+        start = watch.covered
+        self.routes.extend(watch)
+        members.nested.begin_fresh()
+        self.asking_since = monotonic()
+        try:
+            indices = self.subscriptions.extend(self.feed, watch, members, start)
+        finally:
+            self.asking_since = None
+        for at in range(0, len(indices), _SWEEP_CHUNK):
+            chunk = list(indices[at : at + _SWEEP_CHUNK])
+            records = self._fetch(watch.roster.select(chunk))
+            self._absorb(members, chunk, records)
+            del members
+            yield
+            members = watch.members()
+            if members is None:
+                return
+
     def _reread(self, watch: Watch) -> Iterator[None]:
         yield from self._read(watch)
         self._conclude(watch)
 
     def _read(self, watch: Watch) -> Iterator[None]:
-        """Read the records of what is pending."""
-        start = 0
+        """Read the records of what is pending now."""
+        start, stop = 0, len(watch.barrier)
         while (members := watch.members()) is not None:
             indices = members.barrier.pending(start, _SWEEP_CHUNK)
-            if not indices:
+            # Those behind came later: they are read by themselves.
+            if not indices or indices[0] >= stop:
                 return
             start = indices[-1] + 1
             records = self._fetch(watch.roster.select(indices))
@@ -210,12 +261,12 @@ class Service:
         if self._doubt(members, watch):
             return
         if is_first:
-            members.is_watched = True
+            members.be_watched(watch.roster, watch.barrier)
 
     def _expire(self, members: Members) -> None:
         """Let those arrive whose record, if there ever was one, is gone by now."""
-        if members.may_have_expired():
-            barrier = members.barrier
+        barrier = members.barrier
+        if barrier.is_sealed and members.may_have_expired():
             members.settle(barrier.pending(0, len(barrier)), Barrier.EXPIRED)
 
     def _doubt(self, members: Members, watch: Watch) -> bool:
@@ -336,3 +387,9 @@ class Service:
         while self.arriving:
             served.append(self.arriving.popleft()())
         return served
+
+
+def _note_growth(grown: deque[Watch], feed: Feed, watch: Watch) -> None:
+    # A function, not a method: members do not keep the consumer alive.
+    grown.append(watch)
+    feed.wake()

@@ -1,11 +1,13 @@
 """What the feed is asked for: a channel per task, a pattern per large group, nothing.
 
 Nothing for a large group while all patterns are in use: it is read at intervals.
+A group that is still being sent may become a large one, and begins with a pattern.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier
@@ -26,6 +28,8 @@ SUBSCRIBE_FIRST = 1000
 #: costs the server at every PUBLISH (1,000 of them: 202k/s down to 19k/s), hence few.
 _CHANNELS_MOST = 50_000
 _PATTERNS_MOST = 2
+#: The same for a group that is being sent: of two large ones it takes none away.
+_PATTERNS_OPEN = 4
 #: A feed lost twice within so many seconds: the server kills it for its output buffer.
 _LOST_WITHIN = 60.0
 
@@ -38,6 +42,8 @@ class Subscriptions:
         self._routes = routes
         #: Nothing is pushed, or no longer: only reading brings results.
         self.is_refused = False
+        #: The server permits no patterns.
+        self._has_no_patterns = False
         self._lost_at: float | None = None
         #: Large groups for which no pattern was left.
         self._unheard: set[Watch] = set()
@@ -57,28 +63,65 @@ class Subscriptions:
         self._unheard.discard(watch)
         if feed.is_complete or self.is_refused:
             return
-        pending = members.barrier.remaining
-        if pending > _CHANNELS_MOST:
-            if self._patterns() >= _PATTERNS_MOST:
+        barrier = members.barrier
+        is_open = not barrier.is_sealed
+        # Of one that grows all count, or it would change to and fro.
+        is_large = (len(barrier) if is_open else barrier.remaining) > _CHANNELS_MOST
+        if (is_open or is_large) and not self._has_no_patterns:
+            most = _PATTERNS_OPEN if is_open else _PATTERNS_MOST
+            if self._patterns() < most and self._take_pattern(feed, watch):
+                own = _pending(members, watch.own)
+                self._subscribe_to(feed, watch, [watch.own[index] for index in own])
+                return
+            if is_large and not self._has_no_patterns:
                 self._unheard.add(watch)
                 return
-            if feed.subscribe_prefix(watch.roster.prefix):
-                watch.has_pattern = True
-                self._subscribe_to(feed, watch, _own_pending(watch, members))
-                return
+        indices = barrier.pending(0, len(barrier))
+        self._subscribe_to(feed, watch, watch.roster.select(indices))
+
+    def extend(
+        self, feed: Feed, watch: Watch, members: Members, start: int
+    ) -> Sequence[int]:
+        """Subscribe to those members of `watch` that have come, from `start` on.
+
+        Returns:
+            Those that have to be read once: what is stored of them may have come before
+            this.
+        """
+        came = range(start, watch.covered)
+        if self.is_refused or self.is_unheard(watch):
+            return ()
+        if feed.is_complete or watch.has_pattern:
+            own = _pending(members, [index for index in came if index in watch.own])
+            if not feed.is_complete:
+                self._subscribe_to(feed, watch, watch.roster.select(own))
+            return own
+        pending = _pending(members, came)
+        if len(watch.channels) + len(pending) <= _CHANNELS_MOST:
+            self._subscribe_to(feed, watch, watch.roster.select(pending))
+            return pending
+        before = set(watch.channels)
+        self.begin(feed, watch, members)
+        feed.unsubscribe(sorted(before.difference(watch.channels)))
+        return pending
+
+    def _take_pattern(self, feed: Feed, watch: Watch) -> bool:
+        """Subscribe to all members of `watch` that have derived ids; False: refused."""
+        watch.has_pattern = feed.subscribe_prefix(watch.roster.prefix)
+        if not watch.has_pattern:
+            self._has_no_patterns = True
             logger.warning(
                 "results: %s does not permit PSUBSCRIBE; a channel per task instead",
                 self._backend.as_uri(),
             )
-        indices = members.barrier.pending(0, len(members.barrier))
-        self._subscribe_to(feed, watch, watch.roster.select(indices))
+        return watch.has_pattern
 
     def end(self, feed: Feed, watch: Watch) -> None:
         """Undo `begin`."""
         self._unheard.discard(watch)
         if not self._routes.watches:
             # Once nobody waits, the feed gets its next chance.
-            self.is_refused = False
+            self.is_refused = self._has_no_patterns = False
             if len(watch.channels) > SUBSCRIBE_FIRST or watch.has_pattern:
                 # One disconnect instead of as many replies as channels.
                 feed.reset()
@@ -112,7 +155,7 @@ class Subscriptions:
         if not ids:
             return
         if feed.subscribe(ids):
-            watch.channels = ids
+            watch.channels += ids
             return
         logger.warning(
             "results: %s does not permit SUBSCRIBE; reading at intervals instead",
@@ -121,10 +164,6 @@ class Subscriptions:
         self.is_refused = True
 
 
-def _own_pending(watch: Watch, members: Members) -> list[str]:
+def _pending(members: Members, indices: Iterable[int]) -> list[int]:
     state = members.barrier.state
-    return [
-        task_id
-        for index, task_id in watch.own.items()
-        if state(index) == Barrier.PENDING
-    ]
+    return [index for index in indices if state(index) == Barrier.PENDING]

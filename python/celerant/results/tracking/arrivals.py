@@ -1,15 +1,25 @@
-"""A group's members in the order in which they arrive, for ``async for``."""
+"""A group's members in the order in which they arrive, also while more are sent."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from celerant._core import Barrier
+from celerant._core import monotonic
+from celerant.errors import ResultTimeout
 from celerant.results.tracking.awaiting import wait_in_loop
+from celerant.results.tracking.coming import Coming
+from celerant.results.tracking.forgetting import Forgetting
+from celerant.results.tracking.waiting import (
+    because,
+    deadline_after,
+    refuse_inside_task,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from celerant.results.tracking.members import Members
 
 __all__ = ["Arrivals"]
@@ -17,65 +27,107 @@ __all__ = ["Arrivals"]
 T = TypeVar("T")
 
 
-class Arrivals(AsyncIterator[T], Generic[T]):
-    """Yields each member once, as it arrives.
+class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
+    """Yields each member once, as it arrives: for ``for`` and for ``async for``.
 
     Args:
-        members: Of one dispatch.
-        make: From a member's index to what is yielded.
+        members: Of one dispatch, which may be still being sent.
+        make: From members' indices to what is yielded.
+        most: How many are yielded together; None: all that have come.
+        timeout: Seconds for all of them; None waits for ever.
+        forgets: Whether what was yielded is dropped, here and in the store, at the
+            next step.
     """
 
-    def __init__(self, members: Members, make: Callable[[int], T]) -> None:
+    def __init__(
+        self,
+        members: Members,
+        make: Callable[[list[int]], T],
+        *,
+        most: int | None = 1,
+        timeout: float | None = None,
+        forgets: bool = False,
+    ) -> None:
         self._members = members
         self._make = make
-        #: Indices whose records came in, with repetitions: a record may come twice.
-        self._noted: deque[int] = deque()
-        self._seen = bytearray(len(members.barrier))
-        self._missing = len(self._seen)
+        self._most = most
+        self._timeout = timeout
+        self._deadline = deadline_after(timeout)
+        self._forgetting = Forgetting(members) if forgets else None
+        self._coming = Coming(members)
         self._is_begun = False
 
-    def note(
-        self,
-        indices: Sequence[int],
-        records: Sequence[bytes | None] = (),  # noqa: ARG002 - the members have them
-    ) -> None:
-        """Take note that records came in; called by any thread."""
-        self._noted.extend(indices)
+    # In a thread.
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        forgetting, members = self._forgetting, self._members
+        if forgetting is not None and forgetting.forget_last():
+            forgetting.delete()
+        self._begin()
+        while not (found := self._coming.take(self._most)):
+            if forgetting is not None:
+                forgetting.delete()
+            if self._coming.is_over:
+                raise StopIteration
+            left = None if self._deadline is None else self._deadline - monotonic()
+            members.look(left if self._timeout else self._timeout)
+            if not self._has_news():
+                members.backend.tell_obstacle()
+            if not members.wait(self._has_news, self._deadline, hears_all=True):
+                raise self._timed_out()
+        return self._made(found)
+
+    # In an event loop.
+
+    def __aiter__(self) -> Self:
+        return self
 
     async def __anext__(self) -> T:
-        if not self._is_begun:
-            self._is_begun = True
-            # Registered first, looked second: those that arrive in between are noted.
-            self._members.follow(self)
-            self._note_all()
-        while self._missing:
-            index = self._next()
-            if index is not None:
-                return self._make(index)
-            if self._members.barrier.is_complete and not self._noted:
-                self._note_all()
+        forgetting, loop = self._forgetting, asyncio.get_running_loop()
+        if forgetting is not None and forgetting.forget_last():
+            await loop.run_in_executor(None, forgetting.delete)
+        self._begin()
+        while not (found := self._coming.take(self._most)):
+            if forgetting is not None and forgetting.has_more:
+                await loop.run_in_executor(None, forgetting.delete)
+            if self._coming.is_over:
+                raise StopAsyncIteration
+            wait = wait_in_loop(self._members, self._has_news, hears_all=True)
+            if self._deadline is None:
+                await wait
                 continue
-            await wait_in_loop(self._members, self._has_news, hears_all=True)
-        raise StopAsyncIteration
+            try:
+                left = max(0.0, self._deadline - monotonic())
+                await asyncio.wait_for(wait, left)
+            except asyncio.TimeoutError:
+                if not self._has_news():
+                    raise self._timed_out() from None
+        return self._made(found)
 
-    def _next(self) -> int | None:
-        state = self._members.barrier.state
-        while self._noted:
-            index = self._noted.popleft()
-            if not self._seen[index] and state(index) != Barrier.PENDING:
-                self._seen[index] = 1
-                self._missing -= 1
-                return index
-        return None
+    # In both.
+
+    def _begin(self) -> None:
+        if not self._is_begun:
+            refuse_inside_task(is_refused=True)
+            if self._members.refuse_waiting is not None:
+                self._members.refuse_waiting()
+            self._is_begun = True
+            self._coming.begin()
+
+    def _made(self, found: list[int]) -> T:
+        if self._forgetting is not None:
+            self._forgetting.yielded = found
+        return self._make(found)
 
     def _has_news(self) -> bool:
-        return bool(self._noted) or self._members.barrier.is_complete
+        return self._coming.has_news
 
-    def _note_all(self) -> None:
-        states = self._members.barrier.states()
-        # Of what arrived before anybody listened the order is not known.
-        self._noted.extend(
-            index
-            for index, state in enumerate(states)
-            if state != Barrier.PENDING and not self._seen[index]
-        )
+    def _timed_out(self) -> ResultTimeout:
+        remaining = self._members.barrier.remaining
+        some = "" if self._members.barrier.is_sealed else " or more"
+        what = f"{remaining}{some} results are missing after {self._timeout} s"
+        reason = because(self._members.backend, what)
+        return ResultTimeout(reason, remaining=remaining)

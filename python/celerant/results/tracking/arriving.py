@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError
-from celerant.results.tracking.callbacks import Callback
+from celerant.results.tracking.callbacks import Event
 from celerant.results.tracking.intake import read
 from celerant.results.tracking.outcomes import Outcomes
+from celerant.results.tracking.pace import Pace
 from celerant.results.tracking.waiters import Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from celerant.results.tracking.nested import Nested
+    from celerant.results.tracking.sampling import Sampling
     from celerant.results.tracking.source import Source
 
 __all__ = ["Arriving"]
@@ -41,17 +43,21 @@ class Arriving(Outcomes):
         "_arrivals",
         "_before",
         "_home",
-        "_is_watched",
         "_nested",
+        "_sampling",
         "_waiters",
+        "_watched",
         "callbacks",
         "error",
         "losses",
         "on_complete",
+        "on_growth",
+        "pace",
         "pid",
         "ran_here",
         "refuse_waiting",
         "sent_at",
+        "sent_since",
     )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
@@ -72,15 +78,23 @@ class Arriving(Outcomes):
         self._before: Barrier | None = None
         #: Whether it ran in place, so that there may be no records.
         self.ran_here = values is not None
-        self._is_watched = False
+        #: What the consumer serves and has swept once: of members sent again, not them.
+        self._watched: tuple[Roster, Barrier] | None = None
         #: Why the consumer gave up; raised at the next look, which starts it again.
         self.error: CelerantError | None = None
         #: Called by the consumer's thread.
-        self.callbacks: list[Callback] = []
+        self.callbacks: list[Event] = []
         #: Called once all are done, by the thread that finds it: the consumer's part.
         self.on_complete: Callable[[], object] | None = None
-        #: Seconds since the epoch.
+        #: Called when more have come, by the thread that sends; the consumer's too.
+        self.on_growth: Callable[[], object] | None = None
+        #: Seconds since the epoch: of the last ones, and of the first.
         self.sent_at = time.time() if sent_at is None else sent_at
+        self.sent_since = self.sent_at
+        #: How fast they come in; None: nobody watches them yet, or there is one.
+        self.pace: Pace | None = None
+        #: What was found of them by chance; None: nobody asked.
+        self._sampling: Sampling | None = None
         #: Members that are groups themselves; None until the first look.
         self._nested: Nested | None = None
         #: Of the backend's losses those that are known here.
@@ -97,15 +111,24 @@ class Arriving(Outcomes):
 
     @property
     def is_watched(self) -> bool:
-        """Whether the consumer serves these members and has swept them once."""
-        self._move_in()
-        return self._is_watched
+        """Whether the consumer serves these members and has swept them once.
 
-    @is_watched.setter
-    def is_watched(self, is_watched: bool) -> None:
-        self._is_watched = is_watched
-        if is_watched:
-            self._waiters.wake_for_news()
+        Those that come from then on are served too.
+        """
+        self._move_in()
+        watched = self._watched
+        return (
+            watched is not None
+            and watched[0] is self.roster
+            and watched[1] is self.barrier
+        )
+
+    def be_watched(self, roster: Roster, barrier: Barrier) -> None:
+        """Hear that the consumer serves members of these ids, and has swept them."""
+        self._watched = roster, barrier
+        if self.is_group and self.pace is None:
+            self.pace = Pace(barrier.arrived)
+        self._waiters.wake_for_news()
 
     @property
     def waiters(self) -> Waiters:
@@ -120,12 +143,12 @@ class Arriving(Outcomes):
             self._home = pid
             self._waiters = Waiters()
             self._arrivals = set()
-            self._is_watched = False
+            self._watched = None
 
     def fail(self, error: CelerantError) -> None:
         """Tell everyone who waits that the consumer gave up."""
         self.error = error
-        self.is_watched = False
+        self._watched = None
         self._waiters.wake_all()
 
     def follow(self, arrivals: Follower) -> None:
@@ -145,7 +168,17 @@ class Arriving(Outcomes):
 
     def grow(self, count: int) -> None:
         """Have `count` members by now, if there are not as many yet."""
-        self.barrier.grow(max(0, count - len(self.barrier)))
+        more = count - len(self.barrier)
+        if more > 0:
+            self.barrier.grow(more)
+            # A long dispatch must not look as old as its beginning.
+            self.sent_at = time.time()
+            self._note_growth()
+
+    def _note_growth(self) -> None:
+        note = self.on_growth
+        if note is not None:
+            note()
 
     def settle(self, indices: Sequence[int], state: int) -> None:
         """Let members be done of which no record tells."""
@@ -170,11 +203,14 @@ class Arriving(Outcomes):
             self.settle(range(count, size), Barrier.NOT_SENT)
         if self.barrier.seal(size) == "completed":
             self._complete()
-        elif len(self.waiters) or self.callbacks:
-            # Whoever came first waits for all of them.
-            self._is_watched = False
+            return
+        self._note_growth()
+        if len(self.waiters) or self.callbacks:
+            # Nobody serves those that were sent again, or held: not before this.
             try:
                 self.begin()
+                if self.callbacks:
+                    self._call_back()
             except CelerantError as exc:
                 # The members have left: that is told to those that wait for them.
                 self.fail(exc)
@@ -188,9 +224,10 @@ class Arriving(Outcomes):
         barrier.grow(len(before))
         barrier.inherit(before, Barrier.NOT_SENT, 0, len(before))
         self._before, self.barrier = before, barrier
-        self._is_watched = False
         if self._nested is not None:
             self._nested.renew()
+        # Whoever waits for them hears of them while they are sent.
+        self._note_growth()
 
     def send_held(self, losses: int) -> None:
         """Be sent after all; `losses` are the backend's before the first message."""
@@ -205,6 +242,7 @@ class Arriving(Outcomes):
             barrier, self.barrier, self._before = self.barrier, self._before, None
             if self.barrier.inherit(barrier, Barrier.NOT_SENT, 0, len(self.barrier)):
                 self._complete()
+            self._note_growth()
 
     def give_up(self, why: str) -> None:
         """Have `NotSent` for all that are pending: they will not be sent."""
@@ -223,11 +261,12 @@ class Arriving(Outcomes):
     def adopt(self, sent: Self) -> None:
         """Go on as `sent`, which has the same ids: what was held has been sent."""
         self.send_held(sent.losses)
-        self.sent_at, self.ran_here = sent.sent_at, sent.ran_here
+        self.ran_here = sent.ran_here
         self.roster, self.values = sent.roster, sent.values or self.values
         # What ran in place is nowhere else.
         self._nested = sent._nested if sent.ran_here else None
         self.grow(len(sent.barrier))
+        self.sent_at = sent.sent_at
         self.barrier.inherit(sent.barrier, Barrier.PENDING, 0, len(sent.barrier))
         self.seal(len(sent.barrier))
 
@@ -237,7 +276,7 @@ class Arriving(Outcomes):
         state = sent.barrier.state(at)
         if state != Barrier.PENDING:
             self.ran_here = self.ran_here or sent.ran_here
-            self.put(index, state, sent.values[at] if sent.values else None)
+            self.put(index, state, sent.values.get(at))
         if len(self.waiters) or self.callbacks:
             # What arrived meanwhile, for whoever was there first.
             self.begin()
@@ -246,7 +285,6 @@ class Arriving(Outcomes):
 
     def put(self, index: int, state: int, value: Any) -> None:
         """Let a member be done with a value, an exception or a failure's record."""
-        self.reserve()
         done = self.barrier.put(index, state, self.values, value)
         self._arrived([index], completed=done == "completed")
 
@@ -257,7 +295,6 @@ class Arriving(Outcomes):
             indices: A member for each record.
             records: As stored; None where there is none.
         """
-        self.reserve()
         barrier, values = self.barrier, self.values
         completed, failed, deferred = barrier.absorb(indices, records, values)
         for position in deferred:
@@ -281,6 +318,7 @@ class Arriving(Outcomes):
         """Have a member that will fail, for whoever waits for a failure."""
         self.barrier.fail_early(index)
         self._waiters.wake_for_news()
+        self._tell_callbacks(has_failed=True)
 
     def _arrived(
         self,
@@ -296,9 +334,19 @@ class Arriving(Outcomes):
             if arrivals is not None:
                 arrivals.note(indices, records)
         self._waiters.wake(indices, has_failed=has_failed)
+        if self.pace is not None:
+            self.pace.note(self.barrier.arrived)
         if completed:
             self._complete()
-        elif any(entry.index is not None for entry in self.callbacks):
+        else:
+            self._tell_callbacks(has_failed=has_failed)
+
+    def _tell_callbacks(self, *, has_failed: bool) -> None:
+        """Have those called that hear of members before all are done."""
+        if self.callbacks and any(
+            entry.hears_all or (has_failed and entry.hears_failures)
+            for entry in tuple(self.callbacks)
+        ):
             self._call_back()
 
     def _complete(self) -> None:
@@ -318,8 +366,15 @@ class Arriving(Outcomes):
     def call_back(self) -> None:
         """Call those callbacks whose time has come."""
         for entry in tuple(self.callbacks):
-            if entry.is_due(self.barrier):
-                # Whoever takes it out calls it.
-                with suppress(ValueError):
-                    self.callbacks.remove(entry)
-                    entry.call()
+            if entry.is_vain(self):
+                self.drop(entry)
+            elif entry.is_due(self) and (not entry.is_last(self) or self.drop(entry)):
+                # Whoever takes it out calls it the last time.
+                entry.call()
+
+    def drop(self, entry: Event) -> bool:
+        """Call it no more; return whether it was still to be called."""
+        with suppress(ValueError):
+            self.callbacks.remove(entry)
+            return True
+        return False

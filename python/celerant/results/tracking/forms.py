@@ -127,11 +127,11 @@ def task_ids(roster: Roster) -> Iterator[str]:
     yield from roster.ids(at, len(roster))
 
 
-def groups_in(roster: Roster) -> Iterator[int]:
-    """Yield the members that have a group's results as their own."""
-    for start, stop, shape in roster.shapes():
+def groups_in(roster: Roster, start: int = 0) -> Iterator[int]:
+    """Yield the members from `start` on that have a group's results as their own."""
+    for first, stop, shape in roster.shapes(start):
         if shape[-1][1] is not None:
-            yield from range(start, stop)
+            yield from range(first, stop)
 
 
 def has_groups(roster: Roster) -> bool:

@@ -8,10 +8,10 @@ Which thread may do what:
   member one does both, and the others neither.
 - The call that completes the barrier, and no other, calls `_complete`: it wakes whoever
   waits, has `then` callbacks called and lets the consumer go.
-- `then` callbacks are called by the consumer's thread; by the caller of `when`, if
+- Callbacks are called by the consumer's thread; by the caller of `when`, if
   their time has come already; and by whoever drops what was held (`give_up`).
-- `error` and `is_watched` are set by the consumer's thread. An exception that is made
-  of a record is kept under a lock, so that everyone gets the same one.
+- `error` and what `is_watched` says are set by the consumer's thread. An exception
+  that is made of a record is kept under a lock, so that everyone gets the same one.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import Barrier, Roster, monotonic
 from celerant.common.per_process import ProcessLock
 from celerant.results.tracking.arriving import Arriving
-from celerant.results.tracking.callbacks import Callback
-from celerant.results.tracking.forms import groups_in, parted, shape_of
+from celerant.results.tracking.callbacks import Callback, Event
+from celerant.results.tracking.forms import parted, shape_of
 from celerant.results.tracking.nested import Nested
+from celerant.results.tracking.sampling import Sampling
 from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import refuse_inside_callback
 
@@ -92,12 +93,24 @@ class Members(Arriving):
 
     @property
     def nested(self) -> Nested:
-        """Members that are groups themselves; found at the first look."""
-        if self._nested is None:
+        """Members that are groups themselves; found as they are looked at."""
+        nested = self._nested
+        if nested is None or nested.is_behind(self):
             with _making:
                 if self._nested is None:
-                    self._nested = Nested(self, groups_in(self.roster))
-        return self._nested
+                    self._nested = Nested(self)
+                nested = self._nested
+                nested.extend(self)
+        return nested
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is found of members by chance, if nobody watches them."""
+        if self._sampling is None:
+            with _making:
+                if self._sampling is None:
+                    self._sampling = Sampling(self)
+        return self._sampling
 
     def wait_for(self, index: int, timeout: float | None) -> bool:
         """Wait until one member is done; False where `timeout` (seconds) passed.
@@ -141,18 +154,26 @@ class Members(Arriving):
             self.backend.tell_obstacle()
         return self._wait(is_done, waiter, event, deadline, look)
 
-    def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
+    def wait(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float | None,
+        *,
+        hears_all: bool = False,
+    ) -> bool:
         """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
 
         Args:
             is_done: The condition: that all are done, that one has failed, or that the
                 consumer has swept them.
             deadline: None waits for ever.
+            hears_all: Whether any member that comes in matters.
         Raises:
             RuntimeError: Inside a `then` callback.
         """
         event = threading.Event()
-        return self._wait(is_done, Waiter(event.set), event, deadline)
+        waiter = Waiter(event.set, hears_all=hears_all)
+        return self._wait(is_done, waiter, event, deadline)
 
     def _wait(
         self,
@@ -205,9 +226,14 @@ class Members(Arriving):
 
     def when(self, index: int | None, act: Callable[[], None]) -> None:
         """Have `act` called once a member is done, or all; at once if so already."""
-        entry = Callback(index, act)
-        if entry.is_due(self.barrier):
+        self.register(Callback(index, act))
+
+    def register(self, entry: Event) -> None:
+        """Have `entry` called when its time comes; at once if it has come already."""
+        if entry.is_due(self) and entry.is_last(self):
             entry.call()
+            return
+        if entry.is_vain(self):
             return
         self.backend.check(self)
         self.callbacks.append(entry)
@@ -218,6 +244,15 @@ class Members(Arriving):
     def keep(self) -> None:
         """Have the consumer call back, and serve the members until it has."""
         self.backend.consumer.keep(self)
+
+    def forget(self, indices: Sequence[int]) -> None:
+        """Drop what is kept of members that are done; they stay so."""
+        nested = self.nested
+        for index in indices:
+            if index in nested:
+                inner = nested.members(index)
+                inner.forget(range(len(inner.barrier)))
+        self.values.drop(indices)
 
     def may_have_expired(self) -> bool:
         """Whether a record stored when the members were sent would be gone by now."""

@@ -7,12 +7,12 @@ its result. Such a member arrives once all of its own members have.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
-from celerant.results.tracking.forms import parted
+from celerant.results.tracking.forms import groups_in, parted
 from celerant.results.tracking.waiters import Waiter
 
 if TYPE_CHECKING:
@@ -24,28 +24,56 @@ __all__ = ["Nested"]
 class Nested:
     """Those members, by index, and what tells of their arrival."""
 
-    def __init__(self, outer: Members, indices: Iterable[int]) -> None:
-        """Make the members of the members `indices` of `outer`."""
+    def __init__(self, outer: Members) -> None:
         self._outer = weakref.ref(outer)
         self._members: dict[int, Members] = {}
         #: What a user holds of them, from the first look on.
         self._views: dict[int, Any] = {}
         self._arrivals: dict[int, Waiter] = {}
-        for index in indices:
-            forms = parted(outer.roster.form(index))[2]
-            inner = self._members[index] = outer.of_forms(forms, outer.backend)
-            inner.sent_at, inner.losses = outer.sent_at, outer.losses
-            inner.pid = outer.pid
-            inner.path = f"{outer.path or 'group'}[{index}]"
-            # Weak: who drops the outer result waits for none of them any more.
-            wake = partial(_pass_on, self._outer, index, weakref.ref(inner))
-            self._arrivals[index] = Waiter(wake)
+        #: Those that nobody has begun to watch.
+        self._fresh: list[int] = []
+        #: Members of the outer ones that were asked what they are.
+        self._covered = 0
+        #: Whether all were asked once no more could come.
+        self._is_final = False
+
+    def is_behind(self, outer: Members) -> bool:
+        """Whether there are members of `outer` that were not asked what they are."""
+        if self._is_final:
+            return False
+        return len(outer.barrier) != self._covered or outer.barrier.is_sealed
+
+    def extend(self, outer: Members) -> None:
+        """Make the members of those that have come."""
+        # Asked first: those that are there at the seal are all.
+        is_final, stop = outer.barrier.is_sealed, len(outer.barrier)
+        # What was held is read while it is sent: the first ones may be known late.
+        for index in groups_in(outer.roster, 0 if is_final else self._covered):
+            if index >= stop:
+                break
+            if index not in self._members:
+                self._add(outer, index)
+        self._covered, self._is_final = stop, is_final
+
+    def _add(self, outer: Members, index: int) -> None:
+        forms = parted(outer.roster.form(index))[2]
+        inner = outer.of_forms(forms, outer.backend)
+        inner.sent_at, inner.losses = outer.sent_at, outer.losses
+        inner.pid = outer.pid
+        inner.path = f"{outer.path or 'group'}[{index}]"
+        # Weak: who drops the outer result waits for none of them any more.
+        wake = partial(_pass_on, self._outer, index, weakref.ref(inner))
+        self._arrivals[index] = Waiter(wake)
+        self._fresh.append(index)
+        # Last: who finds it there may use it.
+        self._members[index] = inner
 
     def __contains__(self, index: int) -> bool:
         return index in self._members
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._members)
+        # A copy: more may come.
+        return iter(tuple(self._members))
 
     def members(self, index: int) -> Members:
         """Return what is known of a member's members."""
@@ -69,7 +97,18 @@ class Nested:
 
     def begin(self) -> None:
         """Have all of them watched from now on."""
-        for index, arrival in self._arrivals.items():
+        self._fresh.clear()
+        for index in tuple(self._arrivals):
+            self._begin(index)
+
+    def begin_fresh(self) -> None:
+        """Have those watched from now on that have come since `begin`."""
+        while self._fresh:
+            self._begin(self._fresh.pop())
+
+    def _begin(self, index: int) -> None:
+        arrival = self._arrivals.get(index)
+        if arrival is not None:
             inner = self.members(index)
             # Registered first, looked second. Again after a fork, which drops it.
             inner.waiters.add(arrival)
@@ -79,7 +118,7 @@ class Nested:
     def renew(self) -> None:
         """Wait again for those that were not sent before and are now."""
         outer = self._outer()
-        for index, inner in self._members.items():
+        for index, inner in tuple(self._members.items()):
             count = len(inner.barrier)
             is_unsent = inner.barrier.count(Barrier.NOT_SENT) == count > 0
             if outer is not None and is_unsent and not outer.is_done(index):

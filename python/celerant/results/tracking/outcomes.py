@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from celerant._core import Barrier, Roster
+from celerant._core import Barrier, Roster, Values
 from celerant.common.per_process import ProcessLock
 from celerant.common.printable import line
 from celerant.errors import NotSent, ResultExpired, TaskControl
@@ -63,9 +63,9 @@ class Outcomes(ABC):
         self.roster = roster
         self.barrier = barrier
         self.backend = backend
-        #: A slot per member, made at the first look; a failure's holds its record
-        #: until somebody asks for the exception.
-        self.values: list[Any] = [] if values is None else values
+        #: Of members that are done; a failure's holds its record until somebody asks
+        #: for the exception.
+        self.values = Values(values)
         #: Whether they are a group's; else one task, or the steps of a chain.
         self.is_group = is_group
         #: Where the group stands, if it is a member of another.
@@ -86,12 +86,6 @@ class Outcomes(ABC):
         """Whether a member is done, in whatever way."""
         return self.barrier.state(index) != Barrier.PENDING
 
-    def reserve(self) -> None:
-        """Make a value slot for each member there is."""
-        missing = len(self.barrier) - len(self.values)
-        if missing > 0:
-            self.values.extend([None] * missing)
-
     def failed_member(self) -> int | None:
         """Return the member whose failure arrived first, or None."""
         first = self.barrier.first_failure
@@ -110,19 +104,26 @@ class Outcomes(ABC):
         return barrier.first_failure is not None or any(map(barrier.count, _LOST))
 
     def value(self, index: int) -> Any:
-        """Return the value of a member that is done, or its exception."""
+        """Return the value of a member that is done, or its exception.
+
+        Raises:
+            ResultExpired: It has a value, which was forgotten as it was iterated over.
+        """
         state = self.barrier.state(index)
         if state == Barrier.SUCCESS:
-            return self.values[index]
+            kept = self.values.get(index)
+            if kept is None and self.values.is_dropped(index):
+                raise self._forgotten(self.where(index))
+            return kept
         if state in _FAILED:
             return self.exception(index)
         return None
 
     def control(self, index: int) -> TaskControl | None:
         """Return what a member raised that ran in place: no value is to come."""
-        if self.barrier.state(index) != Barrier.IGNORED or not self.values:
+        if self.barrier.state(index) != Barrier.IGNORED:
             return None
-        kept = self.values[index]
+        kept = self.values.get(index)
         return kept if isinstance(kept, TaskControl) else None
 
     def exception(self, index: int) -> BaseException:
@@ -130,10 +131,11 @@ class Outcomes(ABC):
         state = self.barrier.state(index)
         if state in _OF_NESTED and index in self.nested:
             return self.nested.members(index).first_exception()
-        self.reserve()
-        kept = self.values[index]
+        kept = self.values.get(index)
         if isinstance(kept, BaseException):
             return kept
+        if self.values.is_dropped(index):
+            return self._forgotten(self.where(index))
         made: BaseException
         if state == Barrier.NOT_SENT and self.unsent is not None:
             msg = f"{self.where(index)} was not sent: {self.unsent}"
@@ -152,10 +154,19 @@ class Outcomes(ABC):
         else:
             made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
         with _keeping:
-            kept = self.values[index]
+            kept = self.values.get(index)
             if not isinstance(kept, BaseException):
-                kept = self.values[index] = made
+                kept = made
+                self.values.set(index, made)
         return kept
+
+    @staticmethod
+    def _forgotten(what: str) -> ResultExpired:
+        return ResultExpired(
+            f"the result of {what} was forgotten after it had come out of "
+            "`as_completed(forget=True)`; use it in the body of that loop, or do not "
+            "have it forgotten"
+        )
 
     def _rebuilt(self, index: int, kept: Any, *, is_revoked: bool) -> BaseException:
         name = None
@@ -181,9 +192,14 @@ class Outcomes(ABC):
         return self.exception(failed)
 
     def collect(self) -> list[Any]:
-        """Return all values in member order, exceptions in their places."""
-        self.reserve()
-        values = self.values[: len(self.barrier)]
+        """Return all values in member order, exceptions in their places.
+
+        Raises:
+            ResultExpired: Some were forgotten as they were iterated over.
+        """
+        if self.values.dropped:
+            raise self._forgotten(f"{self.values.dropped} members")
+        values = self.values.list(0, len(self.barrier))
         for state in _FAILED:
             if self.barrier.count(state):
                 for index in self.barrier.select(state, 0, len(values)):

@@ -37,6 +37,8 @@ class Source(Protocol):
     """A result backend, as far as members know of it."""
 
     codec: Codec
+    #: Whether it keeps records for other processes, and reads many in one round trip.
+    supports_handles: bool
     #: Says why no result can come now; None: it can.
     obstacle: Callable[[], str | None]
 
@@ -68,6 +70,9 @@ class Source(Protocol):
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids` as stored, None where there is none."""
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records of `ids`."""
 
     def decode(self, payload: Any) -> dict[str, Any]:
         """Return a record's fields; ``{}`` where there is none."""

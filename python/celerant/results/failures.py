@@ -1,0 +1,190 @@
+"""The failures of a group, those that are alike together."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from celerant._core import Barrier
+from celerant._core import Failures as Counter
+from celerant.common.printable import line
+from celerant.errors import TaskError
+from celerant.results.tracking.exceptions import RemoteTraceback, rebuild
+from celerant.results.tracking.intake import unreadable
+
+if TYPE_CHECKING:
+    from celerant.results.tracking.members import Members
+
+__all__ = ["Failure", "Failures", "failures_of"]
+
+#: Members read by one call of the store.
+_CHUNK = 1000
+#: Members that are named of failures that are alike: as many as the core keeps.
+_EXAMPLES = 5
+_BUILTINS = ("", "builtins")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failures of one exception at one place; `str()` of it is a few lines."""
+
+    #: The exception's class, with its module unless that is Python's builtins.
+    exc_type: str
+    #: What the first of them says.
+    message: str
+    #: The last frame of the user's code, ``file:line in function``; None: unknown.
+    frame: str | None
+    #: How many there are.
+    count: int
+    #: Positions in the group of a few of them, and their tasks' ids.
+    indices: tuple[int, ...]
+    ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        said = f": {line(self.message)}" if self.message else ""
+        lines = [f"{self.count:,} x {self.exc_type}{said}"]
+        if self.frame is not None:
+            lines.append(f"    {self.frame}")
+        examples = zip(self.indices, self.ids, strict=True)
+        named = [f"[{index}] {task_id}" for index, task_id in examples]
+        more = [] if self.count <= len(named) else ["..."]
+        lines.append(f"    {', '.join(named + more)}")
+        return "\n".join(lines)
+
+
+class Failures(Sequence[Failure]):
+    """The failures of a group, the most frequent first; `str()` is for a ticket.
+
+    Args:
+        group_id: The group's id.
+        size: Members of the group so far.
+        groups: Failures that are alike.
+    """
+
+    def __init__(self, group_id: str, size: int, groups: Sequence[Failure]) -> None:
+        self.group_id = group_id
+        self.size = size
+        self._groups = tuple(groups)
+
+    @property
+    def total(self) -> int:
+        """How many members failed."""
+        return sum(group.count for group in self._groups)
+
+    def __len__(self) -> int:
+        """Return in how many ways they failed."""
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, index: int) -> Failure: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Failure]: ...
+    def __getitem__(self, index: int | slice) -> Failure | Sequence[Failure]:
+        return self._groups[index]
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.total:,} of {self.size:,} members of group {self.group_id} failed"
+        )
+        if not self._groups:
+            return head
+        ways = f", in {len(self)} ways" if len(self) > 1 else ""
+        return "\n\n".join([f"{head}{ways}:", *map(str, self._groups)])
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of group {self.group_id}: {self.total} of "
+            f"{self.size} members, {len(self)} ways>"
+        )
+
+
+def failures_of(members: Members, group_id: str) -> Failures:
+    """Return the failures of members; see `GroupResult.failures`."""
+    counter = Counter()
+    _add_known(counter, members)
+    if not (members.is_watched or members.barrier.is_complete):
+        # Whoever only asks for failures needs none of the values.
+        _add_stored(counter, members)
+    _add_lost(counter, members)
+    groups = []
+    for exc_type, module, message, frame, count, indices in counter.ranked():
+        name = exc_type if module in _BUILTINS else f"{module}.{exc_type}"
+        where = None if frame is None else f"{frame[0]}:{frame[1]} in {frame[2]}"
+        ids = members.roster.select(indices)
+        groups.append(Failure(name, message, where, count, tuple(indices), tuple(ids)))
+    return Failures(group_id, len(members.barrier), groups)
+
+
+def _add_known(counter: Counter, members: Members) -> None:
+    """Count those that are known here to have failed."""
+    barrier = members.barrier
+    start = 0
+    while indices := barrier.select(Barrier.FAILURE, start, _CHUNK):
+        start = indices[-1] + 1
+        kept = [members.values.get(index) for index in indices]
+        made = [at for at, one in enumerate(kept) if not isinstance(one, bytes)]
+        if made and not members.ran_here and members.backend.supports_handles:
+            # Their exceptions took the places of their records.
+            wanted = members.roster.select([indices[at] for at in made])
+            for at, record in zip(made, members.backend.fetch(wanted), strict=True):
+                kept[at] = record if record is not None else kept[at]
+        _read(counter, members, indices, kept)
+
+
+def _add_stored(counter: Counter, members: Members) -> None:
+    """Count those whose records say so."""
+    barrier, start = members.barrier, 0
+    while indices := barrier.pending(start, _CHUNK):
+        start = indices[-1] + 1
+        records = members.backend.fetch(members.roster.select(indices))
+        _read(counter, members, indices, records)
+
+
+def _read(
+    counter: Counter, members: Members, indices: list[int], kept: Sequence[object]
+) -> None:
+    records = [one if isinstance(one, bytes) else None for one in kept]
+    for at in counter.read(indices, records):
+        exc = _decoded(members, indices[at], records[at])
+        if exc is not None:
+            _add(counter, indices[at], exc)
+    for index, one in zip(indices, kept, strict=True):
+        if not isinstance(one, bytes) and members.is_done(index):
+            _add(counter, index, members.exception(index))
+
+
+def _decoded(
+    members: Members, index: int, record: bytes | None
+) -> BaseException | None:
+    """Return the exception that a record of kombu's tells of, if it does."""
+    try:
+        meta = members.backend.decode(record)
+        return rebuild(meta) if meta.get("status") == "FAILURE" else None
+    except Exception as exc:  # noqa: BLE001 - whatever a record holds
+        return unreadable(members.roster.id(index), exc)
+
+
+def _add_lost(counter: Counter, members: Members) -> None:
+    """Count those that were never sent, or have expired: alike, whoever they are."""
+    for state in (Barrier.NOT_SENT, Barrier.EXPIRED):
+        examples = members.barrier.select(state, 0, _EXAMPLES)
+        for index in examples:
+            last = index == examples[-1]
+            count = members.barrier.count(state) - len(examples) + 1 if last else 1
+            _add(counter, index, members.exception(index), count)
+
+
+def _add(counter: Counter, index: int, exc: BaseException, count: int = 1) -> None:
+    kind = type(exc)
+    name, module, message = kind.__qualname__, kind.__module__, line(exc)
+    if isinstance(exc, TaskError) and exc.exc_type:
+        # Its class is not imported here.
+        name, module = exc.exc_type, exc.exc_module or ""
+    cause = exc.__cause__
+    if isinstance(cause, RemoteTraceback):
+        text = cause.text
+    else:
+        text = "".join(traceback.format_exception(exc)) if exc.__traceback__ else ""
+    counter.add(index, name, module, message, text, count)
