@@ -295,10 +295,11 @@ class Arriving(Outcomes):
             arrivals = reference()
             if arrivals is not None:
                 arrivals.note(indices, records)
-        self._waiters.wake(indices, has_failed=has_failed)
         if completed:
             self._complete()
-        elif any(entry.index is not None for entry in self.callbacks):
+            return
+        self._waiters.wake(indices, has_failed=has_failed)
+        if any(entry.index is not None for entry in self.callbacks):
             self._call_back()
 
     def _complete(self) -> None:
