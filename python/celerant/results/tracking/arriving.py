@@ -333,12 +333,12 @@ class Arriving(Outcomes):
             arrivals = reference()
             if arrivals is not None:
                 arrivals.note(indices, records)
-        self._waiters.wake(indices, has_failed=has_failed)
         if self.pace is not None:
             self.pace.note(self.barrier.arrived)
         if completed:
             self._complete()
         else:
+            self._waiters.wake(indices, has_failed=has_failed)
             self._tell_callbacks(has_failed=has_failed)
 
     def _tell_callbacks(self, *, has_failed: bool) -> None:
