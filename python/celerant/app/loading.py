@@ -1,4 +1,4 @@
-"""An app by the name that a command line or a setting gives it."""
+"""Loading an app by the name in a command line or a setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
 
     Args:
         path: Its name.
-        option: What errors show before it.
+        option: The option's name, for errors.
 
     Raises:
         CelerantError: There is no such module or attribute, or it is no app.
@@ -28,18 +28,18 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
     found, attribute = named(path, option, "app")
     if isinstance(found, Celerant):
         return found
-    kind = f"{type(found).__module__}.{type(found).__qualname__}"
-    hint = "; start it with celery -A" if kind.startswith("celery.") else ""
-    msg = f"{option}{path}: {attribute!r} is no Celerant app but a {kind}{hint}"
+    cls = f"{type(found).__module__}.{type(found).__qualname__}"
+    hint = "; start it with celery -A" if cls.startswith("celery.") else ""
+    msg = f"{option}{path}: {attribute!r} is no Celerant app but a {cls}{hint}"
     raise CelerantError(msg)
 
 
 def named(path: str, option: str, default: str) -> tuple[Any, str]:
-    """Return what ``module:attribute`` names, and the attribute.
+    """Return the object that ``module:attribute`` names, and the attribute.
 
     Args:
         path: The name.
-        option: What errors show before it.
+        option: The option's name, for errors.
         default: The attribute if the name has none.
 
     Raises:

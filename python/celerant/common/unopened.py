@@ -1,7 +1,6 @@
 """Messages that stay packed until they are read, within limits.
 
-kombu unpacks a compressed message before its headers are looked at, whatever
-it unpacks to.
+kombu unpacks a compressed message of any size before it looks at the headers.
 
 Source: ``kombu.message.Message`` and ``kombu.transport.virtual`` of kombu 5.7.0.
 """
@@ -25,22 +24,22 @@ _JSON = "application/json"
 
 def leave_unopened(channel: Any, limits: Limits) -> None:
     """Make messages of a kombu channel unpack only when they are read."""
-    kind = getattr(channel, "Message", None)
-    if isinstance(kind, type):
-        channel.Message = _unopened(kind, limits)
+    cls = getattr(channel, "Message", None)
+    if isinstance(cls, type):
+        channel.Message = _unopened(cls, limits)
 
 
 def body_of(message: Any, limits: Limits, accept: Any) -> Any:
     """Return a message's body, unpacked.
 
     Args:
-        message: Of kombu, or an object like it.
-        limits: On its size.
+        message: kombu's, or an object like it.
+        limits: The limits of its size.
         accept: Content types that are read.
 
     Raises:
         TooMuchError: It is too large.
-        Exception: It cannot be unpacked, or is of no content type that is accepted.
+        Exception: It cannot be unpacked, or its content type is not accepted.
     """
     if message.errors:
         raise message.errors[0][1]
@@ -54,8 +53,8 @@ def body_of(message: Any, limits: Limits, accept: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _unopened(kind: Any, limits: Limits) -> Any:
-    class Unopened(kind):  # type: ignore[misc]
+def _unopened(cls: Any, limits: Limits) -> Any:
+    class Unopened(cls):  # type: ignore[misc]
         """A message whose body is as it came."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -75,15 +74,16 @@ def _unopened(kind: Any, limits: Limits) -> Any:
             return value
 
         def serializable(self) -> Any:
-            # kombu's own would keep the body and drop the header for its compression.
+            # kombu's own method would keep the body and drop the header with its
+            # compression.
             return self._raw if hasattr(self, "_raw") else super().serializable()
 
-    Unopened.__name__ = kind.__name__
+    Unopened.__name__ = cls.__name__
     return Unopened
 
 
 def _check(message: Any) -> None:
-    """Refuse a message that would fail later, and cost the connection then.
+    """Refuse a message that would fail later, and then cost the connection.
 
     Raises:
         TypeError: It is no envelope.

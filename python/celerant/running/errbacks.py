@@ -32,7 +32,7 @@ _POSITIONAL = (
 def call_errbacks(
     app: Any, request: Request, exc: BaseException | None, traceback: str | None
 ) -> None:
-    """Call those that take (request, exc, traceback) here, send the others.
+    """Call errbacks that take (request, exc, traceback) here, and send the others.
 
     An errback whose task is registered here, is not bound and takes more than one
     argument is called at once, in this thread; all others get the failed task's id,
@@ -40,9 +40,9 @@ def call_errbacks(
 
     Args:
         app: Has the tasks, and sends.
-        request: Of the task that failed.
+        request: The failed task's.
         exc: Its exception.
-        traceback: As results store it.
+        traceback: As text, the way results store it.
     """
     later = []
     for plain in request.errbacks or ():
@@ -104,11 +104,11 @@ def _takes_failure(app: Any, errback: Any) -> bool:
 
 def _real(exc: BaseException | None) -> BaseException | None:
     """Return an exception of the class that one from a child process is named after."""
-    kind = type(exc)
-    found: Any = sys.modules.get(kind.__module__)
-    for name in kind.__qualname__.split("."):
+    cls = type(exc)
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
-    if exc is None or found is kind or not isinstance(found, type):
+    if exc is None or found is cls or not isinstance(found, type):
         return exc
     if not issubclass(found, BaseException):
         return exc

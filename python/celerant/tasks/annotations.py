@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["annotate", "annotations_of", "check_annotations"]
 
-#: Attribute of a task's class: values that annotations have replaced.
+#: The attribute of a task's class with the values that annotations have replaced.
 _BEFORE = "_before_annotations"
 
 
@@ -26,7 +26,7 @@ def check_annotations(annotations: Any) -> None:
     """Refuse values that cannot annotate.
 
     Raises:
-        SettingError: Something that is neither a mapping, nor a class's name, nor has
+        SettingError: A value that is no mapping and no class's name, and has no
             `annotate` or `annotate_any`.
     """
     for one in _listed(annotations):
@@ -44,9 +44,9 @@ def check_annotations(annotations: Any) -> None:
 
 
 def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
-    """Return the annotations of a task, first of it alone, then of all tasks.
+    """Return the annotations of a task: its own, then those for all tasks.
 
-    Of each kind the first that says anything counts, as in Celery.
+    As in Celery, the first of each sort that is not empty counts.
     """
     objects = [
         symbol_by_name(one)() if isinstance(one, str) else one
@@ -69,31 +69,31 @@ def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
 
 
 def annotate(task: Task[Any, Any], annotations: Any) -> None:
-    """Give a task the attributes that the setting says, in place of earlier ones.
+    """Give a task the attributes of the setting, instead of earlier ones.
 
     Raises:
         SettingError: A value that the option cannot have.
     """
-    kind = type(task)
-    for name, value in vars(kind).get(_BEFORE, {}).items():
+    cls = type(task)
+    for name, value in vars(cls).get(_BEFORE, {}).items():
         if value is _BEFORE:
-            delattr(kind, name)
+            delattr(cls, name)
         else:
-            setattr(kind, name, value)
+            setattr(cls, name, value)
     before: dict[str, Any] = {}
-    setattr(kind, _BEFORE, before)
+    setattr(cls, _BEFORE, before)
     for found in annotations_of(annotations, task):
         plain = {k: v for k, v in found.items() if not k.startswith("@")}
         check_task_options(task.name, plain)
         for key, value in found.items():
             name = key.removeprefix("@")
-            before.setdefault(name, vars(kind).get(name, _BEFORE))
-            setattr(kind, name, _around(kind, name, value) if key != name else value)
+            before.setdefault(name, vars(cls).get(name, _BEFORE))
+            setattr(cls, name, _around(cls, name, value) if key != name else value)
 
 
-def _around(kind: type, name: str, decorate: Any) -> Any:
-    is_static = isinstance(vars(kind).get(name), staticmethod)
-    made = decorate(getattr(kind, name))
+def _around(cls: type, name: str, decorate: Any) -> Any:
+    is_static = isinstance(vars(cls).get(name), staticmethod)
+    made = decorate(getattr(cls, name))
     return staticmethod(made) if is_static else made
 
 

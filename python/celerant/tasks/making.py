@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
 
-#: Options that follow a setting if they are None.
+#: Options that have a setting's value if they are None.
 _BY_SETTING = frozenset(
     name for name, option in OPTIONS.items() if option.setting is not None
 )
@@ -45,8 +45,9 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     """Return a new task of `app`, not yet registered.
 
     Raises:
-        SettingError: An option that no task can have, or a base that is no task's.
-        TypeError: The function is none, or a coroutine's.
+        SettingError: An option that no task can have, or a base that is no class of
+            tasks.
+        TypeError: The function is not callable, or a coroutine function.
     """
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
@@ -54,7 +55,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     own = dict(options or {})
     models = {option: own.pop(option, None) for option in _MODEL_OPTIONS}
     check_task_options(name, own)
-    kind = base_of(name, base)
+    cls = base_of(name, base)
     parameters = _parameters(function, bind=bind)
     run, dump = function, None
     if pydantic:
@@ -76,11 +77,11 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
         "dump_models": None if dump is None else staticmethod(dump),
         "__doc__": function.__doc__,
         "__module__": getattr(function, "__module__", None) or __name__,
-        **_from_settings(kind),
+        **_from_settings(cls),
         **{k: v for k, v in own.items() if not (v is None and k in _BY_SETTING)},
     }
-    made: Task[Any, Any] = type(name_of(function), (kind,), space)()
-    # Not its attributes: one called `name` or `run` would take the task's place.
+    made: Task[Any, Any] = type(name_of(function), (cls,), space)()
+    # Its attributes are not copied: one called `name` or `run` would hide the task's.
     functools.update_wrapper(made, function, updated=())
     settle(made)
     made.on_bound(app)
@@ -101,16 +102,16 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
             f"a task is an instance of a class derived from celerant.Task, not {task!r}"
         )
         raise SettingError(msg, name="base")
-    kind = type(task)
-    name = task.name or app.gen_task_name(kind.__name__, kind.__module__)
+    cls = type(task)
+    name = task.name or app.gen_task_name(cls.__name__, cls.__module__)
     given = {n: v for n in OPTIONS if (v := task.own_option(n)) is not None}
     given.pop("app", None)
     given.pop("run", None)
     check_task_options(name, given)
-    space = {"app": app, "name": name, **_from_settings(kind)}
-    space |= {"__module__": kind.__module__, "__doc__": kind.__doc__}
-    # A class of its own, for annotations are put on that.
-    task.__class__ = type(kind.__name__, (kind,), space)
+    space = {"app": app, "name": name, **_from_settings(cls)}
+    space |= {"__module__": cls.__module__, "__doc__": cls.__doc__}
+    # A class of its own, because annotations are put on the class.
+    task.__class__ = type(cls.__name__, (cls,), space)
     task.__dict__.pop("app", None)
     task.name = name
     if task.parameters is None:
@@ -123,16 +124,16 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
 def settle(task: Task[Any, Any]) -> None:
     """Annotate a task as the settings say now, and apply its options."""
     annotate(task, task.app.conf.task_annotations)
-    kind: Any = type(task)
-    kind.hooks = frozenset(
+    cls: Any = type(task)
+    cls.hooks = frozenset(
         hook
         for hook in HOOKS
-        if inspect.getattr_static(kind, hook) is not vars(Task)[hook]
+        if inspect.getattr_static(cls, hook) is not vars(Task)[hook]
     )
     check_retry_options(task)
-    kind._body = None  # noqa: SLF001 - of our own making
+    cls._body = None
     if task.autoretry_for:
-        kind._body = staticmethod(with_autoretry(task))  # noqa: SLF001 - the same
+        cls._body = staticmethod(with_autoretry(task))
     task.__dict__.pop("_given_options", None)
 
 
@@ -160,7 +161,7 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
     """Return the class that a task derives from.
 
     Raises:
-        SettingError: It is no task's.
+        SettingError: It is no class of tasks.
     """
     if base is None:
         return Task
@@ -173,12 +174,12 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
     raise SettingError(msg, name="base")
 
 
-def _from_settings(kind: type) -> dict[str, Any]:
-    """Return the meaning of None in a class of the user's own."""
+def _from_settings(cls: type) -> dict[str, Any]:
+    """Return the value of an option that is None in a class of the user's own."""
     return {
         name: vars(Task)[name]
         for name in _BY_SETTING
-        if kind is not Task and getattr(kind, name, None) is None
+        if cls is not Task and getattr(cls, name, None) is None
     }
 
 
@@ -200,7 +201,7 @@ def _parameters(function: Any, *, bind: bool) -> inspect.Signature | None:
     """
     told: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
-        # Names that are imported for type checkers alone cannot be evaluated.
+        # Names that only type checkers import cannot be evaluated.
         import annotationlib  # noqa: PLC0415 - new in Python 3.14
 
         told["annotation_format"] = annotationlib.Format.STRING

@@ -1,7 +1,7 @@
-"""What RabbitMQ was written and has not settled yet.
+"""The messages that were written to RabbitMQ and are not settled yet.
 
-An interruption may come between any two steps of Python. So what is written, and what
-was answered, is noted before it is acted upon; acting upon it again changes nothing.
+An interruption may come between any two steps of Python. So writes and answers are
+noted before they are acted upon; acting again changes nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from amqp.exceptions import MessageNacked
 from celerant._core import Chunk, Fate, Ledger
 from celerant.dispatch.wires.amqp_messages import is_meant, said_at
 
-__all__ = ["Part", "Refusal", "Window"]
+__all__ = ["OpenChunk", "Refusal", "Window"]
 
 
-class Part:
-    """A chunk, and which of its messages are not settled and which were written.
+class OpenChunk:
+    """A chunk, with the messages of it that are written or settled.
 
-    Messages go by their position in the chunk: those of a chord share an index.
+    Messages are told apart by their position in the chunk: those of a chord share an
+    index.
     """
 
     __slots__ = ("chunk", "indices", "open", "written")
@@ -39,21 +40,21 @@ class Part:
         return {position for position in self.open if position < self.written}
 
     def keep_open(self) -> set[int]:
-        """Forget what is settled; return the members that are doubtful."""
+        """Forget the settled messages; return the members that are doubtful."""
         doubtful = self.doubtful()
         members = {self.indices[position] for position in doubtful}
         kept = sorted(self.open)
         self.chunk = self.chunk.select(kept)
         self.indices = [self.indices[position] for position in kept]
         self.open = set(range(len(kept)))
-        # Those that were written come before those that were not.
+        # Written messages come before the others.
         self.written = len(doubtful)
         return members
 
 
 @dataclass(slots=True)
 class Refusal:
-    """Why the broker did not take messages."""
+    """The reason for which the broker did not take messages."""
 
     reason: str
     cause: Exception
@@ -63,7 +64,7 @@ class Refusal:
 
 @dataclass(slots=True, frozen=True)
 class _Answer:
-    """The broker's word on what it was written."""
+    """The broker's answer about written messages."""
 
     tag: int
     #: Whether all before it are meant, too.
@@ -72,59 +73,59 @@ class _Answer:
 
 
 class Window:
-    """Parts that are under way, and delivery tags that are open."""
+    """Chunks that are under way, and delivery tags that are open."""
 
     def __init__(self) -> None:
-        self.parts: deque[Part] = deque()
-        #: Delivery tag -> (part, position in it), in order of tags.
-        self.tags: dict[int, tuple[Part, int]] = {}
-        #: Where fates are noted; that of the dispatch which is carried.
+        self.opened: deque[OpenChunk] = deque()
+        #: Delivery tag -> (chunk, position in it), in order of tags.
+        self.tags: dict[int, tuple[OpenChunk, int]] = {}
+        #: The ledger of the dispatch that is carried; fates are noted there.
         self.ledger = Ledger()
-        #: What has been refused so far.
+        #: The refusals so far.
         self.refusal: Refusal | None = None
         self._tag = 0
-        #: What is being written: of which part, and its positions.
-        self._pending: tuple[Part, range] | None = None
-        #: What is being noted.
+        #: The chunk that is being written, and its positions.
+        self._pending: tuple[OpenChunk, range] | None = None
+        #: The answer that is being noted.
         self._answer: _Answer | None = None
         #: Task id of an unroutable message -> why, until its ack comes.
         self._returned: dict[str, Refusal] = {}
 
-    def add(self, chunk: Chunk) -> Part:
+    def add(self, chunk: Chunk) -> OpenChunk:
         """Take up a chunk that will be written."""
-        part = Part(chunk)
-        if part.open:
-            self.parts.append(part)
-        return part
+        opened = OpenChunk(chunk)
+        if opened.open:
+            self.opened.append(opened)
+        return opened
 
     # -- writing ---------------------------------------------------------------
 
     @property
     def is_writing(self) -> bool:
-        """Whether something is being written that was not noted."""
+        """Whether a write is under way that was not noted."""
         return self._pending is not None
 
-    def write(self, part: Part, positions: range) -> None:
-        """Say what is being written; `note_written` follows."""
-        part.written = max(part.written, positions.stop)
-        self._pending = part, positions
+    def write(self, opened: OpenChunk, positions: range) -> None:
+        """Note the messages that are being written; `note_written` follows."""
+        opened.written = max(opened.written, positions.stop)
+        self._pending = opened, positions
 
     def note_written(self, *, confirms: bool) -> None:
-        """Count on the confirms of what was written; after an interruption, again."""
+        """Expect confirms for the written messages; after an interruption, again."""
         assert self._pending is not None  # noqa: S101 - the caller has written
-        part, positions = self._pending
+        opened, positions = self._pending
         if confirms:
-            entries = ((part, position) for position in positions)
+            entries = ((opened, position) for position in positions)
             self.tags.update(enumerate(entries, self._tag + 1))
         else:
             for position in positions:
-                self._settle(part, position, Fate.CONFIRMED)
+                self._settle(opened, position, Fate.CONFIRMED)
         self._pending, self._tag = None, self._tag + len(positions)
 
     # -- answers ---------------------------------------------------------------
 
     def answer(self, tag: int, multiple: bool, fate: Fate) -> None:  # noqa: FBT001 - as py-amqp's callbacks
-        """Note what the broker says of a message, and if `multiple` of all before."""
+        """Note the broker's answer to a message, and if `multiple` to all before."""
         if fate == Fate.REJECTED and self.refusal is None:
             # A full queue, as a rule: there may be room later.
             reason = "the broker refused them (basic.nack): is a queue full?"
@@ -159,11 +160,11 @@ class Window:
         reason = f"unroutable ({where}): {exc}"
         self._returned[str(headers.get("id"))] = Refusal(reason, exc)
 
-    def _settle(self, part: Part, position: int, fate: Fate) -> None:
-        if position in part.open:
-            index = part.indices[position]
+    def _settle(self, opened: OpenChunk, position: int, fate: Fate) -> None:
+        if position in opened.open:
+            index = opened.indices[position]
             if self._returned:
-                refusal = self._returned.pop(part.chunk.id(position), None)
+                refusal = self._returned.pop(opened.chunk.id(position), None)
                 if refusal is not None:
                     fate = Fate.REJECTED
                     refusal.index = None if self.refusal is None else self.refusal.index
@@ -175,39 +176,39 @@ class Window:
             ):
                 self.refusal.index = index
             self.ledger.mark_index(index, fate)
-            part.open.discard(position)
-        while self.parts and not self.parts[0].open:
-            self.parts.popleft()
+            opened.open.discard(position)
+        while self.opened and not self.opened[0].open:
+            self.opened.popleft()
 
     # -- a channel that is lost --------------------------------------------------
 
     def reject(self, refusal: str) -> int | None:
         """Mark the message that is meant as rejected; return its member, if known.
 
-        What was written behind it the broker has not looked at: it never left.
+        The broker has not looked at the messages behind it: they never left.
         """
         written = [
-            (part, position)
-            for part in self.parts
-            for position in sorted(part.doubtful())
+            (opened, position)
+            for opened in self.opened
+            for position in sorted(opened.doubtful())
         ]
         meant = (
             number
-            for number, (part, position) in enumerate(written)
-            if len(written) == 1 or is_meant(refusal, said_at(part.chunk, position))
+            for number, (opened, position) in enumerate(written)
+            if len(written) == 1 or is_meant(refusal, said_at(opened.chunk, position))
         )
         number = next(meant, None)
         if number is None:
             return None
-        part, position = written[number]
-        index = part.indices[position]
+        opened, position = written[number]
+        index = opened.indices[position]
         self.ledger.mark_index(index, Fate.REJECTED)
         for behind, unseen in written[number:]:
             behind.open.discard(unseen)
         return index
 
     def reopen(self) -> None:
-        """Count anew for a channel that is new: what is open goes out again."""
+        """Count from 1 for a new channel: open messages go out again."""
         self.tags.clear()
         self._pending = None
         self._tag = 0
@@ -215,15 +216,15 @@ class Window:
         self._returned.clear()
 
     def give_up(self) -> None:
-        """Say that what was written is unknown, and forget all."""
-        for part in self.parts:
-            # What was not written never left.
-            for position in part.doubtful():
-                self.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
-        self.parts.clear()
+        """Mark the written messages as unknown, and forget all."""
+        for opened in self.opened:
+            # Messages that were not written never left.
+            for position in opened.doubtful():
+                self.ledger.mark_index(opened.indices[position], Fate.UNKNOWN)
+        self.opened.clear()
         self._answer = None
         self.reopen()
 
     def end(self) -> None:
-        """Forget what was returned in this dispatch."""
+        """Forget the messages that were returned in this dispatch."""
         self._returned.clear()
