@@ -1,4 +1,4 @@
-"""What signatures, groups, chains and chords share."""
+"""The methods that signatures, groups, chains and chords share."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _INTERNAL = frozenset({"merged", "merged_options", "own_app", "partial", "seed"}
 class Canvas(CanvasData, Generic[R, Result_co]):
     """What signatures, groups, chains and chords share.
 
-    ``Canvas[R]`` is one whose tasks, or whose end, return an `R`. Its own classes add
-    what a send of it returns.
+    ``Canvas[R]`` is one whose tasks, or whose end, return an `R`. Its classes add the
+    type of the result that a send returns.
     """
 
     __slots__ = ()
@@ -76,8 +76,8 @@ class Canvas(CanvasData, Generic[R, Result_co]):
     ) -> Result_co:
         """Send it and return a handle to its result.
 
-        Of a chain the first step leaves, and the others travel with it; of a chord the
-        header, and the body travels with each of its messages.
+        A chain's first step leaves, and the other steps travel with it. A chord's
+        header leaves, and the body travels with each of its messages.
 
         Args:
             args: Prepended to the arguments of its task, of every member of a group or
@@ -85,13 +85,13 @@ class Canvas(CanvasData, Generic[R, Result_co]):
                 own.
             kwargs: Override those.
             options: Celery's names: `countdown` (s), `eta`, `expires`, `queue`, ...
-                Those of a group are for every member, over its own, and its `task_id`
-                is the group's. `task_id` of a chain names the last step, that of a
-                chord the body; `link` follows these, and `link_error` is for all.
+                A group's options are for every member, over its own, and `task_id`
+                names the group. A chain's `task_id` names the last step, and a chord's
+                the body; `link` follows these tasks, and `link_error` is for all.
         Returns:
-            A task's `AsyncResult`; a group's `GroupResult`; of a chain the last step's,
-            whose `parent` leads to the first, or None if there are no steps; of a chord
-            the body's, whose `parent` is the header's `GroupResult`.
+            A task's `AsyncResult`; a group's `GroupResult`; the result of a chain's
+            last step, whose `parent` leads to the first, or None if there are no steps;
+            the result of a chord's body, whose `parent` is the header's `GroupResult`.
         Raises:
             CanvasError, SettingError, TypeError: Before anything is sent.
             EncodeError: The serializer does not take an argument; nothing is sent of a
@@ -117,10 +117,10 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         """Send it once Django's transaction is committed.
 
         All in it is frozen and checked now: its result and ids are there at once. A
-        generator is held. What a serializer refuses shows at the commit.
+        generator is held. If a serializer refuses a value, the commit raises that.
 
         Outside of a transaction it is sent at once. After a rollback nothing was sent,
-        and the result says so with `NotSent`, as all do that it follows.
+        and the result says so with `NotSent`, as do its parents.
 
         Args:
             args: As `apply_async`.
@@ -154,7 +154,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         Args:
             args: As `apply_async`.
             kwargs: As `apply_async`.
-            options: As `apply_async`, and `throw`: raise what a task raises.
+            options: As `apply_async`, and `throw`: raise the exception of a task.
         """
         call = Call(positional(args), kwargs or {}, {**options})
         result: Result_co = self.app.sender.run(self, call)
@@ -170,7 +170,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         return result.get()
 
     def on_error(self, errback: Canvas[Any]) -> Self:
-        """Call `errback` where this fails; returns self."""
+        """Call `errback` if this fails; returns self."""
         self.link_error(errback)
         return self
 
@@ -180,7 +180,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         append_stamps: bool = False,  # noqa: FBT001, FBT002 - Celery's name and form
         **headers: Any,
     ) -> Self:
-        """Put headers of one's own on every message of this canvas; returns self.
+        """Put headers of your own on every message of this canvas; returns self.
 
         All tasks in it are stamped in place, with their callbacks and errbacks; a
         generator's when they come out of it. A chord's body is stamped by visitors
@@ -227,13 +227,13 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         return called(self.task, (*args, *self.args), {**self.kwargs, **kwargs})
 
     if TYPE_CHECKING:
-        # What each kind has, with types of its own.
+        # Each kind has these, with types of its own.
 
         def link(self, callback: Any) -> Any:
             """Send `callback` once it has succeeded."""
 
         def link_error(self, errback: Any) -> Any:
-            """Call `errback` where this fails."""
+            """Call `errback` if this fails."""
 
         def freeze(self) -> Result_co:
             """Give it its ids for good."""
@@ -241,8 +241,8 @@ class Canvas(CanvasData, Generic[R, Result_co]):
     def __or__(self, other: Any) -> Any:
         """Return a canvas that runs `other` with this one's result.
 
-        A chain; a chord where this one is a group; where this one is a chord, its body
-        goes on.
+        It is a chain; a chord if this one is a group. If this one is a chord, `other`
+        follows its body.
         """
         return joined(self, other)
 
@@ -281,7 +281,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
 
 
 def check_callback(canvas: Canvas[Any], option: str, callback: Any) -> None:
-    """Refuse what no worker could send.
+    """Refuse a callback that no worker could send.
 
     Raises:
         CanvasError: The callback is no canvas.

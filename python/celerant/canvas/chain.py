@@ -106,11 +106,11 @@ class _Chains:
 
     Args:
         tasks: Signatures, groups, chords and chains, or one iterable of them.
-        options: Of the chain; `task_id` names the last step, `link` is called after
-            it, `link_error` where any step fails.
+        options: The chain's; `task_id` names the last step, `link` is called after it,
+            `link_error` if any step fails.
     Returns:
-        A chain; a chord where a group is followed by the last step; a group where
-        nothing but a group is left, as Celery does.
+        As in Celery, a chain; a chord if a group comes before the last step; a group if
+        the group alone is left.
     Raises:
         CanvasError: A step that is no canvas, or more chords than can follow one
             another.
@@ -145,5 +145,5 @@ class _Chains:
         return maybe_signature(d, app)
 
 
-# No class: what it makes is a chain, a chord or a group.
+# It is no class, since it makes a chain, a chord or a group.
 chain = _Chains()

@@ -1,4 +1,4 @@
-"""A group, and what gets its results."""
+"""A group, and the canvas that gets its results."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class chord(  # noqa: N801 - Celery's name
     Args:
         header: A group, or its members as an iterable; a group's own options are
             lost, as in Celery.
-        body: What gets the results, in member order.
-        options: Of every task of the header and of the body.
+        body: The canvas that gets the list of results, in member order.
+        options: For every task of the header and for the body.
     Raises:
         CanvasError: A header or body that is no canvas.
     """
@@ -112,7 +112,7 @@ class chord(  # noqa: N801 - Celery's name
 
     @property
     def body(self) -> Any:
-        """What gets the results; None where it is still to come."""
+        """The canvas that gets the results; None if it is not given yet."""
         return self["kwargs"]["body"]
 
     @body.setter
@@ -149,10 +149,10 @@ class chord(  # noqa: N801 - Celery's name
         return callback
 
     def link_error(self, errback: _C) -> _C:
-        """Call `errback` where the header or the body fails; returns it.
+        """Call `errback` if the header or the body fails; returns it.
 
-        With ``task_allow_error_cb_on_chord_header`` also for each failed task of the
-        header.
+        With ``task_allow_error_cb_on_chord_header`` it is also called for each failed
+        task of the header.
         """
         allowed = self.app.conf.task_allow_error_cb_on_chord_header
         for task in self.tasks:
@@ -191,20 +191,19 @@ class chord(  # noqa: N801 - Celery's name
     def resume(
         self, result: AsyncResult[R], unknown: Literal["send", "skip"] = "send"
     ) -> AsyncResult[R]:
-        """Send what an interrupted `apply_async` left of the header, by the same ids.
+        """Send the rest of the header after an interruption, under the same ids.
 
-        Then the body runs once the whole header has. Does nothing where nothing is
-        left over.
+        Then the body runs after the whole header. Does nothing if there is no rest.
 
         Args:
-            result: ``PublishError.result``; its `parent` is the header's.
+            result: ``PublishError.result``; its `parent` is the header's result.
             unknown: ``"send"`` sends tasks again whose fate is unknown (they may run
                 twice, and count once), ``"skip"`` counts them as sent.
         Returns:
             `result`, which now waits for the body.
         Raises:
-            CanvasError: The result is of no chord that was interrupted, or the header
-                came from a generator.
+            CanvasError: The result belongs to no chord that was interrupted, or the
+                header came from a generator.
             PublishError: Again.
         """
         resumed: AsyncResult[R] = self.app.sender.resume(self, result, unknown)
@@ -236,12 +235,12 @@ class chord(  # noqa: N801 - Celery's name
         @overload
         def __or__(self, other: Any) -> Any: ...
         def __or__(self, other: Any) -> Any: ...
-        # Beside it, for mypy asks first for what a class itself says of the right side.
+        # Beside it, because mypy first asks the right side's class.
         def __ror__(self, other: Any) -> Any: ...
 
 
 def drop_waiting(options: Any) -> Any:
-    """Take out the options of Celery's own waiting for a header; return the others.
+    """Take out the options by which Celery waits for a header; return the others.
 
     Nothing polls here: the store counts the parts.
     """
@@ -264,6 +263,6 @@ def _header(header: Any, app: App | None) -> Any:
         return [header]
     if isinstance(header, (Stream, Mapped)):
         return header
-    # A group knows what may stand in it, and what to say of what may not.
+    # A group checks its members, and words the errors.
     tasks = cast("Any", group(header, app=app))["kwargs"]["tasks"]
     return list(tasks) if isinstance(tasks, tuple) else tasks

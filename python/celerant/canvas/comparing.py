@@ -1,4 +1,4 @@
-"""Whether groups are equal, also such as are nested deeper than Python recurses."""
+"""Whether groups are equal, even if they are nested deeper than Python recurses."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def same_members(left: Any, right: Any) -> bool:
 
 
 def _apart(group: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a group's members, and what else it says."""
+    """Return a group's members, and its other keys."""
     rest = {**group, "kwargs": dict(group.get("kwargs") or {})}
     return rest["kwargs"].pop("tasks", None), rest

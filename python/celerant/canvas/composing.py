@@ -1,7 +1,7 @@
-"""What `|` makes of two canvases, and `chain` of many.
+"""The canvas that `|` makes of two canvases, and `chain` of many.
 
-A group that something follows is the header of a chord; what follows a chord goes to
-its body; chains do not nest.
+A group before another canvas becomes the header of a chord. A canvas after a chord is
+joined to its body. Chains do not nest.
 
 Source: ``__or__`` of the classes in ``celery.canvas`` of celery 5.7.0, and its
 ``_fold_chain``.
@@ -40,7 +40,8 @@ def chained(
         if not isinstance(step, dict):
             raise stranger(step, f"chain[{index}]", _WHAT)
     canvases = [maybe_signature(step, app) for step in steps]
-    # As in Celery: one task alone stays a chain, and options are for what is written.
+    # As in Celery: one task alone stays a chain, and options are for the canvas as
+    # written.
     is_lone = len(tasks) == 1 and isinstance(tasks[0], dict)
     if options or app is not None or is_lone or not canvases:
         return CLASSES.chain(canvases, options, app=app)
@@ -65,7 +66,7 @@ def joined(left: CanvasData, right: Any) -> CanvasData:
 
 
 def _joined(left: CanvasData | None, right: Any, *, is_own: bool) -> CanvasData:
-    """Return ``left | right``; a `left` that is nobody else's may be changed for it."""
+    """Return ``left | right``; with `is_own` it may change `left` itself."""
     if left is None:
         msg = (
             "what follows a chord goes to its body, and this one has no body yet: "
@@ -102,15 +103,16 @@ def _after_chain(  # noqa: PLR0911 - one rule each
         return left
     if isinstance(right, CLASSES.chain):
         return _all_joined(left, right.unchained(), is_own=is_own)
-    if isinstance(right, CLASSES.group):
-        steps = left.unchained(is_own=is_own)
-        if not steps:
-            return right
-        if isinstance(steps[-1], CLASSES.chord):
-            steps[-1].body = _joined(steps[-1].body, right, is_own=True)
-            return CLASSES.chain(steps, {}, app=left.own_app)
-        return CLASSES.chain([*steps, right], {}, app=left.own_app)
     last = left.tasks[-1] if left.tasks else None
+    if isinstance(right, CLASSES.group):
+        if last is None:
+            return right
+        made = _opened(left, is_own=is_own)
+        if isinstance(last, CLASSES.chord):
+            made.tasks[-1].body = _joined(made.tasks[-1].body, right, is_own=True)
+        else:
+            made.tasks.append(right)
+        return made
     if isinstance(last, CLASSES.group):
         made = left if is_own else left.clone()
         made.tasks[-1] = CLASSES.chord(made.tasks[-1], right, app=left.own_app)
@@ -122,7 +124,17 @@ def _after_chain(  # noqa: PLR0911 - one rule each
         made = left if is_own else left.clone()
         made.tasks[-1].body = _joined(made.tasks[-1].body, right, is_own=True)
         return made
-    return CLASSES.chain([*left.unchained(is_own=is_own), right], {}, app=left.own_app)
+    made = _opened(left, is_own=is_own)
+    made.tasks.append(right)
+    return made
+
+
+def _opened(chain: Chain[Any], *, is_own: bool) -> Chain[Any]:
+    """Return a chain to which steps can be added: its callbacks are in its steps."""
+    if is_own and not chain.options:
+        # Without a look at each step: a long chain grows one step after the other.
+        return chain
+    return CLASSES.chain(chain.unchained(is_own=is_own), {}, app=chain.own_app)
 
 
 def _all_joined(
@@ -130,9 +142,9 @@ def _all_joined(
 ) -> CanvasData:
     """Return ``first | others[0] | ...``, with one copy of each but the last.
 
-    Else `first`, which grows, would be copied for each.
+    Otherwise `first`, which grows, would be copied for each.
     """
-    if len(others) < 2:  # noqa: PLR2004 - copied by the one join, where it need be
+    if len(others) < 2:  # noqa: PLR2004 - the one join copies, if it must
         return _joined(first, others[0], is_own=is_own) if others else first
     made = first if is_own else first.clone()
     for canvas in others[:-1]:
@@ -143,7 +155,7 @@ def _all_joined(
 def _folded(canvases: list[Any]) -> CanvasData:
     """Join canvases from the left, in one pass: each but the last is copied once."""
     if {*map(type, canvases)} == {CLASSES.task}:
-        # By far the most chains: nothing in them becomes something else.
+        # By far the most chains: no step of theirs becomes another canvas.
         return CLASSES.chain(
             [*(step.clone() for step in canvases[:-1]), canvases[-1]], {}
         )
@@ -158,7 +170,7 @@ def _folded(canvases: list[Any]) -> CanvasData:
 def _add(  # noqa: PLR0911 - one rule each
     steps: list[Any], canvas: Any, *, is_last: bool
 ) -> CanvasData | None:
-    """Add a canvas to the steps; return what they become if that is no chain."""
+    """Add a canvas to the steps; return it if they become another kind of canvas."""
     if _is_empty(canvas):
         return None
     canvas = _without_lone_group(canvas)

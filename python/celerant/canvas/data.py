@@ -1,4 +1,4 @@
-"""A canvas as data: its six keys, its options, and the app that it is of."""
+"""A canvas as data: its six keys, its options, and its app."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class CanvasData(dict[str, Any]):
 
     @property
     def app(self) -> App:
-        """Its own app, else that of what is first in it, else the one made last."""
+        """Its own app, else the app of its first part, else the app made last."""
         if self._app is not None:
             return self._app
         canvas: Any = self
         seen: set[int] = set()
-        # A loop, for canvases may be nested deeper than Python's stack; `seen`, for a
-        # cycle is refused only when it is sent.
+        # A loop, because canvases may be nested deeper than Python's stack; `seen`,
+        # because a cycle is refused only when it is sent.
         while isinstance(canvas, CanvasData) and id(canvas) not in seen:
             if canvas._app is not None:  # noqa: SLF001 - of its own class
                 return canvas._app  # noqa: SLF001 - of its own class
@@ -78,7 +78,7 @@ class CanvasData(dict[str, Any]):
         return current_app()
 
     def _first(self) -> Any:
-        """Return what is first in it; None where nothing is."""
+        """Return its first part; None if it has none."""
         return None
 
     @property
@@ -103,7 +103,7 @@ class CanvasData(dict[str, Any]):
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments; what is in it, of a group, chain or chord."""
+        """Keyword arguments; a group, chain or chord has its parts here."""
         kwargs: dict[str, Any] = self["kwargs"]
         return kwargs
 
@@ -113,7 +113,7 @@ class CanvasData(dict[str, Any]):
 
     @property
     def options(self) -> dict[str, Any]:
-        """How it is sent; Celery's names."""
+        """Options of the send, by Celery's names."""
         options: dict[str, Any] = self["options"]
         return options
 
@@ -123,7 +123,7 @@ class CanvasData(dict[str, Any]):
 
     @property
     def subtask_type(self) -> str | None:
-        """Which kind of canvas; None of a task."""
+        """The kind of canvas; None for a task."""
         kind: str | None = self["subtask_type"]
         return kind
 
@@ -143,12 +143,12 @@ class CanvasData(dict[str, Any]):
 
     @property
     def root_id(self) -> str | None:
-        """The id of the task that all began with, where it is set."""
+        """The id of the first task of all, if it is set."""
         return self.options.get("root_id")
 
     @property
     def parent_id(self) -> str | None:
-        """The id of the task that sends it, where it is set."""
+        """The id of the task that sends it, if it is set."""
         return self.options.get("parent_id")
 
     def set(
@@ -172,7 +172,7 @@ class CanvasData(dict[str, Any]):
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Return a copy with these arguments or options in place of its own."""
+        """Return a copy with these arguments or options instead of its own."""
         made: Self = self.clone()
         if args is not None:
             made["args"] = positional(args)
@@ -183,9 +183,9 @@ class CanvasData(dict[str, Any]):
         return made
 
     def merged_options(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Return own options overlaid by those of a call.
+        """Return its own options with a call's laid over them.
 
-        What is None in the call is dropped; `group_id` and stamps stay.
+        A None in the call is dropped; `group_id` and stamps stay.
         """
         own = self.options
         if not call:
@@ -202,17 +202,17 @@ class CanvasData(dict[str, Any]):
 
     @property
     def own_app(self) -> App | None:
-        """The app it was made for; None where it takes what there is."""
+        """The app it was made for; None if it takes the app made last."""
         return self._app
 
     def append_to_list_option(self, key: str, value: _C) -> _C:
-        """Append to an option that is a list, as `link` is, what is not in it."""
+        """Append a value to an option that is a list unless it is there; return it."""
         existing = listed(self.options.get(key))
         self.options[key] = existing if value in existing else [*existing, value]
         return value
 
     def extend_list_option(self, key: str, value: Any) -> None:
-        """Append one value or many to an option that is a list, as `link` is."""
+        """Append one value or many to an option that is a list, such as `link`."""
         for one in listed(value):
             self.append_to_list_option(key, one)
 
@@ -228,7 +228,7 @@ class CanvasData(dict[str, Any]):
             kwargs: Mapping[str, Any] | None = None,
             **options: Unpack[SendOptions],
         ) -> Any:
-            """Return a copy, with what a call brings merged in."""
+            """Return a copy, with a call's arguments and options merged in."""
 
     @classmethod
     def _rebuilt(cls, plain: Mapping[str, Any], app: App | None) -> Any:
@@ -245,7 +245,7 @@ def maybe_signature(
 
     Args:
         d: A canvas or a mapping; anything else comes back as it is.
-        app: Whose tasks they are; None: those of the app made last.
+        app: The app that has their tasks; None: the app made last.
         clone: Return a copy of a canvas.
     Raises:
         CanvasError: The mapping is no signature.
@@ -283,6 +283,6 @@ def positional(args: Any) -> tuple[Any, ...]:
 
 
 def stranger(found: Any, path: str, what: str) -> CanvasError:
-    """Return the error for what stands in the place of a member or step and is none."""
+    """Return the error about something that should be a member or step and is none."""
     msg = f"{path}: {what}, not {type(found).__name__}; use task.s(...)"
     return CanvasError(msg, path=path)

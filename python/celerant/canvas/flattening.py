@@ -49,7 +49,7 @@ def restored(rows: list[Row]) -> Any:
 
 
 def deep_copy(root: CanvasData, memo: dict[int, Any]) -> Any:
-    """Return a copy that shares nothing with `root` but the app."""
+    """Return a copy that shares only the app with `root`."""
     rows = _apart(root)
     made = []
     for canvas, _ in rows:
@@ -63,7 +63,7 @@ def deep_copy(root: CanvasData, memo: dict[int, Any]) -> Any:
 
 
 def _apart(root: CanvasData) -> list[tuple[CanvasData, dict[str, Any]]]:
-    """Return canvases and their keys, in which others are replaced by their number."""
+    """Return canvases and their keys; canvases in the keys are replaced by numbers."""
     found = [part.canvas for part in walk(root, takes=_is_composed, hold=True)]
     places = {id(canvas): At(number) for number, canvas in enumerate(found)}
 

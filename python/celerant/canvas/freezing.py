@@ -56,12 +56,12 @@ def freeze(members: group[Any], seed: bytes, app: Any) -> tuple[Roster, Barrier]
 
 
 def is_ignored(app: Any, task: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    """Return whether nothing is stored of what a task returns.
+    """Return whether a task's result is not stored.
 
     Args:
-        app: Whose task it is.
+        app: The app that has the task.
         task: A signature in any form.
-        options: It is sent with.
+        options: The options it is sent with.
     """
     said = options.get("ignore_result")
     if said is None and task.get("task") in app.tasks:

@@ -57,7 +57,7 @@ class group(  # noqa: N801 - Celery's name
             never held whole; `len`, `tasks` and `freeze` hold it.
         options: Options of every member, over the member's own.
     Raises:
-        CanvasError: A member that is neither; a generator's are looked at when it
+        CanvasError: A member that is neither; a generator's members are checked when it
             is sent.
     """
 
@@ -111,7 +111,8 @@ class group(  # noqa: N801 - Celery's name
         Holds no signature per item. (Celery's ``task.map`` is one message whose
         worker loops over all items; this is n messages.)
         Raises:
-            CanvasError: Neither a task nor its name, or items that are none.
+            CanvasError: `task` is neither a task nor a name, or `items` cannot be
+                iterated.
         """
         return cls._mapped(task, items, options, star=False)
 
@@ -126,7 +127,8 @@ class group(  # noqa: N801 - Celery's name
         """Make a group of one task per item, called with that item's arguments.
 
         Raises:
-            CanvasError: Neither a task nor its name, or items that are none.
+            CanvasError: `task` is neither a task nor a name, or `items` cannot be
+                iterated.
         """
         return cls._mapped(task, items, options, star=True)
 
@@ -178,7 +180,7 @@ class group(  # noqa: N801 - Celery's name
 
     def __bool__(self) -> bool:
         source = self["kwargs"]["tasks"]
-        # A generator keeps what is looked at.
+        # A generator keeps the members that are looked at.
         return bool(source.ahead(1) if isinstance(source, (Stream, Mapped)) else source)
 
     def add(self, member: Canvas[R]) -> None:
@@ -190,7 +192,7 @@ class group(  # noqa: N801 - Celery's name
         self.tasks.append(member)
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
-        """Say of every member whether it ignores the arguments of a call."""
+        """Say for every member whether it ignores the arguments of a call."""
         for part in self._groups():
             for member in part.canvas["kwargs"]["tasks"]:
                 if not is_group(member):
@@ -215,7 +217,8 @@ class group(  # noqa: N801 - Celery's name
         """Return a copy of the group and all groups inside.
 
         Args:
-            copied: Copies a member that is no group, for the group that gets it.
+            copied: Copies a member that is no group; gets the group that takes the
+                copy.
         """
         groups = self._groups()
         made: dict[int, group[Any]] = {}
@@ -238,7 +241,7 @@ class group(  # noqa: N801 - Celery's name
         return made[id(self)]
 
     def _groups(self) -> list[Part]:
-        """Return it and all groups inside; what comes from a generator is held."""
+        """Return it and all groups inside; members from a generator are held."""
         groups = list(walk(self, "group", takes=is_group, hold=True))
         for part in groups:
             kwargs = part.canvas.get("kwargs")
@@ -260,8 +263,8 @@ class group(  # noqa: N801 - Celery's name
 
         Args:
             start: Countdown of the first member, in seconds.
-            stop: From where all wait alike, where it is given.
-            step: By how many seconds each waits longer.
+            stop: If it is given, later members all wait as long as this.
+            step: How many seconds longer each member waits than the one before.
         """
         members = [maybe_signature(member, self._app) for member in self.tasks]
         wait = start
@@ -275,8 +278,8 @@ class group(  # noqa: N801 - Celery's name
     def link(self, callback: Canvas[Any]) -> Canvas[Any]:
         """Send `callback` when the first member succeeds, as Celery does; returns it.
 
-        It is a copy that ignores the member's result. What should run after all
-        members is a chord: ``group | callback``.
+        It is a copy that ignores the member's result. To run a callback after all
+        members, write a chord: ``group | callback``.
 
         Raises:
             CanvasError: The group is empty, or the callback no canvas.
@@ -299,7 +302,7 @@ class group(  # noqa: N801 - Celery's name
         return tuple(member.link_error(errback.clone()) for member in members)
 
     def freeze(self, **options: Unpack[SendOptions]) -> GroupResult[R]:
-        """Give the group and its members their ids; returns the result to come.
+        """Give the group and its members their ids; returns its result.
 
         Sending it, once or again, then uses these ids.
         """
@@ -311,9 +314,9 @@ class group(  # noqa: N801 - Celery's name
         result: GroupResult[R],
         unknown: Literal["send", "skip"] = "send",
     ) -> GroupResult[R]:
-        """Send what `result`'s interrupted dispatch left over, under the same ids.
+        """Send the rest of `result`'s interrupted dispatch, under the same ids.
 
-        Does nothing where nothing is left over.
+        Does nothing if there is no rest.
         Args:
             result: ``PublishError.result`` of the dispatch.
             unknown: ``"send"`` sends members again whose fate is unknown (they may
@@ -346,7 +349,7 @@ class group(  # noqa: N801 - Celery's name
         @overload
         def __or__(self, other: Any) -> Any: ...
         def __or__(self, other: Any) -> Any: ...
-        # Beside it, for mypy asks first for what a class itself says of the right side.
+        # Beside it, because mypy first asks the right side's class.
         def __ror__(self, other: Any) -> Any: ...
 
     # dict does it by recursion, which ends at Python's limit.
@@ -379,8 +382,8 @@ def _members(tasks: tuple[Any, ...]) -> Any:
 
 
 def _refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> None:
-    # By their types, of which there are few: a loop over the members would cost more
-    # than to make the group.
+    # It looks at their types, which are few: a loop over the members would cost more
+    # than making the group.
     if all(issubclass(kind, dict) for kind in set(map(type, members))):
         return
     for position, member in enumerate(members, start):

@@ -1,4 +1,4 @@
-"""The kinds of canvases: what each is called, and in what it holds others.
+"""The kinds of canvases: the name of each, and the keys in which it holds others.
 
 A class registers itself as it is defined: ``class group(Canvas[R], kind=Kind(...))``.
 """
@@ -25,12 +25,12 @@ __all__ = [
     "register",
 ]
 
-#: As what a canvas stands in another.
+#: The role of a canvas in another.
 Role = Literal[
     "root", "member", "step", "header", "body", "called", "link", "errback", "after"
 ]
 
-#: Options that hold canvases, and as what.
+#: Options that hold canvases, and their roles.
 FOLLOWING: dict[str, Role] = {
     "link": "link",
     "link_error": "errback",
@@ -43,11 +43,11 @@ FOLLOWING: dict[str, Role] = {
 class Kind:
     """One kind of canvas."""
 
-    #: Its `subtask_type`; None of a plain task.
+    #: Its `subtask_type`; None for a plain task.
     name: str | None
-    #: Keyword arguments that hold canvases, one or a list of them, and as what.
+    #: Keyword arguments that hold a canvas or a list of them, and their roles.
     holds: dict[str, Role]
-    #: Whether it is sent as what it consists of, and is no task itself.
+    #: Whether its parts are sent, and not a task of its own.
     is_composed: bool = True
 
 
@@ -69,7 +69,7 @@ _classes: dict[Any, type[Any]] = {}
 
 
 def register(kind: Kind, cls: type[Any]) -> None:
-    """Have canvases of a kind read by a class."""
+    """Let a class read the canvases of a kind."""
     _kinds[kind.name] = kind
     _classes[kind.name] = cls
     setattr(CLASSES, kind.name or "task", cls)
@@ -78,10 +78,10 @@ def register(kind: Kind, cls: type[Any]) -> None:
 def kind_of(canvas: Any) -> Kind:
     """Return the kind of a canvas in any form, also a plain dict's and Celery's.
 
-    What no kind is known of is a task.
+    Anything without a known kind is a task.
     """
     name = canvas.get("subtask_type") if isinstance(canvas, dict) else None
-    # In a broken message it may be anything.
+    # A broken message may have anything there.
     return _kinds.get(name, _TASK) if isinstance(name, str) else _TASK
 
 

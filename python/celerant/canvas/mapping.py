@@ -38,16 +38,17 @@ def mapped(
     """Return the signature of one message whose worker calls `task` for every item.
 
     Args:
-        task: Which one; its arguments and options count for nothing, as in Celery.
+        task: The task as a signature; its arguments and options are ignored, as in
+            Celery.
         items: All of them travel in the message.
         star: Whether an item is a tuple of arguments.
-        app: Whose task it is; None: that of the signature.
+        app: The app that has the task; None: the signature's.
     """
     return Signature(
         "celery.starmap" if star else "celery.map",
         (),
         {"task": plain(task), "it": list(items)},
-        # Where the task itself would go.
+        # The route that the task itself would take.
         {"route_name": task.task},
         "xstarmap" if star else "xmap",
         immutable=True,
@@ -64,10 +65,10 @@ def xmap(
     """Make one signature that calls a task with each item, in one worker.
 
     Args:
-        task: Which one, as a signature; see also `Task.map`.
+        task: The task as a signature; see also `Task.map`.
         it: The items; all of them travel in the message.
-        app: Whose task it is; None: that of the signature.
-        options: How it is sent.
+        app: The app that has the task; None: the signature's.
+        options: Options of the send.
     """
     task = maybe_signature(task, app)
     return mapped(task, it, star=False, app=app).set(**options)
@@ -131,7 +132,7 @@ class chunks(  # noqa: N801 - Celery's name
         """Send the group.
 
         Returns:
-            The group's result; that of one task where something follows it.
+            The group's result; one task's result if something follows it.
         """
         merged = self.merged_options(options)
         if "chain" in merged or "chord" in merged or merged.get("link"):

@@ -18,14 +18,15 @@ _ROLLED_BACK = (
 
 
 def send_on_commit(canvas: Any, call: Call, using: str | None) -> Any:
-    """Freeze a canvas, have it sent at commit, and return the result it will have.
+    """Freeze a canvas, let the commit send it, and return its result.
 
-    Outside of a transaction it is sent at once. Django tells nobody of a rollback: it
-    drops what was to be called at commit, and that tells the result.
+    Outside of a transaction it is sent at once. Django tells nobody about a rollback:
+    it drops the function that it would call at commit, and dropping that tells the
+    result.
 
     Args:
-        canvas: Any.
-        call: As of `apply_async`.
+        canvas: A canvas of any kind.
+        call: The arguments and options of `apply_async`.
         using: The database's alias; None: the default one.
     """
     held = canvas.app.sender.hold(canvas, call, unsent=_ROLLED_BACK)

@@ -1,7 +1,7 @@
-"""What an option may be, of a send or of a task; each may also be None.
+"""The values that options of sends and of tasks may have; each may also be None.
 
-Use it as a module: ``values.TEXT``. What a setting may be is in
-`celerant.config.kinds`, for settings are read from text too.
+Use it as a module: ``values.TEXT``. The values of settings are in
+`celerant.config.kinds`: settings are read from text too.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ __all__ = ["ApplyOptions", "MessageOptions", "SendOptions"]
 
 
 class MessageOptions(TypedDict, total=False):
-    """The options of a call, but for when it runs."""
+    """The options of a call, without those that say when it runs."""
 
-    # Until when, and where.
+    # The end of its time, and its queue.
     #: Seconds from now, or a moment after which the task does not run.
     expires: float | datetime | str | None
     queue: str | Queue | None
@@ -27,7 +27,7 @@ class MessageOptions(TypedDict, total=False):
     routing_key: str | None
     priority: int | None
 
-    # What follows.
+    # Callbacks.
     link: Canvas[Any] | Mapping[str, Any] | Sequence[Any] | None
     link_error: Canvas[Any] | Mapping[str, Any] | Sequence[Any] | None
 
@@ -57,7 +57,7 @@ class MessageOptions(TypedDict, total=False):
     immediate: bool | None
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
-    #: Seconds for one message, where Celery's own path sends it.
+    #: Seconds for one message, if Celery's own path sends it.
     timeout: float | None
     confirm_timeout: float | None
     declare: Sequence[Any] | None
@@ -67,7 +67,7 @@ class MessageOptions(TypedDict, total=False):
     #: A kombu connection of the caller's.
     connection: Any
 
-    # What belongs together; set by canvases and workers.
+    # The canvas around it; set by canvases and workers.
     add_to_parent: bool | None
     chain: Sequence[Any] | None
     chord: Mapping[str, Any] | None
@@ -100,7 +100,7 @@ class MessageOptions(TypedDict, total=False):
 
 
 class SendOptions(MessageOptions, total=False):
-    """What `apply_async` takes beside the arguments; None is as if it were not given.
+    """The options of `apply_async`; None is as if an option were not given.
 
     Source: ``apply_async``, ``send_task`` and ``send_task_message`` of celery 5.7.0.
     """
@@ -112,9 +112,9 @@ class SendOptions(MessageOptions, total=False):
 
 
 class ApplyOptions(SendOptions, total=False):
-    """What `apply` takes beside the arguments: it runs here and now."""
+    """The options of `apply`, which runs the canvas here."""
 
-    #: Raise what a task raises; None: as ``task_eager_propagates`` says.
+    #: Raise the exception of a task; None: as ``task_eager_propagates`` says.
     throw: bool | None
     #: Fields of the request.
     logfile: str | None

@@ -1,8 +1,8 @@
-"""What is in a canvas: its parts, and theirs, each with its role and its path.
+"""The parts of a canvas, and their parts, each with its role and its path.
 
-One rule for circles and depth. A walk meets each canvas once, at its first place, and
-goes as deep as there is memory. What acts at every place keeps `Inside`, which refuses
-a canvas that is inside itself or too deep.
+There is one rule for circles and depth. A walk meets each canvas once, where it comes
+first, and goes as deep as memory allows. Code that acts on a canvas wherever it stands
+keeps `Inside`, which refuses a canvas that is inside itself or too deep.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _NAMED = {"body": ".chord_body", "called": ".task"}
 
 
 class Part(NamedTuple):
-    """A place in a canvas, and what stands there."""
+    """A canvas inside another, and where."""
 
-    #: A canvas in any form; what somebody put there by mistake may be anything.
+    #: A canvas of ours, of Celery's or in plain dicts; by mistake it may be anything.
     canvas: Any
     role: Role
-    #: The keyword argument or option that holds it; of the root its path.
+    #: The keyword argument or option that holds it; the root has its path here.
     key: str
     #: Its position in a list.
     position: int | None
-    #: The part that it is in; None of the root.
+    #: The part around it; None for the root.
     outer: Part | None
 
     @property
     def path(self) -> str:
-        """Where it stands, e.g. ``group[3].chord_body``."""
+        """Its path, e.g. ``group[3].chord_body``."""
         steps: list[str] = []
         part = self
         while part.outer is not None:
@@ -64,7 +64,7 @@ class Part(NamedTuple):
 
     @property
     def begins(self) -> bool:
-        """Whether it gets the arguments of a call: it is of what runs first."""
+        """Whether it gets the arguments of a call, since it runs first."""
         part = self
         while part.outer is not None:
             is_first = part.role == "step" and part.position == 0
@@ -86,19 +86,19 @@ _part: Callable[[tuple[Any, ...]], Part] = partial(tuple.__new__, Part)
 
 
 def is_group(value: Any) -> bool:
-    """Whether it is a group in any form."""
+    """Whether it is a group: of ours, of Celery's or in plain dicts."""
     return isinstance(value, dict) and value.get("subtask_type") == "group"
 
 
 def parts(
     outer: Part, takes: Callable[[Any], bool] | None = None, *, hold: bool = False
 ) -> list[Part]:
-    """Return what a canvas consists of, in order: members, steps, header and body.
+    """Return the parts of a canvas, in order: members, steps, header and body.
 
     Args:
         outer: The canvas.
-        takes: Tells which canvases are looked for; None: all.
-        hold: Keep the members of generators for good; else those are passed over.
+        takes: Whether a canvas is looked for; None: all are.
+        hold: Keep the members of generators for good; else they are passed over.
     """
     kwargs, kind = outer.canvas.get("kwargs"), kind_of(outer.canvas)
     found: list[Part] = []
@@ -120,7 +120,7 @@ def parts(
 
 
 def following(outer: Part) -> list[Part]:
-    """Return what a canvas is linked to by its options: callbacks and errbacks."""
+    """Return the callbacks and errbacks in a canvas's options."""
     options = outer.canvas.get("options")
     if not options or not isinstance(options, Mapping):
         return []
@@ -145,9 +145,9 @@ def walk(
 
     Args:
         root: The canvas.
-        path: What it is called in the paths of its parts.
-        takes: Tells which of its parts are looked for, and looked into; None: all.
-        hold: Keep the members of generators for good; else those are passed over.
+        path: The canvas's, with which its parts' paths begin.
+        takes: Whether a part is looked for, and looked into; None: all are.
+        hold: Keep the members of generators for good; else they are passed over.
         links: Go to callbacks and errbacks too.
     """
     pending = [Part(root, "root", path, None, None)]
@@ -159,7 +159,7 @@ def walk(
             continue
         seen.add(id(canvas))
         yield part
-        # Most are tasks that nothing follows.
+        # Most are tasks without callbacks.
         if links and canvas.get("options"):
             pending += reversed(following(part))
         if canvas.get("subtask_type"):
@@ -167,7 +167,7 @@ def walk(
 
 
 def end_of(canvas: Any) -> dict[str, Any] | None:
-    """Return the task that a canvas ends in; None where that is several or unknown."""
+    """Return the last task of a canvas; None if it is several tasks or unknown."""
     while (kind := kind_of(canvas)).is_composed:
         # The body of a chord, the last step of a chain.
         *_, (key, role) = kind.holds.items()
@@ -181,7 +181,7 @@ def end_of(canvas: Any) -> dict[str, Any] | None:
 
 
 def with_parts(canvas: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return a copy with what `swap` makes of each part; generators are held."""
+    """Return a copy in which `swap` replaces each part; generators are held."""
     holds = kind_of(canvas).holds
     if not holds:
         # A task's keywords are the caller's, if it has any.
@@ -192,7 +192,7 @@ def with_parts(canvas: Mapping[str, Any], swap: Callable[[Any], Any]) -> dict[st
 def with_following(
     canvas: Mapping[str, Any], swap: Callable[[Any], Any]
 ) -> dict[str, Any]:
-    """Return a copy with what `swap` makes of each canvas that its options hold."""
+    """Return a copy in which `swap` replaces each canvas of its options."""
     return {**canvas, "options": _swapped(canvas.get("options"), FOLLOWING, swap)}
 
 
@@ -212,7 +212,7 @@ def _swapped(held: Any, holds: Mapping[str, Role], swap: Callable[[Any], Any]) -
 
 
 class Inside:
-    """The canvases that somebody is in, from the outermost."""
+    """The canvases that a walk is in, from the outermost."""
 
     def __init__(self) -> None:
         self._ids: list[int] = []

@@ -11,10 +11,10 @@ __all__ = ["plain"]
 
 
 def plain(canvas: Any) -> Any:
-    """Return a copy with no class in it that only Celerant has.
+    """Return a copy without classes that only Celerant has.
 
-    Arguments of tasks are the caller's and stay as they are, as does what is neither
-    a canvas nor several.
+    Arguments of tasks are the caller's and stay as they are. So does a value that is
+    neither a canvas nor a list of them.
     """
     if isinstance(canvas, dict):
         made = with_following(canvas, plain)

@@ -11,12 +11,12 @@ from celerant.canvas.source import Mapped
 
 __all__ = ["readable"]
 
-#: With which of Celery's classes it was made.
+#: The classes of Celery's with which it was made, and the types.
 _made: tuple[tuple[Any, ...], Readable] | None = None
 
 
 def readable() -> Readable:
-    """Return the exact types: ours, plain dicts, and Celery's where it is in use.
+    """Return the exact types: ours, plain dicts, and Celery's if it is in use.
 
     A subclass may have changed how it is applied, so only registered ones are read.
     """

@@ -1,4 +1,4 @@
-"""The options of a send: which there are, and how they take precedence."""
+"""The options of a send, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SendOption(NamedTuple):
 
     treatment: Literal["honoured", "refused"]
     values: values.OptionValues
-    #: What it does here, where Celery's documentation does not say; why it is refused.
+    #: Its effect, if Celery's documentation does not tell it; or why it is refused.
     remark: str = ""
     #: Whether it becomes a property of the message.
     is_property: bool = False
@@ -51,7 +51,7 @@ _OF_SQS = _PROPERTY._replace(remark="a property of the message, for SQS")
 
 #: Every option of `apply_async`, `Signature.set` and `apply` that Celery has, by name.
 OPTIONS: dict[str, SendOption] = {
-    # When, until when and where.
+    # Times and destination.
     "countdown": _taken(values.SECONDS),
     "eta": _taken(values.MOMENT),
     "expires": _taken(values.UNTIL),
@@ -62,7 +62,7 @@ OPTIONS: dict[str, SendOption] = {
     "routing_key": _taken(values.TEXT),
     "priority": _taken(values.WHOLE),
     "route_name": _taken(values.TEXT),
-    # What follows, and what it belongs to.
+    # Callbacks, and the canvas around it.
     "link": _taken(values.SIGNATURES),
     "link_error": _taken(values.SIGNATURES),
     "chain": _taken(),
@@ -78,9 +78,9 @@ OPTIONS: dict[str, SendOption] = {
     "soft_time_limit": _taken(values.LIMIT),
     "ignore_result": _taken(values.FLAG),
     "retries": _taken(values.WHOLE),
-    "throw": _refused("it is an option of `apply`, which runs a task here"),
-    "logfile": _taken(values.ANY, "of `apply`: a field of the request"),
-    "loglevel": _taken(values.ANY, "of `apply`: a field of the request"),
+    "throw": _refused("it is an option of `apply`, which runs the task here"),
+    "logfile": _taken(values.ANY, "for `apply` alone: a field of the request"),
+    "loglevel": _taken(values.ANY, "for `apply` alone: a field of the request"),
     # Names.
     "task_id": _taken(values.TEXT),
     "shadow": _taken(values.TEXT),
@@ -101,9 +101,9 @@ OPTIONS: dict[str, SendOption] = {
     "timeout": _taken(values.SECONDS),
     "confirm_timeout": _taken(values.SECONDS),
     "declare": _taken(values.LIST),
-    "producer": _taken(values.ANY, "a kombu producer of the caller's"),
+    "producer": _taken(values.ANY, "the caller's own kombu producer"),
     "publisher": _taken(values.ANY, "Celery's older name of `producer`"),
-    "connection": _taken(values.ANY, "a kombu connection of the caller's"),
+    "connection": _taken(values.ANY, "the caller's own kombu connection"),
     # Properties of the message.
     "properties": _taken(values.MAPPING, "more properties of the message, by name"),
     "app_id": _PROPERTY,
@@ -118,25 +118,25 @@ OPTIONS: dict[str, SendOption] = {
     "DelaySeconds": _OF_SQS,
     "delay_seconds": _OF_SQS,
     "message_attributes": _OF_SQS,
-    # What Celery's own functions hand to each other.
-    "router": _refused("routes are the setting task_routes"),
+    # Options that Celery's own functions hand to each other.
+    "router": _refused("the setting task_routes does this"),
     "result_cls": _refused("a result is an AsyncResult"),
     "task_type": _refused("the task's own options are looked up by its name"),
     "callbacks": _refused("use link="),
     "errbacks": _refused("use link_error="),
-    "create_sent_event": _refused("that is the setting task_send_sent_event"),
-    "event_dispatcher": _refused("that is the setting task_send_sent_event"),
-    "now": _refused("times are counted from the send"),
-    "timezone": _refused("that is the setting timezone"),
-    "content_type": _refused("the serializer says it"),
-    "content_encoding": _refused("the serializer says it"),
-    "body": _refused("it is made of the arguments"),
+    "create_sent_event": _refused("the setting task_send_sent_event does this"),
+    "event_dispatcher": _refused("the setting task_send_sent_event does this"),
+    "now": _refused("times count from the send"),
+    "timezone": _refused("the setting timezone does this"),
+    "content_type": _refused("the serializer decides it"),
+    "content_encoding": _refused("the serializer decides it"),
+    "body": _refused("it is made from the arguments"),
 }
 
-#: Those that become properties of the message, AMQP's own and others.
+#: Options that become properties of the message, AMQP's own and others.
 MESSAGE_PROPERTIES = frozenset(n for n, option in OPTIONS.items() if option.is_property)
 
-#: Who sends and reads a call, and how it runs in place: no part of its message.
+#: Options about sending, reading and running in place: no part of the message.
 NO_PART_OF_A_MESSAGE = (
     "add_to_parent",
     "connection",
@@ -147,15 +147,15 @@ NO_PART_OF_A_MESSAGE = (
     "task_id",
     "throw",
 )
-#: What links are is seen where a canvas is frozen; Celery up to 5.6 leaves the last
+#: Callbacks are checked when a canvas is frozen; Celery up to 5.6 leaves the last name
 #: among the options of errbacks.
 _CHECKED_ELSEWHERE = frozenset({"link", "link_error", "immutable"})
-#: What a message has by other means than as a property that somebody adds.
+#: Names that a message has already, and not as an added property.
 _OWN_FIELDS = frozenset(OPTIONS) - MESSAGE_PROPERTIES | {"delivery_info"}
 
 
 def producer_of(options: Mapping[str, Any]) -> Producer | None:
-    """Return the caller's own producer; None where there is none."""
+    """Return the caller's own producer; None if there is none."""
     producer = options.get("producer") or options.get("publisher")
     connection = options.get("connection")
     if producer is None and connection is not None:
@@ -166,12 +166,12 @@ def producer_of(options: Mapping[str, Any]) -> Producer | None:
 def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -> None:
     """Refuse option names that nobody reads, and values that nobody can use.
 
-    Also those of what is linked, which is sent later.
+    The options of callbacks are checked too, although they are sent later.
 
     Args:
         options: As given.
-        path: What the options belong to; empty where the caller adds it to the error.
-        whose: The same for people, by default `path`.
+        path: The owner of the options; empty if the caller adds it to the error.
+        whose: The same in words for people; by default `path`.
     Raises:
         SettingError: With the nearest known name.
     """
@@ -182,21 +182,20 @@ def check_options(options: Mapping[str, Any], path: str = "", whose: str = "") -
 
 
 def check_links(options: Mapping[str, Any], path: str) -> None:
-    """Check the options of what is linked by options, as `check_canvas`."""
+    """Check the options of callbacks and errbacks, as `check_canvas` does."""
     for part in following(Part({"options": options}, "root", path, None, None)):
         check_canvas(part.canvas, part.path)
 
 
 def check_canvas(canvas: dict[str, Any], path: str) -> None:
-    """Check the options of a canvas and of all that it holds.
+    """Check the options of a canvas and of all its parts.
 
-    Generators are not drawn. Cycles, and what is no canvas, are found where it is
-    frozen.
+    Generators are not drawn. Freezing finds cycles, and parts that are no canvases.
 
     Raises:
         SettingError: As `check_options`.
     """
-    # Most steps and members have nothing that could be wrong.
+    # Most steps and members have no options, so nothing can be wrong.
     for part in walk(canvas, path, _has_options_or_parts, links=True):
         check_part(part)
 
@@ -243,7 +242,7 @@ def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
 
 
 def _shown(name: str, value: Any) -> str:
-    # Of what is not plain the type says more than its looks.
+    # The type says more about a value that is not plain than its repr.
     if isinstance(value, (str, int, float)) and not name.startswith("link"):
         return f"{type(value).__name__} {reprlib.repr(value)}"
     return type(value).__name__

@@ -31,8 +31,8 @@ def shown(canvas: Any, outside: tuple[int, ...] = ()) -> str:
     """Return a canvas as text.
 
     Args:
-        canvas: A group, chain or chord, or what stands in one.
-        outside: The canvases it stands in, by id.
+        canvas: A group, chain or chord, or a part of one.
+        outside: The canvases around it, by id.
     """
     if id(canvas) in outside:
         return "..."

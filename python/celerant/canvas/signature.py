@@ -1,4 +1,4 @@
-"""A call as data: which task, with what, and how it is sent."""
+"""A call as data: a task's name, its arguments and its options."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
     def merged(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with those of a call merged in.
+        """Return the arguments, merged with a call's.
 
         Positional ones are prepended, keywords override; an immutable signature
         keeps its own.
@@ -54,7 +54,7 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
     ) -> Signature[R]:
         """Return a copy with arguments and options merged in as by a call."""
         if not (args or kwargs or options or self["options"]):
-            # Most steps of chains: copied in half the time that merging takes.
+            # Most steps of chains; it takes half the time of merging.
             merged_args, merged_kwargs, merged = self["args"], self["kwargs"], {}
         else:
             merged_args, merged_kwargs = self.merged(args, kwargs)
@@ -133,15 +133,15 @@ def signature(  # noqa: PLR0913 - Celery's, and an app
     """Make a signature by name, rebuild one from a dict, or clone one.
 
     Args:
-        task: A task's name, or a canvas, also in plain dict form.
+        task: A task's name, or a canvas; it may be in plain dicts.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        options: How it is sent.
+        options: Options of the send.
         immutable: Whether it ignores the arguments of a call.
-        app: Whose task it is; None: that of the app made last.
+        app: The app that has the task; None: the app made last.
         more: Options by name.
     Returns:
-        A `Signature`, or whatever canvas the dict says.
+        A `Signature`, or the canvas that the dict describes.
     Raises:
         CanvasError: The dict is no signature.
     """

@@ -1,4 +1,4 @@
-"""What has one result: a task, a chain, a chord."""
+"""Canvases with one result: a task, a chain, a chord."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _S = TypeVar("_S")
 class Single(Canvas[R, "AsyncResult[R]"]):
     """A canvas whose end is one task, with the value `R`.
 
-    (A chain that ends in a group has that one's `GroupResult`; what is known of it
-    before it is sent is Any.)
+    (A chain that ends in a group has the group's `GroupResult`; before the send its
+    type is Any.)
     """
 
     __slots__ = ()
 
     def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
-        """Give all in it its id for good and return the result it will have."""
+        """Give all in it their ids for good; returns its result."""
         named: dict[str, Any] = {} if task_id is None else {"task_id": task_id}
         result: AsyncResult[R] = self.app.sender.freeze(self, named)
         return result
@@ -38,7 +38,7 @@ class Single(Canvas[R, "AsyncResult[R]"]):
         return self.append_to_list_option("link", callback)
 
     def link_error(self, errback: _C) -> _C:
-        """Call `errback` where any task in it fails; returns it."""
+        """Call `errback` if any task in it fails; returns it."""
         check_callback(self, "link_error", errback)
         return self.append_to_list_option("link_error", errback)
 
@@ -49,5 +49,5 @@ class Single(Canvas[R, "AsyncResult[R]"]):
         @overload
         def __or__(self, other: Any) -> Any: ...
         def __or__(self, other: Any) -> Any: ...
-        # Beside it, for mypy asks first for what a class itself says of the right side.
+        # Beside it, because mypy first asks the right side's class.
         def __ror__(self, other: Any) -> Any: ...

@@ -1,4 +1,4 @@
-"""Where a group's members come from when they are not a list.
+"""Sources of a group's members other than lists.
 
 `Stream` is a generator that is consumed by its dispatch; `Mapped` is one task over
 many arguments, without a signature object per item. The Rust core reads both.
@@ -45,11 +45,11 @@ class Stream:
         return iter(self._items)
 
     def peek(self) -> Any:
-        """Return the first item, which stays the first; None where there is none."""
+        """Return the first item, which stays the first; None if there is none."""
         return next(iter(self.ahead(1)), None)
 
     def ahead(self, count: int) -> list[Any]:
-        """Return up to so many items, which stay where they are."""
+        """Return up to `count` items, which stay where they are."""
         if isinstance(self._items, list):
             return self._items[:count]
         if self._spent:
@@ -59,7 +59,7 @@ class Stream:
         try:
             found += itertools.islice(rest, count)
         except BaseException as exc:
-            # It is over for Python: sending it must not pass for sending all of it.
+            # Python has ended it. A send of it must raise too, and not look complete.
             self._items = itertools.chain(found, _raising(exc))
             raise
         whole = len(found) < count
@@ -115,7 +115,7 @@ class Mapped:
             yield CLASSES.task(self.task, args, {}, dict(self.options))
 
     def ahead(self, count: int) -> list[Any]:
-        """Return up to so many signatures; the items stay where they are."""
+        """Return up to `count` signatures; the items stay where they are."""
         items = self.items
         if isinstance(items, Stream):
             items = items.ahead(count)

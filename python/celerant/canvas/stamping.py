@@ -32,11 +32,11 @@ Stamps = dict[str, Any]
 
 
 class StampingVisitor(ABC):
-    """Says of each part of a canvas how it is stamped; give one to ``canvas.stamp``.
+    """Gives each part of a canvas its stamps; pass one to ``canvas.stamp``.
 
     Each method gets the stamps from further out as `headers`, and returns its own by
-    name. Where ``stamped_headers`` is among them, only the names in it are stamps, and
-    the rest are options. Celery's visitors serve as well.
+    name. If ``stamped_headers`` is among them, only the names in it are stamps, and the
+    rest are options. Celery's visitors work too.
     """
 
     @abstractmethod
@@ -62,7 +62,7 @@ class StampingVisitor(ABC):
         """Do something once the steps are stamped."""
 
     def on_chord_header_start(self, sig: chord[Any], **header: Any) -> Stamps:
-        """Return the stamps of the header's tasks: by default those of a group."""
+        """Return the stamps of the header's tasks: by default a group's."""
         return self.on_group_start(header_group(sig), **header)
 
     def on_chord_header_end(self, sig: chord[Any], **header: Any) -> None:
@@ -74,11 +74,11 @@ class StampingVisitor(ABC):
         return {}
 
     def on_callback(self, callback: Canvas[Any], **header: Any) -> Stamps:  # noqa: ARG002
-        """Return the stamps of what is called after a success."""
+        """Return the stamps of a callback."""
         return {}
 
     def on_errback(self, errback: Canvas[Any], **header: Any) -> Stamps:  # noqa: ARG002
-        """Return the stamps of what is called after a failure."""
+        """Return the stamps of an errback."""
         return {}
 
 
@@ -114,7 +114,7 @@ class _Stamping:
         self._inside = Inside() if inside is None else inside
 
     def part(self, part: Part, headers: Stamps) -> None:
-        """Stamp a canvas with what comes from further out."""
+        """Stamp a canvas; `headers` are the stamps from further out."""
         canvas = part.canvas
         if not isinstance(canvas, CanvasData):
             msg = (
@@ -140,7 +140,7 @@ class _Stamping:
         canvas, kind = part.canvas, kind_of(part.canvas).name
         found = self._asked(f"on_{kind}_start", canvas, headers)
         headers = self._merged(found, headers, canvas.options)
-        # Celery's own: what is linked to a chain is never appended to.
+        # As in Celery, stamps of a chain's callbacks are never appended to.
         append = self._append and kind != "chain"
         _Stamping(self._visitor, append=append, inside=self._inside).links(
             part, headers
@@ -153,7 +153,7 @@ class _Stamping:
         kwargs = canvas["kwargs"]
         is_list = not isinstance(kwargs["header"], dict)
         if self._visitor is not None and is_list:
-            # For as long as a visitor looks: its hooks are for groups.
+            # While a visitor looks at it: its hooks are for groups.
             kwargs["header"] = header_group(canvas)
         found = self._asked("on_chord_header_start", canvas, headers)
         headers = self._merged(found, headers, canvas.options)
@@ -168,7 +168,7 @@ class _Stamping:
         self._told("on_chord_header_end", canvas, headers)
         if is_list and isinstance(header, dict) and not header["options"]:
             kwargs["header"] = header["kwargs"]["tasks"]
-        # Celery's own: without a visitor the body is left as it is.
+        # As in Celery, the body is left as it is without a visitor.
         if self._visitor is not None and canvas.body is not None:
             found = self._asked("on_chord_body", canvas, headers)
             headers = self._merged(found, headers, canvas.options)
@@ -176,10 +176,10 @@ class _Stamping:
             self.part(Part(canvas.body, "body", "body", None, part), headers)
 
     def _held(self, outer: Part, key: str, headers: Stamps, app: App | None) -> Any:
-        """Stamp members; return them, which are others where some were plain dicts."""
+        """Stamp members; return them, as canvases if some were plain dicts."""
         source = outer.canvas["kwargs"][key]
         if isinstance(source, Mapped) and self._visitor is None:
-            # What all items share.
+            # All items share these.
             more = self._merged(None, headers, source.options)
             options = {**source.options, **more}
             return Mapped(source.task, source.items, options, star=source.star)
@@ -194,7 +194,7 @@ class _Stamping:
     def _lazily(
         self, source: Iterable[Any], headers: Stamps, app: App | None
     ) -> Iterator[Any]:
-        """Stamp what comes out of a generator when it comes."""
+        """Stamp a generator's members when they come out of it."""
         for member in source:
             canvas = maybe_signature(member, app)
             stamp(canvas, self._visitor, headers, append=self._append)
@@ -209,7 +209,7 @@ class _Stamping:
                 continue
             links = [maybe_signature(link, canvas.own_app) for link in given]
             canvas.options[option] = links
-            # As in Celery, each also gets what the visitor said of those before it.
+            # As in Celery, each also gets the visitor's stamps for the ones before it.
             common = copy.deepcopy(headers)
             for index, link in enumerate(links):
                 found = self._asked(hook, link, common)
@@ -217,7 +217,7 @@ class _Stamping:
                 self.part(Part(link, FOLLOWING[option], option, index, part), common)
 
     def _asked(self, hook: str, canvas: Any, headers: Stamps) -> Stamps | None:
-        """Return what the visitor says; None where there is none."""
+        """Return the visitor's stamps; None if there is no visitor."""
         return None if self._visitor is None else self._call(hook, canvas, headers)
 
     def _told(self, hook: str, canvas: Any, headers: Stamps) -> None:
@@ -238,9 +238,9 @@ class _Stamping:
         """Return all stamps of a canvas.
 
         Args:
-            found: What a visitor said of it.
-            headers: What comes from further out.
-            own: Its options, with the stamps that it has.
+            found: The visitor's stamps for it.
+            headers: The stamps from further out.
+            own: Its options, among them its own stamps.
         """
         merged = {"stamped_headers": list(headers), **headers}
         merged["stamped_headers"] = list(merged["stamped_headers"])
@@ -258,7 +258,7 @@ class _Stamping:
 
 
 def _lay_under(stamps: Stamps, more: Mapping[str, Any], *, append: bool) -> None:
-    """Add what is not there; what is, becomes a list of both if `append`.
+    """Add the stamps that are missing; with `append`, one that is there becomes a list.
 
     Lists are joined and dicts merged in any case. No value is changed in place: it may
     be another member's too.

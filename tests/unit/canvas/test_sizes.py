@@ -9,6 +9,9 @@ import uuid
 import pytest
 
 from celerant import CanvasError, Celerant, chain, chord, group
+from celerant.canvas import chain as chains
+from celerant.canvas import composing
+from celerant.canvas.data import maybe_signature
 from celerant.canvas.signature import Signature
 from harness.capture import drain
 
@@ -128,6 +131,34 @@ def test_each_step_is_copied_once_however_many_there_are(shop, monkeypatch):
         groups_and_tasks(shop, n)
         counts.append(len(copied))
         copied.clear()
+    assert counts[1] <= 2 * counts[0] + 10
+
+
+@pytest.mark.parametrize(
+    "longer",
+    [
+        lambda shop, n: chain_of(shop, n) | chain_of(shop, n),
+        lambda shop, n: chain(
+            group(shop.one.s(), shop.one.s()), *chain_of(shop, n).tasks
+        ),
+        lambda shop, n: chain(chord_of(shop, 2), *[shop.more.s()] * n),
+    ],
+    ids=["chain, chain", "group, steps", "chord, steps"],
+)
+def test_a_chain_that_grows_looks_at_each_step_a_few_times(shop, longer, monkeypatch):
+    looks = []
+
+    def counting(*args, **kwargs):
+        looks.append(args)
+        return maybe_signature(*args, **kwargs)
+
+    for module in (chains, composing):
+        monkeypatch.setattr(module, "maybe_signature", counting)
+    counts = []
+    for n in (50, 100):
+        longer(shop, n)
+        counts.append(len(looks))
+        looks.clear()
     assert counts[1] <= 2 * counts[0] + 10
 
 
