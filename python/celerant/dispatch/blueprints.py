@@ -1,4 +1,4 @@
-"""From a task's name and options to its message, but for what differs by member.
+"""From a task's name and options to its message, with slots for members' fields.
 
 Source: ``Task.apply_async``, ``Celery.send_task``, ``AMQP.as_task_v2`` and
 ``send_task_message`` of celery 5.7.0.
@@ -41,7 +41,7 @@ _HOSTNAME = socket.gethostname()
 
 @dataclass(slots=True, frozen=True)
 class Lineage:
-    """Which task sends: root and parent of what it sends."""
+    """The root and parent of the tasks that are sent, from the task that sends."""
 
     root_id: str | None = None
     parent_id: str | None = None
@@ -49,7 +49,7 @@ class Lineage:
 
     @classmethod
     def of(cls, request: Request | None) -> Lineage:
-        """Return the lineage of what is sent under `request`."""
+        """Return the lineage of tasks that are sent during `request`."""
         if request is None:
             return _NO_LINEAGE
         priority = request.delivery_info.get("priority")
@@ -61,21 +61,21 @@ _NO_LINEAGE = Lineage()
 
 @dataclass(slots=True, frozen=True)
 class Basis:
-    """What the blueprints of an app rest on, for as long as no setting changes."""
+    """The parts of an app that its blueprints need, until a setting changes."""
 
     conf: Settings
     queues: Queues
     router: Router
     #: By their names.
     tasks: Mapping[str, Any]
-    #: In which times are written; None is the machine's own.
+    #: The zone in which times are written; None is the machine's own.
     zone: tzinfo | None
-    #: Returns where results go, opened there if one is to come.
+    #: Returns the reply queue, which is opened if a result will come.
     reply_to: Callable[[bool], str]
 
 
 class Blueprints:
-    """Draws the messages of one dispatch of an app's; see `Drawer`."""
+    """Draws the messages of one dispatch of an app; see `Drawer`."""
 
     def __init__(  # noqa: PLR0913 - all that a message depends on
         self,
@@ -93,7 +93,7 @@ class Blueprints:
         self._router = basis.router
         self._tasks = basis.tasks
         self._reply_to = basis.reply_to
-        #: Whether each member has a place of its own: those of a group do.
+        #: Whether each member has a position of its own, as a group's members do.
         self._is_placed = group_id is not None if is_placed is None else is_placed
         self._lineage = lineage
         self._group_id = group_id
@@ -104,7 +104,7 @@ class Blueprints:
         self._departure = departure
 
     def bare(self, *, is_placed: bool) -> Blueprints:
-        """Return the same without group and call: for options that are whole."""
+        """Return the same without group and call, for options that are complete."""
         return Blueprints(
             self._basis,
             self._lineage,
@@ -115,7 +115,7 @@ class Blueprints:
         )
 
     def reply_to(self) -> str:
-        """Return where results go that somebody waits for."""
+        """Return the reply queue for results."""
         return self._reply_to(True)  # noqa: FBT003 - called by position alone
 
     @property
@@ -242,7 +242,8 @@ class Blueprints:
         return merged
 
     def _inherit_priority(self, options: dict[str, Any]) -> None:
-        # Once routed, as in Celery: what a task says nothing of is None until then.
+        # After routing, as in Celery: an option that the task does not have is None
+        # until then.
         lineage = self._lineage
         is_whole = options.get("root_id") and options.get("parent_id")
         if (
@@ -262,9 +263,10 @@ class Blueprints:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take protocol 2's fields out of the options; the rest stays in them."""
         take = options.pop
-        # Alone it is where another dispatch, or a worker, put it: a step of a chain.
+        # A single task may be a step of a chain: another dispatch, or a worker, has
+        # placed it.
         group_index = take("group_index", None)
-        # Celery passes these on among the properties too, where nobody reads them.
+        # Celery passes these on among the properties too, and nobody reads them there.
         echoed = {k: options[k] for k in _ECHOED if options.get(k) is not None}
         stamped = take("stamped_headers", None)
         stamps = {stamp: _stamp(options, stamp) for stamp in stamped or ()}
@@ -307,7 +309,7 @@ class Blueprints:
             properties["expiration"] = str(int(expiration * 1000))
         return headers, properties
 
-    def _blueprint(  # noqa: PLR0913 - all that a message consists of
+    def _blueprint(  # noqa: PLR0913 - all parts of a message
         self,
         options: dict[str, Any],
         headers: dict[str, Any],
@@ -344,7 +346,7 @@ class Blueprints:
             exchange=destination.exchange,
             routing_key=destination.routing_key,
             declare=destination.declare,
-            # None where a task says nothing, 0 where there is no task, as Celery.
+            # As in Celery, None if a task says nothing, and 0 if there is no task.
             priority=take("priority", 0),
             delivery_mode=mode_of(
                 destination.delivery_mode or conf.task_default_delivery_mode
@@ -363,7 +365,7 @@ class Blueprints:
 
 
 def _name(reply_to: Any) -> Any:
-    """Return the name of a queue that may be given as such."""
+    """Return the name of a queue, which may be given as a `Queue`."""
     return reply_to.name if isinstance(reply_to, Queue) else reply_to
 
 

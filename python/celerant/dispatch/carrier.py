@@ -1,4 +1,4 @@
-"""A carrier: a connection, the wires over it, and what was made of templates."""
+"""A carrier: a connection, the wires over it, and the templates made for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Carrier"]
 
 logger = logging.getLogger("celerant")
 
-#: Templates kept by a carrier: more would be a leak where each task is its own kind.
+#: Templates kept by a carrier: more would be a leak if each task had its own options.
 _TEMPLATES_KEPT = 256
 
 
@@ -37,7 +37,7 @@ class Carrier:
     def __init__(self, producer: Producer, *wires: Wire) -> None:
         self._connection = producer.connection
         self.wires = wires or (GenericWire(producer),)
-        #: Whether the dispatch before has left it so that another can follow.
+        #: Whether another dispatch can follow the last one.
         self.is_sound = False
         self._templates: dict[Hashable, tuple[Template, tuple[Any, ...]]] = {}
 
@@ -46,9 +46,10 @@ class Carrier:
         """Connect, over the failover list, and return a carrier.
 
         Raises:
-            Exception: kombu's, where no broker answered within the retry policy.
+            Exception: kombu's, if no broker answered within the retry policy.
         """
-        # It may have died while nobody used it: finding that out is not a try.
+        # It may have died while nobody used it; finding that out does not count as a
+        # try.
         is_doubtful = connection.connected
         why: BaseException | None = None
         while True:
@@ -69,20 +70,20 @@ class Carrier:
                 except BaseException as last:
                     if last is not exc:
                         raise
-                    # kombu can connect, only the wire cannot.
+                    # kombu can connect; only the wire cannot.
                     why = exc
                 is_doubtful = False
                 continue
             producer = Producer(connection, auto_declare=False)
             if why is None:
                 return cls(producer, *_wires(producer, wire))
-            # Where the broker refuses that as well, nothing has left.
+            # If the broker refuses that as well, nothing has left.
             _ = connection.default_channel
             _say_once(connection, why)
             return cls(producer, GenericWire(producer, batches=False))
 
     def is_alive(self) -> bool:
-        """Whether what was kept can be used again, as far as this side can see."""
+        """Whether the connection can be used again, as far as this side can see."""
         is_connected: bool = self._connection.connected
         return is_connected and self.wires[0].is_alive()
 
@@ -103,29 +104,29 @@ class Carrier:
 
     def flush(self) -> None:
         """Wait until the fate of everything sent is known; see `Wire.flush`."""
-        # kombu's leave nothing open.
+        # kombu's own wire leaves nothing open.
         self.wires[0].flush()
 
     def settle(self) -> None:
-        """Find out what became of what is under way; see `Wire.settle`."""
+        """Find out the fate of messages under way; see `Wire.settle`."""
         try:
             self.wires[0].settle()
         except Exception as exc:
             logger.debug("what was under way stays unknown: %r", exc, exc_info=True)
 
     def abort(self) -> None:
-        """Leave at once, for good: what is under way is unknown."""
+        """Leave at once, for good: messages under way are unknown."""
         for wire in reversed(self.wires):
             wire.abort()
             wire.close()
 
     def close(self) -> None:
-        """Give back what the wires hold."""
+        """Give back all that the wires hold."""
         for wire in self.wires:
             wire.close()
 
     def leave(self) -> None:
-        """Give back what the wires hold of a connection that others go on with."""
+        """Give back all that the wires hold, of a connection that others go on with."""
         for wire in self.wires:
             wire.leave()
 
@@ -156,9 +157,9 @@ class Carrier:
         """Keep a template for the next dispatch.
 
         Args:
-            key: All that it depends on.
+            key: All values that it depends on.
             template: One that holds for any member and at any time.
-            entities: What the first wire must have declared before it is used.
+            entities: Queues and exchanges that the first wire must declare before.
         """
         if len(self._templates) >= _TEMPLATES_KEPT:
             self._templates.clear()
@@ -176,7 +177,7 @@ def _wires(producer: Producer, wire: Wire | None) -> tuple[Wire, ...]:
 
 def _wire(connection: Connection, patience: Patience) -> Wire | None:
     driver = connection.transport.driver_type
-    # Imported where it is needed: redis-py and py-amqp are extras.
+    # Imported on use: redis-py and py-amqp are extras.
     if driver == "redis":
         from celerant.dispatch.wires import redis  # noqa: PLC0415
 
@@ -190,7 +191,7 @@ def _wire(connection: Connection, patience: Patience) -> Wire | None:
     return None
 
 
-#: What was said of which broker.
+#: The brokers, and why their messages go one by one, that were logged.
 _said: set[tuple[str, str]] = set()
 
 

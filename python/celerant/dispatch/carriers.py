@@ -23,7 +23,7 @@ from celerant.dispatch.wires.base import Broken, Dispatch, Refused, broken
 
 __all__ = ["Carriers"]
 
-#: Seconds until a connection of ours is tried again that the broker did not take.
+#: Seconds until a connection of ours is tried again after the broker refused one.
 _REFUSED = 30.0
 #: Seconds that a broker has for its goodbye.
 _CLOSE_TIMEOUT = 0.1
@@ -35,8 +35,8 @@ class Carriers:
     Args:
         make: Makes a connection, not yet connected.
         limit: How many there may be; None: each dispatch makes its own.
-        lend: Lends a connection of somebody else's pool, where the broker takes no
-            more of ours; None: nobody does.
+        lend: Lends a connection of another pool, if the broker takes no more of ours;
+            None: no pool does.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Carriers:
     def acquire(self, dispatch: Dispatch) -> Iterator[Carrier]:
         """Hold a carrier for a dispatch.
 
-        Waits while all are in use, but for a thread that holds one already (it sends
-        from within a generator that is being sent): it gets one beyond the limit.
+        Waits while all are in use. A thread that holds one already, because it sends
+        from within a generator that is being sent, gets one beyond the limit.
 
         Raises:
             Broken: No broker answered within the retry policy, or it refused.
@@ -83,7 +83,7 @@ class Carriers:
                     if self._lend is not None:
                         self._refused_until = monotonic() + _REFUSED
                         raise
-                    # Those that there are go round.
+                    # The existing ones are used again.
                     if pool is not None and held.count == 1 and pool.drop(connection):
                         pool.free.acquire()
                         connection, carrier = pool.take()
@@ -92,7 +92,8 @@ class Carriers:
                 except AttributeError as exc:
                     if pool is None or pool is own.pool:
                         raise
-                    # kombu says no more of what another thread closes under it.
+                    # kombu raises no better error if another thread closes its
+                    # connection.
                     message = "the app was closed meanwhile"
                     raise Broken(message, recoverable=True) from exc
                 else:
@@ -109,12 +110,12 @@ class Carriers:
         """Hold a carrier over a lent connection; waits while others have it.
 
         Raises:
-            Broken: It cannot be used either, or nobody lends one.
+            Broken: It cannot be used either, or no pool lends one.
         """
         pid, own = self._own.get_with_pid()
         held = own.held
         if self._lend is None or held.count:
-            # Who waited here for what this thread holds would wait for ever.
+            # This thread holds the one it would wait for, and would wait for ever.
             message = "the broker takes no more connections"
             raise Broken(message, recoverable=True)
         held.count += 1
@@ -130,7 +131,7 @@ class Carriers:
             held.count -= 1
 
     def _begin(self, own: _Own, *, wait: bool) -> _Pool | None:
-        """Return the pool, of which one more may be held now; None: go without."""
+        """Return the pool, from which one more may be held now; None: go without."""
         if self._limit is None:
             return None
         pool = own.pool
@@ -149,7 +150,7 @@ class Carriers:
             pool.give_back(connection, carrier)
             return
         if pool is not None:
-            # Somebody may have waited for it until the pool was closed.
+            # Another thread may have waited for it until the pool was closed.
             pool.free.release()
         try:
             if carrier is not None:
@@ -167,7 +168,7 @@ class Carriers:
 
 
 class _Own:
-    """What of the carriers belongs to one process."""
+    """The part of the carriers that belongs to one process."""
 
     def __init__(self) -> None:
         self.pool: _Pool | None = None
@@ -204,7 +205,7 @@ def _is_sound_after(exc: BaseException, carrier: Carrier) -> bool:
         return False
     if isinstance(exc, Broken):
         return False
-    # A member or its source failed: that says nothing of the wire.
+    # A member or its source failed; the wire is as good as before.
     try:
         carrier.flush()
     except Broken:
@@ -224,7 +225,7 @@ def _pause(patience: Patience, exc: Broken) -> None:
 
 
 class _Pool:
-    """Connections up to a limit, each with its carrier; what was used last goes first.
+    """Connections up to a limit, each with its carrier; the one used last comes first.
 
     kombu's pool keeps connections alone, and costs a single task three times as much.
     """
@@ -253,7 +254,7 @@ class _Pool:
         return connection, None
 
     def drop(self, connection: Connection) -> bool:
-        """Give up a connection for good, and its place, where there are others."""
+        """Give up a connection for good, and its place among the others."""
         with self._lock:
             if not self._made - {connection}:
                 return False
@@ -277,8 +278,8 @@ class _Pool:
                 carrier.close()
         failure: BaseException | None = None
         while self._made:
-            # In use, it may be closed half-way already: kombu's own pool, too, takes
-            # no notice of an AttributeError then.
+            # One in use may be half closed already. kombu's own pool ignores an
+            # AttributeError then, too.
             try:
                 self._made.pop().collect(_CLOSE_TIMEOUT)
             except AttributeError:

@@ -19,7 +19,7 @@ logger = logging.getLogger("celerant")
 
 @dataclass(slots=True, frozen=True)
 class Times:
-    """When a task may start and when it is too late for it."""
+    """The moment at which a task may start, and the one at which it is too late."""
 
     #: ISO 8601, or None.
     eta: str | None

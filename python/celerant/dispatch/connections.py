@@ -1,4 +1,4 @@
-"""Connecting, and how often to try again."""
+"""Connecting, and trying again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Patience", "connect", "is_refusal", "recoverable_errors"]
 
 logger = logging.getLogger("celerant")
 
-#: What Redis says at its limit of clients.
+#: The words of Redis at its limit of clients.
 _FULL = "max number of clients reached"
 
 
 class Patience:
-    """How often and after which pauses a failed operation is tried again.
+    """Counts the tries of a failed operation, and pauses before each.
 
     Args:
         policy: kombu's retry policy: `max_retries` (None: for ever),
@@ -43,7 +43,7 @@ class Patience:
         """Wait before the next try.
 
         Raises:
-            BaseException: `exc` itself, where no try is left.
+            BaseException: `exc` itself, if no try is left.
         """
         seconds = self.next(exc)
         logger.warning("broker lost (%s); try %d follows", exc, self.tries + 1)
@@ -53,7 +53,7 @@ class Patience:
         """Return the seconds to wait before the next try.
 
         Raises:
-            BaseException: `exc` itself, where no try is left.
+            BaseException: `exc` itself, if no try is left.
         """
         if self._limit is not None and self.tries >= self._limit:
             raise exc
@@ -63,7 +63,7 @@ class Patience:
 
 
 def is_refusal(exc: BaseException | None) -> bool:
-    """Whether a broker that answers takes no connection from us, or no more of them."""
+    """Whether a broker that answers refuses our connection, or one more of them."""
     while exc is not None:
         code = getattr(exc, "code", None)
         if isinstance(exc, _amqp_refusals()) or (code is None and _FULL in str(exc)):
@@ -73,13 +73,13 @@ def is_refusal(exc: BaseException | None) -> bool:
 
 
 def _amqp_refusals() -> tuple[type[BaseException], ...]:
-    # An extra: where it is not loaded, nothing of it was raised.
+    # An extra: if it is not loaded, none of its errors was raised.
     module = sys.modules.get("amqp.exceptions")
     return () if module is None else (module.NotAllowed, module.ResourceError)
 
 
 def recoverable_errors(connection: Connection) -> tuple[type[BaseException], ...]:
-    """Return what may be mended by connecting again."""
+    """Return the errors that connecting again may mend."""
     return (
         OperationalError,
         OSError,
@@ -96,7 +96,7 @@ def connect(connection: Connection, patience: Patience) -> None:
     """
     while True:
         try:
-            # One try of each URL, no pause of kombu's own: the pauses are ours.
+            # One try of each URL, and no pause of kombu's own: this class pauses.
             rest = max(0, len(connection.alt) - 1)
             connection.ensure_connection(max_retries=rest, interval_start=0)
         except recoverable_errors(connection) as exc:

@@ -1,4 +1,4 @@
-"""What comes later to quorum queues goes where RabbitMQ itself holds it.
+"""Messages for quorum queues that run later go to exchanges where RabbitMQ holds them.
 
 A worker that held it would use up the fixed prefetch count of such a queue's channel.
 Source: ``Celery.send_task`` and ``celery.utils.quorum_queues`` of celery 5.7.0.
@@ -30,17 +30,17 @@ def delay_by_broker(
     eta: datetime | str | None,
     zone: tzinfo | None,
 ) -> None:
-    """Change where a message goes, if it is to come later and RabbitMQ can hold it.
+    """Change the destination of a message that runs later, if RabbitMQ can hold it.
 
-    Nothing changes where none of the app's queues is a quorum queue, and for a direct
-    exchange, which cannot tell delays apart: that is said in the log.
+    Nothing changes if none of the app's queues is a quorum queue. Nothing changes for a
+    direct exchange either, since it cannot tell delays apart; the log says so.
 
     Args:
         options: After routing; `queue`, `exchange` and `routing_key` may change.
-        queues: All of the app's.
+        queues: All queues of the app.
         countdown: Seconds.
         eta: A date, or its ISO 8601 text; over `countdown`.
-        zone: Of dates without one.
+        zone: For dates without one.
     """
     if not any(_is_quorum(queue) for queue in queues):
         return

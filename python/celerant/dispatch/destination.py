@@ -1,4 +1,4 @@
-"""Where a message goes, and what must exist there.
+"""The destination of a message, and the queues and exchanges that must exist there.
 
 Source: ``AMQP._create_task_sender`` of celery 5.7.0.
 """
@@ -21,7 +21,7 @@ _MODES = {1: 1, 2: 2, "transient": 1, "persistent": 2}
 
 @dataclass(slots=True, frozen=True)
 class Destination:
-    """Where a message goes."""
+    """The destination of a message."""
 
     exchange: str
     routing_key: str
@@ -48,8 +48,8 @@ def destination_of(options: dict[str, Any], queues: Queues) -> Destination:
         routing_key = routing_key or queue.routing_key
     declare = take("declare", None)
     if declare is None:
-        # A broadcast's queues are its listeners'. Only who knows the exchange knows
-        # that it reaches all: kombu's Redis takes an unknown one for direct.
+        # A broadcast's queues are its listeners'. It reaches all only if the exchange
+        # is known: kombu's Redis takes an unknown exchange for a direct one.
         declare = [bound if isinstance(queue, Broadcast) else queue]
         declare = [entity for entity in declare if entity is not None]
     if isinstance(exchange, Exchange):

@@ -29,9 +29,10 @@ HELD_BYTES = 16 << 20
 def find_out(
     carriers: Carriers, doubts: list[Doubt], ledger: Ledger, patience: Patience
 ) -> None:
-    """Ask the broker what became of unknown members of an earlier dispatch.
+    """Ask the broker about unknown members of an earlier dispatch.
 
-    What it cannot tell stays unknown. `doubts` loses those that it was asked about.
+    A member that it cannot tell stays unknown. `doubts` loses the chunks that it was
+    asked about.
 
     Raises:
         PublishError: No broker answers within the retry policy.
@@ -72,8 +73,8 @@ class Many(Run):
             self._results += chunk.results
             held.append(chunk)
             size += chunk.size
-            # Nothing of a list leaves before a bad member is found; what comes from a
-            # generator, at any depth, does not wait for its end.
+            # No member of a list leaves before all are checked. Members from a
+            # generator, at any depth, do not wait for its end.
             if size > HELD_BYTES or not self._plan.holds:
                 for ready in held:
                     self._send(carrier, ready)
@@ -84,7 +85,7 @@ class Many(Run):
         self._count_silent()
 
     def _next(self, carrier: Carrier) -> Chunk | None:
-        # Who hears of each member takes longer than the way does.
+        # A listener takes longer than the way to the broker.
         heard = self._hooks.listener is not None
         volley = NEAR if heard else carrier.wires[0].volley
         return self._plan.read(volley.members, volley.bytes)
@@ -113,8 +114,8 @@ class Many(Run):
         try:
             carrier.send(chunk)
             if is_due or listener is not None:
-                # What has left is known only then: who hears of it wants to know, and
-                # a slow source must not come between a chunk and its second try.
+                # Only then the fates are known: a listener wants to know them, and a
+                # slow source must not come between a chunk and its second try.
                 carrier.wires[0].flush()
         finally:
             if listener is not None:
@@ -123,20 +124,20 @@ class Many(Run):
     # -- accounting --------------------------------------------------------------
 
     def _count_silent(self) -> None:
-        """Count members of which nothing is to be sent as sent, also at the end."""
+        """Count members without messages as sent, also at the end."""
         self._grow(self._plan.count)
         for index in self._plan.without_messages:
             self._ledger.mark_index(index, Fate.CONFIRMED)
 
     def _count_rest(self) -> None:
-        """Count what an interrupted list still holds, so that it can be resumed.
+        """Count the rest of an interrupted list, so that it can be resumed.
 
-        Of a generator only what was read counts: a bad member and those behind it
-        are in no report.
+        A generator counts only the members that were read: a bad member and those
+        behind it are in no report.
         """
         try:
             self._plan.skip_rest()
-        except Exception:  # noqa: BLE001 - what stopped the dispatch is told already
+        except Exception:  # noqa: BLE001 - the error that stopped the dispatch is told already
             # The members behind a broken one cannot be counted.
             logger.debug("members behind a broken one are not counted")
         self._grow(self._plan.count)
@@ -152,7 +153,7 @@ class Many(Run):
 
 
 class One(Run):
-    """The state of sending a task that is no canvas: a group's part is left out."""
+    """The state of sending a single task: without a group's accounts."""
 
     def _send_all(self, carrier: Carrier) -> None:
         self._renderer.carrier = carrier

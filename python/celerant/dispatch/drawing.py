@@ -1,4 +1,4 @@
-"""What a dispatch asks of those who know how a task's message looks."""
+"""The protocol of a drawer, which knows how a task's message looks."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Drawer(Protocol):
         """The options of the call as given, with the group's id."""
 
     def bare(self, *, is_placed: bool) -> Drawer:
-        """Return the same without group and call: for options that are whole.
+        """Return the same without group and call, for options that are complete.
 
         Args:
-            is_placed: Whether each member has a place of its own in a group.
+            is_placed: Whether each member has a position of its own in a group.
         """
 
     def reply_to(self) -> str:
-        """Return where results go that somebody waits for."""
+        """Return the reply queue for results."""
 
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
 
     def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:
-        """Return all that the message of a member depends on.
+        """Return all values that the message of a member depends on.
 
         Returns:
-            None if that is not worth telling: it serves this dispatch alone.
+            None if the message serves this dispatch alone.
         """
 
     def draw(
@@ -48,6 +48,6 @@ class Drawer(Protocol):
             args: For routes that look at arguments.
             kwargs: For routes that look at arguments.
         Raises:
-            SettingError: An unknown or impossible option; its `path` is set if the
-                call gave it, for no single member is to blame then.
+            SettingError: An unknown or impossible option; its `path` is set if the call
+                gave it, since no single member is to blame then.
         """

@@ -1,7 +1,7 @@
-"""Everything of a message that many members share.
+"""The part of a message that many members share.
 
-A `Blueprint` is a message with slots where members differ. The wires render it,
-with kombu's own encoders, into the bytes that the Rust core splices.
+A `Blueprint` is a message with slots for the fields that differ by member. The wires
+render it, with kombu's own encoders, into the bytes that the Rust core splices.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ __all__ = ["OWN", "SLOTS", "Blueprint", "BodyEncoder"]
 _PROBE: list[Any] = [[1, 1.5], {"a": None}, "\u00e9/"]
 _PROBE_JSON = json.dumps(_PROBE)
 
-#: By serializer: its encoder, for somebody may register another under the name, and
-#: what that makes of the probe.
+#: By serializer: its encoder, since another may be registered under the name, and the
+#: text that the encoder makes of the probe.
 _PROBED: dict[str, tuple[Any, tuple[str, str, Any]]] = {}
 
 _NONCE = secrets.token_hex(8)
 
-#: Text that stands for what differs by member; random, so that no user's text is one.
+#: Text in place of a field that differs by member; random, so that no user's text is
+#: the same.
 SLOTS: dict[str, str] = {
     name: f"celerant-{_NONCE}-{name}"
     for name in ("id", "group_index", "argsrepr", "kwargsrepr", "body", "tag")
@@ -46,7 +47,7 @@ SLOTS.update((name, f"celerant-{_NONCE}-{name}") for name in OWN)
 
 @dataclass(slots=True, frozen=True)
 class Blueprint:
-    """A message with `SLOTS`, where it goes, and for what members it holds."""
+    """A message with `SLOTS`, its destination, and the members that it serves."""
 
     headers: dict[str, Any]
     properties: dict[str, Any]
@@ -69,7 +70,8 @@ class Blueprint:
     reusable: bool = True
     #: True if it holds an absolute time, so for this chunk only.
     timed: bool = False
-    #: For the `Listener` of the dispatch; None: it hears of no member of this kind.
+    #: For the `Listener` of the dispatch; None: it hears of no member with this
+    #: blueprint.
     heard: Any = None
 
 
@@ -103,7 +105,7 @@ class BodyEncoder:
             compression: Its name, if any.
             dump_models: Makes plain data of a task's models among the arguments.
         Raises:
-            SettingError: One that kombu does not have.
+            SettingError: A name that kombu does not have.
         """
         # Pickle takes models as they are.
         self._dump_models = None if serializer == "pickle" else dump_models
@@ -126,7 +128,7 @@ class BodyEncoder:
                 msg = f"unknown compression {compression!r}"
                 raise SettingError(msg, name="compression") from None
         #: Whether the Rust core may write plain values itself.
-        # Somebody may have registered another encoder under kombu's name for JSON.
+        # Another encoder may be registered under kombu's name for JSON.
         self.plain: bool = (
             self.content_type == "application/json"
             and not compression
@@ -145,7 +147,7 @@ class BodyEncoder:
         Args:
             args: The member's.
             kwargs: The member's.
-            embed: Its own third item; None: that of all members.
+            embed: Its own third item; None: the third item of all members.
         Raises:
             EncodeError: The serializer refuses the arguments.
         """
@@ -154,7 +156,7 @@ class BodyEncoder:
             args, kwargs = self._dump_models(args, kwargs)
         try:
             if self.content_type != "application/json":
-                # JSON has no classes; a stock worker has none of these here.
+                # JSON has no classes, and a stock worker has none of ours.
                 embed = {name: plain(canvases) for name, canvases in embed.items()}
             _, _, payload = dumps((args, kwargs, embed), self._serializer)
         except Exception as exc:
@@ -170,7 +172,7 @@ class BodyEncoder:
 
 
 def _probed(serializer: str) -> tuple[str, str, Any]:
-    """Return what kombu's `dumps` returns of the probe."""
+    """Return the text that kombu's `dumps` makes of the probe."""
     encoder = encoder_of(serializer)
     known = _PROBED.get(serializer)
     if known is not None and known[0] is encoder:

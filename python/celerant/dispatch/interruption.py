@@ -1,4 +1,4 @@
-"""What ends a dispatch from outside: Ctrl-C, time limits, a task that retries."""
+"""Ends of a dispatch from outside: Ctrl-C, time limits, a task that retries."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from celerant.errors import SoftTimeLimitExceeded, TaskControl
 
 __all__ = ["ABANDONED", "Abandoned", "carry", "check_abandoned", "is_interruption"]
 
-#: Set once nobody waits any more for what this context sends; None: somebody does.
+#: Set once nobody waits for this context's sends any more; None: somebody waits.
 ABANDONED: ContextVar[Event | None] = ContextVar("celerant_abandoned", default=None)
 
-#: Where other libraries have the same: raised inside a task, to end it.
+#: Other libraries' errors of the same use: raised inside a task, to end it.
 _ELSEWHERE = (
     ("billiard.exceptions", "SoftTimeLimitExceeded"),
     ("celery.exceptions", "TaskPredicate"),
@@ -23,14 +23,14 @@ _ELSEWHERE = (
 
 
 class Abandoned(BaseException):
-    """Nobody waits any more for what is being sent."""
+    """Nobody waits any more for this send."""
 
 
 def check_abandoned() -> None:
-    """Go no further where nobody waits any more.
+    """Raise if nobody waits for this send any more.
 
     Raises:
-        Abandoned: Then.
+        Abandoned: Nobody waits.
     """
     event = ABANDONED.get()
     if event is not None and event.is_set():
@@ -38,9 +38,9 @@ def check_abandoned() -> None:
 
 
 def is_interruption(exc: BaseException) -> bool:
-    """Whether an exception ends what runs, and says nothing of a member or a broker.
+    """Whether an exception ends the running code, and no member or broker failed.
 
-    It goes on as it is: whoever raised it waits for it further up.
+    It passes unchanged: the code that raised it waits for it further up.
     """
     if not isinstance(exc, Exception):
         return True
@@ -53,7 +53,7 @@ def is_interruption(exc: BaseException) -> bool:
 
 
 def carry(exc: BaseException, result: Any, report: Any) -> None:
-    """Let what ends a dispatch say what has left: as `result`, `report` and a note."""
+    """Add to an exception what has left: as `result`, `report` and a note."""
     # A class may take no attributes.
     with contextlib.suppress(AttributeError, TypeError):
         exc.result, exc.report = result, report  # type: ignore[attr-defined] # any class

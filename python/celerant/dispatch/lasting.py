@@ -1,4 +1,4 @@
-"""Which options leave a message the same for the next task that is sent with them."""
+"""Options with which a message is the same for the next task that is sent with them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from kombu.serialization import registry
 
 __all__ = ["encoder_of", "lasting"]
 
-#: Options that make no two messages of a task differ by themselves. Without those that
-#: tell a time, name a task, or may be changed where they are.
+#: Options that are the same in all messages of a task. Options that tell a time, name a
+#: task, or may be changed in place are not among them.
 _LASTING = frozenset(
     {
         "add_to_parent",
@@ -35,7 +35,7 @@ encoder_of = registry._encoders.get  # noqa: SLF001 - kombu has no public look a
 
 
 def lasting(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Return options as a key, types included; None where they may not last."""
+    """Return options as a key, types included; None if they may not last."""
     found: list[Any] = []
     for name, value in options.items():
         if name not in _LASTING or type(value) not in _PLAIN:

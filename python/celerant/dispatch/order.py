@@ -1,4 +1,4 @@
-"""What a dispatch is asked for."""
+"""An order: the request to a dispatch, with its hooks."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Listener(Protocol):
         """Return what leaves instead of `chunk`: the same members, changed or not."""
 
     def left(self, ledger: Ledger) -> None:
-        """Hear that of this chunk's members those have left that `ledger` says."""
+        """Hear which of this chunk's members have left; `ledger` knows."""
 
 
 class Tally(Protocol):
-    """Is told which members there are, before any of them leaves."""
+    """Hears of the members before any of them leaves."""
 
     def grow(self, count: int) -> None:
         """Hear that there are `count` members by now."""
 
     def settle(self, indices: range, state: int) -> None:
-        """Hear of members of which no result is to come: IGNORED or NOT_SENT."""
+        """Hear of members that will have no result: IGNORED or NOT_SENT."""
 
     def seal(self, count: int) -> None:
         """Hear that there are `count` members and no more."""
@@ -46,7 +46,7 @@ def _vet_none(_canvas: Any, _has_chords: bool) -> bool:  # noqa: FBT001 - called
 
 @dataclass(slots=True, frozen=True)
 class Hooks:
-    """What is called on the way of an order."""
+    """Functions that are called on the way of an order."""
 
     #: Tells the result backend how many results each chord waits for.
     announce: Callable[[Sequence[ChordSize]], None] | None = None
@@ -58,7 +58,7 @@ class Hooks:
     #: Called with each member that is a chain or chord and whether there is a chord in
     #: it: raises to refuse it, and says whether its result is ignored.
     vet: Callable[[Any, bool], bool] = _vet_none
-    #: None: nobody hears of members.
+    #: None: members have no listener.
     listener: Listener | None = None
 
 
@@ -67,7 +67,7 @@ _NO_KWARGS: Mapping[str, Any] = {}
 
 
 class Order(NamedTuple):
-    """What to send, and under which ids; `Plan` reads it too.
+    """Members to send, with their ids; `Plan` reads it too.
 
     Cost: 0.6 us, of the 90 of a task by itself; a frozen dataclass takes 2.6.
     """
@@ -78,13 +78,13 @@ class Order(NamedTuple):
     blueprints: Drawer
     rules: Rules
     patience: Patience
-    #: What became of the members so far.
+    #: The fates of the members so far.
     ledger: Ledger
-    #: Prepended to every member's arguments that is not immutable.
+    #: Prepended to the arguments of every member that is not immutable.
     args: tuple[Any, ...] = ()
-    #: Override every member's keywords that is not immutable.
+    #: Override the keywords of every member that is not immutable.
     kwargs: Mapping[str, Any] = _NO_KWARGS
-    #: False for a single task: it is of no group.
+    #: False for a single task, which has no group.
     grouped: bool = True
     #: The caller's own; None takes a carrier.
     producer: Producer | None = None
@@ -93,5 +93,5 @@ class Order(NamedTuple):
     #: ``group_index`` of each member; None: its number among all.
     positions: list[int] | None = None
     hooks: Hooks = _NO_HOOKS
-    #: Is told which members there are; None: nobody is.
+    #: Hears of the members; None: nobody does.
     tally: Tally | None = None

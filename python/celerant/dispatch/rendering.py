@@ -18,7 +18,8 @@ class Renderer:
 
     def __init__(self, drawer: Drawer) -> None:
         self._drawer = drawer
-        #: For what chains and chords became, by whether it has a place in a group.
+        #: For messages of chains and chords, by whether they have a position in a
+        #: group.
         self._bare: dict[bool, Drawer] = {}
         self.carrier: Carrier | None = None
 
@@ -30,7 +31,7 @@ class Renderer:
         kwargs: Any,
         drawer: Drawer | None = None,
     ) -> Template:
-        """Render the message of a member; the plan calls this once per kind."""
+        """Render the message of a member; the plan calls this once per template."""
         drawer = drawer or self._drawer
         carrier = self.carrier
         assert carrier is not None  # noqa: S101 - set before the plan is read
@@ -40,7 +41,7 @@ class Renderer:
             return kept
         blueprint = drawer.draw(name, options, args, kwargs)
         template = self.render(blueprint, drawer.parameters(name))
-        # Who is bound to an exchange may change.
+        # The queues that are bound to an exchange may change.
         if key is not None and not blueprint.exchange:
             entities = blueprint.declare if template.is_wired else ()
             carrier.keep(key, template, entities)
@@ -54,11 +55,11 @@ class Renderer:
         kwargs: Any,
         is_placed: bool,  # noqa: FBT001 - called by position alone
     ) -> Template:
-        """Render what a chain or chord became: the call has nothing to add to it.
+        """Render a message of a chain or chord: the call has nothing to add to it.
 
         Args:
             name: The task's.
-            options: All that it is sent with, but what is in its body.
+            options: All its options, without those in its body.
             args: For routes that look at arguments.
             kwargs: For routes that look at arguments.
             is_placed: Whether its ``group_index`` is a member's, and not among these.

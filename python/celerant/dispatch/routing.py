@@ -1,4 +1,4 @@
-"""Which queue, exchange and routing key a task goes to.
+"""The queue, exchange and routing key of a task.
 
 Source: ``celery.app.routes`` and ``celery.app.amqp.Queues`` of celery 5.7.0.
 """
@@ -32,7 +32,8 @@ class Queues(dict[str, Queue]):
 
     def __init__(self, conf: Settings) -> None:
         super().__init__()
-        #: Counts the changes, so that what was made for a queue can tell its age.
+        #: Counts the changes, so that a template can tell whether its queue has
+        #: changed.
         self.version = 0
         self._conf = conf
         #: The name of the default queue.
@@ -78,7 +79,7 @@ class Queues(dict[str, Queue]):
         return name in self._aliases or super().__contains__(name)
 
     def include(self, queue: Queue) -> Queue:
-        """Add a queue, filling in what the settings give."""
+        """Add a queue, and fill in the settings' values."""
         if queue.exchange is None or queue.exchange.name == "":
             queue.exchange = self.default_exchange
         if not queue.routing_key:
@@ -136,9 +137,9 @@ class Router:
         kwargs: Any = None,
         task: Any = None,
     ) -> dict[str, Any]:
-        """Return the options with `queue` a declared `kombu.Queue` where one applies.
+        """Return the options, with a declared `kombu.Queue` as `queue` if one applies.
 
-        Options of the send win over routes; routes over the default queue.
+        Options of the send go before routes, and routes before the default queue.
         """
         options = self._expand(options)
         found = self._look_up(name, args, kwargs or {}, options, task)
@@ -146,7 +147,7 @@ class Router:
             options = _overlay(self._expand(found), options)
         if "queue" in options:
             return options
-        # Found a route to no queue, Celery asks for none.
+        # If a route leads to no queue, Celery asks for none.
         queue = None if found else self._queues[self._queues.default]
         options = _unless_lost(options, queue)
         return options if queue is None else _overlay({"queue": queue}, options)
@@ -172,16 +173,16 @@ class Router:
 
 
 def _unless_lost(options: dict[str, Any], queue: Queue | None) -> dict[str, Any]:
-    """Return options without a queue as Celery reads them, unless that is in silence.
+    """Return options without a queue as Celery reads them, or refuse them.
 
-    An exchange that is named without a routing key is passed over for the default
-    queue, if it is a direct one, which needs a key, or may be: here it is refused. A
-    `kombu.Exchange` says of which type it is. A key without an exchange is passed over
-    too, and that is said once.
+    Celery passes over an exchange that is named without a routing key and may be a
+    direct one, which needs a key; it takes the default queue. Here it is refused. A
+    `kombu.Exchange` tells its type. A key without an exchange is passed over here too,
+    and the log says so once.
 
     Args:
         options: After routing.
-        queue: The default queue, where that is next.
+        queue: The default queue, if that comes next.
     """
     exchange, key = options.get("exchange"), options.get("routing_key")
     bound = None if queue is None else queue.exchange
@@ -206,7 +207,7 @@ def _unless_lost(options: dict[str, Any], queue: Queue | None) -> dict[str, Any]
 
 @lru_cache(maxsize=1_000)
 def _say_passed_over(key: str, queue: str) -> None:
-    """Say so, once for each."""
+    """Log it, once for each."""
     logger.warning(
         "routing key %r is named without an exchange or a queue: the message goes to "
         "the default queue %s, whose exchange is direct; name exchange= or queue= too",
@@ -216,7 +217,7 @@ def _say_passed_over(key: str, queue: str) -> None:
 
 
 def _overlay(low: dict[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `low` overlaid by what is not None in `high`."""
+    """Return `low` with the values of `high` laid over it that are not None."""
     return {**low, **{name: value for name, value in high.items() if value is not None}}
 
 

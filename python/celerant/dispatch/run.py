@@ -1,4 +1,4 @@
-"""One dispatch over a carrier, and what became of each member."""
+"""One dispatch over a carrier, and the fate of each member."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Run", "Sent"]
 
 @dataclass(slots=True)
 class Sent:
-    """What came of a dispatch. `error` is why not all of it left, if so."""
+    """The result of a dispatch. If not all of it left, `error` is the reason."""
 
     report: Report
     error: BaseException | None = None
@@ -38,7 +38,7 @@ class Run(ABC):
         self._ledger = order.ledger
         self._dispatch = Dispatch(order.ledger, order.patience)
         self._renderer = Renderer(order.blueprints)
-        #: Reads what is sent.
+        #: Reads the members.
         self._plan = Plan(order, self._renderer.resolve, self._renderer.resolve_final)
         self._ignored: Intervals = []
         #: Whether something may have left.
@@ -79,7 +79,7 @@ class Run(ABC):
     def _held(self, carriers: Carriers) -> AbstractContextManager[Carrier]:
         if self._order.producer is None:
             return carriers.acquire(self._dispatch)
-        # The caller's producer: its connection, its channel, its batch.
+        # The caller's producer, with its connection, channel and batch.
         carrier = Carrier(self._order.producer)
         carrier.begin(self._dispatch)
         return nullcontext(carrier)
@@ -90,16 +90,16 @@ class Run(ABC):
 
     @abstractmethod
     def _count_rest(self) -> None:
-        """Have the ledger know the members that an interruption left over."""
+        """Tell the ledger of the members that an interruption left over."""
 
     def _failed_at(self) -> str | None:
-        """Return the path of the member that could not be read, if one could not."""
+        """Return the path of the member that could not be read, if there is one."""
         failed_at: str | None = self._plan.failed_at
         return failed_at
 
     @abstractmethod
     def _path(self, index: int) -> str:
-        """Return where in the canvas a member is."""
+        """Return the path of a member in the canvas."""
 
     def _refuse_forked(self) -> None:
         if os.getpid() != self._pid:
@@ -112,16 +112,16 @@ class Run(ABC):
     # -- accounting --------------------------------------------------------------
 
     def _grow(self, count: int) -> None:
-        """Have as many members in all accounts; called before any of them leaves."""
+        """Add members to all accounts; called before any of them leaves."""
         self._ledger.grow(count)
         if self._order.tally is not None:
             self._order.tally.grow(count)
-        # Last: an id that is known here has its place there.
+        # Last, so that an id known here is known to the others.
         if count > len(self._order.roster):
             self._order.roster.resize(count)
 
     def _conclude(self) -> None:
-        """Say of which members no result is to come, and that there are no more."""
+        """Tell which members will have no result, and that there are no more."""
         total, tally = len(self._ledger), self._order.tally
         self._order.roster.resize(total)
         if tally is None:
@@ -143,7 +143,7 @@ class Run(ABC):
         if exc.index is not None:
             path = self._path(exc.index)
         elif not exc.recoverable:
-            # It was refused while a member was read: its queue, or its exchange.
+            # Its queue or exchange was refused while the member was read.
             path = self._failed_at() or ""
         if path:
             message = f"{path}: {message}"
@@ -158,7 +158,7 @@ class Run(ABC):
         message = f"sending stopped: {exc}"
         failed_at = self._failed_at()
         if not path and failed_at is not None:
-            # The source raised: it knows nothing of paths.
+            # The source raised, and it knows no paths.
             path = failed_at
             message = f"sending stopped at {path}: {exc}"
         error = PublishError(message, recoverable=False, path=path)

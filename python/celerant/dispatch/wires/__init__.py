@@ -1,1 +1,1 @@
-"""One file per way of handing encoded messages to a broker."""
+"""Wires: one file for each way to hand encoded messages to a broker."""

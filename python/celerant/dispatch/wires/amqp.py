@@ -48,23 +48,23 @@ logger = logging.getLogger("celerant")
 _BUFFER = 256 * 1024
 #: Members that may be unconfirmed before sending pauses.
 _WINDOW = 5000
-#: Seconds that an interrupted dispatch takes to learn what has become of it.
+#: Seconds that an interrupted dispatch takes to learn the fate of its messages.
 _FAREWELL = 2.0
-#: Seconds without a word on a connection that has no limit of its own.
+#: Seconds of silence that are allowed on a connection without a limit of its own.
 _STALL = 60.0
-#: Exchange and user of what no broker refuses.
+#: Exchange and user of a message that no broker refuses.
 _PLAIN = ("", None)
-#: Seconds that a blocked broker is listened to, even where the policy has no pause.
+#: Seconds to listen to a blocked broker, even if the policy has no pause.
 _LEAST_WAIT = 0.01
 
-#: What ends the use of a channel: transport errors and the broker's own closes.
+#: Errors that end the use of a channel: the transport's, and the broker's own closes.
 _LOST = (OSError, AMQPError)
 #: Closes that would come again: an unknown exchange, a missing right, a bad argument.
 _FINAL = (IrrecoverableChannelError, IrrecoverableConnectionError)
 
 
 def carries(connection: Connection) -> bool:
-    """Whether this wire knows what a connection opens: kombu's own over py-amqp.
+    """Whether this wire knows the connection's channels: kombu's own over py-amqp.
 
     No channel is opened for that: a broker may allow only one.
     """
@@ -87,20 +87,21 @@ class AmqpWire(Wire):
         super().__init__()
         self._connection = connection
         options = connection.transport_options or {}
-        #: Off only where the user says so; then what is written counts as confirmed.
+        #: Off only if the user says so; then written messages count as confirmed.
         self._confirms: bool = options.get("confirm_publish", True)
         self._window = Window()
         self._types = ExchangeTypes()
         #: Exchange and user of messages that the broker has taken, and of others.
         self._proven: set[tuple[str, str | None]] = set()
         self._unproven: set[tuple[str, str | None]] = set()
-        #: What the broker says of why it takes nothing; None: it does.
+        #: The broker's reason to take nothing; None: it takes messages.
         self._blocked: str | None = None
         self._channel: Any = None
         self._stream: Any = None
-        #: Who heard of a broker that blocks, and goes on with it, before this wire.
+        #: The callback for a blocked broker from before this wire, which goes on with
+        #: it.
         self._before: tuple[Any, Any] = (None, None)
-        #: Monotonic; when the broker last took or told something.
+        #: Monotonic time at which the broker last took or told something.
         self._heard_at = 0.0
         self._open(patience)
 
@@ -161,9 +162,9 @@ class AmqpWire(Wire):
             self._send(chunk)
             self._check()
             return
-        # What may be refused closes the channel, and takes with it the confirms of all
-        # before it: the first of its kind goes alone. One that is only returned stops
-        # nothing in its chunk.
+        # A refused message closes the channel, and the confirms of all before it are
+        # lost. So the first message to a destination that may refuse it goes alone. A
+        # message that is only returned stops nothing in its chunk.
         start, end = 0, len(chunk.wired())
         for position in range(end):
             said = said_at(chunk, position)
@@ -211,7 +212,7 @@ class AmqpWire(Wire):
 
     def abort(self) -> None:
         self._window.give_up()
-        # Half a frame may be on its way: nobody must use this socket again.
+        # Half a frame may be on its way, so nobody must use this socket again.
         self._connection.collect()
         self._channel = None
 
@@ -222,8 +223,8 @@ class AmqpWire(Wire):
         raw = channel.connection
         if raw is not None:
             raw.on_blocked, raw.on_unblocked = self._before
-        # A py-amqp channel is a cycle: what it holds waits for the collector. It ends
-        # with its connection, which a blocked broker would not let it do by itself.
+        # A py-amqp channel is a cycle, and waits for the collector. It ends with its
+        # connection; a blocked broker would not let it end by itself.
         channel.events.clear()
 
     def leave(self) -> None:
@@ -253,7 +254,7 @@ class AmqpWire(Wire):
             self._poll()
 
     def _poll(self) -> None:
-        """Take what the broker has said so far, without waiting."""
+        """Read the broker's words so far, without waiting."""
         while True:
             try:
                 self._stream.drain(0)
@@ -303,7 +304,7 @@ class AmqpWire(Wire):
 
     def _check(self) -> None:
         if self._window.refusal is not None:
-            # What is still open settles first, so that the report is exact.
+            # Open messages settle first, so that the report is exact.
             while self._window.tags:
                 try:
                     self._read()

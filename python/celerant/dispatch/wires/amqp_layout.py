@@ -1,4 +1,4 @@
-"""What members share of a message on RabbitMQ's wire, as bytes with slots."""
+"""RabbitMQ's layout of a message: the members' common bytes, with slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def layout_of(blueprint: Blueprint, *, mandatory: bool) -> Layout:
     """Encode a message.
 
     Args:
-        blueprint: Of the message.
+        blueprint: The message's.
         mandatory: Whether it comes back if no queue takes it.
     Raises:
         EncodeError: A header or property that no message can carry.
@@ -59,7 +59,7 @@ def layout_of(blueprint: Blueprint, *, mandatory: bool) -> Layout:
 
 def field_of(value: Any) -> bytes:
     """Encode a header's value."""
-    # As an item without a name, of a table of one.
+    # It is encoded as the one item of a table, without a name.
     table: bytes = pack_arguments("F", [{"": value}])
     return table[5:]
 

@@ -1,4 +1,4 @@
-"""What a message of a chunk says on RabbitMQ's wire, and which one a refusal means."""
+"""The fields of a chunk's messages on RabbitMQ's wire, to match refusals with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEFORE_EXCHANGE, _BEFORE_SIZE = 6, 4
 
 
 class Said(NamedTuple):
-    """What the broker may refuse a message for."""
+    """The fields for which the broker may refuse a message."""
 
     exchange: str
     user_id: str | None
@@ -29,7 +29,7 @@ class Said(NamedTuple):
 
 
 def said_at(chunk: Chunk, position: int) -> Said:
-    """Return what the message at a position of a chunk says.
+    """Return the fields of the message at a position of a chunk.
 
     Source: AMQP 0-9-1, 2.3.5 and 4.2.6; the frames are those of the wire's own encoder.
     """
@@ -46,7 +46,7 @@ def said_at(chunk: Chunk, position: int) -> Said:
 
 
 def is_meant(refusal: str, said: Said) -> bool:
-    """Whether a refusal names what this message says.
+    """Whether a refusal names a field of this message.
 
     RabbitMQ closes the channel and gives no tag: ``no exchange 'x' in vhost '/'``,
     ``user_id property set to 'x' but ..``, ``invalid expiration 'x'``, ``message size 9
@@ -58,10 +58,10 @@ def is_meant(refusal: str, said: Said) -> bool:
     named = re.search(r"'([^']*)'", refusal)
     if named is None:
         return False
-    # What is named may be called so: RabbitMQ's own words count.
+    # A user's name may contain such words: only RabbitMQ's own words count.
     if "user_id property" in refusal:
         return said.user_id == named[1]
     if "invalid expiration" in refusal:
         return said.expiration == named[1]
-    # RabbitMQ has a name for the one without.
+    # RabbitMQ has a name for the exchange without a name.
     return (said.exchange or "amq.default") == named[1]

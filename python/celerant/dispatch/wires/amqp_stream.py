@@ -17,7 +17,7 @@ __all__ = ["Stream"]
 #: Bytes per write: the limit for a broker that stalls is one for each.
 _PIECE = 256 * 1024
 _METHOD = 1
-#: Class and method of `basic.ack` and `basic.nack`: heard twice, they say nothing new.
+#: Class and method of `basic.ack` and `basic.nack`: a second one changes nothing.
 _ANSWERS = frozenset({(60, 80), (60, 120)})
 
 
@@ -27,23 +27,23 @@ class Stream:
     After an interruption `mend` comes first; then both go on where they were.
     """
 
-    #: What reads from the socket.
+    #: The reader of the socket.
     receive: Callable[[int], bytes]
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         transport = self._transport = connection.transport
         self._is_reading = False
-        #: What was read of the frame that is being read, and before it without use.
+        #: The bytes of the frame that is being read, and of unused ones before it.
         self._read: list[bytes] = []
         self._unused = b""
-        #: A frame that is being acted upon.
+        #: The frame that is being acted upon.
         self._frame: Any = None
         self._buffer = memoryview(b"")
         #: How much of the buffer each `send` took.
         self._sent: list[int] = []
         receive: Callable[[int], bytes] = transport._quick_recv  # noqa: SLF001 - py-amqp has no other way in
-        # Of a channel before on the same connection.
+        # An earlier channel on the same connection may have put it there.
         owner = getattr(receive, "__self__", None)
         if isinstance(owner, Stream):
             receive = owner.receive
@@ -61,7 +61,7 @@ class Stream:
         self.finish()
 
     def finish(self) -> None:
-        """Write what is left of the buffer."""
+        """Write the rest of the buffer."""
         try:
             while (at := sum(self._sent)) < len(self._buffer):
                 # Sent and noted in one step: no signal is heard in between.
@@ -95,7 +95,7 @@ class Stream:
             self._frame = None
 
     def mend(self) -> None:
-        """Put back what an interruption has left half-read."""
+        """Put back the frame that an interruption has left half-read."""
         frame, self._frame = self._frame, None
         if frame is not None:
             if frame[0] == _METHOD and struct.unpack_from(">HH", frame[2]) in _ANSWERS:

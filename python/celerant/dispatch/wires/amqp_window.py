@@ -1,7 +1,7 @@
-"""What RabbitMQ was written and has not settled yet.
+"""The messages that were written to RabbitMQ and are not settled yet.
 
-An interruption may come between any two steps of Python. So what is written, and what
-was answered, is noted before it is acted upon; acting upon it again changes nothing.
+An interruption may come between any two steps of Python. So writes and answers are
+noted before they are acted upon; acting again changes nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ __all__ = ["Part", "Refusal", "Window"]
 
 
 class Part:
-    """A chunk, and which of its messages are not settled and which were written.
+    """A chunk, with the messages of it that are written or settled.
 
-    Messages go by their position in the chunk: those of a chord share an index.
+    Messages are told apart by their position in the chunk: those of a chord share an
+    index.
     """
 
     __slots__ = ("chunk", "indices", "open", "written")
@@ -39,21 +40,21 @@ class Part:
         return {position for position in self.open if position < self.written}
 
     def keep_open(self) -> set[int]:
-        """Forget what is settled; return the members that are doubtful."""
+        """Forget the settled messages; return the members that are doubtful."""
         doubtful = self.doubtful()
         members = {self.indices[position] for position in doubtful}
         kept = sorted(self.open)
         self.chunk = self.chunk.select(kept)
         self.indices = [self.indices[position] for position in kept]
         self.open = set(range(len(kept)))
-        # Those that were written come before those that were not.
+        # Written messages come before the others.
         self.written = len(doubtful)
         return members
 
 
 @dataclass(slots=True)
 class Refusal:
-    """Why the broker did not take messages."""
+    """The reason for which the broker did not take messages."""
 
     reason: str
     cause: Exception
@@ -63,7 +64,7 @@ class Refusal:
 
 @dataclass(slots=True, frozen=True)
 class _Answer:
-    """The broker's word on what it was written."""
+    """The broker's answer about written messages."""
 
     tag: int
     #: Whether all before it are meant, too.
@@ -78,14 +79,14 @@ class Window:
         self.parts: deque[Part] = deque()
         #: Delivery tag -> (part, position in it), in order of tags.
         self.tags: dict[int, tuple[Part, int]] = {}
-        #: Where fates are noted; that of the dispatch which is carried.
+        #: The ledger of the dispatch that is carried; fates are noted there.
         self.ledger = Ledger()
-        #: What has been refused so far.
+        #: The refusals so far.
         self.refusal: Refusal | None = None
         self._tag = 0
-        #: What is being written: of which part, and its positions.
+        #: The part that is being written, and its positions.
         self._pending: tuple[Part, range] | None = None
-        #: What is being noted.
+        #: The answer that is being noted.
         self._answer: _Answer | None = None
         #: Task id of an unroutable message -> why, until its ack comes.
         self._returned: dict[str, Refusal] = {}
@@ -101,16 +102,16 @@ class Window:
 
     @property
     def is_writing(self) -> bool:
-        """Whether something is being written that was not noted."""
+        """Whether a write is under way that was not noted."""
         return self._pending is not None
 
     def write(self, part: Part, positions: range) -> None:
-        """Say what is being written; `note_written` follows."""
+        """Note the messages that are being written; `note_written` follows."""
         part.written = max(part.written, positions.stop)
         self._pending = part, positions
 
     def note_written(self, *, confirms: bool) -> None:
-        """Count on the confirms of what was written; after an interruption, again."""
+        """Expect confirms for the written messages; after an interruption, again."""
         assert self._pending is not None  # noqa: S101 - the caller has written
         part, positions = self._pending
         if confirms:
@@ -124,7 +125,7 @@ class Window:
     # -- answers ---------------------------------------------------------------
 
     def answer(self, tag: int, multiple: bool, fate: Fate) -> None:  # noqa: FBT001 - as py-amqp's callbacks
-        """Note what the broker says of a message, and if `multiple` of all before."""
+        """Note the broker's answer to a message, and if `multiple` to all before."""
         if fate == Fate.REJECTED and self.refusal is None:
             # A full queue, as a rule: there may be room later.
             reason = "the broker refused them (basic.nack): is a queue full?"
@@ -184,7 +185,7 @@ class Window:
     def reject(self, refusal: str) -> int | None:
         """Mark the message that is meant as rejected; return its member, if known.
 
-        What was written behind it the broker has not looked at: it never left.
+        The broker has not looked at the messages behind it: they never left.
         """
         written = [
             (part, position)
@@ -207,7 +208,7 @@ class Window:
         return index
 
     def reopen(self) -> None:
-        """Count anew for a channel that is new: what is open goes out again."""
+        """Count from 1 for a new channel: open messages go out again."""
         self.tags.clear()
         self._pending = None
         self._tag = 0
@@ -215,9 +216,9 @@ class Window:
         self._returned.clear()
 
     def give_up(self) -> None:
-        """Say that what was written is unknown, and forget all."""
+        """Mark the written messages as unknown, and forget all."""
         for part in self.parts:
-            # What was not written never left.
+            # Messages that were not written never left.
             for position in part.doubtful():
                 self.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
         self.parts.clear()
@@ -225,5 +226,5 @@ class Window:
         self.reopen()
 
     def end(self) -> None:
-        """Forget what was returned in this dispatch."""
+        """Forget the messages that were returned in this dispatch."""
         self._returned.clear()

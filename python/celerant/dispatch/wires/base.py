@@ -1,4 +1,4 @@
-"""What the dispatcher asks of a wire."""
+"""The protocol of a wire, and its errors."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ __all__ = [
 
 
 class Broken(Exception):  # noqa: N818 - a signal between two modules, not a user's error
-    """The wire gave up; the ledger says what became of whom.
+    """The wire gave up; the ledger has each member's fate.
 
-    `index` is that of the member that was refused, where one is known to be.
+    `index` is the refused member's, if one is known.
     """
 
     def __init__(
@@ -48,38 +48,38 @@ class Broken(Exception):  # noqa: N818 - a signal between two modules, not a use
 
 
 class Refused(Broken):
-    """The broker takes no more connections of ours, or not this one; nothing left."""
+    """The broker refuses this connection, or one more of ours; nothing has left."""
 
 
 class Unavailable(Exception):  # noqa: N818 - a signal, as above
-    """A wire may not do what it needs to; kombu's `publish` may. Nothing has left."""
+    """A wire lacks a right that kombu's `publish` does not need; nothing has left."""
 
 
 @dataclass(slots=True, frozen=True)
 class Doubt:
-    """A chunk of which nobody knows whether it is in, and how a broker tells."""
+    """A chunk that may be in the queue or not, and the key to find out."""
 
     chunk: Chunk
-    #: The key that says how far the wire came, and what it says once the chunk is in.
+    #: The mark's key, and its value once the chunk is in.
     mark: bytes
     step: int
 
 
 @dataclass(slots=True)
 class Dispatch:
-    """What a wire is told of the dispatch that it carries."""
+    """The part of a dispatch that the wire needs which carries it."""
 
     ledger: Ledger
     patience: Patience
     #: Members that may be in a queue twice.
     maybe_double: set[int] = field(default_factory=set)
-    #: What is unknown and can be asked about later.
+    #: Unknown chunks that the broker can be asked about later.
     doubts: list[Doubt] = field(default_factory=list)
 
 
 @contextmanager
 def broken(connection: Connection) -> Iterator[None]:
-    """Raise what the transport raises as `Broken`."""
+    """Raise the transport's errors as `Broken`."""
     try:
         yield
     except connection.channel_errors as exc:
@@ -106,8 +106,8 @@ def unfit(exc: Exception) -> EncodeError:
 def declare(entities: Iterable[Any], channel: Any) -> None:
     """Declare the queues and exchanges that this connection has not declared yet.
 
-    Cost: kombu copies and binds an entity before it looks whether it is known, 20 us
-    each; here is looked first, by kombu's own key.
+    Cost: kombu copies and binds an entity before it looks whether it is known, which
+    takes 20 us; this looks first, by kombu's own key.
     """
     raw = channel.connection
     known = raw.client.declared_entities if raw is not None else ()
@@ -125,8 +125,8 @@ class Wire(ABC):
                           carrying -- abort --> lost -- close --> closed
         idle -- close, leave --> closed
 
-    It tells the ledger each message's fate once, when it is known; the ledger makes one
-    of them if a member is several messages.
+    It tells the ledger each message's fate once, when it is known; the ledger combines
+    them if a member is several messages.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Wire(ABC):
         self._dispatch = dispatch
 
     def end(self) -> None:
-        """Forget the dispatch, of which nothing is under way."""
+        """Forget the dispatch, of which no message is under way."""
         self._dispatch = None
 
     @property
@@ -164,7 +164,7 @@ class Wire(ABC):
 
     @abstractmethod
     def render(self, blueprint: Blueprint) -> Layout | None:
-        """Declare and render what members share; None: this wire cannot carry it."""
+        """Declare, and render the members' layout; None: this wire cannot carry it."""
 
     def header(self, value: Any) -> bytes:
         """Encode a header's value for one of the slots `OWN` of its own layouts."""
@@ -183,13 +183,13 @@ class Wire(ABC):
         """Wait until the fate of everything sent is known.
 
         Raises:
-            Broken: As for `send`.
+            Broken: As `send`.
         """
 
-    def is_in(self, doubt: Doubt) -> bool | None:  # noqa: ARG002 - for those that know
+    def is_in(self, doubt: Doubt) -> bool | None:  # noqa: ARG002 - other wires use it
         """Ask the broker about a chunk of an earlier dispatch; None: it cannot say.
 
-        Where it is not in, it will not come late either.
+        If it is not in, it will not come late either.
 
         Raises:
             Broken: The retry policy is spent.
@@ -197,18 +197,18 @@ class Wire(ABC):
         return None
 
     def settle(self) -> None:  # noqa: B027 - nothing to do is a sound default
-        """Find out what became of what is in flight, after an interruption anywhere.
+        """Find out the fate of messages in flight, after an interruption anywhere.
 
-        In a short time: somebody wants to stop. What cannot be found out stays for
-        `abort`, which follows. Raises what the transport raises.
+        It takes a short time only, since somebody wants to stop. Other fates are left
+        to `abort`, which follows. Raises the transport's errors.
         """
 
     def abort(self) -> None:  # noqa: B027 - nothing to do is a sound default
-        """Leave at once: what is in flight is unknown. Only `close` may follow."""
+        """Leave at once: messages in flight are unknown. Only `close` may follow."""
 
     def leave(self) -> None:
-        """Close, where others go on with the connection."""
+        """Close, while others go on with the connection."""
         self.close()
 
     def close(self) -> None:  # noqa: B027 - nothing to do is a sound default
-        """Give back what the wire holds; again does nothing."""
+        """Give back all that the wire holds; a second call does nothing."""

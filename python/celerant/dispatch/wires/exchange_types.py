@@ -1,8 +1,8 @@
-"""Of which type RabbitMQ's exchanges are.
+"""The types of RabbitMQ's exchanges.
 
-An exchange of one of the four types of AMQP routes a message at once, and what comes
-back as unroutable is lost. One of another type, from a plugin, may keep it for later
-(``x-delayed-message``) and give it back as unroutable all the same.
+An exchange of one of AMQP's four types routes a message at once; a message that comes
+back as unroutable is lost. An exchange of a plugin's type may keep it for later
+(``x-delayed-message``) and still give it back as unroutable.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["ExchangeTypes"]
 
 _ROUTING = frozenset({"direct", "fanout", "headers", "topic"})
-#: Those that every virtual host has are `amq.` and their type; `amq.match` is another.
+#: Every virtual host has some, named `amq.` and their type; `amq.match` is another.
 _PREDEFINED = frozenset(f"amq.{told}" for told in (*_ROUTING, "match"))
 
 
 class ExchangeTypes:
-    """What is known of the exchanges of one broker."""
+    """The known exchanges of one broker."""
 
     def __init__(self) -> None:
         #: Name -> whether it routes at once.
@@ -38,9 +38,11 @@ class ExchangeTypes:
         Args:
             exchange: Its name.
             entities: kombu's queues and exchanges that the message brings along.
-            connection: Of py-amqp; asked once about what nobody has declared here.
+            connection: py-amqp's; asked once about an exchange that nobody has declared
+                here.
         Raises:
-            OSError, RecoverableConnectionError: It is lost, and nothing is known.
+            OSError, RecoverableConnectionError: The connection is lost, and nothing is
+            known.
         """
         known = self._known.get(exchange)
         if known is None:
@@ -58,19 +60,19 @@ def _declared(exchange: str, entities: Iterable[Any]) -> str | None:
 
 
 def _asked(exchange: str, connection: Any) -> str | None:
-    """Ask the broker for an exchange's type; None where it does not say.
+    """Ask the broker for an exchange's type; None if it does not tell.
 
-    AMQP has no question for it. Who declares an exchange with another type than it has
-    is told which one it has; nothing changes then.
+    AMQP has no question for it. But a declaration with another type is refused, the
+    answer names the right type, and nothing changes.
     """
     channel = None
     try:
         channel = connection.channel()
         channel.exchange_declare(exchange, "direct", passive=True)
-        # Without this one would be made where there is none.
+        # Without this, an exchange would be made if there is none.
         channel.exchange_declare(exchange, "direct", durable=True, auto_delete=False)
     except NotFound:
-        # The message itself is told so.
+        # The broker answers the message itself like that.
         return None
     except (OSError, RecoverableConnectionError):
         raise

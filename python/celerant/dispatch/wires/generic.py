@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["GenericLayout", "GenericWire"]
 
-#: Transport operations per flush where the transport batches.
+#: Transport operations per flush, if the transport has batches.
 _BATCH = 500
-#: A batch that may not have arrived. kombu has none before 5.7, nor batches.
+#: The error of a batch that may not have arrived. Before 5.7 kombu has neither it nor
+#: batches.
 _BatchPublishError: tuple[type[Exception], ...] = tuple(
     filter(None, [getattr(exceptions, "BatchPublishError", None)])
 )
 
 
-#: What a message's headers say of its member alone.
+#: The headers of a message that are its member's alone.
 _BY_MEMBER = ("id", "group_index", "argsrepr", "kwargsrepr")
 
 
 class GenericLayout:
-    """What members share, ready for `publish`."""
+    """The members' common part, ready for `publish`."""
 
     __slots__ = ("declare", "declared_on", "headers", "properties", "publish", "slots")
 
@@ -54,7 +55,7 @@ class GenericLayout:
             # `publish` takes seconds and truncates them to milliseconds.
             self.properties["expiration"] = (int(expiration_ms) + 0.5) / 1000
         self.declare = blueprint.declare
-        #: On which of the wire's connections, counted from 1, that is done.
+        #: The number of the wire's connection on which that is done, counted from 1.
         self.declared_on = 0
         self.publish: dict[str, Any] = {
             "exchange": blueprint.exchange,
@@ -93,13 +94,13 @@ class GenericWire(Wire):
         """Publish through `producer`, which stays the caller's.
 
         Args:
-            producer: Of kombu.
-            batches: Whether to use its batches, where its transport has any.
+            producer: kombu's.
+            batches: Whether to use its batches, if its transport has any.
         """
         super().__init__()
         self._producer = producer
         self._batches = batches
-        #: Counts the connections: what was declared on one is not on the next.
+        #: Counts the connections: a queue declared on one is not declared on the next.
         self._connected = 1
 
     def render(self, blueprint: Blueprint) -> Layout:
@@ -129,7 +130,7 @@ class GenericWire(Wire):
             with self._producer.batch(_BATCH) as batch:
                 for message in messages:
                     self._publish(message)
-            # In a batch of the caller's they wait for its end.
+            # In the caller's own batch they wait for its end.
             if batch.is_outermost:
                 fate = Fate.CONFIRMED
         except _BatchPublishError as exc:
@@ -171,7 +172,7 @@ class GenericWire(Wire):
                 message = f"{connection.as_uri()} refuses it: {exc}"
                 raise Broken(message, recoverable=False, index=index) from exc
             except BaseException:
-                # Ctrl-C, for one: nobody knows how far it came.
+                # Ctrl-C, for example: nobody knows how far it came.
                 self.dispatch.ledger.mark_index(index, Fate.UNKNOWN)
                 raise
             else:
@@ -186,7 +187,7 @@ class GenericWire(Wire):
             self._producer.revive(connection)
             self._connected += 1
         except BaseException as lost:
-            # Each message's fate is told once: while tries are left it is open.
+            # Each message's fate is told once, and not while tries are left.
             self.dispatch.ledger.mark_index(index, Fate.UNKNOWN)
             if not isinstance(lost, recoverable_errors(connection)):
                 raise
@@ -197,5 +198,5 @@ class GenericWire(Wire):
         """Nothing is in flight after `send`."""
 
     def abort(self) -> None:
-        # It may be one that will never answer.
+        # The connection may never answer.
         self._producer.connection.collect()

@@ -1,7 +1,7 @@
 """kombu's in-process transport: ready messages straight into its queues.
 
-kombu's `publish` makes the same message in 10 us; here it is a copy of what its layout
-says already. What is not a plain queue goes the generic way: gevent has its own.
+kombu's `publish` makes the same message in 10 us; here it is a copy of its layout's
+dicts. A queue that is no plain one goes the generic way: gevent has its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MemoryWire(GenericWire):
     def __init__(self, producer: Producer) -> None:
         """Publish to the queues of `producer`'s channel."""
         super().__init__(producer)
-        #: What is being put, until its fate is told.
+        #: The chunk that is being put, until its fate is told.
         self._under_way: Chunk | None = None
 
     def _layout(self, blueprint: Blueprint) -> GenericLayout:
@@ -64,7 +64,7 @@ class MemoryWire(GenericWire):
             self.dispatch.ledger.mark(chunk, Fate.CONFIRMED)
             self._under_way = None
         except BaseException:
-            # Ctrl-C, for one: nobody knows how far it came.
+            # Ctrl-C, for example: nobody knows how far it came.
             self.abort()
             raise
 
@@ -88,7 +88,7 @@ class MemoryWire(GenericWire):
             try:
                 bound = self._bound_of(layouts)
             except (AttributeError, TypeError):
-                # A channel that is being closed lacks one part after the other.
+                # A channel that is being closed loses one part after the other.
                 if not channel.closed:
                     raise
             else:
@@ -96,7 +96,7 @@ class MemoryWire(GenericWire):
                     return bound
 
     def _reopen(self) -> None:
-        """Have a channel anew, where another thread has closed the app meanwhile."""
+        """Open a channel again, if another thread has closed the app meanwhile."""
         connection = self._producer.connection
         connection.collect()
         connection.ensure_connection(max_retries=0, interval_start=0)
@@ -118,7 +118,7 @@ class MemoryWire(GenericWire):
     ) -> dict[GenericLayout, list[str]] | None:
         connected = 0
         while connected != self._connected:
-            # Again where the connection was lost: with it goes what was declared.
+            # Again if the connection was lost: its declarations are lost with it.
             connected = self._connected
             for layout, index in layouts.items():
                 if layout.declared_on != connected:
@@ -138,7 +138,7 @@ class MemoryWire(GenericWire):
         if exchange:
             if channel.typeof(exchange).type != "direct":
                 return None
-            # As its own exchanges do.
+            # As kombu's own exchanges do.
             names = channel._lookup(exchange, names[0])  # noqa: SLF001 - kombu has no public one
         for name in names:
             if not hasattr(_store(name), "mutex"):
@@ -146,7 +146,10 @@ class MemoryWire(GenericWire):
         return names
 
     def _put(self, name: str, messages: list[Any]) -> None:
-        """Do what `Queue.put` does, for all of them: no queue of kombu's has an end."""
+        """Do the work of `Queue.put` for all of them.
+
+        No queue of kombu's is limited.
+        """
         while True:
             store = _store(name)
             with store.mutex:
@@ -160,7 +163,7 @@ class MemoryWire(GenericWire):
 
 
 def _store(name: str) -> Any:
-    """Return a queue of the process, also where the channel is closed meanwhile.
+    """Return a queue of the process, even if the channel is closed meanwhile.
 
     A closed channel has others, which nobody reads.
     """
@@ -169,7 +172,7 @@ def _store(name: str) -> Any:
 
 
 class _MemoryLayout(GenericLayout):
-    """A message without what is a member's own; the core copies it for each."""
+    """A message without the member's own fields; the core copies it for each."""
 
     __slots__ = ("info", "is_correlated", "message", "whole_properties")
 

@@ -1,7 +1,7 @@
 """Redis: chunks as ready RESP, each in one transaction that can be asked about later.
 
 Each chunk is ``MULTI, LPUSH .., SET mark n, EXEC, WATCH mark`` in one write. `mark` is
-a key of this wire, n counts its chunks: after a lost reply it says whether chunk n is
+a key of this wire, n counts its chunks: after a lost reply it tells whether chunk n is
 in, and touching it makes a late EXEC of the old connection fail. So a chunk is enqueued
 exactly once. Between dispatches mark and WATCH stay, and the next costs one round trip.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisWire", "carries"]
 
-#: Discarded transactions of one dispatch before it is given up.
+#: How many transactions of one dispatch may be discarded before it is given up.
 _MAX_DISCARDED = 3
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
@@ -78,11 +78,11 @@ class RedisWire(Wire):
         self._watch = Watch(self._talk, self._channel.global_keyprefix)
         self._step = 0
         self._flight: _Flight | None = None
-        #: Transactions in which nothing was done, as the mark had been touched.
+        #: Transactions that did nothing, because the mark had been touched.
         self._discarded = 0
         #: Whether nothing was heard from Redis since the dispatch began.
         self._is_doubtful = False
-        #: Monotonic; when a chunk was written, if that is measured.
+        #: Monotonic time at which a chunk was written, if it is measured.
         self._written_at = 0.0
         try:
             self._talk.connect()
@@ -102,7 +102,7 @@ class RedisWire(Wire):
 
     @property
     def volley(self) -> Volley:
-        """More of a server that is far: one transaction is under way at a time."""
+        """A far server gets more at once: one transaction is under way at a time."""
         # Telling the slots of a cluster apart takes the square of a chunk's length.
         return NEAR if self._watch.marks.is_by_slot else self._talk.volley
 
@@ -150,7 +150,7 @@ class RedisWire(Wire):
 
     def _send(self, chunk: Chunk) -> None:
         step = self._step + 1
-        # Encoded while the chunk before is under way.
+        # The chunk is encoded while the one before is under way.
         buffer, commands = chunk.redis(self._watch.key, step, os.urandom(16))
         self.flush()
         self._step = step
@@ -173,7 +173,7 @@ class RedisWire(Wire):
             if self._watch.key is not None:
                 self._talk.reply()
             if self._talk.volley is not NEAR:
-                # When it was opened this machine, or the server, may have been busy.
+                # This machine, or the server, may have been busy when it was opened.
                 self._talk.measure(monotonic() - self._written_at)
         except _LOST as exc:
             self._recover(exc)
@@ -186,7 +186,7 @@ class RedisWire(Wire):
         flight, mark = self._flight, self._watch.key
         if flight is None or mark is None:
             return
-        # How much of the replies was read nobody knows: another connection asks.
+        # Nobody knows how many replies were read, so another connection asks.
         self._talk.disconnect()
         with self._talk.hurried():
             self._talk.connect()
@@ -202,7 +202,7 @@ class RedisWire(Wire):
             try:
                 value = self._watch.ask(doubt.mark)
                 if self._watch.key is not None:
-                    # What was asked has ended the watch.
+                    # The question has ended the watch.
                     self._watch.set()
             except _LOST as exc:
                 self._again(exc)
@@ -227,12 +227,12 @@ class RedisWire(Wire):
         self._talk.close(*(("DEL", mark) for mark in marks))
 
     def _note(self, flight: _Flight, executed: Any, queued: list[Any]) -> None:
-        """Note what EXEC said."""
+        """Note the reply of EXEC."""
         if executed is None:
             self._renew(flight)
             return
         if isinstance(executed, Exception):
-            # Nothing was done; what could not even be queued says why.
+            # Nothing was done; the command that could not be queued tells why.
             refusals, fates = queued, Fate.REJECTED
         else:
             # EXEC runs all commands; a push that failed pushed nothing.
@@ -321,7 +321,7 @@ class RedisWire(Wire):
     def _again(self, exc: BaseException) -> None:
         self._talk.disconnect()
         if self._is_doubtful:
-            # It died while nobody used it: finding that out is not a try.
+            # It died while nobody used it; finding that out does not count as a try.
             self._is_doubtful = False
             return
         try:

@@ -1,4 +1,4 @@
-"""What members share of a message in kombu's Redis transport, as text with slots."""
+"""The layout of a message in kombu's Redis transport: common text, with slots."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class RedisLayouts:
         )
 
     def queue_of(self, blueprint: Blueprint) -> str | None:
-        """Return the one queue that the message goes to, if it is one."""
+        """Return the queue that the message goes to, if it is only one."""
         if not blueprint.exchange:
             return blueprint.routing_key
         if self._channel.typeof(blueprint.exchange).type != "direct":
             return None
         queues = list(self._channel._lookup(blueprint.exchange, blueprint.routing_key))  # noqa: SLF001 - kombu's own table
         if not queues and blueprint.mandatory is not False:
-            # kombu would drop the message without a word.
+            # kombu would drop the message silently.
             message = (
                 f"redis: no queue is bound to exchange {blueprint.exchange!r} under "
                 f"routing key {blueprint.routing_key!r}"

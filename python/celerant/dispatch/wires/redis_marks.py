@@ -1,7 +1,7 @@
-"""The keys by which a Redis says how far a wire came.
+"""Marks: the keys by which a Redis tells how far a wire came.
 
-One is enough, but for a cluster: there a transaction is of one slot, so each queue's
-slot has its own.
+One is enough outside of clusters. In a cluster a transaction has one slot, so each
+queue's slot has its own mark.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from celerant._core import Chunk
 
 __all__ = ["Marks"]
 
-#: What of a key decides on its slot, if anything is in braces.
+#: The part of a key that decides its slot, if it has braces.
 _TAG = re.compile(rb"[^{]*\{([^}]+)\}")
 _LPUSH = re.compile(rb"LPUSH\r\n\$(\d+)\r\n")
 
@@ -24,14 +24,14 @@ class Marks:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix.encode()
         self._token = os.urandom(16).hex().encode()
-        #: Where no cluster asks for more.
+        #: The mark outside of clusters.
         self.common = b"%b_kombu.celerant.%b" % (self._prefix, self._token)
         #: Whether the server is part of a cluster.
         self.is_by_slot = False
         self._beside: dict[bytes, bytes] = {}
 
     def all(self) -> list[bytes]:
-        """Return those that were named."""
+        """Return the names given so far."""
         return list(self._beside.values()) if self.is_by_slot else [self.common]
 
     def beside(self, key: bytes) -> bytes:
@@ -40,7 +40,7 @@ class Marks:
         tag = key if found is None else found[1]
         if tag not in self._beside:
             if _TAG.match(self._prefix):
-                # It decides on all slots.
+                # It decides the slot of all keys.
                 self._beside[tag] = self.common
             else:
                 name = b"%b_kombu.celerant.{%b}.%b" % (self._prefix, tag, self._token)
@@ -60,7 +60,7 @@ class Marks:
 
 
 def _key(chunk: Chunk) -> bytes:
-    """Return the list that a chunk is pushed to first."""
+    """Return the Redis list to which a chunk is pushed first."""
     buffer = chunk.redis(None, 0, bytes(16))[0]
     found = _LPUSH.search(buffer)
     assert found is not None  # noqa: S101 - the core writes it

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Talk"]
 
-#: Seconds that a server may take to hear the last words, or to say what has become of
-#: an interrupted chunk.
+#: Seconds that a server may take to read the last commands, or to tell the fate of an
+#: interrupted chunk.
 _FAREWELL = 1.0
 #: Bytes per write.
 _WRITE = 256 * 1024
@@ -32,7 +32,7 @@ def _is_connected(redis: Any) -> bool:
 class Talk:
     """A connection of a pool, kept until it is closed.
 
-    All that sends or reads raises what redis-py raises, and `OSError`.
+    Methods that send or read raise redis-py's errors, and `OSError`.
 
     Args:
         pool: redis-py's.
@@ -41,7 +41,7 @@ class Talk:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._redis: Any = None
-        #: Seconds: the shortest that this connection has answered in.
+        #: The shortest time in which this connection has answered, in seconds.
         self._round_trip = math.inf
         #: How much should be written before an answer is awaited.
         self.volley = NEAR
@@ -53,8 +53,8 @@ class Talk:
         self._redis.connect()
 
     def disconnect(self) -> None:
-        """Leave the server; again does nothing."""
-        # The next one may be another.
+        """Leave the server; a second call does nothing."""
+        # The next server may be another.
         self._round_trip = math.inf
         if self._redis is not None:
             self._redis.disconnect()
@@ -68,30 +68,30 @@ class Talk:
             if farewell and _is_connected(redis):
                 packed = redis.pack_commands(farewell)
                 redis.send_packed_command(packed, check_health=False)
-                # Once it answers, it has not lost the commands with the connection.
+                # Once it answers, the commands were not lost with the connection.
                 redis.can_read(_FAREWELL)
         except (RedisError, OSError):
-            # What they are about ends by itself.
+            # Without them the keys expire by themselves.
             pass
         finally:
             redis.disconnect()
             self._pool.release(redis)
 
     def check_second(self) -> None:
-        """Find out whether another connection can be had beside this one."""
+        """Find out whether another connection can be opened beside this one."""
         self._pool.release(connection_of(self._pool, "MULTI"))
 
     def is_alive(self) -> bool:
         """Whether it is connected, as far as this side can see."""
         try:
-            # What can be read now is the end of the connection, or nothing of ours.
+            # Anything to read now is the end of the connection, or not meant for us.
             return not self._redis.can_read(0)
         except (RedisError, OSError):
             return False
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
-        """Wait for little time."""
+        """Wait only for a short time."""
         redis = self._redis
         before = redis.socket_timeout, redis.socket_connect_timeout
         redis.socket_timeout = redis.socket_connect_timeout = _FAREWELL
@@ -116,7 +116,10 @@ class Talk:
         return replies
 
     def reply(self) -> Any:
-        """Read one reply; an error is returned, for others behind it must be read."""
+        """Read one reply.
+
+        An error is returned, since other replies behind it must be read.
+        """
         try:
             return self._redis.read_response()
         except ResponseError as exc:

@@ -1,4 +1,4 @@
-"""The mark that a connection to Redis watches, and what the server allows of that."""
+"""The mark that a connection to Redis watches, if the server allows it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["Watch", "refuse"]
 #: Seconds that a mark lives: longer than any retry policy waits. A process that ends
 #: without closing its app leaves one for each connection.
 _MARK_TTL = 3600
-#: A chunk that comes later than this has the mark's life prolonged first.
+#: If a chunk comes later than this, the mark's life is prolonged first.
 _MARK_FRESH = _MARK_TTL / 2
-#: What a cluster says of a key that is not here, or not beside the others.
+#: The errors of a cluster about a key that is elsewhere, or not beside the others.
 _ELSEWHERE = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 
 
@@ -42,26 +42,26 @@ class Watch:
     def __init__(self, talk: Talk, prefix: str) -> None:
         self._talk = talk
         self.marks = Marks(prefix)
-        #: The key that is watched; None: none can be.
+        #: The key that is watched; None: the server allows none.
         self.key: bytes | None = self.marks.common
-        #: Monotonic; when it was last given its whole life.
+        #: Monotonic time at which its life was last prolonged.
         self._set_at: float | None = None
 
     def find_rights(self) -> None:
-        """Find out what Redis lets a wire do.
+        """Find out which rights Redis gives to a wire.
 
         Raises:
             Unavailable: No transactions, or no connection beside the channel's own.
         """
         try:
-            # The channel's own client needs one to declare queues.
+            # The channel's own client needs a connection to declare queues.
             self._talk.check_second()
         except RedisError as exc:
-            # Unless the first one is lost, too.
+            # It does not, if the first one is lost too.
             self._talk.ask(("PING",))
             raise Unavailable(f"no second connection ({exc})") from exc
         assert self.key is not None  # noqa: S101 - nothing has changed it yet
-        # A second key, of which a cluster says that it is elsewhere.
+        # A second key; a cluster answers that it is elsewhere.
         marks = (self.key, b"%b.2" % self.key)
         multi, *queued, executed = self._talk.ask(
             ("MULTI",), *(("EXISTS", mark) for mark in marks), ("EXEC",)
@@ -76,10 +76,10 @@ class Watch:
         except Broken as exc:
             if exc.recoverable:
                 raise
-            # Then without: a lost reply leaves a chunk unknown.
+            # Then it goes without a mark: a lost reply leaves a chunk unknown.
             self._talk.ask(("DEL", self.key))
             self.key = None
-            # It may be watched all the same.
+            # It may still be watched.
             self._talk.disconnect()
             self._talk.connect()
 
@@ -114,7 +114,7 @@ class Watch:
         return at is not None and monotonic() - at > _MARK_FRESH
 
     def ask(self, mark: bytes) -> int | None:
-        """Read a mark and touch it, so that no EXEC of before can come late."""
+        """Read a mark and touch it, so that no earlier EXEC can come late."""
         values = self._talk.ask(
             ("MULTI",),
             ("GET", mark),
@@ -129,8 +129,8 @@ class Watch:
 
 
 def refuse(cause: Exception, index: int | None = None) -> NoReturn:
-    """Raise `Broken` for what Redis refused, of a member if one is known to blame."""
-    # Out of memory, read-only and the like pass; a wrong type or right does not.
+    """Raise `Broken` for a refusal of Redis, with the member if one is to blame."""
+    # Out of memory, read-only and the like pass by; a wrong type or right does not.
     passing = not isinstance(cause, NoPermissionError) and (
         str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
         or type(cause).__name__ in {"OutOfMemoryError", "ReadOnlyError"}
@@ -142,6 +142,6 @@ def refuse(cause: Exception, index: int | None = None) -> NoReturn:
 def _is_refused(answer: Any) -> bool:
     """Whether EXEC itself is refused, and not what was queued before it."""
     if isinstance(answer, ExecAbortError):
-        # `because of: NOPERM ..` is said of EXEC, `of previous errors` is not.
+        # `because of: NOPERM ..` is about EXEC, `of previous errors` is not.
         return "previous errors" not in str(answer)
     return isinstance(answer, ResponseError)

@@ -1,4 +1,4 @@
-"""How much leaves together."""
+"""Volleys: how many members leave together."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["FAR", "MOST", "NEAR", "Volley", "volley_over"]
 
 @dataclass(slots=True, frozen=True)
 class Volley:
-    """How much a chunk holds; what is reached first ends it."""
+    """The limits of a chunk; the one that is reached first ends it."""
 
     members: int
     bytes: int
 
 
-#: For a broker that is near, or one that more is written to while it takes this.
+#: For a near broker, and for one to which more is written while it takes this.
 NEAR = Volley(500, 1 << 20)
-#: Seconds of a round trip from which on a broker is far.
+#: The round trip from which on a broker is far, in seconds.
 FAR = 0.002
-#: Members that a broker takes in a second, at most: if as many leave at once as it
+#: The most members that a broker takes in a second. If as many leave at once as it
 #: takes in a round trip, half of the time is spent on the way.
 _PER_SECOND = 1_000_000
 #: How many times as much as `NEAR` a chunk may be: the broker does nothing else while
@@ -28,7 +28,7 @@ MOST = 20
 
 
 def volley_over(round_trip: float) -> Volley:
-    """Return how much leaves if its answer is awaited before more does.
+    """Return the limits of a chunk whose answer is awaited before the next one leaves.
 
     Args:
         round_trip: Seconds.
