@@ -35,7 +35,7 @@ def run_canvas(app: App, canvas: Any, call: Call) -> Any:
     """
     followed: list[Any] = []
     step = _Step(canvas, call.args, dict(call.kwargs), dict(call.options))
-    # A last step that is a canvas takes this one's place: (group, task) pairs in a
+    # A loop, in which a last step that is a canvas comes next: (group, task) pairs in a
     # chain are chords, each in the body of the one before, and may be hundreds.
     while isinstance(step.task, (chord, Chain)):
         run = _run_header if isinstance(step.task, chord) else _run_steps
@@ -57,11 +57,11 @@ class _Step:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     options: dict[str, Any]
-    #: Whether it is a copy, all through: the caller's own stays as it is.
+    #: Whether all of it is a copy: the caller's own stays as it is.
     is_copy: bool = False
 
     def copied(self, task: Any) -> Any:
-        """Return a task of this canvas, to be changed and run."""
+        """Return a task of this canvas, which may be changed and run."""
         return task if self.is_copy else task.clone()
 
 
@@ -124,7 +124,7 @@ def _first_of(result: Any) -> Any:
 
 
 def _extend_links(canvas: Any, callbacks: list[Any]) -> None:
-    """Have `callbacks` run after a copy of the caller's, after each task of a group."""
+    """Let `callbacks` run after a copy of the canvas, or after each task of a group."""
     if isinstance(canvas, chord):
         _extend_links(canvas.body, callbacks)
     elif callbacks:

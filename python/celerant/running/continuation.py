@@ -50,7 +50,7 @@ class Continuation:
         Before its result is stored, so that they are among its children.
 
         Returns:
-            Why that cannot be; then the task is to fail.
+            Why that is impossible; then the task fails.
         """
         if not request.callbacks and not request.chain:
             return None
@@ -85,7 +85,7 @@ class Continuation:
         """Count a task that succeeded, and whose result is stored, in its chord.
 
         Returns:
-            Why its value cannot be kept for the chord; then the task is to fail.
+            Why its value cannot be kept for the chord; then the task fails.
         """
         if not request.chord:
             return None
@@ -101,14 +101,14 @@ class Continuation:
         state: str = FAILURE,
         is_stored: bool = True,
     ) -> None:
-        """Tell all that wait for a task of its failure, or of its revocation.
+        """Tell all waiters for a task of its failure, or of its revocation.
 
         Raises nothing.
 
         Args:
-            request: Of the task.
+            request: The task's.
             exc: Its exception.
-            traceback: As results store it.
+            traceback: As text, the way results store it.
             state: FAILURE or REVOKED, which calls no errbacks.
             is_stored: Whether the next tasks get a result.
         """
@@ -175,7 +175,7 @@ class Continuation:
                 logger.error("chord %s fails: %s", chord.group_id, said(exc))  # noqa: TRY400 - a task's failure
                 error = exc
             except BaseException as exc:  # noqa: BLE001 - anything may stand in a record
-                logger.error(  # noqa: TRY400 - where it was raised tells nothing
+                logger.error(  # noqa: TRY400 - its origin tells nothing
                     "chord %s fails, for a part cannot be read: %s",
                     chord.group_id,
                     said(exc),

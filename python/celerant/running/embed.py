@@ -19,7 +19,8 @@ _LISTS = ("callbacks", "errbacks", "chain")
 def read_embed(embed: dict[str, Any], request: Request) -> str | None:
     """Take the readable parts of it.
 
-    Also if the rest cannot be read: those who wait for the later tasks are told.
+    If the rest cannot be read, these are still taken: waiters for the later tasks are
+    told.
 
     Returns:
         The error in it, None if there is none.
@@ -46,7 +47,7 @@ def _canvases(
     name: str, values: list[Any] | tuple[Any, ...], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
     for number, value in enumerate(values):
-        # Celery takes the name of a task for a call of it.
+        # Celery takes a task's name as a call of it.
         canvas = {"task": value} if isinstance(value, str) else value
         where = name if name == "chord" else f"{name}[{number}]"
         wrong = _wrong(canvas)

@@ -1,4 +1,4 @@
-"""Every end of a task passes here: it is stored, followed, logged and reported.
+"""Every end of a task passes here: it is stored, followed up, logged and reported.
 
 A task may return and raise any object, and its message may hold any: each step here
 may meet code of the task's own. An error of such code fails the task and nothing else;
@@ -42,7 +42,7 @@ _STORED_HERE = frozenset({FAILURE, REVOKED, RETRY})
 class Monitors(Protocol):
     """Tells monitors of tasks that have ended."""
 
-    #: Whether anybody listens; the caller asks, so that silence is free.
+    #: Whether anybody listens; callers ask first, so that no listeners cost nothing.
     tells_tasks: bool
 
     def finished(self, request: Request, outcome: Outcome) -> None:
@@ -86,9 +86,9 @@ class Ending:
         """Store the outcome of a run, and go on.
 
         Args:
-            request: Of the task.
-            policy: Of the task.
-            outcome: Of the run.
+            request: The task's.
+            policy: The task's.
+            outcome: The run's.
             settle: Settles the message, if it is not settled yet.
 
         Returns:
@@ -119,7 +119,8 @@ class Ending:
         """Whether a result may be stored with others, a moment later."""
         return (
             self._stores_many
-            # A chord counts what is stored; hooks and signals tell of it in the slot.
+            # A chord counts stored results, and hooks and signals are called in the
+            # slot.
             and not request.chord
             and not request.ignore_result
             and not is_told(policy.task)
@@ -148,7 +149,7 @@ class Ending:
         return (
             outcome.state == FAILURE
             and self._may_wait(request, policy)
-            # Who follows is told once it is stored.
+            # The next tasks are sent once it is stored.
             and not (request.chain or request.errbacks)
         )
 
@@ -174,7 +175,7 @@ class Ending:
         settle: Callable[[Settlement], Any] | None,
     ) -> None:
         assert payload is not None  # noqa: S101 - there is a backend that stores many
-        # Of successes most loggers are told nothing.
+        # Most loggers do not log successes.
         tells = self._events.tells_tasks or (
             outcome.state != SUCCESS or logger.isEnabledFor(logging.INFO)
         )
@@ -192,7 +193,7 @@ class Ending:
         outcome: Outcome,
         settle: Callable[[Settlement], Any] | None,
     ) -> None:
-        """Tell of what is stored now, and settle its message."""
+        """Tell of a result that is stored now, and settle its message."""
         settlement = policy.settlement(outcome)
         try:
             self._tell_all(request, policy, outcome, settlement)

@@ -32,7 +32,7 @@ _POSITIONAL = (
 def call_errbacks(
     app: Any, request: Request, exc: BaseException | None, traceback: str | None
 ) -> None:
-    """Call those that take (request, exc, traceback) here, send the others.
+    """Call errbacks that take (request, exc, traceback) here, and send the others.
 
     An errback whose task is registered here, is not bound and takes more than one
     argument is called at once, in this thread; all others get the failed task's id,
@@ -40,9 +40,9 @@ def call_errbacks(
 
     Args:
         app: Has the tasks, and sends.
-        request: Of the task that failed.
+        request: The failed task's.
         exc: Its exception.
-        traceback: As results store it.
+        traceback: As text, the way results store it.
     """
     later = []
     for plain in request.errbacks or ():

@@ -11,10 +11,10 @@ __all__ = ["ResultStore", "Runnable"]
 
 
 class Runnable(Protocol):
-    """The part of a task that running it takes."""
+    """The part of a task that running it needs."""
 
     name: str
-    #: The methods of its class that are to be called beside it.
+    #: The hooks of its class, which are called beside it.
     hooks: Any
     run: Any
     throws: Any
@@ -36,12 +36,12 @@ class Runnable(Protocol):
         ...
 
     def retry_lost(self, request: Request, exc: Any) -> Any:
-        """Ask for another run of a task whose process died; None: it has had all."""
+        """Ask for another run of a task whose process died; None: it has none left."""
         ...
 
 
 class ResultStore(Protocol):
-    """The part of a result backend that storing takes."""
+    """The part of a result backend that storing needs."""
 
     def encode_result(
         self,
@@ -67,5 +67,5 @@ class ResultStore(Protocol):
         ...
 
     def is_away(self, exc: Exception) -> bool:
-        """Whether an error of `store_encoded` may be over after a while."""
+        """Whether an error of `store_encoded` may pass after a while."""
         ...

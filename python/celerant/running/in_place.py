@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_group", "run_signature"]
 
-#: A state without a code, as of an ignored task, has no value to wait for.
+#: A state without a code, such as an ignored task's, has no value to wait for.
 _CODES = {SUCCESS: Barrier.SUCCESS, FAILURE: Barrier.FAILURE}
 
 
@@ -60,7 +60,7 @@ def run_group(app: App, members: group[Any], call: Call) -> GroupResult[Any]:
     for index, task in enumerate(tasks):
         if task.options.get("task_id"):
             roster.adopt(index, task.options["task_id"])
-        # As when sent: nothing runs if one member is wrong.
+        # As in a send, nothing runs if one member is wrong.
         path = f"group[{index}]"
         check_options(task.options, path, f"{path}: task {task.task}")
         if isinstance(task, Signature):
@@ -78,7 +78,7 @@ def run_group(app: App, members: group[Any], call: Call) -> GroupResult[Any]:
             nested[index] = result
         else:
             value = result.get(propagate=False, disable_sync_subtasks=False)
-        # By its state: a task may have returned an exception.
+        # Its state decides, since a task may have returned an exception.
         failed = result.failed()
         ends.append((Barrier.FAILURE if failed else Barrier.SUCCESS, value))
     finished = _finished(app, roster, group_id, ends)
@@ -124,10 +124,10 @@ def check_call(
     """Refuse a task that is not here, and arguments that it does not take.
 
     Args:
-        app: Whose task it is.
+        app: The app that has the task.
         signature: The task, with its own arguments.
-        call: With what it is called.
-        path: Where it stands in what is sent or run.
+        call: The arguments and options it is called with.
+        path: Its path in the canvas.
         index: Its `group_index`, if it is a member.
     """
     name = signature.task
@@ -157,7 +157,7 @@ class _Runs:
 
     app: App
     call: Call
-    #: Whether what a task raises is raised here.
+    #: Whether the exception of a task is raised here.
     throw: bool
     group_id: str | None = None
 
@@ -241,7 +241,7 @@ class _Runs:
 def _as_sent(
     task: Task[Any, Any], args: Any, kwargs: Any, serializer: str, index: int | None
 ) -> Any:
-    """Return arguments as they would arrive, or say that they would not."""
+    """Return arguments as they would arrive, or refuse those that would not."""
     if task.dump_models is not None and serializer != "pickle":
         args, kwargs = task.dump_models(args, kwargs)
     try:
@@ -258,9 +258,9 @@ def _as_sent(
 
 
 def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:
-    """Store it; return the outcome: a failure if its value cannot be stored."""
+    """Store the outcome; return it, or a failure if its value cannot be stored."""
     storing = Storing(app.backend)
-    # One attempt: the caller that runs it in place has its value.
+    # One attempt is enough: the caller that runs it in place has its value.
     storing.stop()
     problem = storing(request, outcome.result, outcome.state, outcome.traceback)
     if problem is not None:

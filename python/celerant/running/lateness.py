@@ -13,7 +13,7 @@ __all__ = ["Lateness"]
 
 
 class Lateness:
-    """Calls a function `delay` seconds after it was asked to, once for many asks."""
+    """Calls a function `delay` seconds after a request, once for many requests."""
 
     def __init__(self, act: Callable[[], None], delay: float, name: str) -> None:
         """Call `act`, which must not raise, in a daemon thread called `name`."""
@@ -26,7 +26,7 @@ class Lateness:
         self._thread: threading.Thread | None = None
 
     def ask(self) -> None:
-        """Have it called soon; costs nothing while it is to be already."""
+        """Ask for the call; costs nothing if it is asked for already."""
         if not self._asked.is_set():
             if self._thread is None:
                 self._start()
@@ -45,14 +45,13 @@ class Lateness:
         while not self._is_closed:
             self._asked.wait()
             time.sleep(self._delay)
-            # First, as with the look at what is closed: who asks from here on may have
-            # come too late for the call.
+            # This comes first: a later request may be too late for this call.
             self._asked.clear()
             if not self._is_closed:
                 self._act()
 
     def close(self) -> None:
-        """End; what was asked for last may not be called any more."""
+        """End; the last request may not be called any more."""
         with self._lock:
             self._is_closed = True
             thread = self._thread

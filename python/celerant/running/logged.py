@@ -23,8 +23,8 @@ def logged(doing: str, request: Request) -> Iterator[None]:
     """Log any exception inside, and go on.
 
     Args:
-        doing: Stands before "task ... failed".
-        request: Of the task.
+        doing: The words before "task ... failed".
+        request: The task's.
     """
     try:
         yield

@@ -27,7 +27,7 @@ class Settlement(enum.Enum):
 class Policy(NamedTuple):
     """Options of a task, looked up once for each worker."""
 
-    #: Whose they are.
+    #: The task that has them.
     task: Any
     acks_late: bool
     acks_on_failure: bool
@@ -57,7 +57,7 @@ class Policy(NamedTuple):
         )
 
     def settlement(self, outcome: Outcome) -> Settlement:
-        """Return the answer to the broker for a message that ended so."""
+        """Return the answer to the broker for a message that ended like that."""
         if not self.acks_late:
             return Settlement.ACK
         if is_a(outcome.exception, Reject):
@@ -73,7 +73,7 @@ class Policy(NamedTuple):
 
 
 def _first_said(*flags: bool | None) -> bool:
-    """Return the first that is not None; without any a message is acknowledged."""
+    """Return the first that is not None; if all are, a message is acknowledged."""
     return bool(next((flag for flag in flags if flag is not None), True))
 
 

@@ -17,7 +17,7 @@ __all__ = [
     "listen",
 ]
 
-#: Whether a task runs that the signals are meant for.
+#: Whether the task runs that the signals are meant for.
 _armed = False
 
 
@@ -27,14 +27,15 @@ def is_supported() -> bool:
 
 
 def listen() -> None:
-    """Handle the timer's signal, and SIGUSR1, by which Celery's users ask for it."""
+    """Handle the timer's signal, and SIGUSR1, with which Celery's users ask for it."""
     if is_supported():
         signal.signal(signal.SIGALRM, _exceed)
         signal.signal(signal.SIGUSR1, _exceed)
 
 
 def _exceed(_number: int, _frame: Any) -> None:
-    # Late signals find the next task, or none: only the one they meant may fail.
+    # Late signals meet the next task, or none; only the task they were meant for may
+    # fail.
     if _armed:
         raise _class()
 
@@ -56,7 +57,7 @@ def _class() -> type[Exception]:
 def let_soft_limits_be_caught() -> None:
     """Have a child of Celery's pool raise its own error as one of ours, too.
 
-    So that a task may catch either, wherever it runs.
+    A task may then catch either, wherever it runs.
     """
     if not hasattr(signal, "SIGUSR1"):
         return
@@ -92,7 +93,7 @@ class Limited:
         self._seconds = seconds
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body; a signal that comes after it is of no meaning."""
+        """Run the body; a signal that comes after it has no effect."""
         global _armed  # noqa: PLW0603 - a signal handler has nothing else to look at
         if self._seconds is not None and is_supported():
             signal.setitimer(signal.ITIMER_REAL, self._seconds)

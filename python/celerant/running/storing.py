@@ -29,12 +29,12 @@ logger = logging.getLogger("celerant.worker")
 _PATIENCE = 60.0
 #: Seconds between two attempts: doubled each time, to the second.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 5.0
-#: Ids that the last line of a stop names.
+#: How many ids the last log line of a stop names.
 _MOST_NAMED = 10
 
 
 class Unstorable(Exception):  # noqa: N818 - a verdict on a value, not our fault
-    """A value cannot be stored; `problem` is what its task fails with."""
+    """A value cannot be stored; its task fails with `problem`."""
 
     def __init__(self, problem: Exception) -> None:
         super().__init__(problem)
@@ -45,9 +45,9 @@ class Storing:
     """Writes to a backend from the threads of a pool.
 
     First a result becomes bytes, by code that may be the result's own: an error there
-    says nothing of the backend. Then those are written. One attempt lasts as long as
-    the backend's retry policy; a running worker makes more of them, and one that stops
-    makes a last one, so that a stop ends.
+    does not come from the backend. Then the bytes are written. One attempt lasts as
+    long as the backend's retry policy; a running worker makes more of them, and one
+    that stops makes a last one, so that a stop ends.
     """
 
     def __init__(self, backend: ResultStore | None) -> None:
@@ -84,7 +84,7 @@ class Storing:
         """Store, waiting for a backend that is away.
 
         Returns:
-            Why a value cannot be stored; then its task is to fail.
+            Why a value cannot be stored; then its task fails.
         """
         try:
             payload = self.encoded(request, result, state, traceback)
@@ -95,7 +95,7 @@ class Storing:
         return None
 
     def _store(self, request: Request, payload: bytes, state: str) -> None:
-        assert self._backend is not None  # noqa: S101 - who has encoded it
+        assert self._backend is not None  # noqa: S101 - the caller has encoded it
         write = partial(
             self._backend.store_encoded, request.id, payload, state, request=request
         )
@@ -107,23 +107,23 @@ class Storing:
         return getattr(self._backend, "stores_many", False)
 
     def many(self, records: Sequence[Record]) -> None:
-        """Store what `encoded` has made, waiting for a backend that is away."""
+        """Store the record of `encoded`, waiting for a backend that is away."""
         backend: Any = self._backend
         rows = [(one.request.id, one.payload, one.state) for one in records]
         requests = [one.request for one in records]
         write = partial(backend.store_many, rows)
         if not self._persist(write, requests, "state"):
-            # One of them may be why.
+            # One of them may be the reason.
             for one in records:
                 self._store(one.request, one.payload, one.state)
 
     def encoded(
         self, request: Request, result: Any, state: str, traceback: str | None = None
     ) -> bytes | None:
-        """Return the record to store; None where nothing is stored.
+        """Return the record to store; None if nothing is stored.
 
         Raises:
-            Unstorable: A value cannot be stored; then its task is to fail.
+            Unstorable: A value cannot be stored; then its task fails.
         """
         if self._backend is None:
             return None
@@ -133,7 +133,7 @@ class Storing:
         except BaseException as exc:  # noqa: BLE001 - the result's own code may raise it
             if state == SUCCESS:
                 raise Unstorable(encode_error(_unstorable(result, exc))) from None
-            # Plain values for any serializer, because waiters must hear of it.
+            # Plain values, for any serializer, because waiters must hear of it.
             plain = stand_in(result) if is_a(result, BaseException) else None
             return encode(request.id, plain, state, traceback, request=_plain(request))
 
@@ -160,7 +160,7 @@ class Storing:
 
         Args:
             act: Called again if the backend is away.
-            request: Of the task.
+            request: The task's.
             what: The name of the loss, for the log.
             once: Whether one attempt is enough, and the loss not worth a report.
             lost: Returned if `what` is lost.
@@ -182,18 +182,18 @@ class Storing:
         *,
         once: bool = False,
     ) -> bool:
-        """Call `act` until the backend takes it, or what it stores is lost.
+        """Call `act` until the backend takes it, or its records are lost.
 
         Returns:
-            False where the backend refuses one of several: they are to be tried
-            one by one, and nothing is logged yet.
+            False if the backend refuses one of several: the caller tries them one by
+            one, and nothing is logged yet.
         """
         pause, until = _PAUSE_FIRST, 0.0
         while True:
             is_last = once or self._stopping.is_set()
             try:
                 act()
-            except Exception as exc:  # noqa: BLE001 - whatever it was, it is not done
+            except Exception as exc:  # noqa: BLE001 - it is not done, whatever the reason
                 told = f"{class_name(exc)}: {said(exc)}"
                 if self._backend is None or not self._backend.is_away(exc):
                     if len(requests) > 1:

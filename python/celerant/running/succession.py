@@ -27,8 +27,8 @@ logger = logging.getLogger("celerant.worker")
 def send_successors(request: Request, task: Any, outcome: Outcome) -> Outcome:
     """Send the successor that the task asked for; return the final outcome.
 
-    A retry that cannot be sent rejects the task, as Celery has it; a replacement
-    that cannot be sent fails it.
+    As in Celery, a retry that cannot be sent rejects the task. A replacement that
+    cannot be sent fails it.
     """
     successors, request.successors = request.successors, []
     token = current_request.set(request)
@@ -49,7 +49,7 @@ def send_successors(request: Request, task: Any, outcome: Outcome) -> Outcome:
 
 def _of(task: Any, successor: Any) -> Any:
     # A successor from a child process has lost its app.
-    if successor._app is not None:  # noqa: SLF001 - a canvas says nothing else of it
+    if successor._app is not None:  # noqa: SLF001 - a canvas does not tell more
         return successor
     return signature(dict(successor), app=task.app)
 
@@ -63,7 +63,7 @@ def _unsent(outcome: Outcome, exc: Exception) -> Outcome:
 
 
 def pack_successors(request: Request, outcome: Outcome) -> tuple[bytes | None, Outcome]:
-    """Return the successors as bytes, and the outcome: another if they are none."""
+    """Return the successors as bytes, and the outcome: a failure if they have none."""
     if not request.successors:
         return None, outcome
     try:

@@ -14,13 +14,13 @@ _surroundings: list[Surrounding] = []
 
 
 def run_inside(surrounding: Surrounding) -> None:
-    """Enter `surrounding` around every task from now on; once, however often asked."""
+    """Enter `surrounding` around every task from now on, and only once."""
     if surrounding not in _surroundings:
         _surroundings.append(surrounding)
 
 
 def surrounded(task: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `task` inside all that was asked for; itself if that is nothing."""
+    """Return `task` inside all surroundings; itself if there are none."""
     if not _surroundings:
         return task
 

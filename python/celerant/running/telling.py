@@ -1,7 +1,7 @@
 """Tell of a task's run: the hooks of its class, and the receivers of signals.
 
-In the order in which Celery's worker tells: the signal and hook before the function;
-once its end is stored the hook and the signal of that end, `after_return`, and the last
+The order is that of Celery's worker. Before the function come its signal and hook. Once
+its end is stored come the hook and the signal of that end, `after_return`, and the last
 signal. In a process pool the child tells, because state of the hooks is there alone.
 Source: ``celery.app.trace`` and ``celery.worker.request`` of celery 5.7.0.
 """
@@ -51,13 +51,13 @@ class ErrorInfo:
     def __init__(self, exception: BaseException, traceback: str | None) -> None:
         self.exception = exception
         self.type = type(exception)
-        #: As text.
+        #: The traceback as text.
         self.traceback = traceback or ""
         self.tb = traceback_of(exception)
 
     @property
     def exc_info(self) -> tuple[Any, ...]:
-        """As `sys.exc_info`."""
+        """The tuple of `sys.exc_info`."""
         return self.type, self.exception, self.tb
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ def is_told(task: Any) -> bool:
     if getattr(task, "hooks", None):
         return True
     signals = heard()
-    # Its import alone tells nothing: Celery itself imports them.
+    # An import alone tells nothing, since Celery itself imports them.
     return signals is not None and any(
         getattr(signals, name).receivers for name in _OF_A_RUN
     )
@@ -94,7 +94,7 @@ def end(task: Any, request: Request, outcome: Outcome, *, has_run: bool = True) 
     Args:
         task: The task.
         request: Its request.
-        outcome: Of the run.
+        outcome: The run's.
         has_run: Whether `begin` told that it began.
     """
     token = current_request.set(request)
@@ -143,7 +143,7 @@ def _end(task: Any, request: Request, outcome: Outcome) -> None:
 
 
 def _is_over(raised: BaseException) -> bool:
-    """Whether it says that its message is dropped: that is a failure, too."""
+    """Whether its message is dropped, which is a failure too."""
     if not is_a(raised, Reject):
         return False
     try:
@@ -175,7 +175,7 @@ def _hook(task: Any, request: Request, name: str, *args: Any) -> None:
     if request.is_eager:
         getattr(task, name)(*args)
         return
-    # How the task ended is stored by now.
+    # The end of the task is stored by now.
     with logged(f"calling {name} of", request):
         getattr(task, name)(*args)
 

@@ -33,7 +33,7 @@ FAILURE = "FAILURE"
 REVOKED = "REVOKED"
 STARTED = "STARTED"
 
-#: Modules whose frames above a task's own tell the reader nothing.
+#: Modules whose frames above a task's own do not help the reader.
 _OUR_FRAMES = frozenset(
     {__name__, "celerant.running.softlimit", "celerant.running.surroundings"}
 )
@@ -58,7 +58,7 @@ class Outcome:
     is_lost: bool = False
     #: Whether it was killed for running longer than it may.
     is_overrun: bool = False
-    #: Whether hooks and signals have told of it, in the process that ran it.
+    #: Whether hooks and signals were called, in the process that ran it.
     is_told: bool = False
 
     @property
@@ -82,9 +82,10 @@ def run_task(
 ) -> Outcome:
     """Call `task` with the request's arguments under that request.
 
-    No exception of the task comes out, also if it is no Exception (SystemExit,
-    CancelledError, ...) is a failure, for a thread of a pool must outlive its tasks.
-    Only if the request is eager do those pass: they are meant for the caller then.
+    No exception of the task comes out, because a thread of a pool must outlive its
+    tasks: one that is no Exception (SystemExit, CancelledError, ...) is a failure too.
+    Such a one passes only if the request is eager, since it is then meant for the
+    caller.
 
     Args:
         task: The task to call.

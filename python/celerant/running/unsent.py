@@ -19,10 +19,10 @@ __all__ = ["branches", "followers"]
 
 
 def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
-    """Return a request for all that is to have a result in the steps of a chain.
+    """Return a request for every part of a chain's steps that should have a result.
 
-    In their order, groups before their members, chords before their bodies; without
-    an id if a step was not frozen.
+    They come in order: groups before their members, chords before their bodies. A
+    request has no id if its step was not frozen.
     """
     waiting = [step for step in steps or () if isinstance(step, Mapping)]
     waiting.reverse()
@@ -35,12 +35,12 @@ def followers(steps: Iterable[Any] | None) -> Iterator[Request]:
 def branches(canvas: Mapping[str, Any], errbacks: Iterable[Any] = ()) -> list[Request]:
     """Return a request for each task that a canvas would have begun with.
 
-    Each has its `errbacks`, and as its `chain` the steps after it; of a chord
-    it is the body.
+    Each has its `errbacks`, and as its `chain` the steps after it. For a chord it is
+    the body's request.
 
     Args:
         canvas: As a message carries it.
-        errbacks: Of the canvas around it.
+        errbacks: Those of the canvas around it.
     """
     kind, options = canvas.get("subtask_type"), _mapping(canvas.get("options"))
     own = listed(options.get("link_error"))

@@ -1,8 +1,8 @@
 """Records on their way to the result backend, stored many at a time.
 
-The slots of a worker add what came of their tasks and go on. A volley leaves when it
-is large, when a slot has nothing more to run, and otherwise a few milliseconds after
-its first record: a task's result does not wait for the tasks behind it.
+The slots of a worker add their tasks' records and go on. A volley leaves when it is
+large, when a slot has nothing more to run, and otherwise a few milliseconds after its
+first record. So a task's result does not wait for the tasks behind it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MANY, _LONG = 64, 0.002
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What came of a task, and what is to be done once that is stored."""
+    """A task's record, and the function to call once it is stored."""
 
     request: Request
     payload: bytes
@@ -54,19 +54,19 @@ class Volley:
         return len(self._records)
 
     def add(self, record: Record) -> None:
-        """Have a record stored soon."""
+        """Let a record be stored soon."""
         if not self._records:
             self._since = monotonic()
         self._records.append(record)
 
     def store_due(self) -> None:
-        """Store what is here if it is many, or has been here for long."""
+        """Store the records if they are many, or have been here for long."""
         waiting = len(self._records)
         if waiting >= _MANY or (waiting and monotonic() - self._since >= _LONG):
             self.store()
 
     def store(self) -> None:
-        """Store what is here, waiting for a backend that is away."""
+        """Store the records, waiting for a backend that is away."""
         while self._records:
             records: list[Record] = []
             self._since = monotonic()
@@ -81,7 +81,10 @@ class Volley:
                     record.then()
 
     def store_late(self) -> bool:
-        """Store what has been here for long; say whether nothing is left."""
+        """Store the records that have been here for long.
+
+        Return whether none is left.
+        """
         with self._busy:
             if self._records and monotonic() - self._since < _LONG:
                 # A slot that runs on stores them itself, or rests.
@@ -90,6 +93,6 @@ class Volley:
             return True
 
     def wait(self) -> None:
-        """Wait for what `store_late` has taken: a slot that rests leaves nothing."""
+        """Wait for the records that `store_late` has taken, so that none is left."""
         with self._busy:
             pass
