@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from celerant.config import SETTINGS
-from celerant.config.kinds import ANY
+from celerant.config.setting_values import ANY
 from celerant.config.table import CELERY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
@@ -37,10 +37,10 @@ def page() -> str:
     ]
     for name, setting in sorted(SETTINGS.items()):
         own = " (Celerant's own)" if setting.is_own else ""
-        said = setting.kind.says
-        if setting.kind is ANY:
+        said = setting.values.words
+        if setting.values is ANY:
             said = ""
-        elif setting.kind.takes_none and setting.default is not None:
+        elif setting.values.takes_none and setting.default is not None:
             said = f"{said}, or None"
         default = _DEPENDING.get(name) or _shown(setting.default)
         reader = "Celery" if setting.reader == CELERY else setting.reader

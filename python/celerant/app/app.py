@@ -82,12 +82,12 @@ class Celerant(TaskRegistry, Familiar):
         broker: A kombu URL, or several with ``;`` between, of which the first that
             answers is used; ``memory://`` without one.
         backend: The store of results: ``memory://``, a Redis URL, ``sentinel://``, or
-            ``rpc://`` for messages to this process. By default the broker:
-            ``rpc://`` for ``amqp://``, none for a failover list of Redis servers.
-        config_source: As `config_from_object` is given it.
-        namespace: For `config_from_object`, if that is given none.
+            ``rpc://`` for messages to this process. By default the broker's own:
+            ``rpc://`` for ``amqp://``, and none for a failover list of Redis servers.
+        config_source: The argument of `config_from_object`.
+        namespace: For `config_from_object`, if it is called without one.
         set_as_current: Make this app the one that serves tasks without an app.
-        task_cls: The base of tasks that are given no `base`: a class derived from
+        task_cls: The base of tasks without a `base` of their own: a class derived from
             `celerant.Task`, or its name. Also set by ``app.Task = ...``.
         settings: Celery's lower-case names, as on `conf`.
     Raises:
@@ -147,8 +147,8 @@ class Celerant(TaskRegistry, Familiar):
         Args:
             obj: The object, or its name: ``"package.module"``,
                 ``"django.conf:settings"``.
-            silent: Of no meaning: a module that is not there is an error.
-            force: Of no meaning: it is always read now.
+            silent: Ignored: a missing module is an error.
+            force: Ignored: it is always read now.
             namespace: Read only names that begin with it: ``"CELERY"`` reads
                 ``CELERY_BROKER_URL`` as ``broker_url``. By default the app's.
         Raises:
@@ -195,21 +195,21 @@ class Celerant(TaskRegistry, Familiar):
     async def asend(self, canvas: Any, **options: Unpack[SendOptions]) -> Any:
         """Send a canvas from an event loop, which goes on meanwhile.
 
-        As ``canvas.apply_async(**options)``, on one thread for all loops: canvases
-        leave in the order of the calls. The result can be awaited, and iterated over
-        with ``async for``. Cancelled while it waits for its turn it sends nothing; if
-        it has begun, no other chunk of members leaves, and the error has `result` and
-        `report`: `group.resume` sends the rest.
+        It works like ``canvas.apply_async(**options)``, on one thread for all loops:
+        canvases leave in the order of the calls. The result can be awaited, and
+        iterated over with ``async for``. If it is cancelled before its turn, nothing is
+        sent. If it has begun, no other chunk of members leaves, and the error has
+        `result` and `report`: `group.resume` sends the rest.
 
         Raises:
-            Exception: As of `apply_async`.
+            Exception: As `apply_async`.
         """
         return await self._loop_door().send(partial(canvas.apply_async, **options))
 
     @property
     def sender(self) -> Sender:
         """The sender, which sends, runs, freezes and holds canvases."""
-        # Without the lock first: each task that is sent asks.
+        # First without the lock: each task that is sent asks.
         sender = self._sender
         if sender is not None:
             return sender
@@ -234,7 +234,7 @@ class Celerant(TaskRegistry, Familiar):
     def routes(self) -> tuple[Queues, Router]:
         """Return queues and router, made anew when a setting has changed."""
         version = self.conf.version
-        # Looked at without the lock first: each task that is sent asks.
+        # First without the lock: each task that is sent asks.
         routing = self._routing
         if routing is not None and routing[0] == version:
             return routing[1:]
@@ -289,7 +289,8 @@ class Celerant(TaskRegistry, Familiar):
         """Return the result of a group from `GroupResult.handle`, in any process.
 
         Raises:
-            CelerantError: Not a handle, or results that no other process can see.
+            CelerantError: It is no handle, or its results are in another process's
+                memory.
         """
         from celerant.results.handle import attach  # noqa: PLC0415 - heavy
 
@@ -308,7 +309,7 @@ class Celerant(TaskRegistry, Familiar):
         """Return a new kombu connection for sending, not yet connected.
 
         Args:
-            url: In place of the app's broker; its other settings hold.
+            url: Instead of the app's broker; its other settings hold.
         """
         return make_connection(self.conf, url or self.conf.broker_write_url)
 
@@ -316,9 +317,9 @@ class Celerant(TaskRegistry, Familiar):
         """Return a new kombu connection for consuming, not yet connected.
 
         Args:
-            url: In place of the app's broker; its other settings hold.
+            url: Instead of the app's broker; its other settings hold.
         """
-        # A broker that is silent for two heartbeats is lost; 0 has none of them.
+        # A broker that is silent for two heartbeats is lost; 0 turns heartbeats off.
         most = max(1, int(self.conf.celerant_stall_timeout / 2))
         heartbeat = min(self.conf.broker_heartbeat or 0, most)
         url = url or self.conf.broker_read_url
@@ -376,7 +377,7 @@ class Celerant(TaskRegistry, Familiar):
             backend.close()
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for missing attributes: Celery's tools ask for Celery's own.
+        # It is called for missing attributes: Celery's tools ask for Celery's own.
         msg = (
             f"{type(self).__name__!r} object has no attribute {name!r}; where Celery "
             "wants its own app, give it app.to_celery(), as in "

@@ -27,9 +27,9 @@ __all__ = ["BroadcastOptions", "Broadcasting", "no_worker_here"]
 
 
 class BroadcastOptions(TypedDict, total=False):
-    """How any command is sent, and whether its answers are waited for."""
+    """Options of any command: how it is sent, and whether it waits for answers."""
 
-    #: In place of a new one.
+    #: Instead of a new one.
     connection: Connection | None
     #: Wait for answers.
     reply: bool
@@ -42,7 +42,7 @@ class BroadcastOptions(TypedDict, total=False):
     channel: Any
     #: Only workers whose name fits it.
     pattern: str | None
-    #: How: ``"glob"`` or ``"pcre"``.
+    #: The way to match: ``"glob"`` or ``"pcre"``.
     matcher: str | None
 
 
@@ -77,21 +77,21 @@ class Broadcasting:
             command: Celery's name of it.
             arguments: By name.
             destination: Names of workers; None tells all.
-            connection: In place of a new one.
+            connection: Instead of a new one.
             reply: Wait for answers.
             timeout: Seconds to wait for one more answer; None: one.
             limit: How many answers are enough.
             callback: Called with each ``{name: answer}`` as it comes.
-            channel: Of kombu, in place of the connection's.
+            channel: kombu's, instead of the connection's.
             pattern: Only workers whose name fits it.
-            matcher: How: ``"glob"`` (by default) or ``"pcre"``.
+            matcher: The way to match: ``"glob"`` (by default) or ``"pcre"``.
             more: Further arguments of the command.
 
         Returns:
             One ``{name: answer}`` for each worker that answered.
 
         Raises:
-            ValueError: A destination that is one name and not a list of them.
+            ValueError: The destination is one name and not a list.
             Exception: The transport's own, if the broker is not reachable.
         """
         if isinstance(destination, str):
@@ -103,7 +103,7 @@ class Broadcasting:
         with self._connected(connection) as connected:
             if connected.transport_cls == "memory":
                 answers = self._here(command, given, destination, pattern, matcher)
-                # All have done it; not all are heard.
+                # All have done it, but not all answers were read.
                 answers = answers[:limit] if reply else []
                 for answer in answers if callback else ():
                     callback(answer)  # type: ignore[misc]  # the loop looks
@@ -152,7 +152,7 @@ class Broadcasting:
 
 
 def no_worker_here(app: Celerant) -> str | None:
-    """Return why nothing runs: messages in this process's memory have no worker."""
+    """Return why nothing runs: memory has no worker outside of this process."""
     if workers_of(app.name):
         return None
     if scheme(app.conf.broker_read_url) != "memory":

@@ -17,10 +17,10 @@ __all__ = ["make_connection"]
 
 
 class _Connection(Connection):  # type: ignore[misc]
-    """kombu's, which checks certificates by default and shows no password."""
+    """A connection that checks certificates by default and shows no password."""
 
     def _init_params(self, *args: Any, **params: Any) -> None:
-        # Called for each URL of a failover list as its turn comes.
+        # Called for each URL of a failover list when its turn comes.
         transport = params.get("transport") or "amqp"
         params["ssl"] = checked_options(transport, params.get("ssl"))
         super()._init_params(*args, **params)
@@ -31,7 +31,7 @@ class _Connection(Connection):  # type: ignore[misc]
         mask: str = "**",
         **more: Any,
     ) -> str:
-        # A transport that reads its URL itself keeps the password to itself too.
+        # A transport that reads its URL itself hides the password itself.
         is_shown = self.password or self.transport.can_parse_url
         uri: str = super().as_uri(include_password, mask if is_shown else "", **more)
         return uri if include_password else masked(uri)
@@ -53,7 +53,7 @@ def make_connection(
     """
     check("broker_url", urls)
     connection = _Connection(
-        # kombu warns if a URL names no host, which memory does not need.
+        # kombu warns about a URL without a host, and memory needs none.
         "memory://localhost//" if split(urls) == ["memory://"] else urls,
         ssl=conf.broker_use_ssl,
         connect_timeout=conf.broker_connection_timeout or conf.celerant_stall_timeout,
@@ -67,9 +67,9 @@ def make_connection(
 
 
 def _check_tls(connection: Connection, urls: str | list[str]) -> None:
-    """Refuse Redis's names of TLS options, into which kombu turns a URL's query too.
+    """Refuse Redis's names of TLS options; a URL's query may have them too.
 
-    py-amqp would raise a `TypeError` that says nothing of settings.
+    py-amqp would raise a `TypeError` that does not name settings.
     """
     given = connection.ssl
     if connection.transport_cls not in AMQP or not isinstance(given, Mapping):

@@ -30,9 +30,9 @@ def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
             ``"package.module.attribute"``.
         namespace: Read only names that begin with it and an underscore, all in
             capitals: ``"CELERY"`` reads ``CELERY_TASK_ROUTES`` as ``task_routes``.
-            Without one, an object's names that are no settings are its own matter.
+            Without one, an object's names that are no settings are ignored.
     Raises:
-        SettingError: A name in the namespace, or any in a mapping, that is none.
+        SettingError: A name in the namespace, or in a mapping, that is no setting.
         ImportError: There is no such module.
     """
     found = _imported(source) if isinstance(source, str) else source
@@ -104,7 +104,7 @@ def _imported(path: str) -> Any:
 
 
 def _module(name: str) -> Any:
-    """Import a module, also one of the folder in which the process was started."""
+    """Import a module; it may be in the folder in which the process was started."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:

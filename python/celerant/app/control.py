@@ -1,4 +1,4 @@
-"""Remote control of workers, stock and embedded ones: one broadcast for all.
+"""Remote control of stock and embedded workers: one broadcast reaches all.
 
 Source: ``celery.app.control`` of celery 5.7.0.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Control"]
 
-#: Ids in one broadcast: some 200 KB, which every worker decodes at once.
+#: How many ids one broadcast has: some 200 KB, which every worker decodes at once.
 _IDS_AT_ONCE = 5_000
 _TERM = "SIGTERM"
 
@@ -32,8 +32,8 @@ class Control(Broadcasting):
     A command reaches the workers that are there at that time; a broadcast is not
     kept for later ones. With ``memory://`` those are this process's workers.
 
-    Every command takes `destination`, names of workers (None: all), and the options
-    of `broadcast`; with ``reply=True`` it returns the answers.
+    Every command takes `destination`, names of workers (None: all), and the options of
+    `broadcast`; with ``reply=True`` it returns the answers.
     """
 
     def inspect(  # noqa: PLR0913 - Celery's
@@ -50,13 +50,14 @@ class Control(Broadcasting):
         """Return the questions to workers: ``app.control.inspect().active()``.
 
         Args:
-            destination: Names of workers; None asks all, one name its answer alone.
+            destination: Names of workers; None asks all. For one name the answer is the
+                worker's alone.
             timeout: Seconds to wait for one more answer.
             callback: Called with each ``{name: answer}`` as it comes.
-            connection: In place of a new one.
+            connection: Instead of a new one.
             limit: How many answers are enough.
             pattern: Only workers whose name fits it.
-            matcher: How: ``"glob"`` or ``"pcre"``.
+            matcher: The way to match: ``"glob"`` or ``"pcre"``.
         """
         return Inspect(
             destination,
@@ -75,14 +76,14 @@ class Control(Broadcasting):
         Messages that a worker has taken already stay.
 
         Args:
-            connection: In place of a new one.
+            connection: Instead of a new one.
         """
         count = 0
         queues = self.app.queues
         with self._connected(connection) as connected, connected.channel() as channel:
             for name in queues.declared:
                 queue = queues[name].bind(channel)
-                # One that is not there yet would be an error.
+                # A queue that is not there yet would be an error.
                 queue.declare()
                 count += queue.purge() or 0
         return count
@@ -97,14 +98,16 @@ class Control(Broadcasting):
         signal: str | int | None = _TERM,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Let tasks not run; a worker that has one discards it and says REVOKED.
+        """Keep tasks from running.
+
+        A worker that has one discards it and stores REVOKED.
 
         Args:
             task_id: One id, or any number of them.
             destination: Names of workers; None tells all.
-            terminate: Also end those that run, if processes run them.
+            terminate: Also end running ones, if processes run them.
             signal: The signal that ends them, by name or number.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         ids = [task_id] if isinstance(task_id, str) else task_id
         answers = []
@@ -121,14 +124,14 @@ class Control(Broadcasting):
         signal: str | int | None = _TERM,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Let tasks with these stamps not run; see `revoke`.
+        """Keep tasks with these stamps from running; see `revoke`.
 
         Args:
             headers: Values, or lists of values, by the stamped header's name.
             destination: Names of workers; None tells all.
-            terminate: Also end those that run.
+            terminate: Also end running ones.
             signal: The signal that ends them.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         arguments = {
             "headers": dict(headers),
@@ -146,7 +149,7 @@ class Control(Broadcasting):
         signal: str | int | None = _TERM,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Let tasks not run, and end those that do; see `revoke`."""
+        """Keep tasks from running, and end running ones; see `revoke`."""
         return self.revoke(task_id, destination, True, signal, **options)  # noqa: FBT003 - as above
 
     def ping(
@@ -160,7 +163,7 @@ class Control(Broadcasting):
         Args:
             destination: Names of workers; None asks all.
             timeout: Seconds to wait for one more answer.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         options.setdefault("reply", True)
         return self.broadcast("ping", {}, destination, timeout=timeout, **options)
@@ -172,13 +175,13 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have a task run no more often than this; stock workers alone keep it.
+        """Let a task run no more often than this; only stock workers obey.
 
         Args:
-            task_name: Which task.
+            task_name: The task's name.
             rate_limit: Tasks per second, or text such as ``"100/m"``.
             destination: Names of workers; None tells all.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         arguments = {"task_name": task_name, "rate_limit": rate_limit}
         return self.broadcast("rate_limit", arguments, destination, **options)
@@ -194,11 +197,11 @@ class Control(Broadcasting):
         """Set a task's limits, for messages that bring none of their own.
 
         Args:
-            task_name: Which task.
+            task_name: The task's name.
             soft: Seconds until it gets a `SoftTimeLimitExceeded`.
             hard: Seconds until it is ended.
             destination: Names of workers; None tells all.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         arguments = {"task_name": task_name, "hard": hard, "soft": soft}
         return self.broadcast("time_limit", arguments, destination, **options)
@@ -213,16 +216,16 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **more: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers consume one more queue.
+        """Let workers consume one more queue.
 
         Args:
             queue: Its name, and by default that of its exchange and its routing key.
             exchange: Used if the settings do not have the queue.
-            exchange_type: The same.
-            routing_key: The same.
-            options: Those of `kombu.Queue.from_dict`.
+            exchange_type: As `exchange`.
+            routing_key: As `exchange`.
+            options: Options of `kombu.Queue.from_dict`.
             destination: Names of workers; None tells all.
-            more: As of `broadcast`.
+            more: Options of `broadcast`.
         """
         arguments = {
             "queue": queue,
@@ -239,7 +242,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers consume a queue no more."""
+        """Let workers stop consuming a queue."""
         return self.broadcast(
             "cancel_consumer", {"queue": queue}, destination, **options
         )
@@ -250,7 +253,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers run `n` more tasks side by side."""
+        """Let workers run `n` more tasks side by side."""
         return self.broadcast("pool_grow", {"n": n}, destination, **options)
 
     def pool_shrink(
@@ -259,7 +262,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers run `n` fewer tasks side by side."""
+        """Let workers run `n` fewer tasks side by side."""
         return self.broadcast("pool_shrink", {"n": n}, destination, **options)
 
     def pool_restart(
@@ -270,14 +273,14 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers replace their processes; needs ``worker_pool_restarts``.
+        """Let workers replace their processes; needs ``worker_pool_restarts``.
 
         Args:
             modules: Modules that stock workers import then.
-            reload: Whether these import it again.
-            reloader: How.
+            reload: Whether stock workers import them again.
+            reloader: The function that does it.
             destination: Names of workers; None tells all.
-            options: As of `broadcast`.
+            options: Options of `broadcast`.
         """
         arguments = {"modules": modules, "reload": reload, "reloader": reloader}
         return self.broadcast("pool_restart", arguments, destination, **options)
@@ -289,7 +292,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Set between how many slots stock workers started to scale do so."""
+        """Set the limits of stock workers that scale their slots."""
         arguments = {"max": max, "min": min}
         return self.broadcast("autoscale", arguments, destination, **options)
 
@@ -298,7 +301,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers tell monitors of tasks."""
+        """Let workers tell monitors of tasks."""
         return self.broadcast("enable_events", {}, destination, **options)
 
     def disable_events(
@@ -306,7 +309,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers tell monitors of tasks no more."""
+        """Let workers stop telling monitors of tasks."""
         return self.broadcast("disable_events", {}, destination, **options)
 
     def heartbeat(
@@ -314,7 +317,7 @@ class Control(Broadcasting):
         destination: Sequence[str] | None = None,
         **options: Unpack[BroadcastOptions],
     ) -> list[dict[str, Any]]:
-        """Have workers tell monitors now that they live."""
+        """Let workers tell monitors now that they live."""
         return self.broadcast("heartbeat", {}, destination, **options)
 
     def shutdown(
@@ -332,7 +335,7 @@ class Control(Broadcasting):
         action: Any = None,
         connection: Connection | None = None,
     ) -> None:
-        """Have one of the stock workers do `action`; these vote, and ours do not."""
+        """Let one of the stock workers do `action`; they vote, and ours do not."""
         arguments = {"id": id, "topic": topic, "action": action}
         self.broadcast("election", arguments, connection=connection)
 

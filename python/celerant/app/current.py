@@ -1,4 +1,4 @@
-"""The app made last and the task that runs, wherever code asks for them."""
+"""Proxies of the app made last and of the task that runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Proxy:
     __slots__ = ("_find", "_name")
 
     def __init__(self, name: str, find: Callable[[], Any]) -> None:
-        # Past our own __setattr__, which sets attributes of the real object.
+        # Not by our own __setattr__, which sets attributes of the real object.
         object.__setattr__(self, "_name", name)
         object.__setattr__(self, "_find", find)
 
@@ -32,7 +32,7 @@ class _Proxy:
         try:
             return type(self._find())
         except RuntimeError:
-            # Its class can be asked for even if there is no app.
+            # Its class can be read even if there is no app.
             return _Proxy
 
     def __getattr__(self, name: str) -> Any:
@@ -40,7 +40,7 @@ class _Proxy:
             found = self._find()
         except RuntimeError:
             if name.startswith("_"):
-                # As above: code that inspects objects asks for such names.
+                # As above: code that inspects objects reads such names.
                 raise AttributeError(name) from None
             raise
         return getattr(found, name)

@@ -22,8 +22,8 @@ Packages = Iterable[str] | Callable[[], Iterable[str]] | None
 class Discovery:
     """The modules that an app imports before its tasks are complete.
 
-    Lazily, for a package that makes the app is itself still being imported then, and
-    Django is not set up.
+    The import is late, because the package that makes the app is still being imported
+    itself, and Django is not set up.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class Discovery:
             self._wanted.append((packages, related_name))
 
     def run(self, conf: Any) -> None:
-        """Import the modules that were asked for since, and those of the settings.
+        """Import the modules that were asked for since, and the settings' modules.
 
         Raises:
             CelerantError: Django's apps are wanted, and there is no Django.
             Exception: An import of a module raised it.
         """
-        # Even if nothing is to be found: imported modules may need Django.
+        # Even if there is no module: imported ones may need Django.
         _set_up_django()
         with self._lock:
             wanted, self._wanted = self._wanted, []
@@ -53,7 +53,7 @@ class Discovery:
                 for package in _names(packages):
                     find_related_module(package, related_name)
             except BaseException:
-                with self._lock:  # to be found the next time, with its cause mended
+                with self._lock:  # the next time, with its cause mended, it is found
                     self._wanted[:0] = wanted[at:]
                 raise
 
@@ -61,7 +61,7 @@ class Discovery:
 def find_related_module(package: str, related_name: str | None) -> ModuleType | None:
     """Import ``package.related_name`` and return it; None if there is none.
 
-    `package` may also name a class inside it, as Django's ``INSTALLED_APPS`` may.
+    As in Django's ``INSTALLED_APPS``, `package` may name a class inside it.
     Source: ``celery.loaders.base.find_related_module`` of celery 5.7.0.
     """
     try:

@@ -25,7 +25,7 @@ __all__ = ["Familiar"]
 
 
 class Familiar:
-    """The part of `Celerant` that is there for Celery's sake."""
+    """The part of `Celerant` that exists for code written for Celery."""
 
     #: An app is ready when it is made.
     configured = finalized = True
@@ -41,7 +41,7 @@ class Familiar:
         """Set the values of the module that an environment variable names; read now.
 
         Args:
-            variable_name: Of the environment.
+            variable_name: The environment variable's.
             silent: Do nothing if it is not set.
         Returns:
             Whether it was set.
@@ -106,7 +106,7 @@ class Familiar:
         """Return a new kombu connection to the broker, not yet connected.
 
         Args:
-            url: In place of the app's broker; its other settings hold.
+            url: Instead of the app's broker; its other settings hold.
         """
         return _app(self).connection_for_write(url)
 
@@ -116,7 +116,7 @@ class Familiar:
     def connection_or_acquire(
         self, connection: Connection | None = None, *_: Any, **__: Any
     ) -> Iterator[Connection]:
-        """Have a connection for a ``with`` block: this one, or a new one."""
+        """Return a connection for a ``with`` block: this one, or a new one."""
         if connection is not None:
             yield connection
             return
@@ -129,7 +129,7 @@ class Familiar:
     def producer_or_acquire(
         self, producer: Producer | None = None
     ) -> Iterator[Producer]:
-        """Have a kombu producer for a ``with`` block: this one, or a new one."""
+        """Return a kombu producer for a ``with`` block: this one, or a new one."""
         if producer is not None:
             yield producer
             return

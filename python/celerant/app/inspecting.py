@@ -1,4 +1,4 @@
-"""Asking running workers how they are.
+"""Questions to running workers.
 
 Source: ``celery.app.control.Inspect`` of celery 5.7.0.
 """
@@ -27,7 +27,7 @@ class Inspect:
     answered in time; if one name was asked for, that worker's answer.
     """
 
-    #: Whose workers; set by `Control.inspect`.
+    #: The app whose workers are asked; set by `Control.inspect`.
     app: Celerant | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917 - Celery's
@@ -59,7 +59,7 @@ class Inspect:
         """Return the running tasks: a description of each.
 
         Args:
-            safe: Leave arguments out that would have to be decoded.
+            safe: Leave out arguments that would have to be decoded.
         """
         return self._ask("active", safe=safe)
 
@@ -72,21 +72,21 @@ class Inspect:
         return self._ask("reserved")
 
     def revoked(self) -> Any:
-        """Tell which ids shall not run."""
+        """Tell which ids must not run."""
         return self._ask("revoked")
 
     def registered(self, *taskinfoitems: str) -> Any:
         """Tell which tasks the workers know.
 
         Args:
-            taskinfoitems: Attributes of tasks to be told too.
+            taskinfoitems: Attributes of tasks to tell, too.
         """
         return self._ask("registered", taskinfoitems=taskinfoitems)
 
     registered_tasks = registered
 
     def query_task(self, *ids: str | Iterable[str]) -> Any:
-        """Return the places of tasks, by their ids: ``{id: [state, description]}``."""
+        """Return where tasks are, by their ids: ``{id: [state, description]}``."""
         named: list[str] = []
         for one in ids:
             named += [one] if isinstance(one, str) else one
@@ -97,14 +97,14 @@ class Inspect:
         return self._ask("active_queues")
 
     def stats(self) -> Any:
-        """Tell how the workers do: broker, pool, counts."""
+        """Tell the workers' broker, pool and counts."""
         return self._ask("stats")
 
     def conf(self, with_defaults: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's form
         """Tell the settings, without secrets.
 
         Args:
-            with_defaults: Also those that nobody set.
+            with_defaults: Also settings that nobody set.
         """
         return self._ask("conf", with_defaults=with_defaults)
 
@@ -131,12 +131,12 @@ class Inspect:
 
         Args:
             from_node: The name of the worker that asks.
-            revoked: Ids that shall not run.
+            revoked: Ids that must not run.
         """
         return self._ask("hello", from_node=from_node, revoked=revoked)
 
     def memsample(self) -> Any:
-        """Have stock workers note how much memory they take; needs psutil there."""
+        """Let stock workers note how much memory they take; needs psutil there."""
         return self._ask("memsample")
 
     def memdump(self, samples: int = 10) -> Any:

@@ -41,7 +41,7 @@ class TaskRegistry:
 
     @property
     def _whole(self) -> Any:
-        # Only an app has this part.
+        # Only apps have this part.
         return self
 
     def _fill_registry(self) -> None:
@@ -95,7 +95,7 @@ class TaskRegistry:
             pydantic: Make arguments the models they are annotated with, and write a
                 returned model as plain data.
             shared: Give the task to every app, as `shared_task` does.
-            lazy: Of no meaning here.
+            lazy: Ignored.
             filter: Called with the task; its return value replaces the task.
             options: Celery's names: `queue`, `serializer`, `ignore_result`, ...; other
                 names are attributes of the task.
@@ -150,7 +150,7 @@ class TaskRegistry:
 
     @property
     def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
-        """The base of tasks that are given no `base`; it can be set.
+        """The base of tasks without a `base` of their own; it can be set.
 
         Raises:
             SettingError: The value is not a class derived from `celerant.Task`.
@@ -162,8 +162,8 @@ class TaskRegistry:
         self._task_class = base_of("tasks", kind)
 
     def gen_task_name(self, name: str, module: str) -> str:
-        """Return the name of a task that is given none."""
-        # A script and the copy of it that a spawned process imports are one.
+        """Return the name of a task without a given name."""
+        # A script and its copy in a spawned process are one module.
         if module in {"__main__", "__mp_main__"}:
             module = self.name
         return f"{module}.{name}"
@@ -179,7 +179,7 @@ class TaskRegistry:
         related_name: str | None = "tasks",
         force: bool = False,  # noqa: FBT001, FBT002 - Celery's order
     ) -> None:
-        """Have the modules named `related_name` of packages imported by workers.
+        """Let workers import the modules named `related_name` of packages.
 
         Args:
             packages: Names, or a function that returns them; by default Django's apps.
@@ -193,7 +193,7 @@ class TaskRegistry:
     def import_tasks(self) -> None:
         """Import the modules of ``imports``, ``include`` and `autodiscover_tasks`.
 
-        Workers do so; call it to know all tasks. Sets Django up first if
+        Workers call it; call it yourself to know all tasks. Sets Django up first if
         ``DJANGO_SETTINGS_MODULE`` is set.
         """
         tell("import_modules", self)

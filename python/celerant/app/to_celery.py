@@ -51,11 +51,11 @@ def to_celery(app: Celerant) -> celery.Celery:
     handed: set[str] = set()
     settings = _settings(app)
     if settings.get("task_annotations"):
-        # Those of Celerant's tasks are handed over with the tasks.
+        # Values in annotations of Celerant's tasks are handed over with the tasks.
         annotations = settings["task_annotations"]
         settings["task_annotations"] = AnnotatedThere(annotations, handed)
-    # Not `conf.update`: so Celery reads no other module of settings, which the app has
-    # read, and its loader learns of `override_backends`.
+    # Not by `conf.update`: this way Celery reads no other module of settings, since the
+    # app has read it, and Celery's loader learns of `override_backends`.
     made.config_from_object(settings)
 
     def hand_over(**_signal: Any) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnotatedThere", "register"]
 
-#: Those that Celery calls beside the function.
+#: Hooks that Celery calls beside the function.
 _HOOKS_OF_A_RUN = frozenset(
     {"after_return", "before_start", "on_failure", "on_retry", "on_success"}
 )
@@ -75,7 +75,7 @@ _SAME = (
 
 
 def register(made: celery.Celery, task: Any) -> None:
-    """Make a task of ours one of the Celery app `made`.
+    """Make a task of ours a task of the Celery app `made`.
 
     Its function gets Celery's own task as `self`. If ``base=`` names its
     class, the function and the hooks get ours, as in the embedded worker: attributes
@@ -91,7 +91,7 @@ def register(made: celery.Celery, task: Any) -> None:
         if option.treatment != "refused" and _is_own(task, name, option)
     }
     if is_classed:
-        # Ours retries, with the hooks of its class.
+        # Our task retries, with the hooks of its class.
         space.pop("autoretry_for", None)
     for hook in task.hooks & _HOOKS_OF_A_RUN:
         space[hook] = _hook(task, hook)
@@ -120,7 +120,7 @@ def _is_own(task: Any, name: str, option: TaskOption) -> bool:
 def _run_in_celery(
     made: celery.Celery, task: Any, function: Callable[..., Any], *, is_entered: bool
 ) -> Callable[..., Any]:
-    """Return the function that Celery calls in the place of a task's own.
+    """Return the function that Celery calls instead of a task's own.
 
     Tasks that Celerant sends inside it get Celery's root and parent, and count among
     the children of Celery's stored result. `get` is refused if Celery's is.
@@ -154,7 +154,7 @@ def _run_in_celery(
                 theirs.add_trail(_Child(child))
 
     if not run.__name__.isidentifier():
-        # Celery writes a function of this name: of a lambda it could not.
+        # Celery writes a function with this name, and a lambda's name is no identifier.
         run.__name__ = "run"
     # Celery checks arguments by it when a task is sent.
     taken = task.parameters
@@ -196,14 +196,14 @@ def _elsewhere(task: Any) -> Callable[[Any, str], Any]:
 
 
 class AnnotatedThere:
-    """Annotations for the tasks that Celery has of its own."""
+    """Annotations for Celery's own tasks."""
 
     def __init__(self, annotations: Any, ours: set[str]) -> None:
         self._annotations = annotations
         self._ours = ours
 
     def annotate(self, task: Any) -> dict[str, Any] | None:
-        """Return the annotations of Celery's task; none of ours, which have theirs."""
+        """Return the annotations of Celery's task; our tasks have theirs already."""
         if task.name in self._ours:
             return None
         found: dict[str, Any] = {}
@@ -213,7 +213,7 @@ class AnnotatedThere:
 
 
 def _celery_allows() -> bool:
-    """Whether Celery's own results could be waited for: in its pool, at this time."""
+    """Whether Celery allows waiting for results now: in its pool it may not."""
     from celery._state import task_join_will_block  # noqa: PLC0415 - an extra
 
     return not task_join_will_block()
@@ -223,12 +223,12 @@ def _read(name: str, context: Any, *, is_entered: bool) -> Request:
     known = {field: getattr(context, field, None) for field in _SAME}
     given = {field: value for field, value in known.items() if value is not None}
     limits = tuple(getattr(context, "timelimit", None) or (None, None))
-    # If Celery calls the function itself, calls of ours in there are direct.
+    # If Celery calls the function itself, our calls inside are direct.
     return Request(context.id, name, timelimit=limits, is_entered=is_entered, **given)
 
 
 def _send_successors(request: Request) -> None:
-    """Send the retries that were asked of our task, not of Celery's."""
+    """Send the retries that our task asked for, not Celery's."""
     successors, request.successors = request.successors, []
     try:
         for successor in successors:
@@ -238,7 +238,7 @@ def _send_successors(request: Request) -> None:
 
 
 def _theirs(exc: Exception, task: Any, request: Request) -> Any:
-    """Return Celery's form of an exception by which a task steers its worker."""
+    """Return Celery's exception for one of ours by which a task steers its worker."""
     theirs: Any = importlib.import_module("celery.exceptions")
     try:
         _send_successors(request)
@@ -259,7 +259,7 @@ def _theirs(exc: Exception, task: Any, request: Request) -> Any:
 
 
 class _Child:
-    """A result of Celerant's as Celery's backends store it."""
+    """A result of Celerant's, as Celery's backends store it."""
 
     __slots__ = ("_form",)
 

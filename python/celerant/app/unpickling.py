@@ -1,4 +1,4 @@
-"""How a pickled result finds its app again."""
+"""The way of an unpickled result to its app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["result_of"]
 
 
 def result_of(app: str, module: str, state: dict[str, Any]) -> Any:
-    """Return a result of an app of this process: how results are unpickled.
+    """Return a result of an app of this process; pickles of results call it.
 
     Args:
         app: The app's name.

@@ -1,7 +1,7 @@
 """The values that options of sends and of tasks may have; each may also be None.
 
 Use it as a module: ``values.TEXT``. The values of settings are in
-`celerant.config.kinds`: settings are read from text too.
+`celerant.config.setting_values`: settings are read from text too.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from celerant.errors import SettingError
 
 __all__ = ["PARTS", "check_transport", "check_urls", "completed", "composed"]
 
-#: Settings that say parts of a URL.
+#: Settings that are parts of a URL.
 PARTS = (
     "broker_transport",
     "broker_host",
@@ -60,7 +60,7 @@ def _completed(url: str, parts: Mapping[str, Any]) -> str:
     if "://" not in url:
         url = f"{parts['broker_transport'] or 'amqp'}://{url}"
     found = _URL.fullmatch(url)
-    # Of sqla+sqlite:// and the like the rest is no address, and has no such parts.
+    # The rest of sqla+sqlite:// and the like is no address, and has no such parts.
     if found is None or "+" in found["scheme"]:
         return url
     host = found["host"] or quote(parts["broker_host"] or "", safe="[]:")
@@ -87,8 +87,9 @@ def check_urls(name: str, urls: Any) -> None:
     listed = [urls] if isinstance(urls, str) else urls or ()
     for url in ";".join(listed).split(";"):
         before, has_scheme, _ = url.partition("://")
-        # Of sqla+sqlite://. Without a scheme it is the host of an AMQP broker. Other
-        # text may be a password: connecting refuses it, and shows none of it.
+        # The `+` is that of sqla+sqlite://. Text without a scheme is the host of an
+        # AMQP broker. Other text may be a password: connecting refuses it, and shows
+        # none of it.
         if has_scheme and _SCHEME.fullmatch(before):
             check_transport(name, before.partition("+")[0], "://")
 

@@ -12,18 +12,18 @@ from celerant.config import Settings
 __all__ = ["backend_reach", "backend_url"]
 
 _OWN_STORE = frozenset({"memory", "redis", "rediss", "redis+socket"})
-#: Options without which the broker's Sentinels are no way to its store.
+#: Options that are needed to reach the store by the broker's Sentinels.
 _SENTINEL_OPTIONS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
 
 def backend_url(conf: Settings) -> str | None:
     """Return ``result_backend``, by default the broker.
 
-    In this process for ``memory://``; in the same Redis for ``redis://``,
-    ``rediss://``, ``redis+socket://`` and ``sentinel://``; as messages to the sender,
-    ``rpc://``, if the broker is reached by AMQP. There is none for any other broker,
-    nor for a failover list of Redis servers: they are separate stores, and a result
-    may be stored on one and looked for on another.
+    By default results are in this process for ``memory://``, and in the same Redis for
+    ``redis://``, ``rediss://``, ``redis+socket://`` and ``sentinel://``. If the broker
+    is reached by AMQP, they are messages to the sender (``rpc://``). Other brokers have
+    no default. A failover list of Redis servers has none either: the servers are
+    separate stores, and a result may be stored on one and looked for on another.
     """
     url: str | None = conf.result_backend
     if url is not None:

@@ -1,4 +1,4 @@
-"""The names of settings: present ones, old ones, and the nearest of a wrong one.
+"""The names of settings: present ones, old ones, and the one nearest to a wrong name.
 
 Source of the old names: ``celery.app.defaults`` of celery 5.7.0.
 """
@@ -70,7 +70,7 @@ _OLD_NAMES = {
 
 
 class UnknownSettingError(SettingError, AttributeError, KeyError):  # type: ignore[misc]  # `name` is ours
-    """No setting has this name; one error for attributes, keys and Celerant."""
+    """No setting has this name; one error for attributes, keys and arguments."""
 
     __str__ = Exception.__str__  # not a key's, which quotes it
 
@@ -92,7 +92,7 @@ def _by_old_name() -> dict[str, str]:
 
 
 def canonical(name: str) -> str | None:
-    """Return the setting of that name, which may be Celery's old one; None: none."""
+    """Return the setting with that name, which may be Celery's old one, or None."""
     return name if name in SETTINGS else _by_old_name().get(name)
 
 
@@ -106,7 +106,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | Non
 def suggestion(name: str, known: frozenset[str]) -> str:
     """Return in words the known name that may be meant; empty if none is near.
 
-    It is kept: a worker may be sent the same unknown name ten thousand times.
+    The answer is kept: a worker may be sent the same unknown name ten thousand times.
     """
     near = nearest(name, known) if len(name) <= _LONGEST_NAME else None
     return "" if near is None else f" (did you mean {near!r}?)"
@@ -117,7 +117,7 @@ def unknown_setting(name: str, *others: str) -> SettingError:
 
     Args:
         name: As given.
-        others: Names that would be right there too.
+        others: Other names that would be right there.
     """
     known = (*SETTINGS, *others)
     near = nearest(name, known)

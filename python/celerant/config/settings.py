@@ -40,15 +40,15 @@ class Settings(Mapping[str, Any]):
     ``CELERY_BROKER_URL`` and its like come before both.
 
     Args:
-        name: The app's; that of its default queue on ``memory://``.
+        name: The app's; on ``memory://`` also its default queue's.
     Raises:
-        SettingError: A name that neither Celery nor Celerant knows, or a value
-            that the setting cannot have.
+        SettingError: A name that Celery and Celerant do not know, or a value that the
+            setting cannot have.
     """
 
-    # Plain values are plain attributes: sending one task looks at a dozen of them, and
-    # `__getattr__`, which Python asks last, costs ten times as much as an attribute.
-    # Settings that may hold a password, or depend on others, are not among them.
+    # Plain values are plain attributes: sending one task reads a dozen of them, and
+    # `__getattr__`, which Python asks last, costs ten times as much. Settings that may
+    # hold a password, or depend on others, are not among them.
     __slots__ = (
         "__dict__",
         "_configured",
@@ -191,7 +191,7 @@ class Settings(Mapping[str, Any]):
     # -- as a whole --------------------------------------------------------------------
 
     def copy(self) -> Settings:
-        """Return settings that say the same and change by themselves."""
+        """Return settings with the same values, which change on their own."""
         return copy.copy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -210,7 +210,8 @@ class Settings(Mapping[str, Any]):
         # Values may hold passwords (URLs, credentials): names only.
         return f"<Settings: {', '.join(sorted(self.changed())) or 'defaults'}>"
 
-    # -- settings that depend on others: `_<name>` gives the one of that name ----------
+    # -- settings that depend on others: `_<name>` gives the value of <name>
+    # ------------
 
     def _told(self, name: str) -> Any:
         return _environment(name) or self._value(name)
@@ -224,7 +225,7 @@ class Settings(Mapping[str, Any]):
         return (
             completed(self._told("broker_url"), parts)
             or composed(parts)
-            # An app that names only one end has no other broker.
+            # An app that names only one of the two URLs has no other broker.
             or completed(self._told("broker_write_url"), parts)
             or completed(self._told("broker_read_url"), parts)
             or _MEMORY
@@ -271,7 +272,7 @@ _PLAIN = frozenset(
     for name, setting in SETTINGS.items()
     if not (
         name in _DERIVED
-        or setting.kind.may_hide
+        or setting.values.may_hide
         or setting.reader == CELERY
         or _SECRET.search(name)
     )
@@ -298,15 +299,15 @@ def _read(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    kind = SETTINGS[name].kind
-    if value is None and kind.takes_none:
+    values = SETTINGS[name].values
+    if value is None and values.takes_none:
         return None
     try:
-        kept = kind.read(value)
+        kept = values.read(value)
     except (TypeError, ValueError, KeyError):
-        is_secret = kind.may_hide or _SECRET.search(name)
+        is_secret = values.may_hide or _SECRET.search(name)
         shown = type(value).__name__ if is_secret else _shown(value)
-        msg = f"{name} must be {kind.says}, not {shown}"
+        msg = f"{name} must be {values.words}, not {shown}"
         raise SettingError(msg, name=name) from None
     if name in _URLS:
         check_urls(name, kept)
@@ -318,6 +319,6 @@ def _checked(name: str, value: Any) -> Any:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` changes nothing
         return type(value).__name__
     return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."

@@ -1,9 +1,9 @@
-"""Every setting: its kind, its default and its reader.
+"""Every setting: its values, its default and its reader.
 
 This table decides the names and the possible values of settings, and which
-``to_celery()`` hands over; ``docs/settings.md`` is made of it. A new setting
-is a line here. Source of names and defaults: celery 5.7.0, ``celery.app.defaults`` and
-the names that its modules ask of ``app.conf``.
+``to_celery()`` hands over; ``docs/settings.md`` is made from it. A new setting is a
+line here. Source of names and defaults: celery 5.7.0, ``celery.app.defaults`` and the
+names that its modules read from ``app.conf``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from celerant.config.kinds import (
+from celerant.config.setting_values import (
     ANY,
     COUNT,
     EXPIRES,
@@ -36,7 +36,7 @@ from celerant.config.kinds import (
     TLS,
     URL,
     ZONE,
-    Kind,
+    SettingValues,
     optional,
 )
 
@@ -58,7 +58,7 @@ OWN = True
 class Setting(NamedTuple):
     """One setting."""
 
-    kind: Kind
+    values: SettingValues
     #: Celery's own, unless the documents say otherwise.
     default: Any
     reader: str

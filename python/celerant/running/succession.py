@@ -63,7 +63,7 @@ def _unsent(outcome: Outcome, exc: Exception) -> Outcome:
 
 
 def pack_successors(request: Request, outcome: Outcome) -> tuple[bytes | None, Outcome]:
-    """Return the successors as bytes, and the outcome: a failure if they have none."""
+    """Return the successors as bytes, and the outcome, which may change for it."""
     if not request.successors:
         return None, outcome
     try:

@@ -1,1 +1,1 @@
-"""Tasks: registered functions, how they steer their worker, those that all have."""
+"""Tasks: registered functions, the ways they steer their worker, and built-in ones."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["annotate", "annotations_of", "check_annotations"]
 
-#: Attribute of a task's class: values that annotations have replaced.
+#: The attribute of a task's class with the values that annotations have replaced.
 _BEFORE = "_before_annotations"
 
 
@@ -26,7 +26,7 @@ def check_annotations(annotations: Any) -> None:
     """Refuse values that cannot annotate.
 
     Raises:
-        SettingError: Something that is neither a mapping, nor a class's name, nor has
+        SettingError: A value that is no mapping and no class's name, and has no
             `annotate` or `annotate_any`.
     """
     for one in _listed(annotations):
@@ -44,9 +44,9 @@ def check_annotations(annotations: Any) -> None:
 
 
 def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
-    """Return the annotations of a task, first of it alone, then of all tasks.
+    """Return the annotations of a task: its own, then those for all tasks.
 
-    Of each kind the first that says anything counts, as in Celery.
+    As in Celery, the first of each sort that is not empty counts.
     """
     objects = [
         symbol_by_name(one)() if isinstance(one, str) else one
@@ -69,7 +69,7 @@ def annotations_of(annotations: Any, task: Any) -> Iterator[dict[str, Any]]:
 
 
 def annotate(task: Task[Any, Any], annotations: Any) -> None:
-    """Give a task the attributes that the setting says, in place of earlier ones.
+    """Give a task the attributes of the setting, instead of earlier ones.
 
     Raises:
         SettingError: A value that the option cannot have.

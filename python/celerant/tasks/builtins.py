@@ -22,7 +22,7 @@ __all__ = ["builtin_tasks", "is_builtin"]
 
 
 def builtin_tasks(app: App) -> dict[str, Task[Any, Any]]:
-    """Return the tasks of an app that no one has to define, by name."""
+    """Return the tasks that every app has without defining them, by name."""
     return {
         name: make_task(app, function, name=name, bind=True)
         for name, function in _FUNCTIONS.items()
@@ -35,13 +35,13 @@ def is_builtin(task: Task[Any, Any]) -> bool:
 
 
 def accumulate(_task: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:
-    """Return its arguments, or one of them: the end of a group that replaced a task."""
+    """Return all arguments, or one: the end of a group that replaced a task."""
     index = kwargs.get("index")
     return args if index is None else args[index]
 
 
 def backend_cleanup(_task: Task[Any, Any]) -> None:
-    """Do nothing: results expire by themselves in every store there is here."""
+    """Do nothing: results expire by themselves in each of our stores."""
 
 
 def over_items(bound: Task[Any, Any], task: Any, it: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def pack(
 ) -> tuple[Any, ...]:
     """Return it as data that any pipe carries.
 
-    `portable` makes a value plain, `named` an exception.
+    `portable` makes a value plain, and `named` makes an exception plain.
     """
     if isinstance(exc, Retry):
         cause = None if exc.exc is None else named(exc.exc)

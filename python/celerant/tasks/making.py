@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
 
-#: Options that follow a setting if they are None.
+#: Options that have a setting's value if they are None.
 _BY_SETTING = frozenset(
     name for name, option in OPTIONS.items() if option.setting is not None
 )
@@ -45,8 +45,9 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     """Return a new task of `app`, not yet registered.
 
     Raises:
-        SettingError: An option that no task can have, or a base that is no task's.
-        TypeError: The function is none, or a coroutine's.
+        SettingError: An option that no task can have, or a base that is no class of
+            tasks.
+        TypeError: The function is not callable, or a coroutine function.
     """
     if isinstance(function, (staticmethod, classmethod)):
         function = function.__func__
@@ -80,7 +81,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
         **{k: v for k, v in own.items() if not (v is None and k in _BY_SETTING)},
     }
     made: Task[Any, Any] = type(name_of(function), (kind,), space)()
-    # Not its attributes: one called `name` or `run` would take the task's place.
+    # Its attributes are not copied: one called `name` or `run` would hide the task's.
     functools.update_wrapper(made, function, updated=())
     settle(made)
     made.on_bound(app)
@@ -109,7 +110,7 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
     check_task_options(name, given)
     space = {"app": app, "name": name, **_from_settings(kind)}
     space |= {"__module__": kind.__module__, "__doc__": kind.__doc__}
-    # A class of its own, for annotations are put on that.
+    # A class of its own, because annotations are put on the class.
     task.__class__ = type(kind.__name__, (kind,), space)
     task.__dict__.pop("app", None)
     task.name = name
@@ -160,7 +161,7 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
     """Return the class that a task derives from.
 
     Raises:
-        SettingError: It is no task's.
+        SettingError: It is no class of tasks.
     """
     if base is None:
         return Task
@@ -174,7 +175,7 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
 
 
 def _from_settings(kind: type) -> dict[str, Any]:
-    """Return the meaning of None in a class of the user's own."""
+    """Return the value of an option that is None in a class of the user's own."""
     return {
         name: vars(Task)[name]
         for name in _BY_SETTING
@@ -200,7 +201,7 @@ def _parameters(function: Any, *, bind: bool) -> inspect.Signature | None:
     """
     told: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
-        # Names that are imported for type checkers alone cannot be evaluated.
+        # Names that only type checkers import cannot be evaluated.
         import annotationlib  # noqa: PLC0415 - new in Python 3.14
 
         told["annotation_format"] = annotationlib.Format.STRING

@@ -1,7 +1,7 @@
 """``@app.task(pydantic=True)``: arguments become models, returned models plain data.
 
 Source: ``celery.app.base.pydantic_wrapper`` of celery 5.7.0: which arguments are
-validated, and with what.
+validated, and by which models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNIONS = (typing.Union, types.UnionType)
 
 
 class WithModels:
-    """A function that is called with models in the place of their plain data."""
+    """A function that is called with models instead of their plain data."""
 
     def __init__(  # noqa: PLR0913 - what ``@app.task`` takes
         self,
@@ -72,9 +72,9 @@ class WithModels:
     def dumped(
         self, args: Any, kwargs: Mapping[str, Any] | None, *, bound: bool = False
     ) -> tuple[Any, Any]:
-        """Return arguments with those models as data that come back as they were.
+        """Return arguments with models as plain data, if the worker can rebuild them.
 
-        Others are left for the serializer to refuse, or to take.
+        The serializer takes or refuses other models.
         """
         given = [None, *(args or ())] if bound else args or ()
         names = [
@@ -100,7 +100,7 @@ class WithModels:
             return value
         try:
             plain = value.model_dump(**self._dump_kwargs)
-            # A subclass of the model, for instance, would come back as less.
+            # A subclass of the model, for example, would come back with fewer fields.
             return plain if self._validated(model, plain) == value else value
         except Exception:  # noqa: BLE001 - validators may need what only workers have
             return value
@@ -110,7 +110,7 @@ class WithModels:
 
     @functools.cached_property
     def _hints(self) -> dict[str, Any]:
-        # Late, for a model may be defined after the function.
+        # Late, because a model may be defined after the function.
         try:
             return typing.get_type_hints(self._function)
         except (AttributeError, NameError, TypeError):
@@ -142,7 +142,7 @@ class WithModels:
 
 
 def _optional(hint: Any) -> Any:
-    """Return X of ``X | None``; None of all else."""
+    """Return X of ``X | None``; None for anything else."""
     if typing.get_origin(hint) not in _UNIONS:
         return None
     kinds = typing.get_args(hint)

@@ -16,7 +16,7 @@ from celerant.errors import SettingError
 
 __all__ = ["DECORATOR", "HOOKS", "OPTIONS", "SENT", "TaskOption", "check_task_options"]
 
-#: Of the decorator itself: no attributes of the task it makes.
+#: Arguments of the decorator itself: they are no attributes of the task.
 DECORATOR: dict[str, str] = {
     "name": "the task's name; by default the function's module and name",
     "bind": "the function gets the task as first argument",
@@ -30,7 +30,7 @@ DECORATOR: dict[str, str] = {
     "pydantic_dump_kwargs": "with `pydantic`: arguments of `model_dump` for a result",
 }
 
-#: Methods of a task that a function may take the place of; it gets the task first.
+#: Methods of a task that a function may replace; it gets the task first.
 HOOKS: dict[str, str] = {
     "before_start": "called before the function: (task_id, args, kwargs)",
     "on_success": "called after the function: (retval, task_id, args, kwargs)",
@@ -51,7 +51,7 @@ class TaskOption(NamedTuple):
     default: Any = None
     #: The setting that decides if the task does not.
     setting: str | None = None
-    #: Its effect here, if Celery's documentation does not say.
+    #: Its effect here, if Celery's documentation does not tell it.
     remark: str = ""
 
 
@@ -61,7 +61,7 @@ def _flag(setting: str) -> TaskOption:
 
 #: By name. A name that no table has is an attribute of the user's own.
 OPTIONS: dict[str, TaskOption] = {
-    # How it is sent.
+    # Sending.
     "queue": TaskOption("honoured", values.QUEUE),
     "routing_key": TaskOption("honoured", values.TEXT),
     "exchange": TaskOption(
@@ -74,7 +74,7 @@ OPTIONS: dict[str, TaskOption] = {
     "priority": TaskOption(
         "honoured", values.STRICT_WHOLE, setting="task_default_priority"
     ),
-    # A datetime too; it is checked when it is sent.
+    # It may also be a datetime, which is checked when it is sent.
     "expires": TaskOption("honoured", values.ANY),
     "serializer": TaskOption("honoured", values.TEXT, setting="task_serializer"),
     "delivery_mode": TaskOption(
@@ -88,7 +88,7 @@ OPTIONS: dict[str, TaskOption] = {
     ),
     "immediate": TaskOption("honoured", values.FLAG),
     "mandatory": TaskOption("honoured", values.FLAG),
-    # How it runs.
+    # Running.
     "typing": TaskOption("honoured", values.FLAG, default=True),
     "trail": TaskOption("honoured", values.FLAG, default=True),
     "ignore_result": _flag("task_ignore_result"),
@@ -103,7 +103,7 @@ OPTIONS: dict[str, TaskOption] = {
     "acks_on_timeout": _flag("task_acks_on_timeout"),
     "reject_on_worker_lost": _flag("task_reject_on_worker_lost"),
     "retry_on_worker_lost": _flag("task_retry_on_worker_lost"),
-    # How it is retried.
+    # Retrying.
     "max_retries": TaskOption("honoured", values.COUNT, 3),
     "default_retry_delay": TaskOption("honoured", values.LIMIT, 180),
     "autoretry_for": TaskOption("honoured", values.EXCEPTIONS, ()),
@@ -160,7 +160,7 @@ SENT = (
     "mandatory",
 )
 
-#: How much alike a name of the user's own and an option's may be.
+#: How similar a name of the user's own and an option's may be.
 _TOO_NEAR = 0.8
 
 

@@ -13,7 +13,7 @@ __all__ = ["Registry"]
 
 
 class Registry(dict[str, "Task[Any, Any]"]):
-    """A dict whose missing names are `NotRegistered`, a `KeyError` as Celery's."""
+    """A dict that raises `NotRegistered`, a `KeyError`, for missing names."""
 
     def __missing__(self, name: str) -> NoReturn:
         msg = f"task {name!r} is not registered here"

@@ -1,4 +1,4 @@
-"""Put other work in a task's place, or beside it in its chord.
+"""Replace a task by a canvas, or add a member to its chord.
 
 Source: ``Task.replace`` and ``Task.add_to_chord`` of celery 5.7.0.
 """
@@ -18,12 +18,12 @@ __all__ = ["extend_chord", "hand_over", "replacement"]
 
 
 def replacement(task: Task[Any, Any], canvas: Any) -> Any:
-    """Return `canvas` with the place that the running task has.
+    """Return `canvas` with the place of the running task.
 
     That is its id, its later steps and callbacks, and its part in groups and chords.
 
     Raises:
-        CanvasError: No canvas, or one that has a place of its own or is empty.
+        CanvasError: It is no canvas, has a place of its own, or is empty.
     """
     request = task.request
     canvas = maybe_signature(canvas, task.app)
@@ -36,12 +36,14 @@ def replacement(task: Task[Any, Any], canvas: Any) -> Any:
         canvas.link_error(maybe_signature(errback, task.app))
     steps = canvas["kwargs"]["tasks"] if kind == "chain" else []
     if "link" in canvas.options and steps:
-        # To the step that ends the chain now: others are appended below.
+        # The link belongs to the step that ends the chain now: others are appended
+        # below.
         links = canvas.options.pop("link")
         last = steps[-1]["options"]
         last["link"] = [*(last.get("link") or ()), *links]
     if request.reply_to:
-        # Else the result would come to this worker: by `rpc://` nobody would get it.
+        # Otherwise the result would come to this worker, and with `rpc://` nobody would
+        # get it.
         _end(canvas)["options"].setdefault("reply_to", request.reply_to)
     canvas.freeze(request.id or None)
     nesting = request.replaced_task_nesting + 1
@@ -52,10 +54,10 @@ def replacement(task: Task[Any, Any], canvas: Any) -> Any:
         root_id=request.root_id,
         replaced_task_nesting=nesting,
     )
-    # Others now: `freeze` puts copies into their places.
+    # These are other objects now: `freeze` has replaced them by copies.
     for step in canvas["kwargs"]["tasks"] if kind == "chain" else ():
         step["options"]["replaced_task_nesting"] = nesting
-    # In the order of the message, which names the next step last.
+    # The message's order, in which the next step is the last.
     for step in reversed(request.chain or ()):
         following = maybe_signature(step, task.app).clone()
         canvas |= following.set(replaced_task_nesting=nesting)
@@ -104,12 +106,12 @@ def hand_over(task: Task[Any, Any], canvas: Any) -> NoReturn:
     """Run or send the canvas that replaces the running task.
 
     Raises:
-        Ignore: It is sent, so that nothing is stored for this run; in place it has
-            been run, and this run has its value.
+        Ignore: It is sent, so that nothing is stored for this run. In place it has run,
+            and this run has its value.
     """
     request = task.request
     if request.is_eager:
-        # Raised: users write `raise self.replace(...)` as well as `return`.
+        # It is raised: users write `raise self.replace(...)` as well as `return`.
         raise Replaced(canvas.apply().get(disable_sync_subtasks=False))
     if request.called_directly:
         canvas.apply_async()

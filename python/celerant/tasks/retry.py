@@ -40,7 +40,7 @@ def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
     max_retries: int | None,
     options: dict[str, Any],
 ) -> Retry:
-    """Have the worker send the task again once its function has ended.
+    """Let the worker send the task again once its function has ended.
 
     Raises:
         SettingError: An option that does not exist.
@@ -76,7 +76,7 @@ def ask_retry(  # noqa: PLR0913 - what `Task.retry` takes
 
 
 def ask_again(task: Task[Any, Any], request: Request, exc: Any) -> Retry | None:
-    """Make the worker send a task again that did not end; None if it may not be.
+    """Let the worker send a task again that did not end; None if it may not.
 
     Source: ``Request._retry_worker_lost`` of celery 5.7.0.
     """
@@ -103,7 +103,7 @@ def signature_of(
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Signature[Any]:
-    """Return the call that a request is, to be sent again as `options` say."""
+    """Return a request's call as a signature, which is sent again with `options`."""
     merged = {**_options(request), **_route(request), **options}
     present = {name: value for name, value in merged.items() if value is not None}
     return Signature(task.name, args, dict(kwargs), present, app=task.app)
@@ -131,7 +131,7 @@ def _arguments(
     args: tuple[Any, ...] | list[Any] | None,
     kwargs: Mapping[str, Any] | None,
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Return the arguments of the next run: given ones, else those of this one.
+    """Return the arguments of the next run: given ones, else this run's.
 
     A new positional argument replaces an old keyword one, and the other way round.
     """
@@ -166,7 +166,7 @@ def _arguments(
 
 
 def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
-    """Return `task.run` with a retry for the errors that are retried."""
+    """Return `task.run`, which retries the task after the errors of its options."""
     wanted = tuple(task.autoretry_for)
     unwanted = tuple(task.dont_autoretry_for)
 
@@ -181,7 +181,7 @@ def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
             options = dict(task.retry_kwargs)
             if task.retry_backoff:
                 options["countdown"] = _backoff(task, task.request.retries)
-            # A retry of the function's own comes before the task's options.
+            # The function's own retry goes before the task's options.
             if task.request.max_retries is not None:
                 options["max_retries"] = task.request.max_retries
             raise task.retry(exc=exc, **options) from exc
@@ -193,10 +193,10 @@ def _backoff(task: Task[Any, Any], retries: int) -> int:
     """Return the seconds to the next run: doubled each time, up to a maximum."""
     factor = int(max(1.0, float(task.retry_backoff)))
     most = int(task.retry_backoff_max)
-    # A message may say that it was retried a billion times.
+    # A message may claim that it was retried a billion times.
     doublings = min(max(0, retries), max(0, most).bit_length())
     seconds = min(most, factor * 2**doublings)
-    # Full jitter: those that failed together shall not come back together.
+    # Full jitter: tasks that failed together should not come back together.
     # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     if task.retry_jitter:
         seconds = random.randrange(seconds + 1)  # noqa: S311 - no secret
@@ -207,7 +207,8 @@ def check_retry_options(task: Task[Any, Any]) -> None:
     """Refuse wrong retry options of a user's class, and those that would fail late.
 
     Raises:
-        SettingError: No exceptions in ``autoretry_for`` or ``dont_autoretry_for``.
+        SettingError: ``autoretry_for`` or ``dont_autoretry_for`` has something that is
+            no exception.
     """
     for option in ("autoretry_for", "dont_autoretry_for"):
         kinds = getattr(task, option)

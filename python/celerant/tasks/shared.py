@@ -1,4 +1,4 @@
-"""Tasks of no app in particular: every app has them, the current one sends them."""
+"""Shared tasks: every app has them, and the current app sends them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def shared_task(
 ) -> Any:
     """Make a function a task of every app, made before or after; use as ``app.task``.
 
-    For code that does not know its app, as that of a reusable Django app. What it
-    returns stands for the task of the app made last, and needs one only when used.
+    For code that does not know its app, such as a reusable Django app. The returned
+    object stands for the task of the app made last, and needs an app only when it is
+    used.
 
     Args:
         function: The function, if used without arguments.
@@ -78,10 +79,10 @@ def shared_task(
 
 
 class _SharedTask:
-    """Stands for the current app's task, and passes for it also with `isinstance`."""
+    """Stands for the current app's task; `isinstance` takes it for one, too."""
 
     def __init__(self, find: Callable[[], Task[Any, Any]]) -> None:
-        # Past our own __setattr__, which is for the task's attributes.
+        # Not by our own __setattr__, which sets the task's attributes.
         object.__setattr__(self, "_find", find)
 
     @property  # type: ignore[misc]  # read only is enough
@@ -93,7 +94,7 @@ class _SharedTask:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
-            # The function's name, module and text, which hold for all apps' tasks.
+            # The function's name, module and text, which all apps' tasks share.
             object.__setattr__(self, name, value)
         else:
             setattr(self._find(), name, value)

@@ -21,7 +21,7 @@ def store_state(
     """Store a state and its data.
 
     Raises:
-        ValueError: No state, or no task to store it for.
+        ValueError: There is no state, or no task to store it for.
         ForkError: Results are in the memory of another process.
     """
     request = task.request

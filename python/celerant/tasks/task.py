@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 class _FromSetting:
-    """An option that the task leaves open: the app's settings decide."""
+    """The value of an option that the task leaves to the app's settings."""
 
     def __init__(self, setting: str) -> None:
         self._setting = setting
@@ -96,7 +96,7 @@ class Task(Generic[P, R]):
 
     #: Its name in the registry.
     name: str = ""
-    #: Whose task it is; of one that is not registered, the app made last.
+    #: The app that has it; if it is not registered, the app made last.
     app: App = cast("App", _AppMadeLast())
     #: Whether the function gets the task as its first argument.
     bind: bool = False
@@ -104,7 +104,7 @@ class Task(Generic[P, R]):
     parameters: inspect.Signature | None = None
     #: Writes models among the arguments; None if the task takes none.
     dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None
-    #: Which methods for classes of your own are not this class's.
+    #: The methods for classes of your own that a subclass has replaced.
     hooks: frozenset[str] = frozenset()
     #: `run` with the retries of `autoretry_for`; None without any.
     _body: Callable[..., Any] | None = None
@@ -136,7 +136,7 @@ class Task(Generic[P, R]):
         return None
 
     def given_options(self) -> dict[str, Any]:
-        """Return those of the task's own options that go into its messages."""
+        """Return the task's own options that go into its messages."""
         given: dict[str, Any] | None = self.__dict__.get("_given_options")
         if given is None:
             found = ((name, self.own_option(name)) for name in SENT)
@@ -173,7 +173,7 @@ class Task(Generic[P, R]):
         """Run the function here."""
         token = enter(self.name, args, kwargs)
         try:
-            # Looked up each time: tests put another function in the place of `run`.
+            # Looked up each time: tests replace `run` by another function.
             value: R = (self._body or self.run)(*args, **kwargs)
             return value
         finally:
@@ -196,21 +196,22 @@ class Task(Generic[P, R]):
         so that the reader sees the end.
 
         Args:
-            args: In place of this run's positional arguments.
-            kwargs: In place of its keyword arguments.
-            exc: Why; raised once the task may not be retried again.
+            args: Instead of this run's positional arguments.
+            kwargs: Instead of its keyword arguments.
+            exc: The reason; raised once the task may not be retried again.
             throw: Raise the Retry; False returns it, and the task goes on.
-            eta: When, a datetime.
+            eta: The time of the next run, a datetime.
             countdown: Seconds from now; by default the task's ``default_retry_delay``.
-            max_retries: For this call; by default the task's own, where None is
-                without limit.
-            options: As of `apply_async`, over those of this run's message.
+            max_retries: For this call; by default the task's own; None is without
+                limit.
+            options: Options of `apply_async`, over those of this run's message.
         Returns:
-            What is raised otherwise.
+            The error that is raised otherwise.
         Raises:
-            Retry: The worker knows by it that the task is retried.
+            Retry: It tells the worker that the task is retried.
             MaxRetriesExceeded: It was retried too often, and there is no `exc`.
-            BaseException: `exc`, for that reason or if no worker runs the task.
+            BaseException: `exc`, if it was retried too often or no worker runs the
+                task.
         """
         given = {**options, "eta": eta, "countdown": countdown}
         asked = ask_retry(
@@ -221,7 +222,7 @@ class Task(Generic[P, R]):
         return asked
 
     def retry_lost(self, request: Request, exc: Any) -> Retry | None:
-        """Have the worker send it again whose process died under it.
+        """Let the worker send the task again after its process died.
 
         Returns:
             None if it was retried as often as it may be.
@@ -238,7 +239,7 @@ class Task(Generic[P, R]):
         Raises:
             Ignore: The worker sends `sig` once the function has ended; in place it
                 has been run, and the task has its value.
-            CanvasError: A canvas that is in a chord, or an empty chain.
+            CanvasError: The canvas is in a chord, or is an empty chain.
         """
         return self.on_replace(replacement(self, sig))
 
@@ -296,14 +297,14 @@ class Task(Generic[P, R]):
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None
     ) -> None:
-        """Store a state of one's own while the task runs, such as ``"PROGRESS"``.
+        """Store a state of your own while the task runs, such as ``"PROGRESS"``.
 
         Args:
             task_id: By default this task's.
             state: Its name.
-            meta: The value of `AsyncResult.info`; anything that results can be.
+            meta: The value of `AsyncResult.info`; any value that a result can have.
         Raises:
-            ValueError: No state, or no task that runs.
+            ValueError: There is no state, or no task runs.
             ForkError: The results are in the memory of another process.
         """
         store_state(self, task_id, state, meta)
@@ -324,7 +325,7 @@ class Task(Generic[P, R]):
         return chunks(self.s(), it, n, app=self.app)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """Make a signature with these arguments, also partial ones."""
+        """Make a signature with these arguments, which may be partial."""
         return Signature(self.name, args, kwargs, app=self.app)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
@@ -340,7 +341,7 @@ class Task(Generic[P, R]):
         immutable: bool = False,
         **more: Unpack[SendOptions],
     ) -> Signature[R]:
-        """Make a signature with arguments and options, also by name."""
+        """Make a signature with arguments and options, which may be named."""
         return Signature(
             self.name,
             tuple(args),
@@ -386,7 +387,7 @@ class Task(Generic[P, R]):
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[ApplyOptions],
     ) -> AsyncResult[R]:
-        """Run it here and now and return its finished result."""
+        """Run it here and return its finished result."""
         return self.s().apply(args, kwargs, **options)
 
     def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's name
@@ -395,7 +396,7 @@ class Task(Generic[P, R]):
         return result
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A task travels by name: the other process has its own app.
+        # A task is pickled by name: the other process has its own app.
         return task_by_name, (self.app.name, self.name)
 
     def __dir__(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""The kinds of values that settings may have, and their normal forms.
+"""The values that settings may have, and the values that are kept of them.
 
-Environment variables and INI files have only text, so text that says a number or a
-switch is read as one. Everything else is refused here and not at the first send.
+Environment variables and INI files have only text, so a number or switch as text is
+read as one. All other values are refused here and not at the first send.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ __all__ = [
     "TLS",
     "URL",
     "ZONE",
-    "Kind",
+    "SettingValues",
     "choice",
     "optional",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of value."""
+class SettingValues:
+    """The values that a setting may have."""
 
     #: For people: "must be ...".
-    says: str
+    words: str
     #: Returns the value to keep; raises ValueError or TypeError if it is impossible.
     read: Callable[[Any], Any]
     #: None means "not set", and is kept.
@@ -61,20 +61,20 @@ class Kind:
     may_hide: bool = False
 
 
-def optional(kind: Kind) -> Kind:
-    """Return the kind that may also be None."""
-    return replace(kind, takes_none=True)
+def optional(values: SettingValues) -> SettingValues:
+    """Return the same values, and None."""
+    return replace(values, takes_none=True)
 
 
-def choice(*allowed: str) -> Kind:
-    """Return the kind of a value that is one of a few."""
+def choice(*allowed: str) -> SettingValues:
+    """Return the values of a setting that has one of a few."""
 
     def read(value: Any) -> Any:
         if value not in allowed:
             raise ValueError
         return value
 
-    return Kind(" or ".join(map(repr, allowed)), read)
+    return SettingValues(" or ".join(map(repr, allowed)), read)
 
 
 _SAYS = {
@@ -94,7 +94,7 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """Return a finite number; text that says one is taken."""
+    """Return a finite number, which may be given as text."""
     if isinstance(value, str):
         value = float(value)
         value = int(value) if value.is_integer() else value
@@ -106,7 +106,7 @@ def _number(value: Any) -> Any:
 
 
 def _any_number(value: Any) -> Any:
-    # Celery's own default of one is infinite.
+    # One of Celery's own defaults is infinite.
     if isinstance(value, float) and value == math.inf:
         return value
     return _number(value)
@@ -123,7 +123,7 @@ def _seconds(value: Any) -> Any:
 
 def _timeout(value: Any) -> Any:
     seconds = _seconds(value)
-    # Beyond that Python itself cannot wait.
+    # Python itself cannot wait longer.
     if not 0 < seconds < threading.TIMEOUT_MAX:
         raise ValueError
     return seconds
@@ -131,7 +131,7 @@ def _timeout(value: Any) -> Any:
 
 def _expires(value: Any) -> Any:
     seconds = _seconds(value)
-    # Redis counts whole seconds: less than one would mean for ever.
+    # Redis counts whole seconds, and 0 would mean for ever.
     if 0 < seconds < 1:
         raise ValueError
     return value if isinstance(value, timedelta) else seconds
@@ -148,7 +148,7 @@ def _whole(least: int) -> Callable[[Any], int]:
 
 
 def _size(value: Any) -> int | None:
-    # Celery's name for as many as there are cores, which None means too.
+    # Celery's name for the number of cores; None means the same.
     return None if value in {"auto", None} else _whole(1)(value)
 
 
@@ -165,7 +165,7 @@ def _name(value: Any) -> str:
 
 
 def _listed(value: Any) -> tuple[Any, ...]:
-    """Return several as a tuple; one is a list of one, not of its letters."""
+    """Return several values as a tuple; text is one value and not its letters."""
     if value is None:
         return ()
     if isinstance(value, (str, bytes, type, Mapping)) or not isinstance(
@@ -249,7 +249,7 @@ def _protocol(value: Any) -> int:
 
 
 def _queues(value: Any) -> Any:
-    """Return queues; a name, of several with commas between, is the queue of it."""
+    """Return queues; text is a name, or several with commas between."""
     if isinstance(value, Mapping):
         for name, one in value.items():
             _text(name)
@@ -268,26 +268,30 @@ def _queue(value: Any) -> Queue:
     return Queue(_name(value), Exchange(value), value)
 
 
-FLAG = Kind("true or false", _flag, takes_none=True)
-NUMBER = Kind("a number", _any_number)
-COUNT = Kind("a whole number, 0 or more", _whole(0))
-POSITIVE = Kind("a positive whole number", _whole(1))
-SIZE = Kind("a positive whole number or 'auto'", _size)
-SECONDS = Kind("a number of seconds, 0 or more", _seconds)
-TIMEOUT = Kind("a number of seconds above 0", _timeout)
-EXPIRES = Kind("seconds or a timedelta: one second or more, 0 for ever", _expires)
-TEXT = Kind("text", _text)
-STORE = Kind("a URL", _text, may_hide=True)
-QUEUE = Kind("the name of a queue", _name)
+FLAG = SettingValues("true or false", _flag, takes_none=True)
+NUMBER = SettingValues("a number", _any_number)
+COUNT = SettingValues("a whole number, 0 or more", _whole(0))
+POSITIVE = SettingValues("a positive whole number", _whole(1))
+SIZE = SettingValues("a positive whole number or 'auto'", _size)
+SECONDS = SettingValues("a number of seconds, 0 or more", _seconds)
+TIMEOUT = SettingValues("a number of seconds above 0", _timeout)
+EXPIRES = SettingValues(
+    "seconds or a timedelta: one second or more, 0 for ever", _expires
+)
+TEXT = SettingValues("text", _text)
+STORE = SettingValues("a URL", _text, may_hide=True)
+QUEUE = SettingValues("the name of a queue", _name)
 QUEUE_TYPE = choice("classic", "quorum")
-NAMES = Kind("a name or a list of names", _names)
-LIST = Kind("a list", _listed)
-MAPPING = Kind("a mapping", _mapping, may_hide=True)
-POLICY = Kind(f"a mapping with no key but {', '.join(sorted(_OF_POLICY))}", _policy)
-TLS = Kind("true, false or a mapping of options", _tls, may_hide=True)
-URL = Kind("a URL or a list of URLs", _url, may_hide=True)
-ZONE = Kind("the name of a time zone, e.g. 'Europe/Paris'", _zone)
-MODE = Kind("'transient' (1) or 'persistent' (2)", _mode)
-PROTOCOL = Kind("2: protocol 1 is not spoken here", _protocol)
-QUEUES = Kind("queues: names or kombu.Queue, in a list or a mapping", _queues)
-ANY = Kind("anything", lambda value: value, takes_none=True, may_hide=True)
+NAMES = SettingValues("a name or a list of names", _names)
+LIST = SettingValues("a list", _listed)
+MAPPING = SettingValues("a mapping", _mapping, may_hide=True)
+POLICY = SettingValues(
+    f"a mapping with no key but {', '.join(sorted(_OF_POLICY))}", _policy
+)
+TLS = SettingValues("true, false or a mapping of options", _tls, may_hide=True)
+URL = SettingValues("a URL or a list of URLs", _url, may_hide=True)
+ZONE = SettingValues("the name of a time zone, e.g. 'Europe/Paris'", _zone)
+MODE = SettingValues("'transient' (1) or 'persistent' (2)", _mode)
+PROTOCOL = SettingValues("2: protocol 1 is not spoken here", _protocol)
+QUEUES = SettingValues("queues: names or kombu.Queue, in a list or a mapping", _queues)
+ANY = SettingValues("anything", lambda value: value, takes_none=True, may_hide=True)
