@@ -5,7 +5,7 @@
     celerant.celery.install()
 
 From then on ``celery.group(...).apply_async()``, chord headers, ``Task.chunks`` and
-groups inside chains leave as one volley. `docs/celery.md` says which members do, and
+groups inside chains leave as one volley. `docs/celery.md` tells which members do, and
 why others take Celery's own path.
 """
 

@@ -17,8 +17,8 @@ _group: Any = celery_canvas.group
 class group(_group):  # type: ignore[misc] # noqa: N801 - Celery's name
     """Celery's `group`, sent as one volley.
 
-    It mixes with Celery's canvas and is a `celery.group` in every other way. What a
-    chain or chord makes of it is Celery's own: for those, `install`.
+    It mixes with Celery's canvas and is a `celery.group` in every other way. A chain or
+    chord sends it in Celery's own way; to change that, call `install`.
     """
 
     def apply_async(self, *args: Any, **kwargs: Any) -> Any:

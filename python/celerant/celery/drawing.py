@@ -1,8 +1,8 @@
 """Celery's messages, made by Celery itself with slots at the fields that differ.
 
-One member of each kind goes through Celery's own code, from `Signature.apply_async` to
-the call of `Producer.publish`, with slots for its id, its place and its arguments. What
-arrives there is the message of all members of that kind.
+One member for each task and options goes through Celery's own code, from
+`Signature.apply_async` to the call of `Producer.publish`, with slots for its id, its
+position and its arguments. The message that arrives there serves all such members.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from celery.app import routes as celery_routes
 
 from celerant.celery.adapters import Spans
 from celerant.celery.hearing import Heard
-from celerant.celery.kinds import Kinds
 from celerant.celery.recording import Recorder, blueprint_of
+from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.signals import retold
 from celerant.dispatch.envelope import SLOTS, Blueprint
 
@@ -37,25 +37,25 @@ class CeleryBlueprints:
 
     Args:
         app: The Celery app.
-        kinds: Its tasks, as the group's members have them.
-        options: Of the call, with the group's id; None if members have all of that.
-        spans: Of tracers that receivers are.
+        sent_tasks: Its tasks, as the group's members have them.
+        options: The call's, with the group's id; None if members have these already.
+        spans: Those of receivers that are tracers.
     """
 
     def __init__(
         self,
         app: Any,
-        kinds: Kinds,
+        sent_tasks: SentTasks,
         options: Mapping[str, Any] | None,
         spans: Spans,
     ) -> None:
         self._app = app
-        self._kinds = kinds
+        self._sent_tasks = sent_tasks
         self._options = dict(options or {})
-        #: Whether each member has a place of its own in the group.
+        #: Whether each member has a position of its own in the group.
         self._is_placed = options is not None
         self._spans = spans
-        #: Exchange and routing key of all that was drawn.
+        #: Exchange and routing key of all messages that were drawn.
         self.routes: set[tuple[str, str]] = set()
         routes = app.amqp.router.routes or ()
         self._routes_by_name = all(
@@ -64,13 +64,13 @@ class CeleryBlueprints:
 
     def bare(self, *, is_placed: bool) -> CeleryBlueprints:
         """Return the same for the messages of chains."""
-        found = CeleryBlueprints(self._app, self._kinds, None, self._spans)
+        found = CeleryBlueprints(self._app, self._sent_tasks, None, self._spans)
         found._is_placed = is_placed
         found.routes = self.routes
         return found
 
     def reply_to(self) -> str:
-        """Return the destination of results that are waited for."""
+        """Return the reply queue for results."""
         return str(self._app.thread_oid)
 
     @property
@@ -80,7 +80,7 @@ class CeleryBlueprints:
 
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
-        return self._kinds.parameters(name)
+        return self._sent_tasks.parameters(name)
 
     def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:  # noqa: ARG002 - the protocol's
         """Return None: all messages tell the group's id, so none serves another."""
@@ -93,7 +93,7 @@ class CeleryBlueprints:
         recorder = Recorder()
         silent = _SilentApp(self._app, recorder)
         signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
-        task = self._kinds.task(name)
+        task = self._sent_tasks.task(name)
         # A signature keeps its looked-up objects there.
         vars(signature)["_apply_async"] = (
             partial(silent.send_task, name)
@@ -114,7 +114,7 @@ class CeleryBlueprints:
         for slot in _REPRS:
             recorder.fields.pop(slot, None)
             recorder.told["properties"].pop(slot, None)
-        is_heard = self._kinds.is_heard(name)
+        is_heard = self._sent_tasks.is_heard(name)
         if not is_heard:
             self._spans.drawn(name, recorder.told)
         blueprint = blueprint_of(recorder.body, recorder.fields)
@@ -140,7 +140,7 @@ def _alone(work: Any) -> None:
 
 
 def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options whose headers may be changed: Sentry takes its own out."""
+    """Return options whose headers may be changed: Sentry takes out its own."""
     headers = options.get("headers")
     if not isinstance(headers, dict):
         return dict(options)
@@ -149,7 +149,7 @@ def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Silent:
-    """An object of Celery's, but for the attributes set here."""
+    """An object of Celery's, with some attributes replaced here."""
 
     def __init__(self, original: Any) -> None:
         self._original = original
@@ -159,7 +159,7 @@ class _Silent:
 
 
 class _SilentAMQP(_Silent):
-    """An app's `amqp` that calls a recorder in the place of receivers."""
+    """An app's `amqp` that calls a recorder instead of receivers."""
 
     def __init__(self, original: Any, recorder: Recorder) -> None:
         super().__init__(original)
@@ -167,7 +167,7 @@ class _SilentAMQP(_Silent):
 
 
 class _SilentApp(_Silent):
-    """An app that tells only a recorder of its tasks, and makes no results."""
+    """An app whose tasks go to a recorder alone, and have no results."""
 
     backend = SimpleNamespace(on_task_call=lambda _producer, _task_id: None)
 
@@ -176,7 +176,7 @@ class _SilentApp(_Silent):
         self.amqp = _SilentAMQP(original.amqp, recorder)
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
-        # Past all wrappers, earlier and later ones.
+        # Without wrappers, earlier and later ones.
         return celery.Celery.send_task(self, *args, **kwargs)
 
     @staticmethod

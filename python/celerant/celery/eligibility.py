@@ -1,4 +1,4 @@
-"""The members that may leave in a volley, and why others take Celery's own path.
+"""The rules for members that leave in a volley; others take Celery's own path.
 
 A volley skips code that Celery runs for each task. It is taken only if that code is
 Celery's own and no code listens: then skipping it has no visible effect.
@@ -76,16 +76,16 @@ OPTIONS = frozenset(
         "time_limit",
     }
 )
-#: Those of a call, too: kombu's behaviour when the broker is lost.
+#: Options of a call, too: kombu's behaviour when the broker is lost.
 CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
 
 #: Attributes that an unchanged signature keeps beside its dict.
 _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
 
-#: The same of a chain.
+#: The same for a chain.
 _OWN_OF_CHAIN = _OWN | {"_frozen", "_use_link"}
 _CHAIN_METHODS = ("apply_async", "run", "freeze", "prepare_steps", "clone")
-#: Without those that say a task's place, which is the chain's to say.
+#: Without options that place a task: the chain places it.
 _OPTIONS_OF_STEPS = OPTIONS - {
     "chain",
     "chord",
@@ -224,7 +224,7 @@ def _of_methods(app: Any, name: str, task: Any) -> str | None:
 
 
 def of_frozen(members: Any) -> str | None:
-    """Return why the result of a group that is frozen is Celery's own."""
+    """Return why a frozen group's result is Celery's own."""
     tasks = members.tasks
     if type(members) not in GROUPS:
         return f"{type(members).__name__} is a subclass of group"
@@ -248,11 +248,11 @@ def of_signature(signature: Any) -> str | None:
 def of_chain(chain: Any) -> str | None:
     """Return why one chain is not sent in a volley, looking at it and its steps.
 
-    It leaves as its first task. Celerant writes the later steps, and is proven to
-    say it as Celery does.
+    It leaves as its first task. Celerant writes the later steps; tests prove that they
+    are as Celery writes them.
     """
     steps = chain["kwargs"]["tasks"]
-    if len(steps) < 2 or not {*map(type, steps)} <= {canvas.Signature}:  # noqa: PLR2004 - else nothing follows
+    if len(steps) < 2 or not {*map(type, steps)} <= {canvas.Signature}:  # noqa: PLR2004 - otherwise no task follows
         return "the chain is not one of several tasks"
     own = vars(chain)
     if not own.keys() <= _OWN_OF_CHAIN or own["_frozen"] or own["_use_link"]:

@@ -12,8 +12,8 @@ from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, pulled
 from celerant.celery.installing import obstacle
-from celerant.celery.kinds import Kinds
 from celerant.celery.sending import SETTINGS
+from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.stretches import Reader, is_taken_apart
 from celerant.errors import CanvasError
 
@@ -37,12 +37,12 @@ class Reason:
 class Explanation:
     """How a canvas would leave, in this process, now.
 
-    It is true if all that this process sends of the canvas leaves in volleys.
+    It is true if all messages that this process sends for the canvas leave in volleys.
     """
 
     #: Whether `install` is in place, with no other code in its way.
     is_installed: bool
-    #: Members that leave in volleys, as far as they are there.
+    #: Members that leave in volleys, as far as they are known.
     volleyed: int
     #: The parts that take Celery's own path, in the order of the canvas.
     reasons: tuple[Reason, ...]
@@ -65,16 +65,16 @@ class Explanation:
 def explain(canvas_: Any, /, **options: Any) -> Explanation:
     """Say which members leave in volleys, and why others take Celery's own path.
 
-    Nothing is sent, and nothing is drawn from a generator.
+    Nothing is sent, and no generator is drawn from.
 
     Args:
         canvas_: A group, chord, chain or signature of Celery's; a list or tuple is
             read as the members of a group.
-        options: As its `apply_async` would get.
+        options: Options of its `apply_async`.
     Returns:
         An object that prints a line for each reason, and is true if there is none.
     Raises:
-        CanvasError: Something else.
+        CanvasError: It is no canvas of Celery's.
     """
     if isinstance(canvas_, (list, tuple)):
         canvas_ = canvas.group(canvas_)
@@ -132,8 +132,8 @@ class _Looking:
     def _chord(self, found: Any, path: str) -> None:
         header = found.tasks
         if not isinstance(header, canvas.group):
-            header = canvas.group(header, app=found._app)  # noqa: SLF001 - as Celery makes it of them
-        # Options of a chord's call go to its header, but for callbacks.
+            header = canvas.group(header, app=found._app)  # noqa: SLF001 - as Celery does
+        # Options of a chord's call, except callbacks, go to its header.
         options = {**found.options, **self._options}
         for option in ("link", "link_error", "task_id", "countdown", "eta"):
             options.pop(option, None)
@@ -174,7 +174,7 @@ class _Looking:
         if reason is not None:
             self._own(path, reason)
             return
-        reader = Reader(app, Kinds(app), "", merged, uuid4=SETTINGS.uuid4)
+        reader = Reader(app, SentTasks(app), "", merged, uuid4=SETTINGS.uuid4)
         self._members(found, path, reader, level=0)
 
     def _members(self, found: Any, path: str, reader: Reader, *, level: int) -> None:

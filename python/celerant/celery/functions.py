@@ -9,11 +9,11 @@ __all__ = ["actual", "bare"]
 
 
 def bare(function: Any) -> FunctionType | None:
-    """Return a plain function, of a method its own.
+    """Return a plain function, or the function of a method.
 
     Returns:
-        None for an object that only looks like one: a wrapper of wrapt, say, shows the
-        code of the wrapped function and even claims its class.
+        None for an object that only looks like one. A wrapper of wrapt, for example,
+        shows the code of the wrapped function and even claims its class.
     """
     if type(function) is MethodType:
         function = function.__func__

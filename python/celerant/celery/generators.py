@@ -16,8 +16,8 @@ _SOURCE, _PULLED, _IS_OVER = "_regen__it", "_regen__consumed", "_regen__done"
 def drawn(members: Any) -> Iterator[Any]:
     """Yield members of a group; members drawn from a generator stay with the group.
 
-    Celery's own iteration draws the member behind the one that it yields, for which a
-    slow generator makes everybody wait.
+    Celery's own iteration draws the member behind the one that it yields, so that
+    everybody waits for a slow generator.
     """
     if not isinstance(members, _regen) or not vars(members).keys() >= {
         _SOURCE,
@@ -43,7 +43,7 @@ def _drawn(members: Any) -> Iterator[Any]:
             return
         if source is None:
             source = iter(getattr(members, _SOURCE))
-            # That may have pulled something.
+            # That may have drawn a member.
             continue
         try:
             item = next(source)
@@ -54,7 +54,7 @@ def _drawn(members: Any) -> Iterator[Any]:
 
 
 def pulled(members: Any) -> tuple[list[Any], bool]:
-    """Return the members that are there, and whether these are all; draws none."""
+    """Return the members drawn so far, and whether these are all; draws none."""
     if not isinstance(members, _regen):
         return list(members), True
     own = vars(members)
@@ -70,7 +70,7 @@ def app_of(members: Any) -> Any:
     """Return a group's app, for which Celery's own property draws two members.
 
     Raises:
-        AttributeError: As that property, of a member that is a plain dict.
+        AttributeError: A member is a plain dict, as with that property.
     """
     tasks = members.tasks
     if members._app is not None or not isinstance(tasks, _regen):  # noqa: SLF001 - Celery has no public one

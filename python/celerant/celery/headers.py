@@ -1,7 +1,7 @@
-"""Chord headers of plain tasks: they need not be frozen before they are sent.
+"""Chord headers of plain tasks, which need not be frozen before they are sent.
 
 Source: ``_chord.run`` and ``group._freeze_group_tasks`` of celery 5.7.0: each member is
-copied and frozen and its result made, all of which ``group.apply_async`` does again.
+copied and frozen and its result made, and ``group.apply_async`` does all of it again.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ __all__ = ["dismiss", "prepare"]
 #: Signatures that are one task with one result.
 _PLAIN = frozenset({canvas.Signature, canvas.xmap, canvas.xstarmap})
 
-#: Whose `apply_chord` only looks for groups among the results: Celery's and ours.
+#: Backends whose `apply_chord` only looks for groups among the results: Celery's and
+#: ours.
 _ONLY_FOR_GROUPS = {Path(celery.__file__).parent / "backends", Path(__file__).parent}
 
 
 def prepare(header: Any, app: Any) -> None:
-    """Let `_chord.run` find a header that freezes in our way, if that shows nowhere.
+    """Let `_chord.run` find a header that freezes in our way, if nothing shows it.
 
     Args:
         header: The group.
@@ -46,7 +47,7 @@ def prepare(header: Any, app: Any) -> None:
     try:
         own = header.app
     except AttributeError:
-        # Of tasks that are plain dicts, which have none.
+        # Tasks that are plain dicts have none.
         return
     if own.backend is app.backend:
         vars(header)["_freeze_group_tasks"] = partial(_freeze, header)
@@ -61,7 +62,7 @@ def _freeze(header: Any, **place: Any) -> tuple[str, Any]:
     """Stand in for ``group._freeze_group_tasks`` of a chord's header, once.
 
     Returns:
-        The group's id and the members' results: none if they are not looked at.
+        The group's id and the members' results; no results if nobody looks at them.
     """
     del vars(header)["_freeze_group_tasks"]
     freeze = header._freeze_group_tasks  # noqa: SLF001 - Celery has no public one
@@ -95,16 +96,16 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
 
     Args:
         header: The group.
-        are_named: Whether they are to have their ids.
+        are_named: Whether they get their ids.
     Returns:
         The members and, if named, their results; None if some are not plain.
     """
-    app = header._app  # noqa: SLF001 - what `maybe_signature` is told
+    app = header._app  # noqa: SLF001 - the argument of `maybe_signature`
     if isinstance(header.tasks, _regen):
-        # As they come: `group.apply_async` takes them apart.
+        # In their own order: `group.apply_async` takes them apart.
         tasks = (canvas.maybe_signature(task, app=app) for task in drawn(header.tasks))
         return None if are_named else (regen(tasks), [])
-    # The results of chains are not needed if they are not looked at.
+    # The results of chains are not needed if nobody looks at them.
     flat = _flat(header.tasks, with_chains=not are_named)
     if flat is None:
         return None
@@ -115,7 +116,7 @@ def _members(header: Any, *, are_named: bool) -> tuple[Any, list[Any]] | None:
 
 
 def _flat(tasks: Any, *, with_chains: bool) -> list[Any] | None:
-    """Return members with those of groups in it, each of these reversed."""
+    """Return members, with nested groups' members in reverse order."""
     if {*map(type, tasks)} <= _PLAIN:
         return list(tasks)
     flat: list[Any] = []
@@ -138,7 +139,7 @@ def _flat(tasks: Any, *, with_chains: bool) -> list[Any] | None:
 
 
 def _named(tasks: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Return copies that have ids, and their results; the caller's have none."""
+    """Return copies that have ids, and their results; the caller's members get none."""
     if SETTINGS.uuid4:
         ids = [uuid4() for _ in tasks]
     else:
@@ -152,7 +153,7 @@ def _named(tasks: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _copy(task: Any) -> Any:
-    """Return the same as `clone`, but share the parts that are only read."""
+    """Return the same as `clone`, and share the parts that are only read."""
     if type(task) is not canvas.Signature:
         return task.clone()
     parts = {**task, "args": tuple(task["args"]), "options": {**task["options"]}}

@@ -1,8 +1,8 @@
 """Receivers of Celery's signals, told of each member of a volley.
 
-They get Celery's arguments, one member after the other in the group's order,
-and may change it. A chunk's members hear of `before_task_publish` once all of them are
-known to be sound, and of `after_task_publish` once the broker has taken them.
+They get Celery's arguments, one member after the other in the group's order, and may
+change the message. `before_task_publish` is sent for a chunk's members once all of them
+are checked, and `after_task_publish` once the broker has taken them.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _NAMES = {text: name for name, text in SLOTS.items()}
 _FIXED = frozenset({str, int, float, bool, bytes, type(None)})
 #: Types of headers that every wire writes in the same way, in any company.
 _OWN_TYPES = frozenset({str, int, float, bool, type(None)})
-#: Messages kept that receivers have made of one kind's: more would be a leak where
-#: each member's is its own.
+#: How many messages are kept that receivers have made of one: more would be a leak if
+#: each member had its own.
 _KEPT = 256
 
 
 class Heard:
-    """The message of a kind, as its members' receivers hear of it.
+    """The message that members share, as their receivers hear of it.
 
     Args:
         recorder: The call of Celery's own code for a member with slots.
-        blueprint: The same, as the message that leaves unchanged.
+        blueprint: The message for members that receivers do not change.
     """
 
     def __init__(self, recorder: Recorder, blueprint: Blueprint) -> None:
@@ -85,20 +85,20 @@ class Heard:
         return copy.deepcopy(own)
 
     def changed_embed(self, embed: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the body's third item now; None: still that of all."""
+        """Return the body's third item now; None if it is still the one of all."""
         return None if self._no_embed and embed == self._body[2] else embed
 
     def policy(self) -> dict[str, Any] | None:
-        """Return the retry policy, which nobody reads again; None before Celery 5.7."""
+        """Return the retry policy, which is not read again; None before Celery 5.7."""
         return None if self._policy is None else dict(self._policy)
 
     def written(
         self, message: _Message, renderer: Renderer
     ) -> tuple[Template | None, list[bytes]]:
-        """Return how a member's message is written, and headers of its own.
+        """Return the template of a member's message, and headers of its own.
 
         Returns:
-            For the template None, if that is its kind's.
+            The template is None if the members' common one still fits.
         """
         values = message.values
         is_same = _is_same(
@@ -134,7 +134,7 @@ class Heard:
         return found, renderer.headers(own)
 
     def _loosely(self, message: _Message, renderer: Renderer) -> Template:
-        """Render a message without slots: as it is, for this member alone."""
+        """Render a message without slots, for this member alone."""
         headers, properties = dict(message.headers), dict(message.properties)
         return renderer.render(self._drawn(message, headers, properties))
 
@@ -148,7 +148,7 @@ class Heard:
         else:
             recorder = Recorder()
             fields = {**self._fields, "declare": message.declare, "headers": headers}
-            # As Celery: a property that is named like an argument is an error.
+            # As in Celery, a property that is named like an argument is an error.
             recorder.publish(self._body, **fields, **properties)
             blueprint = blueprint_of(self._body, recorder.fields, self._blueprint.body)
         return replace(blueprint, reusable=False)
@@ -156,20 +156,20 @@ class Heard:
 
 @dataclass(slots=True, frozen=True)
 class _Rewritten:
-    """The fate of a member, as the chunk is told."""
+    """A member as its receivers left it, for the chunk."""
 
-    #: None: its kind's.
+    #: None: the members' common one.
     template: Template | None
     args: Any
     kwargs: dict[str, Any]
-    #: None: that of all.
+    #: None: the one of all.
     embed: dict[str, Any] | None
     #: Headers of its own.
     own: list[bytes]
 
 
 class _Message:
-    """One member's message, in receivers' hands."""
+    """One member's message, which receivers may change."""
 
     __slots__ = (
         "_context",
@@ -202,8 +202,8 @@ class _Message:
         self.declare = None if declare is None else list(declare)
         embed = heard.embed_of(member.embed)
         self.body = (member.args, dict(member.kwargs), embed)
-        # One signal may open a context that the other closes: in the member's own, or
-        # each would be inside the one before.
+        # One signal may open a context that the other closes. Each member has its own
+        # context, or each would be inside the one before.
         self._context: contextvars.Context | None = None
         if (
             signals.before_task_publish.receivers
@@ -231,7 +231,7 @@ class _Message:
         )
         template, own = heard.written(self, renderer)
         if heard.compression:
-            # As kombu does, which `after_task_publish` shows.
+            # kombu does so, and `after_task_publish` shows it.
             self.headers["compression"] = heard.compression
         args, kwargs, embed = self.body
         return _Rewritten(template, args, kwargs, heard.changed_embed(embed), own)
@@ -344,7 +344,7 @@ def _with_slots(
 
 
 def _take_own(headers: dict[str, Any], were: Mapping[str, Any]) -> list[Any]:
-    """Put slots in the place of a receiver's values; return those values."""
+    """Replace a receiver's values by slots; return the values."""
     changed = [
         name
         for name, value in headers.items()

@@ -1,4 +1,4 @@
-"""Putting the swap-in in place, and taking it out again."""
+"""Installing the swap-in, and uninstalling it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class _Patch:
         self._name = name
         self._make = replacement
         #: Replacements that are still referenced, and the original of each: other code
-        #: may put back the method it found, also one of an earlier installation.
+        #: may put back the method it found, even one of an earlier installation.
         self._made: MutableMapping[Any, Any] = WeakKeyDictionary()
-        #: Whether one is in place, or was when other code wrapped it.
+        #: Whether a replacement is in place, or was when other code wrapped it.
         self._is_put = False
 
     def put(self) -> None:
-        """Put a replacement in place, unless one is there or wrapped there."""
+        """Put a replacement in place, unless one is there, even under a wrapper."""
         if not self._is_there():
             original = vars(self._owner)[self._name]
             replacement = self._make(original)
@@ -67,7 +67,7 @@ class _Patch:
         return isinstance(function, FunctionType) and function in self._made
 
     def obstacle(self) -> str | None:
-        """Return why nothing comes here though it was put in place; None: it does."""
+        """Return why no group comes here although it was installed, if none does."""
         name = f"{self._owner.__name__}.{self._name}"
         current = vars(self._owner)[self._name]
         if self._is_celerys():
@@ -115,7 +115,7 @@ def install(*, uuid4: bool = False) -> Installation:
     send at the same time.
 
     Args:
-        uuid4: Random task ids, as Celery's own. Otherwise ids derive from one random
+        uuid4: Random task ids, like Celery's own. Otherwise ids derive from one random
             number per group: as unique and as hard to guess, cheaper to make and keep.
     Returns:
         A context manager that uninstalls.
@@ -142,8 +142,8 @@ def install(*, uuid4: bool = False) -> Installation:
 def uninstall() -> None:
     """Leave Celery as it was before `install`.
 
-    Where somebody has wrapped `group.apply_async` since, their wrapper stays and what
-    it wraps passes through.
+    If other code has wrapped `group.apply_async` since, its wrapper stays, and the
+    replacement under it passes through.
     """
     with _lock:
         _State.is_active = False
@@ -163,7 +163,7 @@ def _group_apply_async(original: Any) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def apply_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # A wrapper that was there before us is to be called for each group.
+        # A wrapper that was there before must be called for each group.
         if is_wrapped or not _State.is_active:
             return original(self, *args, **kwargs)
         # A subclass's `super()` comes here too, with its own `self`.
@@ -197,7 +197,7 @@ def _chord_run(original: Any) -> Callable[..., Any]:
 
 
 def _group_freeze(original: Any) -> Callable[..., Any]:
-    """Celery's own subscribes to every member, which a chain does not send yet."""
+    """Freeze without a subscription to every member: a chain does not send them yet."""
     is_wrapped = not is_of(original, canvas)
 
     @functools.wraps(original)
@@ -211,8 +211,9 @@ def _group_freeze(original: Any) -> Callable[..., Any]:
 
 
 def _redis_apply_chord(original: Any) -> Callable[..., Any]:
-    """Of a header of plain tasks Celery's own makes a result, looks, and drops it.
+    """Send a chord without a result of its header.
 
+    Celery's own code makes one for a header of plain tasks, looks at it, and drops it.
     Making it subscribes to every member.
     """
     is_wrapped = not is_of(original, redis)

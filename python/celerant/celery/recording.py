@@ -22,7 +22,7 @@ def blueprint_of(
     Args:
         body: The message's.
         fields: All other arguments.
-        encoder: Of the body, if there is one already.
+        encoder: The body's, if there is one already.
     """
     fields = dict(fields)
     take = fields.pop
@@ -60,7 +60,7 @@ def blueprint_of(
 
 
 class Recorder:
-    """Stands in for a producer and keeps the message to publish."""
+    """Takes the place of a producer and keeps the message to publish."""
 
     def __init__(self) -> None:
         #: The arguments for receivers of `before_task_publish`.
@@ -71,7 +71,7 @@ class Recorder:
 
     @contextmanager
     def _reraise_as_library_errors(self) -> Iterator[None]:
-        # `send_task` enters this of a producer's connection.
+        # `send_task` enters this context of a producer's connection.
         yield
 
     def publish(self, body: Any, **fields: Any) -> None:

@@ -24,7 +24,7 @@ from celerant.celery.bulk import (
     reader_of,
     receive,
 )
-from celerant.celery.kinds import Chained, Kind
+from celerant.celery.sent_tasks import SentChain, SentTask
 
 __all__ = ["Segment", "group_result", "late_result"]
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("celerant")
 
 #: Seconds between two sweeps: at first, and as a share of a sweep's own time.
 _PAUSE, _PAUSE_PER_SWEEP = 0.01, 2.0
-#: How they grow while nothing comes.
+#: The factor by which pauses grow while no result comes.
 _PAUSE_GROWS_BY = 1.5
 
 
@@ -41,21 +41,23 @@ class Segment:
 
     Args:
         roster: Their ids.
-        kinds: The kind of each.
-        backend: Gets their results; None: the backend of the app that looks.
+        tasks: The task or chain of each.
+        backend: The backend of their results; None: the app's own.
     """
 
-    __slots__ = ("_backend", "_kinds", "_roster")
+    __slots__ = ("_backend", "_roster", "_tasks")
 
     def __init__(
-        self, roster: Roster, kinds: list[Kind | Chained], backend: Any = None
+        self, roster: Roster, tasks: list[SentTask | SentChain], backend: Any = None
     ) -> None:
         self._roster = roster
         self._backend = backend
-        # Most groups are of one task: one reference instead of one per member.
-        first = kinds[0]
-        same = all(kind is first for kind in kinds)
-        self._kinds: Kind | Chained | list[Kind | Chained] = first if same else kinds
+        # Most groups have one task: one reference instead of one per member.
+        first = tasks[0]
+        same = all(task is first for task in tasks)
+        self._tasks: SentTask | SentChain | list[SentTask | SentChain] = (
+            first if same else tasks
+        )
 
     def __len__(self) -> int:
         return len(self._roster)
@@ -71,19 +73,19 @@ class Segment:
             for result in made:
                 while result is not None:
                     result.backend = self._backend
-                    result = result.parent  # noqa: PLW2901 - what it follows
+                    result = result.parent  # noqa: PLW2901 - the result before it
         return made
 
     def _made(self) -> list[Any]:
-        kinds = self._kinds
-        if isinstance(kinds, Kind):
-            return [kinds.result(task_id) for task_id in self.ids()]
-        several = kinds if isinstance(kinds, list) else itertools.repeat(kinds)
+        tasks = self._tasks
+        if isinstance(tasks, SentTask):
+            return [tasks.result(task_id) for task_id in self.ids()]
+        several = tasks if isinstance(tasks, list) else itertools.repeat(tasks)
         return [
-            kind.result(task_id)
-            if isinstance(kind, Kind)
-            else kind.result(self._roster.form(index))
-            for (index, task_id), kind in zip(
+            task.result(task_id)
+            if isinstance(task, SentTask)
+            else task.result(self._roster.form(index))
+            for (index, task_id), task in zip(
                 enumerate(self.ids()), several, strict=False
             )
         ]
@@ -97,8 +99,8 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
         group_id: The group's.
         segments: Its members in order: sent together, or their results.
     Returns:
-        A `celery.result.GroupResult` of the app. Of one member that is a group, that
-        group's, as `group.apply_async` does.
+        A `celery.result.GroupResult` of the app. If the only member is a group, it is
+        that group's result, as with `group.apply_async`.
     """
     if any(isinstance(segment, Segment) for segment in segments):
         return late_result(app, group_id, *segments)
@@ -115,19 +117,19 @@ def group_result(app: Any, group_id: str, segments: list[Segment | list[Any]]) -
 
 
 def late_result(app: Any, group_id: str, *segments: Segment | list[Any]) -> Any:
-    """Return the result of a group whose members are subscribed to when that is needed.
+    """Return the result of a group that subscribes to its members only if needed.
 
     Args:
         app: The Celery app.
         group_id: The group's.
-        *segments: As of `group_result`.
+        *segments: As in `group_result`.
     """
     return _lazy_class(app)(group_id, list(segments))
 
 
 def _lazy_class(app: Any) -> Any:
-    # Kept by nobody but its instances: an app goes when its user lets it go, and no
-    # class of Celery's has an attribute more than before.
+    # Only its instances keep it: an app is freed when its user drops it, and no class
+    # of Celery's gets another attribute.
     own = app.GroupResult
     bases = (_LazyGroupResult, own)
     for found in own.__subclasses__():
@@ -139,9 +141,9 @@ def _lazy_class(app: Any) -> Any:
 class _LazyGroupResult:
     """The part of a `GroupResult` that makes its members late.
 
-    As long as only this class's own methods have looked, nothing is subscribed. What
-    needs Celery's barrier (`then`, `add`, a parent's barrier) makes it, and from then
-    on all is as in Celery.
+    While only this class's own methods look, nothing is subscribed. A method that needs
+    Celery's barrier (`then`, `add`, a parent's barrier) makes it, and after that all is
+    as in Celery.
     """
 
     app: Any
@@ -207,7 +209,7 @@ class _LazyGroupResult:
         for found in self.results:
             ready.size += 1
             found.then(ready, weak=True)
-        # As `ResultSet` does when it is made with a barrier.
+        # `ResultSet` does the same when it is made with a barrier.
         self._promise = promise(args=(weakref.proxy(self),))
         ready.then(promise(self._on_ready, weak=True))
         ready.finalize()
@@ -253,7 +255,7 @@ class _LazyGroupResult:
     ) -> Iterator[tuple[str, Any]]:
         """See `celery.result.ResultSet.iter_native`; bulk reads, no subscriptions.
 
-        `interval` is the longest pause between two of them.
+        `interval` is the longest pause between two reads.
         """
         read = self._reader()
         if on_message is not None or read is None or not self._is_of(self.backend):
@@ -306,7 +308,7 @@ class _LazyGroupResult:
             # Celery's consumer gives them to their waiters.
             self._arm()
             receive(backend)
-            return [found for found in self.results if found._cache is None]  # noqa: SLF001 - else a round trip each
+            return [found for found in self.results if found._cache is None]  # noqa: SLF001 - otherwise a round trip for each
         read = self._reader()
         if read is None:
             return None
@@ -316,7 +318,7 @@ class _LazyGroupResult:
             refused = isinstance(exc, UnreadError)
             if not (refused or backend.exception_safe_to_retry(exc)):
                 raise
-            # Celery's own methods try again, or not, as they are told.
+            # Celery's own methods try again, or not, by their settings.
             logger.debug("a bulk read failed", exc_info=True)
             return None
 
@@ -337,7 +339,7 @@ class _LazyGroupResult:
         return sum(
             1
             for found in self.results
-            if found._cache is not None and found._cache["status"] == state  # noqa: SLF001 - else a round trip each
+            if found._cache is not None and found._cache["status"] == state  # noqa: SLF001 - otherwise a round trip for each
         )
 
     def _celery(self, method: str, *args: Any) -> Any:
@@ -357,12 +359,12 @@ def _sweep(
     """Read results that are not known; add all that are done to `ready`.
 
     Returns:
-        Those that are not done.
+        The ids that are not done.
     """
     pending: list[Any] = []
     unknown: list[Any] = []
     for found in results:
-        (unknown if found._cache is None else ready).append(found)  # noqa: SLF001 - else a round trip each
+        (unknown if found._cache is None else ready).append(found)  # noqa: SLF001 - otherwise a round trip for each
     for start in range(0, len(unknown), AT_ONCE):
         part = unknown[start : start + AT_ONCE]
         metas = read(backend, [found.id for found in part])

@@ -1,4 +1,4 @@
-"""Sends Celery's groups: eligible members in volleys, the rest as Celery does."""
+"""Sends Celery's groups: eligible members in volleys, the others as Celery does."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
-from celerant.celery.kinds import Kinds
 from celerant.celery.results import Segment, group_result, late_result
+from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.stretches import Reader, Stretch
 from celerant.celery.versions import (
     BALANCES_REPRS,
@@ -46,7 +46,7 @@ __all__ = ["SETTINGS", "apply_group"]
 
 logger = logging.getLogger("celerant")
 
-#: A setting of ours that Celery's settings may hold.
+#: A setting of ours that may be among Celery's settings.
 _STALL_TIMEOUT = "celerant_stall_timeout"
 
 
@@ -76,13 +76,13 @@ def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
     Args:
         original: Celery's own `apply_async` of `members`.
         members: The group.
-        args: As `group.apply_async`, like all that follow.
-        kwargs: The same.
-        add_to_parent: The same.
-        producer: The same.
-        link: The same.
-        link_error: The same.
-        **options: The same.
+        args: As in `group.apply_async`.
+        kwargs: As there.
+        add_to_parent: As there.
+        producer: As there.
+        link: As there.
+        link_error: As there.
+        **options: As there.
     Returns:
         A `celery.result.GroupResult`.
     """
@@ -109,7 +109,7 @@ def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
 class _Sending:
     """One call of `group.apply_async`.
 
-    Source: the same and `group._apply_tasks` of celery 5.7.0.
+    Source: `group.apply_async` and `group._apply_tasks` of celery 5.7.0.
     """
 
     def __init__(
@@ -119,20 +119,20 @@ class _Sending:
         self._args = tuple(args or ())
         self._kwargs = dict(kwargs or {})
         options, self._group_id, _ = members._freeze_gid(options)  # noqa: SLF001 - Celery has no public one
-        #: Of all members, unless Celery swallows it on the way to them.
+        #: It is for all members, unless Celery loses it on the way to them.
         self._position = None if SWALLOWS_GROUP_INDEX else options.get("group_index")
         if SWALLOWS_GROUP_INDEX:
             options.pop("group_index", None)
         self._chord = options.pop("chord", None)
         self._options = options
-        self._kinds = Kinds(app)
+        self._sent_tasks = SentTasks(app)
         self._stretches = Reader(
-            app, self._kinds, self._group_id, options, uuid4=SETTINGS.uuid4
+            app, self._sent_tasks, self._group_id, options, uuid4=SETTINGS.uuid4
         ).stretches(members, self._chord)
         #: Results that the body of the members' chord waits for.
         self._chord_size = 0
         self._segments: list[Segment | list[Any]] = []
-        #: Of each stretch that was taken up.
+        #: One for each stretch that was taken up.
         self._reports: list[Report] = []
 
     def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
@@ -166,7 +166,7 @@ class _Sending:
         return found, Report.joined(reports)
 
     def _volley(self, stretch: Stretch, *, is_last: bool) -> bool:
-        """Send members together; False if that is impossible and none has left."""
+        """Send members together; False if that is impossible and no member has left."""
         app, conf = self._app, self._app.conf
         chord = stretch.chord if self._chord is None else self._chord
         options = {k: v for k, v in self._options.items() if v is not None}
@@ -184,7 +184,7 @@ class _Sending:
             positions = [self._position] * len(stretch)
         is_plain = positions == list(range(len(stretch)))
         spans = Spans(stretch.tasks)
-        blueprints = CeleryBlueprints(app, self._kinds, options, spans)
+        blueprints = CeleryBlueprints(app, self._sent_tasks, options, spans)
         order = Order(
             source=stretch.canvases,
             roster=roster,
@@ -204,12 +204,12 @@ class _Sending:
             positions=None if is_plain else positions,
             hooks=Hooks(
                 before_last=before_last,
-                listener=Hearing() if self._kinds.are_heard() else None,
+                listener=Hearing() if self._sent_tasks.are_heard() else None,
             ),
         )
-        # Replies come to the thread that sends, whichever looks at them.
+        # Replies come to the thread that sends, even if another one looks at them.
         own = app.backend if isinstance(app.backend, RPCBackend) else None
-        self._segments.append(Segment(roster, stretch.kinds, own))
+        self._segments.append(Segment(roster, stretch.sent_tasks, own))
         order.ledger.grow(len(stretch))
         self._reports.append(Report(order.ledger))
         try:
@@ -276,8 +276,8 @@ class _Sending:
             **self._options,
         )
         if result_ is None:
-            # Before 5.7 a chord with an empty group as its body has none, of which
-            # Celery says no more than this.
+            # Before 5.7 a chord with an empty group as its body has no result, and
+            # Celery raises the same error.
             raise AttributeError("a member of the group has no result to wait for")
 
     def _prepared(self, stretch: Stretch) -> Iterator[tuple[Any, Any, str]]:
@@ -285,7 +285,7 @@ class _Sending:
             for slow in stretch.originals:
                 yield from slow.prepare()
             return
-        # Counted already as members of a volley.
+        # They are counted already, as members of a volley.
         self._chord_size -= len(stretch)
         root_id = self._options.get("root_id")
         for position, task in zip(stretch.positions, stretch.originals, strict=True):
@@ -333,7 +333,7 @@ def _carriers(app: Any) -> Carriers:
     with _lock:
         found = _of_app.get(app)
         if found is None:
-            # An app without other references takes its carriers with it.
+            # If an app has no other references, its carriers go with it.
             connection = weakref.WeakMethod(app.connection_for_write)
             stall_timeout = app.conf.get(_STALL_TIMEOUT, OURS[_STALL_TIMEOUT].default)
 

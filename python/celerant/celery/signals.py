@@ -12,16 +12,16 @@ from celerant.celery.functions import bare
 
 __all__ = ["can_retell", "receivers", "retold"]
 
-#: All that are sent for each message.
+#: All signals that are sent for each message.
 _PUBLISHING = (
     signals.before_task_publish,
     signals.after_task_publish,
     signals.task_sent,
 )
 
-#: The cells of `AMQP.send_task_message`, a closure, that keep them.
+#: The cells of `AMQP.send_task_message`, a closure, that keep the signals.
 _BEFORE, _AFTER, _SENT = "send_before_publish", "send_after_publish", "sent_receivers"
-#: Before Celery 5.7 also the receivers.
+#: Before Celery 5.7 they keep the receivers too.
 _ARE_BEFORE, _ARE_AFTER = "before_receivers", "after_receivers"
 
 
@@ -43,7 +43,7 @@ def can_retell(send_task_message: Any) -> bool:
 
 
 def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., Any]:
-    """Return Celery's function for messages of which no receiver is told.
+    """Return Celery's function for messages, without a call of receivers.
 
     Args:
         send_task_message: `AMQP.send_task_message` of an app.
@@ -55,7 +55,7 @@ def retold(send_task_message: Any, hear: Callable[..., None]) -> Callable[..., A
     cells[_AFTER] = CellType(lambda **_: None)
     cells[_SENT] = CellType(())
     if _ARE_BEFORE in cells:
-        # There is a receiver, or it would not be called.
+        # There is a receiver; otherwise it would not be called.
         cells[_ARE_BEFORE] = CellType((None,))
         cells[_ARE_AFTER] = CellType(())
     return FunctionType(

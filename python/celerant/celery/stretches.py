@@ -1,4 +1,4 @@
-"""The members of a Celery group in Celery's order, apart by how they may be sent.
+"""The members of a Celery group in Celery's order, cut by the way they may be sent.
 
 Source: ``group._prepared`` of celery 5.7.0: depth first as written, each level counts
 its own members, empty chains leave gaps.
@@ -24,19 +24,19 @@ from celerant.celery.eligibility import (
     of_signature,
 )
 from celerant.celery.generators import drawn
-from celerant.celery.kinds import Chained, Kind, Kinds
+from celerant.celery.sent_tasks import SentChain, SentTask, SentTasks
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
 __all__ = ["Reader", "Slow", "Stretch", "is_taken_apart"]
 
 _MAPS = (canvas.xmap, canvas.xstarmap)
 
-#: Members of a generator that leave together: after the first, which leaves alone, and
-#: at most. What comes slowly leaves when a member is drawn and so many seconds have
+#: How many members of a generator leave together: at first, after one that leaves
+#: alone, and at most. Slow members leave when one is drawn and so many seconds have
 #: passed.
 _SECOND, _MOST, _LINGER = 16, 8192, 0.02
 
-#: Options of a frozen member that its stretch says for all of them.
+#: Options of a frozen member that its stretch has for all members.
 _OF_RUN = frozenset({"group_index", "chord"})
 
 
@@ -49,7 +49,7 @@ def _is_skipped(task: Any) -> bool:
 
 
 def is_taken_apart(task: Any) -> bool:
-    """Whether a member is a group whose members are sent in its place."""
+    """Whether a member is a group whose members are sent instead of it."""
     return type(task) in GROUPS and not vars(task).keys() - {"_app", "_type"}
 
 
@@ -57,9 +57,9 @@ class Slow:
     """A member that takes Celery's own path.
 
     Args:
-        prepare: Gives the items of ``group._prepared``: the frozen signature, its
+        prepare: Yields the items of ``group._prepared``: the frozen signature, its
             result and the group's id.
-        reason: Why it takes that path.
+        reason: The reason why it takes that path.
     """
 
     __slots__ = ("prepare", "reason")
@@ -74,18 +74,18 @@ class Slow:
 class Stretch:
     """Members next to each other that are sent in the same way."""
 
-    __slots__ = ("canvases", "chord", "is_fast", "kinds", "originals", "positions")
+    __slots__ = ("canvases", "chord", "is_fast", "originals", "positions", "sent_tasks")
 
     def __init__(self, *, is_fast: bool) -> None:
         self.is_fast = is_fast
         #: The signature that the core reads.
         self.canvases: list[Any] = []
-        #: The same as they were given; of slow ones, `Slow`.
+        #: The same as they were given; `Slow` for slow ones.
         self.originals: list[Any] = []
         #: `group_index` of each.
         self.positions: list[int] = []
-        self.kinds: list[Kind | Chained] = []
-        #: The body of the chord of which all of them are parts, if any.
+        self.sent_tasks: list[SentTask | SentChain] = []
+        #: The body of the chord that has all of them in its header, if any.
         self.chord: Any = None
 
     def __len__(self) -> int:
@@ -93,11 +93,11 @@ class Stretch:
 
     def tasks(self) -> Counter[str]:
         """Count the members of each task."""
-        return Counter(kind.name for kind in self.kinds)
+        return Counter(sent.name for sent in self.sent_tasks)
 
 
 class _Pace:
-    """When members leave that come from a generator, though others may follow."""
+    """The times at which members from a generator leave while others may follow."""
 
     def __init__(self) -> None:
         self._limit = 1
@@ -118,24 +118,24 @@ class Reader:
     """Reads a group.
 
     Args:
-        app: Of the group.
-        kinds: Collects the tasks.
+        app: The group's.
+        sent_tasks: Collects the tasks.
         group_id: The group's.
-        options: Of the call.
+        options: The call's.
         uuid4: Whether members get random ids.
     """
 
     def __init__(
         self,
         app: Any,
-        kinds: Kinds,
+        sent_tasks: SentTasks,
         group_id: str,
         options: dict[str, Any],
         *,
         uuid4: bool,
     ) -> None:
         self._app = app
-        self._kinds = kinds
+        self._sent_tasks = sent_tasks
         self._group_id = group_id
         self._root_id = options.get("root_id")
         self._route_name = options.get("route_name")
@@ -148,12 +148,12 @@ class Reader:
     def stretches(self, members: Any, chord: Any) -> Iterable[tuple[Stretch, bool]]:
         """Return a group's members, cut at each change of the way of sending.
 
-        Those of a list are a list, read whole; those of a generator are read as they
-        are iterated over.
+        A list's stretches are a list, which is read whole; a generator's are read as
+        they are iterated over.
 
         Args:
             members: The group.
-            chord: The body of the chord of which it is the header, as the call says.
+            chord: The body of the chord that has it as its header, from the call.
         Returns:
             Stretches, and whether each is the last; one that is no part of a chord
             leaves before that is known.
@@ -167,7 +167,7 @@ class Reader:
         """Return why one member takes Celery's own path; None: it is in a volley.
 
         Args:
-            given: The member, as it is in its group; none that is taken apart.
+            given: The member, as it is in its group; no group that is taken apart.
             level: Groups around that group.
         """
         if not isinstance(given, CallableSignature):
@@ -176,15 +176,15 @@ class Reader:
             given = canvas.maybe_signature(given, app=self._app)
         if _is_skipped(given):
             return None
-        _, found, kind = self._signature(0, given)
-        return None if kind is not None else str(found.reason)
+        _, found, sent = self._signature(0, given)
+        return None if sent is not None else str(found.reason)
 
     def _stretches(
         self, members: Any, pace: _Pace | None, *, is_header: bool
     ) -> Iterator[tuple[Stretch, bool]]:
         stretch: Stretch | None = None
-        for position, original, kind in self._walk(members, level=0):
-            is_fast = kind is not None
+        for position, original, sent in self._walk(members, level=0):
+            is_fast = sent is not None
             chord = original["options"].get("chord") if is_fast else None
             if stretch is not None and (
                 stretch.is_fast != is_fast
@@ -200,9 +200,9 @@ class Reader:
                 stretch.chord = chord
             stretch.originals.append(original)
             stretch.positions.append(position)
-            if kind is not None:
+            if sent is not None:
                 stretch.canvases.append(self._plain(original))
-                stretch.kinds.append(kind)
+                stretch.sent_tasks.append(sent)
             # A member that may be the last part of a chord waits until that is known.
             is_free = is_fast and chord is None and not is_header
             if pace is not None and is_free and pace.is_due(stretch):
@@ -214,8 +214,8 @@ class Reader:
 
     def _walk(
         self, members: Any, *, level: int
-    ) -> Iterator[tuple[int, Any, Kind | Chained | None]]:
-        """Yield place, member and kind; without a kind the member is `Slow`."""
+    ) -> Iterator[tuple[int, Any, SentTask | SentChain | None]]:
+        """Yield position, member and task; without a task the member is `Slow`."""
         for position, given in enumerate(drawn(members.tasks)):
             if type(given) is canvas.Signature and level == 0:
                 yield self._signature(position, given)
@@ -223,7 +223,7 @@ class Reader:
             is_own = isinstance(given, CallableSignature)
             task = given
             if level > 0:
-                # As in a copy of a group, whose app is its members'.
+                # As in a copy of a group, which gives its app to its members.
                 task = canvas.maybe_signature(given, app=members._app)  # noqa: SLF001 - Celery has no public one
             elif not is_own:
                 task = canvas.Signature.from_dict(given, app=self._app)
@@ -234,22 +234,22 @@ class Reader:
             elif is_own or level > 0:
                 yield self._signature(position, task)
             else:
-                # Celery writes ids into it, which it has when it is sent again.
+                # Celery writes ids into it, and it keeps them when it is sent again.
                 yield position, self._slow(position, task, _DICT), None
 
     def _signature(
         self, position: int, task: Any
-    ) -> tuple[int, Any, Kind | Chained | None]:
+    ) -> tuple[int, Any, SentTask | SentChain | None]:
         cls = type(task)
         if cls is canvas.Signature or cls in _MAPS:
-            kind = self._kinds.of(task)
-            reason = of_signature(task) or kind.reason
+            sent = self._sent_tasks.of(task)
+            reason = of_signature(task) or sent.reason
             if reason is None:
-                return position, task, kind
+                return position, task, sent
         elif cls in CHAINS:
             reason = self._no_chains or of_chain(task)
             if reason is None:
-                chained = self._kinds.of_chain(task)
+                chained = self._sent_tasks.of_chain(task)
                 reason = chained.reason
                 if reason is None:
                     return position, task, chained
@@ -258,7 +258,7 @@ class Reader:
         return position, self._slow(position, task, reason), None
 
     def _plain(self, task: Any) -> Any:
-        """Return what the core reads of a member, without what its stretch says."""
+        """Return a member for the core, without the options that its stretch has."""
         if type(task) in CHAINS:
             return {**task}
         if type(task) in _MAPS:
@@ -271,7 +271,7 @@ class Reader:
             options.pop(option, None)
         if self._uuid4 and not options.get("task_id"):
             options["task_id"] = uuid()
-        # As in a copy of a signature, which has a tuple.
+        # As a copy of a signature has them: a tuple.
         return {**task, "args": tuple(task["args"]), "options": options}
 
     def _map(self, task: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The versions of Celery that are served, and how they send otherwise than 5.7."""
+"""The versions of Celery that are served, and their differences from 5.7."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
     "repr_levels",
 ]
 
-#: From the first, up to but without the second.
+#: The first version that is served, and the first that is not.
 SERVED = ((5, 5), (5, 8))
 
 
@@ -26,17 +26,18 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def is_served(version: str) -> bool:
-    """Whether a version of Celery is known to send as is said here."""
+    """Whether a version of Celery is known."""
     return SERVED[0] <= _numbers(version) < SERVED[1]
 
 
 _RUNNING = _numbers(celery.__version__)
 
-#: Whether a `group_index` of the call is dropped; it overrules the members' own before.
+#: Whether a `group_index` of the call is dropped; before, it overruled the members'
+#: own.
 SWALLOWS_GROUP_INDEX = _RUNNING >= (5, 6)
-#: Whether groups pass over chains with nothing in them; an error before.
+#: Whether groups pass over chains without steps; before, they were an error.
 SKIPS_EMPTY_CHAINS = _RUNNING >= (5, 7)
-#: Whether a consumer of replies knows silence from a lost connection: 5.6 does not.
+#: Whether a consumer of replies tells silence from a lost connection; 5.6 does not.
 KNOWS_SILENCE = _RUNNING >= (5, 7)
 #: Whether cut reprs close exactly the brackets that they open.
 BALANCES_REPRS = _RUNNING >= (5, 7)

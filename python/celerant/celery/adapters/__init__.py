@@ -1,6 +1,6 @@
-"""Tools that watch Celery's sends, known well enough to stay in a volley.
+"""Tools that watch Celery's sends and work in volleys, too.
 
-Each has a module of its own. Wrappers that none of them knows take Celery's own path.
+Each has a module of its own. Unknown wrappers take Celery's own path.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Its receivers make a span per message. A volley makes one per task instead, with
 same name and attributes and the number of messages, and all messages of that task have
 its context in their headers.
 
-Nothing of OpenTelemetry is imported: without its receivers there is nothing to do.
+OpenTelemetry is not imported: without its receivers there is nothing to do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_tracer(receiver: Any) -> bool:
         and module is not None
         and code.co_filename == module.__file__
         and code.co_name in _RECEIVERS
-        # The parts of it that are used here.
+        # The parts of the instrumentation that are used here.
         and hasattr(getattr(module, "utils", None), "set_attributes_from_context")
         and (code.co_name != _BEFORE or hasattr(_instrumentor(receiver), "_tracer"))
     )
@@ -61,12 +61,12 @@ class Spans:
 
         Args:
             name: The task's.
-            told: As receivers of `before_task_publish` would be.
+            told: The arguments of receivers of `before_task_publish`.
         """
         try:
             self._inject(name, told)
         except Exception:
-            # As Celery does if a receiver fails.
+            # Celery does the same if a receiver fails.
             logger.exception("the messages of %s are sent without a trace", name)
 
     def _inject(self, name: str, told: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Spans:
         propagate.inject(told["headers"], trace.set_span_in_context(span))
 
     def end(self, error: BaseException | None) -> None:
-        """End the spans of a volley that has left, or in part: `error` is why."""
+        """End the spans of a volley that has left; `error` tells why not all of it."""
         for span in self._open.values():
             if error is not None:
                 span.record_exception(error)

@@ -1,10 +1,10 @@
 """sentry-sdk 2: wraps `Task.apply_async`, `Celery.send_task` and `Producer.publish`.
 
-The first two add headers. A kind's message is drawn through them, so that what Sentry
-adds is its own, with a span per kind. The third adds a span per message; here its code
-runs once, around the volley.
+The first two add headers. The message of a task is drawn through them, so that Sentry
+itself adds its headers, with one span for the task. The third adds a span per message;
+here its code runs once, around the volley.
 
-Nothing of Sentry is imported: if it wraps nothing there is nothing to do.
+Sentry is not imported: if it wraps nothing, there is nothing to do.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def publishing(
 
     Args:
         count: Counts the members of each task.
-        routes: Exchanges and routing keys, once it is sent.
+        routes: Exchanges and routing keys, known once it is sent.
         app: Sends them.
-        send: Sends them; its exception, or its `error`, is the span's too.
+        send: Sends them; the span also gets its exception, or its `error`.
     """
     wrapper = kombu.messaging.Producer.publish
     if _wraps(wrapper) is None:
@@ -79,7 +79,7 @@ def publishing(
         if sent[0].error is not None:
             raise sent[0].error
 
-    # All that it asks of a producer.
+    # It needs no more of a producer.
     producer = SimpleNamespace(connection=connection)
     task = next(iter(counts)) if len(counts) == 1 else "group"
     try:
@@ -91,8 +91,8 @@ def publishing(
 
 
 def _tell(name: str, value: Any) -> None:
-    """Say something in the current span."""
-    import sentry_sdk  # noqa: PLC0415 - it is there: its wrapper runs
+    """Write data into the current span."""
+    import sentry_sdk  # noqa: PLC0415 - it is imported, since its wrapper runs
 
     span = sentry_sdk.get_current_span()
     if span is not None:
@@ -119,7 +119,7 @@ def _wraps(function: Any) -> str | None:
     ):
         return None
     if _INNER in variables and _wraps(_cells(found)[_INNER].cell_contents) is None:
-        # It is around something else of Sentry's.
+        # It wraps another function of Sentry's.
         return None
     return variables[0]
 

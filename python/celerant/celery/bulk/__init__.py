@@ -1,4 +1,4 @@
-"""Reading the results of many tasks at once, per kind of result store."""
+"""Reading the results of many tasks at once, in a way for each result store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which store is read how."""
+"""The bulk reader for each result store."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from celerant.celery.bulk import django_models, key_value, sql_tables
 
 __all__ = ["AT_ONCE", "Reader", "reader_of"]
 
-#: Results that are asked for together.
+#: How many results are read together.
 AT_ONCE = 1000
 
-#: Takes a backend and up to `AT_ONCE` ids; returns what Celery's own `get_task_meta`
-#: would, by id, of those that are done.
+#: Takes a backend and up to `AT_ONCE` ids; returns the records of those that are done,
+#: by id, as Celery's own `get_task_meta` would.
 Reader = Callable[[Any, list[str]], dict[str, Any]]
 
 #: Modules of classes that some installations lack, and their readers.
@@ -29,7 +29,7 @@ _DATABASES: tuple[tuple[str, Reader], ...] = (
 def reader_of(backend: Any) -> Reader | None:
     """Return the bulk reader of a result store; None if only Celery can read it.
 
-    A user's subclass that gets results in its own way is asked for each.
+    A user's subclass that reads results in its own way is asked for each.
     """
     cls = type(backend)
     if isinstance(backend, BaseKeyValueStoreBackend):

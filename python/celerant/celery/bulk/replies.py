@@ -19,7 +19,7 @@ _SILENCE = 0.05
 
 
 def are_replies(backend: Any) -> bool:
-    """Whether results come as messages, in the way that is Celery's own."""
+    """Whether results come as messages, in Celery's own way."""
     cls = type(backend)
     return (
         isinstance(backend, RPCBackend)
@@ -31,12 +31,12 @@ def are_replies(backend: Any) -> bool:
 def receive(backend: Any) -> None:
     """Take in the replies for results that Celery's consumer waits for.
 
-    On RabbitMQ two round trips for each 200 results that are there: a queue sends its
-    reader no more before the reader's channel has passed these on.
+    On RabbitMQ it takes two round trips for each 200 results: a queue sends its reader
+    no more before the reader's channel has passed these on.
     """
     consumer = backend.result_consumer
     if consumer._consumer is None:  # noqa: SLF001 - Celery has no public one
-        # Nothing is waited for yet.
+        # No result is waited for yet.
         return
     if type(consumer.drainer) is not Drainer:
         # A greenlet of Celery's receives all the time; let it.
@@ -60,5 +60,6 @@ def _receive_all(consumer: Any) -> None:
     left = True
     while left:
         left = channel.queue_declare(queue.name, passive=True).message_count > 0
-        # Changes nothing; its answer comes behind the messages that left the queue.
+        # It changes nothing, and its answer comes behind the messages that left the
+        # queue.
         channel.basic_qos(0, 0, False)  # noqa: FBT003 - kombu's order

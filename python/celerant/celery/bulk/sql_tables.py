@@ -41,14 +41,14 @@ class _OneRow:
         return getattr(self._backend, name)
 
     def _query_task(self, _session: Any, _task_id: str) -> Any:
-        # How Celery 5.7 looks.
+        # Celery 5.7 looks for the row like this.
         return self._row
 
     def ResultSession(self) -> _OneRow:  # noqa: N802 - Celery's name
         return self
 
     def query(self, _table: Any) -> _OneRow:
-        # How older ones look, as below.
+        # Older versions look like this.
         return self
 
     def filter(self, _condition: Any) -> list[Any]:

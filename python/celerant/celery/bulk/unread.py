@@ -1,4 +1,4 @@
-"""When reading in bulk did not work out."""
+"""The error of a read in bulk that did not work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tasks of a group's members: which may be sent in a volley."""
+"""The tasks of a group's members, and whether a volley may have them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from celerant.celery.eligibility import of_task
 from celerant.celery.functions import actual
 from celerant.celery.signals import receivers
 
-__all__ = ["Chained", "Kind", "Kinds"]
+__all__ = ["SentChain", "SentTask", "SentTasks"]
 
 
-class Kind:
-    """One task, as members refer to it."""
+class SentTask:
+    """A task of some members, as they are sent."""
 
     __slots__ = ("app", "name", "reason", "task")
 
@@ -25,7 +25,7 @@ class Kind:
         self.name = name
         #: None if the app does not know it.
         self.task = task
-        #: Why its members take Celery's own path; None: they need not.
+        #: The reason why its members take Celery's own path; None: they do not.
         self.reason = reason
 
     def result(self, task_id: str) -> Any:
@@ -34,53 +34,53 @@ class Kind:
         return owner.AsyncResult(task_id)
 
 
-class Chained:
+class SentChain:
     """The tasks of a chain, from the first to the last."""
 
     __slots__ = ("_steps", "name", "reason")
 
-    def __init__(self, steps: list[Kind]) -> None:
+    def __init__(self, steps: list[SentTask]) -> None:
         self._steps = steps
-        #: Of the task that leaves.
+        #: The name of the task that leaves.
         self.name = steps[0].name
-        reasons = (kind.reason for kind in steps)
+        reasons = (task.reason for task in steps)
         self.reason: str | None = next(filter(None, reasons), None)
 
     def result(self, form: Any) -> Any:
-        """Return the `AsyncResult` of the last step, which follows the others'.
+        """Return the `AsyncResult` of the last step; the others are its parents.
 
         Args:
-            form: The same as Celery's `as_tuple`.
+            form: As Celery's `as_tuple`.
         """
         ids = []
         while form is not None:
             (task_id, form), _ = form
             ids.append(task_id)
         result = None
-        for kind, task_id in zip(self._steps, reversed(ids), strict=True):
-            followed, result = result, kind.result(task_id)
+        for task, task_id in zip(self._steps, reversed(ids), strict=True):
+            followed, result = result, task.result(task_id)
             result.parent = followed
         return result
 
 
-class Kinds:
-    """The kinds of one group."""
+class SentTasks:
+    """The tasks and chains of one group's members."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         #: By name, and the task and app that a signature keeps, by identity.
-        self._found: dict[tuple[str, int, int], Kind] = {}
+        self._found: dict[tuple[str, int, int], SentTask] = {}
         self._sent: dict[str, Any] = {}
-        #: By the identities of the kinds.
-        self._chains: dict[tuple[int, ...], Chained] = {}
+        #: By the identities of their steps.
+        self._chains: dict[tuple[int, ...], SentChain] = {}
         self._heard: set[str] = set()
 
-    def of(self, signature: Any) -> Kind:
-        """Return the kind of a Celery signature."""
-        return self._kind(signature["task"], signature._type, signature._app)  # noqa: SLF001 - Celery has no public ones
+    def of(self, signature: Any) -> SentTask:
+        """Return the task of a Celery signature."""
+        return self._task_of(signature["task"], signature._type, signature._app)  # noqa: SLF001 - Celery has no public ones
 
-    def of_chain(self, chain: Any) -> Chained:
-        """Return the kind of a chain of Celery's, all of whose steps are signatures."""
+    def of_chain(self, chain: Any) -> SentChain:
+        """Return the chain of a Celery chain whose steps are all signatures."""
         tasks, app = chain["kwargs"]["tasks"], chain._app  # noqa: SLF001 - Celery has no public one
         if app is not None:
             for task in tasks:
@@ -89,7 +89,7 @@ class Kinds:
         key = tuple(map(id, steps))
         found = self._chains.get(key)
         if found is None:
-            found = self._chains[key] = Chained(steps)
+            found = self._chains[key] = SentChain(steps)
         return found
 
     def task(self, name: str) -> Any:
@@ -97,11 +97,11 @@ class Kinds:
         return self._sent[name]
 
     def are_heard(self) -> bool:
-        """Whether receivers of signals hear of each message of some task."""
+        """Whether some task has receivers that hear of each message."""
         return bool(self._heard)
 
     def is_heard(self, name: str) -> bool:
-        """Whether they hear of each message of this task."""
+        """Whether this task has receivers that hear of each message."""
         return name in self._heard
 
     def parameters(self, name: str) -> Any:
@@ -112,7 +112,7 @@ class Kinds:
         # Celery checks the parameters of the function itself, not of the wrapped one.
         return inspect.signature(task.run, follow_wrapped=False)
 
-    def _kind(self, name: str, task: Any, app: Any) -> Kind:
+    def _task_of(self, name: str, task: Any, app: Any) -> SentTask:
         key = (name, id(task), id(app))
         found = self._found.get(key)
         if found is None:
@@ -123,13 +123,13 @@ class Kinds:
                     self._heard.add(name)
         return found
 
-    def _look(self, name: str, task: Any, app: Any) -> Kind:
+    def _look(self, name: str, task: Any, app: Any) -> SentTask:
         ours = self._app
         if task is None:
             app = actual(get_current_app() if app is None else app)
             if app is not ours:
-                return Kind(ours, name, None, f"{name} is a task of another app")
+                return SentTask(ours, name, None, f"{name} is a task of another app")
             task = ours.tasks.get(name)
         elif ours.tasks.get(name) is not task:
-            return Kind(ours, name, task, f"{name} is not the task of that name")
-        return Kind(ours, name, task, of_task(ours, name, task))
+            return SentTask(ours, name, task, f"{name} is not the task of that name")
+        return SentTask(ours, name, task, of_task(ours, name, task))
