@@ -8,7 +8,7 @@ import pytest
 from kombu import Connection
 
 from celerant import Celerant
-from celerant.dispatch.wires import volleys
+from celerant.dispatch.wires import chunk_limits
 from harness import services
 from harness.celery_worker import CeleryWorker
 from harness.rabbitmq_server import own_rabbitmq
@@ -22,7 +22,7 @@ OWN_DATABASES = {"broker": 7, "backend": 8}
 @pytest.fixture(autouse=True)
 def near(monkeypatch):
     """Chunks of 500: on a busy machine every broker seems far."""
-    monkeypatch.setattr(volleys, "FAR", math.inf)
+    monkeypatch.setattr(chunk_limits, "FAR", math.inf)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from celerant import Celerant, group
-from celerant.dispatch.wires import volleys
+from celerant.dispatch.wires import chunk_limits
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 
@@ -24,7 +24,7 @@ def near():
 @pytest.fixture(autouse=True)
 def grown(monkeypatch):
     # However far a busy machine finds it.
-    monkeypatch.setattr(volleys, "MOST", 4)
+    monkeypatch.setattr(chunk_limits, "MOST", 4)
 
 
 def _transactions(stream):
@@ -48,7 +48,7 @@ def test_chunks_grow_with_the_round_trip(
     redis_server, monkeypatch, distance, transactions
 ):
     if not distance:
-        monkeypatch.setattr(volleys, "FAR", 60)
+        monkeypatch.setattr(chunk_limits, "FAR", 60)
     server, seen = redis_server(), []
 
     def look(stream):

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 import celerant.celery
 from celerant import Celerant, PublishError, group
-from celerant.dispatch.wires.redis_watch import Watch
+from celerant.dispatch.wires.redis_watch import MarkWatch
 from harness import services
 from harness.capture import drain
 from harness.redis_server import free_port
@@ -207,7 +207,7 @@ def test_messages_to_a_queue_with_a_hash_tag_reach_a_cluster(cluster, said, is_w
 def test_a_lost_connection_between_two_slots_is_mended_within_the_policy(
     cluster, monkeypatch
 ):
-    probe, calls = Watch.set, []
+    probe, calls = MarkWatch.set, []
 
     def losing(self):
         calls.append(self)
@@ -216,7 +216,7 @@ def test_a_lost_connection_between_two_slots_is_mended_within_the_policy(
             raise RedisConnectionError("gone")
         probe(self)
 
-    monkeypatch.setattr(Watch, "set", losing)
+    monkeypatch.setattr(MarkWatch, "set", losing)
     with cluster.client() as client:
         _await_cluster(client)
         with _own(cluster.url(), queue="{one}") as app:

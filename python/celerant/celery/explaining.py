@@ -14,7 +14,7 @@ from celerant.celery.generators import app_of, pulled
 from celerant.celery.installing import obstacle
 from celerant.celery.sending import SETTINGS
 from celerant.celery.sent_tasks import SentTasks
-from celerant.celery.stretches import Reader, is_taken_apart
+from celerant.celery.stretches import GroupReader, is_taken_apart
 from celerant.errors import CanvasError
 
 __all__ = ["Explanation", "Reason", "explain"]
@@ -174,10 +174,12 @@ class _Looking:
         if reason is not None:
             self._own(path, reason)
             return
-        reader = Reader(app, SentTasks(app), "", merged, uuid4=SETTINGS.uuid4)
+        reader = GroupReader(app, SentTasks(app), "", merged, uuid4=SETTINGS.uuid4)
         self._members(found, path, reader, level=0)
 
-    def _members(self, found: Any, path: str, reader: Reader, *, level: int) -> None:
+    def _members(
+        self, found: Any, path: str, reader: GroupReader, *, level: int
+    ) -> None:
         members, are_all = pulled(found.tasks)
         for index, member in enumerate(members):
             at = f"{path}[{index}]"

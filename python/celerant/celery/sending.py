@@ -25,7 +25,7 @@ from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
 from celerant.celery.results import Segment, group_result, late_result
 from celerant.celery.sent_tasks import SentTasks
-from celerant.celery.stretches import Reader, Stretch
+from celerant.celery.stretches import GroupReader, Stretch
 from celerant.celery.versions import (
     BALANCES_REPRS,
     SWALLOWS_GROUP_INDEX,
@@ -126,7 +126,7 @@ class _Sending:
         self._chord = options.pop("chord", None)
         self._options = options
         self._sent_tasks = SentTasks(app)
-        self._stretches = Reader(
+        self._stretches = GroupReader(
             app, self._sent_tasks, self._group_id, options, uuid4=SETTINGS.uuid4
         ).stretches(members, self._chord)
         #: Results that the body of the members' chord waits for.

@@ -27,7 +27,7 @@ from celerant.celery.generators import drawn
 from celerant.celery.sent_tasks import SentChain, SentTask, SentTasks
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
-__all__ = ["Reader", "Slow", "Stretch", "is_taken_apart"]
+__all__ = ["GroupReader", "Slow", "Stretch", "is_taken_apart"]
 
 _MAPS = (canvas.xmap, canvas.xstarmap)
 
@@ -114,7 +114,7 @@ class _Pace:
         self._started = monotonic()
 
 
-class Reader:
+class GroupReader:
     """Reads a group.
 
     Args:

@@ -19,7 +19,7 @@ from celerant.common.per_process import PerProcess
 from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.connections import Patience, is_refusal
 from celerant.dispatch.interruption import is_interruption
-from celerant.dispatch.wires.base import Broken, Dispatch, Refused, broken
+from celerant.dispatch.wires.base import Broken, ConnectionRefused, Dispatch, broken
 
 __all__ = ["Carriers"]
 
@@ -71,7 +71,7 @@ class Carriers:
         held = own.held
         if self._lend is not None and monotonic() < self._refused_until:
             message = "the broker takes no more connections"
-            raise Refused(message, recoverable=True)
+            raise ConnectionRefused(message, recoverable=True)
         pool = self._begin(own, wait=held.count == 0)
         connection, carrier = (self._make(), None) if pool is None else pool.take()
         held.count += 1
@@ -79,7 +79,7 @@ class Carriers:
             while True:
                 try:
                     carrier = _open(connection, carrier, dispatch.patience)
-                except Refused as exc:
+                except ConnectionRefused as exc:
                     if self._lend is not None:
                         self._refused_until = monotonic() + _REFUSED
                         raise
@@ -305,7 +305,7 @@ def _open(
         cause = exc.__cause__
         if not is_refusal(cause):
             raise
-        raise Refused(str(exc), recoverable=True) from cause
+        raise ConnectionRefused(str(exc), recoverable=True) from cause
     patience.reset()
     return carrier
 

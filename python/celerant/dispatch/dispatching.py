@@ -14,7 +14,7 @@ from celerant.dispatch.interruption import check_abandoned
 from celerant.dispatch.order import Order
 from celerant.dispatch.run import Run
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
-from celerant.dispatch.wires.volleys import NEAR
+from celerant.dispatch.wires.chunk_limits import NEAR
 from celerant.errors import PublishError
 from celerant.errors.report import Intervals
 
@@ -87,8 +87,8 @@ class Many(Run):
     def _next(self, carrier: Carrier) -> Chunk | None:
         # A listener takes longer than the way to the broker.
         heard = self._hooks.listener is not None
-        volley = NEAR if heard else carrier.wires[0].volley
-        return self._plan.read(volley.members, volley.bytes)
+        limits = NEAR if heard else carrier.wires[0].limits
+        return self._plan.read(limits.members, limits.bytes)
 
     def _announce(self, sizes: Sequence[ChordSize]) -> None:
         if sizes and self._hooks.announce is not None:

@@ -13,7 +13,7 @@ from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.interruption import is_interruption
 from celerant.dispatch.order import Order
 from celerant.dispatch.rendering import Renderer
-from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Refused
+from celerant.dispatch.wires.base import Broken, ConnectionRefused, Dispatch, Doubt
 from celerant.errors import ForkError, PublishError
 from celerant.errors.report import Intervals, Report
 
@@ -60,7 +60,7 @@ class Run(ABC):
             try:
                 with self._held(carriers) as carrier:
                     self._send_all(carrier)
-            except Refused:
+            except ConnectionRefused:
                 if not carriers.lends:
                     raise
                 with carriers.borrow(self._dispatch) as carrier:

@@ -25,6 +25,6 @@ impl PyChordSize {
 }
 
 /// The same sizes once more.
-pub(crate) fn shared(py: Python<'_>, sizes: &[Py<PyChordSize>]) -> Vec<Py<PyChordSize>> {
+pub(crate) fn copies(py: Python<'_>, sizes: &[Py<PyChordSize>]) -> Vec<Py<PyChordSize>> {
     sizes.iter().map(|size| size.clone_ref(py)).collect()
 }

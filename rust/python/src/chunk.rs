@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::chord_size::{PyChordSize, shared};
+use crate::chord_size::{PyChordSize, copies};
 use crate::convert::from_wtf8;
 use crate::error::Raised;
 use crate::heard::{Hearing, PyHeard, Rewriting, Rewritten};
@@ -147,7 +147,7 @@ impl PyChunk {
     /// The chord sizes of groups inside members: the result backend is told of them before the
     /// chunk leaves.
     fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
-        shared(py, &self.chord_sizes)
+        copies(py, &self.chord_sizes)
     }
 
     /// Whether no chunk follows; known only if the plan was told to find out.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::call::Call;
-use crate::chord_size::shared;
+use crate::chord_size::copies;
 use crate::chunk::PyChunk;
 use crate::convert::{Reader, from_wtf8, value};
 use crate::error::Raised;
@@ -235,7 +235,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
         let from = self.from;
         PyChunk {
             ids: from.ids.clone(),
-            chord_sizes: shared(self.py, &from.chord_sizes),
+            chord_sizes: copies(self.py, &from.chord_sizes),
             wired: self.wired,
             routes: self.routes,
             generic: self.generic,

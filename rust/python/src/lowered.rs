@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::canvas::{Canvas, TreeReader};
-use crate::chord_size::{PyChordSize, shared};
+use crate::chord_size::{PyChordSize, copies};
 use crate::error::Raised;
 use crate::frames::ReadTypes;
 use crate::names::{Named, Names};
@@ -199,7 +199,7 @@ impl PyLowered {
     /// The chord sizes of groups inside: the result backend is told of them before anything leaves.
     #[getter]
     fn chord_sizes(&self, py: Python<'_>) -> Vec<Py<PyChordSize>> {
-        shared(py, &self.0.chord_sizes)
+        copies(py, &self.0.chord_sizes)
     }
 
     /// The line of its result: of each result the id, and a group's members' forms. None if it is a

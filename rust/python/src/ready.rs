@@ -31,7 +31,7 @@ impl PyReady {
 }
 
 /// Dicts that each message of a layout gets a copy of; made by `dispatch/wires/memory.py`.
-struct Shared<'py> {
+struct Originals<'py> {
     message: Bound<'py, PyDict>,
     headers: Bound<'py, PyDict>,
     properties: Bound<'py, PyDict>,
@@ -43,7 +43,7 @@ struct Shared<'py> {
     is_correlated: bool,
 }
 
-impl<'py> Shared<'py> {
+impl<'py> Originals<'py> {
     fn of(layout: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = layout.py();
         let dict = |name: &Bound<'py, PyString>| -> PyResult<Bound<'py, PyDict>> {
@@ -71,8 +71,8 @@ pub(crate) fn ready(
     layouts: &[Py<PyAny>],
     entropy: [u8; 16],
 ) -> PyResult<Vec<PyReady>> {
-    let shared = layouts.iter().map(|layout| Shared::of(layout.bind(py)));
-    let shared = shared.collect::<PyResult<Vec<_>>>()?;
+    let originals = layouts.iter().map(|layout| Originals::of(layout.bind(py)));
+    let originals = originals.collect::<PyResult<Vec<_>>>()?;
     let mut filling = Filling {
         py,
         chunk,
@@ -83,10 +83,10 @@ pub(crate) fn ready(
     let mut runs = Vec::new();
     for members in chunk.members.chunk_by(|a, b| a.template == b.template) {
         let number = members[0].template as usize;
-        let (Some(layout), Some(shared)) = (layouts.get(number), shared.get(number)) else {
+        let (Some(layout), Some(originals)) = (layouts.get(number), originals.get(number)) else {
             return Err(PyValueError::new_err("a member without its layout"));
         };
-        let filled = members.iter().map(|member| filling.fill(member, shared));
+        let filled = members.iter().map(|member| filling.fill(member, originals));
         let filled = filled.collect::<PyResult<Vec<_>>>()?;
         let first = members[0].index;
         runs.push(PyReady {
@@ -108,14 +108,18 @@ struct Filling<'a, 'py> {
 
 impl<'py> Filling<'_, 'py> {
     /// The message of a member.
-    fn fill(&mut self, member: &Member, shared: &Shared<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn fill(
+        &mut self,
+        member: &Member,
+        originals: &Originals<'py>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let py = self.py;
         let failed =
             |error: celerant_core::error::Error| Raised::from(error.in_member(member.index));
         let mut derived = [0; ID_LEN];
         let id = from_wtf8(py, self.chunk.id(member, self.ids, &mut derived))?;
-        let headers = shared.headers.copy()?;
-        for (name, field) in &shared.slots {
+        let headers = originals.headers.copy()?;
+        for (name, field) in &originals.slots {
             let repr = match field {
                 0 => {
                     headers.set_item(name, &id)?;
@@ -146,14 +150,14 @@ impl<'py> Filling<'_, 'py> {
         let mut tag = [0; ID_LEN];
         self.tags.write(&mut tag);
 
-        let properties = shared.properties.copy()?;
-        if shared.is_correlated {
+        let properties = originals.properties.copy()?;
+        if originals.is_correlated {
             properties.set_item(intern!(py, "correlation_id"), id)?;
         }
         // A message that goes back to the queue is marked there.
-        properties.set_item(intern!(py, "delivery_info"), shared.info.copy()?)?;
+        properties.set_item(intern!(py, "delivery_info"), originals.info.copy()?)?;
         properties.set_item(intern!(py, "delivery_tag"), from_wtf8(py, &tag)?)?;
-        let message = shared.message.copy()?;
+        let message = originals.message.copy()?;
         message.set_item(intern!(py, "body"), PyString::new(py, &body))?;
         message.set_item(intern!(py, "headers"), headers)?;
         message.set_item(intern!(py, "properties"), properties)?;

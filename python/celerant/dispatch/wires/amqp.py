@@ -24,8 +24,8 @@ from celerant.dispatch.connections import Patience, connect, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.amqp_layout import field_of, layout_of
 from celerant.dispatch.wires.amqp_messages import said_at
-from celerant.dispatch.wires.amqp_stream import Stream
-from celerant.dispatch.wires.amqp_window import Part, Window
+from celerant.dispatch.wires.amqp_stream import FrameStream
+from celerant.dispatch.wires.amqp_window import OpenChunk, Window
 from celerant.dispatch.wires.base import (
     Broken,
     Dispatch,
@@ -180,9 +180,9 @@ class AmqpWire(Wire):
         self._check()
 
     def _send(self, chunk: Chunk) -> None:
-        part = self._window.add(chunk)
+        opened = self._window.add(chunk)
         try:
-            self._write(part)
+            self._write(opened)
             while len(self._window.tags) > _WINDOW:
                 self._read()
         except _LOST as exc:
@@ -236,18 +236,18 @@ class AmqpWire(Wire):
             with suppress(*_LOST):
                 channel.close()
 
-    def _write(self, part: Part) -> None:
-        """Write the part's messages, reading confirms between buffers."""
+    def _write(self, opened: OpenChunk) -> None:
+        """Write the chunk's messages, reading confirms between buffers."""
         raw = self._channel.connection
-        start, end = 0, len(part.indices)
+        start, end = 0, len(opened.indices)
         while start < end:
             if self._blocked is not None:
                 self._wait_while_blocked()
             self._heard_at = monotonic()
-            buffer, stop = part.chunk.amqp(
+            buffer, stop = opened.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
-            self._window.write(part, range(start, stop))
+            self._window.write(opened, range(start, stop))
             self._stream.write(buffer)
             self._window.note_written(confirms=self._confirms)
             start = stop
@@ -335,7 +335,7 @@ class AmqpWire(Wire):
     def _open_once(self) -> None:
         self._channel = self._connection.channel()
         raw = self._channel.connection
-        self._stream = Stream(raw)
+        self._stream = FrameStream(raw)
         self._before = raw.on_blocked, raw.on_unblocked
         raw.on_blocked, raw.on_unblocked = self._on_blocked, self._on_unblocked
         self._window.reopen()
@@ -374,9 +374,9 @@ class AmqpWire(Wire):
             self._reconnect(self.dispatch.patience)
             try:
                 self._open_once()
-                for part in list(self._window.parts):
-                    self.dispatch.maybe_double |= part.keep_open()
-                    self._write(part)
+                for opened in list(self._window.opened):
+                    self.dispatch.maybe_double |= opened.keep_open()
+                    self._write(opened)
             except _LOST as again:
                 exc = again
                 continue

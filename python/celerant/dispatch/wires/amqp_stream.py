@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Stream"]
+__all__ = ["FrameStream"]
 
 #: Bytes per write: the limit for a broker that stalls is one for each.
 _PIECE = 256 * 1024
@@ -21,7 +21,7 @@ _METHOD = 1
 _ANSWERS = frozenset({(60, 80), (60, 120)})
 
 
-class Stream:
+class FrameStream:
     """Reads and writes for a py-amqp connection that is exclusively ours.
 
     After an interruption `mend` comes first; then both go on where they were.
@@ -45,7 +45,7 @@ class Stream:
         receive: Callable[[int], bytes] = transport._quick_recv  # noqa: SLF001 - py-amqp has no other way in
         # An earlier channel on the same connection may have put it there.
         owner = getattr(receive, "__self__", None)
-        if isinstance(owner, Stream):
+        if isinstance(owner, FrameStream):
             receive = owner.receive
         self.receive = receive
         transport._quick_recv = self._received  # noqa: SLF001 - as above

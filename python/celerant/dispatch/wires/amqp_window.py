@@ -15,10 +15,10 @@ from amqp.exceptions import MessageNacked
 from celerant._core import Chunk, Fate, Ledger
 from celerant.dispatch.wires.amqp_messages import is_meant, said_at
 
-__all__ = ["Part", "Refusal", "Window"]
+__all__ = ["OpenChunk", "Refusal", "Window"]
 
 
-class Part:
+class OpenChunk:
     """A chunk, with the messages of it that are written or settled.
 
     Messages are told apart by their position in the chunk: those of a chord share an
@@ -73,30 +73,30 @@ class _Answer:
 
 
 class Window:
-    """Parts that are under way, and delivery tags that are open."""
+    """Chunks that are under way, and delivery tags that are open."""
 
     def __init__(self) -> None:
-        self.parts: deque[Part] = deque()
-        #: Delivery tag -> (part, position in it), in order of tags.
-        self.tags: dict[int, tuple[Part, int]] = {}
+        self.opened: deque[OpenChunk] = deque()
+        #: Delivery tag -> (chunk, position in it), in order of tags.
+        self.tags: dict[int, tuple[OpenChunk, int]] = {}
         #: The ledger of the dispatch that is carried; fates are noted there.
         self.ledger = Ledger()
         #: The refusals so far.
         self.refusal: Refusal | None = None
         self._tag = 0
-        #: The part that is being written, and its positions.
-        self._pending: tuple[Part, range] | None = None
+        #: The chunk that is being written, and its positions.
+        self._pending: tuple[OpenChunk, range] | None = None
         #: The answer that is being noted.
         self._answer: _Answer | None = None
         #: Task id of an unroutable message -> why, until its ack comes.
         self._returned: dict[str, Refusal] = {}
 
-    def add(self, chunk: Chunk) -> Part:
+    def add(self, chunk: Chunk) -> OpenChunk:
         """Take up a chunk that will be written."""
-        part = Part(chunk)
-        if part.open:
-            self.parts.append(part)
-        return part
+        opened = OpenChunk(chunk)
+        if opened.open:
+            self.opened.append(opened)
+        return opened
 
     # -- writing ---------------------------------------------------------------
 
@@ -105,21 +105,21 @@ class Window:
         """Whether a write is under way that was not noted."""
         return self._pending is not None
 
-    def write(self, part: Part, positions: range) -> None:
+    def write(self, opened: OpenChunk, positions: range) -> None:
         """Note the messages that are being written; `note_written` follows."""
-        part.written = max(part.written, positions.stop)
-        self._pending = part, positions
+        opened.written = max(opened.written, positions.stop)
+        self._pending = opened, positions
 
     def note_written(self, *, confirms: bool) -> None:
         """Expect confirms for the written messages; after an interruption, again."""
         assert self._pending is not None  # noqa: S101 - the caller has written
-        part, positions = self._pending
+        opened, positions = self._pending
         if confirms:
-            entries = ((part, position) for position in positions)
+            entries = ((opened, position) for position in positions)
             self.tags.update(enumerate(entries, self._tag + 1))
         else:
             for position in positions:
-                self._settle(part, position, Fate.CONFIRMED)
+                self._settle(opened, position, Fate.CONFIRMED)
         self._pending, self._tag = None, self._tag + len(positions)
 
     # -- answers ---------------------------------------------------------------
@@ -160,11 +160,11 @@ class Window:
         reason = f"unroutable ({where}): {exc}"
         self._returned[str(headers.get("id"))] = Refusal(reason, exc)
 
-    def _settle(self, part: Part, position: int, fate: Fate) -> None:
-        if position in part.open:
-            index = part.indices[position]
+    def _settle(self, opened: OpenChunk, position: int, fate: Fate) -> None:
+        if position in opened.open:
+            index = opened.indices[position]
             if self._returned:
-                refusal = self._returned.pop(part.chunk.id(position), None)
+                refusal = self._returned.pop(opened.chunk.id(position), None)
                 if refusal is not None:
                     fate = Fate.REJECTED
                     refusal.index = None if self.refusal is None else self.refusal.index
@@ -176,9 +176,9 @@ class Window:
             ):
                 self.refusal.index = index
             self.ledger.mark_index(index, fate)
-            part.open.discard(position)
-        while self.parts and not self.parts[0].open:
-            self.parts.popleft()
+            opened.open.discard(position)
+        while self.opened and not self.opened[0].open:
+            self.opened.popleft()
 
     # -- a channel that is lost --------------------------------------------------
 
@@ -188,20 +188,20 @@ class Window:
         The broker has not looked at the messages behind it: they never left.
         """
         written = [
-            (part, position)
-            for part in self.parts
-            for position in sorted(part.doubtful())
+            (opened, position)
+            for opened in self.opened
+            for position in sorted(opened.doubtful())
         ]
         meant = (
             number
-            for number, (part, position) in enumerate(written)
-            if len(written) == 1 or is_meant(refusal, said_at(part.chunk, position))
+            for number, (opened, position) in enumerate(written)
+            if len(written) == 1 or is_meant(refusal, said_at(opened.chunk, position))
         )
         number = next(meant, None)
         if number is None:
             return None
-        part, position = written[number]
-        index = part.indices[position]
+        opened, position = written[number]
+        index = opened.indices[position]
         self.ledger.mark_index(index, Fate.REJECTED)
         for behind, unseen in written[number:]:
             behind.open.discard(unseen)
@@ -217,11 +217,11 @@ class Window:
 
     def give_up(self) -> None:
         """Mark the written messages as unknown, and forget all."""
-        for part in self.parts:
+        for opened in self.opened:
             # Messages that were not written never left.
-            for position in part.doubtful():
-                self.ledger.mark_index(part.indices[position], Fate.UNKNOWN)
-        self.parts.clear()
+            for position in opened.doubtful():
+                self.ledger.mark_index(opened.indices[position], Fate.UNKNOWN)
+        self.opened.clear()
         self._answer = None
         self.reopen()
 

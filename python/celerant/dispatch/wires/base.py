@@ -14,7 +14,7 @@ from celerant._core import Chunk, Layout, Ledger
 from celerant.common.urls import masked
 from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
-from celerant.dispatch.wires.volleys import NEAR, Volley
+from celerant.dispatch.wires.chunk_limits import NEAR, ChunkLimits
 from celerant.errors import EncodeError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Broken",
+    "ConnectionRefused",
     "Dispatch",
     "Doubt",
-    "Refused",
     "Unavailable",
     "Wire",
     "broken",
@@ -47,7 +47,7 @@ class Broken(Exception):  # noqa: N818 - a signal between two modules, not a use
         self.index = index
 
 
-class Refused(Broken):
+class ConnectionRefused(Broken):
     """The broker refuses this connection, or one more of ours; nothing has left."""
 
 
@@ -147,7 +147,7 @@ class Wire(ABC):
         self._dispatch = None
 
     @property
-    def volley(self) -> Volley:
+    def limits(self) -> ChunkLimits:
         """How much the next chunk should hold."""
         return NEAR
 

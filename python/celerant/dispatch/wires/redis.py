@@ -22,10 +22,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from celerant._core import Chunk, Fate, Layout, monotonic
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare
+from celerant.dispatch.wires.chunk_limits import NEAR, ChunkLimits
 from celerant.dispatch.wires.redis_layouts import RedisLayouts
 from celerant.dispatch.wires.redis_talk import Talk
-from celerant.dispatch.wires.redis_watch import Watch, refuse
-from celerant.dispatch.wires.volleys import NEAR, Volley
+from celerant.dispatch.wires.redis_watch import MarkWatch, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ class RedisWire(Wire):
         self._channel = connection.default_channel
         self._layouts = RedisLayouts(self._channel)
         self._talk = Talk(self._channel.pool)
-        self._watch = Watch(self._talk, self._channel.global_keyprefix)
+        self._watch = MarkWatch(self._talk, self._channel.global_keyprefix)
         self._step = 0
         self._flight: _Flight | None = None
         #: Transactions that did nothing, because the mark had been touched.
@@ -101,10 +101,10 @@ class RedisWire(Wire):
         return self._talk.is_alive()
 
     @property
-    def volley(self) -> Volley:
+    def limits(self) -> ChunkLimits:
         """A far server gets more at once: one transaction is under way at a time."""
         # Telling the slots of a cluster apart takes the square of a chunk's length.
-        return NEAR if self._watch.marks.is_by_slot else self._talk.volley
+        return NEAR if self._watch.marks.is_by_slot else self._talk.limits
 
     # -- rendering -------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class RedisWire(Wire):
             self._talk.write(buffer)
         except _LOST as exc:
             self._recover(exc)
-        if self._talk.volley is not NEAR:
+        if self._talk.limits is not NEAR:
             self._written_at = monotonic()
 
     def flush(self) -> None:
@@ -172,7 +172,7 @@ class RedisWire(Wire):
             replies = [self._talk.reply() for _ in range(flight.commands + 2)]
             if self._watch.key is not None:
                 self._talk.reply()
-            if self._talk.volley is not NEAR:
+            if self._talk.limits is not NEAR:
                 # This machine, or the server, may have been busy when it was opened.
                 self._talk.measure(monotonic() - self._written_at)
         except _LOST as exc:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from celerant._core import monotonic
 from celerant.common.redis_pool import connection_of
-from celerant.dispatch.wires.volleys import NEAR, volley_over
+from celerant.dispatch.wires.chunk_limits import NEAR, limits_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Talk:
         #: The shortest time in which this connection has answered, in seconds.
         self._round_trip = math.inf
         #: How much should be written before an answer is awaited.
-        self.volley = NEAR
+        self.limits = NEAR
 
     def connect(self) -> None:
         """Connect, unless it is connected."""
@@ -129,4 +129,4 @@ class Talk:
         """Note that an answer took so many seconds."""
         if took < self._round_trip:
             self._round_trip = took
-            self.volley = volley_over(took)
+            self.limits = limits_over(took)

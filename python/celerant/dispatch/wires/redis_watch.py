@@ -20,7 +20,7 @@ from celerant.dispatch.wires.base import Broken, Unavailable
 from celerant.dispatch.wires.redis_marks import Marks
 from celerant.dispatch.wires.redis_talk import Talk
 
-__all__ = ["Watch", "refuse"]
+__all__ = ["MarkWatch", "refuse"]
 
 #: Seconds that a mark lives: longer than any retry policy waits. A process that ends
 #: without closing its app leaves one for each connection.
@@ -31,7 +31,7 @@ _MARK_FRESH = _MARK_TTL / 2
 _ELSEWHERE = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 
 
-class Watch:
+class MarkWatch:
     """Sets a mark, watches it and asks about marks.
 
     Args:

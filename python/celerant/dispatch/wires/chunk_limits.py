@@ -1,14 +1,14 @@
-"""Volleys: how many members leave together."""
+"""The limits of chunks: how many members leave together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FAR", "MOST", "NEAR", "Volley", "volley_over"]
+__all__ = ["FAR", "MOST", "NEAR", "ChunkLimits", "limits_over"]
 
 
 @dataclass(slots=True, frozen=True)
-class Volley:
+class ChunkLimits:
     """The limits of a chunk; the one that is reached first ends it."""
 
     members: int
@@ -16,7 +16,7 @@ class Volley:
 
 
 #: For a near broker, and for one to which more is written while it takes this.
-NEAR = Volley(500, 1 << 20)
+NEAR = ChunkLimits(500, 1 << 20)
 #: The round trip from which on a broker is far, in seconds.
 FAR = 0.002
 #: The most members that a broker takes in a second. If as many leave at once as it
@@ -27,7 +27,7 @@ _PER_SECOND = 1_000_000
 MOST = 20
 
 
-def volley_over(round_trip: float) -> Volley:
+def limits_over(round_trip: float) -> ChunkLimits:
     """Return the limits of a chunk whose answer is awaited before the next one leaves.
 
     Args:
@@ -36,4 +36,4 @@ def volley_over(round_trip: float) -> Volley:
     if round_trip < FAR:
         return NEAR
     times = min(MOST, round_trip * _PER_SECOND / NEAR.members)
-    return Volley(int(NEAR.members * times), int(NEAR.bytes * times))
+    return ChunkLimits(int(NEAR.members * times), int(NEAR.bytes * times))
