@@ -1,1 +1,1 @@
-"""Around running code: the process's apps and workers, the task's request."""
+"""Around running code: the process's apps and workers, and the task's request."""

@@ -37,7 +37,7 @@ def register(app: App) -> None:
 
 
 def share(name: str, add_to: Callable[[App], None]) -> None:
-    """Give all apps a task, those to come too; a second one of a name replaces it."""
+    """Give all apps a task, later ones too; a second task of a name replaces it."""
     _shared[name] = add_to
     for app in list(_apps):
         add_to(app)
@@ -53,7 +53,7 @@ def load_app(app: str, module: str) -> None:
 
 
 def task_by_name(app: str, name: str) -> Any:
-    """Return a task of an app of this process: how tasks are unpickled.
+    """Return a task of an app of this process; pickles of tasks call it.
 
     Raises:
         CelerantError: There is no such app or task here.

@@ -1,4 +1,4 @@
-"""With what a canvas is called."""
+"""The arguments and options of a call."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ class Call(NamedTuple):
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    #: The call's own: who sends it takes out what is no part of a message.
+    #: The call's own dict: the sender takes out options that are no part of a message.
     options: dict[str, Any]

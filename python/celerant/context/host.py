@@ -13,7 +13,7 @@ __all__ = ["App", "Door"]
 
 
 class Door(Protocol):
-    """What takes canvases of every kind: tasks, groups, chains, chords."""
+    """Takes canvases of every kind: tasks, groups, chains, chords."""
 
     def send(self, canvas: Any, call: Call) -> Any:
         """Send it and return its result."""
@@ -24,7 +24,7 @@ class Door(Protocol):
         ...
 
     def freeze(self, canvas: Any, options: dict[str, Any]) -> Any:
-        """Give all in it their ids, sending nothing, and return its result."""
+        """Give all in it their ids, send nothing, and return its result."""
         ...
 
     def hold(self, canvas: Any, call: Call, *, unsent: str) -> Any:
@@ -32,7 +32,7 @@ class Door(Protocol):
         ...
 
     def resume(self, canvas: Any, result: Any, unknown: Literal["send", "skip"]) -> Any:
-        """Send what an interrupted send left over, and return `result`."""
+        """Send the rest of an interrupted send, and return `result`."""
         ...
 
 
@@ -96,7 +96,7 @@ class App(Protocol):
         ...
 
     def gen_task_name(self, name: str, module: str) -> str:
-        """Return the name of a task that is given none."""
+        """Return the name of a task without a given name."""
         ...
 
     @property

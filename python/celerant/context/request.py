@@ -1,4 +1,4 @@
-"""The request a task runs under, and which one runs now."""
+"""The request that a task runs under, and the current one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Request", "current_request", "direct_request", "enter", "own_request"]
 
 
-#: Of dead-lettered messages; sent along, RabbitMQ would see a cycle.
+#: Headers of dead-lettered messages. If they were sent along, RabbitMQ would see a
+#: cycle.
 _DEATH_HEADERS = frozenset(
     {
         "x-death",
@@ -67,9 +68,9 @@ class Request:
     is_eager: bool = False
     #: The process whose memory the message was in; 0 if a broker had it.
     memory_pid: int = 0
-    #: Results of what this task sent, in the ``as_tuple`` form of stored records.
+    #: Forms of the results of tasks that this task sent, as records store them.
     children: list[Any] = field(default_factory=list)
-    #: Calls that the worker sends in this one's place: retries and replacements.
+    #: Calls that the worker sends instead of this one: retries and replacements.
     successors: list[Any] = field(default_factory=list)
     #: Whether the task was called as a function, so that this is no message's request.
     called_directly: bool = False
@@ -87,7 +88,7 @@ class Request:
 
     #: Celery's field of older messages, which these never set.
     utc: ClassVar[bool | None] = None
-    #: The language of the sender: no other speaks this protocol to us.
+    #: The sender's language: no other speaks this protocol to us.
     lang: ClassVar[str] = "py"
 
     @property
@@ -110,7 +111,7 @@ class Request:
         return getattr(self, name, default)
 
     def as_execution_options(self) -> dict[str, Any]:
-        """Return the options with which this call would be sent as it is."""
+        """Return the options with which the same call would be sent again."""
         hard, soft = self.timelimit or (None, None)
         headers = {k: v for k, v in self.headers.items() if k not in _DEATH_HEADERS}
         options: dict[str, Any] = {
@@ -157,7 +158,7 @@ class Request:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Headers of one's own are fields of Celery's request too.
+            # The user's own headers are fields of Celery's request too.
             if not name.startswith("_") and name != "headers" and name in self.headers:
                 return self.headers[name]
             msg = f"a task's request has no field and no header {name!r}"
@@ -172,7 +173,7 @@ current_request: ContextVar[Request | None] = ContextVar(
 )
 
 #: The request of the running task. It differs from the current one if a task was
-#: called as a function: messages of that one still belong to the running task.
+#: called as a function: its messages still belong to the running task.
 own_request: ContextVar[Request | None] = ContextVar(
     "celerant_own_request", default=None
 )

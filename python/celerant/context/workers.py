@@ -9,7 +9,7 @@ __all__ = ["EmbeddedWorker", "add_worker", "workers_of"]
 
 
 class EmbeddedWorker(Protocol):
-    """The part of a worker that its process asks for."""
+    """The part of a worker that code in its process uses."""
 
     hostname: str
 

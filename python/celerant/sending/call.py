@@ -1,4 +1,4 @@
-"""With what a canvas was sent."""
+"""The arguments and options that a canvas was sent with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SentCall", "new_seed", "to_resend"]
 
 
 class SentCall:
-    """With what a group was sent."""
+    """The arguments and options that a group was sent with."""
 
     __slots__ = ("args", "doubts", "kwargs", "losses", "options", "source")
 
@@ -26,19 +26,19 @@ class SentCall:
         options: dict[str, Any],
         losses: int,
     ) -> None:
-        #: The members as they were given: a list is the caller's.
+        #: The members as they were given; a list is the caller's own.
         self.source = source
         self.args = args
         self.kwargs = kwargs
         self.options = options
-        #: The backend's, before the first message left.
+        #: The backend's losses before the first message left.
         self.losses = losses
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
 
 
 def to_resend(report: Report, unknown: Literal["send", "skip"]) -> Intervals:
-    """Return which members `resume` sends again."""
+    """Return the members that `resume` sends again."""
     only = report.unsent + report.rejected
     if unknown == "send":
         only += report.unknown
@@ -46,9 +46,9 @@ def to_resend(report: Report, unknown: Literal["send", "skip"]) -> Intervals:
 
 
 def new_seed() -> bytes:
-    """Return what the ids of one dispatch derive from: 128 random bits."""
-    # As the bits of a UUID of version 4, which the group's id is; `uuid4` takes twice
-    # as long, for it makes an object.
+    """Return a seed for the ids of one dispatch: 128 random bits."""
+    # They are the bits of a UUID of version 4, which is the group's id; `uuid4` takes
+    # twice as long, since it makes an object.
     seed = bytearray(os.urandom(16))
     seed[6] = seed[6] & 0x0F | 0x40
     seed[8] = seed[8] & 0x3F | 0x80

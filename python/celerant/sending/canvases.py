@@ -66,7 +66,7 @@ class Canvases:
     def __init__(self, app: App, outgoing: Outgoing) -> None:
         self._app = app
         self._outgoing = outgoing
-        #: By what the body's result is kept in.
+        #: The headers, by the members that keep the body's result.
         self._interrupted: weakref.WeakKeyDictionary[Members, ChordHeader] = (
             weakref.WeakKeyDictionary()
         )
@@ -132,13 +132,13 @@ class Canvases:
         if source is None or app.conf.task_always_eager:
             return self._send_whole(canvas, call, held)
         hold_nested(source)
-        # Nothing but empty groups and chains is an empty header too.
+        # A header of empty groups and chains alone is empty too.
         size = results_in(source)
         if size == 0:
             return self._send_whole(canvas, call, held)
         args, kwargs, options = call
         check_options(options, "chord")
-        # Each member of the header is checked where it is read.
+        # Each member of the header is checked when it is read.
         check_canvas(canvas.body, "chord.chord_body")
         app.backend.ensure_chords_allowed()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
@@ -152,7 +152,7 @@ class Canvases:
         header = ChordHeader(outgoing, kept, low.group_id, sent_call, size)
         sent = header.send()
         if sent.error is None and not header.size:
-            # A generator without a task that counts: nobody else would send the body.
+            # The generator had no task that counts, so nobody else would send the body.
             empty: chord[Any] = chord([], canvas.body, app=canvas.own_app)
             empty["options"] = canvas.options
             whole = Call(args, kwargs, {**options, **of_send})
@@ -173,11 +173,11 @@ class Canvases:
 
     def resume(
         self,
-        canvas: Any,  # noqa: ARG002 - what was sent is kept
+        canvas: Any,  # noqa: ARG002 - the sent tasks are kept
         result: Any,
         unknown: Literal["send", "skip"],
     ) -> Any:
-        """Send what is left over of a chord's header; see `chord.resume`."""
+        """Send the rest of a chord's header; see `chord.resume`."""
         of_result = getattr(result, "members", None)
         header = None if of_result is None else self._interrupted.get(of_result)
         members = None if header is None else header.result
@@ -226,17 +226,17 @@ class Canvases:
         return result_from_tuple(frozen.form, self._app.backend)
 
     def _unsent(self, result: Any, sent: Sent) -> BaseException:
-        """Let nobody wait for the end of what was interrupted; return the error."""
+        """End all waits for an interrupted canvas; return the error."""
         error = sent.error
         assert error is not None  # noqa: S101 - the caller looked
         result.settle(Barrier.NOT_SENT)
         carry(error, result, sent.report)
         reason = NotSent(f"what leads to it was not sent completely: {error}")
         try:
-            # For those that wait elsewhere.
+            # For waiters elsewhere.
             for task_id in result.task_ids():
                 self._app.backend.store_result(task_id, reason, "FAILURE")
-        except Exception:  # noqa: BLE001 - the caller is told of what came first
+        except Exception:  # noqa: BLE001 - the caller gets the first error
             logger.warning(
                 "the results of what was not sent cannot be stored as failed: who "
                 "waits for %s in another process waits in vain",

@@ -1,4 +1,4 @@
-"""A chord's header on its way out, and the rest of one that did not leave whole."""
+"""A chord's header on its way out, and the rest of an interrupted one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ChordHeader", "forget_unsent", "left_over"]
 
 
 class ChordHeader:
-    """A chord's header on its way out, and what is needed to send the rest of it."""
+    """A chord's header on its way out; it can send the rest of it later."""
 
     def __init__(
         self,
@@ -32,20 +32,20 @@ class ChordHeader:
         call: SentCall,
         size: int | None,
     ) -> None:
-        """Keep what it is sent with.
+        """Keep all that sending it needs.
 
         Args:
             outgoing: Sends it.
-            members: Learn what becomes of its tasks.
-            group_id: Its group's.
-            call: Its tasks as they were given, and with what they are sent.
-            size: For how many results the chord waits; None of a generator.
+            members: Learn the states of its tasks.
+            group_id: The header's.
+            call: Its tasks as they were given, and their arguments and options.
+            size: How many results the chord waits for; None for a generator.
         """
         self._outgoing = outgoing
         self._members = members
         self._group_id = group_id
         self.call = call
-        #: Of a generator it is known at its end.
+        #: A generator's size is known at its end.
         self.size = size
         self._is_told = False
         #: Its result, once it was sent in part.
@@ -58,9 +58,9 @@ class ChordHeader:
         self._is_told = True
 
     def end(self, results: int) -> None:
-        """Tell what only the end of a generator says, before the last leaves."""
+        """Tell the size that only a generator's end tells, before the last leaves."""
         if self.size is None:
-            # Of a short one this comes before `begin`.
+            # For a short generator this comes before `begin`.
             self.size, self._is_told = results, True
             if results:
                 self._outgoing.backend.set_chord_size(self._group_id, results)
@@ -93,10 +93,11 @@ class ChordHeader:
 def left_over(
     header: ChordHeader | None, shown: str, unknown: Literal["send", "skip"]
 ) -> Intervals:
-    """Return which of a header's tasks are to be sent again.
+    """Return the tasks of a header that are sent again.
 
     Raises:
-        CanvasError: It is no chord that was interrupted here, or its tasks are gone.
+        CanvasError: No chord of this result was interrupted here, or its tasks are
+            gone.
     """
     if header is None or header.result is None or header.result.report is None:
         msg = (
@@ -114,9 +115,9 @@ def left_over(
 
 
 def forget_unsent(result: Any, backend: Backend) -> None:
-    """Delete what was stored for those that wait for a body elsewhere.
+    """Delete the failures that were stored for waiters elsewhere.
 
-    Where the body has run all the same, as the broker had got more than was known, its
+    If the body has run after all, because the broker had more than was known, its
     result stays.
     """
     stored = [

@@ -27,13 +27,13 @@ class LoopSender:
         self._own = PerProcess(_Own)
 
     async def send(self, act: Callable[[], T]) -> T:
-        """Run `act` on the thread, after what others have sent, and return its result.
+        """Run `act` on the thread, after the calls before, and return its result.
 
-        Cancelled while it waits for its turn, nothing is sent. Cancelled later, no
-        other chunk leaves, and the error has `result` and `report`, unless a source
-        keeps the thread for longer than this waits.
+        If it is cancelled before its turn, nothing is sent. If it is cancelled later,
+        no other chunk leaves, and the error has `result` and `report`, unless a source
+        keeps the thread longer than this waits.
         """
-        # A task that sends stays the parent of what it sends.
+        # A task that sends stays the parent of the tasks it sends.
         context = contextvars.copy_context()
         is_abandoned = threading.Event()
         context.run(ABANDONED.set, is_abandoned)
@@ -49,7 +49,7 @@ class LoopSender:
             raise
 
     def close(self) -> None:
-        """Let the thread end once it has sent what waits; sending starts another."""
+        """Let the thread end after the calls that wait; sending starts another."""
         own = self._own.get()
         with own.lock:
             executor, own.executor = own.executor, None
@@ -73,12 +73,12 @@ class _Own:
 
 
 def _say(exc: BaseException, sending: asyncio.Future[Any]) -> None:
-    """Say in a cancellation what has left, if that is known."""
+    """Tell in a cancellation what has left, if that is known."""
     if not sending.done():
         return
     error = sending.exception()
     if error is exc:
-        # A source has raised it, and it says so already.
+        # A source has raised it, so it has `report` already.
         return
     found = sending.result() if error is None else getattr(error, "result", None)
     report = getattr(found if error is None else error, "report", None)

@@ -42,7 +42,7 @@ class Groups:
     def __init__(self, app: App, outgoing: Outgoing) -> None:
         self._app = app
         self._outgoing = outgoing
-        #: How a result's group was sent, for `resume`.
+        #: The calls of the groups of results, for `resume`.
         self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
         )
@@ -92,7 +92,7 @@ class Groups:
     ) -> GroupResult[Any]:
         """Give a group and its members their ids; see `group.freeze`."""
         members.options.update(options)
-        # Frozen again, they keep them.
+        # If they are frozen again, they keep them.
         roster, barrier = freeze(members, members.seed or new_seed(), self._app)
         kept = Members(roster, self._app.backend, barrier=barrier, is_group=True)
         return GroupResult(members.options["task_id"], kept)
@@ -103,7 +103,7 @@ class Groups:
         result: GroupResult[Any],
         unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
-        """Send what an interrupted dispatch left over; see `group.resume`."""
+        """Send the rest of an interrupted dispatch; see `group.resume`."""
         call, report = self._calls.get(result), result.report
         if report is None or (call is None and not report.complete):
             msg = (
@@ -143,7 +143,7 @@ class Groups:
     def _resumable(
         self, sent: Sent, result: GroupResult[Any], call: SentCall
     ) -> BaseException:
-        """Keep what `resume` needs, and return the error."""
+        """Keep all that `resume` needs, and return the error."""
         error = sent.error
         assert error is not None  # noqa: S101 - the caller looked
         carry(error, result, result.report)
@@ -157,7 +157,7 @@ def _check_origin(
 ) -> None:
     """Refuse a result of another group: its ids would go to these members.
 
-    Members may have been mended, but in the list that was sent.
+    Members may have been replaced, but only in the list that was sent.
     """
     source = members["kwargs"]["tasks"]
     count = len(unroll(source, readable()))

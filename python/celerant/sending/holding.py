@@ -23,29 +23,29 @@ __all__ = ["Frozen", "Held", "check_held", "go_on_as"]
 
 
 class Held:
-    """A send that waits for its word. Dropped without it, nothing is sent.
+    """A send that is held back; if it is dropped, nothing is sent.
 
-    Its result then has `NotSent` for every member; whoever holds the result must not
-    hold this.
+    Its result then has `NotSent` for every member. The holder of the result must not
+    hold this object.
     """
 
     def __init__(self, result: Any, send: Callable[[], Any], *, unsent: str) -> None:
         """Hold `send` back.
 
         Args:
-            result: What will become of it, for the caller.
-            send: Sends it, and lets `result` go on as what was sent.
-            unsent: Why it was not sent, should this be dropped.
+            result: Its result, for the caller.
+            send: Sends it, and lets `result` become the sent canvas's result.
+            unsent: The reason why it was not sent, if this is dropped.
         """
         self.result = result
         self._send = send
         self._members = _members_of(result)
         self._dropped = weakref.finalize(self, _drop, self._members, unsent)
-        # At the interpreter's end nobody is left to be told.
+        # At the interpreter's end nobody is left to tell.
         self._dropped.atexit = False
 
     def refuse_waiting(self, refuse: Callable[[], None]) -> None:
-        """Call `refuse` before a wait; it raises where that would be for ever."""
+        """Call `refuse` before a wait; it raises if the wait would never end."""
         for members in self._members:
             members.refuse_waiting = refuse
 
@@ -53,7 +53,7 @@ class Held:
         """Send it now.
 
         Raises:
-            Exception: As `apply_async`; the result says what was not sent.
+            Exception: As `apply_async`; the result tells what was not sent.
         """
         if self._dropped.detach() is None:
             return
@@ -63,15 +63,15 @@ class Held:
         try:
             self._send()
         except BaseException as exc:
-            # Of the others the dispatch has said what became of whom.
+            # The dispatch has told the fates of the others.
             untried = [members for members, old in before if members.barrier is old]
             _drop(untried, f"{type(exc).__name__}: {exc}")
             raise
 
 
 def _members_of(result: Any) -> list[Members]:
-    """Return what a result and those that it follows are kept in."""
-    # The tasks of a line share theirs.
+    """Return the members of a result and of its parents."""
+    # The tasks of a line share their members.
     return list({id(r.members): r.members for r in _line(result)}.values())
 
 
@@ -81,19 +81,19 @@ def _drop(held: list[Members], why: str) -> None:
 
 
 class Frozen(NamedTuple):
-    """What is known of a canvas that was frozen to be sent later."""
+    """A canvas that was frozen to be sent later."""
 
     #: Its result.
     result: Any
-    #: The caller's canvas, of which a copy is sent.
+    #: The caller's canvas; a copy of it is sent.
     origin: Any
 
 
 def go_on_as(held: Any, sent: Any) -> Any:
-    """Let the held result of a chain or chord be that of what was sent; returns it.
+    """Let the held result of a chain or chord be the sent one's; returns it.
 
-    And those that it follows, by their ids: as in Celery, what is sent names fewer of
-    them than what was frozen.
+    Its parents become the sent ones by their ids: as in Celery, a sent canvas names
+    fewer parents than a frozen one.
     """
     found = {_key(result): result for result in _line(sent)}
     ran_here = sent.members.ran_here
@@ -119,7 +119,7 @@ def _line(result: Any) -> Iterator[Any]:
 
 
 def _key(result: Any) -> Any:
-    """Return what a result goes by: a header's group is sent under another id."""
+    """Return the key of a result: a header's group is sent under another id."""
     if not isinstance(result, GroupResult):
         return result.id
     return len(result), result.roster.id(0) if len(result) else None
@@ -128,11 +128,11 @@ def _key(result: Any) -> Any:
 def check_held(app: App, canvas: Any, path: str, call: Call) -> None:
     """Check the options of all tasks in a canvas, and the arguments of the first.
 
-    A generator is held. Cycles, and what is no canvas, are found where it is frozen.
+    A generator is held. Freezing finds cycles, and parts that are no canvases.
 
     Raises:
         SettingError: An option that does not exist.
-        ArgumentError: A task that is known here does not take these arguments.
+        ArgumentError: A task that is registered here does not take these arguments.
     """
     for part in walk(canvas, path, hold=True, links=True):
         check_part(part)

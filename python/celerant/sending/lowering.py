@@ -1,4 +1,4 @@
-"""Chains and chords on their way out: what leaves now, and the result it will have."""
+"""Chains and chords on their way out: the messages that leave now, and the result."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
     "results_in",
 ]
 
-#: Options of a header's task that are its own and not those of the call.
+#: Options of a header's task that are its own and not the call's.
 _OWN = ("add_to_parent", "group_index", "reply_to", "task_id")
 
 
 @dataclass(slots=True)
 class HeaderCall:
-    """How the tasks of a chord's header are sent."""
+    """The options that all tasks of a chord's header are sent with."""
 
     group_id: str
     args: tuple[Any, ...]
@@ -54,16 +54,16 @@ def lowered(  # noqa: PLR0913, PLR0917 - a call and its canvas
     options: Mapping[str, Any],
     reply_to: Callable[[bool], str],
 ) -> Lowered:
-    """Return what leaves now for a chain or chord.
+    """Return the messages that leave now for a chain or chord.
 
     Args:
-        app: Whose settings hold.
-        canvas: In any form that is read.
-        roster: Of one member: the canvas, which gets that id unless it has one.
-        args: For what runs first.
-        kwargs: For what runs first.
+        app: The app, whose settings hold.
+        canvas: Of any class that is read.
+        roster: One member's: the canvas gets that id unless it has one.
+        args: For the first task or tasks.
+        kwargs: For the first task or tasks.
         options: Over the canvas's own.
-        reply_to: Where results go.
+        reply_to: The reply queue for results.
     Raises:
         CanvasError: A cycle, too deep, or something that is no canvas.
     """
@@ -88,9 +88,9 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
     options: Mapping[str, Any],
     reply_to: Callable[[bool], str],
 ) -> HeaderCall:
-    """Return how a chord's header is sent, whatever its length.
+    """Return the options of a chord's header, whatever its length.
 
-    One task stands in for all: what it is sent with, all are.
+    They are read from one task: all tasks are sent with the same.
     """
     header: Any = [Signature("celerant.header")]
     frozen = canvas["kwargs"]["header"]
@@ -102,10 +102,10 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
     of_call = {k: v for k, v in message["options"].items() if k not in _OWN}
     asked = {**canvas.options, **options}.get("reply_to")
     if asked:
-        # Else each task of the header has its own, or that of this process.
+        # Otherwise each task of the header has its own, or this process's.
         of_call["reply_to"] = asked
     group_id = of_call.pop("group_id")
-    # A header is frozen, and a frozen group says so of what it does not know.
+    # A header is frozen, and a frozen group sets lineage that it does not know to None.
     for lineage in ("root_id", "parent_id"):
         of_call.setdefault(lineage, None)
     line = done.line
@@ -120,7 +120,7 @@ def lowered_chord(  # noqa: PLR0913, PLR0917 - a call and its canvas
 
 
 def header_of(canvas: chord[Any]) -> Any:
-    """Return the members of a chord's header; None where there is none."""
+    """Return the members of a chord's header; None if it has no header."""
     header = canvas["kwargs"]["header"]
     source = header["kwargs"]["tasks"] if isinstance(header, dict) else header
     if isinstance(source, Stream):
@@ -134,9 +134,9 @@ def hold_nested(source: Any) -> None:
     """Keep the members of generators inside a header, which is gone through twice.
 
     Args:
-        source: The header's members; itself it stays what it is.
+        source: The header's members; it stays as it is itself.
     """
-    # Plain signatures hold nothing, and of most headers all members are.
+    # Plain signatures have no parts, and most headers have only these.
     if not isinstance(source, (list, tuple)) or {*map(type, source)} <= {Signature}:
         return
     for member in source:
@@ -146,16 +146,16 @@ def hold_nested(source: Any) -> None:
 
 
 def end_is_ignored(app: App, canvas: Any) -> bool:
-    """Return whether nothing is stored of what a chain or chord results in."""
+    """Return whether the result of a chain or chord is not stored."""
     end = end_of(canvas)
     if end is None:
-        # What a group leaves behind is told by each of its members.
+        # Each member of a group tells this for itself.
         return False
     return is_ignored(app, end, end.get("options") or {})
 
 
 def results_in(source: Any) -> int | None:
-    """Return for how many results a header's chord waits; None: known at its end."""
+    """Return how many results a header's chord waits for; None: known at its end."""
     if not isinstance(source, (list, tuple)):
         return None
     return count_results(source, readable())

@@ -1,4 +1,4 @@
-"""The one door for canvases: each is sent, run, frozen, held and resumed by kind."""
+"""The one door for canvases: it sends, runs, freezes, holds and resumes each kind."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Sender"]
 
 
 class Sender:
-    """What canvases call when they are applied: `celerant.context.host.Door`."""
+    """The door that canvases call: a `celerant.context.host.Door`."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self.outgoing = outgoing = Outgoing(app)
         canvases = Canvases(app, outgoing)
-        #: By class; subclasses come in when they are first sent.
+        #: By class; a subclass is added when it is first sent.
         self._doors: dict[type, Any] = {
             Signature: Tasks(app, outgoing),
             group: Groups(app, outgoing),
@@ -54,7 +54,10 @@ class Sender:
         return self._door(canvas).run(self._app, canvas, call)
 
     def freeze(self, canvas: Any, options: dict[str, Any]) -> Any:
-        """Give a canvas and all in it their ids, sending nothing; return its result."""
+        """Give a canvas and all in it their ids, and send nothing.
+
+        Return its result.
+        """
         return self._door(canvas).freeze(canvas, options)
 
     def hold(self, canvas: Any, call: Call, *, unsent: str) -> Held:
@@ -62,17 +65,17 @@ class Sender:
 
         Args:
             canvas: The canvas.
-            call: As of `apply_async`.
-            unsent: Why it is not sent, should it never be.
+            call: Arguments and options of `apply_async`.
+            unsent: The reason to give if it is never sent.
         Raises:
             SettingError: An option that does not exist.
-            TypeError: A task that is known here does not take these arguments.
+            TypeError: A task that is registered here does not take these arguments.
             CanvasError: A cycle, too deep, or something that is no member.
         """
         door, options = self._door(canvas), call.options
         path = door.check(canvas, options)
         check_held(self._app, canvas, path, call)
-        # A copy: sent a second time, the caller's own canvas gets new ids.
+        # A copy, because the caller's own canvas gets new ids if it is sent again.
         frozen = canvas.clone()
         named = {k: options.pop(k) for k in ("task_id",) if options.get(k)}
         if named:
@@ -82,7 +85,7 @@ class Sender:
         return Held(result, send, unsent=unsent)
 
     def resume(self, canvas: Any, result: Any, unknown: Literal["send", "skip"]) -> Any:
-        """Send what an interrupted send of a canvas left over; return `result`."""
+        """Send the rest of an interrupted send of a canvas; return `result`."""
         if unknown not in {"send", "skip"}:
             msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
             raise ValueError(msg)

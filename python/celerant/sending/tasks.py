@@ -50,7 +50,7 @@ class Tasks:
         options = call.options
         check_options(options, "task", f"task {signature['task']}")
         if signature["options"]:
-            # What else it has is checked where its message is drawn.
+            # Its other options are checked when its message is drawn.
             check_links(signature["options"], "task")
         roster = Roster(new_seed())
         task_id = options.pop("task_id", None)
@@ -66,7 +66,7 @@ class Tasks:
             members = held.result.members
             members.send_held(losses)
         if signature["subtask_type"] is not None and kind_of(signature).is_composed:
-            # It says that it is what its class is not.
+            # Its `subtask_type` is not its class's.
             of_one = SentCall([given], *call, losses)
             sent = outgoing.dispatch(
                 of_one.source, roster, of_one, members, group_id=None
