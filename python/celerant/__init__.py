@@ -1,7 +1,7 @@
 """Sends groups of Celery tasks as one volley.
 
-Names are loaded when they are asked for. Source: `README.md` shows how to begin;
-``celerant.errors`` draws what is raised.
+Names are loaded when they are used first. `README.md` shows how to begin;
+``celerant.errors`` draws the tree of exceptions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import celerant.patching  # noqa: F401 - before anything that has to do with sockets
+import celerant.patching  # noqa: F401 - before any module that uses sockets
 
 # isort: split
 from celerant import _core
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-#: Where each public name is.
+#: The module of each public name.
 _PLACES = {
     "ArgumentError": "celerant.errors",
     "AsyncResult": "celerant.results.async_result",
@@ -174,7 +174,7 @@ _MODULES = (
     "web",
 )
 
-#: Public names that have another one where they are made: Celery's other name of it.
+#: Public names that are another name in their module: Celery's second name of it.
 _OTHERWISE = {"subtask": "signature"}
 
 if not TYPE_CHECKING:  # a type checker knows the names from above
@@ -193,12 +193,12 @@ if not TYPE_CHECKING:  # a type checker knows the names from above
         return found
 
     def __dir__() -> list[str]:
-        # What this module itself uses is nothing to complete.
+        # Names that this module itself uses are not completed.
         dunders = {name for name in globals() if name.startswith("__")}
         return sorted({*dunders, *_PLACES, *_MODULES, "__version__"})
 
 
-# Where to log is for the application to say; until it does, nothing is printed.
+# The application decides where to log; until then nothing is printed.
 logging.getLogger("celerant").addHandler(logging.NullHandler())
 keep_logs_plain("celerant", "celerant.cli", "celerant.django", "celerant.worker")
 

@@ -1,8 +1,8 @@
-"""What code imports from ``celery.exceptions``, by Celery's names.
+"""The names that code imports from ``celery.exceptions``.
 
 They are Celerant's own classes, whether Celery is installed or not: `except` looks at
 what a class derives from, and Celerant imports no Celery. A worker takes Celery's own
-`Retry`, `Ignore` and `Reject` too, where a task raises them.
+`Retry`, `Ignore` and `Reject` too, if a task raises them.
 """
 
 from __future__ import annotations
@@ -56,5 +56,5 @@ __all__ = [
     "TimeoutError",
 ]
 
-#: What is raised for a queue that the settings do not let be made.
+#: The error about an unknown queue that the settings do not allow to make.
 QueueNotFound = ImproperlyConfigured

@@ -1,8 +1,9 @@
-"""Where gevent is still patching when this package is imported: importing it ends that.
+"""Importing this package while gevent is still patching ends the patching.
 
-While gevent patches locks it looks at every object. One of Celery's makes an app then,
-and loads what ``CELERY_LOADER`` names, which may be in here: what this package imports
-would keep the sockets and selectors of before for ever.
+While gevent patches locks it looks at every object. One of Celery's objects then makes
+an app, and loads the module of ``CELERY_LOADER``, which may be in this package. The
+modules that this package imports would keep the unpatched sockets and selectors for
+ever.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _is_patching() -> bool:
 def _finish() -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and _is_patching():
-        # Once more by gevent in a moment: that changes nothing.
+        # gevent does it again in a moment, which changes nothing.
         for part in ("socket", "dns", "select", "ssl"):
             getattr(monkey, f"patch_{part}")()
 

@@ -1,8 +1,8 @@
-"""Celery's signals: what is told of tasks and workers to whoever connects.
+"""Celery's signals, which tell connected receivers of tasks and workers.
 
-Where Celery is installed these are Celery's own objects, so that receivers connected to
-``celery.signals`` hear of Celerant's tasks and the other way round. Where it is not,
-they are equal ones::
+If Celery is installed, these are Celery's own objects, so that receivers connected to
+``celery.signals`` hear of Celerant's tasks and the other way round. If it is not, they
+are equal ones::
 
     from celerant.signals import task_failure
 

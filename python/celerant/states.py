@@ -23,20 +23,20 @@ __all__ = [
     "UNREADY_STATES",
 ]
 
-#: Nobody has said anything of it; of an id that nobody knows too.
+#: Nothing is known of it; unknown ids have this state too.
 PENDING = "PENDING"
-#: A worker has it; only events say so.
+#: A worker has it; only events tell so.
 RECEIVED = "RECEIVED"
-#: It runs, where ``task_track_started`` has that told.
+#: It runs; stored only with ``task_track_started``.
 STARTED = "STARTED"
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"
 #: It will run again.
 RETRY = "RETRY"
-#: Nothing is stored of it.
+#: Its result is not stored.
 IGNORED = "IGNORED"
-#: A worker gave it back; only events say so.
+#: A worker gave it back; only events tell so.
 REJECTED = "REJECTED"
 
 #: It is done, one way or another.

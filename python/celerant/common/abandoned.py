@@ -6,8 +6,8 @@ from typing import Any
 
 __all__ = ["abandon"]
 
-#: Neither used nor collected: py-amqp and redis-py say goodbye on sockets that are
-#: collected, and would end the parent's connections by that.
+#: They are neither used nor collected: py-amqp and redis-py say goodbye on collected
+#: sockets, and would so end the parent's connections.
 _abandoned: list[Any] = []
 
 

@@ -1,8 +1,8 @@
-"""Values and exceptions of others, looked at without running into their code's errors.
+"""Foreign values and exceptions, read so that errors of their own code do no harm.
 
 Values and exceptions of tasks may have code of their own behind every method and every
-attribute: `repr`, `str`, `args`, `__class__`, the name of its class. Nothing here
-raises, whatever that code does, and nothing asks it for more than it must.
+attribute: `repr`, `str`, `args`, `__class__`, the name of its class. Functions here
+    never raise, whatever that code does, and run as little of it as possible.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _get_traceback = BaseException.__dict__["__traceback__"].__get__
 _set_cause: Callable[[BaseException, BaseException | None], None]
 _set_cause = BaseException.__dict__["__cause__"].__set__
 
-#: Of an exception: more than anybody reads.
+#: Limits for an exception: more than anybody reads.
 _MOST_ARGS = 1000
 
 #: Celery's names of classes that have another name here.
@@ -68,7 +68,7 @@ _CELERY_NAMES: dict[type, str] = {
 
 
 def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
-    """Whether it is of a class, by its type alone: `__class__` may lie, or raise."""
+    """Whether it has a class, by its type alone: `__class__` may lie, or raise."""
     return issubclass(type(value), kind)
 
 
@@ -94,9 +94,11 @@ def said(exc: BaseException) -> str:
 
 
 def args_of(exc: BaseException) -> tuple[Any, ...]:
-    """Return the arguments of an exception; of very many the first, and their number.
+    """Return the arguments of an exception.
 
-    Each is looked at by itself later, whether it can be stored.
+    If they are very many, the first and their number.
+
+    Whether each can be stored is found out later.
     """
     found: Any = None
     with contextlib.suppress(BaseException):  # their code may raise anything
@@ -105,7 +107,7 @@ def args_of(exc: BaseException) -> tuple[Any, ...]:
     made: tuple[Any, ...] = found if type(found) is tuple else _get_args(exc)
     if len(made) <= _MOST_ARGS:
         return made
-    # No more than the bound with it: an exception may come by here again.
+    # Not more than the limit with it, since an exception may pass here again.
     kept = made[: _MOST_ARGS - 1]
     return (*kept, f"... {len(made) - len(kept):,} more")
 
@@ -136,7 +138,7 @@ def traceback_text(exc: BaseException) -> str:
 
 def stored_as(kind: type) -> tuple[str, str]:
     """Return name and module by which stock clients know an exception's class."""
-    # Not by a hash, which a metaclass may make as it likes.
+    # Not by a hash: a metaclass may return any.
     for known, name in _CELERY_NAMES.items():
         if known is kind:
             return name, "celery.exceptions"
@@ -151,12 +153,12 @@ def stored_as(kind: type) -> tuple[str, str]:
         found = space.get(part) if isinstance(space, Mapping) else None
     is_error = is_a(found, type) and issubclass(found, BaseException)
     if found is not None and not is_error:
-        # Readers take it for an attack if the name belongs to another thing.
+        # Readers take it for an attack if the name belongs to something else.
         module = f"<{module}>"
     return name, module
 
 
 def _text(name: Any) -> str:
-    """Return text that every reader takes for a class's name."""
+    """Return text that every reader takes as a class's name."""
     text = str.__str__(name) if is_a(name, str) else class_name(name)
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

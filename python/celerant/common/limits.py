@@ -1,4 +1,4 @@
-"""Limits for strangers' messages: their size, also unpacked, and their depth.
+"""Limits for strangers' messages: their size, packed and unpacked, and their depth.
 
 A message or a record of 1 MB may unpack to gigabytes, and text nested a thousand deep
 parses to a value that later code cannot walk. Both are measured during unpacking.
@@ -22,13 +22,15 @@ __all__ = ["NO_LIMITS", "Limits", "TooMuchError"]
 _STEP = 1 << 20
 #: Bytes that a decompressor gets at once: it copies those that it leaves.
 _SLICE = 1 << 12
-#: Streams that follow each other in one body; each costs time, also an empty one.
+#: How many streams may follow each other in one body; each costs time, even an empty
+#: one.
 _STREAMS = 10_000
-#: Of a decoder that has no bound for its output. Few bytes of it say much.
+#: How many bytes a decoder without a limit for its output gets: few bytes may unpack to
+#: many.
 _SIP = 16
 #: lzma needs this much for its own strongest settings, for any data.
 _LZMA_MEMORY = 100 << 20
-#: Pairs of brackets are taken away this often before values are walked one by one.
+#: How often pairs of brackets are taken away before values are walked one by one.
 _PASSES = 32
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -50,7 +52,7 @@ class Limits:
         """Refuse data that is too large as received.
 
         Raises:
-            TooMuchError: It is.
+            TooMuchError: It is too large or too deep.
         """
         if self.size is not None and size > self.size:
             msg = (
@@ -63,11 +65,11 @@ class Limits:
         """Return `body` unpacked.
 
         Args:
-            body: As it came.
+            body: The body as it came.
             compression: kombu's name or content type of its compression.
 
         Raises:
-            TooMuchError: It is too large; no more than that was unpacked.
+            TooMuchError: It is too large; the rest was not unpacked.
             Exception: The decoder's own, or kombu's `KeyError` for an unknown name.
         """
         raw = body.encode() if isinstance(body, str) else bytes(body)
@@ -98,11 +100,11 @@ class Limits:
         """Refuse a value that is nested too deep.
 
         Args:
-            value: As it was read.
+            value: The value as it was read.
             text: The JSON that it was read from, if it was.
 
         Raises:
-            TooMuchError: It is.
+            TooMuchError: It is too large or too deep.
         """
         if self.depth is None:
             return
@@ -136,7 +138,8 @@ def _may_be_deeper(text: bytes | str, depth: int) -> bool:
 
 
 def _depth_exceeds(value: Any, most: int) -> bool:
-    # Each once: YAML may name one list a billion times, and pickle put it in itself.
+    # Each is walked once: YAML may name one list a billion times, and pickle may put a
+    # list into itself.
     level = {id(value): value}
     for _ in range(most):
         level = {id(part): part for whole in level.values() for part in _parts(whole)}
@@ -157,11 +160,11 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _by_object(make: Callable[[], Any]) -> Callable[[bytes], Iterator[bytes]]:
-    """Return an unpacker by a decompressor as `bz2`, `lzma` and `zstd` have it."""
+    """Return an unpacker for a decompressor like those of `bz2` or `zstd`."""
 
     def unpack(raw: bytes) -> Iterator[bytes]:
-        # Streams may follow each other, and rubbish the last of them, as the modules'
-        # own `decompress` takes them.
+        # As with the modules' own `decompress`, streams may follow each other, and
+        # rubbish may follow the last.
         view, at = memoryview(raw), 0
         for stream in range(_STREAMS):
             decompressor, has_given = make(), False
@@ -205,7 +208,7 @@ def _zlib(raw: bytes) -> Iterator[bytes]:
 
 def _zstandard(decompressor: Any) -> Callable[[bytes], Iterator[bytes]]:
     def unpack(raw: bytes) -> Iterator[bytes]:
-        # One of its own: those of the package are not for several threads.
+        # A decompressor of its own: the package's are not safe between threads.
         with type(decompressor)().stream_reader(raw) as stream:
             while part := stream.read(_STEP):
                 yield part
@@ -237,11 +240,14 @@ _KNOWN: Mapping[Any, Callable[[bytes], Iterator[bytes]]] = {
 
 
 def _unpacker(decoder: Any) -> Callable[[bytes], Iterator[bytes]] | None:
-    """Return a decoder that unpacks bit by bit as `decoder`, kombu's, does at once."""
+    """Return a decoder that unpacks piece by piece.
+
+    Kombu's `decoder` does it at once.
+    """
     known = _KNOWN.get(decoder)
     if known is not None:
         return known
-    # kombu takes brotli and zstd from packages that may not be here.
+    # kombu uses packages for brotli and zstd that may not be installed.
     module: Any = sys.modules.get(getattr(decoder, "__module__", None) or "")
     if hasattr(module, "ZstdDecompressor"):
         return _by_object(module.ZstdDecompressor)

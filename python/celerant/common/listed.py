@@ -1,4 +1,4 @@
-"""Options that are one thing or several: callbacks, errbacks, values of stamps."""
+"""Options that are one value or several: callbacks, errbacks, values of stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mailbox by which workers are reached: kombu's pidbox, as Celery sets it."""
+"""The mailbox that reaches workers: kombu's pidbox, with Celery's settings."""
 
 from __future__ import annotations
 

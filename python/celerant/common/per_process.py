@@ -17,8 +17,8 @@ __all__ = ["PerProcess", "ProcessLock"]
 
 T = TypeVar("T")
 
-#: Held while a child makes its own, by the child's number: a thread of the parent may
-#: hold whatever lock was there before the fork.
+#: Locks by the child's number, held while it makes its own state: a thread of the
+#: parent may hold any lock from before the fork.
 _making: dict[int, Any] = {}
 
 
@@ -27,7 +27,7 @@ class PerProcess(Generic[T]):
 
     Args:
         make: Makes a value.
-        leave: Told in a child of the value that its parent goes on using.
+        leave: Called in a child with the value that its parent goes on using.
     """
 
     __slots__ = ("_kept", "_leave", "_make")

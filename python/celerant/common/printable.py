@@ -26,27 +26,27 @@ __all__ = [
     "shown",
 ]
 
-#: Characters of one value: enough to show the problem.
+#: How many characters of one value are shown: enough to see the problem.
 _MOST = 200
-#: Of one argument of a log's line, which may be a reason that names several values.
+#: How many of one argument of a log's line, which may name several values.
 _MOST_IN_LOGS = 1000
-#: Of a traceback.
+#: How many of a traceback.
 _MOST_LINES = 200
 _SPACE = re.compile(r"\s+")
 
 
 class _Cut(reprlib.Repr):
-    """Goes by the classes of the parts; the base class goes by their names."""
+    """It tells parts apart by their classes; the base class does by their names."""
 
     def repr1(self, x: Any, level: int) -> str:
         method = _CUT_BY.get(type(x))
         try:
             return repr(x) if method is None else method(self, x, level)
-        except BaseException:  # noqa: BLE001 - the others are shown all the same
+        except BaseException:  # noqa: BLE001 - the other parts are still shown
             return f"<{class_name(x)}>"
 
 
-#: Those that the base cuts.
+#: Types whose values the base class cuts.
 _CUT_BY: dict[type, Callable[[reprlib.Repr, Any, int], str]] = {
     kind: getattr(reprlib.Repr, f"repr_{kind.__name__}")
     for kind in (dict, frozenset, int, list, set, str, tuple)
@@ -55,7 +55,7 @@ _CUT = _Cut()
 _CUT.maxlevel, _CUT.maxother, _CUT.maxstring = 4, _MOST, _MOST_IN_LOGS
 _CUT.maxdict = _CUT.maxlist = _CUT.maxtuple = _CUT.maxset = 20
 _LARGE = frozenset({dict, frozenset, list, set, str, tuple})
-#: Characters that are looked through, before the text is cut.
+#: How many characters are checked, before the text is cut.
 _LOOKED_AT = 4
 
 
@@ -70,7 +70,7 @@ def shown(value: object, most: int = _MOST) -> str:
 
 
 def _repr(value: object) -> str:
-    # A large value is not written out first and cut then.
+    # A large value is cut while it is written, not afterwards.
     return _CUT.repr(value) if type(value) in _LARGE else repr(value)
 
 
@@ -78,7 +78,7 @@ def _called(show: Callable[[object], str], value: object) -> str:
     try:
         # The `repr` of a subclass of `str` may have methods of its own.
         return str.__str__(show(value))
-    except BaseException as exc:  # noqa: BLE001 - a hostile `__repr__` must not win
+    except BaseException as exc:  # noqa: BLE001 - a hostile `__repr__` changes nothing
         return f"<{class_name(value)} that cannot be shown: {class_name(exc)}>"
 
 
@@ -94,7 +94,7 @@ def _plain(text: str, most: int) -> str:
 def frames_of_ours() -> int:
     """Return the `stacklevel` of `warnings.warn` that names the user's own line.
 
-    To be called by the function that warns.
+    The function that warns calls it.
     """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as `warnings` does
     level = 1
@@ -140,7 +140,7 @@ class _Told:
 
 
 class PlainRecords(logging.Filter):
-    """Has every argument of a log's line shown in one line that is not too long.
+    """Shows every argument of a log's line in one line that is not too long.
 
     The lines of its traceback are indented.
     """
@@ -149,7 +149,7 @@ class PlainRecords(logging.Filter):
         """Let all records pass, with harmful text replaced."""
         raised = record.exc_info[1] if record.exc_info else None
         if raised is not None and not record.exc_text:
-            # Formatters take this text, if there is one, for the traceback.
+            # If there is this text, formatters use it as the traceback.
             record.exc_text = str(Lines(traceback_text(raised))).removeprefix("\n")
         given = record.args
         if isinstance(given, Mapping):

@@ -1,4 +1,4 @@
-"""Receivers of signals: of Celery's own if Celery is in use, else of ours.
+"""Receivers of signals: Celery's own signals if Celery is in use, else ours.
 
 A program that has imported neither ``celery.signals`` nor ``celerant.signals`` has no
 connected anything: then telling costs a look for those modules.
@@ -20,7 +20,7 @@ __all__ = ["SIGNALS", "Signal", "heard", "tell"]
 
 logger = logging.getLogger("celerant")
 
-#: All that there are, by Celery's names.
+#: All signals, by Celery's names.
 SIGNALS = (
     "before_task_publish",
     "after_task_publish",
@@ -68,9 +68,9 @@ class Signal:
 
         Args:
             receiver: A function that takes any keyword arguments.
-            sender: Only of this one: a task, or for messages its name.
-            weak: Let it go when it has no other reference.
-            dispatch_uid: Connects one receiver under it, however often asked.
+            sender: Only for this one: a task, or for messages the task's name.
+            weak: Forget it when it has no other reference.
+            dispatch_uid: Only one receiver is connected under it.
         Raises:
             ValueError: It takes no keyword arguments.
         """
@@ -93,7 +93,7 @@ class Signal:
     def disconnect(
         self, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None
     ) -> bool:
-        """Call it no more; return whether it was connected."""
+        """Stop calling it; return whether it was connected."""
         key = (dispatch_uid or _key(receiver), _key(sender))
         with self._lock:
             left = [entry for entry in self.receivers if entry[0] != key]
@@ -102,7 +102,7 @@ class Signal:
         return is_found
 
     def has_listeners(self, sender: Any = None) -> bool:
-        """Whether anybody hears of this sender."""
+        """Whether this sender has receivers."""
         return bool(self._live_receivers(sender))
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
@@ -174,7 +174,7 @@ def tell(name: str, sender: Any, /, **named: Any) -> None:
     try:
         signal.send(sender=sender, **named)
     except BaseException as exc:
-        # Celery's own signals let exceptions through that are no Exception.
+        # Celery's own signals let through exceptions that are no Exception.
         if is_interrupt(exc):
             raise
         logger.exception("a receiver of %s raised", name)

@@ -8,8 +8,8 @@ import redis
 
 __all__ = ["connection_of"]
 
-#: `get_connection` wants the first command before redis-py 5.3, and warns of one
-#: afterwards.
+#: Before redis-py 5.3 `get_connection` wants the first command; afterwards it warns
+#: about one.
 _WANTS_COMMAND = redis.VERSION < (5, 3)
 
 

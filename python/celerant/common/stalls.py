@@ -1,4 +1,4 @@
-"""Brokers that say nothing any more, the connection open.
+"""Brokers that fall silent while the connection is open.
 
 A frozen server, or a proxy that has lost its other end, answers nothing and closes
 nothing: a wait without a limit never ends.
@@ -14,21 +14,21 @@ from kombu import Connection
 
 __all__ = ["limit_stalls"]
 
-#: kombu's own for Redis, in seconds.
+#: kombu's own limit for Redis, in seconds.
 _HEALTH_CHECK_INTERVAL = 25.0
-#: Looks for a silent broker within the limit.
+#: How often to look for a silent broker within the limit.
 _HEALTH_CHECKS = 3
 
 
 def limit_stalls(connection: Connection, seconds: float) -> Connection:
     """Make a connection count as lost if its broker is silent for so long.
 
-    A wait for the broker then raises the error of a broken connection: on Redis and
-    AMQP, for kombu's other transports have limits of their own.
+    A wait for the broker then raises the error of a broken connection. This is for
+    Redis and AMQP: kombu's other transports have limits of their own.
 
     Args:
-        connection: Of kombu, not yet connected.
-        seconds: Of silence while something is awaited.
+        connection: kombu's, not yet connected.
+        seconds: Of silence during a wait.
 
     Returns:
         The same connection.
@@ -82,7 +82,7 @@ def _redis_options(given: Any, seconds: float) -> dict[str, Any]:
 def _limit_amqp(opened: Any, seconds: float) -> None:
     from amqp import Connection as AmqpConnection  # noqa: PLC0415 - for brokers that speak it
 
-    # Of librabbitmq the socket is not at hand.
+    # librabbitmq does not give its socket.
     if isinstance(opened, AmqpConnection):
-        # Reads and writes without a limit of their own have this one.
+        # Reads and writes without a limit of their own get this one.
         opened.transport.sock.settimeout(seconds)

@@ -1,7 +1,7 @@
-"""TLS options, by default such that certificates and host names are checked.
+"""TLS options, which by default check certificates and host names.
 
-kombu takes any certificate if a ``rediss://`` URL has no options, and py-amqp one
-for any host unless it is told whose.
+kombu takes any certificate if a ``rediss://`` URL has no options, and py-amqp takes one
+of any host unless it is told the name.
 
 Source: ``kombu.transport.pyamqp``, ``kombu.transport.redis`` of kombu 5.7.0,
 ``amqp.transport.SSLTransport`` of py-amqp 5.4, ``redis.connection.SSLConnection``.
@@ -17,15 +17,18 @@ from celerant.common.urls import AMQP
 
 __all__ = ["checked_options", "redis_options"]
 
-#: kombu's names of the transport that takes redis-py's options.
+#: kombu's names of the transports that take redis-py's options.
 _REDIS = frozenset({"redis", "rediss", "sentinel"})
-#: Those that are TLS without an option.
+#: The transports that use TLS without an option.
 _SECURE = frozenset({"amqps", "rediss"})
 _OFF = {ssl.CERT_NONE, "CERT_NONE", "none"}
 
 
 class _Checked(dict[str, Any]):
-    """Options with defaults; `given` is without: a failover list has many hosts."""
+    """Options with defaults.
+
+    A failover list has many hosts, so `given` has no host name.
+    """
 
     def __init__(self, options: Mapping[str, Any], given: Any) -> None:
         super().__init__(options)
@@ -53,7 +56,7 @@ def checked_options(transport: Any, given: Any) -> Any:
 def redis_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return redis-py's options for a connection by TLS."""
     options = {"ssl_cert_reqs": ssl.CERT_REQUIRED, **given}
-    # Which some releases of redis-py leave out, and cannot be without the other check.
+    # Some releases of redis-py leave this check out, although the other one needs it.
     options.setdefault("ssl_check_hostname", options["ssl_cert_reqs"] not in _OFF)
     return options
 
@@ -63,7 +66,7 @@ def _amqp_options(given: dict[str, Any]) -> dict[str, Any]:
     context = given.get("context")
     if isinstance(context, Mapping):
         given["context"] = {"check_hostname": names, **context}
-        # kombu puts the name of the host in the place of None.
+        # kombu replaces None by the name of the host.
         return {"server_hostname": None, **given}
     options = {"cert_reqs": ssl.CERT_REQUIRED, **given}
     if names and options["cert_reqs"] not in _OFF:

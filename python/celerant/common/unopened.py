@@ -1,7 +1,6 @@
 """Messages that stay packed until they are read, within limits.
 
-kombu unpacks a compressed message before its headers are looked at, whatever
-it unpacks to.
+kombu unpacks a compressed message of any size before it looks at the headers.
 
 Source: ``kombu.message.Message`` and ``kombu.transport.virtual`` of kombu 5.7.0.
 """
@@ -34,13 +33,13 @@ def body_of(message: Any, limits: Limits, accept: Any) -> Any:
     """Return a message's body, unpacked.
 
     Args:
-        message: Of kombu, or an object like it.
-        limits: On its size.
+        message: kombu's, or an object like it.
+        limits: The limits of its size.
         accept: Content types that are read.
 
     Raises:
         TooMuchError: It is too large.
-        Exception: It cannot be unpacked, or is of no content type that is accepted.
+        Exception: It cannot be unpacked, or its content type is not accepted.
     """
     if message.errors:
         raise message.errors[0][1]
@@ -75,7 +74,8 @@ def _unopened(kind: Any, limits: Limits) -> Any:
             return value
 
         def serializable(self) -> Any:
-            # kombu's own would keep the body and drop the header for its compression.
+            # kombu's own method would keep the body and drop the header with its
+            # compression.
             return self._raw if hasattr(self, "_raw") else super().serializable()
 
     Unopened.__name__ = kind.__name__
@@ -83,7 +83,7 @@ def _unopened(kind: Any, limits: Limits) -> Any:
 
 
 def _check(message: Any) -> None:
-    """Refuse a message that would fail later, and cost the connection then.
+    """Refuse a message that would fail later, and then cost the connection.
 
     Raises:
         TypeError: It is no envelope.

@@ -16,13 +16,14 @@ __all__ = ["AMQP", "check", "masked", "scheme", "split", "transport"]
 
 #: kombu's names of the transport that speaks AMQP.
 AMQP = frozenset({"amqp", "amqps", "pyamqp", "py-amqp"})
-#: Between two URLs. A password may have such a character too, and no scheme follows.
+#: The end of a URL in a list. A password may have such a character too, but no scheme
+#: follows it.
 _URLS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
 _QUERY = re.compile(r"[?#]")
 #: A name that is shown; escaped, or plain.
 _USER = re.compile(r"[\w.+%~-]*")
-#: Text in the place of the port: a password whose ``@host`` is missing, perhaps.
+#: Text instead of a port: perhaps a password without its ``@host``.
 _NO_PORT = re.compile(r"^(\[[^]]*\]|(?!\[[^]]*\])[^:/]*):(?!\d*(?:/|$)).*", re.DOTALL)
 
 
@@ -48,8 +49,8 @@ def masked(urls: str | Sequence[str] | None) -> str:
     """Return URLs as they may be shown: none with its password or its query.
 
     A password may hold unescaped characters that end a URL's parts, and the URL may
-    lack its scheme: all text before the last ``@`` is hidden, but a plain user's name,
-    and so is a port that is no number.
+    lack its scheme: all text before the last ``@`` is hidden, except a plain user's
+    name, and so is a port that is no number.
     """
     listed = [urls] if isinstance(urls, str) else urls or ()
     return ";".join(_masked(url) for each in listed for url in _URLS.split(each) if url)
@@ -59,12 +60,12 @@ def check(name: str, urls: str | Sequence[str] | None) -> None:
     """Refuse URLs that cannot be read, without showing a possible password.
 
     Raises:
-        SettingError: One of them; urllib's own text would show a part of it.
+        SettingError: One cannot be read; urllib's own text would show a part of it.
     """
     for url in split(urls):
         before, has_scheme, _ = url.partition("://")
         if (has_scheme or "@" in url) and not _SCHEME.fullmatch(before):
-            # kombu would take it all for the host's name, and show that.
+            # kombu would take all of it as the host's name, and show that.
             msg = (
                 f"{name} {masked(urls)!r} has no scheme before its user or password; "
                 "write amqp://, redis:// or the like before them"

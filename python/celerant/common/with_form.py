@@ -21,13 +21,13 @@ class WithForm:
 
 
 def plain_value(value: Any, serializer: str) -> Any:
-    """Return a task's value as a serializer takes it."""
+    """Return a task's value for a serializer."""
     return value.as_tuple() if serializer != "pickle" and _is_result(value) else value
 
 
 def _is_result(value: Any) -> bool:
     """Whether a value is the result of a task's send, ours or Celery's."""
-    # By its class: a Decimal has an `as_tuple` too.
+    # Its class decides: a Decimal has an `as_tuple` too.
     theirs: Any = sys.modules.get("celery.result")
     return is_a(value, WithForm) or (
         theirs is not None and is_a(value, theirs.ResultBase)

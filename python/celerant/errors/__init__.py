@@ -81,7 +81,7 @@ class CelerantError(Exception):
 class CanvasError(CelerantError, ValueError):
     """The canvas cannot be sent as it is; nothing of it was."""
 
-    #: Where in the canvas, e.g. ``group[3][0]``.
+    #: The path in the canvas, e.g. ``group[3][0]``.
     path: str = ""
 
 
@@ -92,7 +92,7 @@ class ArgumentError(CelerantError, TypeError):
     task: str = ""
     #: Position of the member after unrolling; None outside of a group.
     group_index: int | None = None
-    #: Where in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
+    #: The path in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
     path: str = ""
 
 
@@ -103,7 +103,7 @@ class EncodeError(CelerantError, TypeError):
     task: str = ""
     #: Position of the member after unrolling; None outside of a group.
     group_index: int | None = None
-    #: Where in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
+    #: The path in the canvas, e.g. ``group[3]``; ``task`` outside of a group.
     path: str = ""
     #: Name of the type that was refused, if it is known.
     value_type: str = ""
@@ -120,8 +120,8 @@ class SettingError(CelerantError, ValueError):
     name: str = ""
     #: The known name that is nearest to it, if any is near.
     nearest: str | None = None
-    #: The member whose option it is, e.g. ``group[3]``; ``group`` or ``task`` where
-    #: the call gave it; empty for a setting of the app.
+    #: The member whose option it is, e.g. ``group[3]``; ``group`` or ``task`` if the
+    #: call gave it; empty for a setting of the app.
     path: str = ""
 
 
@@ -132,9 +132,9 @@ class PublishError(CelerantError):
     not be read. ``__cause__`` is the transport's own error, or the member's.
     """
 
-    #: The group's result, or the chord's, for ``resume``; None of one task.
+    #: The group's or chord's result, for ``resume``; None for one task.
     result: Any = None
-    #: Which members are confirmed, rejected, unknown and unsent.
+    #: The confirmed, rejected, unknown and unsent members.
     report: Report | None = None
     #: Whether sending the rest may succeed later without a change.
     recoverable: bool = True
@@ -151,7 +151,7 @@ class NotSent(CelerantError):  # noqa: N818 - the field's name for a state, not 
 
 
 class TaskError(CelerantError):
-    """A task failed with an exception whose class is not at hand here."""
+    """A task failed with an exception whose class is not imported here."""
 
     #: Name of the exception's class, e.g. ``"PaymentRefused"``.
     exc_type: str = ""
@@ -214,7 +214,7 @@ class IncompleteStream(CelerantError):  # noqa: N818 - Celery's own name
 
 
 class BarrierError(CelerantError, RuntimeError):
-    """A barrier was told of a member it does not have, or used after its seal."""
+    """A barrier was told of a member it does not have, or was used after its seal."""
 
 
 class ForkError(CelerantError, RuntimeError):
@@ -235,8 +235,8 @@ class Retry(TaskControl):
     """The task runs again later; raised by `self.retry`.
 
     Args:
-        message: Shown in place of the reason.
-        exc: Why: an exception, or text.
+        message: Shown instead of the reason.
+        exc: The reason: an exception, or text.
         when: Seconds from now, or a datetime.
         is_eager: Whether the task runs in place.
         sig: The call that replaces this one.
@@ -262,7 +262,7 @@ class Retry(TaskControl):
         self.sig = sig
 
     def humanize(self) -> str:
-        """Return when it runs again, for people."""
+        """Return the time of the next run, in words."""
         if isinstance(self.when, (int, float)):
             return f"in {self.when}s"
         return f"at {self.when}"
@@ -289,7 +289,7 @@ class Replaced(Ignore):
 class Reject(TaskControl):
     """The broker is told that the message is refused.
 
-    With ``acks_late`` only: else the message is acknowledged by now.
+    It needs ``acks_late``: otherwise the message is acknowledged by now.
 
     Args:
         reason: Stored if the message does not come again.
@@ -310,5 +310,5 @@ class Reject(TaskControl):
 def _shown(exc: BaseException) -> str:
     try:
         return repr(exc)
-    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` changes nothing
         return type(exc).__name__

@@ -1,4 +1,4 @@
-"""The states of a dispatch's members."""
+"""The fates of a dispatch's members."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Report"]
 #: Half-open ranges of ``group_index``.
 Intervals = list[tuple[int, int]]
 
-#: The end of a member; until then it is unsent.
+#: The fate of a member; until it is known the member is unsent.
 _FATES = {
     "confirmed": Fate.CONFIRMED,
     "rejected": Fate.REJECTED,
@@ -24,12 +24,12 @@ _FATES = {
 
 @dataclass(slots=True, frozen=True, repr=False)
 class Report:
-    """Which members are confirmed, rejected, unknown and unsent.
+    """The confirmed, rejected, unknown and unsent members.
 
-    Shape: every member is in exactly one of the four; intervals are half open. Where
-    a generator stopped at a bad member, that one and those behind it are in none.
-    A chain or chord can be several messages: it is confirmed with the last of them,
-    rejected if nothing of it is in, and unknown if only some of it may be.
+    Shape: every member is in exactly one of the four; intervals are half open. If a
+    generator stopped at a bad member, that one and those behind it are in none. A chain
+    or chord can be several messages: it is confirmed with the last of them, rejected if
+    nothing of it is in, and unknown if only some of it may be.
     """
 
     ledger: Ledger
@@ -83,7 +83,7 @@ class Report:
         return self.ledger.count(Fate.CONFIRMED) == self.total
 
     def counts(self) -> dict[str, int]:
-        """Return how many members are in each state."""
+        """Return how many members have each fate."""
         fates = {**_FATES, "unsent": Fate.UNSENT}
         return {name: self.ledger.count(fate) for name, fate in fates.items()}
 
@@ -113,7 +113,7 @@ def _again(
 
 
 def _note(ledger: Ledger, total: int, fates: Mapping[str, Intervals]) -> None:
-    """Add members and the end of each."""
+    """Add members and the fate of each."""
     base = len(ledger)
     ledger.grow(base + total)
     for name, runs in fates.items():
