@@ -1,4 +1,4 @@
-"""The way back: stored results, the consumer, and what a user holds of a dispatch."""
+"""The way back: stored results, the consumer, and the classes that users hold."""
 
-# The classes of results register themselves: who makes one by its id needs them all.
+# The classes of results register themselves; making a result by its id needs all.
 import celerant.results.group_result  # noqa: F401

@@ -40,9 +40,9 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     Args:
         id: The task's id.
-        backend: Where its result is stored; None: where the app's are.
-        task_name: Of no meaning, as in Celery.
-        app: Whose task it is; None: that of the app made last.
+        backend: The store of its result; None: the app's.
+        task_name: Ignored, as in Celery.
+        app: The app that has the task; None: the app made last.
         parent: The result this one was made from, if any.
         members: The group it belongs to; None: it stands alone.
         index: Its position there.
@@ -53,7 +53,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     __slots__ = ("_parent", "id", "members", "position")
 
-    #: What `get` raises where the time passed.
+    #: The error of `get` if the time passed.
     TimeoutError = ResultTimeout
     #: Whether a group's results are waited for together.
     supports_native_join = True
@@ -70,7 +70,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         index: int = 0,
     ) -> None:
         self.id = id
-        # A group's members know: they ask when they are asked.
+        # A group's members know it; the property asks them when it is read.
         self._parent = _UNKNOWN if parent is None and members is not None else parent
         if members is None:
             if not isinstance(id, str):
@@ -95,7 +95,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def app(self) -> Any:
-        """Whose task it is; None where that app is gone."""
+        """The app that has the task; None if that app is gone."""
         return self.backend.app()
 
     @overload
@@ -133,12 +133,12 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
             propagate: Raise the task's exception; False returns it.
             interval: Seconds between two calls of `on_interval`; None: half a second.
                 Nothing is polled here.
-            no_ack: Accepted for Celery's sake.
-            follow_parents: Raise at once what a task raised that this one follows;
-                without `propagate` it waits for its own end.
+            no_ack: Ignored.
+            follow_parents: Raise at once if a task before this one raises; without
+                `propagate` it waits for its own end.
             callback: Called with the id and the value, before this returns.
-            on_message: Called with each record that comes in, as a dict, also of states
-                such as PROGRESS.
+            on_message: Called with each record that comes in, as a dict, even for
+                states such as PROGRESS.
             on_interval: Called again and again while it waits.
             disable_sync_subtasks: Refuse to wait inside a task.
 
@@ -209,7 +209,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         return None  # type: ignore[return-value]  # there is no value to come
 
     def _above(self) -> Iterator[tuple[Members, int]]:
-        """Yield the tasks that this one follows, nearest first."""
+        """Yield the tasks before this one, nearest first."""
         result = self.parent
         while result is not None:
             if isinstance(result, AsyncResult):
@@ -218,7 +218,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def parent(self) -> Any:
-        """What it follows: an `AsyncResult`, a `GroupResult` or None."""
+        """The result before it: an `AsyncResult`, a `GroupResult` or None."""
         if self._parent is _UNKNOWN:
             self._parent = member_parent(self.members, self.position)
         return self._parent
@@ -254,7 +254,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def result(self) -> R | Any:
-        """The value, the exception of a failed task, or what an unfinished one told."""
+        """The value, a failed task's exception, or the data of an unfinished one."""
         record = self._look()
         if self._is_done():
             control = self.members.control(self.position)
@@ -294,13 +294,13 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
     ) -> None:
         """Call `callback` with this result once it is done.
 
-        Runs on the consumer's thread, or here where it is done already; what it
-        raises is logged.
+        It runs on the consumer's thread, or here if the task is done already; its
+        errors are logged.
 
         Args:
             callback: Called when the task is done.
-            on_error: Called in its place where the task failed.
-            weak: Of no meaning here.
+            on_error: Called instead if the task failed.
+            weak: Ignored.
         """
 
         def call() -> None:
@@ -310,9 +310,9 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         self.members.when(self.position, call)
 
     def forget(self) -> None:
-        """Delete the stored result, and those that it follows.
+        """Delete the stored result, and those before it.
 
-        What is known here stays.
+        A value that is known here stays.
         """
         ids, result = [], self
         while isinstance(result, AsyncResult):
@@ -332,15 +332,17 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         *,
         follow_parents: bool = False,
     ) -> None:
-        """Let the task not run; a worker that has it discards it and says REVOKED.
+        """Keep the task from running.
+
+        A worker that has it discards it and stores REVOKED.
 
         Args:
-            connection: Of kombu, in place of a new one.
-            terminate: Also end it where it runs in a process.
-            signal: What ends it, by name or number; SIGTERM by default.
+            connection: kombu's, instead of a new one.
+            terminate: Also end it if it runs in a process.
+            signal: The signal that ends it, by name or number; SIGTERM by default.
             wait: Return once workers have answered.
             timeout: Seconds to wait for one more answer; None: one.
-            follow_parents: Also all that it follows: the whole of a chain.
+            follow_parents: Also all tasks before it: a whole chain.
         """
         ids = self.as_list() if follow_parents else [self.id]
         self.backend.revoke(
@@ -353,11 +355,11 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         )
 
     def settle(self, state: int) -> None:
-        """Let the task be done in `state` for those that wait here."""
+        """Let the task be done in `state` for waiters here."""
         self.members.settle([self.position], state)
 
     def member_forms(self) -> None:
-        """Of one task: none."""
+        """A single task has none."""
 
     def task_ids(self) -> list[str]:
         """Return the id alone."""
@@ -371,17 +373,18 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         return self.members.barrier.state(self.position)
 
     def _see(self) -> None:
-        # What is done is looked at no more: the others may not be, in a callback.
+        # Done results are not looked at: other looks may be forbidden, in a callback.
         if not self._is_done():
             self.members.look()
 
     def _look(self) -> dict[str, Any]:
-        """Have the task be done if it is; return its record where it is not."""
+        """Note that the task is done, if it is; otherwise return its record."""
         self._see()
         if self._is_done():
             return {}
         members = self.members
-        # The consumer may be told of it later: two looks must not contradict.
+        # The consumer may hear of it later, and two looks must not contradict each
+        # other.
         record = members.take(self.position)
         return {} if self._is_done() else fields(self.backend, record)
 

@@ -1,4 +1,4 @@
-"""What the results of tasks and of groups share."""
+"""The common part of the results of tasks and groups."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Result(WithForm):
 
     __slots__ = ()
 
-    #: Whether it is of a task or of a group.
+    #: Whether it is a task's or a group's.
     kind: ClassVar[Literal["task", "group"]]
     id: str
-    #: What is known of the members, for the rest of the package.
+    #: The members, for the rest of the package.
     members: Members
-    #: Which one of them this is; None: all of them.
+    #: The index of the member that this is; None: all of them.
     position: int | None
 
     def __init_subclass__(
@@ -66,17 +66,17 @@ class Result(WithForm):
 
     @property
     def backend(self) -> Backend:
-        """Where results are stored."""
+        """The store of results."""
         return cast("Backend", self.members.backend)
 
     def go_on_as(self, sent: Self) -> Self:
-        """Be the result of what was held and has been sent under the same ids."""
+        """Become the result of a held canvas that has been sent under the same ids."""
         self.members.adopt(sent.members)
         return self
 
     @abstractmethod
     def settle(self, state: int) -> None:
-        """Let those that wait here wait no more: `Barrier.IGNORED` or `NOT_SENT`."""
+        """End all waits here: with `Barrier.IGNORED` or `NOT_SENT`."""
 
     @abstractmethod
     def task_ids(self) -> list[str]:
@@ -84,25 +84,25 @@ class Result(WithForm):
 
     @abstractmethod
     def member_forms(self) -> list[Any] | None:
-        """Return the forms of a group's members; None of a task."""
+        """Return the forms of a group's members; None for a task."""
 
     def as_tuple(self) -> tuple[tuple[str, Any], Any]:
-        """Return Celery's form: ``((id, parent), None or [each member's])``."""
+        """Return the form, as Celery does: ``((id, parent), None or [members])``."""
         form: tuple[tuple[str, Any], Any] = form_with_parents(self)
         return form
 
     def as_list(self) -> list[str]:
-        """Return the ids of all tasks in it and of all that it follows."""
+        """Return the ids of all tasks in it and before it."""
         return list(ids_in(self.as_tuple()))
 
     def build_graph(
         self,
         intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
     ) -> ResultGraph:
-        """Return the tree that this result is in: what it follows, and what was sent.
+        """Return the tree around this result: results before it, and sent by its tasks.
 
         Args:
-            intermediate: Also of tasks that are not done; else these raise.
+            intermediate: With tasks that are not done; otherwise these raise.
 
         Raises:
             IncompleteStream: A task is not done, and not `intermediate`.
@@ -111,7 +111,7 @@ class Result(WithForm):
 
     @property
     def graph(self) -> ResultGraph:
-        """The tree that this result is in, done as it is; see `build_graph`."""
+        """The tree that this result is in, as it is now; see `build_graph`."""
         return self.build_graph()
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""Which results are in a set: a list that can be changed."""
+"""The results of a set: a list that can be changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 _SHOWN = 5
 
 
-class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
+class Collection(Generic[R]):  # noqa: PLW1641 - its results change
     """Results in an order, each once; see `ResultSet`."""
 
     __slots__ = ("_app", "_results", "parent")
@@ -45,7 +45,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
 
     @property
     def app(self) -> Any:
-        """Whose tasks they are."""
+        """The app that has the tasks."""
         return self._own_app() if self._app is None else self._app
 
     @app.setter
@@ -57,12 +57,12 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
 
     @property
     def backend(self) -> Backend:
-        """Where the results are stored; of the first, where they differ."""
+        """The store of the results; the first one's, if they differ."""
         backend: Backend
         backend = self.results[0].backend if self.results else self.app.backend
         return backend
 
-    # What is in it.
+    # The results.
 
     def add(self, result: AsyncResult[R]) -> None:
         """Append a result, unless it is there already."""
@@ -71,7 +71,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
             held.append(result)
 
     def remove(self, result: AsyncResult[R] | str) -> None:
-        """Take out a result, also by its id.
+        """Take out a result, which may be given by its id.
 
         Raises:
             KeyError: It is not there.
@@ -83,7 +83,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
             raise KeyError(result) from None
 
     def discard(self, result: AsyncResult[R] | str) -> None:
-        """Take out a result, also by its id, where it is there."""
+        """Take out a result, which may be given by its id, if it is there."""
         if result in self._changeable():
             self.remove(result)
 
@@ -104,7 +104,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - what is in it changes
     def _changeable(self) -> list[Any]:
         return self._results
 
-    # As a sequence.
+    # It is a sequence, too.
 
     def __len__(self) -> int:
         return len(self.results)

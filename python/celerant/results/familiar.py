@@ -1,4 +1,4 @@
-"""What Celery's results of tasks can, and few programs use."""
+"""Methods of Celery's results that few programs use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Familiar(Recorded):
     @property
     @abstractmethod
     def result(self) -> Any:
-        """The value, the exception of a failed task, or what an unfinished one told."""
+        """The value, a failed task's exception, or the data of an unfinished one."""
 
     @abstractmethod
     def ready(self) -> bool:
@@ -30,10 +30,10 @@ class Familiar(Recorded):
         self,
         intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (parent, result) for this one and all that its tasks have sent.
+        """Yield (parent, result) for this one and all results that its tasks have sent.
 
         Args:
-            intermediate: Pass by what is not done.
+            intermediate: Pass by tasks that are not done.
 
         Raises:
             IncompleteStream: One of them is not done, and not `intermediate`.
@@ -49,10 +49,10 @@ class Familiar(Recorded):
 
         Args:
             intermediate: As `iterdeps`.
-            options: Of each `get`.
+            options: Options of each `get`.
 
         Raises:
-            Exception: What `get` raises.
+            Exception: As `get`.
         """
         for _, result in self.iterdeps(intermediate=intermediate):
             yield result, result.get(**options)
@@ -69,11 +69,11 @@ class Familiar(Recorded):
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         callback: Callable[[str, Any], Any] | None = None,
     ) -> Any:
-        """Raise what the task raised, if it has; else return what `result` gives.
+        """Raise the task's exception, if it has one; otherwise return `result`.
 
         Args:
             propagate: False returns the exception.
-            callback: Called with the id and what is returned.
+            callback: Called with the id and the returned value.
         """
         value = self.result
         if propagate and self.ready() and isinstance(value, BaseException):
@@ -85,7 +85,7 @@ class Familiar(Recorded):
     maybe_reraise = maybe_throw
 
     def throw(self, exc: BaseException | None = None, *_: Any) -> NoReturn:
-        """Raise an exception: this one, else the task's.
+        """Raise an exception: the given one, else the task's.
 
         Raises:
             RuntimeError: None is given, and the task has not failed.
@@ -105,11 +105,11 @@ class Familiar(Recorded):
         wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         timeout: float | None = None,
     ) -> None:
-        """Let all tasks with these stamps not run, this one's or not.
+        """Keep all tasks with these stamps from running, this one's or not.
 
         Args:
             headers: Values, or lists of values, by the stamped header's name.
-            connection: As `revoke`, as are the others.
+            connection: As `revoke`.
             terminate: As `revoke`.
             signal: As `revoke`.
             wait: As `revoke`.

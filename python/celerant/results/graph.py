@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ResultGraph"]
 
-#: Characters of an id that are shown.
+#: How many characters of an id are shown.
 _SHOWN = 8
 _COLOURS = {"SUCCESS": "palegreen", "FAILURE": "salmon", "REVOKED": "lightgrey"}
 
 
 class ResultGraph:
-    """What follows what: from the first task that a result follows to all sent since.
+    """A tree of results: from the first task before a result to all sent since.
 
     Args:
         result: Any result of the tree.
-        intermediate: Also of tasks that are not done; else these raise.
+        intermediate: With tasks that are not done; otherwise these raise.
 
     Raises:
         IncompleteStream: A task is not done, and not `intermediate`.
@@ -34,7 +34,7 @@ class ResultGraph:
     def __init__(self, result: Result, *, intermediate: bool = False) -> None:
         #: Lines of text and state, by id, in the order they were found.
         self.nodes: dict[str, tuple[list[str], str]] = {}
-        #: (id, id of what follows it), each once.
+        #: (id, id of the next result), each once.
         self.edges: dict[tuple[str, str], None] = {}
         pending: deque[Any] = deque(self._lined(None, result))
         while pending:
@@ -45,7 +45,7 @@ class ResultGraph:
                 pending.extend(self._lined(node, following))
 
     def _lined(self, node: Any, result: Any) -> list[Any]:
-        """Join a result, and those that it follows, to `node`; return them all."""
+        """Join a result, and those before it, to `node`; return them all."""
         steps = []
         while result is not None and (node is None or result.id != node.id):
             steps.append(result)

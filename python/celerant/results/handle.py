@@ -6,8 +6,8 @@ cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the
 ```
 Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON.
 
-The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: who
-cannot read the store cannot make a handle that any app on it believes. What is stored
+The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: without
+access to the store nobody can make a handle that an app on it believes. The data stored
 aside begins with such a proof, too.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["attach", "make_handle", "rebuilt", "snapshot"]
 
 _MARK = "cel2."
-#: With a checksum in place of a proof.
+#: With a checksum instead of a proof.
 _MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
 _FIXED_LENGTH = 1 + 16 + 4 + 4
@@ -48,7 +48,9 @@ _LENGTH_MOST = 200
 
 
 def make_handle(result: GroupResult[Any]) -> str:
-    """Return the handle of a group's result; stores aside what it cannot say.
+    """Return the handle of a group's result.
+
+    Stores aside the data that it has no room for.
 
     Raises:
         CelerantError: The results live in this process alone, or the group is still
@@ -58,7 +60,7 @@ def make_handle(result: GroupResult[Any]) -> str:
     backend, barrier, roster = result.backend, members.barrier, members.roster
     aside = _aside(members, result.parent)
     if not backend.supports_handles:
-        backend.put_aside("", b"")  # says why
+        backend.put_aside("", b"")  # gives the reason
     if not barrier.is_sealed:
         msg = f"group {group_id} is still being sent: its handle comes with its end"
         raise CelerantError(msg)
@@ -87,13 +89,13 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
     """Return the result that `handle` stands for.
 
     Raises:
-        HandleError: `handle` is none, or no app on this store has made it.
-        ResultExpired: What is stored beside the results is gone.
+        HandleError: It is no handle, or no app on this store has made it.
+        ResultExpired: The data stored beside the results is gone.
         CelerantError: `backend` is not shared between processes.
     """
     body, proof = _parts(handle)
     if not backend.supports_handles:
-        backend.take_aside("")  # says why
+        backend.take_aside("")  # gives the reason
     key = backend.handle_key()
     if not hmac.compare_digest(_proof(key, body), proof):
         msg = (
@@ -101,7 +103,7 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
             "was changed on its way; take `result.handle` anew"
         )
         raise HandleError(msg)
-    # From here on it is what `make_handle` wrote.
+    # From here on the data is as `make_handle` wrote it.
     flags, seed = body[0], body[1:17]
     count = int.from_bytes(body[17:21], "big")
     sent_at = int.from_bytes(body[21:25], "big")
@@ -147,7 +149,7 @@ def _proof(key: bytes, *parts: bytes) -> bytes:
 
 
 def snapshot(result: GroupResult[Any]) -> dict[str, Any]:
-    """Return what `rebuilt` takes for a group's result."""
+    """Return the arguments of `rebuilt` for a group's result."""
     members = result.members
     return {
         "seed": members.roster.seed,
@@ -216,10 +218,10 @@ def _intervals(indices: list[int]) -> list[tuple[int, int]]:
 
 
 def _parts(handle: object) -> tuple[bytes, bytes]:
-    """Return what a handle says, and its proof.
+    """Return the fields of a handle, and its proof.
 
     Raises:
-        HandleError: It has not the form of one.
+        HandleError: It does not look like a handle.
     """
     if isinstance(handle, str) and handle.startswith(_MARK_BEFORE):
         msg = (
@@ -236,7 +238,7 @@ def _parts(handle: object) -> tuple[bytes, bytes]:
     text = handle[len(_MARK) :]
     packed = b""
     if len(handle) <= _LENGTH_MOST:
-        # Not base64: shorter than any handle, as far as it goes.
+        # It is not base64; the part that is, is shorter than any handle.
         with contextlib.suppress(binascii.Error, ValueError):
             padded = text + "=" * (-len(text) % 4)
             packed = base64.b64decode(padded, altchars=b"-_", validate=True)

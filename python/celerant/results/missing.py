@@ -1,4 +1,4 @@
-"""Which of many results are not done yet, found by what comes in."""
+"""The results that are not done yet, among many, found by records that come in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Missing:
     """Results that are waited for; each is told once.
 
     Args:
-        results: Of tasks and groups; an object that comes twice counts once.
+        results: Tasks' and groups' results; an object that comes twice counts once.
     Raises:
         RuntimeError: One of them is sent only after the wait.
     """
 
     def __init__(self, results: Iterable[Any]) -> None:
-        #: By view: where in it who waits, None for all of it.
+        #: By view: its results by index, None for all of it.
         self._waited: dict[int, tuple[Members, dict[int | None, list[Any]]]] = {}
         #: How many are not done yet.
         self.left = 0
@@ -34,7 +34,7 @@ class Missing:
             self.left += 1
 
     def views(self) -> list[Members]:
-        """Return where they are known."""
+        """Return the views that know them."""
         return [view for view, places in self._waited.values() if places]
 
     def done(self) -> Iterator[Any]:
@@ -46,11 +46,11 @@ class Missing:
         """Yield those of a view that are done by now.
 
         Args:
-            view: Where something came in.
-            indices: What; None: it may be anything.
+            view: The view into which records came.
+            indices: Their members; None: any.
         """
         _, places = self._waited[id(view)]
-        # What no record has told of shows where all is done.
+        # A result without a record shows when its view is done.
         is_open = indices is None or view.barrier.is_complete
         for index in tuple(places) if is_open else (*(indices or ()), None):
             if index in places and _is_done(view, index):

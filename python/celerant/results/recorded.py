@@ -1,4 +1,4 @@
-"""What the stored record of a task says besides its value."""
+"""The fields of a task's stored record besides its value."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Recorded(Result):
     __slots__ = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the fields of the stored record; ``{}`` where there is none."""
+        """Return the fields of the stored record; ``{}`` if there is none."""
         return fields(self.backend, self.backend.read(self.id))
 
     def sent_in(self, record: dict[str, Any]) -> list[Any]:
-        """Return the results of what the task has sent, as its record tells."""
+        """Return the results of tasks that this one has sent, from its record."""
         found = []
         for form in _of(list, record.get("children")) or ():
-            # Whoever can write to the store writes what he likes.
+            # A writer to the store may write anything.
             with contextlib.suppress(TypeError, ValueError, RecursionError):
                 child = result_from_tuple(form, self.backend)
                 if child is not None:
@@ -39,16 +39,19 @@ class Recorded(Result):
 
     @property
     def children(self) -> list[Any]:
-        """The results of what the task has sent, next steps too; reads the record."""
+        """The results of tasks that this one has sent, next steps too.
+
+        Reads the record.
+        """
         return self.sent_in(self.record())
 
     def exists(self) -> bool:
-        """Whether anything is stored of the task: of its end, or of a state before."""
+        """Whether the task has a record: of its end, or of a state before."""
         return self.backend.read(self.id) is not None
 
     @property
     def date_done(self) -> datetime | None:
-        """When it was done; reads the record."""
+        """The time at which it was done; reads the record."""
         said = self.record().get("date_done")
         if isinstance(said, str):
             # Python 3.10 reads no final Z.
@@ -72,7 +75,7 @@ class Recorded(Result):
 
     @property
     def worker(self) -> str | None:
-        """Who ran it; needs ``result_extended``, reads the record."""
+        """The worker that ran it; needs ``result_extended``, reads the record."""
         return _of(str, self.record().get("worker"))
 
     @property
@@ -82,12 +85,12 @@ class Recorded(Result):
 
     @property
     def queue(self) -> str | None:
-        """Where it was sent; needs ``result_extended``, reads the record."""
+        """The queue it was sent to; needs ``result_extended``, reads the record."""
         return _of(str, self.record().get("queue"))
 
 
 def fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
-    """Return what a record says besides its value; nothing where it makes no sense."""
+    """Return a record's fields besides its value; none if they make no sense."""
     try:
         return backend.decode(record)
     except Exception:  # noqa: BLE001 - any serializer's own errors

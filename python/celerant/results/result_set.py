@@ -1,4 +1,4 @@
-"""Results that were sent one by one, looked at and awaited together."""
+"""Results of tasks that were sent one by one, to look at and await together."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class ResultSet(Collection[R]):
     """Results of tasks and groups, in an order; a group's own is a `GroupResult`.
 
     Args:
-        results: What `delay` and the like returned; a list is kept and grows with it.
-        app: Whose tasks they are; None: that of the first, else the app made last.
-        ready_barrier: Celery's, and of no meaning here.
+        results: The results that `delay` and the like returned; a list is kept and
+            grows with it.
+        app: The app that has the tasks; None: the first result's, else the app made
+            last.
+        ready_barrier: Ignored; Celery has it.
     """
 
     __slots__ = ()
@@ -92,9 +94,9 @@ class ResultSet(Collection[R]):
                 Nothing is polled here.
             callback: Called with the id and the value of each member as it arrives;
                 nothing is returned then.
-            no_ack: Accepted for Celery's sake.
-            on_message: Called with each record that comes in, as a dict, also of states
-                such as PROGRESS.
+            no_ack: Ignored.
+            on_message: Called with each record that comes in, as a dict, even for
+                states such as PROGRESS.
             disable_sync_subtasks: Refuse to wait inside a task.
             on_interval: Called again and again while it waits.
 
@@ -156,14 +158,14 @@ class ResultSet(Collection[R]):
 
         Args:
             timeout: Seconds for all together.
-            interval: As `get`, as are the others.
+            interval: As `get`.
             no_ack: As `get`.
             on_message: As `get`.
             on_interval: As `get`.
 
         Yields:
-            A dict with `status`, `result`, `traceback` and `task_id`; of a member that
-            is a group the list of its results.
+            A dict with `status`, `result`, `traceback` and `task_id`; for a member that
+            is a group, the list of its results.
 
         Raises:
             ResultTimeout: Not all arrived in time.
@@ -186,10 +188,10 @@ class ResultSet(Collection[R]):
         callback: Callable[[str, Any], Any] | None = None,
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
     ) -> None:
-        """Raise what the first member raised that has, in their order.
+        """Raise the first exception of the members that raised, in their order.
 
         Args:
-            callback: Called with the id and the value of each before that.
+            callback: Called with the id and the value of each member before it.
             propagate: False raises nothing.
         """
         for result in self.results:
@@ -222,7 +224,7 @@ class ResultSet(Collection[R]):
         if not missing.left:
             return
         with Listening(missing.views(), hooks) as listening:
-            # Registered first, looked second: what arrived in between.
+            # Registered first, looked second, so that nothing is missed in between.
             yield from missing.done()
             while missing.left:
                 if not listening.wait(listening.has_news, deadline):
@@ -262,7 +264,7 @@ class ResultSet(Collection[R]):
         return sum(result.successful() for result in self.results)
 
     def _begin(self) -> None:
-        """Have all looked at together, before each is asked."""
+        """Look at all together, before each one is asked."""
         for view in {id(r.members): r.members for r in self.results}.values():
             view.begin()
 
@@ -272,12 +274,12 @@ class ResultSet(Collection[R]):
         on_error: Callable[[Any], Any] | None = None,
         weak: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's
     ) -> None:
-        """Call `callback` with this set once all that are in it now are done.
+        """Call `callback` with this set once all results now in it are done.
 
         Args:
             callback: Called when all are done.
-            on_error: Called in its place where one failed.
-            weak: Of no meaning here.
+            on_error: Called instead if one failed.
+            weak: Ignored.
         """
         left = {id(result) for result in self.results}
 
@@ -305,12 +307,12 @@ class ResultSet(Collection[R]):
         wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         timeout: float | None = None,
     ) -> None:
-        """Let the tasks not run; one broadcast names many of them.
+        """Keep the tasks from running; one broadcast names many of them.
 
         Args:
-            connection: Of kombu, in place of a new one.
-            terminate: Also end those that run in processes.
-            signal: What ends them, by name or number; SIGTERM by default.
+            connection: kombu's, instead of a new one.
+            terminate: Also end tasks that run in processes.
+            signal: The signal that ends them, by name or number; SIGTERM by default.
             wait: Return once workers have answered.
             timeout: Seconds to wait for one more answer; None: one.
         """
@@ -326,7 +328,7 @@ class ResultSet(Collection[R]):
         )
 
     def task_ids(self) -> list[str]:
-        """Return the ids of all tasks in it, of chains all steps."""
+        """Return the ids of all tasks in it, with all steps of chains."""
         return [task_id for result in self.results for task_id in result.task_ids()]
 
 

@@ -1,4 +1,4 @@
-"""Results by their ids alone: what Celery's `as_tuple` says, as results again."""
+"""Results made from ids alone: from forms, as of Celery's `as_tuple`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def result_from_tuple(form: Any, app: Any = None, *, parent: Any = None) -> Any:
     """Return the `AsyncResult` or `GroupResult` that a form describes.
 
     Args:
-        form: ``((id, parent form or None), member forms or None)``: what `as_tuple` of
-            Celery's results and of these returns, also as JSON's lists; a result is
-            returned as it is.
-        app: Whose results they are, or where these are stored; None: the app made last.
-        parent: In place of the parent that the form names.
+        form: ``((id, parent form or None), member forms or None)``: the value of
+            `as_tuple` of Celery's results and of these; it may have JSON's lists. A
+            result is returned as it is.
+        app: The app or the store of the results; None: the app made last.
+        parent: Instead of the parent that the form names.
     """
     if isinstance(form, WithForm):
         return form
@@ -51,7 +51,7 @@ def result_from_tuple(form: Any, app: Any = None, *, parent: Any = None) -> Any:
 
 def from_line(line: Any, backend: Source, *, parent: Any = None) -> Any:
     """Return the last result of a line, ``[(id, member forms or None), ...]``."""
-    # The tasks of a line share one view: to wait for the last is to hear of all.
+    # The tasks of a line share one view: a wait for the last one hears of all.
     tasks = Members.of_ids([task_id for task_id, of in line if of is None], backend)
     made, at = parent, 0
     for task_id, forms in line:
@@ -65,7 +65,7 @@ def from_line(line: Any, backend: Source, *, parent: Any = None) -> Any:
 
 
 def line_of(result: Any) -> list[tuple[str, Any]]:
-    """Return what `from_line` takes for a result with all that it follows."""
+    """Return the line of a result, for `from_line`."""
     line: list[tuple[str, Any]] = []
     while result is not None:
         line.append((result.id, result.member_forms()))
@@ -75,14 +75,14 @@ def line_of(result: Any) -> list[tuple[str, Any]]:
 
 
 def member_parent(members: Members, index: int) -> Any:
-    """Return what a group's member follows inside it, None where nothing."""
+    """Return the result before a group's member inside it; None if there is none."""
     form = members.roster.form(index)
     above = None if form is None else parted(form)[1]
     return None if above is None else from_line(line_in(above), members.backend)
 
 
 def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield (parent, result) for `result` and all that its tasks have sent.
+    """Yield (parent, result) for `result` and all results that its tasks have sent.
 
     Raises:
         IncompleteStream: One of them is not done, and not `intermediate`.
@@ -92,7 +92,7 @@ def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
     while pending:
         parent, node = pending.popleft()
         yield parent, node
-        # Records may say that two tasks have sent each other.
+        # Records may claim that two tasks have sent each other.
         if node.id in seen:
             continue
         seen.add(node.id)
@@ -103,7 +103,7 @@ def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def incomplete(result: Any) -> str:
-    """Return why what follows a result cannot be told."""
+    """Return the reason why the sends of a task are not known."""
     return (
         f"{result!r} is not done, so that what it has sent is not known yet; wait for "
         "it, or pass intermediate=True"

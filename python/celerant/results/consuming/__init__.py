@@ -1,1 +1,1 @@
-"""How results come: one thread per process and backend takes them in."""
+"""The way results come: one thread per process and backend takes them in."""

@@ -1,4 +1,4 @@
-"""What the consumer asks of a backend: records, and what brings new ones."""
+"""The part of a backend that the consumer needs: records, and a feed of new ones."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["Feed", "FeedLostError", "Store"]
 
 
 class Store(Source, Protocol):
-    """A result backend, as far as its consumer knows of it."""
+    """The part of a result backend that its consumer knows."""
 
     @property
     def connection_errors(self) -> tuple[type[Exception], ...]:
-        """What a broken connection raises."""
+        """The errors of a broken connection."""
 
     @property
     def retry_policy(self) -> Mapping[str, Any]:
-        """How long to go on asking a store that is away, as kombu takes it."""
+        """The retry policy for a store that is away, in kombu's terms."""
 
     def open_feed(self) -> Feed:
-        """Return what brings new records to this process."""
+        """Return the feed of new records to this process."""
 
     def forget_connections(self) -> None:
-        """Close the connections that nobody uses, because one was lost."""
+        """Close the idle connections, because one was lost."""
 
     def doubt(self, members: Members) -> CelerantError | None:
         """Return, once for each loss, why results of `members` may never come."""
@@ -41,22 +41,25 @@ class FeedLostError(Exception):
 
 
 class Feed(ABC):
-    """Brings new records as they are stored. Used by one thread, but for `wake`."""
+    """Brings new records as they are stored. One thread uses it, except for `wake`."""
 
     #: Whether every record arrives without a subscription, and none is ever missed.
     is_complete = False
-    #: Whether what is stored from now on reaches `receive`.
+    #: Whether records that are stored from now on reach `receive`.
     is_open = True
 
     def open(self) -> None:  # noqa: B027 - most have nothing to do
-        """Connect where records arrive only while connected; else do nothing.
+        """Connect, if records arrive only while connected.
 
         Called before every `receive`, by the same thread.
         """
 
     @abstractmethod
     def subscribe(self, ids: Sequence[str]) -> bool:
-        """Ask for the records of `ids`; True once in force, False where refused."""
+        """Ask for the records of `ids`.
+
+        True once it is in force, False if it is refused.
+        """
 
     @abstractmethod
     def subscribe_prefix(self, prefix: str) -> bool:
@@ -64,7 +67,7 @@ class Feed(ABC):
 
     @abstractmethod
     def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Ask for the records of `ids` no more."""
+        """Stop asking for the records of `ids`."""
 
     @abstractmethod
     def unsubscribe_prefix(self, prefix: str) -> None:
@@ -72,7 +75,7 @@ class Feed(ABC):
 
     @abstractmethod
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return (task id, record) of what came; empty after `timeout` or `wake`.
+        """Return (task id, record) of new records; empty after `timeout` or `wake`.
 
         Raises:
             FeedLostError: The connection broke; the next call makes a new one.
@@ -91,8 +94,8 @@ class Feed(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let everything go; again does nothing."""
+        """Release everything; a second call does nothing."""
 
     def after_fork(self) -> None:
-        """Let go in a forked child what the parent goes on using."""
+        """Release in a forked child what its parent goes on using."""
         self.close()

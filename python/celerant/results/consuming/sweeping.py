@@ -1,4 +1,4 @@
-"""When everything that is pending is read again: pub/sub loses messages."""
+"""The times at which all pending records are read again: pub/sub loses messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from celerant._core import monotonic
 
 __all__ = ["SweepClock", "rest_after"]
 
-#: Seconds between two sweeps, at least; and this many times the last sweep's own.
+#: The least seconds between two sweeps; and the least multiple of the last sweep's
+#: time.
 _SWEEP_INTERVAL = 1.0
 _SWEEP_SHARE = 20
-#: The same where nothing is pushed: a sweep is then the only news.
+#: The same if no record is pushed, and sweeps are the only news.
 _SWEEP_INTERVAL_ALONE = 0.2
 
 
@@ -19,7 +20,7 @@ def rest_after(took: float) -> float:
 
 
 class SweepClock:
-    """Says when the next sweep is due."""
+    """Tells when the next sweep is due."""
 
     def __init__(self) -> None:
         #: When the last one ended (monotonic), and how long it took.
@@ -29,7 +30,7 @@ class SweepClock:
         """Return the seconds until it is time.
 
         Args:
-            is_alone: Nothing else brings news of some members.
+            is_alone: Whether only sweeps bring news of some members.
         """
         least = _SWEEP_INTERVAL_ALONE if is_alone else _SWEEP_INTERVAL
         due = self._last + max(least, rest_after(self._took))

@@ -1,1 +1,1 @@
-"""What is known of the members of a dispatch, and waiting for more."""
+"""The known states of a dispatch's members, and waiting for more."""

@@ -27,9 +27,9 @@ async def wait_in_loop(
     """Wait until `is_done` holds; a cancelled wait leaves nothing behind.
 
     Args:
-        members: Who arrives.
+        members: The members that arrive.
         is_done: The condition.
-        index: The one member that it asks about, if so.
+        index: The member that it asks about, if it is only one.
         hears_all: Whether any member that comes in matters.
 
     Raises:
@@ -47,7 +47,7 @@ async def wait_in_loop(
         waiter = Waiter(waker(loop, future), index, hears_all)
         members.waiters.add(waiter)
         try:
-            # Registered first, looked second: nobody wakes for what is past.
+            # Registered first, looked second: nothing wakes it for an earlier arrival.
             if not is_done() and members.error is None:
                 await future
         finally:
@@ -57,10 +57,10 @@ async def wait_in_loop(
 def waker(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
 ) -> Callable[[], None]:
-    """Return what ends `future` from any thread, also of a loop that is closed."""
+    """Return a function that ends `future`, from any thread."""
 
     def wake() -> None:
-        # A closed loop refuses: nobody waits there any more.
+        # A closed loop refuses, and nobody waits there any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(partial(_end, future))
 

@@ -37,7 +37,7 @@ _COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
 _SHOWN_LENGTH = 200
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it carries a text, it is not an error
+class RemoteTraceback(Exception):  # noqa: N818 - it carries text and is no error
     """The cause of a task's exception: the traceback as the worker saw it."""
 
     def __init__(self, text: str) -> None:
@@ -78,7 +78,7 @@ def add_note(exc: BaseException, note: str) -> None:
 
 
 def shown(stored: Any) -> str:
-    """Return what the exception of a record looks like, as its own class shows it."""
+    """Return the exception of a record as text, the way its own class shows it."""
     if not isinstance(stored, Mapping):
         return telling.shown(stored, _SHOWN_LENGTH)
     message = stored.get("exc_message")
@@ -103,7 +103,7 @@ def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exc
         try:
             made = cls(*args)
         except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - see below
-            # A constructor may raise anything; what stands here is the task's failure.
+            # A constructor may raise anything; this one is the task's failure.
             made = None
         if type(made) is cls:
             return made
@@ -116,7 +116,7 @@ def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exc
 
 
 def _imported(module_name: Any, qualname: str) -> type[Exception] | None:
-    """Return the class where it is at hand, without running any module's code."""
+    """Return the class if it is imported, without running any module's code."""
     if not isinstance(module_name, str):
         return None
     known = _COUNTERPARTS.get((module_name, qualname))

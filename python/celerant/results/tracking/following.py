@@ -1,4 +1,4 @@
-"""Waiting for a task that follows others: what they raise, it will not outlive."""
+"""Waiting for a task after others: if they raise, it will not run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _FAILED = (Barrier.FAILURE, Barrier.REVOKED)
 
 
 class Line:
-    """A task and the tasks that it follows.
+    """A task and the tasks before it.
 
-    Of a group that it follows only what came before is watched: that a member failed
-    is told by the record of what follows.
+    If a group comes before it, only tasks before the group are watched: the record of
+    the task after the group tells of a member's failure.
 
     Args:
-        members: What is known of the task.
+        members: The members that know the task.
         index: Its position there.
-        above: The tasks that it follows, nearest first.
+        above: The tasks before it, nearest first.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class Line:
 
     @property
     def is_long(self) -> bool:
-        """Whether the task follows any."""
+        """Whether there are tasks before it."""
         return bool(self._above)
 
     def wait(self, timeout: float | None, hooks: Hooks | None = None) -> bool:
-        """Wait for the task or for a failure of what it follows.
+        """Wait for the task, or for a failure of a task before it.
 
         Args:
             timeout: Seconds; 0 looks once, None waits for ever.
-            hooks: Whom to tell meanwhile.
+            hooks: Functions to call meanwhile.
 
         Returns:
-            False where the time passed.
+            False if the time passed.
         """
         if self._is_settled():
             return True
@@ -65,7 +65,7 @@ class Line:
             return listening.wait(self._is_settled, deadline)
 
     async def wait_in_loop(self) -> None:
-        """Wait as `wait` in an event loop; cancelled, it leaves nothing behind."""
+        """Wait as `wait`, in an event loop; a cancelled wait leaves nothing behind."""
         if self._is_settled():
             return
         loop = asyncio.get_running_loop()
@@ -76,12 +76,13 @@ class Line:
             self._raise_errors()
             future: asyncio.Future[None] = loop.create_future()
             with self._waiting(waker(loop, future)):
-                # Registered first, looked second: nobody wakes for what is past.
+                # Registered first, looked second: nothing wakes it for an earlier
+                # arrival.
                 if not self._is_settled() and all(v.error is None for v in self._views):
                     await future
 
     def raise_failure(self) -> None:
-        """Raise what the first task raised that failed, unless the last is done."""
+        """Raise the exception of the first failed task, unless the last is done."""
         members, index = self._own
         if members.is_done(index):
             return

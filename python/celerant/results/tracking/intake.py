@@ -32,7 +32,7 @@ def unreadable(task_id: str, exc: BaseException) -> TaskError:
 
 
 def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any] | None:
-    """Return the state of a task that is done and what is kept of it.
+    """Return the state of a task that is done, and the object to keep.
 
     That is the value of a success, the record of a failure, and the exception of one
     that cannot be read; None if the task is not done.
@@ -46,10 +46,10 @@ def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any]
 
 
 def _read(backend: Source, record: bytes | None) -> tuple[str, Any]:
-    """Return the state of a record and what is kept of it.
+    """Return the state of a record, and the object to keep.
 
     Raises:
-        Exception: It is no record of a task's.
+        Exception: It is no record of a task.
     """
     meta = backend.codec.decode(record or b"")
     status = meta.get("status") if isinstance(meta, dict) else None

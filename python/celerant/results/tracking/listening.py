@@ -1,4 +1,4 @@
-"""Waiting in a thread for what comes into one view or many, and telling of it."""
+"""Waiting in a thread for records that come into views, and telling of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Hooks", "Listening"]
 
-#: Seconds between two calls of `on_interval`, where the caller names none: Celery's.
+#: Seconds between two calls of `on_interval`, if the caller gives none: Celery's.
 _INTERVAL = 0.5
 
 
 class Hooks:
-    """What the caller of a wait wants to be told, in the thread that waits.
+    """Functions that a wait calls, in the thread that waits.
 
     Args:
-        on_message: Called with each record that comes in, as a dict; also with those of
-            tasks that are not done, such as a state of one's own.
+        on_message: Called with each record that comes in, as a dict; also with records
+            of tasks that are not done, such as states of your own.
         on_interval: Called again and again while nothing comes.
         interval: Seconds between two of these calls; None: half a second.
     """
@@ -53,7 +53,7 @@ class Hooks:
         on_interval: Callable[[], Any] | None,
         interval: float | None,
     ) -> Hooks | None:
-        """Return them; None where the caller wants to be told nothing."""
+        """Return them; None if there is nothing to call."""
         if on_message is None and on_interval is None:
             return None
         return cls(on_message, on_interval, interval)
@@ -63,8 +63,8 @@ class Listening:
     """Hears of records that come into views, from `__enter__` to `__exit__`.
 
     Args:
-        views: Of tasks and groups; one may come more than once.
-        hooks: Whom to tell meanwhile.
+        views: Tasks' and groups'; one may come more than once.
+        hooks: Functions to call meanwhile.
     """
 
     def __init__(self, views: Iterable[Members], hooks: Hooks | None = None) -> None:
@@ -87,7 +87,7 @@ class Listening:
             self._stack.callback(view.waiters.discard, waiter)
             view.follow(ear)
         if len(self._views) > 1:
-            # All at once, before one of them is waited for.
+            # All together, before the wait for one of them.
             for view in self._views:
                 view.begin()
         return self
@@ -96,7 +96,7 @@ class Listening:
         self._stack.close()
 
     def taken(self) -> list[tuple[Members, Sequence[int]]]:
-        """Return which members came in since the last call, by their views."""
+        """Return the members that came in since the last call, by their views."""
         found = []
         while self._noted:
             found.append(self._noted.popleft())
@@ -107,7 +107,7 @@ class Listening:
         return bool(self._noted)
 
     def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
+        """Wait until `is_done` holds; False if `deadline` (monotonic) passed.
 
         Whatever the deadline, each view is looked at once.
 
@@ -119,12 +119,12 @@ class Listening:
         self._look(is_done, deadline)
         call_at = monotonic() + hooks.interval
         while True:
-            # Cleared first, looked second: who wakes meanwhile is seen.
+            # Cleared first, looked second, so that no wake-up is lost.
             event.clear()
             while self._woken:
                 view = self._woken.popleft()
                 view.raise_error()
-                # It may be done by what no record told: never sent, or read before.
+                # It may be done without a record: never sent, or read before.
                 self._noted.append((view, ()))
             self._tell()
             if is_done():

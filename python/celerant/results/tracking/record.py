@@ -29,11 +29,11 @@ from celerant.states import EXCEPTION_STATES, READY_STATES, SUCCESS
 __all__ = ["Codec"]
 
 _COMPRESSED = b"\x00celery-compressed\x00"
-#: What kombu makes anew for each value it writes, which is half of the time.
+#: An encoder; kombu makes one for each value it writes, which takes half of the time.
 _JSON = kombu_json.JSONEncoder()
 #: As `_JSON` writes text.
 _quoted: Callable[[str], str] = encode_basestring_ascii
-#: Beyond them a number may have more digits than Python writes.
+#: Numbers beyond these may have more digits than Python writes.
 _FEW_BITS = 1024
 #: Serializers that carry an exception as it is.
 _CARRY_EXCEPTIONS = frozenset({"pickle", "yaml"})
@@ -51,7 +51,7 @@ class Codec:
     accept: Iterable[str] | None = ("json",)
     compression: str | None = None
     extended: bool = False
-    #: On what is read.
+    #: The limits of records that are read.
     limits: Limits = NO_LIMITS
     _content_type: str = field(init=False, default="")
     _content_encoding: str = field(init=False, default="")
@@ -80,7 +80,7 @@ class Codec:
 
     @property
     def content(self) -> tuple[str, str]:
-        """Content type and encoding of what is written."""
+        """Content type and encoding of records that are written."""
         return self._content_type, self._content_encoding
 
     @property
@@ -153,7 +153,7 @@ class Codec:
         return plain_value(result, self.serializer)
 
     def pack(self, value: Any) -> bytes:
-        """Serialize and, where configured, compress.
+        """Serialize and, if configured, compress.
 
         Raises:
             EncodeError: The serializer does not take the value.
@@ -177,10 +177,10 @@ class Codec:
         return b"".join((_COMPRESSED, content_type.encode(), b"\x00", body))
 
     def decode(self, payload: bytes | str) -> Any:
-        """Return what `payload` holds, as kombu reads it.
+        """Return the value of `payload`, as kombu reads it.
 
         Raises:
-            TooMuchError: More than the limits allow; no more than that was unpacked.
+            TooMuchError: It is over the limits; the rest was not unpacked.
             Exception: The serializer's own.
         """
         limits = self.limits
@@ -240,7 +240,7 @@ class Codec:
 
 
 def _scalar(value: Any) -> str | None:
-    """Return how JSON writes a value that is none of a container; None for others."""
+    """Return a value as JSON, if it is no container; otherwise None."""
     kind = type(value)
     if kind is str:
         return _quoted(value)
@@ -252,7 +252,7 @@ def _scalar(value: Any) -> str | None:
 
 
 def _writes_json_itself() -> bool:
-    """Whether nobody has registered another encoder under kombu's name for JSON."""
+    """Whether kombu's name for JSON still has kombu's encoder."""
     return registry._encoders["json"][2] is kombu_json.dumps  # noqa: SLF001 - kombu has no public lookup
 
 

@@ -1,4 +1,4 @@
-"""Who waits for members, and what wakes them."""
+"""The waiters for members, and waking them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Waiter", "Waiters"]
 class Waiter:
     """One waiting thread or coroutine."""
 
-    #: Wakes it, from any thread; it looks for itself then.
+    #: Wakes it, from any thread; then it looks for itself.
     wake: Callable[[], object]
     #: The one member that it waits for; None: the end of all, or a failure.
     index: int | None = None
@@ -26,8 +26,8 @@ class Waiters:
     def __init__(self) -> None:
         self._ends: set[Waiter] = set()
         self._all: set[Waiter] = set()
-        #: Those that wait for one member. Ten thousand coroutines, each waiting for a
-        #: member of one group, must not all be woken at each arrival.
+        #: Waiters for one member. Ten thousand coroutines, each waiting for a member of
+        #: one group, must not all be woken at each arrival.
         self._single: dict[int, set[Waiter]] = {}
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Waiters:
         self._place(waiter).add(waiter)
 
     def discard(self, waiter: Waiter) -> None:
-        """Wake `waiter` no more."""
+        """Stop waking `waiter`."""
         # An empty set stays with its index: to drop it would race with a thread that
         # adds to it.
         self._place(waiter).discard(waiter)
@@ -50,7 +50,7 @@ class Waiters:
         return self._all if waiter.hears_all else self._ends
 
     def wake(self, indices: Sequence[int], *, has_failed: bool) -> None:
-        """Wake those for whom members matter that came in."""
+        """Wake the waiters that the arrived members matter to."""
         _wake(self._all)
         if has_failed:
             _wake(self._ends)
@@ -59,7 +59,7 @@ class Waiters:
                 _wake(self._single.get(index, ()))
 
     def wake_for_news(self) -> None:
-        """Wake those that wait for more than one member."""
+        """Wake the waiters for more than one member."""
         _wake(self._all)
         _wake(self._ends)
 

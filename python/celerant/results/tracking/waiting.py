@@ -1,4 +1,4 @@
-"""What waits: the time left, and where waiting is not allowed."""
+"""Waits: the time left, and code that may not wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "refuse_inside_task",
 ]
 
-#: Says whether the task that runs may wait for results, at the time of asking.
+#: Tells whether the running task may wait for results now.
 may_join: ContextVar[Callable[[], bool]] = ContextVar(
     "celerant_may_join", default=lambda: False
 )
@@ -32,10 +32,10 @@ may_join: ContextVar[Callable[[], bool]] = ContextVar(
 
 @contextlib.contextmanager
 def allow_join_result() -> Iterator[None]:
-    """Let the task that runs wait for results, for the time of a ``with`` block.
+    """Let the running task wait for results inside a ``with`` block.
 
-    For tasks whose subtasks have a free slot for certain, as on a queue and worker of
-    their own: workers that wait for workers can all be waiting.
+    It is for tasks whose subtasks certainly have a free slot, for example on a queue
+    and worker of their own: workers that wait for workers can all be waiting.
     """
     token = may_join.set(lambda: True)
     try:
@@ -50,11 +50,11 @@ def deadline_after(timeout: float | None) -> float | None:
 
 
 def because(backend: Source, what: str) -> str:
-    """Return what an error says of results that did not come in time.
+    """Return the text of an error about results that did not come in time.
 
     Args:
-        backend: Where they are looked for.
-        what: What is missing, where nothing is known to be wrong.
+        backend: The store of the results.
+        what: The missing results in words, if nothing else is wrong.
     """
     trouble = backend.trouble
     if trouble is not None:
