@@ -1,4 +1,4 @@
-"""Where results are stored, by the URL's scheme."""
+"""The stores of results, by the URL's scheme."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def open_backend(
         url: ``memory://``, ``redis://``, ``rediss://``, ``redis+socket://``,
             ``socket://`` or ``sentinel://``, as Celery takes them; ``rpc://`` for
             messages over the broker; None or ``disabled://`` for none.
-        name: The app's name: one in-process store each.
+        name: The app's name: each has one in-process store.
         connect: Makes a connection to the broker, for ``rpc://``.
         replies: `RpcBackend`'s own keyword arguments.
         settings: Keyword arguments of `Backend` and of the backend's own class.
 
     Raises:
-        SettingError: Another scheme, or a setting that cannot be.
+        SettingError: The scheme is another, or a setting is impossible.
     """
     kind = scheme(url or "disabled")
     memory_limit = settings.pop("memory_limit", None)

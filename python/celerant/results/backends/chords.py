@@ -1,4 +1,4 @@
-"""Chords as a result backend sees them: parts are counted, the last one completes.
+"""Chords in a result backend: it counts parts, and the last one completes the chord.
 
 Source: ``on_chord_part_return``, ``set_chord_size`` and ``apply_chord`` of
 ``celery.backends.redis`` of celery 5.7.0.
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["ChordCounter", "ChordResults", "CompleteChord"]
 
 _PROPAGATED = frozenset({"FAILURE", "REVOKED"})
-#: Where a part without a `group_index` stands: after all others.
+#: The index of a part without a `group_index`: after all others.
 _LAST = "+inf"
 
 
 class ChordCounter(ABC):
-    """Where the parts of chord headers are kept until all are there.
+    """Keeps the parts of chord headers until all are there.
 
-    A chord goes by the id of its header group. Whoever adds the part that completes
-    it gets a claim: the right to send the body, for a while.
+    A chord has the id of its header group. The worker that adds the last part gets a
+    claim: the right to send the body, for a while.
     """
 
     @abstractmethod
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Say of how many parts each chord consists, in one round trip."""
+        """Set how many parts each chord has, in one round trip."""
 
     @abstractmethod
     def grow(self, group_id: str, more: int) -> None:
@@ -44,7 +44,7 @@ class ChordCounter(ABC):
     def count(
         self, group_id: str, task_id: str, index: int | str, part: bytes, *, token: str
     ) -> bool:
-        """Add a part, once for each task and index; True where `token` is the claim."""
+        """Add a part, once for each task and index; True if `token` is the claim."""
 
     @abstractmethod
     def parts(self, group_id: str) -> Iterator[bytes]:
@@ -52,11 +52,11 @@ class ChordCounter(ABC):
 
     @abstractmethod
     def renew(self, group_id: str, token: str, seconds: float) -> bool:
-        """Keep a claim for so long from now; False where another has it."""
+        """Keep a claim for a time from now; False if another worker has it."""
 
     @abstractmethod
     def finish(self, group_id: str, token: str) -> bool:
-        """Forget the chord and ignore parts that come late; False as `renew`."""
+        """Forget the chord and ignore late parts; False as `renew`."""
 
     @abstractmethod
     def save_header(self, group_id: str, payload: bytes) -> None:
@@ -64,15 +64,15 @@ class ChordCounter(ABC):
 
     @abstractmethod
     def delete_header(self, group_id: str) -> None:
-        """Forget what `save_header` kept."""
+        """Forget the form that `save_header` kept."""
 
     @abstractmethod
     def header(self, group_id: str) -> bytes | None:
-        """Return what `save_header` kept."""
+        """Return the form that `save_header` kept."""
 
 
 class CompleteChord:
-    """A chord all of whose parts are there, for the one who sends its body."""
+    """A chord with all its parts, for the worker that sends its body."""
 
     def __init__(
         self, backend: ChordResults, counter: ChordCounter, group_id: str, token: str
@@ -85,7 +85,7 @@ class CompleteChord:
         self.group_id = group_id
 
     def values(self) -> list[Any]:
-        """Return what the header's tasks returned, in the order of the header.
+        """Return the values of the header's tasks, in the order of the header.
 
         Raises:
             ChordError: A task failed, or its result is needed and not stored.
@@ -99,15 +99,18 @@ class CompleteChord:
         ]
 
     def renew(self, seconds: float) -> bool:
-        """Keep the claim for so long from now; False where another has it."""
+        """Keep the claim for a time from now; False if another worker has it."""
         return self._counter.renew(self.group_id, self._token, seconds)
 
     def finish(self) -> bool:
-        """Forget the chord; False where another has the claim by now."""
+        """Forget the chord; False if another worker has the claim by now."""
         return self._counter.finish(self.group_id, self._token)
 
     def _nested(self, form: Any) -> list[Any]:
-        """Return values in the form of the header, of records and not of parts."""
+        """Return values in the form of the header.
+
+        They come from records and not from parts.
+        """
         ids = list(_leaves(form))
         records = dict(zip(ids, self._backend.fetch(ids), strict=True))
 
@@ -129,28 +132,28 @@ class CompleteChord:
 
 
 class ChordResults(ABC):
-    """The part of a result backend that chords take."""
+    """The part of a result backend that chords need."""
 
     codec: Codec
 
     @abstractmethod
     def fetch(self, ids: list[str]) -> list[bytes | None]:
-        """Return the records of `ids` as stored, None where there is none."""
+        """Return the records of `ids` as stored, None if there is none."""
 
     @abstractmethod
     def decode(self, payload: Any) -> dict[str, Any]:
-        """Return a record's fields; ``{}`` where there is none."""
+        """Return a record's fields; ``{}`` if there is none."""
 
     @abstractmethod
     def as_uri(self) -> str:
         """Return the URL without its password."""
 
     def chord_counter(self) -> ChordCounter | None:
-        """Return what counts; None where results are not kept in one place."""
+        """Return the counter of parts; None if results are not kept in one place."""
         return None
 
     def ensure_chords_allowed(self) -> None:
-        """Refuse chords where nothing counts their parts, before one is sent.
+        """Refuse chords if nothing counts their parts, before one is sent.
 
         Raises:
             CelerantError: Always so on ``rpc://`` and without a result backend.
@@ -158,13 +161,13 @@ class ChordResults(ABC):
         self._counting()
 
     def set_chord_size(self, group_id: str, size: int) -> None:
-        """Say of how many parts a chord consists; see `set_chord_sizes`."""
+        """Set how many parts a chord has; see `set_chord_sizes`."""
         self.set_chord_sizes({group_id: size})
 
     def set_chord_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Say of how many parts chords consist, in one round trip.
+        """Set how many parts chords have, in one round trip.
 
-        Before a header's first message leaves: the last part that comes looks for it.
+        It comes before a header's first message leaves: the last part looks for it.
 
         Args:
             sizes: By the id of the header's group.
@@ -185,12 +188,12 @@ class ChordResults(ABC):
     def on_chord_part(
         self, request: Request, state: str, result: Any
     ) -> CompleteChord | None:
-        """Count what became of a header's task.
+        """Count the outcome of a header's task.
 
         The same task of the same index counts once, however often it runs.
 
         Returns:
-            The chord where this part completes it: the caller sends the body.
+            The chord if this part completes it: the caller sends the body.
         Raises:
             EncodeError: The serializer does not take the result; nothing is counted.
             CelerantError: As `set_chord_sizes`.
@@ -198,7 +201,7 @@ class ChordResults(ABC):
         return self.count_part(request, self.encode_part(request, state, result))
 
     def encode_part(self, request: Request, state: str, result: Any) -> bytes:
-        """Return what is counted; asks no store.
+        """Return the part to count; asks no store.
 
         Raises:
             EncodeError: The serializer does not take the result.
@@ -207,7 +210,7 @@ class ChordResults(ABC):
         return self.codec.pack([1, request.id, state, self.codec.plain(result, state)])
 
     def count_part(self, request: Request, part: bytes) -> CompleteChord | None:
-        """Count what `encode_part` returned, as `on_chord_part`."""
+        """Count a part of `encode_part`, as `on_chord_part`."""
         if not request.group:
             return None
         counter = self._counting()
@@ -221,7 +224,7 @@ class ChordResults(ABC):
         """Keep the form of a header in which there are groups, for its body.
 
         Args:
-            group_id: Of the header.
+            group_id: The header's.
             form: ``GroupResult.as_tuple()``; members may be of that form themselves.
         Raises:
             CelerantError: As `set_chord_sizes`.
@@ -229,12 +232,12 @@ class ChordResults(ABC):
         self._counting().save_header(group_id, self.codec.pack({"result": form}))
 
     def restore_group(self, group_id: str) -> Any:
-        """Return what `save_group` kept; None where nothing was."""
+        """Return the form that `save_group` kept; None if there is none."""
         payload = self._counting().header(group_id)
         return self.codec.decode(payload)["result"] if payload else None
 
     def delete_group(self, group_id: str) -> None:
-        """Forget what `save_group` kept.
+        """Forget the form that `save_group` kept.
 
         Raises:
             CelerantError: As `set_chord_sizes`.

@@ -1,6 +1,6 @@
-"""Records that came over rpc, for which nobody waits yet, or which were just taken.
+"""Records that came over rpc and have no waiter yet, or were just taken.
 
-A message comes once: what is not kept here is gone.
+A message comes once: a record that is not kept here is gone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from celerant.states import READY_STATES
 
 __all__ = ["Inbox"]
 
-#: Records taken by a result that stay readable, for `date_done` and the like.
+#: How many taken records stay readable, for `date_done` and the like.
 _TAKEN_MOST = 10_000
-#: Kept records between two looks for what expired.
+#: How many records are kept between two looks for expired ones.
 _PURGE_EVERY = 1024
-#: How a record of a task that is done begins, in the order in which Celery writes.
+#: The first bytes of a done task's record, as Celery writes it.
 _READY_STARTS = tuple(f'{{"status": "{state}"'.encode() for state in READY_STATES)
 
 
@@ -24,7 +24,7 @@ class Inbox:
     """Written by the consumer's thread, read by any.
 
     Args:
-        expires: Seconds that a record nobody asks for is kept; 0 for ever.
+        expires: Seconds that an unread record is kept; 0 for ever.
     """
 
     def __init__(self, expires: int) -> None:
@@ -35,11 +35,11 @@ class Inbox:
         self._puts = 0
 
     def keep(self, task_id: str, record: bytes) -> None:
-        """Keep a record until somebody takes it."""
+        """Keep a record until it is taken."""
         self._taken.pop(task_id, None)
         found = self._kept.get(task_id)
         if found is not None and found[0].startswith(_READY_STARTS):
-            # Of a task delivered twice: what is done stays done.
+            # The task was delivered twice: a done one stays done.
             return
         now = monotonic()
         self._kept.pop(task_id, None)
@@ -49,7 +49,7 @@ class Inbox:
             self._purge(now)
 
     def take(self, task_id: str) -> bytes | None:
-        """Return a record and keep it no longer than its place among the taken."""
+        """Return a record, which is now among the taken ones."""
         found = self._kept.pop(task_id, None)
         if found is None:
             return self._taken.get(task_id)
@@ -57,14 +57,14 @@ class Inbox:
         return found[0]
 
     def note(self, task_id: str, record: bytes) -> None:
-        """Let a record that went to its result be read for a while."""
+        """Keep a record that went to its result readable for a while."""
         self._taken.pop(task_id, None)
         self._taken[task_id] = record
         if len(self._taken) > _TAKEN_MOST:
             self._taken.pop(next(iter(self._taken)), None)
 
     def read(self, task_id: str) -> bytes | None:
-        """Return a record and leave it where it is."""
+        """Return a record, which stays here."""
         found = self._kept.get(task_id)
         return self._taken.get(task_id) if found is None else found[0]
 

@@ -1,6 +1,6 @@
 """Results in this process: a dict with a time to live, and records pushed to feeds.
 
-It holds no more than ``celerant_result_memory_limit``, and nothing once all who use it
+It holds no more than ``celerant_result_memory_limit``, and nothing once all its users
 have closed or dropped it.
 """
 
@@ -33,14 +33,14 @@ __all__ = ["MemoryBackend", "MemoryFeed", "Store"]
 
 logger = logging.getLogger("celerant")
 
-#: Stores between two looks for what expired: often enough to bound what is kept,
-#: rare enough not to show.
+#: How many stores come between two looks for expired records: few enough to limit
+#: memory, and enough not to cost time.
 _PURGE_EVERY = 1024
-#: Bytes that a record takes besides its own: its id, its place, its time.
+#: Bytes that a record takes besides its own: for its id, its entry and its time.
 _OVERHEAD = 300
-#: What is left where the oldest records had to go, so that they do not go one by one.
+#: The share that is left when the oldest records go, so that they do not go one by one.
 _LEFT = 0.9
-#: Records that went early are known to have been there, up to so many.
+#: How many records that went early are remembered.
 _GONE_MOST = 100_000
 
 
@@ -53,17 +53,17 @@ class Store:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        #: Bytes that are kept at most; the last one that came decides.
+        #: Bytes that are kept at most; the last user decides.
         self.limit = math.inf
-        #: What is told of a record that had to go before its time.
+        #: The record that replaces one that had to go early.
         self.gone_record: bytes | None = None
-        #: How often records went because nobody used them any more.
+        #: How often records went because they had no users any more.
         self.losses = 0
         self._users: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
         self._gone: dict[str, None] = {}
         self._bytes = 0
         self.feeds: set[MemoryFeed] = set()
-        #: Who waits for one record, by task id.
+        #: The waiters for one record, by task id.
         self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
         self.chords = MemoryChords()
         #: (record, monotonic end of life or infinity), oldest first.
@@ -73,7 +73,7 @@ class Store:
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
-        # Anew at the end, so that the oldest stay in front.
+        # Again at the end, so that the oldest stay in front.
         before = self._records.pop(name, None)
         self._records[name] = (payload, _end(expires))
         self._tell(name, payload, before)
@@ -85,25 +85,25 @@ class Store:
         expires: int,
         may_replace: Callable[[bytes | None], bool],
     ) -> None:
-        """Store a record if it may replace what is there, also at that moment."""
+        """Store a record if it may replace the one there at that moment."""
         seen = self._records.get(name)
         if not may_replace(self.get(name)):
             return
         before = self._records.pop(name, None)
         kept = before if before is not seen else (payload, _end(expires))
         if kept is None or self._records.setdefault(name, kept)[0] is not payload:
-            # Somebody stored in between.
+            # Another thread stored in between.
             return
         self._tell(name, payload, before)
 
     def _tell(
         self, name: str, payload: bytes, before: tuple[bytes, float] | None
     ) -> None:
-        # Two threads may count as one here too: it is counted anew where it matters.
+        # Two threads may count as one here too; if it matters, it is counted again.
         self._bytes += len(payload) + _OVERHEAD
         if before is not None:
             self._bytes -= len(before[0]) + _OVERHEAD
-        # Two threads may count as one: it is about how often to look.
+        # Two threads may count as one; it only decides how often to look.
         self._stored += 1
         if self._stored % _PURGE_EVERY == 0:
             with self._lock:
@@ -116,11 +116,11 @@ class Store:
             self._let_go()
 
     def join(self, user: MemoryBackend) -> None:
-        """Be used by one more."""
+        """Note one more user."""
         self._users.add(user)
 
     def leave(self, user: MemoryBackend) -> None:
-        """Be used by one less; the last one's results are gone."""
+        """Note one user less; after the last one the results are gone."""
         self._users.discard(user)
         if not self._users:
             self.losses += 1
@@ -165,14 +165,15 @@ class Store:
         with self._lock:
             left = list(self._listeners.get(name, ()))
             left.remove(tell)
-            # Never without those who stay: who stores looks without the lock.
+            # The list never lacks those who stay: storing threads look without the
+            # lock.
             if left:
                 self._listeners[name] = tuple(left)
             else:
                 del self._listeners[name]
 
     def get(self, name: str) -> bytes | None:
-        """Return the record, None where it is missing or expired."""
+        """Return the record, None if it is missing or expired."""
         found = self._records.get(name)
         if found is None:
             return self.gone_record if name in self._gone else None
@@ -187,13 +188,13 @@ class Store:
             self._gone.pop(name, None)
 
     def _purge(self, now: float) -> None:
-        # From the front, up to one that lives: a failure with a shorter life of its
-        # own may stay longer than it must, and `get` does not return it.
+        # From the front, up to one that is alive. A failure with a shorter life of its
+        # own may stay longer, but `get` does not return it.
         while True:
             try:
                 oldest, (_, end) = next(iter(self._records.items()))
             except RuntimeError:
-                # Somebody stored just now.
+                # Another thread stored just now.
                 continue
             except StopIteration:
                 return
@@ -201,7 +202,7 @@ class Store:
                 return
             found = self._records.pop(oldest, None)
             if found is not None and found[1] > now:
-                # Stored anew in between; unless even newer, it stays.
+                # It was stored again in between, and stays.
                 self._records.setdefault(oldest, found)
             elif found is not None:
                 self._bytes -= len(found[0]) + _OVERHEAD
@@ -211,7 +212,7 @@ def _end(expires: int) -> float:
     return monotonic() + expires if expires else math.inf
 
 
-#: For as long as somebody uses them.
+#: They stay while somebody uses them.
 _stores: PerProcess[weakref.WeakValueDictionary[str, Store]] = PerProcess(
     weakref.WeakValueDictionary
 )
@@ -219,28 +220,28 @@ _stores_lock = ProcessLock()
 
 
 class MemoryFeed(Feed):
-    """What was stored since the last look."""
+    """The records that were stored since the last look."""
 
     is_complete = True
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._records: deque[tuple[str, bytes]] = deque()
-        #: Unlike an event it may be told by the collector while it is being told.
+        #: Unlike an event, it may be set by the collector while it is being set.
         self._news: SimpleQueue[None] = SimpleQueue()
         self._is_idle = False
         store.feeds.add(self)
 
     def push(self, task_id: str, payload: bytes) -> None:
-        """Take a record; wakes the consumer only where it waits."""
+        """Take a record; wakes the consumer only if it waits."""
         self._records.append((task_id, payload))
         if self._is_idle:
             self._news.put(None)
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return what was pushed."""
+        """Return the pushed records."""
         if not self._records:
-            # Say so first, look second: a push in between sets the event.
+            # Set first, looked second: a push in between sets the event.
             self._is_idle = True
             with suppress(Empty):
                 if not self._records:
@@ -249,7 +250,7 @@ class MemoryFeed(Feed):
                 while True:
                     self._news.get_nowait()
             self._is_idle = False
-        # A push by several threads at once may still append: take what is there.
+        # A push by several threads may still append: take the records that are there.
         return [self._records.popleft() for _ in range(len(self._records))]
 
     def wake(self) -> None:
@@ -271,11 +272,11 @@ class MemoryFeed(Feed):
         """Do nothing: every record is pushed."""
 
     def reset(self) -> None:
-        """Forget what was pushed."""
+        """Forget the pushed records."""
         self._records.clear()
 
     def close(self) -> None:
-        """Be pushed to no more."""
+        """Get no more records."""
         self._store.feeds.discard(self)
 
 
@@ -285,7 +286,7 @@ class MemoryBackend(Backend):
     Args:
         url: Only named in messages.
         name: The app's name.
-        limit: ``celerant_result_memory_limit``; None is without.
+        limit: ``celerant_result_memory_limit``; None is without limit.
         settings: As `Backend`.
     """
 
@@ -294,7 +295,7 @@ class MemoryBackend(Backend):
     ) -> None:
         super().__init__(url, **settings)
         self._is_open = False
-        #: Who waits by `listen`; the same may do so in several threads.
+        #: The waiters of `listen`; one may wait in several threads.
         self._listening: list[Members] = []
         with _stores_lock:
             self._shared = _stores.get().setdefault(name, Store())
@@ -321,14 +322,14 @@ class MemoryBackend(Backend):
         self._checked().drop(ids)
 
     def chord_counter(self) -> MemoryChords:
-        """Return what counts the chords of this process."""
+        """Return the counter of this process's chords."""
         return self._checked().chords
 
     def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
-        """Tell who waits in the thread that stores: no third one is needed.
+        """Tell waiters in the thread that stores, without a third thread.
 
         Raises:
-            CelerantError: The results that there were are gone.
+            CelerantError: The former results are gone.
         """
         store = self._checked()
         if members.losses != store.losses and store.get(task_id) is None:
@@ -348,7 +349,7 @@ class MemoryBackend(Backend):
 
     @property
     def losses(self) -> int:  # type: ignore[override]
-        """How often what was stored has gone, because all who used it closed it."""
+        """How often the records went because all users had closed the store."""
         return self._shared.losses
 
     def doubt(self, members: Members) -> CelerantError | None:
@@ -362,7 +363,7 @@ class MemoryBackend(Backend):
         )
 
     def close(self) -> None:
-        """Stop the consumer and tell who waits; results go with the last that closes.
+        """Stop the consumer and tell waiters; results go when the last user closes.
 
         Used again, it is open again.
         """
@@ -386,7 +387,7 @@ class MemoryBackend(Backend):
         )
 
     def open_feed(self) -> MemoryFeed:
-        """Return a feed of all that is stored from now on."""
+        """Return a feed of all records that are stored from now on."""
         return MemoryFeed(self._checked())
 
     def _checked(self) -> Store:

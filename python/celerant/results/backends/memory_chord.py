@@ -12,7 +12,7 @@ from celerant.results.backends.chords import ChordCounter
 
 __all__ = ["MemoryChords"]
 
-#: Seconds for which late parts of a finished chord are known as such.
+#: Seconds for which late parts of a finished chord are recognized.
 _DONE = 300.0
 
 
@@ -34,7 +34,7 @@ class MemoryChords(ChordCounter):
     """The chords of one app. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        #: Seconds that a chord is kept whose parts don't come; 0 for ever.
+        #: Seconds that a chord is kept if parts don't come; 0 for ever.
         self.expires = 0
         self._lock = threading.Lock()
         #: Oldest first.
@@ -70,7 +70,7 @@ class MemoryChords(ChordCounter):
             self._done.clear()
 
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Set sizes; a chord sent again begins anew."""
+        """Set sizes; a chord that is sent again begins anew."""
         with self._lock:
             for group_id, size in sizes.items():
                 self._done.pop(group_id, None)
@@ -78,14 +78,14 @@ class MemoryChords(ChordCounter):
                 chord.size, chord.claim = size, None
 
     def grow(self, group_id: str, more: int) -> None:
-        """Add to what is to come."""
+        """Expect more parts."""
         with self._lock:
             self._chord(group_id).more += more
 
     def count(
         self, group_id: str, task_id: str, index: int | str, part: bytes, *, token: str
     ) -> bool:
-        """Add a part; the claim is of who adds the last."""
+        """Add a part; the last one brings the claim."""
         with self._lock:
             if group_id in self._done:
                 return False
@@ -99,7 +99,7 @@ class MemoryChords(ChordCounter):
             return True
 
     def parts(self, group_id: str) -> Iterator[bytes]:
-        """Return the parts by index; where that is missing, as they came."""
+        """Return the parts by index; those without one in the order they came."""
         with self._lock:
             kept = list(self._chord(group_id).parts.values())
         return (part for _, part in sorted(kept, key=itemgetter(0)))
@@ -118,14 +118,14 @@ class MemoryChords(ChordCounter):
             if header is None:
                 del self._chords[group_id]
             else:
-                # A saved group is a result too: it stays as long as one, at its place.
+                # A saved group is a result too, and stays as long as one.
                 kept = _Chord(self._chords[group_id].ends, header=header)
                 self._chords[group_id] = kept
             self._done[group_id] = monotonic() + _DONE
             return True
 
     def save_header(self, group_id: str, payload: bytes) -> None:
-        """Keep it as long as a chord whose parts don't come."""
+        """Keep it as long as a chord without its parts."""
         with self._lock:
             self._chord(group_id).header = payload
 

@@ -1,4 +1,4 @@
-"""Results in Redis, under Celery's keys and in Celery's form.
+"""Results in Redis, with Celery's keys and records.
 
 Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: key
 ``celery-task-meta-<id>``, ``MULTI; SETEX; PUBLISH; EXEC``, channel and key of one name.
@@ -38,11 +38,11 @@ _T = TypeVar("_T")
 #: Keys per command: large enough to hide the round trip, small enough not to hold up
 #: the server's other clients.
 CHUNK = 1000
-#: Records per script, each of which is three of its arguments.
+#: Records per script; each takes three of its arguments.
 _VOLLEY = 500
 #: Bytes of the key that proves handles.
 _KEY_LENGTH = 32
-#: What a Redis answers that takes nothing now and may do so soon.
+#: The errors of a Redis that takes nothing now and may do so soon.
 _PASSING_ERRORS = (ReadOnlyError, OutOfMemoryError)
 _PASSING = ("CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
 _RETRY_POLICY = {
@@ -65,7 +65,7 @@ class RedisBackend(Backend):
             ``retry_policy`` are read.
 
     Raises:
-        SettingError: A URL that cannot be.
+        SettingError: An impossible URL.
     """
 
     supports_handles = stores_many = True
@@ -86,13 +86,13 @@ class RedisBackend(Backend):
         params = self._params(url, use_ssl, defaults)
         params["decode_responses"] = False  # records are bytes, whatever the URL says
         self._pool = self._make_pool(params)
-        # One form of messages whatever the default of this redis-py; before 5.0 it
-        # knew no other. A pool only for what it makes of the parameters.
+        # The protocol is fixed, whatever this redis-py's default; before 5.0 it knew no
+        # other. The pool only makes parameters.
         if "protocol" in inspect.signature(redis.Redis).parameters:
             params["protocol"] = 2
         params.pop("health_check_interval", None)
         self._feed_pool = self._make_pool(params)
-        # redis-py's own types tell of str too, which only `decode_responses` returns.
+        # redis-py's own types have str too, which only `decode_responses` returns.
         self._client: Any = redis.Redis(connection_pool=self._pool)
         prefix = self.transport_options.get("global_keyprefix") or ""
         if prefix and prefix[-1] not in ":_-.":
@@ -108,7 +108,7 @@ class RedisBackend(Backend):
 
     @property
     def client(self) -> Any:
-        """redis-py's client of this store, as checks of the server need it."""
+        """redis-py's client of this store, for checks of the server."""
         return self._client
 
     def _params(
@@ -167,11 +167,11 @@ class RedisBackend(Backend):
         except CelerantError as exc:
             if not isinstance(exc.__cause__, ResponseError):
                 raise
-            # This user, or this server, has no WATCH.
+            # This user, or this server, may not use WATCH.
             super().store_retry(task_id, payload, expires=expires)
 
     def store_many(self, records: Sequence[tuple[str, bytes, str]]) -> None:
-        """Store and publish records, all in one step where scripts are permitted.
+        """Store and publish records, all in one step if scripts are permitted.
 
         Raises:
             CelerantError: Redis refused, or is not reached within the retry policy.
@@ -212,12 +212,12 @@ class RedisBackend(Backend):
             self._retried(partial(self._client.delete, *keys))
 
     def chord_counter(self) -> RedisChords:
-        """Return what counts under Celery's keys."""
+        """Return the counter of chords under Celery's keys."""
         return self._chords
 
     def handle_key(self) -> bytes:
         """Return the key that proves handles; the store keeps the first one made."""
-        # Asked for each time: a store that was emptied has another one.
+        # It is read each time: a store that was emptied has another one.
         return self._retried(self._read_handle_key)
 
     def _read_handle_key(self) -> bytes:
@@ -238,7 +238,7 @@ class RedisBackend(Backend):
         self._retried(partial(self._client.set, key, payload, ex=expires))
 
     def put_asides(self, payloads: Mapping[str, bytes]) -> None:
-        """Keep many, by 1,000 in a round trip."""
+        """Keep many, 1,000 in each round trip."""
         named = list(payloads.items())
         for start in range(0, len(named), CHUNK):
             self._retried(partial(self._put_asides, named[start : start + CHUNK]))
@@ -250,7 +250,7 @@ class RedisBackend(Backend):
             pipe.execute()
 
     def take_aside(self, name: str) -> bytes | None:
-        """Return what was put aside, None where it is gone."""
+        """Return the payload that was put aside, None if it is gone."""
         get = partial(self._client.get, self._aside_prefix + name)
         found: bytes | None = self._retried(get)
         return found
@@ -265,7 +265,7 @@ class RedisBackend(Backend):
         self._pool.disconnect()
 
     def forget_connections(self) -> None:
-        """Close the connections that nobody uses: one that is dead is rarely alone."""
+        """Close the idle connections: a dead one is rarely alone."""
         self._pool.disconnect(inuse_connections=False)
 
     def _retried(self, act: Callable[[], _T]) -> _T:

@@ -1,10 +1,10 @@
 """Chord headers in Redis, under the keys of Celery 5.6 and 5.7.
 
 Beside ``celery-taskset-meta-<group id>``, which holds the form of a nested header:
-``.j`` the parts (a sorted set by index, or a list), ``.s`` how many there will be,
-``.t`` how many more, ``.d`` which tasks have been counted, ``.c`` who sends the body,
-or that it was sent. 5.6 knows ``.j``, ``.s`` and ``.t`` alone, so a part that is there
-counts whoever added it.
+``.j`` has the parts (a sorted set by index, or a list), ``.s`` their number, ``.t`` how
+many come on top, ``.d`` the tasks that have been counted, and ``.c`` the claim to send
+the body, or that it was sent. 5.6 knows ``.j``, ``.s`` and ``.t`` alone, so a part
+counts whatever version added it.
 
 Source: the protocol of ``celery.backends.redis`` of celery 5.7.0 and 5.6.3.
 """
@@ -25,11 +25,12 @@ __all__ = ["RedisChords"]
 
 _T = TypeVar("_T")
 
-#: Parts read at once: a reply with all parts of a large chord would be too large.
+#: How many parts are read at once: a reply with all parts of a large chord would be too
+#: large.
 _PARTS = 5000
-#: Seconds for which late parts of a finished chord are known as such, at least.
+#: Seconds for which late parts of a finished chord are recognized, at least.
 _DONE_LEAST = 300
-#: Seconds that Celery takes a join to last where nothing is set, and a claim at least.
+#: Seconds that Celery gives a join by default; a claim lasts at least as long.
 _JOIN, _CLAIM_LEAST = 5.0, 5
 
 _COUNT = """
@@ -98,14 +99,14 @@ return 1
 
 
 class RedisChords(ChordCounter):
-    """Counts so that workers of Celery and of Celerant complete one chord together.
+    """Counts parts so that Celery's and Celerant's workers complete one chord together.
 
     Args:
-        backend: Whose Redis, expiry and transport options are used;
+        backend: The backend; its Redis, expiry and transport options are used;
             ``result_chord_ordered`` False keeps parts as they come.
-        client: Of redis-py.
-        key_prefix: What stands before the group's id.
-        retried: Calls again what a broken connection interrupts.
+        client: redis-py's.
+        key_prefix: The text before the group's id.
+        retried: Calls a function again that a broken connection interrupts.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class RedisChords(ChordCounter):
             backend.transport_options.get("result_chord_ordered", True)
         )
         self._ttl = backend.chord_expires
-        # A saved header is a result too: it lives as long as the longer of both.
+        # A saved header is a result too, and lives as long as the longer of both.
         lives = self._ttl and backend.expires
         self._header_ttl = max(self._ttl, backend.expires) if lives else 0
         self._claim_ttl = max(_CLAIM_LEAST, int(2 * (backend.join_timeout or _JOIN)))
@@ -135,7 +136,7 @@ class RedisChords(ChordCounter):
         return [f"{self._prefix}{group_id}.{suffix}" for suffix in suffixes]
 
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Set sizes by one pipeline; a chord sent again begins anew."""
+        """Set sizes by one pipeline; a chord that is sent again begins anew."""
         self._retried(partial(self._set_sizes, sizes))
 
     def _set_sizes(self, sizes: Mapping[str, int]) -> None:
@@ -147,7 +148,7 @@ class RedisChords(ChordCounter):
             pipe.execute()
 
     def grow(self, group_id: str, more: int) -> None:
-        """Add to what is to come."""
+        """Expect more parts."""
         (key,) = self._keys(group_id, "t")
         self._retried(partial(self._client.incrby, key, more))
 
@@ -170,7 +171,7 @@ class RedisChords(ChordCounter):
         return bool(self._retried(partial(self._count, keys=keys, args=args)))
 
     def parts(self, group_id: str) -> Iterator[bytes]:
-        """Read the parts, some thousand at a time."""
+        """Read the parts, some thousands at a time."""
         (key,) = self._keys(group_id, "j")
         read = self._client.zrange if self._is_ordered else self._client.lrange
         start = 0
@@ -182,7 +183,7 @@ class RedisChords(ChordCounter):
                 return
 
     def renew(self, group_id: str, token: str, seconds: float) -> bool:
-        """Set the claim's time anew."""
+        """Renew the claim's time."""
         args = [token, max(self._claim_ttl, math.ceil(seconds))]
         keys = self._keys(group_id, "cs")
         return bool(self._retried(partial(self._renew, keys=keys, args=args)))

@@ -1,8 +1,8 @@
 """New records from Redis, by pub/sub.
 
-redis-py's `PubSub` subscribes again by itself after a lost connection, in silence; but
-what was published meanwhile is lost, so whoever listens has to know. Hence the commands
-here, on a connection of redis-py's.
+redis-py's `PubSub` silently subscribes again after a lost connection. But records that
+were published meanwhile are lost, and the consumer has to know. So this module writes
+the commands itself, on a connection of redis-py's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RedisFeed(Feed):
 
     Args:
         connect: Makes a connection of redis-py's, not connected yet.
-        key_prefix: What stands before the task id in a channel's name.
+        key_prefix: The text before the task id in a channel's name.
     """
 
     def __init__(self, connect: Callable[[], Any], key_prefix: str) -> None:
@@ -63,7 +63,7 @@ class RedisFeed(Feed):
             self._ask("PUNSUBSCRIBE", [self._pattern(prefix)])
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return what was published."""
+        """Return the published records."""
         found, self._early = self._early, []
         with self._broken_is_lost():
             if not found and not self._is_readable():
@@ -98,7 +98,7 @@ class RedisFeed(Feed):
     def _ask(self, command: str, names: Sequence[str]) -> bool:
         """Send, and read until Redis has confirmed each name."""
         if self._connection is None:
-            # Not to be reached is another matter than to be lost.
+            # A connection that cannot be made is another matter than a lost one.
             connection = self._connect()
             connection.connect()
             self._connection = connection
@@ -127,7 +127,7 @@ class RedisFeed(Feed):
         return kind
 
     def _is_readable(self) -> bool:
-        # Sees what is buffered, or decrypted already, where a poll of the socket
+        # This sees bytes that are buffered or decrypted already; a poll of the socket
         # would not.
         return self._connection is not None and bool(self._connection.can_read(0))
 
@@ -136,7 +136,8 @@ class RedisFeed(Feed):
             yield [self._prefix + name for name in ids[start : start + _CHANNELS]]
 
     def _pattern(self, prefix: str) -> str:
-        # A key prefix is the user's text: what means something in a pattern does not.
+        # A key prefix is the user's text, so a pattern's special characters are
+        # escaped.
         literal = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self._prefix)
         return f"{literal}{prefix}*"
 

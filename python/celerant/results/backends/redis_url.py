@@ -1,4 +1,4 @@
-"""A result backend's URL into what redis-py connects with.
+"""From a result backend's URL to redis-py's connection arguments.
 
 Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: the same URLs mean the
 same connections.
@@ -42,13 +42,13 @@ def connection_params(
         url: ``redis://``, ``rediss://``, ``redis+socket://`` or ``socket://``.
         use_ssl: ``redis_backend_use_ssl``.
         defaults: Timeouts and the like, and parts that the URL may leave out; the
-            URL's own win. The database is taken where `url` is only a name, ``redis``.
+            URL's own win. Their database is used if `url` is only a name, ``redis``.
 
     Returns:
         The arguments, with the class under ``connection_class``.
 
     Raises:
-        SettingError: TLS options that do not fit the scheme, or a URL that cannot be.
+        SettingError: TLS options that do not fit the scheme, or an impossible URL.
     """
     database: Any = None
     if "://" not in url:
@@ -125,7 +125,7 @@ def _database(value: Any, url: str) -> int:
 
 
 def _provide(params: dict[str, Any]) -> None:
-    """Put what tells user and password, which may be a class's path, in their place."""
+    """Replace user and password by their provider, which may be a class's path."""
     value = params.get("credential_provider")
     if value is None:
         return

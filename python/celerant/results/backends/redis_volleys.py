@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Volleys", "put_record"]
 
-#: Stores and publishes each record, unless there is one of its task.
+#: Stores and publishes each record, unless its task has one.
 #:
 #: KEYS: of the records. ARGV: for each its seconds to live (0: for ever), then itself.
-#: Returns the places of those that were not stored.
+#: Returns the positions of those that were not stored.
 _STORE = """
 local kept = {}
 for at, key in ipairs(KEYS) do
@@ -53,7 +53,7 @@ class Volleys:
     def store(
         self, records: Sequence[tuple[str, bytes, str]]
     ) -> list[tuple[str, bytes, str]]:
-        """Store those whose tasks have no record yet; return the others.
+        """Store the records whose tasks have none yet; return the others.
 
         Raises:
             RedisError, OSError: Redis is not reached, or takes nothing now.
@@ -65,13 +65,13 @@ class Volleys:
         except ResponseError as exc:
             if not _is_refusal(exc):
                 raise
-            # Celery's own commands are all that it needs.
+            # It needs only Celery's own commands.
             self._is_refused = True
             return list(records)
         return [records[place - 1] for place in kept]
 
     def replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
-        """Store and publish records, whatever there is, by Celery's own commands.
+        """Store and publish records over any others, by Celery's own commands.
 
         Raises:
             RedisError, OSError: Redis is not reached, or takes nothing now.
@@ -89,7 +89,7 @@ class Volleys:
         try:
             return self._ask(self._packed(records))
         except NoScriptError:
-            # Another server, or one that was emptied.
+            # It is another server, or it was emptied.
             self._sha = self._client.script_load(_STORE)
             return self._ask(self._packed(records))
 
@@ -118,7 +118,7 @@ class Volleys:
         except ResponseError:
             raise
         except BaseException:
-            # Nobody is to read what may still come.
+            # Nobody may read replies that still come.
             connection.disconnect()
             raise
         finally:
@@ -128,7 +128,7 @@ class Volleys:
 def put_record(pipe: Any, key: str, payload: bytes, seconds: int) -> None:
     """Store and publish a record by a pipeline; it lives for ever with 0 seconds."""
     if seconds:
-        # Celery's own command: what lets its workers store lets ours.
+        # Celery's own command: if its workers may store, ours may too.
         pipe.execute_command("SETEX", key, seconds, payload)
     else:
         pipe.set(key, payload)
@@ -144,7 +144,7 @@ def _bytes(sha: Any) -> bytes:
 
 
 def _is_refusal(exc: ResponseError) -> bool:
-    """Whether scripts, or keys together, are not for this user or server."""
+    """Whether this user or server may not use scripts, or several keys together."""
     words = str(exc)
     return any(
         word in words

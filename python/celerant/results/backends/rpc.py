@@ -38,12 +38,12 @@ class RpcBackend(Backend):
     """Results in the process that sent the tasks, which consumes one reply queue.
 
     A message comes once and to this process alone: no other can attach, and a result
-    made by its id alone sees what this process was sent. What arrives while the
-    process is not connected is lost; who waits is told, once for each loss. A result
+    made by its id alone sees what this process was sent. Records that arrive while the
+    process is not connected are lost; waiters are told, once for each loss. A result
     that its worker could not publish, or that was published to a broker that died
     before it could deliver, is not known to be lost: wait with a `timeout`. Results
-    that nobody looks at stay in memory for ``result_expires``: send tasks of which
-    none is wanted with ``ignore_result``.
+    that nobody looks at stay in memory for ``result_expires``: send tasks with
+    ``ignore_result`` if no result is wanted.
 
     Args:
         url: Only named in messages.
@@ -93,7 +93,7 @@ class RpcBackend(Backend):
         return self._replied.get().inbox
 
     def reply_to(self, *, is_needed: bool) -> str:
-        """Return the reply queue's name; consumed from now on where it is needed."""
+        """Return the reply queue's name; it is consumed from now on if it is needed."""
         if is_needed:
             self.consumer.open()
         return self.queue
@@ -111,7 +111,7 @@ class RpcBackend(Backend):
         )
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Take what came of `ids` before anybody waited."""
+        """Take the records of `ids` that came before a wait."""
         take = self._inbox.take
         return [take(task_id) for task_id in ids]
 
@@ -120,7 +120,7 @@ class RpcBackend(Backend):
         return self._inbox.read(task_id)
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Forget what came of `ids`."""
+        """Forget the records of `ids` that came."""
         self._inbox.drop(ids)
 
     def store_encoded(
@@ -131,7 +131,7 @@ class RpcBackend(Backend):
         *,
         request: Request | None = None,
     ) -> None:
-        """Publish a record to who sent the task; nothing without a `reply_to`."""
+        """Publish a record to the task's sender; nothing without a `reply_to`."""
         if request is None or not request.reply_to:
             return
         self._replies.publish(
@@ -142,7 +142,7 @@ class RpcBackend(Backend):
         )
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:  # noqa: ARG002 - the interface's
-        """Refuse: a record goes to who sent the task, and this does not say who."""
+        """Refuse: a record goes to the task's sender, and this does not name it."""
         msg = f"results on {self.as_uri()} are sent, not stored; use `store_result`"
         raise CelerantError(msg)
 
@@ -179,7 +179,7 @@ class RpcBackend(Backend):
         self.losses += 1
 
     def _normalize(self, message: Any) -> tuple[str, bytes]:
-        """Return the task's id and the record, written as we read them."""
+        """Return the task's id and the record, written in the way we read them."""
         task_id = message.properties.get("correlation_id")
         try:
             body = body_of(message, self.codec.limits, self.codec.accepted)
@@ -208,12 +208,12 @@ class RpcBackend(Backend):
             return str(task_id), self.codec.pack(unread)
 
     def as_uri(self) -> str:
-        """Return what Celery calls it."""
+        """Return Celery's name of it."""
         return "rpc://"
 
 
 class _Replied:
-    """What comes to one process."""
+    """The records that come to one process."""
 
     def __init__(self, expires: int) -> None:
         self.queue = f"celerant-reply-{uuid.uuid4().hex}"

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RpcFeed"]
 
-#: Records handed over at once, so that fast workers do not starve orders.
+#: How many records are handed over at once, so that fast workers do not starve orders.
 _BATCH = 2000
 #: Messages that RabbitMQ sends before the first of them is acknowledged: several
 #: batches, so that it never waits for us.
 _PREFETCH = 4 * _BATCH
-#: A queue left between its declaration and its first consumer goes by itself.
+#: A queue that loses its process before its first consumer is deleted by itself.
 _UNUSED_MS = 60_000
 _SOCKET_TIMEOUT_S = 5.0
 
@@ -42,17 +42,16 @@ class RpcFeed(Feed):
     Args:
         connect: Makes a kombu connection, not connected yet.
         queue: The queue's name.
-        inbox: Where records go that nobody waits for.
+        inbox: Takes records without a waiter.
         normalize: From a kombu message to a record.
-        on_loss: Called when the queue was gone on a reconnect, and with it what it
-            held.
-        limits: On what comes.
+        on_loss: Called when the queue, and its messages, were gone on a reconnect.
+        limits: The limits of records that come.
     """
 
     is_complete = True
     is_open = False
 
-    def __init__(  # noqa: PLR0913 - what a reply queue has to do with
+    def __init__(  # noqa: PLR0913 - all that a reply queue needs
         self,
         connect: Callable[[], Connection],
         queue: str,
@@ -77,7 +76,7 @@ class RpcFeed(Feed):
         self._was_open = False
 
     def open(self) -> None:
-        """Connect, declare and consume, where that is not so already."""
+        """Connect, declare and consume, unless that is done."""
         if self.is_open:
             return
         if self._connection is None:
@@ -131,7 +130,7 @@ class RpcFeed(Feed):
         self._found.append(self._normalize(message))
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return what came; while not connected nothing does."""
+        """Return the records that came; without a connection none come."""
         if not self.is_open:
             if not self._found:
                 self._pipe.wait(None, timeout)
@@ -142,7 +141,7 @@ class RpcFeed(Feed):
             self._wait(timeout)
             self._drain()
         if self._last_tag is not None:
-            # What a lost acknowledgement brings twice arrives once.
+            # A record that comes twice, after a lost acknowledgement, arrives once.
             self._channel.basic_ack(self._last_tag, multiple=True)
             self._last_tag = None
         return self._taken()
@@ -180,7 +179,7 @@ class RpcFeed(Feed):
         return heartbeat / 4
 
     def keep(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Keep records in the inbox until somebody asks for them."""
+        """Keep records in the inbox until they are asked for."""
         for task_id, record in records:
             self._inbox.keep(task_id, record)
 
@@ -203,18 +202,18 @@ class RpcFeed(Feed):
         self._pipe.wake()
 
     def reset(self) -> None:
-        """Drop the connection; what had come already stays to be received."""
+        """Drop the connection; records that came before can still be received."""
         self.is_open, self._channel = False, None
         if self._connection is not None:
             with contextlib.suppress(Exception):
-                # Without a farewell: who does not answer would hold us up.
+                # Without a farewell: a silent peer would hold us up.
                 self._connection.collect(socket_timeout=_SOCKET_TIMEOUT_S)
 
     def close(self) -> None:
         """Disconnect, which deletes the queue."""
         if self.is_open:
             with contextlib.suppress(Exception):
-                # A farewell, or RabbitMQ logs that we died.
+                # With a farewell, or RabbitMQ would log that we died.
                 self._connection.connection.sock.settimeout(_SOCKET_TIMEOUT_S)
                 self._connection.close()
         self.reset()

@@ -1,4 +1,4 @@
-"""Publishing results to the queues of those who sent the tasks."""
+"""Publishing results to the queues of the tasks' senders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Replies"]
 
 #: Connections for the worker's threads to share: publishing is quick.
 _CONNECTIONS_MOST = 10
-#: Celery's own for results.
+#: Celery's own retry policy for results.
 _RETRY_POLICY = {
     "max_retries": 20,
     "interval_start": 0,
@@ -46,7 +46,7 @@ class Replies:
         correlation_id: str,
         content: tuple[str, str],
     ) -> None:
-        """Publish one record; a queue that is gone takes none, in silence.
+        """Publish one record; a queue that is gone silently takes none.
 
         Args:
             record: The body.

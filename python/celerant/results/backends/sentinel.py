@@ -1,4 +1,4 @@
-"""Results in a Redis that Sentinels watch: the same records, on whoever is master.
+"""Results in a Redis that Sentinels watch: the same records, on the present master.
 
 Source: ``celery.backends.redis.SentinelBackend`` of celery 5.7.0.
 """
@@ -26,7 +26,8 @@ from celerant.results.backends.redis_url import connection_params
 
 __all__ = ["SentinelBackend"]
 
-#: As kombu's for a broker; Celery's backend would look for a Sentinel at 6379.
+#: kombu's default port for a broker; Celery's backend would look for a Sentinel at
+#: 6379.
 _PORT = 26379
 
 
@@ -61,7 +62,7 @@ class SentinelBackend(RedisBackend):
         self, url: str, use_ssl: Mapping[str, Any] | None, defaults: Mapping[str, Any]
     ) -> dict[str, Any]:
         params = connection_params(split(url)[0], use_ssl=use_ssl, defaults=defaults)
-        # The Sentinels say where the master is.
+        # The Sentinels tell the master's address.
         del params["host"], params["port"]
         secure = params["connection_class"] is redis.SSLConnection
         params["connection_class"] = (
@@ -84,8 +85,8 @@ class SentinelBackend(RedisBackend):
             [self._address(url) for url in split(self._url)],
             min_other_sentinels=options.get("min_other_sentinels", 0),
             sentinel_kwargs={
-                # A Sentinel that hangs must not hang who asks it, and one that is dead
-                # is passed over: redis-py would try it for seconds.
+                # A Sentinel that hangs must not hang the caller, and a dead one is
+                # passed over: redis-py would try it for seconds.
                 **{k: v for k, v in params.items() if k.startswith("socket_")},
                 "retry": Retry(NoBackoff(), 0),
                 **(options.get("sentinel_kwargs") or {}),

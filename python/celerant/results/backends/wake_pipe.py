@@ -18,14 +18,14 @@ class WakePipe:
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
-        # Closed descriptors are given to others at once: no write may follow a close.
-        # The collector may call `wake` in the middle of another call of it.
+        # Closed descriptors get new owners at once, so no write may follow a close. The
+        # collector may call `wake` in the middle of another call of it.
         self._lock = threading.RLock()
         self._is_closed = False
 
     def wake(self) -> None:
         """End the wait that is, or else the next one."""
-        # Full: it is awake already.
+        # The pipe is full, so the waiter is awake already.
         with self._lock, contextlib.suppress(BlockingIOError):
             if not self._is_closed:
                 os.write(self._in, b"\0")
@@ -46,7 +46,7 @@ class WakePipe:
             os.read(self._out, 65536)
 
     def close(self) -> None:
-        """Close the pipe; again does nothing."""
+        """Close the pipe; a second call does nothing."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
