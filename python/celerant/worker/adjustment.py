@@ -1,4 +1,4 @@
-"""Remote control of how much a worker runs, of what, and for how long.
+"""Remote control of a worker's slots, queues and time limits.
 
 Source: ``celery.worker.control`` of celery 5.7.0.
 """
@@ -27,7 +27,7 @@ def pool_grow(panel: Panel, n: int = 1, **_: Any) -> Any:
 
 
 def pool_shrink(panel: Panel, n: int = 1, **_: Any) -> Any:
-    """Run `n` fewer tasks side by side; what runs goes on."""
+    """Run `n` fewer tasks side by side; running ones go on."""
     panel.resize(-int(n))
     return {"ok": "pool will shrink"}
 
@@ -57,7 +57,7 @@ def add_consumer(
     routing_key: str | None = None,
     **options: Any,
 ) -> Any:
-    """Consume one more queue, made with these options where it is unknown."""
+    """Consume one more queue, made with these options if it is unknown."""
     queues = panel.app.queues
     is_new = queue not in queues
     if is_new:
@@ -79,7 +79,7 @@ def add_consumer(
 
 
 def cancel_consumer(panel: Panel, queue: str, **_: Any) -> Any:
-    """Consume a queue no more."""
+    """Stop consuming a queue."""
     queues = panel.app.queues
     panel.source.cancel_queue(queues[queue].name if queue in queues else queue)
     return {"ok": f"no longer consuming from {queue}"}

@@ -1,6 +1,6 @@
 """The remote control commands that a worker answers, under Celery's names.
 
-Each takes unknown arguments too, for newer senders have more of them, and returns
+Each takes unknown arguments too, since newer senders have more of them, and returns
 JSON's types only.
 Source: ``celery.worker.control`` of celery 5.7.0.
 """
@@ -31,7 +31,7 @@ def revoke(
     signal: str | int | None = None,
     **_: Any,
 ) -> Any:
-    """Let tasks not run; with `terminate` also end those that do."""
+    """Keep tasks from running; with `terminate` also end running ones."""
     ids = {task_id} if isinstance(task_id, str) else set(task_id or ())
     panel.revoke_ids(ids)
     if not terminate:
@@ -53,7 +53,10 @@ def revoke_by_stamped_headers(
     signal: str | int | None = None,
     **_: Any,
 ) -> Any:
-    """Let tasks with these stamps not run; with `terminate` also end those that do."""
+    """Keep tasks with these stamps from running.
+
+    With `terminate` also end running ones.
+    """
     if isinstance(headers, list):
         headers = dict(header.split("=", 1) for header in headers)
     stamps = {name: _set_of(value) for name, value in headers.items()}
@@ -74,21 +77,21 @@ def enable_events(panel: Panel, **_: Any) -> Any:
 
 
 def disable_events(panel: Panel, **_: Any) -> Any:
-    """Tell monitors of tasks no more."""
+    """Stop telling monitors of tasks."""
     already = "" if panel.events.disable() else "already "
     return {"ok": f"task events {already}disabled"}
 
 
 def heartbeat(panel: Panel, **_: Any) -> Any:
-    """Tell monitors now that the worker lives, as they ask where they start."""
+    """Tell monitors now that the worker lives; they ask when they start."""
     panel.events.heartbeat()
 
 
 def hello(
     panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any
 ) -> Any:
-    """Exchange what is revoked with a worker that starts."""
-    # A stock worker that starts asks what was revoked before its time.
+    """Exchange the revoked ids with a worker that starts."""
+    # A stock worker that starts asks for the ids that were revoked before.
     if from_node == panel.hostname:
         return None
     panel.roll.revoked.add(revoked or ())
@@ -99,7 +102,7 @@ def hello(
 def shutdown(
     panel: Panel, msg: str = "shutdown asked for by remote control", **_: Any
 ) -> Any:
-    """Stop the worker, after what it runs."""
+    """Stop the worker, after its running tasks."""
     logger.warning("%s", msg)
     panel.shutdown()
 

@@ -1,4 +1,4 @@
-"""Which queues a source takes from, and the changes that remote control asks for."""
+"""The queues that a source takes from, and the changes that remote control asks for."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ __all__ = ["ConsumedQueues"]
 
 
 class ConsumedQueues:
-    """Queues of kombu. Any thread asks for changes; the one that consumes makes them.
+    """Queues of kombu's.
+
+    Any thread asks for changes; the thread that consumes makes them.
 
     They are not made at once: the asker may be in the middle of reading.
     """
 
     def __init__(self, queues: Sequence[Any], wake: Callable[[], None]) -> None:
-        """Begin with `queues`; `wake` has the thread that consumes call `change`."""
+        """Begin with `queues`; `wake` lets the thread that consumes call `change`."""
         self._queues = list(queues)
         self._wake = wake
         self._changes: deque[Callable[[Intake | None], None]] = deque()
@@ -36,7 +38,7 @@ class ConsumedQueues:
             ValueError: The broker refuses it.
         """
         try:
-            # On a channel of its own, which is all that a refusal costs.
+            # It uses a channel of its own: a refusal costs only that.
             declare(connection, queue)
         except connection.channel_errors as exc:
             msg = f"the broker refuses queue {queue.name!r} ({exc})"
@@ -44,11 +46,11 @@ class ConsumedQueues:
         self._ask(lambda intake: self._add(intake, queue))
 
     def cancel(self, name: str) -> None:
-        """Take from a queue no more, soon."""
+        """Stop taking from a queue, soon."""
         self._ask(lambda intake: self._drop(intake, name))
 
     def change(self, intake: Intake | None) -> None:
-        """Make the changes that were asked for; None: nothing is taken any more."""
+        """Make the changes that were asked for; None: no message is taken any more."""
         while self._changes:
             self._changes.popleft()(intake)
 
@@ -60,7 +62,8 @@ class ConsumedQueues:
         if intake is None or any(known.name == queue.name for known in self._queues):
             return
         intake.add(queue)
-        # Only now: one that may not be read must not be asked for again and again.
+        # Only now, so that a queue that may not be read is not asked for again and
+        # again.
         self._queues.append(queue)
 
     def _drop(self, intake: Intake | None, name: str) -> None:

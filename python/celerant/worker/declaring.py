@@ -1,4 +1,4 @@
-"""Declare queues, each on a channel of its own: that is all a refusal costs."""
+"""Declare queues, each on a channel of its own: a refusal costs only that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ logger = logging.getLogger("celerant.worker")
 
 
 def declare(connection: Any, queue: Any) -> None:
-    """Declare a queue (of kombu); raise what the broker refuses it with."""
+    """Declare a queue (kombu's); raise the broker's refusal."""
     with connection.channel() as channel:
         queue(channel).declare()
 
 
 def allowed_of(connection: Any, queues: Sequence[Any]) -> list[Any]:
-    """Return the queues that the broker has not come to refuse meanwhile.
+    """Return the queues without those that the broker refuses by now.
 
     Raises:
         Exception: It refuses all of them.
@@ -31,7 +31,7 @@ def allowed_of(connection: Any, queues: Sequence[Any]) -> list[Any]:
             declare(connection, queue)
         except connection.channel_errors as exc:
             refusal = exc
-            logger.error(  # noqa: TRY400 - where it was raised tells nothing
+            logger.error(  # noqa: TRY400 - its origin tells nothing
                 "the broker refuses queue %r (%s); the worker goes on without it "
                 "until it connects again",
                 queue.name,

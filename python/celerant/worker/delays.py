@@ -1,4 +1,4 @@
-"""Native delayed delivery: RabbitMQ itself holds what comes later to quorum queues.
+"""Native delayed delivery: RabbitMQ holds messages for quorum queues that run later.
 
 A channel of quorum queues has a fixed prefetch count, so a worker that held messages
 with an eta itself would soon hold nothing else.
@@ -25,7 +25,7 @@ logger = logging.getLogger("celerant.worker")
 
 
 def are_quorum(queues: Iterable[Any]) -> bool:
-    """Whether any of these queues (of kombu) is a quorum queue."""
+    """Whether any of these queues (kombu's) is a quorum queue."""
     return any(
         (queue.queue_arguments or {}).get("x-queue-type") == "quorum"
         for queue in queues
@@ -35,15 +35,15 @@ def are_quorum(queues: Iterable[Any]) -> bool:
 def offer_delays(
     connect: Callable[[], Any], queue_type: str | None, queues: Sequence[Any]
 ) -> None:
-    """Let senders delay messages to `queues`, where RabbitMQ can.
+    """Let senders delay messages to `queues`, if RabbitMQ can.
 
-    It can where one of them is a quorum queue, for those that are not bound to a direct
-    exchange. What fails is logged: a worker is of use without.
+    It can if one of them is a quorum queue, for queues that are not bound to a direct
+    exchange. A failure is logged: a worker is of use without delays.
 
     Args:
         connect: Returns a new connection, not yet connected.
-        queue_type: Of the queues that hold what is delayed; None is quorum.
-        queues: Of kombu, declared.
+        queue_type: The type of the queues that hold delayed messages; None is quorum.
+        queues: kombu's, declared.
     """
     reached = [
         queue
@@ -63,7 +63,7 @@ def offer_delays(
             )
             for queue in reached:
                 bind_queue_to_native_delayed_delivery_exchange(connection, queue)
-    except Exception as exc:  # noqa: BLE001 - whatever it was, there are no delays
+    except Exception as exc:  # noqa: BLE001 - there are no delays, whatever the reason
         logger.warning(
             "no native delayed delivery to %s (%s: %s); tasks with an eta wait here",
             ", ".join(queue.name for queue in reached),

@@ -1,7 +1,7 @@
 """Messages whose envelope not even kombu can read.
 
-Anybody may push anything to a list or a channel of Redis. kombu decodes what it popped
-without a guard, so that garbage would look like a lost broker.
+Anybody may push anything to a list or a channel of Redis. kombu decodes it without a
+guard, so that garbage would look like a lost broker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["guard_envelopes", "unreadable"]
 
 _POP, _LISTEN = "BRPOP", "LISTEN"
-#: Bytes of a message that is not understood which are shown.
+#: How many bytes of a message are shown that is not understood.
 _SHOWN = 400
 
 
@@ -31,16 +31,16 @@ def guard_envelopes(
     refuse: Callable[[Refused, str], None],
     limits: Limits,
 ) -> None:
-    """Have what `channel` brings and cannot be read refused, in place of raised.
+    """Let unreadable messages of `channel` be refused, instead of raising.
 
     Args:
-        channel: Of kombu, before it consumes.
-        lost: What says that the connection is lost; it is raised as before.
-        refuse: Is told of the message and the name of its queue.
-        limits: On what comes.
+        channel: kombu's, before it consumes.
+        lost: The errors of a lost connection, which are raised as before.
+        refuse: Called with the refusal and the name of its queue.
+        limits: The limits of messages that come.
     """
     leave_unopened(channel, limits)
-    # kombu counts KeyError as a lost connection; of a message that came it says that
+    # kombu counts KeyError as a lost connection; after a message came, it means that
     # the envelope lacks something.
     passed: tuple[type[BaseException], ...] = (
         *(error for error in lost if error is not KeyError),
@@ -59,7 +59,7 @@ def _guard_deliveries(
     passed: tuple[type[BaseException], ...],
     refuse: Callable[[Refused, str], None],
 ) -> None:
-    """Guard what a virtual transport hands to its consumers, broadcasts too.
+    """Guard the messages that a virtual transport brings, broadcasts too.
 
     AMQP frames its messages itself, so that no envelope can be broken.
     """
@@ -72,7 +72,7 @@ def _guard_deliveries(
             deliver(message, queue)
         except passed:
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+        except Exception as exc:  # noqa: BLE001 - whatever was sent
             refuse(unreadable(exc, shown(message)), queue)
 
     deliver_or_refuse.is_guarded = True  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def _guard_pops(
     refuse: Callable[[Refused, str], None],
     limits: Limits,
 ) -> None:
-    """Guard what is popped and is not even JSON, or too large to be read."""
+    """Guard popped messages that are no JSON, or too large to read."""
     handlers = channel.handlers
     read, client = handlers[_POP], channel.client
     parse = client.response_callbacks.get(_POP)
@@ -115,7 +115,7 @@ def _guard_pops(
             refuse(unreadable(exc, shown(raw)), queue.rsplit(channel.sep, 1)[0])
             return True
         finally:
-            # The largest messages are not to be kept until the next one.
+            # The largest messages must not be kept until the next one comes.
             popped = None
 
     client.set_response_callback(_POP, parse_and_keep)
@@ -127,14 +127,14 @@ def _guarded(
     passed: tuple[type[BaseException], ...],
     refuse: Callable[[Refused, str], None],
 ) -> Callable[[], Any]:
-    """Guard what is heard of a broadcast and is too deep to be read as JSON."""
+    """Guard broadcasts that are too deep to read as JSON."""
 
     def hear_or_refuse() -> Any:
         try:
             return hear()
         except passed:
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+        except Exception as exc:  # noqa: BLE001 - whatever was sent
             refuse(unreadable(exc, "a broadcast"), "remote control")
             return True
 
@@ -142,7 +142,7 @@ def _guarded(
 
 
 def unreadable(exc: Exception, raw: str) -> Refused:
-    """Return the verdict on what is no message; `raw` is shown."""
+    """Return the refusal of something that is no message; `raw` is shown."""
     reason = (
         f"its envelope cannot be read ({type(exc).__name__}: {line(exc)}); "
         f"it is gone from the queue: {raw}"

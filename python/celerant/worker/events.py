@@ -1,6 +1,6 @@
-"""What a worker tells monitors of its tasks and itself: Celery's events.
+"""Events, as Celery's: a worker tells monitors of its tasks and of itself.
 
-Nothing is told before `enable`; until then a caller looks at `tells_tasks` and goes on.
+No event is sent before `enable`; until then callers look at `tells_tasks` and go on.
 Source: ``celery.events`` and ``celery.worker.request`` of celery 5.7.0.
 """
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Events"]
 
-#: Seconds between heartbeats; monitors take a worker for lost after a minute.
+#: Seconds between heartbeats; after a minute without one, a worker is lost to monitors.
 _INTERVAL = 2.0
-#: Characters of a result that are told: Celery's ``resultrepr_maxsize``.
+#: How many characters of a result are told: Celery's ``resultrepr_maxsize``.
 _MOST_OF_RESULT = 1024
 _SOFTWARE = {
     "sw_ident": "celerant",
@@ -38,7 +38,7 @@ _SOFTWARE = {
 
 
 class Events:
-    """Tells what happens, by the names and fields that Celery's workers use."""
+    """Sends events, with the names and fields of Celery's workers."""
 
     def __init__(
         self, connect: Callable[[], Any], conf: Any, *, hostname: str, roll: Roll
@@ -48,7 +48,8 @@ class Events:
         self._lock = threading.Lock()
         self._is_closed = False
         self._says = "worker-online"
-        #: Whether tasks are told of; the caller asks, so that silence is free.
+        #: Whether tasks are told of; callers ask first, so that no monitors cost
+        #: nothing.
         self.tells_tasks = False
         self._outbox = Outbox(
             connect,
@@ -69,7 +70,10 @@ class Events:
             return True
 
     def disable(self) -> bool:
-        """Tell of tasks no more, only of the worker; return whether that is new."""
+        """Stop telling of tasks, and tell only of the worker.
+
+        Return whether that is new.
+        """
         with self._lock:
             told, self.tells_tasks = self.tells_tasks, False
             return told
@@ -105,7 +109,7 @@ class Events:
     # -- of tasks ----------------------------------------------------------------------
 
     def received(self, delivery: Delivery) -> None:
-        """Tell that a message came; not of one that is known not to run."""
+        """Tell that a message came, unless it will certainly not run."""
         request = delivery.request
         if delivery.task.send_events is False or self._roll.revoked.cover(request):
             return
@@ -130,7 +134,7 @@ class Events:
         self._outbox.put("task-started", {"uuid": request.id})
 
     def finished(self, request: Request, outcome: Outcome) -> None:
-        """Tell what came of a task that ran."""
+        """Tell the outcome of a task that ran."""
         about: dict[str, Any] = {"uuid": request.id}
         if outcome.state == SUCCESS:
             about["result"] = _shown(outcome.value)
@@ -154,7 +158,7 @@ class Events:
         about = {
             "uuid": request.id,
             "terminated": terminated,
-            # Which signal it was is not kept.
+            # The signal is not kept.
             "signum": None,
             "expired": expired,
         }
@@ -185,7 +189,7 @@ def _text(header: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a hostile `__repr__` must not win
+    except Exception:  # noqa: BLE001 - a hostile `__repr__` changes nothing
         text = f"<{type(value).__name__}>"
     cut = text if len(text) <= _MOST_OF_RESULT else text[: _MOST_OF_RESULT - 3] + "..."
     # A lone surrogate is no UTF-8, so no broker takes it.

@@ -1,4 +1,4 @@
-"""How much a broker may hand over ahead of its run."""
+"""The prefetch count: messages that a broker may hand over before they run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Flow"]
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How much the broker may hand over ahead of its run."""
+    """How many messages the broker may hand over before they run."""
 
     slots: int
-    #: Messages held for each slot; 0 is without limit.
+    #: How many messages are held for each slot; 0 is without limit.
     multiplier: int
-    #: Messages with an eta held besides; None is without limit.
+    #: How many messages with an eta are held besides; None is without limit.
     eta_limit: int | None = None
 
     def wanted(self, held: int) -> int:

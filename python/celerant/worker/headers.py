@@ -51,16 +51,19 @@ _KNOWN = _HEADERS.keys() | {
     "timelimit",
 }
 _LIMITS_LENGTH = 2
-#: How many bytes AMQP lets the names of a queue and of a message have.
+#: How many bytes AMQP allows for the name of a queue or of a message.
 _LONGEST_ADDRESS = 255
-#: Beyond it the stores' numbers are not exact any more.
+#: Larger numbers are not exact in the stores any more.
 _HIGHEST_INDEX = 2**53
 _NO_LIMITS = [None, None]
 _SHOWN = 80
 
 
 def read_properties(message: Any, request: Request) -> Refused | None:
-    """Put a message's properties into its request; return what is wrong with them."""
+    """Put a message's properties into its request.
+
+    Return the refusal, if one is wrong.
+    """
     properties, info = message.properties, message.delivery_info
     request.properties = properties
     if not isinstance(info, dict):
@@ -89,7 +92,7 @@ def read_properties(message: Any, request: Request) -> Refused | None:
 
 
 def read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
-    """Put a message's headers into its request; return what is wrong with them."""
+    """Put a message's headers into its request; return the refusal, if one is wrong."""
     problem = None
     # Most headers of most messages are empty, as the request's fields already are.
     for name, value in headers.items():
@@ -101,7 +104,7 @@ def read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
             setattr(request, name, value)
         else:
             problem = problem or wrong(name, value, request)
-    # For people: whatever else they are, the message can run.
+    # They are for people; whatever their type, the message can run.
     text = headers.get("argsrepr")
     if type(text) is str:
         request.argsrepr = text
@@ -133,7 +136,7 @@ def _is_str(value: Any) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Whether it is what a broker and a store take: a lone surrogate is not."""
+    """Whether a broker and a store take it; they take no lone surrogates."""
     if not value.isascii():
         try:
             value.encode()
@@ -156,7 +159,7 @@ def wrong(name: str, value: Any, request: Request, part: str = "header") -> Refu
     return Refused(msg, request)
 
 
-#: What a header must be besides its type.
+#: Checks of headers besides their types.
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "group_index": lambda index: 0 <= index <= _HIGHEST_INDEX,
     "stamped_headers": lambda names: all(map(_is_str, names)),
@@ -164,7 +167,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 
 
 def read_time(name: str, text: str | None, request: Request) -> float | None:
-    """Return a header's moment in seconds since the epoch; None if it says none.
+    """Return a header's moment in seconds since the epoch; None if it has none.
 
     Raises:
         Refused: It is no ISO 8601 text.
@@ -183,7 +186,7 @@ def timestamp(text: str) -> float:
     A text without an offset is UTC, as Celery with ``enable_utc`` sends it.
 
     Raises:
-        ValueError: It is no such text.
+        ValueError: It is no ISO 8601 text.
     """
     # `fromisoformat` reads a final Z only from Python 3.11 on.
     moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)

@@ -1,4 +1,4 @@
-"""What ``celery inspect`` asks of a worker; nothing here changes it.
+"""Answers to ``celery inspect``; none of these commands changes the worker.
 
 Source: ``celery.worker.control`` and ``celery.app.utils`` of celery 5.7.0.
 """
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["INSPECTIONS"]
 
-#: Names of settings whose values are nobody's business: Celery's own pattern.
+#: Names of settings whose values are secret: Celery's own pattern.
 _HIDDEN = re.compile(
     "API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI",
     re.IGNORECASE,
 )
 _MASK = "*" * 8
-#: What a URL has, also one without its scheme that has a password.
+#: Marks of a URL, even of one without a scheme that has a password.
 _URL = re.compile("://|@")
-#: What ``registered`` tells of a task where it is set.
+#: Attributes that ``registered`` tells of a task if they are set.
 _TASK_FIELDS = ("exchange", "routing_key", "rate_limit")
 
 
 def ping(_panel: Panel, **_: Any) -> Any:
-    """Say that the worker is there."""
+    """Answer that the worker is there."""
     return {"ok": "pong"}
 
 
 def active(panel: Panel, safe: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - the command's argument
-    """Tell what runs."""
+    """Tell the running tasks."""
     return [
         described(request, since, safe=bool(safe))
         for request, since in panel.roll.active()
@@ -50,12 +50,12 @@ def active(panel: Panel, safe: bool = False, **_: Any) -> Any:  # noqa: FBT001, 
 
 
 def reserved(panel: Panel, **_: Any) -> Any:
-    """Tell what waits for a slot."""
+    """Tell the tasks that wait for a slot."""
     return [described(d.request) for d in panel.unstarted() if d.due is None]
 
 
 def scheduled(panel: Panel, **_: Any) -> Any:
-    """Tell what waits for its time."""
+    """Tell the tasks that wait for their time."""
     return [
         {"eta": d.request.eta, "priority": 6, "request": described(d.request)}
         for d in panel.unstarted()
@@ -79,7 +79,7 @@ def query_task(panel: Panel, ids: str | Sequence[str], **_: Any) -> Any:
 
 
 def revoked(panel: Panel, **_: Any) -> Any:
-    """Tell which ids shall not run."""
+    """Tell which ids must not run."""
     return panel.roll.revoked.ids()
 
 
@@ -115,14 +115,14 @@ def active_queues(panel: Panel, **_: Any) -> Any:
 
 
 def stats(panel: Panel, **_: Any) -> Any:
-    """Tell how the worker does."""
+    """Tell the worker's numbers."""
     about = panel.source.about()
     return {
         "total": panel.roll.total(),
         "pid": os.getpid(),
         "clock": "0",
         "uptime": round(monotonic() - panel.since),
-        # With the URLs of a failover list and the transport's options in it.
+        # They have the URLs of a failover list and the transport's options.
         **{name: _shown(name, value) for name, value in about.items()},
         "pool": panel.pool(),
         "rusage": _usage(),

@@ -1,4 +1,4 @@
-"""What a source of messages needs of the way on which they come."""
+"""The protocol of an intake: the way on which messages come to a source."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ __all__ = ["Intake"]
 
 
 class Intake(Protocol):
-    """Messages of some queues, by one connection; for the thread that has it."""
+    """Messages of some queues, over one connection, for the thread that has it."""
 
-    #: Whether what it brought can be settled by a later connection, too.
+    #: Whether a later connection can settle its messages, too.
     outlives: bool
 
     def begin(self, hub: Hub | None) -> None:
-        """Let messages come; `hub` waits for them, None where there is none."""
+        """Let messages come; `hub` waits for them, None if there is none."""
         ...
 
     def turn(self) -> None:
-        """Do what is to be done now; called at each turn of the loop."""
+        """Do the work that is due; called at each turn of the loop."""
         ...
 
     def hold(self, wanted: int) -> None:
-        """Let so many messages be here that are not settled; 0 is without limit."""
+        """Allow that many messages here that are not settled; 0 is without limit."""
         ...
 
     def settle(self, message: Any, settlement: Settlement) -> None:
-        """Tell the broker what became of a message, at the next turn at the latest."""
+        """Settle a message, at the next turn at the latest."""
         ...
 
     def give_back(self, messages: Sequence[Any]) -> None:
-        """Let others have messages that were not started, the oldest first."""
+        """Give messages back that were not started, the oldest first."""
         ...
 
     def add(self, queue: Any) -> None:
-        """Take from one more queue (of kombu)."""
+        """Take from one more queue (kombu's)."""
         ...
 
     def drop(self, name: str) -> None:
-        """Take from a queue no more."""
+        """Stop taking from a queue."""
         ...
 
     def cancel(self) -> None:
@@ -53,9 +53,9 @@ class Intake(Protocol):
         ...
 
     def has_ended(self) -> bool:
-        """Whether nothing can come any more after `cancel`."""
+        """Whether no message can come any more after `cancel`."""
         ...
 
     def close(self) -> None:
-        """Let its connections go; raises nothing."""
+        """Give its connections back; raises nothing."""
         ...

@@ -19,7 +19,7 @@ __all__ = ["KombuIntake"]
 class KombuIntake:
     """kombu's consumer on one channel, of any transport."""
 
-    #: The broker takes back what a lost connection had not settled.
+    #: The broker takes back the messages that a lost connection had not settled.
     outlives = False
 
     def __init__(
@@ -29,9 +29,9 @@ class KombuIntake:
         receive: Callable[[Any], None],
         accept: AbstractSet[str],
     ) -> None:
-        """Declare `queues` (of kombu); `receive` is told of each message."""
-        # RabbitMQ applies a later change to running consumers only where it counts
-        # for the whole channel, which quorum queues refuse.
+        """Declare `queues` (kombu's); `receive` is called with each message."""
+        # RabbitMQ applies a later change to running consumers only if it counts for the
+        # whole channel, and quorum queues refuse that.
         self._is_fixed = are_quorum(queues)
         self._held = -1
         self._is_cancelled = False
@@ -41,7 +41,8 @@ class KombuIntake:
             queues,
             accept=accept,
             on_message=receive,
-            # What kombu cannot even decompress is refused like any broken message.
+            # A message that kombu cannot even decompress is refused like any broken
+            # one.
             on_decode_error=lambda message, _exc: receive(message),
             auto_declare=True,
         )
@@ -51,7 +52,7 @@ class KombuIntake:
         self._consumer.consume()
 
     def turn(self) -> None:
-        """Do nothing: what comes wakes the loop."""
+        """Do nothing: messages wake the loop."""
 
     def hold(self, wanted: int) -> None:
         """Set the channel's prefetch count."""
@@ -76,7 +77,7 @@ class KombuIntake:
         self._consumer.consume()
 
     def drop(self, name: str) -> None:
-        """Consume a queue no more."""
+        """Stop consuming a queue."""
         self._consumer.cancel_by_queue(name)
 
     def cancel(self) -> None:
@@ -88,8 +89,9 @@ class KombuIntake:
     def has_ended(self) -> bool:
         """Whether no reply is awaited any more.
 
-        A BRPOP that Redis still holds would take what is given back, and kombu drops
-        what it brings while a channel is closed: its second is to be waited out.
+        A BRPOP that Redis still holds would take the messages that are given back, and
+        kombu drops them while a channel is closed. So the second of that BRPOP is
+        waited out.
         """
         return self._is_cancelled and not getattr(self._channel, "_in_poll", None)
 

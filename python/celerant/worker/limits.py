@@ -1,4 +1,4 @@
-"""How long a task may run: what its message says, else the task."""
+"""The time limits of a task: its message's, else its own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LONGEST = 3_200_000_000
 class TimeLimit(NamedTuple):
     """Seconds; None is without limit."""
 
-    #: After it the process that runs the task is killed.
+    #: After this time the process that runs the task is killed.
     hard: float | None
-    #: After it the task gets a SoftTimeLimitExceeded.
+    #: After this time the task gets a SoftTimeLimitExceeded.
     soft: float | None
 
 
@@ -42,12 +42,12 @@ class Limits:
         return TimeLimit(_seconds(hard) or own.hard, _seconds(soft) or own.soft)
 
     def set(self, task: str, hard: float | None, soft: float | None) -> None:
-        """Let a task have other limits than it says itself, from its next run on."""
+        """Give a task other limits than its own, from its next run on."""
         self._own[task] = TimeLimit(_seconds(hard), _seconds(soft))
 
 
 def _seconds(limit: float | None) -> float | None:
-    """Return a limit that waits and timers take.
+    """Return a limit in the range of waits and timers.
 
     Raises:
         ValueError: It is no number of seconds.
@@ -57,5 +57,5 @@ def _seconds(limit: float | None) -> float | None:
     if not isinstance(limit, (int, float)) or not limit > 0:
         msg = f"a time limit must be a positive number of seconds, not {limit!r}"
         raise ValueError(msg)
-    # Nobody lives to see those beyond.
+    # Nobody lives longer.
     return None if limit > _LONGEST else limit

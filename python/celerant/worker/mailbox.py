@@ -37,14 +37,14 @@ class MailboxNode:
         """Consume from a connection, on a channel of its own.
 
         Args:
-            connection: Of kombu.
-            guard: Called with the channel: what comes may be anything.
+            connection: kombu's.
+            guard: Called with the channel, since anything may come.
         """
         self._connection = connection
         self._listen_again = lambda: self.listen(connection, guard)
         mailbox = self._mailbox(connection)
         if connection.transport.driver_type == "amqp":
-            # Exclusive queues: workers of one name would keep each other out.
+            # Exclusive queues would keep out a second worker of the same name.
             mailbox.get_queue = _unique(mailbox.get_queue)
         node = mailbox.Node(self._panel.hostname, handlers=_Handlers(self._panel))
         node.on_decode_error = _not_understood
@@ -53,10 +53,10 @@ class MailboxNode:
         self._consumer = node.listen(callback=self._receiver(node))
 
     def mend(self) -> bool:
-        """Listen anew where the broker has closed the channel; False where it is not.
+        """Listen again if the broker has closed the channel; False if it has not.
 
-        A stranger may ask for an answer to where there is nothing: RabbitMQ says so by
-        closing the channel that the answer came from, and that alone.
+        A stranger may ask for an answer to an exchange that does not exist. RabbitMQ
+        then closes the channel that the answer came from, and only that.
         """
         if self._listen_again is None or self._channel.connection:
             return False
@@ -82,7 +82,7 @@ class MailboxNode:
         return receive
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop hearing."""
         consumer, self._consumer = self._consumer, None
         self._listen_again = None
         if consumer is not None:
@@ -91,7 +91,7 @@ class MailboxNode:
 
 
 class _Handlers(dict[str, Any]):
-    """A panel as pidbox wants it: a function for each command, with a state first."""
+    """A panel for pidbox: a function for each command, which gets a state first."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()

@@ -9,10 +9,10 @@ __all__ = ["MemoryMessage"]
 
 
 class MemoryMessage:
-    """What a worker reads of a message.
+    """The part of a message that a worker reads.
 
     kombu's own class also knows channels, acknowledgements and encodings, at 8 us a
-    message; `read` leaves to it what is compressed or encoded otherwise.
+    message; `read` leaves messages to it that are compressed or encoded differently.
 
     Source: ``kombu.transport.virtual.base.Message`` of kombu 5.7.0.
     """
@@ -27,9 +27,9 @@ class MemoryMessage:
         "properties",
     )
 
-    #: As kombu's messages, which tell here of what could not be decompressed.
+    #: As in kombu's messages: the errors of decompressing.
     errors = ()
-    #: kombu's own take what is compressed.
+    #: kombu's own class takes compressed messages.
     is_packed = False
 
     def __init__(self, raw: dict[str, Any], body: bytes) -> None:
@@ -47,7 +47,7 @@ class MemoryMessage:
         """Return a queue's item as a message, of this class or of kombu's.
 
         Raises:
-            Exception: Nobody sane has put it there.
+            Exception: It is no message.
         """
         body, headers = raw.get("body"), raw.get("headers")
         if (

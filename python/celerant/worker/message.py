@@ -39,7 +39,7 @@ __all__ = ["Delivery", "Reader"]
 _JSON = "application/json"
 
 _BODY_LENGTH = 3
-#: Characters of what is wrong that its refusal shows.
+#: How many characters of a wrong value a refusal shows.
 _SHOWN = 80
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
 
@@ -57,11 +57,11 @@ class Delivery:
     expires: float | None = None
     #: Name of the queue it came from.
     queue: str = ""
-    #: Which connection it came by; its tag means nothing on another.
+    #: The connection it came by; its tag means nothing on another.
     generation: int = 0
-    #: Whether its task has run; what came of it may not be stored yet.
+    #: Whether its task has run; the outcome may not be stored yet.
     has_run: bool = False
-    #: Whether the broker has it no more, for its task has begun.
+    #: Whether the broker has dropped it, because its task has begun.
     is_forgotten: bool = False
 
 
@@ -79,11 +79,11 @@ class Reader:
     ) -> None:
         """Read for `tasks`, from bodies whose content type is in `accept`.
 
-        `memory_pid` is the process whose memory the messages are in, if in any;
-        `limits` are on the size of bodies and on their depth.
+        `memory_pid` is the process whose memory has the messages, if one has; `limits`
+        are those of the size and depth of bodies.
         """
         self.limits = limits
-        #: Bytes that can be above no limit.
+        #: Bytes that are within any limit.
         self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
         self._memory_pid = memory_pid
         self._tasks = tasks
@@ -91,7 +91,7 @@ class Reader:
         self._hostname = hostname
 
     def read(self, message: Any) -> Delivery:
-        """Return the delivery that `message` is.
+        """Return a message's delivery.
 
         Raises:
             Refused: The message is broken or its task is not registered.
@@ -104,7 +104,7 @@ class Reader:
             refused.message = message
             raise
         except BaseException as exc:
-            # No message may stop a worker, whatever is wrong with it.
+            # A message may not stop a worker, whatever is wrong with it.
             unread = _unread(exc, request)
             unread.message = message
             raise unread from exc
@@ -133,8 +133,8 @@ class Reader:
         if task is not None and headers.get("ignore_result") is None:
             request.ignore_result = bool(task.ignore_result)
         delivery = Delivery(message, request, task)
-        # All of it, whatever is wrong with a part: who waits for what would have
-        # followed is told, too.
+        # All of it is read, whatever is wrong with a part: waiters for later tasks are
+        # told, too.
         problem = read_properties(message, request)
         problem = read_headers(headers, request) or problem
         if not isinstance(headers["task"], str):
@@ -177,7 +177,7 @@ class Reader:
 
     def _decode(self, message: Any) -> Any:
         body = message.body
-        # Most are neither packed nor large: then they are not looked at further.
+        # Most are neither packed nor large, and need no further look.
         if (
             message.errors
             or getattr(message, "is_packed", True)
@@ -228,7 +228,7 @@ class Reader:
 
 
 def _plain_json(text: str) -> Any:
-    """Return what `json.loads` does; it looks for spaces around twice as long."""
+    """Return the value of `json.loads`, which looks for spaces around and is slower."""
     try:
         value, end = _scan(text, 0)
     except StopIteration:

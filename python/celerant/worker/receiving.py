@@ -1,4 +1,4 @@
-"""Tell receivers of messages that came: taken, of an unknown task, or refused.
+"""Tell receivers of messages: of received ones, of unknown tasks, and of refused ones.
 
 Source: ``Consumer.on_unknown_task`` and its like, and ``celery.worker.strategy``, of
 celery 5.7.0.
@@ -26,7 +26,7 @@ class Received:
         self.message = delivery.message
         self.task = delivery.task
         self.task_id = delivery.request.id
-        #: What logs show.
+        #: The name that logs show.
         self.name = self.task_name = delivery.request.shadow or delivery.request.task
         #: The task's own name.
         self.type = delivery.request.task

@@ -1,8 +1,7 @@
 """Messages out of Redis in volleys, settled in volleys.
 
-One round trip tells what is done and takes what there is room for. A list found empty
-is watched: Redis says when it changes, so an idle worker asks no more than once a
-second.
+One round trip settles messages and takes as many as there is room for. An empty list is
+watched: Redis tells when it changes, so an idle worker asks at most once a second.
 """
 
 from __future__ import annotations
@@ -30,18 +29,19 @@ __all__ = ["RedisIntake", "open_volleys"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Messages of one round trip where nothing limits what is held.
+#: How many messages one round trip takes if no limit is set.
 _MOST = 1000
-#: Round trips after which others have their turn in the loop.
+#: How many round trips are made before others have their turn in the loop.
 _MOST_TRIPS = 4
-#: Seconds between questions of an idle worker, which also find a Redis that is gone.
+#: Seconds between questions of an idle worker; they also notice a Redis that is gone.
 _INTERVAL = 1.0
-#: kombu's own, before it had settings for them: seconds, and calls for one restoring.
+#: kombu's own values, before it had settings for them: seconds, and calls per
+#: restoring.
 _RESTORE_INTERVAL, _RESTORE_THROTTLE = 10, 10
 
 
 def _obstacle(channel: Any, queues: Sequence[Any]) -> str | None:
-    """Return why volleys cannot come by a channel; None where they can."""
+    """Return why volleys cannot come by a channel; None if they can."""
     if type(channel) not in {kombu_redis.Channel, kombu_redis.SentinelChannel}:
         return "it is no channel of kombu's own for Redis"
     if not channel.ack_emulation:
@@ -58,12 +58,14 @@ def _obstacle(channel: Any, queues: Sequence[Any]) -> str | None:
 def open_volleys(
     channel: Any, queues: Sequence[Any], **options: Any
 ) -> RedisIntake | None:
-    """Return what takes queues in volleys; None, and why in the log, where kombu must.
+    """Return an intake that takes queues in volleys.
+
+    None if kombu must, and the log tells why.
 
     Args:
-        channel: Of kombu.
-        queues: Of kombu.
-        options: Of `RedisIntake`.
+        channel: kombu's.
+        queues: kombu's.
+        options: Those of `RedisIntake`.
 
     Raises:
         RedisError, OSError: Redis is not reached.
@@ -91,9 +93,9 @@ def _is_plain(queue: Any) -> bool:
 
 
 class RedisIntake:
-    """Messages of lists in Redis, noted where kombu notes them."""
+    """Messages of lists in Redis, with kombu's notes."""
 
-    #: A tag is settled by any connection.
+    #: Any connection can settle a tag.
     outlives = True
 
     def __init__(
@@ -103,13 +105,13 @@ class RedisIntake:
         waiting: Callable[[], int],
         limits: Limits,
     ) -> None:
-        """Tell of each message; `open` connects.
+        """Call `receive` for each message; `open` connects.
 
         Args:
-            receive: Is told of a message and its queue.
-            refuse: Is told why there is none.
-            waiting: How many are here and not started.
-            limits: On what is read.
+            receive: Called with a message and its queue.
+            refuse: Called with a refusal and its queue.
+            waiting: Returns how many are here and not started.
+            limits: The limits of messages that are read.
         """
         self._receive = receive
         self._refuse = refuse
@@ -122,17 +124,17 @@ class RedisIntake:
         #: Tags of messages here that are not settled.
         self._open: set[str] = set()
         self._settled: list[str] = []
-        #: The tag of each, and the message where there is one.
+        #: The tag of each, and the message if there is one.
         self._rejected: list[tuple[str, Any]] = []
         self._again: list[Any] = []
         self._is_cancelled = False
-        #: Whether Redis will say when there is more.
+        #: Whether Redis will tell when there is more.
         self._is_watching = False
-        #: Whether the next question is to find that out.
+        #: Whether the next question finds that out.
         self._asks = True
 
     def open(self, channel: Any, queues: Sequence[Any]) -> None:
-        """Take `queues` by a channel (of kombu), the next one where one was lost.
+        """Take `queues` by a channel (kombu's); a later one if the first was lost.
 
         Raises:
             ResponseError: Redis does not permit it, or is too old.
@@ -148,7 +150,7 @@ class RedisIntake:
         self._bring(self._notes.recover())
 
     def begin(self, hub: Hub | None) -> None:
-        """Wait in `hub` for Redis to say that there is something."""
+        """Wait in `hub` until Redis tells that there is a message."""
         assert hub is not None  # noqa: S101 - kombu's Redis has an event loop everywhere
         channel = self._channel
         hub.add_reader(self._notes.fileno(), self._hear)
@@ -166,7 +168,7 @@ class RedisIntake:
         self._is_watching, self._asks = False, True
 
     def _restore(self) -> None:
-        """Do what every worker does: put back what others took and did not settle."""
+        """Put back messages that others did not settle, as every worker does."""
         channel = self._channel
         try:
             channel.qos.restore_visible(
@@ -177,13 +179,13 @@ class RedisIntake:
             )
         except channel.connection_errors:
             logger.debug("messages are restored later", exc_info=True)
-        except Exception as exc:  # noqa: BLE001 - whatever somebody has noted
+        except Exception as exc:  # noqa: BLE001 - whatever was noted
             logger.warning("messages cannot be restored (%s)", exc)
 
     # -- each turn of the loop -----------------------------------------------------
 
     def turn(self) -> None:
-        """Tell Redis what is settled, and take what there is room for."""
+        """Settle messages, and take as many as there is room for."""
         if self._again:
             again, self._again = self._again, []
             self._put_back(again, first=False)
@@ -198,7 +200,7 @@ class RedisIntake:
             try:
                 self._trip(settled, most)
             except BaseException:
-                # Told once more by the next connection.
+                # The next connection tells it again.
                 self._settled = settled + self._settled
                 raise
 
@@ -214,7 +216,7 @@ class RedisIntake:
         self._bring(taken)
         if most:
             self._is_watching = left == 0
-            # Where there was less than there is room for, there may be no more.
+            # If fewer came than there is room for, there may be no more.
             self._asks = taken is None or len(taken.tags) < most
 
     def _room(self) -> int:
@@ -223,7 +225,7 @@ class RedisIntake:
         if not self._held:
             return 0 if self._waiting() > _MOST else _MOST
         room = self._held - len(self._open)
-        # Little by little would cost a round trip each.
+        # Taking a few at a time would cost a round trip for each.
         if room <= 0 or (room * 2 < self._held and self._waiting()):
             return 0
         return min(room, _MOST)
@@ -248,7 +250,7 @@ class RedisIntake:
     # -- settling --------------------------------------------------------------------
 
     def hold(self, wanted: int) -> None:
-        """Hold so many from the next turn on."""
+        """Hold that many messages, from the next turn on."""
         self._held = wanted
 
     def settle(self, message: Any, settlement: Settlement) -> None:
@@ -263,10 +265,10 @@ class RedisIntake:
             self._forget(message.noted_as)
 
     def _reject(self, tag: str, message: Any) -> None:
-        """Reject by kombu, where people hook in what they do with dead letters."""
+        """Reject by kombu, since people hook into it to treat dead letters."""
         qos = self._channel.qos
         if message is not None:
-            # A hook looks there, and the next one to come drops those before.
+            # A hook looks there, and the next message drops the former ones.
             virtual.QoS.append(qos, message, tag)
         qos.reject(tag, requeue=False)
 
@@ -276,7 +278,7 @@ class RedisIntake:
             self._settled.append(tag)
 
     def give_back(self, messages: Sequence[Any]) -> None:
-        """Have them taken before all others, in their order."""
+        """They are taken before all others, in their order."""
         self._open.difference_update(message.noted_as for message in messages)
         self._put_back(list(reversed(messages)), first=True)
 
@@ -303,17 +305,17 @@ class RedisIntake:
         self._look()
 
     def drop(self, name: str) -> None:
-        """Take from a queue no more."""
+        """Stop taking from a queue."""
         self._cycle.update([item for item in self._cycle.items if item != name])
 
     def cancel(self) -> None:
-        """Take no more."""
+        """Stop taking."""
         self._is_cancelled = True
 
     def has_ended(self) -> bool:
-        """Whether nothing can come any more: no question is under way for long."""
+        """Whether no message can come: no question stays under way for long."""
         return self._is_cancelled
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Give the connections back."""
         self._notes.close()

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisMessage", "read_messages"]
 
-#: Bytes of a message that is not understood which are shown.
+#: How many bytes of a message are shown that is not understood.
 _SHOWN = 400
-#: What objects have that only kombu's reader makes values of.
+#: The key of objects that only kombu's reader makes into values.
 _MARK = b"__type__"
 _EXACT = frozenset({str, int, bool, type(None)})
-#: The header ``timelimit`` of most.
+#: The header ``timelimit`` of most messages.
 _NO_LIMITS = [None, None]
 
 
 class RedisMessage(MemoryMessage):
-    """What a worker reads of a message, and where it is from."""
+    """The part of a message that a worker reads, and its queue."""
 
     __slots__ = ("noted_as", "queue")
 
@@ -40,19 +40,19 @@ class RedisMessage(MemoryMessage):
 
     @classmethod
     def read(cls, raw: dict[str, Any], channel: Any) -> Any:
-        """Return what was in a list as a message, of this class or of kombu's.
+        """Return a list's item as a message, of this class or of kombu's.
 
         Raises:
             Exception: It is no envelope.
         """
         if _is_usual(raw):
             return cls(raw, a2b_base64(raw["body"]))
-        # It looks closer, at what is packed too.
+        # It looks closer, at packed messages too.
         return channel.Message(raw, channel=channel)
 
 
 def _is_usual(raw: Any) -> bool:
-    """Whether an envelope is as kombu makes most: whole, encoded and not packed."""
+    """Whether an envelope is like most of kombu's: whole, encoded and not packed."""
     properties, headers = raw.get("properties"), raw.get("headers")
     if type(properties) is not dict or type(headers) is not dict:
         return False
@@ -72,26 +72,26 @@ def _is_usual(raw: Any) -> bool:
 def read_messages(
     whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits
 ) -> Iterator[Any | Refused]:
-    """Return a message, or why there is none, for each part of a reply.
+    """Return a message or a refusal for each part of a reply.
 
     Args:
         whole: The messages as one JSON array, with a comma between them.
         lengths: Their bytes.
-        channel: Of kombu; it reads what is packed or encoded otherwise.
-        limits: On what is read.
+        channel: kombu's; it reads messages that are packed or encoded differently.
+        limits: The limits of messages that are read.
     """
     values = None
     if limits.size is None or max(lengths, default=0) <= limits.size:
         values = _values(whole, len(lengths))
     if values is None:
-        # One of them is broken: that one alone is refused.
+        # One of them is broken; only that one is refused.
         yield from _each(whole, lengths, channel, limits)
         return
     at = 1
     for value, length in zip(values, lengths, strict=True):
         try:
             if not _is_exact(value):
-                value = kombu_json.loads(whole[at : at + length].decode())  # noqa: PLW2901 - the same, read anew
+                value = kombu_json.loads(whole[at : at + length].decode())  # noqa: PLW2901 - the same, read again
             yield RedisMessage.read(value, channel)
         except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
             yield unreadable(exc, shown(value))
@@ -105,12 +105,12 @@ def _values(whole: bytes, count: int) -> list[Any] | None:
         values: list[Any] = orjson.loads(whole)
     except ValueError:
         return None
-    # Two broken ones may be a whole together.
+    # Two broken ones may be valid together.
     return values if len(values) == count else None
 
 
 def _is_exact(envelope: Any) -> bool:
-    """Whether no number in it can be one that orjson has rounded: above 64 bits."""
+    """Whether it has no number that orjson may have rounded, above 64 bits."""
     headers = envelope.get("headers")
     if type(headers) is not dict:
         return True

@@ -1,6 +1,7 @@
-"""kombu's lists and notes in Redis, by a connection of one's own.
+"""kombu's lists and notes in Redis, over a connection of our own.
 
-Raw, outside redis-py's own retries: a command sent twice would take twice.
+Its commands are outside redis-py's own retries: a command that is sent twice would take
+twice.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Notes", "Taken"]
 
-#: Bytes after which a reply has no more messages.
+#: The size of a reply, in bytes, after which it gets no more messages.
 _ROOM = 4 << 20
-#: Messages given back by one call; each is three arguments of a script.
+#: How many messages one call gives back; each is three arguments of a script.
 _MOST_BACK = 500
-#: Replies to what settles: of MULTI, ZREM, HDEL and EXEC.
+#: How many replies a settling transaction has: MULTI, ZREM, HDEL and EXEC.
 _SETTLING = 4
-#: The channel by which Redis tells of keys that have changed.
+#: The channel on which Redis tells of changed keys.
 _CHANGES = "__redis__:invalidate"
 
 
@@ -41,20 +42,20 @@ class Taken:
     lengths: list[int]
     #: Names of the queues they came from.
     queues: list[str]
-    #: Under which each is noted.
+    #: The tag under which each is noted.
     tags: list[str]
 
 
 class Notes:
     """Takes messages, notes them as kombu does, settles them and hears of more.
 
-    Tags outlive connections: what was taken by one is settled by another.
+    Tags outlive connections: another connection may settle a message.
     """
 
     def __init__(self) -> None:
         self._tag_prefix = f"{uuid.uuid4().hex}-"
         self._number = 0
-        #: The numbers of tags of which no reply has told, and the most of them.
+        #: The numbers of tags that no reply has told of yet, and how many there may be.
         self._unheard: tuple[int, int] | None = None
         self._redis: Any = None
         self._ear: Any = None
@@ -62,10 +63,10 @@ class Notes:
         self._shas: dict[str, bytes] = {}
 
     def open(self, channel: Any) -> None:
-        """Connect as `channel` (of kombu) does, and see that all is permitted.
+        """Connect as `channel` (kombu's) does, and check that all is permitted.
 
         Raises:
-            ResponseError: It is not, or this server cannot do it.
+            ResponseError: It is not permitted, or this server cannot do it.
             RedisError, OSError: Redis is not reached.
         """
         self.close()
@@ -84,7 +85,7 @@ class Notes:
         self._listen()
 
     def _listen(self) -> None:
-        """Have Redis say when a key changes that was found empty."""
+        """Let Redis tell when a key changes that was found empty."""
         ear = self._ear
         own_id = _ask(ear, "CLIENT", "ID")
         if not _pushes(ear):
@@ -92,13 +93,13 @@ class Notes:
         self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "NOLOOP")
 
     def fileno(self) -> int:
-        """Return what is readable when a list that was empty has something."""
+        """Return the socket that is readable once an empty list has a message."""
         sock: Any = self._ear._sock  # noqa: SLF001 - redis-py has no public way to it
         number: int = sock.fileno()
         return number
 
     def drain(self) -> None:
-        """Read what Redis has said of lists.
+        """Read the news of Redis about lists.
 
         Raises:
             RedisError, OSError: The connection is lost.
@@ -119,14 +120,15 @@ class Notes:
         """Forget tags and take messages, in one round trip.
 
         Args:
-            settled: Tags of messages that are done with.
-            most: Messages to take; 0 takes none.
-            queues: Names, in the order in which they are looked at.
+            settled: Tags of messages that are done.
+            most: How many messages to take; 0 takes none.
+            queues: Names, in the order of looking.
             turns: Whether they take turns.
-            asks: Whether to ask if more is there, and to be told where nothing is.
+            asks: Whether to ask if there is more, and to be told of changes if there is
+                none.
 
         Returns:
-            What was taken, and how many lists have something.
+            The messages, and how many lists have more.
         """
         keys = self._lists(queues)
         commands: list[tuple[Any, ...]] = []
@@ -151,7 +153,8 @@ class Notes:
 
     def _settling(self, tags: Sequence[str]) -> bytes:
         """Return the transaction by which kombu acknowledges, for many at once."""
-        # By hand: packed one by one, tags cost more than all else of a message.
+        # Packed by hand: one by one, tags would cost more than all the rest of a
+        # message.
         packed = "".join([f"${len(tag)}\r\n{tag}\r\n" for tag in tags])
         count = len(tags) + 2
         return (
@@ -172,7 +175,8 @@ class Notes:
     def _taking(
         self, most: int, queues: Sequence[str], keys: list[str], *, turns: bool
     ) -> tuple[Any, ...]:
-        # Of no exchange: what is restored comes to the queue that it was in, alone.
+        # Without an exchange, so that a restored message goes only to the queue it was
+        # in.
         ends = [f',"",{json.dumps(queue)}]' for queue in queues]
         first, self._number = self._number, self._number + most
         self._unheard = first, most
@@ -206,7 +210,7 @@ class Notes:
         )
 
     def recover(self) -> Taken | None:
-        """Return what was taken by a command whose reply was lost, if anything was."""
+        """Return the messages of a command whose reply was lost, if it took any."""
         if self._unheard is None:
             return None
         first, most = self._unheard
@@ -223,7 +227,7 @@ class Notes:
             return None
         messages, queues = [], []
         for _, note in kept:
-            # Its end is what `_taking` gave it.
+            # `_taking` gave it this end.
             message, _, queue = note[1:-1].rpartition(b',"",')
             messages.append(message)
             queues.append(json.loads(queue))
@@ -233,11 +237,11 @@ class Notes:
     def give_back(
         self, messages: Iterable[tuple[str, str, dict[str, Any]]], *, first: bool
     ) -> None:
-        """Put messages back into their queues, marked as delivered before.
+        """Put messages back into their queues, marked as redelivered.
 
         Args:
-            messages: The tag, queue and kombu's form of each; of those that are to be
-                first, the one that is to be taken first comes last.
+            messages: The tag, the queue and kombu's text of each; with `first`, the one
+                that is taken first comes last.
             first: Whether they are taken before all others, or after.
         """
         left = list(messages)
@@ -264,7 +268,7 @@ class Notes:
         return self._key_prefix + key
 
     def close(self) -> None:
-        """Let the connections go; raises nothing."""
+        """Give the connections back; raises nothing."""
         for connection in (self._redis, self._ear):
             if connection is not None:
                 connection.disconnect()
@@ -293,13 +297,13 @@ def _ask(connection: Any, *command: Any) -> Any:
 
 
 def _pushes(connection: Any) -> bool:
-    """Whether Redis tells of changes outside of replies, and not by a channel."""
+    """Whether Redis tells of changes outside of replies, and not on a channel."""
     get = getattr(connection, "get_protocol", None)
     return str(get() if get else getattr(connection, "protocol", 2)) == "3"
 
 
 def _delivered(raw: dict[str, Any]) -> dict[str, Any]:
-    """Mark a message as kombu does what comes again."""
+    """Mark a message as kombu marks a redelivered one."""
     raw["headers"]["redelivered"] = True
     raw["properties"].setdefault("delivery_info", {})["redelivered"] = True
     return raw

@@ -15,15 +15,15 @@ __all__ = ["Refused"]
 class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
     """A message that cannot be run here.
 
-    `request` is what is known of its task, None where not even the id is;
-    `exception` is what its result shall be.
+    `request` is the known part of its task, None if not even the id is known;
+    `exception` is its result.
     """
 
     def __init__(
         self, reason: str, request: Request | None, exception: Exception | None = None
     ) -> None:
         super().__init__(reason)
-        #: What it is of, where it was a message at all.
+        #: The message, if it was one at all.
         self.message: Any = None
         self.reason = reason
         self.request = request

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Schedule(Generic[T]):
     """A heap of items by the time they are due; safe between threads.
 
-    Times are seconds since the epoch (`wall_time`), for an eta is a wall time.
+    Times are seconds since the epoch (`wall_time`), because an eta is a wall time.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Schedule(Generic[T]):
         return len(self._heap)
 
     def add(self, due: float, item: T) -> bool:
-        """Hold `item` until `due`; say whether it is the next one now."""
+        """Hold `item` until `due`; return whether it is the next one now."""
         with self._lock:
             entry = (due, next(self._order), item)
             heapq.heappush(self._heap, entry)
@@ -51,7 +51,7 @@ class Schedule(Generic[T]):
 
     def pop_due(self, now: float) -> T | None:
         """Return an item whose time has come, if there is one."""
-        # Every slot asks before each task: a lock only where there is something.
+        # Every slot asks before each task, so a lock is taken only if there is an item.
         try:
             if self._heap[0][0] > now:
                 return None
@@ -70,7 +70,7 @@ class Schedule(Generic[T]):
             return min(longest, max(0.0, self._heap[0][0] - now))
 
     def next_due(self) -> float | None:
-        """Return when the next item is due, None where nothing is held."""
+        """Return the time at which the next item is due, None if there is none."""
         with self._lock:
             return self._heap[0][0] if self._heap else None
 
@@ -90,7 +90,7 @@ class Schedule(Generic[T]):
 def held_until(due: float) -> float:
     """Return the `wall_time` of an eta, in seconds since the epoch.
 
-    A test may have frozen the clock by which the eta was set. What was to come in a
-    second comes in a second.
+    A test may have frozen the clock by which the eta was set. A task that should run in
+    a second still runs in a second.
     """
     return wall_time() + (due - time.time())

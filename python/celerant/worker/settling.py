@@ -1,4 +1,4 @@
-"""What the broker is to be told of messages, on its way there from the slots."""
+"""Settlements of messages, on their way from the slots to the broker."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Settling"]
 
-#: Seconds that what is settled waits for more of it.
+#: Seconds that a settlement waits for more of them.
 _LONG = 0.003
-#: Seconds between looks of who waits until all is told.
+#: Seconds between the looks of a wait until all is told.
 _LOOK = 0.05
 
 
 class Settling:
-    """Takes what slots say of their messages; the thread that consumes passes it on."""
+    """Takes the slots' settlements; the thread that consumes passes them on."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """Call `wake` to have `pass_on` called soon."""
+        """Call `wake`, so that `pass_on` is called soon."""
         self._wake = wake
         #: Whether the broker is told of many at a time.
         self.in_volleys = False
@@ -36,18 +36,18 @@ class Settling:
         #: Calls `tell_late` a little later.
         self.ask_later: Callable[[], None] | None = None
         self._settled: deque[tuple[Any, int, Settlement]] = deque()
-        #: Whose tasks have begun, and are acknowledged for that.
+        #: Deliveries whose tasks have begun, and are acknowledged for that.
         self._begun: deque[Delivery] = deque()
-        #: Whether the broker has heard all that was passed on.
+        #: Whether the broker has heard all settlements that were passed on.
         self.is_told = threading.Event()
         self.is_told.set()
         #: When the broker was last told (`monotonic`).
         self._told_at = 0.0
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Have the broker told what became of a message.
+        """Settle a message.
 
-        What goes in volleys waits for `tell`, or for others.
+        If settlements go in volleys, it waits for `tell`, or for others.
         """
         if not self.in_volleys:
             self._settled.append((delivery.message, delivery.generation, settlement))
@@ -58,7 +58,7 @@ class Settling:
                 self._wake()
 
     def settle_early(self, delivery: Delivery) -> bool:
-        """Acknowledge a message whose task begins now; say whether that is all.
+        """Acknowledge a message whose task begins now; return whether that is all.
 
         In volleys it is told soon, unless the task has run by then: such a message
         goes once the result is stored, as `settle` says, so that none is lost.
@@ -72,12 +72,15 @@ class Settling:
         return False
 
     def tell(self) -> None:
-        """Have the broker told at once what waits for that."""
+        """Tell the broker the waiting settlements at once."""
         if self._settled or self._begun:
             self._wake()
 
     def tell_late(self) -> bool:
-        """Have the broker told what waits for long; say whether nothing is left."""
+        """Tell the broker settlements that wait for long.
+
+        Return whether none is left.
+        """
         if not (self._settled or self._begun):
             return True
         if monotonic() - self._told_at < _LONG:
@@ -86,7 +89,7 @@ class Settling:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Have the broker told, and wait until it is."""
+        """Tell the broker, and wait until it has heard."""
         until = monotonic() + seconds
         # Cleared before anything is passed on, and set when the broker has heard it.
         while self._settled or self._begun or not self.is_told.is_set():
@@ -98,14 +101,15 @@ class Settling:
             self.is_told.wait(min(left, _LOOK))
 
     def pass_on(self, intake: Intake, generation: int) -> None:
-        """Tell the broker; `generation` is of its connection."""
+        """Tell the broker; `generation` is its connection's."""
         self._told_at = monotonic()
         if self._settled or self._begun:
-            # Set by who tells it.
+            # The thread that tells it sets this.
             self.is_told.clear()
         while self._settled:
             message, of, settlement = self._settled.popleft()
-            # The broker has taken back what a lost connection had not settled.
+            # The broker has taken back the messages that a lost connection had not
+            # settled.
             if intake.outlives or of == generation:
                 intake.settle(message, settlement)
         while self._begun:

@@ -1,9 +1,9 @@
-"""A Redis that says nothing any more, its connections open.
+"""A Redis that falls silent while its connections are open.
 
-A worker's questions to Redis are answered within a second, or it listens and has to ask
-whether anybody is there. kombu drops the one connection that gets no answer, and the
-next message is lost: taken by a new connection, it cannot be noted by an old one that
-is silent too. So all of them are given up here.
+Redis answers a worker's questions within a second; while the worker only listens, it
+has to ask whether Redis is there. kombu drops the one connection without an answer, and
+the next message is lost: a new connection takes it, and an old one that is silent too
+cannot note it. So all of them are given up here.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from celerant._core import monotonic
 
 __all__ = ["give_up_on_silence"]
 
-#: Questions of kombu's without an answer after which nobody is there.
+#: How many questions of kombu's go without an answer before Redis counts as gone.
 _MOST_UNANSWERED = 2
 
 
 def give_up_on_silence(connection: Any) -> None:
-    """Have the event loop raise where Redis is silent, as where it hangs up.
+    """Let the event loop raise if Redis is silent, as if it had hung up.
 
     Args:
-        connection: Of kombu, whose `register_with_event_loop` is to come. Before kombu
-            5.7 nothing tells how long an answer is due.
+        connection: kombu's, before `register_with_event_loop`. Before kombu 5.7 nothing
+            tells how long an answer is due.
     """
     cycle, limit = connection.transport.cycle, connection.stall_timeout
     if hasattr(cycle, "maybe_check_brpop_health"):
-        # What kombu calls at intervals.
+        # The function that kombu calls at intervals.
         cycle.maybe_check_brpop_health = partial(_check_answers, cycle, limit)
     cycle.maybe_check_subclient_health = partial(
         _check_listening, cycle, cycle.maybe_check_subclient_health

@@ -1,4 +1,4 @@
-"""What remote control and the worker need of where messages come from."""
+"""The part of a source of messages that remote control and the worker need."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Source(Protocol):
         ...
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (of kombu), soon; raise where it is refused."""
+        """Take from one more queue (kombu's), soon; raise if it is refused."""
         ...
 
     def cancel_queue(self, name: str) -> None:
-        """Take from a queue no more, soon."""
+        """Stop taking from a queue, soon."""
         ...
 
     def unstarted(self) -> list[Delivery]:
-        """Return what is held and does not run yet."""
+        """Return the messages that are held and do not run yet."""
         ...
 
     def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
@@ -36,7 +36,7 @@ class Source(Protocol):
         ...
 
     def about(self) -> dict[str, Any]:
-        """Return what ``celery inspect stats`` tells of the broker."""
+        """Return the broker's part of ``celery inspect stats``."""
         ...
 
     def resize(self, slots: int) -> None:

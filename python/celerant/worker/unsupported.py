@@ -1,4 +1,4 @@
-"""What tasks and settings ask for that the embedded worker does not do."""
+"""Options and settings that the embedded worker does not honour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADVICE = "use a celery worker (app.to_celery()) where that matters"
 
 
 def tell_unsupported(tasks: Mapping[str, Any], conf: Any) -> None:
-    """Log once for each task, and once for the settings, what is not honoured."""
+    """Log these once for each task, and once for the settings."""
     for name, task in sorted(tasks.items()):
         asked = [
             option

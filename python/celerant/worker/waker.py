@@ -24,7 +24,7 @@ class Waker:
         return self._reader.fileno()
 
     def wake(self) -> None:
-        """Make it readable; costs nothing while it already is."""
+        """Make it readable; costs nothing if it is already."""
         with self._lock:
             if self._pending:
                 return
@@ -34,9 +34,9 @@ class Waker:
             self._writer.send(b"\0")
 
     def drain(self) -> None:
-        """Make it unreadable, before looking for what woke it."""
-        # Read first: the other way round a wake in between would be read here and
-        # keep its mark, so that none would ever be sent again.
+        """Make it unreadable, before looking for the reason."""
+        # Read first. The other way round, a wake in between would be read here and keep
+        # its mark, and no wake would ever be sent again.
         with contextlib.suppress(OSError):
             self._reader.recv(4096)
         with self._lock:
