@@ -58,9 +58,6 @@ class Chain(Single[R], kind=Kind("chain", {"tasks": "step"})):
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __bool__(self) -> bool:
-        return True
-
     def clone(
         self,
         args: tuple[Any, ...] = (),

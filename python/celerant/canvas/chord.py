@@ -122,9 +122,6 @@ class chord(  # noqa: N801 - Celery's name
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __bool__(self) -> bool:
-        return True
-
     def clone(
         self,
         args: tuple[Any, ...] = (),

@@ -26,6 +26,9 @@ class Single(Canvas[R, "AsyncResult[R]"]):
 
     __slots__ = ()
 
+    def __bool__(self) -> bool:
+        return True
+
     def freeze(self, task_id: str | None = None) -> AsyncResult[R]:
         """Give all in it their ids for good; returns its result."""
         named: dict[str, Any] = {} if task_id is None else {"task_id": task_id}

@@ -18,6 +18,9 @@ pub struct PyLedger {
     inner: Mutex<Accounts>,
 }
 
+/// Notes the fate of some messages of a member; returns the member's.
+type Note = fn(&mut Several, u32, u32, Fate) -> Fate;
+
 #[derive(Debug, Default)]
 struct Accounts {
     ledger: Ledger,
@@ -26,10 +29,22 @@ struct Accounts {
 }
 
 impl Accounts {
-    /// Notes the fate of `messages` messages of a member.
-    fn note(&mut self, index: u32, messages: u32, fate: Fate) -> Result<()> {
-        let fate = self.several.note(index, messages, fate);
+    /// Notes the fate of `messages` messages of a member, by a way of `Several`.
+    fn note(&mut self, index: u32, messages: u32, fate: Fate, note: Note) -> Result<()> {
+        let fate = note(&mut self.several, index, messages, fate);
         self.ledger.mark(index..index.saturating_add(1), fate)
+    }
+
+    /// Notes one fate for all messages of `chunk`.
+    fn tell(&mut self, chunk: &PyChunk, fate: Fate, note: Note) -> Result<()> {
+        let (whole, shared) = chunk.tally();
+        for range in whole {
+            self.ledger.mark(range, fate)?;
+        }
+        for (index, messages) in shared {
+            self.note(index, messages, fate, note)?;
+        }
+        Ok(())
     }
 }
 
@@ -112,38 +127,26 @@ impl PyLedger {
 
     /// Note one fate for all messages of `chunk`.
     fn mark(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
-        let fate = Fate::from(fate);
-        let mut accounts = self.lock();
-        let (whole, shared) = chunk.tally();
-        for range in whole {
-            accounts.ledger.mark(range, fate).map_err(Raised::from)?;
-        }
-        for (index, messages) in shared {
-            accounts.note(index, messages, fate).map_err(Raised::from)?;
-        }
-        Ok(())
+        Ok(self
+            .lock()
+            .tell(chunk, fate.into(), Several::note)
+            .map_err(Raised::from)?)
     }
 
     /// Note one fate for all messages of `chunk`, which were marked as unknown.
     fn find_out(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
-        let fate = Fate::from(fate);
-        let mut accounts = self.lock();
-        let (whole, shared) = chunk.tally();
-        for range in whole {
-            accounts.ledger.mark(range, fate).map_err(Raised::from)?;
-        }
-        for (index, messages) in shared {
-            let found = accounts.several.find_out(index, messages, fate);
-            let member = index..index.saturating_add(1);
-            accounts.ledger.mark(member, found).map_err(Raised::from)?;
-        }
-        Ok(())
+        Ok(self
+            .lock()
+            .tell(chunk, fate.into(), Several::find_out)
+            .map_err(Raised::from)?)
     }
 
     /// Note the fate of one message of a member.
     fn mark_index(&self, index: u32, fate: PyFate) -> PyResult<()> {
-        let fate = Fate::from(fate);
-        Ok(self.lock().note(index, 1, fate).map_err(Raised::from)?)
+        Ok(self
+            .lock()
+            .note(index, 1, fate.into(), Several::note)
+            .map_err(Raised::from)?)
     }
 
     /// How many members have this fate.

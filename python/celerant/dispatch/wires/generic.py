@@ -90,6 +90,8 @@ class GenericLayout:
 class GenericWire(Wire):
     """A producer; one `publish` per member."""
 
+    layout = GenericLayout
+
     def __init__(self, producer: Producer, *, batches: bool = True) -> None:
         """Publish through `producer`, which stays the caller's.
 
@@ -104,10 +106,7 @@ class GenericWire(Wire):
         self._connected = 1
 
     def render(self, blueprint: Blueprint) -> Layout:
-        return Layout.generic(self._layout(blueprint))
-
-    def _layout(self, blueprint: Blueprint) -> GenericLayout:
-        return GenericLayout(blueprint)
+        return Layout.generic(self.layout(blueprint))
 
     def send(self, chunk: Chunk) -> None:
         messages = chunk.generic()

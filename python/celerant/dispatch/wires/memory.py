@@ -26,6 +26,36 @@ def carries(channel: Any) -> bool:
     return type(channel) is Channel and channel.body_encoding == "base64"
 
 
+class _MemoryLayout(GenericLayout):
+    """A message without the member's own fields; the core copies it for each."""
+
+    __slots__ = ("info", "is_correlated", "message", "whole_properties")
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        super().__init__(blueprint)
+        self.message = {
+            "body": None,
+            "content-encoding": blueprint.body.content_encoding,
+            "content-type": blueprint.body.content_type,
+            "headers": None,
+            "properties": None,
+        }
+        #: Whether a message's correlation id is the task's id.
+        self.is_correlated = "correlation_id" not in self.publish
+        self.whole_properties = {
+            "delivery_mode": blueprint.delivery_mode,
+            **blueprint.properties,
+            "priority": blueprint.priority or Channel.default_priority,
+            "body_encoding": "base64",
+            "delivery_info": None,
+            "delivery_tag": None,
+        }
+        self.info = {
+            "exchange": blueprint.exchange,
+            "routing_key": blueprint.routing_key,
+        }
+
+
 class MemoryWire(GenericWire):
     """Puts the messages of a chunk into each queue at once.
 
@@ -33,14 +63,13 @@ class MemoryWire(GenericWire):
     ``kombu.transport.virtual``, kombu 5.7.0.
     """
 
+    layout = _MemoryLayout
+
     def __init__(self, producer: Producer) -> None:
         """Publish to the queues of `producer`'s channel."""
         super().__init__(producer)
         #: The chunk that is being put, until its fate is told.
         self._under_way: Chunk | None = None
-
-    def _layout(self, blueprint: Blueprint) -> GenericLayout:
-        return _MemoryLayout(blueprint)
 
     def send(self, chunk: Chunk) -> None:
         ready = chunk.ready(secrets.token_bytes(16))
@@ -169,33 +198,3 @@ def _store(name: str) -> Any:
     """
     found = Channel.queues.get(name)
     return Channel.queues.setdefault(name, Queue()) if found is None else found
-
-
-class _MemoryLayout(GenericLayout):
-    """A message without the member's own fields; the core copies it for each."""
-
-    __slots__ = ("info", "is_correlated", "message", "whole_properties")
-
-    def __init__(self, blueprint: Blueprint) -> None:
-        super().__init__(blueprint)
-        self.message = {
-            "body": None,
-            "content-encoding": blueprint.body.content_encoding,
-            "content-type": blueprint.body.content_type,
-            "headers": None,
-            "properties": None,
-        }
-        #: Whether a message's correlation id is the task's id.
-        self.is_correlated = "correlation_id" not in self.publish
-        self.whole_properties = {
-            "delivery_mode": blueprint.delivery_mode,
-            **blueprint.properties,
-            "priority": blueprint.priority or Channel.default_priority,
-            "body_encoding": "base64",
-            "delivery_info": None,
-            "delivery_tag": None,
-        }
-        self.info = {
-            "exchange": blueprint.exchange,
-            "routing_key": blueprint.routing_key,
-        }
