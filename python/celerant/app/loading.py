@@ -1,4 +1,4 @@
-"""An app by the name that a command line or a setting gives it."""
+"""Loading an app by the name in a command line or a setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
 
     Args:
         path: Its name.
-        option: What errors show before it.
+        option: The option's name, for errors.
 
     Raises:
         CelerantError: There is no such module or attribute, or it is no app.
@@ -35,11 +35,11 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
 
 
 def named(path: str, option: str, default: str) -> tuple[Any, str]:
-    """Return what ``module:attribute`` names, and the attribute.
+    """Return the object that ``module:attribute`` names, and the attribute.
 
     Args:
         path: The name.
-        option: What errors show before it.
+        option: The option's name, for errors.
         default: The attribute if the name has none.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Those who watch dispatches: metrics and traces.
+"""Watchers of dispatches: metrics and traces.
 
-Nobody watches by default; then a dispatch costs one look at `WATCHERS`.
+There are none by default; then a dispatch costs one look at `WATCHERS`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Departure:
     def __init__(self, app_name: str, group_id: str | None) -> None:
         #: Name of the app that sends.
         self.app_name = app_name
-        #: None of a single task, a chain or a chord's body.
+        #: None for a single task, a chain or a chord's body.
         self.group_id = group_id
-        #: Put into every message by a watcher, before anything leaves; a member's own
-        #: headers win.
+        #: Headers that a watcher puts into every message, before anything leaves; a
+        #: member's own go before them.
         self.headers: dict[str, str] = {}
-        #: Names of tasks and queues, of those messages that were drawn anew: all of
-        #: them if there are headers.
+        #: Names of the tasks and queues of messages that were drawn anew: of all if
+        #: there are headers.
         self.tasks: set[str] = set()
         self.queues: set[str] = set()
         self._watched: list[Watcher] = []
@@ -41,7 +41,7 @@ class Departure:
             try:
                 watcher.begin(self)
             except Exception:
-                # As of receivers of signals: tasks leave all the same.
+                # As with receivers of signals, tasks leave despite its error.
                 logger.exception("a dispatch is not watched by %r", watcher)
             else:
                 self._watched.append(watcher)
@@ -51,8 +51,8 @@ class Departure:
         """Tell them that it is over.
 
         Args:
-            report: What left; None if nothing has.
-            error: Why not all of it left, if so.
+            report: The fates of members; None if nothing has left.
+            error: The reason why not all left, if there is one.
         """
         for watcher in self._watched:
             try:
@@ -78,7 +78,7 @@ class Watcher(Protocol):
         ...
 
 
-#: Who watches; changed by whoever begins or ends to.
+#: The watchers; a watcher adds and removes itself.
 WATCHERS: list[Watcher] = []
 
 
