@@ -28,9 +28,9 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
     found, attribute = named(path, option, "app")
     if isinstance(found, Celerant):
         return found
-    kind = f"{type(found).__module__}.{type(found).__qualname__}"
-    hint = "; start it with celery -A" if kind.startswith("celery.") else ""
-    msg = f"{option}{path}: {attribute!r} is no Celerant app but a {kind}{hint}"
+    cls = f"{type(found).__module__}.{type(found).__qualname__}"
+    hint = "; start it with celery -A" if cls.startswith("celery.") else ""
+    msg = f"{option}{path}: {attribute!r} is no Celerant app but a {cls}{hint}"
     raise CelerantError(msg)
 
 

@@ -158,8 +158,8 @@ class TaskRegistry:
         return self._task_class
 
     @Task.setter
-    def Task(self, kind: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
-        self._task_class = base_of("tasks", kind)
+    def Task(self, cls: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
+        self._task_class = base_of("tasks", cls)
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of a task without a given name."""

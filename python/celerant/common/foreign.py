@@ -67,9 +67,9 @@ _CELERY_NAMES: dict[type, str] = {
 }
 
 
-def is_a(value: object, kind: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
+def is_a(value: object, cls: type[T] | tuple[type[T], ...]) -> TypeGuard[T]:
     """Whether it has a class, by its type alone: `__class__` may lie, or raise."""
-    return issubclass(type(value), kind)
+    return issubclass(type(value), cls)
 
 
 def is_interrupt(exc: BaseException) -> bool:
@@ -136,17 +136,17 @@ def traceback_text(exc: BaseException) -> str:
         return "".join(tracebacks.format_tb(below)) + class_name(exc) + "\n"
 
 
-def stored_as(kind: type) -> tuple[str, str]:
+def stored_as(cls: type) -> tuple[str, str]:
     """Return name and module by which stock clients know an exception's class."""
     # Not by a hash: a metaclass may return any.
     for known, name in _CELERY_NAMES.items():
-        if known is kind:
+        if known is cls:
             return name, "celery.exceptions"
     try:
-        module = _module_of(kind)
+        module = _module_of(cls)
     except AttributeError:
         module = None
-    name, module = _text(_qualname_of(kind)), _text(module)
+    name, module = _text(_qualname_of(cls)), _text(module)
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         space = getattr(found, "__dict__", None)

@@ -48,8 +48,8 @@ class _Cut(reprlib.Repr):
 
 #: Types whose values the base class cuts.
 _CUT_BY: dict[type, Callable[[reprlib.Repr, Any, int], str]] = {
-    kind: getattr(reprlib.Repr, f"repr_{kind.__name__}")
-    for kind in (dict, frozenset, int, list, set, str, tuple)
+    cls: getattr(reprlib.Repr, f"repr_{cls.__name__}")
+    for cls in (dict, frozenset, int, list, set, str, tuple)
 }
 _CUT = _Cut()
 _CUT.maxlevel, _CUT.maxother, _CUT.maxstring = 4, _MOST, _MOST_IN_LOGS

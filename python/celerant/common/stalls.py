@@ -33,16 +33,16 @@ def limit_stalls(connection: Connection, seconds: float) -> Connection:
     Returns:
         The same connection.
     """
-    kind: Any = type(connection)
-    connection.__class__ = _limited(kind)
+    cls: Any = type(connection)
+    connection.__class__ = _limited(cls)
     connection.stall_timeout = seconds
     return connection
 
 
 @cache
-def _limited(kind: Hashable) -> Any:
-    """Return a class of connections as `kind`, with a limit."""
-    base: Any = kind
+def _limited(cls: Hashable) -> Any:
+    """Return a class of connections as `cls`, with a limit."""
+    base: Any = cls
 
     class Limited(base):  # type: ignore[misc]
         #: Seconds.

@@ -24,9 +24,9 @@ _JSON = "application/json"
 
 def leave_unopened(channel: Any, limits: Limits) -> None:
     """Make messages of a kombu channel unpack only when they are read."""
-    kind = getattr(channel, "Message", None)
-    if isinstance(kind, type):
-        channel.Message = _unopened(kind, limits)
+    cls = getattr(channel, "Message", None)
+    if isinstance(cls, type):
+        channel.Message = _unopened(cls, limits)
 
 
 def body_of(message: Any, limits: Limits, accept: Any) -> Any:
@@ -53,8 +53,8 @@ def body_of(message: Any, limits: Limits, accept: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _unopened(kind: Any, limits: Limits) -> Any:
-    class Unopened(kind):  # type: ignore[misc]
+def _unopened(cls: Any, limits: Limits) -> Any:
+    class Unopened(cls):  # type: ignore[misc]
         """A message whose body is as it came."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -78,7 +78,7 @@ def _unopened(kind: Any, limits: Limits) -> Any:
             # compression.
             return self._raw if hasattr(self, "_raw") else super().serializable()
 
-    Unopened.__name__ = kind.__name__
+    Unopened.__name__ = cls.__name__
     return Unopened
 
 

@@ -29,12 +29,12 @@ def backend_url(conf: Settings) -> str | None:
     if url is not None:
         return url
     brokers = split(conf.broker_url)
-    kind = transport(brokers)
-    if kind in _OWN_STORE:
+    name = transport(brokers)
+    if name in _OWN_STORE:
         return brokers[0] if len(brokers) == 1 else None
-    if kind == "sentinel":  # many Sentinels, one store
+    if name == "sentinel":  # many Sentinels, one store
         return ";".join(brokers)
-    return "rpc://" if kind in AMQP else None
+    return "rpc://" if name in AMQP else None
 
 
 def backend_reach(conf: Settings) -> dict[str, Any]:

@@ -44,12 +44,12 @@ def is_interruption(exc: BaseException) -> bool:
     """
     if not isinstance(exc, Exception):
         return True
-    kinds: list[type] = [SoftTimeLimitExceeded, TaskControl]
+    classes: list[type] = [SoftTimeLimitExceeded, TaskControl]
     for module, name in _ELSEWHERE:
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type):
-            kinds.append(found)
-    return isinstance(exc, tuple(kinds))
+            classes.append(found)
+    return isinstance(exc, tuple(classes))
 
 
 def carry(exc: BaseException, result: Any, report: Any) -> None:

@@ -62,8 +62,8 @@ def _wrong(canvas: Any) -> str | None:
         return f"is no signature but {shown(canvas)}"
     if not isinstance(canvas.get("task"), str):
         return f"names no task but {shown(canvas.get('task'))}"
-    for field, kinds in (("args", (list, tuple)), ("kwargs", dict), ("options", dict)):
+    for field, types in (("args", (list, tuple)), ("kwargs", dict), ("options", dict)):
         value = canvas.get(field)
-        if value is not None and not isinstance(value, kinds):
+        if value is not None and not isinstance(value, types):
             return f"has {field} that cannot be {shown(value)}"
     return None

@@ -104,11 +104,11 @@ def _takes_failure(app: Any, errback: Any) -> bool:
 
 def _real(exc: BaseException | None) -> BaseException | None:
     """Return an exception of the class that one from a child process is named after."""
-    kind = type(exc)
-    found: Any = sys.modules.get(kind.__module__)
-    for name in kind.__qualname__.split("."):
+    cls = type(exc)
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
-    if exc is None or found is kind or not isinstance(found, type):
+    if exc is None or found is cls or not isinstance(found, type):
         return exc
     if not issubclass(found, BaseException):
         return exc

@@ -245,7 +245,7 @@ def _as_sent(
     if task.dump_models is not None and serializer != "pickle":
         args, kwargs = task.dump_models(args, kwargs)
     try:
-        kind, encoding, data = dumps((args, kwargs), serializer)
+        content_type, encoding, data = dumps((args, kwargs), serializer)
     except Exception as exc:
         path = "task" if index is None else f"group[{index}]"
         msg = (
@@ -254,7 +254,7 @@ def _as_sent(
             "(task_serializer, serializer=)"
         )
         raise EncodeError(msg, task=task.name, group_index=index, path=path) from exc
-    return loads(data, kind, encoding, accept=[kind])
+    return loads(data, content_type, encoding, accept=[content_type])
 
 
 def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:

@@ -77,6 +77,6 @@ def _first_said(*flags: bool | None) -> bool:
     return bool(next((flag for flag in flags if flag is not None), True))
 
 
-def _classes(kinds: Any) -> tuple[type[BaseException], ...]:
+def _classes(given: Any) -> tuple[type[BaseException], ...]:
     # A single class works too, as for `isinstance`.
-    return (kinds,) if isinstance(kinds, type) else tuple(kinds or ())
+    return (given,) if isinstance(given, type) else tuple(given or ())

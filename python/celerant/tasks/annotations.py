@@ -74,26 +74,26 @@ def annotate(task: Task[Any, Any], annotations: Any) -> None:
     Raises:
         SettingError: A value that the option cannot have.
     """
-    kind = type(task)
-    for name, value in vars(kind).get(_BEFORE, {}).items():
+    cls = type(task)
+    for name, value in vars(cls).get(_BEFORE, {}).items():
         if value is _BEFORE:
-            delattr(kind, name)
+            delattr(cls, name)
         else:
-            setattr(kind, name, value)
+            setattr(cls, name, value)
     before: dict[str, Any] = {}
-    setattr(kind, _BEFORE, before)
+    setattr(cls, _BEFORE, before)
     for found in annotations_of(annotations, task):
         plain = {k: v for k, v in found.items() if not k.startswith("@")}
         check_task_options(task.name, plain)
         for key, value in found.items():
             name = key.removeprefix("@")
-            before.setdefault(name, vars(kind).get(name, _BEFORE))
-            setattr(kind, name, _around(kind, name, value) if key != name else value)
+            before.setdefault(name, vars(cls).get(name, _BEFORE))
+            setattr(cls, name, _around(cls, name, value) if key != name else value)
 
 
-def _around(kind: type, name: str, decorate: Any) -> Any:
-    is_static = isinstance(vars(kind).get(name), staticmethod)
-    made = decorate(getattr(kind, name))
+def _around(cls: type, name: str, decorate: Any) -> Any:
+    is_static = isinstance(vars(cls).get(name), staticmethod)
+    made = decorate(getattr(cls, name))
     return staticmethod(made) if is_static else made
 
 

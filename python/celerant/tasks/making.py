@@ -55,7 +55,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     own = dict(options or {})
     models = {option: own.pop(option, None) for option in _MODEL_OPTIONS}
     check_task_options(name, own)
-    kind = base_of(name, base)
+    cls = base_of(name, base)
     parameters = _parameters(function, bind=bind)
     run, dump = function, None
     if pydantic:
@@ -77,10 +77,10 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
         "dump_models": None if dump is None else staticmethod(dump),
         "__doc__": function.__doc__,
         "__module__": getattr(function, "__module__", None) or __name__,
-        **_from_settings(kind),
+        **_from_settings(cls),
         **{k: v for k, v in own.items() if not (v is None and k in _BY_SETTING)},
     }
-    made: Task[Any, Any] = type(name_of(function), (kind,), space)()
+    made: Task[Any, Any] = type(name_of(function), (cls,), space)()
     # Its attributes are not copied: one called `name` or `run` would hide the task's.
     functools.update_wrapper(made, function, updated=())
     settle(made)
@@ -102,16 +102,16 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
             f"a task is an instance of a class derived from celerant.Task, not {task!r}"
         )
         raise SettingError(msg, name="base")
-    kind = type(task)
-    name = task.name or app.gen_task_name(kind.__name__, kind.__module__)
+    cls = type(task)
+    name = task.name or app.gen_task_name(cls.__name__, cls.__module__)
     given = {n: v for n in OPTIONS if (v := task.own_option(n)) is not None}
     given.pop("app", None)
     given.pop("run", None)
     check_task_options(name, given)
-    space = {"app": app, "name": name, **_from_settings(kind)}
-    space |= {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    space = {"app": app, "name": name, **_from_settings(cls)}
+    space |= {"__module__": cls.__module__, "__doc__": cls.__doc__}
     # A class of its own, because annotations are put on the class.
-    task.__class__ = type(kind.__name__, (kind,), space)
+    task.__class__ = type(cls.__name__, (cls,), space)
     task.__dict__.pop("app", None)
     task.name = name
     if task.parameters is None:
@@ -124,16 +124,16 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
 def settle(task: Task[Any, Any]) -> None:
     """Annotate a task as the settings say now, and apply its options."""
     annotate(task, task.app.conf.task_annotations)
-    kind: Any = type(task)
-    kind.hooks = frozenset(
+    cls: Any = type(task)
+    cls.hooks = frozenset(
         hook
         for hook in HOOKS
-        if inspect.getattr_static(kind, hook) is not vars(Task)[hook]
+        if inspect.getattr_static(cls, hook) is not vars(Task)[hook]
     )
     check_retry_options(task)
-    kind._body = None  # noqa: SLF001 - of our own making
+    cls._body = None
     if task.autoretry_for:
-        kind._body = staticmethod(with_autoretry(task))  # noqa: SLF001 - the same
+        cls._body = staticmethod(with_autoretry(task))
     task.__dict__.pop("_given_options", None)
 
 
@@ -174,12 +174,12 @@ def base_of(name: str, base: Any) -> type[Task[Any, Any]]:
     raise SettingError(msg, name="base")
 
 
-def _from_settings(kind: type) -> dict[str, Any]:
+def _from_settings(cls: type) -> dict[str, Any]:
     """Return the value of an option that is None in a class of the user's own."""
     return {
         name: vars(Task)[name]
         for name in _BY_SETTING
-        if kind is not Task and getattr(kind, name, None) is None
+        if cls is not Task and getattr(cls, name, None) is None
     }
 
 

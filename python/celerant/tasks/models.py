@@ -135,9 +135,9 @@ class WithModels:
         return _optional(self._parameter_hint(name)) is not None
 
     def _model_in(self, hint: Any) -> type[Any] | None:
-        kind = _optional(hint) or hint
-        if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-            return kind if issubclass(kind, self._model) else None
+        found = _optional(hint) or hint
+        if isinstance(found, type) and not isinstance(found, types.GenericAlias):
+            return found if issubclass(found, self._model) else None
         return None
 
 
@@ -145,6 +145,6 @@ def _optional(hint: Any) -> Any:
     """Return X of ``X | None``; None for anything else."""
     if typing.get_origin(hint) not in _UNIONS:
         return None
-    kinds = typing.get_args(hint)
-    rest = [kind for kind in kinds if kind is not type(None)]
-    return rest[0] if len(rest) == 1 and len(rest) < len(kinds) else None
+    types_ = typing.get_args(hint)
+    rest = [one for one in types_ if one is not type(None)]
+    return rest[0] if len(rest) == 1 and len(rest) < len(types_) else None

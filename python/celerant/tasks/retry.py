@@ -211,12 +211,12 @@ def check_retry_options(task: Task[Any, Any]) -> None:
             no exception.
     """
     for option in ("autoretry_for", "dont_autoretry_for"):
-        kinds = getattr(task, option)
-        if not isinstance(kinds, (tuple, list, set, frozenset)) or not all(
-            isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+        classes = getattr(task, option)
+        if not isinstance(classes, (tuple, list, set, frozenset)) or not all(
+            isinstance(one, type) and issubclass(one, BaseException) for one in classes
         ):
             msg = (
                 f"task {task.name}: {option} must be a tuple of exception classes, "
-                f"not {kinds!r}"
+                f"not {classes!r}"
             )
             raise SettingError(msg, name=option)

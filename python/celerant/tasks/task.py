@@ -52,10 +52,10 @@ class _FromSetting:
 class _AppMadeLast:
     """The app of a task that was not registered, as Celery has it."""
 
-    def __get__(self, task: Task[Any, Any] | None, kind: type) -> App:
+    def __get__(self, task: Task[Any, Any] | None, owner: type) -> App:
         if task is not None and not task.name:
             msg = (
-                f"a task of class {kind.__name__} has no name: register it with "
+                f"a task of class {owner.__name__} has no name: register it with "
                 "app.register_task, or give its class an attribute `name`"
             )
             raise CelerantError(msg)
@@ -127,12 +127,12 @@ class Task(Generic[P, R]):
         """Return an option as the task or its class gives it; None: neither does."""
         if name in self.__dict__:
             return self.__dict__[name]
-        for kind in type(self).__mro__:
-            if kind is Task:
+        for cls in type(self).__mro__:
+            if cls is Task:
                 return None
-            if name in kind.__dict__:
+            if name in cls.__dict__:
                 value = getattr(self, name)
-                return None if kind.__dict__[name] is vars(Task).get(name) else value
+                return None if cls.__dict__[name] is vars(Task).get(name) else value
         return None
 
     def given_options(self) -> dict[str, Any]:
