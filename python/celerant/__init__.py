@@ -199,7 +199,7 @@ if not TYPE_CHECKING:  # a type checker knows the names from above
         return found
 
     def __dir__() -> list[str]:
-        # What this module itself uses is nothing to complete.
+        # Names that this module itself uses are not completed.
         dunders = {name for name in globals() if name.startswith("__")}
         return sorted({*dunders, *_PLACES, *_MODULES, "__version__"})
 
