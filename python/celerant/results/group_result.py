@@ -107,6 +107,21 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
             self._raise_first()
         return members.collect()
 
+    def _arrived(
+        self, deadline: float | None, timeout: float | None, hooks: Hooks | None
+    ) -> Iterator[Any]:
+        """Yield each member once, as it is done; also of those that are yet to come."""
+        if not self.sealed:
+            if hooks is None:
+                members, first = self.members, self._first
+                yield from Arrivals(members, first, timeout=timeout, is_refused=False)
+                return
+            if not self._wait(lambda: self.sealed, deadline, timeout, hooks):
+                what = f"group {self.id} is still being sent after {timeout} s"
+                left = self.members.barrier.remaining
+                raise ResultTimeout(because(self.backend, what), remaining=left)
+        yield from super()._arrived(deadline, timeout, hooks)
+
     def _wait(
         self,
         is_done: Callable[[], bool],
@@ -291,7 +306,9 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
 
         Raises:
             CelerantError: Nothing can be kept there, as on ``rpc://``.
+            CanvasError: The group is still being sent.
         """
+        len(self)  # says that more may come
         save(self, backend or self.backend)
 
     def delete(self, backend: Backend | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celerant._core import Barrier
 from celerant.common.printable import line, shown
 from celerant.context.apps import current_app
-from celerant.errors import CelerantError
+from celerant.errors import CanvasError, CelerantError
 from celerant.results.handle import rebuilt, snapshot
 from celerant.results.tree import from_line, line_of, result_from_tuple
 
@@ -120,6 +120,12 @@ def reduced(result: Result) -> tuple[Any, ...]:
     members, index = result.members, result.position
     done: tuple[bytes, list[Any]]
     if index is None:
+        if not members.barrier.is_sealed:
+            msg = (
+                f"group {result.id} is still being sent, and cannot be pickled before "
+                "its size is known; wait for `result.sealed`"
+            )
+            raise CanvasError(msg)
         state = snapshot(cast("GroupResult[Any]", result))
         done = members.barrier.states(), members.values.list(0, len(members.barrier))
     else:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from celerant import states
+from celerant._core import Barrier
 from celerant.errors import CelerantError, ResultExpired, ResultTimeout, TaskError
 from celerant.results.consuming import sweeping
 from harness.groups import Fed, group_of
@@ -72,6 +73,27 @@ def test_a_batch_has_all_that_have_come(fed):
     assert [[member.index for member in batch] for batch in [next(come)]] == [[1, 2]]
     fed.store(0)
     assert [[member.get() for member in batch] for batch in come] == [[0]]
+
+
+def test_members_that_no_record_told_of_come_before_the_end(fed):
+    fed.seal()
+    fed.store(1)
+    come = fed.result.as_completed(timeout=WAIT)
+    assert next(come).index == 1
+    # The barrier is complete a moment before anybody is told.
+    fed.members.barrier.arrive_range(0, 3, Barrier.IGNORED)
+    assert [member.index for member in come] == [0, 2]
+
+
+def test_what_a_sweep_finds_missing_piles_up_nowhere(fake, monkeypatch):
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 0.01)
+    result = group_of(500, fake)
+    come = result.as_completed(timeout=WAIT)
+    fake.push(result[3].id, 3)
+    assert next(come).index == 3
+    fake.fetched.clear()
+    until(lambda: len(fake.fetched) > 5)
+    assert len(come._coming._noted) <= 1
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -235,6 +257,35 @@ def test_a_group_in_a_group_is_forgotten_with_all_it_has(memory):
     assert got == [["b", "c"]]
     assert memory.fetch(["b", "c"]) == [None, None]
     assert len(fed.members.nested.members(0).values) == 0
+
+
+def test_get_with_a_callback_takes_those_of_an_open_group_that_are_to_come(fed):
+    calls = []
+
+    def end():
+        fed.grow(5)
+        fed.seal()
+        fed.store(1, 2, 3, 4)
+
+    fed.store(0)
+    thread = in_thread(fed, [end])
+    fed.result.get(timeout=WAIT, callback=lambda _, value: calls.append(value))
+    thread.join(WAIT)
+    assert sorted(calls) == [0, 1, 2, 3, 4]
+
+
+def test_with_hooks_an_open_group_is_iterated_over_from_its_seal(fed):
+    records = []
+    with pytest.raises(ResultTimeout, match="still being sent"):
+        next(fed.result.iter_native(timeout=0.01, on_message=records.append))
+    thread = in_thread(fed, [fed.seal])
+    coming = fed.result.iter_native(timeout=WAIT, on_message=records.append)
+    fed.store(0)
+    assert next(coming)[1]["result"] == 0
+    thread.join(WAIT)
+    fed.store(1, 2)
+    assert sorted(fields["result"] for _, fields in coming) == [1, 2]
+    assert len(records) == 3
 
 
 # Counting, and the first failure.

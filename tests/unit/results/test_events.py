@@ -238,14 +238,16 @@ def test_in_an_event_loop_what_was_before_is_told_after_the_call(fed):
     fed.result.wait(WAIT)
 
     async def main():
-        heard = Heard(fed.result)
-        off = Heard(fed.result).off
-        assert heard.calls == []
-        off["member"]()
-        await until_in_loop(lambda: len(heard.calls) == 6)
-        return heard
+        heard, less = Heard(fed.result), Heard(fed.result)
+        assert heard.calls == less.calls == []
+        # It was on its way already.
+        less.off["member"]()
+        await until_in_loop(lambda: len(heard.calls) == 6 and len(less.calls) == 3)
+        return heard, less
 
-    assert len(asyncio.run(main()).calls) == 6
+    heard, less = asyncio.run(main())
+    assert len(heard.calls) == 6
+    assert less.named("member") == []
 
 
 def test_a_loop_that_is_closed_is_left_alone(fed):

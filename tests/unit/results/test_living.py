@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from celerant.errors import CanvasError
@@ -65,3 +67,10 @@ def test_open_and_sealed_groups_of_one_id_differ(memory):
     assert one == other
     longer = group_of(3, memory, id="g")
     assert one != longer
+
+
+def test_an_open_group_is_neither_saved_nor_pickled(fed):
+    with pytest.raises(CanvasError, match="still being sent"):
+        fed.result.save()
+    with pytest.raises(CanvasError, match="cannot be pickled"):
+        pickle.dumps(fed.result)

@@ -37,9 +37,10 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
         timeout: Seconds for all of them; None waits for ever.
         forgets: Whether what was yielded is dropped, here and in the store, at the
             next step.
+        is_refused: Whether a task must not wait for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an iteration is asked for
         self,
         members: Members,
         make: Callable[[list[int]], T],
@@ -47,6 +48,7 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
         most: int | None = 1,
         timeout: float | None = None,
         forgets: bool = False,
+        is_refused: bool = True,
     ) -> None:
         self._members = members
         self._make = make
@@ -55,6 +57,7 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
         self._deadline = deadline_after(timeout)
         self._forgetting = Forgetting(members) if forgets else None
         self._coming = Coming(members)
+        self._is_refused = is_refused
         self._is_begun = False
 
     # In a thread.
@@ -111,7 +114,7 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _begin(self) -> None:
         if not self._is_begun:
-            refuse_inside_task(is_refused=True)
+            refuse_inside_task(is_refused=self._is_refused)
             if self._members.refuse_waiting is not None:
                 self._members.refuse_waiting()
             self._is_begun = True

@@ -205,6 +205,7 @@ class Arriving(Outcomes):
             self._complete()
             return
         self._note_growth()
+        self.waiters.wake_for_news()
         if len(self.waiters) or self.callbacks:
             # Nobody serves those that were sent again, or held: not before this.
             try:

@@ -31,12 +31,15 @@ class Coming:
         self._is_begun = False
 
     def note(
-        self,
-        indices: Sequence[int],
-        records: Sequence[bytes | None] = (),  # noqa: ARG002 - the members have them
+        self, indices: Sequence[int], records: Sequence[bytes | None] = ()
     ) -> None:
         """Take note that records came in; called by any thread."""
-        self._noted.extend(indices)
+        if not records:
+            self._noted.extend(indices)
+            return
+        # A sweep asks for many that have none: whoever is slow must not pile them up.
+        pairs = zip(indices, records, strict=False)
+        self._noted.extend(index for index, record in pairs if record is not None)
 
     def begin(self) -> None:
         """Hear of members from now on, and of those that are there; again: nothing."""
