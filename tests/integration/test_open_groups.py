@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import redis
 
@@ -9,7 +12,7 @@ from celerant import Celerant
 from celerant.context.request import Request
 from celerant.results.backends import open_backend
 from celerant.results.consuming import sweeping
-from harness.groups import Fed
+from harness.groups import Fed, group_of
 from harness.until import until
 
 
@@ -58,6 +61,54 @@ def test_a_connection_killed_while_members_are_sent_loses_none(redis_backend, cl
         fed.store(*range(count - 10, count))
     fed.seal()
     assert fed.result.get(timeout=20) == list(range(30))
+
+
+ELSEWHERE = """
+import sys
+from threading import Event
+
+from celerant.results.backends import open_backend
+from celerant.results.handle import attach
+
+backend = open_backend(sys.argv[1], name="other")
+sampled = attach(sys.argv[2], backend)
+progress = sampled.progress()
+print(progress.total, progress.done, progress.failed, progress.margin)
+print([(one.exc_type, one.count, one.indices) for one in sampled.failures()])
+print(sampled.members.is_watched)
+result = attach(sys.argv[2], backend)
+print(result.first_failure(timeout=20).index, result.wait(timeout=20, count=4))
+print(sorted(member.index for member in result.as_completed(timeout=20)))
+ended = Event()
+result.on("complete", lambda _: ended.set())
+print(ended.wait(20), result.sealed, result.size, result.progress().done)
+"""
+
+
+@pytest.mark.redis
+def test_a_handle_answers_in_another_process_what_its_group_can(redis_server):
+    url = redis_server().url()
+    backend = open_backend(url, name="open")
+    result = group_of(5, backend, ignored=[1])
+    for index in (0, 2, 3):
+        backend.store_result(result[index].id, index, "SUCCESS")
+    backend.store_result(result[4].id, ValueError("no"), "FAILURE")
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, url, result.handle],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    backend.close()
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "5 5 1 0",
+        "[('ValueError', 1, (4,))]",
+        "False",
+        "4 5",
+        "[0, 1, 2, 3, 4]",
+        "True True 5 5",
+    ]
 
 
 @pytest.mark.rabbitmq
