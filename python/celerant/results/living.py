@@ -222,7 +222,7 @@ class Living(Generic[R]):
 
     def _has_failed_or_ended(self) -> bool:
         members = self.members
-        return members.barrier.is_complete or members.has_failed()
+        return members.barrier.is_complete or members.failed_member() is not None
 
     def _has_arrived(self, count: int | None) -> Callable[[], bool]:
         members = self.members

@@ -47,9 +47,6 @@ impl Bucket {
 impl Kept {
     /// Puts a value into its slot; returns what was there, to be let go without the lock.
     fn put(&mut self, index: u32, value: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
-        if value.is_some() {
-            self.unmark(index);
-        }
         let (number, offset) = (index / SLOTS, (index % SLOTS) as usize);
         if value.is_none() && !self.buckets.contains_key(&number) {
             return None;
@@ -104,7 +101,10 @@ impl PyValues {
     /// Puts a value into its slot.
     pub(crate) fn set(&self, index: u32, value: Bound<'_, PyAny>) {
         let value = (!value.is_none()).then(|| value.unbind());
-        let before = self.lock().put(index, value);
+        let mut kept = self.lock();
+        kept.unmark(index);
+        let before = kept.put(index, value);
+        std::mem::drop(kept);
         // Its end may run Python: the lock is free by now.
         drop(before);
     }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 from kombu.utils import json
@@ -95,3 +97,31 @@ def test_a_new_barrier_inherits_all_but_unsent_members(sealed):
     old.arrive(2, Barrier.FAILURE)
     assert new.inherit(old, Barrier.NOT_SENT, 0, 4) is False
     assert new.states() == bytes([Barrier.SUCCESS, 0, Barrier.FAILURE, 0])
+
+
+def test_dropped_values_are_known_as_such_until_others_come():
+    values = Values([1, None, "c"])
+    assert len(values) == 2
+    values.drop([0, 1, 600])
+    assert values.list(0, 3) == [None, None, "c"]
+    assert (values.dropped, values.is_dropped(1), values.is_dropped(2)) == (3, True, 0)
+    values.set(0, "again")
+    values.set(1, None)
+    assert values.get(0) == "again"
+    assert (values.dropped, values.is_dropped(1)) == (1, False)
+    values.set(2, None)
+    assert len(values) == 1
+    assert values.get(10**6) is None
+
+
+def test_values_that_hold_each_other_are_collected():
+    class Node:
+        pass
+
+    values, node = Values(), Node()
+    node.values = values
+    values.set(3, node)
+    gone = weakref.ref(node)
+    del values, node
+    gc.collect()
+    assert gone() is None

@@ -105,7 +105,7 @@ class Once(Event):
         if self._event == "sealed":
             return barrier.is_sealed
         if self._event == "first_failure":
-            return members.has_failed()
+            return members.failed_member() is not None
         is_complete = barrier.is_complete
         return is_complete and (self._event == "complete" or not members.has_failed())
 
