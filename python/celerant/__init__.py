@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from celerant.errors.report import Report
     from celerant.results.async_result import AsyncResult
+    from celerant.results.cancelling import Cancelled
     from celerant.results.failures import Failures
     from celerant.results.group_result import GroupResult
     from celerant.results.progress import Progress
@@ -70,6 +71,7 @@ _PLACES = {
     "ArgumentError": "celerant.errors",
     "AsyncResult": "celerant.results.async_result",
     "BarrierError": "celerant.errors",
+    "Cancelled": "celerant.results.cancelling",
     "CanvasError": "celerant.errors",
     "Celerant": "celerant.app",
     "CelerantError": "celerant.errors",
@@ -119,6 +121,7 @@ __all__ = [
     "ArgumentError",
     "AsyncResult",
     "BarrierError",
+    "Cancelled",
     "CanvasError",
     "Celerant",
     "CelerantError",

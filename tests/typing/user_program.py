@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from typing_extensions import assert_type
@@ -10,11 +11,13 @@ from celerant import (
     ArgumentError,
     AsyncResult,
     BarrierError,
+    Cancelled,
     CanvasError,
     Celerant,
     CelerantError,
     ChordError,
     EncodeError,
+    Failures,
     ForkError,
     GroupResult,
     HandleError,
@@ -23,6 +26,7 @@ from celerant import (
     MaxRetriesExceeded,
     MaxRetriesExceededError,
     NotSent,
+    Progress,
     PublishError,
     Reject,
     Report,
@@ -185,7 +189,26 @@ def compose() -> None:
     assert_type(sums.skew(step=2), group[int])
 
 
+async def numbers() -> AsyncIterator[Signature[int]]:
+    yield add.s(1, 2)
+
+
+def live() -> None:
+    sums = group([add.s(1, 1), add.s(2, 2)])
+    result = sums.apply_async(window=10, canary=1, stop_if=0.5, cancellable=True)
+    assert_type(result, GroupResult[int])
+    assert_type(result.cancel(terminate=True), Cancelled)
+    assert_type(result.retry("failed"), GroupResult[int])
+    assert_type(result.progress(), Progress)
+    assert_type(result.failures(), Failures)
+    assert_type(result.stopped_by, str | None)
+    assert_type(result.source_error, BaseException | None)
+
+
 async def send_from_a_loop() -> None:
+    assert_type(group(numbers()), group[int])
+    assert_type(await group(numbers()).asend(window=10), GroupResult[int])
+    assert_type(await add.s(1, 2).asend(queue="q"), AsyncResult[int])
     sums = group([add.s(1, 1), add.s(2, 2)])
     assert_type(await add.delay(1, 2), int)
     assert_type(await sums.delay(), list[int])
@@ -210,6 +233,8 @@ def wrong() -> None:
     add.apply_async((1, 2), countdown="soon")  # type: ignore[arg-type]
     add.s(1, 2).set(queue=3)  # type: ignore[arg-type]
     (add.s(1, 2) | double.s()).delay(priority=3).gett()  # type: ignore[attr-defined]
+    sums.apply_async(window="10")  # type: ignore[arg-type]
+    add.apply_async((1, 2), window=10)  # type: ignore[call-arg]
     sums.apply_async(expires=[1])  # type: ignore[arg-type]
 
 

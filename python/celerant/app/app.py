@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from celerant.app.control import Control
-    from celerant.canvas.options import SendOptions
+    from celerant.canvas.options import GroupOptions, SendOptions
     from celerant.canvas.single import Single
     from celerant.dispatch.routing import Queues, Router
     from celerant.results.async_result import AsyncResult
@@ -182,7 +182,7 @@ class Celerant(TaskRegistry, Familiar):
 
     @overload
     async def asend(
-        self, canvas: group[R], **options: Unpack[SendOptions]
+        self, canvas: group[R], **options: Unpack[GroupOptions]
     ) -> GroupResult[R]: ...
     @overload
     async def asend(
@@ -192,7 +192,7 @@ class Celerant(TaskRegistry, Familiar):
     async def asend(
         self, canvas: Canvas[Any], **options: Unpack[SendOptions]
     ) -> Any: ...
-    async def asend(self, canvas: Any, **options: Unpack[SendOptions]) -> Any:
+    async def asend(self, canvas: Any, **options: Unpack[GroupOptions]) -> Any:
         """Send a canvas from an event loop, which goes on meanwhile.
 
         It works like ``canvas.apply_async(**options)``, on one thread for all loops:
@@ -204,7 +204,9 @@ class Celerant(TaskRegistry, Familiar):
         Raises:
             Exception: As `apply_async`.
         """
-        return await self._loop_door().send(partial(canvas.apply_async, **options))
+        door = self._loop_door()
+        door.open(canvas, self)
+        return await door.send(partial(canvas.apply_async, **options))
 
     @property
     def sender(self) -> Sender:

@@ -106,6 +106,20 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         result: Result_co = self.app.sender.send(self, call)
         return result
 
+    async def asend(self, **options: Unpack[SendOptions]) -> Result_co:
+        """Send it from an event loop, which goes on meanwhile; see `Celerant.asend`.
+
+        A group's members may come from an async iterable: the loop draws them, and the
+        call returns at once.
+
+        Args:
+            options: As `apply_async`.
+        Raises:
+            Exception: As of `apply_async`.
+        """
+        result: Result_co = await self.app.asend(self, **options)
+        return result
+
     def apply_async_on_commit(
         self,
         args: tuple[Any, ...] | list[Any] = (),

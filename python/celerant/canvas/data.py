@@ -205,6 +205,11 @@ class CanvasData(dict[str, Any]):
         """The app it was made for; None if it takes the app made last."""
         return self._app
 
+    def bind(self, app: App) -> None:
+        """Be sent by `app`, if it was made for none."""
+        if self._app is None:
+            self._app = app
+
     def append_to_list_option(self, key: str, value: _C) -> _C:
         """Append a value to an option that is a list unless it is there; return it."""
         existing = listed(self.options.get(key))

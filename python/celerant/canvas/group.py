@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from celerant.canvas.base import Canvas, check_callback
 from celerant.canvas.comparing import same_members
-from celerant.canvas.data import maybe_signature, stranger
+from celerant.canvas.data import maybe_signature
+from celerant.canvas.group_members import checked, mapped, members_of, refuse_strangers
 from celerant.canvas.kinds import Kind
 from celerant.canvas.parts import Part, is_group, walk
-from celerant.canvas.source import Mapped, Stream
+from celerant.canvas.source import Mapped, Stream, is_async
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from celerant.canvas.chord import chord
-    from celerant.canvas.options import SendOptions
+    from celerant.canvas.options import GroupOptions, SendOptions
     from celerant.canvas.signature import Signature
     from celerant.canvas.single import Single
     from celerant.context.host import App
@@ -28,9 +29,6 @@ __all__ = ["group"]
 
 R = TypeVar("R")
 _S = TypeVar("_S")
-
-
-_WHAT = "a member must be a signature or a group"
 
 
 class Callee(Protocol[_S]):
@@ -54,7 +52,8 @@ class group(  # noqa: N801 - Celery's name
     Args:
         tasks: Signatures, groups or their plain dict form: as arguments, or as one
             list, tuple or generator. A generator is consumed by its dispatch and
-            never held whole; `len`, `tasks` and `freeze` hold it.
+            never held whole; `len`, `tasks` and `freeze` hold it. One async iterable
+            leaves by `asend`.
         options: Options of every member, over the member's own.
     Raises:
         CanvasError: A member that is neither; a generator's members are checked when it
@@ -78,7 +77,7 @@ class group(  # noqa: N801 - Celery's name
     @overload
     def __init__(
         self,
-        *tasks: Iterable[Canvas[R]],
+        *tasks: Iterable[Canvas[R]] | AsyncIterable[Canvas[R]],
         app: App | None = None,
         **options: Unpack[SendOptions],
     ) -> None: ...
@@ -93,7 +92,7 @@ class group(  # noqa: N801 - Celery's name
         self, *tasks: Any, app: App | None = None, **options: Unpack[SendOptions]
     ) -> None:
         super().__init__(
-            "celery.group", (), {"tasks": _members(tasks)}, options, "group", app=app
+            "celery.group", (), {"tasks": members_of(tasks)}, options, "group", app=app
         )
         self.seed = None
         self._owns = False
@@ -102,7 +101,7 @@ class group(  # noqa: N801 - Celery's name
     def map(
         cls,
         task: Callee[_S],
-        items: Iterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any],
         /,
         **options: Unpack[SendOptions],
     ) -> group[_S]:
@@ -120,7 +119,7 @@ class group(  # noqa: N801 - Celery's name
     def starmap(
         cls,
         task: Callee[_S],
-        items: Iterable[Iterable[Any]],
+        items: Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]],
         /,
         **options: Unpack[SendOptions],
     ) -> group[_S]:
@@ -133,30 +132,15 @@ class group(  # noqa: N801 - Celery's name
         return cls._mapped(task, items, options, star=True)
 
     @classmethod
-    def _mapped(
-        cls, task: Any, items: Iterable[Any], options: Any, *, star: bool
-    ) -> group[Any]:
-        form = "starmap" if star else "map"
-        name = task if isinstance(task, str) else getattr(task, "name", None)
-        if not isinstance(name, str):
-            msg = (
-                f"group.{form} takes a task or a task's name, not "
-                f"{type(task).__name__}; make one with @app.task"
-            )
-            raise CanvasError(msg, path="group")
-        if not isinstance(items, Iterable):
-            each = "the arguments of each task" if star else "one argument per task"
-            msg = (
-                f"group.{form} takes an iterable of {each}, not "
-                f"{type(items).__name__}; for one task put it into a list"
-            )
-            raise CanvasError(msg, path="group")
+    def _mapped(cls, task: Any, items: Any, options: Any, *, star: bool) -> group[Any]:
         made: group[Any] = cls(app=getattr(task, "app", None), **options)
-        made["kwargs"]["tasks"] = Mapped(name, items, {}, star=star)
+        made["kwargs"]["tasks"] = mapped(task, items, star=star)
         return made
 
     def _first(self) -> Any:
         source = self["kwargs"].get("tasks")
+        if is_async(source):
+            return None
         if isinstance(source, Stream):
             return source.peek()
         return source[0] if isinstance(source, (list, tuple)) and source else None
@@ -172,7 +156,7 @@ class group(  # noqa: N801 - Celery's name
 
     @tasks.setter
     def tasks(self, tasks: Any) -> None:
-        self["kwargs"]["tasks"] = _members((tasks,))
+        self["kwargs"]["tasks"] = members_of((tasks,))
         self._owns = False
 
     def __len__(self) -> int:
@@ -180,12 +164,14 @@ class group(  # noqa: N801 - Celery's name
 
     def __bool__(self) -> bool:
         source = self["kwargs"]["tasks"]
+        if is_async(source):
+            return True
         # A generator keeps the members that are looked at.
         return bool(source.ahead(1) if isinstance(source, (Stream, Mapped)) else source)
 
     def add(self, member: Canvas[R]) -> None:
         """Append a member; Celery's group has no such method."""
-        _refuse_strangers([member], start=len(self))
+        refuse_strangers([member], start=len(self))
         if not self._owns:
             # The list may be the caller's, or another group's.
             self._take(list(self.tasks))
@@ -234,7 +220,7 @@ class group(  # noqa: N801 - Celery's name
                 [
                     made[id(member)]
                     if is_group(member)
-                    else copied(_checked(member, position, part), new)
+                    else copied(checked(member, position, part), new)
                     for position, member in enumerate(part.canvas["kwargs"]["tasks"])
                 ]
             )
@@ -338,9 +324,21 @@ class group(  # noqa: N801 - Celery's name
         return made
 
     if TYPE_CHECKING:
+        # It takes more options than others do.
+
+        def apply_async(
+            self,
+            args: tuple[Any, ...] | list[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            **options: Unpack[GroupOptions],
+        ) -> GroupResult[R]:
+            """Send it; see `GroupOptions` for how it is fed."""
+
+        async def asend(self, **options: Unpack[GroupOptions]) -> GroupResult[R]:
+            """Send it from an event loop."""
 
         def __call__(
-            self, *args: Any, **options: Unpack[SendOptions]
+            self, *args: Any, **options: Unpack[GroupOptions]
         ) -> GroupResult[R]:
             """Send it; keywords are options here, as in Celery."""
 
@@ -361,40 +359,3 @@ class group(  # noqa: N801 - Celery's name
         return not self == other
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def _members(tasks: tuple[Any, ...]) -> Any:
-    """Return the members as the group keeps them: a list as given is not copied."""
-    if len(tasks) == 1:
-        (only,) = tasks
-        if isinstance(only, group):
-            return only["kwargs"]["tasks"]
-        if isinstance(only, Canvas):
-            return [only.clone()]
-        if isinstance(only, (list, tuple)):
-            _refuse_strangers(only)
-            return only
-        if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
-            raise stranger(only, "group[0]", _WHAT)
-        return Stream(only)
-    _refuse_strangers(tasks)
-    return tasks
-
-
-def _refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> None:
-    # It looks at their types, which are few: a loop over the members would cost more
-    # than making the group.
-    if all(issubclass(kind, dict) for kind in set(map(type, members))):
-        return
-    for position, member in enumerate(members, start):
-        if not isinstance(member, dict):
-            raise stranger(member, f"group[{position}]", _WHAT)
-
-
-def _checked(member: Any, position: int, part: Part) -> Any:
-    """Return a member, which may have come into a list that was checked before."""
-    if not isinstance(member, dict):
-        raise stranger(
-            member, Part(member, "member", "tasks", position, part).path, _WHAT
-        )
-    return member

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from celerant.canvas.base import Canvas
 
-__all__ = ["ApplyOptions", "MessageOptions", "SendOptions"]
+__all__ = ["ApplyOptions", "GroupOptions", "MessageOptions", "SendOptions"]
 
 
 class MessageOptions(TypedDict, total=False):
@@ -109,6 +109,24 @@ class SendOptions(MessageOptions, total=False):
     countdown: float | None
     #: A moment; text is ISO 8601.
     eta: datetime | str | None
+
+
+class GroupOptions(SendOptions, total=False):
+    """What `apply_async` of a group takes beside the arguments."""
+
+    #: How many unfinished members may be in the broker. The call returns at once, and
+    #: the others leave as members finish, from a thread of the group's own.
+    window: int | None
+    #: How many leave first, alone: a count, or a share of a list. The others leave once
+    #: these are done, unless too many of them failed.
+    canary: float | None
+    #: More failures than that stop the feeding: a count, or a share of those done (of
+    #: the canary's, or of a hundred, while fewer are done). With a canary and without
+    #: this one failure does.
+    stop_if: float | None
+    #: Whether `cancel` finds members by a stamp, and not by their ids; groups
+    #: with one of the above always have it.
+    cancellable: bool | None
 
 
 class ApplyOptions(SendOptions, total=False):

@@ -1,14 +1,15 @@
 """Sources of a group's members other than lists.
 
-`Stream` is a generator that is consumed by its dispatch; `Mapped` is one task over
-many arguments, without a signature object per item. The Rust core reads both.
+`Stream` is a generator that is consumed by its dispatch, `AsyncStream` one that an
+event loop draws; `Mapped` is one task over many arguments, without a signature object
+per item. The Rust core reads all of them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from celerant.canvas.kinds import CLASSES
 from celerant.errors import CanvasError
@@ -16,7 +17,7 @@ from celerant.errors import CanvasError
 if TYPE_CHECKING:
     from celerant.canvas.signature import Signature
 
-__all__ = ["Mapped", "Stream"]
+__all__ = ["AsyncStream", "Mapped", "Stream", "is_async", "stream_in"]
 
 
 class Stream:
@@ -35,14 +36,22 @@ class Stream:
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self._items, list):
             return iter(self._items)
+        self.check()
+        self._spent = True
+        return iter(self._items)
+
+    def check(self) -> None:
+        """Refuse to be gone through a second time.
+
+        Raises:
+            CanvasError: It was gone through.
+        """
         if self._spent:
             msg = (
                 "this group was made from a generator and has been sent: its members "
                 "are gone; make the group again, or from a list to send it twice"
             )
             raise CanvasError(msg, path="group")
-        self._spent = True
-        return iter(self._items)
 
     def peek(self) -> Any:
         """Return the first item, which stays the first; None if there is none."""
@@ -83,6 +92,56 @@ class Stream:
         return "<stream of signatures>"
 
 
+class AsyncStream(Stream):
+    """An async iterable of signatures; the event loop draws them that sends it.
+
+    Until `asend` has given it a way to draw, any look at it is a `CanvasError`.
+    """
+
+    __slots__ = ("drawn", "given")
+
+    def __init__(self, items: AsyncIterable[Any]) -> None:
+        super().__init__(())
+        self.drawn: Drawn | None = None
+        #: The async iterable; None once an event loop draws from it.
+        self.given: AsyncIterable[Any] | None = items
+
+    def check(self) -> None:
+        """Refuse to be gone through a second time, or while nothing is drawn."""
+        super().check()
+        if self.drawn is None:
+            msg = (
+                "this group was made from an async iterable, which only an event loop "
+                "can read: send it with `await group.asend(...)`"
+            )
+            raise CanvasError(msg, path="group")
+
+    def ahead(self, count: int) -> list[Any]:
+        """Refuse to look: the loop alone can."""
+        self.check()
+        return super().ahead(count)
+
+    def draw(self, drawn: Drawn) -> None:
+        """Have the items come out of `drawn`."""
+        self._items = drawn
+        self.drawn = drawn
+
+    def close(self) -> None:
+        """Have nothing more drawn."""
+        if self.drawn is not None:
+            self.drawn.close()
+
+
+class Drawn(Protocol):
+    """What comes out of an async iterable."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield what is drawn."""
+
+    def close(self) -> None:
+        """Draw no more."""
+
+
 def _raising(error: BaseException) -> Iterator[Any]:
     raise error
     yield
@@ -98,11 +157,20 @@ class Mapped:
     __slots__ = ("items", "options", "star", "task")
 
     def __init__(
-        self, task: str, items: Iterable[Any], options: dict[str, Any], *, star: bool
+        self,
+        task: str,
+        items: Iterable[Any] | AsyncIterable[Any],
+        options: dict[str, Any],
+        *,
+        star: bool,
     ) -> None:
         self.task = task
-        reusable = isinstance(items, (list, tuple, range))
-        self.items: Iterable[Any] = items if reusable else Stream(items)
+        self.items: Iterable[Any]
+        if isinstance(items, AsyncIterable):
+            self.items = AsyncStream(items)
+        else:
+            reusable = isinstance(items, (list, tuple, range))
+            self.items = items if reusable else Stream(items)
         self.options = options
         self.star = star
 
@@ -135,3 +203,14 @@ class Mapped:
 
     def __repr__(self) -> str:
         return f"<{self.task} over {type(self.items).__name__}>"
+
+
+def stream_in(source: Any) -> Stream | None:
+    """Return the stream that a group's members come from, if they do."""
+    items = source.items if isinstance(source, Mapped) else source
+    return items if isinstance(items, Stream) else None
+
+
+def is_async(source: Any) -> bool:
+    """Whether a group's members come from an async iterable."""
+    return isinstance(stream_in(source), AsyncStream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class App(Protocol):
     @property
     def sender(self) -> Door:
         """The sender, which sends, runs, freezes and holds canvases."""
+        ...
+
+    @property
+    def asend(self) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """A function that sends a canvas from an event loop."""
         ...
 
     @property

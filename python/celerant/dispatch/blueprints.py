@@ -20,6 +20,7 @@ from celerant.canvas.send_options import (
     NO_PART_OF_A_MESSAGE,
     check_options,
 )
+from celerant.common.group_stamp import GROUP_STAMP
 from celerant.common.listed import listed_if_given
 from celerant.common.urls import AMQP, transport
 from celerant.config import Settings
@@ -86,6 +87,7 @@ class Blueprints:
         *,
         is_placed: bool | None = None,
         departure: Departure | None = None,
+        stamp: str | None = None,
     ) -> None:
         self._basis = basis
         self._conf = basis.conf
@@ -97,6 +99,8 @@ class Blueprints:
         self._is_placed = group_id is not None if is_placed is None else is_placed
         self._lineage = lineage
         self._group_id = group_id
+        #: What each message is stamped with; None: nothing but its own.
+        self._stamp = stamp
         self._given = options
         self._call = {k: v for k, v in options.items() if v is not None}
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
@@ -112,6 +116,7 @@ class Blueprints:
             {},
             is_placed=is_placed,
             departure=self._departure,
+            stamp=self._stamp,
         )
 
     def reply_to(self) -> str:
@@ -134,6 +139,7 @@ class Blueprints:
         """See `Drawer.key`."""
         if (
             self._is_placed
+            or self._stamp is not None
             or self._lineage is not _NO_LINEAGE
             or self._router.reads_arguments
             or (self._departure is not None and self._departure.headers)
@@ -270,6 +276,9 @@ class Blueprints:
         echoed = {k: options[k] for k in _ECHOED if options.get(k) is not None}
         stamped = take("stamped_headers", None)
         stamps = {stamp: _stamp(options, stamp) for stamp in stamped or ()}
+        if self._stamp is not None:
+            stamped = [*(stamped or ()), GROUP_STAMP]
+            stamps[GROUP_STAMP] = self._stamp
         parent = self._lineage
         headers: dict[str, Any] = {
             "lang": "py",

@@ -15,7 +15,7 @@ from celerant.dispatch.order import Order
 from celerant.dispatch.run import Run
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt
 from celerant.dispatch.wires.chunk_limits import NEAR
-from celerant.errors import PublishError
+from celerant.errors import CanvasError, PublishError
 from celerant.errors.report import Intervals
 
 __all__ = ["Many", "One", "find_out"]
@@ -56,6 +56,8 @@ class Many(Run):
     def __init__(self, order: Order) -> None:
         super().__init__(order)
         self._hooks = order.hooks
+        #: Members that are known from the start.
+        self._known = len(order.roster)
         #: Members of an earlier dispatch, of which some messages may be in.
         self._doubtful = _indices(order.ledger.intervals(Fate.UNKNOWN))
         self._results = 0
@@ -71,11 +73,13 @@ class Many(Run):
             self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
             self._results += chunk.results
+            self._print(chunk)
             held.append(chunk)
             size += chunk.size
             # No member of a list leaves before all are checked. Members from a
             # generator, at any depth, do not wait for its end.
-            if size > HELD_BYTES or not self._plan.holds:
+            holds = self._plan.holds or self._hooks.is_again
+            if size > HELD_BYTES or not holds:
                 for ready in held:
                     self._send(carrier, ready)
                 held.clear()
@@ -89,6 +93,36 @@ class Many(Run):
         heard = self._hooks.listener is not None
         limits = NEAR if heard else carrier.wires[0].limits
         return self._plan.read(limits.members, limits.bytes)
+
+    def _grow(self, count: int) -> None:
+        # What is sent once more is of a group that has its size: more of a source that
+        # was not read to its end is no part of it.
+        super()._grow(min(count, self._known) if self._hooks.is_again else count)
+
+    def _print(self, chunk: Chunk) -> None:
+        """Keep what members are sent with, or refuse others in their places.
+
+        Raises:
+            CanvasError: Another member, or one that cannot be sent once more.
+        """
+        hooks = self._hooks
+        if hooks.is_again:
+            if chunk.chord_sizes():
+                msg = (
+                    "a chord cannot be sent once more by itself: what its header left "
+                    "would count twice; send it as a new group"
+                )
+                raise CanvasError(msg, path="group")
+            other = None if hooks.prints is None else hooks.prints.first_other(chunk)
+            if other is not None:
+                path = self._path(other)
+                msg = (
+                    f"{path}: its arguments are not those that were sent, so this "
+                    "source is another; nothing is sent of it"
+                )
+                raise CanvasError(msg, path=path)
+        elif hooks.prints is not None:
+            hooks.prints.keep(chunk)
 
     def _announce(self, sizes: Sequence[ChordSize]) -> None:
         if sizes and self._hooks.announce is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kombu import Producer
 
-from celerant._core import ChordSize, Chunk, Ledger, Roster, Rules
+from celerant._core import ChordSize, Chunk, Ledger, Prints, Roster, Rules
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.drawing import Drawer
 from celerant.dispatch.rendering import Renderer
@@ -58,6 +58,11 @@ class Hooks:
     #: Called with each member that is a chain or chord and whether there is a chord in
     #: it: raises to refuse it, and says whether its result is ignored.
     vet: Callable[[Any, bool], bool] = _vet_none
+    #: Is told what members are sent with; None: that is not kept.
+    prints: Prints | None = None
+    #: Whether it knows already, and another member is refused: nothing leaves before
+    #: as many were looked at as a list may hold.
+    is_again: bool = False
     #: None: members have no listener.
     listener: Listener | None = None
 

@@ -10,6 +10,7 @@ from celerant._core import Roster
 from celerant.errors import CanvasError, ResultTimeout
 from celerant.results.async_result import AsyncResult
 from celerant.results.base import Result
+from celerant.results.feeding import FedResult
 from celerant.results.handle import make_handle
 from celerant.results.living import Living
 from celerant.results.reporting import Reporting
@@ -37,7 +38,9 @@ R = TypeVar("R")
 _FORGET_CHUNK = 10_000
 
 
-class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"):
+class GroupResult(
+    FedResult, Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"
+):
     """The results of a dispatched group: n members in the order of their index.
 
     The first look starts the process's consumer and returns after one sweep; from
@@ -50,7 +53,15 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
         parent: The result this one was made from, if any.
     """
 
-    __slots__ = ("__weakref__", "_handle", "id", "index", "members", "report")
+    __slots__ = (
+        "__weakref__",
+        "_handle",
+        "feeding",
+        "id",
+        "index",
+        "members",
+        "report",
+    )
 
     position = None
     wait = Living.wait  # type: ignore[assignment] # a set's is its `get`
@@ -68,6 +79,7 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
         self.parent = parent
         self.report: Report | None = report
         self._handle: str | None = None
+        self.feeding = None
         self.members: Members = members
         #: Its position in the group that it is a member of; None outside of one.
         self.index: int | None = None
@@ -130,6 +142,8 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
         hooks: Hooks | None,
     ) -> bool:
         members = self.members
+        if is_done():
+            return True
         if hooks is not None:
             with Listening([members], hooks) as listening:
                 return listening.wait(is_done, deadline)
@@ -164,7 +178,7 @@ class GroupResult(Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="
         return self.as_completed()
 
     def _raise_first(self) -> None:
-        if self.members.failed_member() is not None:
+        if self.members.has_failed():
             raise self.members.first_exception()
 
     def then(

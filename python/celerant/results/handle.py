@@ -4,7 +4,8 @@
 cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
                     group id (utf-8, may be empty), proof 16
 ```
-Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON.
+Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON. Flag 2:
+the group's messages are stamped.
 
 The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: without
 access to the store nobody can make a handle that an app on it believes. The data stored
@@ -32,17 +33,20 @@ if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
 
-__all__ = ["attach", "make_handle", "rebuilt", "snapshot"]
+__all__ = ["attach", "make_handle", "prints_name", "rebuilt", "snapshot"]
 
 _MARK = "cel2."
 #: With a checksum instead of a proof.
 _MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
+_IS_STAMPED = 2
 _FIXED_LENGTH = 1 + 16 + 4 + 4
 _PROOF_LENGTH = 16
 #: A longer id of the user's is stored aside, so that a handle stays below 200 bytes.
 _ID_MOST = 64
 _SHOWN_LENGTH = 40
+#: Bytes of what members were sent with, beside a handle: of two million.
+_PRINTS_MOST = 4 << 20
 #: No handle is longer.
 _LENGTH_MOST = 200
 
@@ -58,7 +62,7 @@ def make_handle(result: GroupResult[Any]) -> str:
     """
     members, group_id = result.members, result.id
     backend, barrier, roster = result.backend, members.barrier, members.roster
-    aside = _aside(members, result.parent)
+    aside = _aside(result)
     if not backend.supports_handles:
         backend.put_aside("", b"")  # gives the reason
     if not barrier.is_sealed:
@@ -72,9 +76,15 @@ def make_handle(result: GroupResult[Any]) -> str:
         packed = zlib.compress(json.dumps(aside, separators=(",", ":")).encode())
         proof = _proof(key, roster.seed, packed)
         backend.put_aside(roster.uuid, proof + packed)
+    if members.prints is not None:
+        packed = members.prints.pack()
+        if len(packed) <= _PRINTS_MOST:
+            backend.put_aside(prints_name(roster.uuid), packed)
+    flags = _HAS_ASIDE if aside else 0
+    flags |= _IS_STAMPED if members.stamps else 0
     body = b"".join(
         (
-            bytes([_HAS_ASIDE if aside else 0]),
+            bytes([flags]),
             roster.seed,
             len(barrier).to_bytes(4, "big"),
             int(members.sent_at).to_bytes(4, "big"),
@@ -83,6 +93,11 @@ def make_handle(result: GroupResult[Any]) -> str:
     )
     text = base64.urlsafe_b64encode(body + _proof(key, body)).rstrip(b"=").decode()
     return _MARK + text
+
+
+def prints_name(uuid: str) -> str:
+    """Return the name of what members were sent with, beside the results."""
+    return f"prints-{uuid}"
 
 
 def attach(handle: str, backend: Backend) -> GroupResult[Any]:
@@ -120,6 +135,7 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
         sent_at=float(sent_at),
         group_id=group_id,
         aside=aside,
+        stamped=bool(flags & _IS_STAMPED),
     )
 
 
@@ -156,7 +172,8 @@ def snapshot(result: GroupResult[Any]) -> dict[str, Any]:
         "count": len(members.barrier),
         "sent_at": members.sent_at,
         "group_id": result.id,
-        "aside": _aside(members, result.parent),
+        "aside": _aside(result),
+        "stamped": bool(members.stamps),
     }
 
 
@@ -168,6 +185,7 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     sent_at: float,
     group_id: str,
     aside: dict[str, Any],
+    stamped: bool = False,
 ) -> GroupResult[Any]:
     """Return the result that a snapshot was taken of."""
     roster, barrier = Roster(seed, count), Barrier()
@@ -182,12 +200,14 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     barrier.seal(count)
     parent = from_line(aside["parent"], backend) if "parent" in aside else None
     members = Members(roster, backend, barrier=barrier, sent_at=sent_at, is_group=True)
+    if stamped:
+        members.stamps = aside.get("stamps", [group_id])
     made: GroupResult[Any] = CLASSES["group"](group_id, members, parent=parent)
     return made
 
 
-def _aside(members: Members, parent: Any) -> dict[str, Any]:
-
+def _aside(result: GroupResult[Any]) -> dict[str, Any]:
+    members, parent = result.members, result.parent
     barrier = members.barrier
     aside: dict[str, Any] = {}
     own = members.roster.own()
@@ -196,6 +216,8 @@ def _aside(members: Members, parent: Any) -> dict[str, Any]:
     shapes = members.roster.shapes()
     if shapes:
         aside["outcomes"] = shapes
+    if members.stamps and members.stamps != [result.id]:
+        aside["stamps"] = members.stamps
     if parent is not None:
         aside["parent"] = line_of(parent)
     states = {}

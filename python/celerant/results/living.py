@@ -66,8 +66,13 @@ class Living(Generic[R]):
         return self.ready() and not self.members.has_failed()
 
     def failed(self) -> bool:
-        """Whether any member raised, was never sent, or its result expired."""
+        """Whether any member raised, was never sent, or its result expired.
+
+        Or the source raised that the members come from.
+        """
         self.members.look()
+        if self.members.cut_short is not None:
+            return True
         count = self.members.barrier.count
         return any(map(count, (Barrier.FAILURE, Barrier.NOT_SENT, Barrier.EXPIRED)))
 

@@ -16,7 +16,7 @@ __all__ = ["SentCall", "new_seed", "to_resend"]
 class SentCall:
     """The arguments and options that a group was sent with."""
 
-    __slots__ = ("args", "doubts", "kwargs", "losses", "options", "source")
+    __slots__ = ("args", "doubts", "kwargs", "losses", "options", "source", "stamp")
 
     def __init__(
         self,
@@ -33,6 +33,8 @@ class SentCall:
         self.options = options
         #: The backend's losses before the first message left.
         self.losses = losses
+        #: What its messages are stamped with, if a group can be cancelled by it.
+        self.stamp: str | None = None
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
 

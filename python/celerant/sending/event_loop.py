@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from celerant.common.per_process import PerProcess
 from celerant.dispatch.interruption import ABANDONED, carry
+from celerant.sending.pump import open_pump
 
 __all__ = ["LoopSender"]
 
@@ -22,6 +23,8 @@ _FAREWELL = 2.0
 
 class LoopSender:
     """One thread that sends for all event loops of an app; starts with the first."""
+
+    open = staticmethod(open_pump)
 
     def __init__(self) -> None:
         self._own = PerProcess(_Own)
@@ -37,7 +40,7 @@ class LoopSender:
         context = contextvars.copy_context()
         is_abandoned = threading.Event()
         context.run(ABANDONED.set, is_abandoned)
-        future = self._open().submit(context.run, act)
+        future = self._started().submit(context.run, act)
         sending = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(sending)
@@ -56,7 +59,7 @@ class LoopSender:
         if executor is not None:
             executor.shutdown(wait=True)
 
-    def _open(self) -> ThreadPoolExecutor:
+    def _started(self) -> ThreadPoolExecutor:
         own = self._own.get()
         with own.lock:
             if own.executor is None:

@@ -6,17 +6,21 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from celerant._core import Roster, unroll
-from celerant.canvas.comparing import same_members
+from celerant._core import Prints, Roster
+from celerant.canvas.feed_options import take_feed_options
 from celerant.canvas.freezing import freeze
-from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_links, check_options
+from celerant.canvas.source import is_async
 from celerant.dispatch.interruption import carry
 from celerant.errors import CanvasError
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
 from celerant.running.in_place import run_group
 from celerant.sending.call import SentCall, new_seed, to_resend
+from celerant.sending.feeding import Feeder
+from celerant.sending.feeds import Feeds
+from celerant.sending.mending import Mending
+from celerant.sending.origin import check_origin
 
 if TYPE_CHECKING:
     from celerant.canvas.group import group
@@ -46,9 +50,17 @@ class Groups:
         self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
         )
+        #: The same of groups that left and may be mended, for `retry`.
+        self._mendable: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._feeds = Feeds(app, outgoing)
+        self._mending = Mending(app, outgoing, self._feeds)
 
     def check(self, members: group[Any], options: dict[str, Any]) -> str:  # noqa: ARG002 - as others
         """Refuse options that no group has; return the path of the group."""
+        options = dict(options)
+        take_feed_options(options)
         for name, why in _REFUSED.items():
             if options.get(name) is not None:
                 raise TypeError(why)
@@ -59,8 +71,10 @@ class Groups:
         self, members: group[Any], call: Call, held: Frozen | None = None
     ) -> GroupResult[Any]:
         """Send a group; see `group.apply_async`."""
+        feed_options = take_feed_options(call.options)
         self.check(members, call.options)
         app, outgoing = self._app, self._outgoing
+        result: GroupResult[Any]
         if app.conf.task_always_eager:
             ran = self.run(app, members, call)
             return ran if held is None else held.result.go_on_as(ran)
@@ -76,16 +90,29 @@ class Groups:
             kept.send_held(sent_call.losses)
         roster = kept.roster
         group_id = merged.pop("task_id", None) or roster.uuid
+        if feed_options.stamps:
+            sent_call.stamp = group_id
+            kept.stamps, kept.prints = [group_id], Prints()
+        if feed_options.feeds or is_async(source):
+            result = GroupResult(group_id, kept) if held is None else held.result
+            self._feeds.begin(result, source, sent_call, feed_options)
+            return result
         sent = outgoing.dispatch(source, roster, sent_call, kept, group_id=group_id)
-        result: GroupResult[Any]
         result = GroupResult(group_id, kept) if held is None else held.result
         result.report = sent.report
         if sent.error is not None:
             raise self._resumable(sent, result, sent_call)
+        if feed_options.stamps:
+            # It may be mended.
+            self._mendable[result] = sent_call
         if held is None:
             result = result.lone()
         outgoing.add_to_parent(result, call.options)
         return result
+
+    def close(self) -> None:
+        """Feed no group any more."""
+        self._feeds.close()
 
     def freeze(
         self, members: group[Any], options: Mapping[str, Any]
@@ -104,6 +131,10 @@ class Groups:
         unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
         """Send the rest of an interrupted dispatch; see `group.resume`."""
+        if isinstance(result.feeding, Feeder):
+            source = members["kwargs"]["tasks"]
+            self._feeds.go_on(source, result, result.feeding, unknown)
+            return result
         call, report = self._calls.get(result), result.report
         if report is None or (call is None and not report.complete):
             msg = (
@@ -113,7 +144,7 @@ class Groups:
             raise CanvasError(msg, path="group")
         source = members["kwargs"]["tasks"]
         if isinstance(source, (list, tuple)):
-            _check_origin(members, result, call)
+            check_origin(source, result, call, members.id)
         elif call is not None:
             msg = (
                 "a group made from a generator or by group.map cannot be resumed: its "
@@ -140,6 +171,15 @@ class Groups:
             raise self._resumable(sent, result, call)
         return result
 
+    def retry(self, result: GroupResult[Any], which: Any, source: Any) -> None:
+        """Send members once more; see `GroupResult.retry`."""
+        feeder = result.feeding
+        if isinstance(feeder, Feeder):
+            call: SentCall | None = feeder.call
+        else:
+            call = self._mendable.get(result)
+        self._mending.retry(result, which, source, call)
+
     def _resumable(
         self, sent: Sent, result: GroupResult[Any], call: SentCall
     ) -> BaseException:
@@ -150,29 +190,3 @@ class Groups:
         call.doubts = sent.doubts
         self._calls[result] = call
         return error
-
-
-def _check_origin(
-    members: group[Any], result: GroupResult[Any], call: SentCall | None
-) -> None:
-    """Refuse a result of another group: its ids would go to these members.
-
-    Members may have been replaced, but only in the list that was sent.
-    """
-    source = members["kwargs"]["tasks"]
-    count = len(unroll(source, readable()))
-    if count != len(result):
-        reason = f"it has {len(result)} members, the group {count}"
-    elif call is not None and call.source is source:
-        return
-    elif members.id not in {None, result.id}:
-        reason = f"the group was frozen as {members.id}"
-    elif call is None or members.id is not None or same_members(source, call.source):
-        return
-    else:
-        reason = "its members are others"
-    msg = (
-        f"result {result.id} is not of this group: {reason}; resume with the group "
-        "that was sent"
-    )
-    raise CanvasError(msg, path="group")

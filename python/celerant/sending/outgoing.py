@@ -21,6 +21,7 @@ from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.dispatching import Many, One, find_out
+from celerant.dispatch.feeding import Fed
 from celerant.dispatch.interruption import carry
 from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.watching import WATCHERS, depart
@@ -28,6 +29,7 @@ from celerant.dispatch.wires.base import Broken
 from celerant.errors import CelerantError, ForkError, PublishError
 from celerant.results.tracking.forms import clipped
 from celerant.results.tracking.members import Members
+from celerant.sending.feeding_patience import FeedingPatience
 from celerant.sending.lowering import end_is_ignored
 
 if TYPE_CHECKING:
@@ -37,8 +39,12 @@ if TYPE_CHECKING:
     from celerant.dispatch.watching import Departure
     from celerant.errors.report import Report
     from celerant.sending.call import SentCall
+    from celerant.sending.feeding import Feeder
 
 __all__ = ["Outgoing"]
+
+#: Connections of groups that are fed, which each has while it sends and no longer.
+_FEEDING_MOST = 100
 
 
 class Outgoing:
@@ -49,6 +55,7 @@ class Outgoing:
         self._lock = ProcessLock()
         self._pid = os.getpid()
         self._carriers: Carriers | None = None
+        self._feeding: Carriers | None = None
         self._own = PerProcess(_Own)
         self._made: _Lasting | None = None
 
@@ -60,9 +67,11 @@ class Outgoing:
     def close(self) -> None:
         """Close the connections; sending again opens new ones."""
         with self._lock:
-            carriers, self._carriers = self._carriers, None
-        if carriers is not None:
-            carriers.close()
+            all_of_them = self._carriers, self._feeding
+            self._carriers = self._feeding = None
+        for carriers in all_of_them:
+            if carriers is not None:
+                carriers.close()
 
     def open(self) -> Carriers:
         """Return the connections, made once."""
@@ -74,6 +83,18 @@ class Outgoing:
                 limit = self._app.conf.broker_pool_limit
                 self._carriers = Carriers(self._app.connection_for_write, limit)
             return self._carriers
+
+    def open_for_feeding(self) -> Carriers:
+        """Return the connections of groups that are fed, made once.
+
+        Of their own: a slow source keeps one for as long as its turn takes, and must
+        not keep it from others.
+        """
+        with self._lock:
+            if self._feeding is None:
+                make = self._app.connection_for_write
+                self._feeding = Carriers(make, _FEEDING_MOST)
+            return self._feeding
 
     def find_out(self, call: SentCall, result: Any, report: Report) -> None:
         """Ask the broker what became of the unknown members of an earlier dispatch.
@@ -102,32 +123,23 @@ class Outgoing:
         ledger: Ledger | None = None,
         before_first: Callable[[], None] | None = None,
         before_last: Callable[[int], None] | None = None,
+        is_again: bool = False,
     ) -> Sent:
         """Send members under the ids of a roster; `members` learn of themselves."""
         departure = depart(self._app.name, group_id)
         try:
-            self._refuse_forked_memory()
-            lasting = self._lasting()
-            order = Order(
-                source=source,
-                roster=roster,
-                blueprints=self._blueprints(
-                    lasting.basis, group_id, call.options, departure
-                ),
-                rules=lasting.rules,
-                patience=self._patience(call.options),
-                args=call.args,
-                kwargs=call.kwargs,
-                grouped=group_id is not None,
-                producer=producer_of(call.options),
+            hooks = Hooks(
+                announce=self.announce,
+                before_first=before_first,
+                before_last=before_last,
+                vet=self._vet,
+                prints=None if members is None else members.prints,
+                is_again=is_again,
+            )
+            order = self._order(source, roster, call, group_id, hooks, departure)
+            order = order._replace(
                 only=only,
                 ledger=Ledger() if ledger is None else ledger,
-                hooks=Hooks(
-                    announce=self.announce,
-                    before_first=before_first,
-                    before_last=before_last,
-                    vet=self._vet,
-                ),
                 tally=members,
             )
             sent = Many(order).over(self.open())
@@ -141,6 +153,71 @@ class Outgoing:
         if departure is not None:
             departure.end(sent.report, sent.error)
         return sent
+
+    def feed(  # noqa: PLR0913 - as `dispatch`
+        self,
+        source: Any,
+        call: SentCall,
+        members: Members,
+        feeder: Feeder,
+        *,
+        group_id: str,
+        only: list[tuple[int, int]] | None = None,
+        ledger: Ledger | None = None,
+        is_again: bool = False,
+    ) -> Fed:
+        """Return what sends members by and by, as `feeder` says."""
+        hooks = Hooks(
+            announce=self.announce,
+            vet=self._vet,
+            prints=members.prints,
+            is_again=is_again,
+        )
+        departure = depart(self._app.name, group_id)
+        roster = members.roster
+        try:
+            order = self._order(source, roster, call, group_id, hooks, departure)
+            policy, enabled = self._policy(call.options)
+            if call.options.get("retry_policy") is None:
+                policy = FeedingPatience.lasting(policy)
+            order = order._replace(
+                patience=FeedingPatience(policy, enabled=enabled, stop=feeder.stopping),
+                only=only,
+                ledger=Ledger() if ledger is None else ledger,
+                tally=members,
+            )
+            return Fed(order, feeder, departure)
+        except BaseException as exc:
+            if departure is not None:
+                departure.end(None, exc)
+            raise
+
+    def _order(  # noqa: PLR0913, PLR0917 - what all orders of many have
+        self,
+        source: Any,
+        roster: Roster,
+        call: SentCall,
+        group_id: str | None,
+        hooks: Hooks,
+        departure: Departure | None,
+    ) -> Order:
+        self._refuse_forked_memory()
+        lasting = self._lasting()
+        return Order(
+            source=source,
+            roster=roster,
+            blueprints=self._blueprints(
+                lasting.basis, group_id, call.options, departure, call.stamp
+            ),
+            rules=lasting.rules,
+            patience=self._patience(call.options),
+            ledger=Ledger(),
+            args=call.args,
+            kwargs=call.kwargs,
+            grouped=group_id is not None,
+            producer=producer_of(call.options),
+            hooks=hooks,
+        )
 
     def dispatch_one(
         self, signature: Mapping[str, Any], roster: Roster, call: Call, members: Members
@@ -175,13 +252,15 @@ class Outgoing:
 
     def _patience(self, options: Mapping[str, Any]) -> Patience:
         """Return how often a dispatch tries again."""
+        policy, enabled = self._policy(options)
+        return Patience(policy, enabled=enabled)
+
+    def _policy(self, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         conf = self._app.conf
         retry, own = options.get("retry"), options.get("retry_policy")
         policy = conf.task_publish_retry_policy
-        return Patience(
-            {**policy, **own} if own else policy,
-            enabled=conf.task_publish_retry if retry is None else retry,
-        )
+        enabled = conf.task_publish_retry if retry is None else retry
+        return {**policy, **own} if own else policy, enabled
 
     def _lasting(self) -> _Lasting:
         """Return what dispatches share, made once for as long as no setting changes."""
@@ -204,12 +283,19 @@ class Outgoing:
         group_id: str | None,
         options: Mapping[str, Any],
         departure: Departure | None,
+        stamp: str | None = None,
     ) -> Blueprints:
         request = current_request.get()
         is_plain = group_id is None and request is None and not options
         if departure is not None or not is_plain:
-            lineage = Lineage.of(request)
-            return Blueprints(basis, lineage, group_id, options, departure=departure)
+            return Blueprints(
+                basis,
+                Lineage.of(request),
+                group_id,
+                options,
+                departure=departure,
+                stamp=stamp,
+            )
         # Those of a plain `delay` are all the same.
         own = self._own.get()
         plain = own.plain

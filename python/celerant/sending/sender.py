@@ -29,16 +29,18 @@ class Sender:
         self._app = app
         self.outgoing = outgoing = Outgoing(app)
         canvases = Canvases(app, outgoing)
+        self._groups = Groups(app, outgoing)
         #: By class; a subclass is added when it is first sent.
         self._doors: dict[type, Any] = {
             Signature: Tasks(app, outgoing),
-            group: Groups(app, outgoing),
+            group: self._groups,
             Chain: canvases,
             chord: canvases,
         }
 
     def close(self) -> None:
-        """Close the connections; sending again opens new ones."""
+        """Feed no group any more, and close the connections."""
+        self._groups.close()
         self.outgoing.close()
 
     def send(self, canvas: Any, call: Call) -> Any:
@@ -90,6 +92,10 @@ class Sender:
             msg = f"unknown must be 'send' or 'skip', not {unknown!r}"
             raise ValueError(msg)
         return self._door(canvas).resume(canvas, result, unknown)
+
+    def retry(self, result: Any, which: Any, source: Any) -> None:
+        """Send members of a group once more; see `GroupResult.retry`."""
+        self._groups.retry(result, which, source)
 
     def _door(self, canvas: Any) -> Any:
         cls = type(canvas)

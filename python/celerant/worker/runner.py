@@ -17,6 +17,7 @@ from celerant.running.policy import Policy, Settlement
 from celerant.running.succession import send_successors
 from celerant.running.trace import FAILURE, STARTED, Outcome
 from celerant.tasks.control_flow import RETRY
+from celerant.worker.cancel_marks import CancelMarks
 from celerant.worker.receiving import tell_refused
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Runner:
         `roll` is told what runs, and tells what is revoked; `events` go to monitors.
         """
         self._roll = roll
+        self._marks = CancelMarks(app, roll.revoked)
         self._events = events
         self.ending = Ending(app, events)
         #: What tells the broker; the source, or a part of it.
@@ -247,6 +249,7 @@ class Runner:
     def _reason_against(self, delivery: Delivery) -> str | None:
         if delivery.expires is not None and time.time() > delivery.expires:
             return "expired"
+        self._marks.look(delivery.request)
         return "revoked" if self._roll.revoked.cover(delivery.request) else None
 
     def refuse(self, refused: Refused, queue: str) -> None:

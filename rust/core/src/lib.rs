@@ -14,6 +14,7 @@ pub mod json;
 pub mod ledger;
 pub mod message;
 pub mod meta;
+pub mod prints;
 pub mod saferepr;
 pub mod several;
 pub mod unroll;

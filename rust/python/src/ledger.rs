@@ -149,6 +149,13 @@ impl PyLedger {
             .map_err(Raised::from)?)
     }
 
+    /// Note the fate of members `start` to `stop`, whatever it was.
+    fn mark_range(&self, start: u32, stop: u32, fate: PyFate) -> PyResult<()> {
+        let mut accounts = self.lock();
+        let marked = accounts.ledger.mark(start..stop, fate.into());
+        Ok(marked.map(drop).map_err(Raised::from)?)
+    }
+
     /// How many members have this fate.
     fn count(&self, fate: PyFate) -> u32 {
         self.lock().ledger.count(fate.into())

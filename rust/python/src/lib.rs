@@ -26,6 +26,7 @@ mod meta;
 mod names;
 mod parameters;
 mod plan;
+mod prints;
 mod reading;
 mod ready;
 mod roster;
@@ -65,6 +66,8 @@ mod _core {
     use crate::messages::PyMessage;
     #[pymodule_export]
     use crate::plan::{PyPlan, count_results, path_of, unroll};
+    #[pymodule_export]
+    use crate::prints::PyPrints;
     #[pymodule_export]
     use crate::ready::PyReady;
     #[pymodule_export]

@@ -175,13 +175,30 @@ impl PyPlan {
         self.with_progress(|progress| Ok(progress.failed_at.clone()))
     }
 
+    /// Whether of a member some messages were read and others were not.
+    #[getter]
+    fn is_amid(&self) -> PyResult<bool> {
+        self.with_progress(|progress| Ok(progress.is_amid()))
+    }
+
     /// The next chunk: up to `members` members or about `len_bytes` bytes; None at the end.
+    ///
+    /// Args:
+    ///     whole: `members` cuts none in two that is several messages; with 0 of them the rest
+    ///         of one is read.
     ///
     /// Raises:
     ///     `CanvasError`, `ArgumentError`, `EncodeError`, `SettingError`: A bad member.
-    fn read(&self, py: Python<'_>, members: usize, len_bytes: usize) -> PyResult<Option<PyChunk>> {
+    #[pyo3(signature = (members, len_bytes, whole=false))]
+    fn read(
+        &self,
+        py: Python<'_>,
+        members: usize,
+        len_bytes: usize,
+        whole: bool,
+    ) -> PyResult<Option<PyChunk>> {
         self.with_progress(|progress| {
-            let done = Reading::new(py, self, progress).chunk(members, len_bytes);
+            let done = Reading::new(py, self, progress).chunk(members, len_bytes, whole);
             if done.is_err() {
                 progress.failed_at = Some(progress.path(self.is_grouped));
             }

@@ -84,6 +84,11 @@ impl Progress {
             is_over: false,
         }
     }
+
+    /// Whether of a member some messages were read and others were not.
+    pub(crate) fn is_amid(&self) -> bool {
+        self.pending.is_some()
+    }
 }
 
 /// One chunk in the making.
@@ -142,14 +147,23 @@ impl<'a, 'py> Reading<'a, 'py> {
         }
     }
 
-    pub(crate) fn chunk(mut self, members: usize, bytes: usize) -> PyResult<Option<PyChunk>> {
+    /// Reads up to `members` messages or `bytes`; if `whole`, `members` cuts no member in two.
+    pub(crate) fn chunk(
+        mut self,
+        members: usize,
+        bytes: usize,
+        whole: bool,
+    ) -> PyResult<Option<PyChunk>> {
         let started = Instant::now();
         if let Some(Held { index, leaf, path }) = self.progress.held.take() {
             self.path_of_held = Some(path);
             self.read(index, leaf)?;
             self.path_of_held = None;
         }
-        while !self.progress.is_over && self.len() < members && self.len_bytes() < bytes {
+        while !self.progress.is_over && self.len_bytes() < bytes {
+            if self.len() >= members && !(whole && self.progress.is_amid()) {
+                break;
+            }
             if self.progress.pending.is_some() {
                 self.of_pending()?;
                 self.is_due = self.progress.pending.is_none() && self.must_leave(started);

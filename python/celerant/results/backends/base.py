@@ -64,6 +64,8 @@ class Backend(ChordResults):
         SettingError: A setting that cannot be.
     """
 
+    #: Whether it stores any.
+    has_results = True
     #: Whether another process can attach to a result by its handle.
     supports_handles = False
     #: How long to go on asking a store that is away, as kombu takes it.

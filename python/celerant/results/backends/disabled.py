@@ -15,6 +15,8 @@ __all__ = ["DisabledBackend"]
 class DisabledBackend(Backend):
     """Stores nothing; asking for a result says which setting is missing."""
 
+    has_results = False
+
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:  # noqa: ARG002 - the interface's
         """Refuse: there are no results."""
         self._refuse()

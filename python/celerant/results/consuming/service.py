@@ -112,7 +112,7 @@ class Service:
     def _admit(self, members: Members) -> None:
         """Watch `members`, and begin to read what is stored of them already."""
         known = self._watches.get(members)
-        if known in self._sweeps and known.is_of(members):
+        if known in self._sweeps and known.is_of(members) and not members.is_cancelled:
             # Another look came first: its sweep is for both.
             return
         if known in self.routes.watches:
@@ -258,6 +258,7 @@ class Service:
             return
         if is_first:
             self._expire(members)
+        members.settle_cancelled()
         if self._doubt(members, watch):
             return
         if is_first:

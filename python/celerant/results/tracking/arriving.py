@@ -42,13 +42,17 @@ class Arriving(Outcomes):
         "__weakref__",
         "_arrivals",
         "_before",
+        "_but",
         "_home",
+        "_kept",
         "_nested",
         "_sampling",
         "_waiters",
         "_watched",
         "callbacks",
+        "cancelled_but",
         "error",
+        "is_barred",
         "losses",
         "on_complete",
         "on_growth",
@@ -76,6 +80,10 @@ class Arriving(Outcomes):
         super().__init__(roster, known, backend, values, is_group=is_group)
         #: While they are sent once more: what was known of them before.
         self._before: Barrier | None = None
+        #: Ranges of those that are not sent again.
+        self._kept: list[tuple[int, int]] = []
+        #: But for those that were in this state.
+        self._but: int = Barrier.NOT_SENT
         #: Whether it ran in place, so that there may be no records.
         self.ran_here = values is not None
         #: What the consumer serves and has swept once: of members sent again, not them.
@@ -99,6 +107,11 @@ class Arriving(Outcomes):
         self._nested: Nested | None = None
         #: Of the backend's losses those that are known here.
         self.losses = backend.losses if losses is None else losses
+        #: Members that a cancelled group still waits for: they run. None: of a group
+        #: that is not cancelled.
+        self.cancelled_but: frozenset[int] | None = None
+        #: Whether workers know of its tasks, by their ids, that they shall not run.
+        self.is_barred = False
         #: Raises where a wait could not end: what is held is sent after it.
         self.refuse_waiting: Callable[[], None] | None = None
         #: The process that holds what was sent from here.
@@ -175,6 +188,10 @@ class Arriving(Outcomes):
             self.sent_at = time.time()
             self._note_growth()
 
+    def _inherit(self, before: Barrier, barrier: Barrier) -> None:
+        for start, stop in self._kept:
+            barrier.inherit(before, self._but, start, stop)
+
     def _note_growth(self) -> None:
         note = self.on_growth
         if note is not None:
@@ -198,7 +215,7 @@ class Arriving(Outcomes):
         self._before = None
         if before is not None:
             # What came while the new barrier was made.
-            self.barrier.inherit(before, Barrier.NOT_SENT, 0, size)
+            self._inherit(before, self.barrier)
         if size > count:
             self.settle(range(count, size), Barrier.NOT_SENT)
         if self.barrier.seal(size) == "completed":
@@ -221,9 +238,20 @@ class Arriving(Outcomes):
 
         Those that were never sent are pending again.
         """
+        self.cut_short = self.cancelled_but = None
+        self._renew([(0, len(self.barrier))], Barrier.NOT_SENT)
+
+    def _renew(self, kept: list[tuple[int, int]], but: int) -> None:
+        """Have another barrier.
+
+        Args:
+            kept: Ranges of members that stay as they are.
+            but: Those among them in this state are pending again.
+        """
         before, barrier = self.barrier, Barrier()
         barrier.grow(len(before))
-        barrier.inherit(before, Barrier.NOT_SENT, 0, len(before))
+        self._kept, self._but = kept, but
+        self._inherit(before, barrier)
         self._before, self.barrier = before, barrier
         if self._nested is not None:
             self._nested.renew()

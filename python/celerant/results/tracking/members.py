@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster, monotonic
 from celerant.common.per_process import ProcessLock
-from celerant.results.tracking.arriving import Arriving
 from celerant.results.tracking.callbacks import Callback, Event
 from celerant.results.tracking.forms import parted, shape_of
 from celerant.results.tracking.nested import Nested
 from celerant.results.tracking.sampling import Sampling
+from celerant.results.tracking.steered import Steered
 from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import refuse_inside_callback
 
@@ -46,7 +46,7 @@ _NO_SEED = bytes(16)
 _making = ProcessLock()
 
 
-class Members(Arriving):
+class Members(Steered):
     """The states and values of n members, shared by a result and its consumer.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from celerant._core import Barrier, Roster, Values
+from celerant._core import Barrier, Prints, Roster, Values
 from celerant.common.per_process import ProcessLock
 from celerant.common.printable import line
 from celerant.errors import NotSent, ResultExpired, TaskControl
@@ -44,9 +44,12 @@ class Outcomes(ABC):
     __slots__ = (
         "backend",
         "barrier",
+        "cut_short",
         "is_group",
         "path",
+        "prints",
         "roster",
+        "stamps",
         "unsent",
         "values",
     )
@@ -68,8 +71,16 @@ class Outcomes(ABC):
         self.values = Values(values)
         #: Whether they are a group's; else one task, or the steps of a chain.
         self.is_group = is_group
+        #: By which stamps workers know the group's messages; none: by their ids alone.
+        #: Members that are sent once more have another: workers may know that those
+        #: with the one before are cancelled.
+        self.stamps: list[str] = []
+        #: What they were sent with; None: nobody knows.
+        self.prints: Prints | None = None
         #: Where the group stands, if it is a member of another.
         self.path = ""
+        #: Why there are no more members, if that is a failure; None: all were sent.
+        self.cut_short: BaseException | None = None
         #: Why those that were never sent were not; None: the broker has not got them.
         self.unsent: str | None = None
 
@@ -99,8 +110,10 @@ class Outcomes(ABC):
         return None
 
     def has_failed(self) -> bool:
-        """Whether any member failed; O(1)."""
+        """Whether any member failed, or the group was cut short; O(1)."""
         barrier = self.barrier
+        if self.cut_short is not None:
+            return True
         return barrier.first_failure is not None or any(map(barrier.count, _LOST))
 
     def value(self, index: int) -> Any:
@@ -186,8 +199,13 @@ class Outcomes(ABC):
         return f"raised by {place}task {self.roster.id(index)}{named}"
 
     def first_exception(self) -> BaseException:
-        """Return the exception of the member whose failure arrived first."""
+        """Return the exception of the member whose failure arrived first.
+
+        If none failed, it is what cut the group short.
+        """
         failed = self.failed_member()
+        if failed is None and self.cut_short is not None:
+            return self.cut_short
         assert failed is not None  # noqa: S101 - asked of those that failed alone
         return self.exception(failed)
 

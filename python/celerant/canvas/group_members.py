@@ -1,0 +1,80 @@
+"""The members of a group, as they are given to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any
+
+from celerant.canvas.base import Canvas
+from celerant.canvas.data import stranger
+from celerant.canvas.parts import Part, is_group
+from celerant.canvas.source import AsyncStream, Mapped, Stream
+from celerant.errors import CanvasError
+
+__all__ = ["checked", "mapped", "members_of", "refuse_strangers"]
+
+_WHAT = "a member must be a signature or a group"
+
+
+def members_of(tasks: tuple[Any, ...]) -> Any:
+    """Return the members as the group keeps them: a list as given is not copied."""
+    if len(tasks) == 1:
+        (only,) = tasks
+        if isinstance(only, Canvas) and is_group(only):
+            return only["kwargs"]["tasks"]
+        if isinstance(only, Canvas):
+            return [only.clone()]
+        if isinstance(only, (list, tuple)):
+            refuse_strangers(only)
+            return only
+        if isinstance(only, AsyncIterable):
+            return AsyncStream(only)
+        if isinstance(only, (str, bytes, Mapping)) or not isinstance(only, Iterable):
+            raise stranger(only, "group[0]", _WHAT)
+        return Stream(only)
+    refuse_strangers(tasks)
+    return tasks
+
+
+def refuse_strangers(members: list[Any] | tuple[Any, ...], start: int = 0) -> None:
+    """Refuse what is no signature; the first of `members` is at `start`.
+
+    Raises:
+        CanvasError: There is such a member.
+    """
+    # By their types, of which there are few: a loop over the members would cost more
+    # than to make the group.
+    if all(issubclass(kind, dict) for kind in set(map(type, members))):
+        return
+    for position, member in enumerate(members, start):
+        if not isinstance(member, dict):
+            raise stranger(member, f"group[{position}]", _WHAT)
+
+
+def checked(member: Any, position: int, part: Part) -> Any:
+    """Return a member, which may have come into a list that was checked before."""
+    if not isinstance(member, dict):
+        raise stranger(
+            member, Part(member, "member", "tasks", position, part).path, _WHAT
+        )
+    return member
+
+
+def mapped(task: Any, items: Any, *, star: bool) -> Mapped:
+    """Return the members of `group.map` or `group.starmap`."""
+    form = "starmap" if star else "map"
+    name = task if isinstance(task, str) else getattr(task, "name", None)
+    if not isinstance(name, str):
+        msg = (
+            f"group.{form} takes a task or a task's name, not "
+            f"{type(task).__name__}; make one with @app.task"
+        )
+        raise CanvasError(msg, path="group")
+    if not isinstance(items, (Iterable, AsyncIterable)):
+        each = "the arguments of each task" if star else "one argument per task"
+        msg = (
+            f"group.{form} takes an iterable of {each}, not "
+            f"{type(items).__name__}; for one task put it into a list"
+        )
+        raise CanvasError(msg, path="group")
+    return Mapped(name, items, {}, star=star)

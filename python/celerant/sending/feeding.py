@@ -1,0 +1,385 @@
+"""Groups that are fed: a thread for each sends as many members as there is room for.
+
+Room comes as members finish: the barrier counts them, and whoever lets one arrive
+wakes the thread, if there is enough of it. Nothing is polled.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from celerant.dispatch.interruption import ABANDONED, Abandoned
+from celerant.errors import CanvasError, CelerantError, ForkError, TaskRevoked
+from celerant.results.tracking.waiters import Waiter
+
+if TYPE_CHECKING:
+    from celerant.canvas.feed_options import FeedOptions
+    from celerant.dispatch.carriers import Carriers
+    from celerant.dispatch.feeding import Fed
+    from celerant.errors.report import Report
+    from celerant.results.tracking.members import Members
+    from celerant.sending.breaker import Breaker
+    from celerant.sending.call import SentCall
+    from celerant.sending.caught import Caught
+
+__all__ = ["Feeder"]
+
+logger = logging.getLogger("celerant")
+
+#: Room for a group without a window.
+_NO_END = 1 << 30
+#: A turn begins once this part of the window is free: each takes a connection and
+#: wakes a thread.
+_PART = 4
+#: Seconds to wait before results are watched again that could not be.
+_PAUSE = 1.0
+#: Seconds that a send under way has to end, and then the thread that did it.
+_SEND_MOST, _END_MOST = 5.0, 0.5
+
+
+class Feeder:
+    """Feeds one group; `celerant.results.feeding.Feeding`.
+
+    Args:
+        members: Of the group.
+        options: How many unfinished ones may be in the broker.
+        call: With what it is sent.
+        breaker: Says when too many have failed; None: never.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        options: FeedOptions,
+        call: SentCall,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.options = options
+        self.call = call
+        self._members = members
+        self._window = window = options.window
+        self._breaker = breaker
+        self._portion = 1 if window is None else max(1, window // _PART)
+        #: Whether it goes by results.
+        self.hears = options.feeds
+        self._pid = os.getpid()
+        #: Set once nothing more is to leave.
+        self.stopping = threading.Event()
+        #: Not set while it is paused.
+        self._open = threading.Event()
+        self._open.set()
+        #: There may be room.
+        self._news = threading.Event()
+        #: Held while something leaves.
+        self._sending = threading.Lock()
+        #: Held by whoever concludes it.
+        self._ending = threading.Lock()
+        #: Whether it was concluded: nothing leaves any more.
+        self.is_over = False
+        self._is_watched = False
+        #: What is sent now, and the whole of it: some members may be sent once more.
+        self._fed: Fed | None = None
+        self._whole: Fed | None = None
+        #: Why it had stopped, before some were.
+        self._was: tuple[BaseException | None, str | None] = None, None
+        self._caught: Caught | None = None
+        #: Of the whole.
+        self.caught: Caught | None = None
+        self._thread: threading.Thread | None = None
+        self.source_error: BaseException | None = None
+        self.stopped_by: str | None = None
+
+    def begin(
+        self,
+        fed: Fed,
+        carriers: Carriers,
+        caught: Caught | None,
+        *,
+        is_whole: bool = True,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            fed: What is sent.
+            carriers: By what.
+            caught: Knows what its source raised.
+            is_whole: Whether it is not only some members once more.
+        """
+        self._fed, self._caught = fed, caught
+        if is_whole:
+            self._whole, self.caught = fed, caught
+        # What a task feeds has that task as its parent.
+        context = contextvars.copy_context()
+        context.run(ABANDONED.set, self.stopping)
+        self._thread = threading.Thread(
+            target=context.run,
+            args=(self._run, fed, carriers),
+            name="celerant-feed",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def go_on(
+        self,
+        fed: Fed | None,
+        carriers: Carriers,
+        breaker: Breaker | None,
+        caught: Caught | None,
+        *,
+        is_again: bool = False,
+    ) -> Report:
+        """Feed once more what was stopped; return what becomes of it.
+
+        Args:
+            fed: What is left over; None goes on where it stopped.
+            carriers: By what.
+            breaker: Counts anew.
+            caught: Knows what its source raises.
+            is_again: Whether only members are sent that had been sent before.
+        """
+        self._was = self.source_error, self.stopped_by
+        again = self._whole if fed is None else fed
+        assert again is not None  # noqa: S101 - it was fed before
+        self._breaker = breaker
+        self.is_over = self._is_watched = False
+        self.source_error = self.stopped_by = None
+        self.stopping.clear()
+        self.begin(again, carriers, caught, is_whole=not is_again)
+        return again.report
+
+    def await_end(self) -> None:
+        """Return once its thread is done with what was stopped.
+
+        Raises:
+            CanvasError: It is in its source for long.
+        """
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_SEND_MOST)
+        if self.is_running:
+            msg = "the group's source is still being read: try again once it returns"
+            raise CanvasError(msg, path="group")
+        with self._ending:
+            # It may be concluded by whoever stopped it.
+            pass
+
+    def be_whole(self) -> None:
+        """Forget why it had stopped: all of its members were sent by now."""
+        self.source_error = self.stopped_by = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its source was read to its end."""
+        return self._whole is not None and self._whole.is_read
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it stands between two members of a source that is still there."""
+        fed, error = self._whole, self._was[0] or self.source_error
+        return (
+            fed is not None and error is None and not (self.is_running or fed.is_torn)
+        )
+
+    def _run(self, fed: Fed, carriers: Carriers) -> None:
+        waiter = Waiter(self._hear, hears_all=True)
+        self._members.waiters.add(waiter)
+        error: BaseException | None
+        try:
+            sent = fed.over(carriers)
+            error, self.call.doubts = sent.error, sent.doubts
+        except BaseException as exc:  # noqa: BLE001 - whoever waits must not wait on
+            error = exc
+        self._members.waiters.discard(waiter)
+        if error is None and self._caught is not None:
+            error = self._caught.error
+        self._conclude(error, is_over=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread runs: it may be in its source after it was stopped."""
+        return self._thread is not None and self._thread.is_alive()
+
+    # -- dispatch.feeding.Gate -----------------------------------------------------
+
+    def room(self) -> int:
+        """Return how many members may leave now."""
+        if not self._open.is_set() or self.stopping.is_set():
+            return 0
+        fed, room = self._fed, _NO_END
+        assert fed is not None  # noqa: S101 - set before its thread starts
+        if self._window is not None:
+            room = self._window - (self._members.barrier.remaining - fed.ahead)
+        breaker = self._breaker
+        if breaker is not None:
+            if breaker.trips:
+                return 0
+            if breaker.is_proving:
+                room = min(room, breaker.canary - fed.count)
+        return room
+
+    def wait(self) -> int:
+        """Return how many members may leave, once that is worth a turn; 0: stopped."""
+        while not self.stopping.is_set():
+            self._open.wait()
+            self._news.clear()
+            # Cleared first, looked second.
+            if self._has_tripped():
+                break
+            room = self.room()
+            if room >= self._least:
+                return room
+            if not self.stopping.is_set() and self._open.is_set():
+                self._watch()
+                self._news.wait()
+        return 0
+
+    def _hear(self) -> None:
+        """Wake the thread if there is enough room; called as members arrive."""
+        breaker = self._breaker
+        if (
+            self.room() >= self._least
+            or (breaker is not None and breaker.trips)
+            or self._members.error is not None
+        ):
+            self._news.set()
+
+    @property
+    def _least(self) -> int:
+        """How much room is worth a turn."""
+        breaker = self._breaker
+        return 1 if breaker is not None and breaker.is_proving else self._portion
+
+    def _has_tripped(self) -> bool:
+        """Stop if too many have failed."""
+        breaker = self._breaker
+        if breaker is None or not breaker.trips:
+            return False
+        fed = self._fed
+        is_alone = fed is not None and fed.count <= breaker.canary
+        self.stopped_by = "canary" if is_alone else "stop_if"
+        self.stopping.set()
+        return True
+
+    def _watch(self) -> None:
+        """Have the members watched: nobody else may be waiting for them.
+
+        Raises:
+            CelerantError: Their results will not come.
+        """
+        members = self._members
+        error = members.error
+        if error is not None:
+            if error.__cause__ is None:
+                raise error
+            # The store is away; whoever waits is told by a look of their own.
+            logger.warning("feeding group %s waits: %s", members.roster.uuid, error)
+            if self.stopping.wait(_PAUSE):
+                return
+            self._is_watched = False
+        if not self._is_watched:
+            self._is_watched = True
+            members.begin()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Hold back who wants to stop it while something leaves; see `Gate`."""
+        while True:
+            self._open.wait()
+            with self._sending:
+                if self.stopping.is_set():
+                    raise Abandoned("its feeding was stopped")
+                if self._open.is_set():
+                    yield
+                    return
+
+    # -- results.feeding.Feeding ---------------------------------------------------
+
+    def pause(self) -> None:
+        """Let nothing more leave for now; waits for what is leaving."""
+        self._refuse_forked()
+        if not self.stopping.is_set():
+            self._open.clear()
+            self._let_pass()
+        if self.stopping.is_set():
+            self._open.set()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._refuse_forked()
+        self._open.set()
+        self._news.set()
+
+    def stop(self, why: str) -> None:
+        """Let nothing more leave, for good; the group ends with what has left."""
+        self._refuse_forked()
+        if self.is_over:
+            return
+        self.stopped_by = self.stopped_by or why
+        self.stopping.set()
+        self.resume()
+        if self.caught is not None:
+            self.caught.close()
+        self._let_pass()
+        thread = self._thread
+        is_here = thread is threading.current_thread()
+        if thread is not None and not is_here:
+            thread.join(_END_MOST)
+        # In its source it may be for long: nothing leaves when it comes back.
+        self._conclude(None, is_over=False)
+
+    def close(self) -> None:
+        """Stop it, for its app is closed; in a forked child it is the parent's."""
+        if os.getpid() == self._pid:
+            self.stop("close")
+
+    def _let_pass(self) -> None:
+        """Wait for what is leaving."""
+        if self._thread is threading.current_thread():
+            return
+        if self._sending.acquire(timeout=_SEND_MOST):
+            self._sending.release()
+
+    def _conclude(self, error: BaseException | None, *, is_over: bool) -> None:
+        with self._ending:
+            fed, members = self._fed, self._members
+            if self.is_over or fed is None:
+                return
+            self.is_over = True
+            self.stopping.set()
+            if error is None and fed.is_read and fed is not self._whole:
+                # What had cut the whole short has done so still.
+                error = members.cut_short
+                if error is not None:
+                    self.source_error, self.stopped_by = self._was
+            else:
+                self.source_error = error
+                if error is None and not fed.is_read:
+                    error = _stopped(members.roster.uuid, self.stopped_by)
+            members.cut_short = error
+            fed.conclude(error, is_over=is_over)
+            # Of a group that is cut short the end is known before its members'.
+            members.waiters.wake_for_news()
+
+    def _refuse_forked(self) -> None:
+        if os.getpid() != self._pid:
+            msg = (
+                f"this group is fed by process {self._pid}, not by its forked child "
+                f"{os.getpid()}: steer it there"
+            )
+            raise ForkError(msg, created_in_pid=self._pid)
+
+
+def _stopped(group_id: str, why: str | None) -> CelerantError:
+    """Return what those get that wait for all of a group that has no end."""
+    if why == "cancel":
+        return TaskRevoked(f"group {group_id} was cancelled before all of it was sent")
+    return CelerantError(
+        f"the feeding of group {group_id} was stopped ({why}): not all of its source "
+        "was sent; `group.resume(result)` goes on"
+    )

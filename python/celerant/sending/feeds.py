@@ -1,0 +1,232 @@
+"""Groups that are fed: begun, gone on with, and ended with their app."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from celerant._core import Ledger, unroll
+from celerant.canvas.readable import readable
+from celerant.canvas.source import Mapped, is_async, stream_in
+from celerant.errors import CanvasError, SettingError
+from celerant.sending.breaker import Breaker
+from celerant.sending.call import to_resend
+from celerant.sending.caught import Caught
+from celerant.sending.feeding import Feeder
+from celerant.sending.origin import check_origin, is_kept
+
+if TYPE_CHECKING:
+    from celerant.canvas.feed_options import FeedOptions
+    from celerant.context.host import App
+    from celerant.errors.report import Report
+    from celerant.results.group_result import GroupResult
+    from celerant.sending.call import SentCall
+    from celerant.sending.outgoing import Outgoing
+
+__all__ = ["Feeds"]
+
+
+class Feeds:
+    """The groups that an app feeds."""
+
+    def __init__(self, app: App, outgoing: Outgoing) -> None:
+        self._app = app
+        self._outgoing = outgoing
+        self._feeders: weakref.WeakSet[Feeder] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Feed no group any more."""
+        for feeder in tuple(self._feeders):
+            feeder.close()
+
+    def begin(
+        self,
+        result: GroupResult[Any],
+        source: Any,
+        call: SentCall,
+        options: FeedOptions,
+    ) -> None:
+        """Send a group by and by, from a thread of its own.
+
+        Raises:
+            SettingError: Options that this group cannot have; nothing is sent.
+            CanvasError: The source is gone; nothing is sent.
+        """
+        members, outgoing = result.members, self._outgoing
+        try:
+            stream = stream_in(source)
+            if stream is not None:
+                stream.check()
+            if options.feeds:
+                self._refuse_unheard(source, call.options)
+            breaker = None
+            if options.canary is not None or options.stop_if is not None:
+                canary = _canary_of(source, options.canary)
+                breaker = Breaker(members, canary, options.stop_if or 0)
+            feeder = Feeder(members, options, call, breaker)
+            source, caught = Caught.of(source)
+            fed = outgoing.feed(source, call, members, feeder, group_id=result.id)
+        except BaseException:
+            members.abandon()
+            raise
+        result.feeding, result.report = feeder, fed.report
+        self._feeders.add(feeder)
+        feeder.begin(fed, outgoing.open_for_feeding(), caught)
+
+    def go_on(
+        self,
+        source: Any,
+        result: GroupResult[Any],
+        feeder: Feeder,
+        unknown: Literal["send", "skip"],
+    ) -> None:
+        """Feed what is left over of a group that was stopped; see `group.resume`.
+
+        Raises:
+            CanvasError: Another group's source, or one that is gone.
+        """
+        call, report = feeder.call, result.report
+        assert report is not None  # noqa: S101 - of a group that was fed
+        if not feeder.is_over:
+            return
+        if feeder.stopped_by == "cancel":
+            msg = (
+                f"group {result.id} was cancelled, and workers know it: send its "
+                "members again with `result.retry`"
+            )
+            raise CanvasError(msg, path="group")
+        if is_kept(source):
+            feeder.await_end()
+        outgoing, members = self._outgoing, result.members
+        size = check_origin(source, result, call) if is_kept(source) else 0
+        outgoing.find_out(call, result, report)
+        fed = None
+        if is_kept(source):
+            report.ledger.grow(size)
+            only = to_resend(report, unknown)
+            if not only:
+                return
+            members.send_again()
+            members.grow(size)
+            members.roster.resize(size)
+            fed = outgoing.feed(
+                source,
+                call,
+                members,
+                feeder,
+                group_id=result.id,
+                only=only,
+                ledger=report.ledger,
+            )
+        elif report.complete and feeder.is_read:
+            return
+        elif stream_in(source) is not stream_in(call.source) or not feeder.can_go_on:
+            msg = (
+                f"group {result.id} cannot go on: its source is a generator, of which "
+                "some members were read and have not left; send what the report calls "
+                "unsent as a new group"
+            )
+            raise CanvasError(msg, path="group")
+        else:
+            members.send_again()
+        stop_if, breaker = feeder.options.stop_if, None
+        if feeder.options.canary is not None or stop_if is not None:
+            breaker = Breaker(members, 0, stop_if or 0)
+        self._feeders.add(feeder)
+        again = feeder.go_on(fed, outgoing.open_for_feeding(), breaker, feeder.caught)
+        result.sent_again(again)
+
+    def feed_again(
+        self,
+        result: GroupResult[Any],
+        feeder: Feeder,
+        source: Any,
+        ledger: Ledger,
+        only: list[tuple[int, int]],
+    ) -> Report:
+        """Feed some members once more; see `GroupResult.retry`."""
+        source, caught = Caught.of(source)
+        outgoing, members = self._outgoing, result.members
+        call = feeder.call
+        if call.stamp is not None:
+            members.stamps.append(call.stamp)
+        fed = outgoing.feed(
+            source,
+            call,
+            members,
+            feeder,
+            group_id=result.id,
+            only=only,
+            ledger=ledger,
+            is_again=True,
+        )
+        self._feeders.add(feeder)
+        carriers = outgoing.open_for_feeding()
+        return feeder.go_on(fed, carriers, None, caught, is_again=True)
+
+    def _refuse_unheard(self, source: Any, options: Mapping[str, Any]) -> None:
+        """Refuse to go by results for a group of whose members none would be heard.
+
+        Raises:
+            SettingError: Their results are ignored, or nobody stores them.
+        """
+        app = self._app
+        why = None
+        ignored = options.get("ignore_result")
+        task = app.tasks.get(source.task) if isinstance(source, Mapped) else None
+        if ignored is None and task is not None:
+            ignored = task.ignore_result
+        if not app.backend.has_results:
+            why = "this app stores no results: set result_backend"
+        elif ignored:
+            why = "their results are ignored"
+        if why is not None:
+            msg = (
+                "group: a window, a canary and stop_if need the members' results, and "
+                f"{why}"
+            )
+            raise SettingError(msg, name="window", path="group")
+
+
+def _canary_of(source: Any, canary: float | None) -> int:
+    """Return how many members leave first.
+
+    Raises:
+        SettingError: More than there are, or a share of nobody knows how many.
+    """
+    if canary is None:
+        return 0
+    size, is_whole = _size_of(source, canary)
+    if isinstance(canary, float):
+        if not is_whole:
+            msg = (
+                f"group: a canary of {canary} is a share of a list; of a generator "
+                "nobody knows the length: give a number of members"
+            )
+            raise SettingError(msg, name="canary", path="group")
+        return max(1, int(size * canary))
+    if size < canary and not is_async(source):
+        msg = (
+            f"group: a canary of {canary} is more than the group's {size} members; "
+            "send it without"
+        )
+        raise SettingError(msg, name="canary", path="group")
+    return canary
+
+
+def _size_of(source: Any, least: float) -> tuple[int, bool]:
+    """Return how many members there are, and whether that is all of them.
+
+    Of a generator as many are looked at as are asked for.
+    """
+    stream = stream_in(source)
+    if is_async(source):
+        return 0, False
+    if stream is None:
+        return len(unroll(source, readable())), True
+    if isinstance(least, float):
+        return 0, False
+    ahead = stream.ahead(int(least))
+    is_flat = isinstance(source, Mapped) or len(ahead) == least
+    return len(ahead if is_flat else unroll(ahead, readable())), False
