@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -215,3 +218,10 @@ def test_a_wrong_name_of_the_app_is_told(pytester, plugin_arguments):
     ran = pytester.runpytest_inprocess(*plugin_arguments)
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["*celerant_app = nowhere:app: cannot import module*"])
+
+
+def test_the_plugin_loads_no_more_than_pytest_needs():
+    code = "import sys, celerant.testing.plugin; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+    assert not {"kombu", "celery", "celerant.canvas.base"} & set(loaded)
