@@ -159,7 +159,7 @@ def _revoked(app):
 
 
 def problems(app):
-    return [f for f in examine(app, timeout=0.3) if f.level == "problem"]
+    return [f for f in examine(app) if f.level == "problem"]
 
 
 def test_doctor_finds_that_no_worker_runs(module, capsys):
