@@ -73,7 +73,8 @@ def place(request, redis_server, new_queue, tmp_path):
     """A queue of RabbitMQ, an app that sends to it, and workers of it."""
     (tmp_path / "volleys_app.py").write_text(textwrap.dedent(MODULE))
     counts, queue = redis_server(), new_queue()
-    backend = counts.url() if request.param == "redis" else "rpc://"
+    results = redis_server(options={"appendonly": "yes", "appendfsync": "always"})
+    backend = results.url() if request.param == "redis" else "rpc://"
     told = counts.client()
     app = Celerant("volleys", broker=services.RABBITMQ, backend=backend)
     app.conf.task_default_queue = queue
@@ -110,6 +111,7 @@ def place(request, redis_server, new_queue, tmp_path):
         yield SimpleNamespace(
             app=app,
             queue=queue,
+            results=results,
             worker=worker,
             send=send,
             waiting=waiting,
@@ -265,3 +267,18 @@ def test_large_messages_come_among_small_ones(place):
         assert result.get(timeout=60) == sizes
     assert place.runs() == dict.fromkeys(range(len(sizes)), 1)
     assert place.waiting() == 0
+
+
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+def test_a_result_store_that_is_away_for_a_while_costs_nothing(place):
+    count = 600
+    with place.worker() as worker:
+        result = place.send("early", count)
+        until(lambda: place.begun() > 100)
+        place.results.kill()
+        # Some twenty seconds: the store's own retry policy comes first.
+        until(lambda: any("backend is away" in line for line in worker.log), 40)
+        place.results.__enter__()
+        assert result.get(timeout=60) == list(range(count))
+        until(lambda: place.waiting() == 0)
+    assert place.runs() == dict.fromkeys(range(count), 1)

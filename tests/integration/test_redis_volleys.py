@@ -25,7 +25,7 @@ from kombu.transport.redis import QoS
 
 from celerant import Celerant, group
 from celerant.common.limits import NO_LIMITS
-from celerant.worker.redis_intake import RedisIntake
+from celerant.worker.redis_intake import RedisIntake, open_volleys
 from harness.celerant_worker import CelerantWorker
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
@@ -342,6 +342,27 @@ def test_messages_come_one_at_a_time_if_volleys_are_not_permitted(
             assert result.get(timeout=60) == list(range(50))
     said = [r for r in caplog.records if "one at a time" in r.getMessage()]
     assert len(said) == 1
+
+
+def test_a_server_that_refuses_keys_of_several_slots_is_left_to_kombu(
+    redis_server, caplog
+):
+    server = redis_server(options={"cluster-enabled": "yes"})
+    with server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+    with Connection(server.url()) as connection:
+        found = open_volleys(
+            connection.channel(),
+            [Queue(QUEUE)],
+            receive=pytest.fail,
+            refuse=pytest.fail,
+            waiting=lambda: 0,
+            limits=NO_LIMITS,
+        )
+    assert found is None
+    (said,) = (r for r in caplog.records if "one at a time" in r.getMessage())
+    assert "hash to the same slot" in said.getMessage()
 
 
 def test_an_idle_worker_asks_once_a_second(place):
