@@ -57,7 +57,7 @@ def test_busy_worker_keeps_no_more_from_others_than_it_may_hold(make_app, broker
         assert entered.wait(20)
         result = group(work.s() for _ in range(100))()
         with app.worker(concurrency=1, hostname="free@here"):
-            # All but what the other holds: its task is acknowledged, and not one of them.
+            # All but what the other holds behind its task, which is acknowledged.
             until(lambda: result.completed_count() == 100 - HELD, 30)
             gate.set()
             assert stays.get(timeout=20) == "busy@here"
