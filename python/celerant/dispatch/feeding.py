@@ -95,10 +95,10 @@ class Fed(Many):
         self._renderer.carrier = carrier
         # A member that has begun to leave goes on: it may be several messages.
         while room > 0 or self._plan.is_amid:
-            volley = carrier.wires[0].volley
-            most = max(0, min(volley.members, room))
+            limits = carrier.wires[0].limits
+            most = max(0, min(limits.members, room))
             self.is_torn = True
-            chunk = self._plan.read(most, volley.bytes, whole=True)
+            chunk = self._plan.read(most, limits.bytes, whole=True)
             with self._gate.passing():
                 if chunk is None:
                     self._count_silent()
