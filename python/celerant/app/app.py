@@ -19,7 +19,6 @@ from typing import (
 
 from kombu.utils.imports import symbol_by_name
 
-from celerant.app.broker import make_connection
 from celerant.app.config_source import read_settings
 from celerant.app.familiar import Familiar
 from celerant.app.registry import TaskRegistry
@@ -38,7 +37,6 @@ from celerant.tasks.task import Task as RegisteredTask
 
 if TYPE_CHECKING:
     import celery
-    from kombu import Connection
     from typing_extensions import Self, Unpack
 
     from celerant.app.control import Control
@@ -306,26 +304,6 @@ class Celerant(TaskRegistry, Familiar):
         return GroupResults(self)
 
     # -- brokers and workers -----------------------------------------------------------
-
-    def connection_for_write(self, url: str | None = None) -> Connection:
-        """Return a new kombu connection for sending, not yet connected.
-
-        Args:
-            url: Instead of the app's broker; its other settings hold.
-        """
-        return make_connection(self.conf, url or self.conf.broker_write_url)
-
-    def connection_for_read(self, url: str | None = None) -> Connection:
-        """Return a new kombu connection for consuming, not yet connected.
-
-        Args:
-            url: Instead of the app's broker; its other settings hold.
-        """
-        # A broker that is silent for two heartbeats is lost; 0 turns heartbeats off.
-        most = max(1, int(self.conf.celerant_stall_timeout / 2))
-        heartbeat = min(self.conf.broker_heartbeat or 0, most)
-        url = url or self.conf.broker_read_url
-        return make_connection(self.conf, url, heartbeat=heartbeat)
 
     def worker(
         self,

@@ -9,6 +9,7 @@ from datetime import datetime, timezone, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.broker import make_connection
 from celerant.context.apps import set_current_app
 from celerant.context.request import current_request, own_request
 from celerant.dispatch.clock import zone_of
@@ -101,6 +102,27 @@ class Familiar:
         return ResultSet(results, app=self, **options)
 
     # -- the broker --------------------------------------------------------------------
+
+    def connection_for_write(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for sending, not yet connected.
+
+        Args:
+            url: Instead of the app's broker; its other settings hold.
+        """
+        conf = _app(self).conf
+        return make_connection(conf, url or conf.broker_write_url)
+
+    def connection_for_read(self, url: str | None = None) -> Connection:
+        """Return a new kombu connection for consuming, not yet connected.
+
+        Args:
+            url: Instead of the app's broker; its other settings hold.
+        """
+        # A broker that is silent for two heartbeats is lost; 0 turns heartbeats off.
+        conf = _app(self).conf
+        most = max(1, int(conf.celerant_stall_timeout / 2))
+        heartbeat = min(conf.broker_heartbeat or 0, most)
+        return make_connection(conf, url or conf.broker_read_url, heartbeat=heartbeat)
 
     def connection(self, url: str | None = None) -> Connection:
         """Return a new kombu connection to the broker, not yet connected.

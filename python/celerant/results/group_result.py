@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 from celerant._core import Roster
@@ -15,7 +14,7 @@ from celerant.results.handle import make_handle
 from celerant.results.living import Living
 from celerant.results.reporting import Reporting
 from celerant.results.result_set import ResultSet
-from celerant.results.saving import delete, restore, save
+from celerant.results.saving import delete, forget_records, restore, save
 from celerant.results.showing import Showing
 from celerant.results.tracking.arrivals import Arrivals
 from celerant.results.tracking.awaiting import wait_in_loop
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["GroupResult"]
 
 R = TypeVar("R")
-
-_FORGET_CHUNK = 10_000
 
 
 class GroupResult(
@@ -301,9 +298,7 @@ class GroupResult(
 
         What is known here stays.
         """
-        ids = task_ids(self.roster)
-        while chunk := list(islice(ids, _FORGET_CHUNK)):
-            self.backend.forget(chunk)
+        forget_records(self.backend, task_ids(self.roster))
         if self.parent is not None:
             self.parent.forget()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from celerant._core import Barrier
@@ -12,14 +13,25 @@ from celerant.results.handle import rebuilt, snapshot
 from celerant.results.tree import from_line, line_of, result_from_tuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from celerant.results.backends.base import Backend
     from celerant.results.base import Result
     from celerant.results.group_result import GroupResult
     from celerant.results.tracking.members import Members
 
-__all__ = ["GroupResults", "delete", "reduced", "restore", "save", "unpickled"]
+__all__ = [
+    "GroupResults",
+    "delete",
+    "forget_records",
+    "reduced",
+    "restore",
+    "save",
+    "unpickled",
+]
+
+#: Records that are deleted by one call.
+_FORGET_CHUNK = 10_000
 
 
 def save(result: GroupResult[Any], backend: Backend) -> None:
@@ -40,6 +52,12 @@ def delete(group_id: str, backend: Backend) -> None:
     """
     _check(group_id, backend)
     backend.delete_group(group_id)
+
+
+def forget_records(backend: Backend, ids: Iterator[str]) -> None:
+    """Delete the records of many tasks, some thousands at a time."""
+    while chunk := list(islice(ids, _FORGET_CHUNK)):
+        backend.forget(chunk)
 
 
 def restore(group_id: str, app: Any) -> GroupResult[Any] | None:

@@ -128,7 +128,7 @@ def settle(task: Task[Any, Any]) -> None:
     cls.hooks = frozenset(
         hook
         for hook in HOOKS
-        if inspect.getattr_static(cls, hook) is not vars(Task)[hook]
+        if inspect.getattr_static(cls, hook) is not inspect.getattr_static(Task, hook)
     )
     check_retry_options(task)
     cls._body = None

@@ -18,6 +18,7 @@ from celerant.context.request import (
     own_request,
 )
 from celerant.errors import CelerantError, MaxRetriesExceeded, PublishError, Retry
+from celerant.tasks.hooks import TaskHooks
 from celerant.tasks.options import OPTIONS, SENT
 from celerant.tasks.replace import extend_chord, hand_over, replacement
 from celerant.tasks.retry import ask_again, ask_retry
@@ -76,7 +77,7 @@ _INTERNAL = frozenset(
 )
 
 
-class Task(Generic[P, R]):
+class Task(TaskHooks, Generic[P, R]):
     """A registered function: call it, make signatures of it, send it.
 
     Made by ``@app.task``. `delay`, `si` and calling take the function's arguments;
@@ -246,42 +247,6 @@ class Task(Generic[P, R]):
     def on_replace(self, sig: Any) -> Any:
         """Send or run the canvas that replaces this task; subclasses may add to it."""
         return hand_over(self, sig)
-
-    # -- for classes of your own -------------------------------------------------------
-
-    @classmethod
-    def on_bound(cls, app: Any) -> None:
-        """Do something once a task of this class is made for `app`."""
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Do something before the function; an error of this fails the task."""
-
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Do something once the task's value is stored."""
-
-    def on_retry(
-        self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Do something if the task asked to run again; `exc` is the reason."""
-
-    def on_failure(
-        self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Do something if the task failed; ``str(einfo)`` is the traceback."""
-
-    def after_return(  # noqa: PLR0913, PLR0917 - Celery's form
-        self,
-        status: str,
-        retval: Any,
-        task_id: str,
-        args: Any,
-        kwargs: Any,
-        einfo: Any,
-    ) -> None:
-        """Do something after a success or failure; `retval` is value or exception."""
-
-    def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str | None:
-        """Return the name that logs and monitors show; None: the task's own."""
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's form
         """Add a member to the chord whose header this task is in.

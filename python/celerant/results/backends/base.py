@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from types import MappingProxyType, MethodType
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.per_process import PerProcess
-from celerant.common.printable import frames_of_ours, shown
+from celerant.common.printable import frames_of_ours
 from celerant.common.urls import masked
-from celerant.errors import CelerantError, SettingError
+from celerant.errors import CelerantError
 from celerant.results.backends.chords import ChordResults
+from celerant.results.backends.lifetimes import seconds_to_live
 from celerant.results.consuming.consumer import Consumer
 from celerant.results.consuming.feed import Feed
 from celerant.results.tracking.record import Codec
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
     from celerant.results.tracking.source import Trouble
 
-__all__ = ["Backend", "weakly"]
-
-_T = TypeVar("_T")
+__all__ = ["Backend"]
 
 
 def _no_workers(*_args: Any, **_kwargs: Any) -> None:
@@ -93,16 +90,16 @@ class Backend(ChordResults):
         limits: Limits = NO_LIMITS,
     ) -> None:
         self._url = url
-        self.expires = _seconds("result_expires", expires)
+        self.expires = seconds_to_live("result_expires", expires)
         self.failure_expires = (
             self.expires
             if failure_expires is None
-            else _seconds("result_failure_expires", failure_expires)
+            else seconds_to_live("result_failure_expires", failure_expires)
         )
         self.chord_expires = (
             self.expires
             if chord_expires is None
-            else _seconds("result_chord_expires", chord_expires)
+            else seconds_to_live("result_chord_expires", chord_expires)
         )
         self.join_timeout = join_timeout
         self.transport_options = dict(transport_options or {})
@@ -382,46 +379,3 @@ class _Own:
         """Let go in a forked child what the parent goes on using."""
         if self.consumer is not None:
             self.consumer.leave()
-
-
-def weakly(call: Callable[..., _T]) -> Callable[..., _T]:
-    """Return what calls `call`, and does not keep the object alive whose method it is.
-
-    Raises:
-        ReferenceError: By the returned function: the object is gone.
-    """
-    if not isinstance(call, MethodType):
-        return call
-    reference = weakref.WeakMethod(call)
-
-    def called(*args: Any) -> _T:
-        method: Callable[..., _T] | None = reference()
-        if method is None:
-            msg = "the app whose results these are is gone"
-            raise ReferenceError(msg)
-        return method(*args)
-
-    return called
-
-
-def _seconds(name: str, value: float | timedelta | None) -> int:
-    """Return a time to live in whole seconds, of a part of a second a whole one.
-
-    Raises:
-        SettingError: It is no time to live.
-    """
-    if value is None:
-        return 0
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds == math.inf:
-        return 0
-    try:
-        if seconds >= 0:
-            return math.ceil(seconds)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    msg = (
-        f"{name} must be a number of seconds or a timedelta from 0 on, or None for "
-        f"ever, not {shown(value)}"
-    )
-    raise SettingError(msg, name=name)

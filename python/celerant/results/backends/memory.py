@@ -11,11 +11,8 @@ import math
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
@@ -23,13 +20,13 @@ from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.errors import CelerantError, ForkError
 from celerant.results.backends.base import Backend
 from celerant.results.backends.memory_chord import MemoryChords
-from celerant.results.consuming.feed import Feed
+from celerant.results.backends.memory_feed import MemoryFeed
 from celerant.states import RETRY
 
 if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
 
-__all__ = ["MemoryBackend", "MemoryFeed", "Store"]
+__all__ = ["MemoryBackend", "Store"]
 
 logger = logging.getLogger("celerant")
 
@@ -219,67 +216,6 @@ _stores: PerProcess[weakref.WeakValueDictionary[str, Store]] = PerProcess(
 _stores_lock = ProcessLock()
 
 
-class MemoryFeed(Feed):
-    """The records that were stored since the last look."""
-
-    is_complete = True
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._records: deque[tuple[str, bytes]] = deque()
-        #: Unlike an event, it may be set by the collector while it is being set.
-        self._news: SimpleQueue[None] = SimpleQueue()
-        self._is_idle = False
-        store.feeds.add(self)
-
-    def push(self, task_id: str, payload: bytes) -> None:
-        """Take a record; wakes the consumer only if it waits."""
-        self._records.append((task_id, payload))
-        if self._is_idle:
-            self._news.put(None)
-
-    def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return the pushed records."""
-        if not self._records:
-            # Set first, looked second: a push in between sets the event.
-            self._is_idle = True
-            with suppress(Empty):
-                if not self._records:
-                    self._news.get(timeout=timeout)
-                self._is_idle = False
-                while True:
-                    self._news.get_nowait()
-            self._is_idle = False
-        # A push by several threads may still append: take the records that are there.
-        return [self._records.popleft() for _ in range(len(self._records))]
-
-    def wake(self) -> None:
-        """Make `receive` return."""
-        self._news.put(None)
-
-    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all are pushed
-        """Do nothing: every record is pushed."""
-        return True
-
-    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all are pushed
-        """Do nothing: every record is pushed."""
-        return True
-
-    def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Do nothing: every record is pushed."""
-
-    def unsubscribe_prefix(self, prefix: str) -> None:
-        """Do nothing: every record is pushed."""
-
-    def reset(self) -> None:
-        """Forget the pushed records."""
-        self._records.clear()
-
-    def close(self) -> None:
-        """Get no more records."""
-        self._store.feeds.discard(self)
-
-
 class MemoryBackend(Backend):
     """Results in this process, one store for each app name.
 
@@ -388,7 +324,7 @@ class MemoryBackend(Backend):
 
     def open_feed(self) -> MemoryFeed:
         """Return a feed of all records that are stored from now on."""
-        return MemoryFeed(self._checked())
+        return MemoryFeed(self._checked().feeds)
 
     def _checked(self) -> Store:
         if self._shared.pid != os.getpid():

@@ -21,8 +21,9 @@ from kombu.serialization import loads
 from celerant.common.per_process import PerProcess
 from celerant.common.printable import line
 from celerant.common.unopened import body_of
+from celerant.common.weakly import weakly
 from celerant.errors import CelerantError, ForkError, SettingError
-from celerant.results.backends.base import Backend, weakly
+from celerant.results.backends.base import Backend
 from celerant.results.backends.inbox import Inbox
 from celerant.results.backends.rpc_feed import RpcFeed
 from celerant.results.backends.rpc_frames import Reply

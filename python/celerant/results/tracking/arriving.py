@@ -8,7 +8,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError
@@ -16,7 +16,7 @@ from celerant.results.tracking.callbacks import Event
 from celerant.results.tracking.intake import read
 from celerant.results.tracking.outcomes import Outcomes
 from celerant.results.tracking.pace import Pace
-from celerant.results.tracking.waiters import Waiters
+from celerant.results.tracking.waiters import Follower, Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from celerant.results.tracking.source import Source
 
 __all__ = ["Arriving"]
-
-
-class Follower(Protocol):
-    """Wants to know which members come in, and by which records."""
-
-    def note(self, indices: Sequence[int], records: Sequence[bytes | None]) -> None:
-        """Take note; called by any thread."""
 
 
 class Arriving(Outcomes):
@@ -387,10 +380,8 @@ class Arriving(Outcomes):
             self.on_complete()
 
     def _call_back(self) -> None:
-        if self.backend.is_calling_back:
-            self.call_back()
-        else:
-            self.keep()
+        act = self.call_back if self.backend.is_calling_back else self.keep
+        act()
 
     def call_back(self) -> None:
         """Call those callbacks whose time has come."""

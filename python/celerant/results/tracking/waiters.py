@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["Waiter", "Waiters"]
+__all__ = ["Follower", "Waiter", "Waiters"]
+
+
+class Follower(Protocol):
+    """Wants to know which members come in, and by which records."""
+
+    def note(self, indices: Sequence[int], records: Sequence[bytes | None]) -> None:
+        """Take note; called by any thread."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
