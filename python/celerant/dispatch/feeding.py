@@ -30,7 +30,7 @@ class Gate(Protocol):
         """Return how many may leave, once that is worth a turn; 0: none, ever."""
 
     def room(self) -> int:
-        """Return how many may leave now."""
+        """Return how many may leave now, if that is worth a chunk; else 0."""
 
     def passing(self) -> AbstractContextManager[None]:
         """Hold back who wants to stop it while something leaves.

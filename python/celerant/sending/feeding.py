@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from celerant.dispatch.interruption import ABANDONED, Abandoned
+from celerant.dispatch.wires.chunk_limits import NEAR
 from celerant.errors import CanvasError, CelerantError, ForkError, TaskRevoked
 from celerant.results.tracking.waiters import Waiter
 
@@ -208,7 +209,11 @@ class Feeder:
     # -- dispatch.feeding.Gate -----------------------------------------------------
 
     def room(self) -> int:
-        """Return how many members may leave now."""
+        """Return how many members may leave now; 0 if too few for a chunk."""
+        room = self._room()
+        return room if room >= min(self._least, NEAR.members) else 0
+
+    def _room(self) -> int:
         if not self._open.is_set() or self.stopping.is_set():
             return 0
         fed, room = self._fed, _NO_END
@@ -231,7 +236,7 @@ class Feeder:
             # Cleared first, looked second.
             if self._has_tripped():
                 break
-            room = self.room()
+            room = self._room()
             if room >= self._least:
                 return room
             if not self.stopping.is_set() and self._open.is_set():
@@ -243,7 +248,7 @@ class Feeder:
         """Wake the thread if there is enough room; called as members arrive."""
         breaker = self._breaker
         if (
-            self.room() >= self._least
+            self._room() >= self._least
             or (breaker is not None and breaker.trips)
             or self._members.error is not None
         ):
