@@ -17,12 +17,12 @@ from celerant.common.receivers import tell
 from celerant.context.workers import add_worker
 from celerant.errors import SettingError
 from celerant.worker.batches import Batches
-from celerant.worker.consumer import BrokerSource
+from celerant.worker.broker_source import BrokerSource
 from celerant.worker.delays import offer_delays
 from celerant.worker.events import Events
 from celerant.worker.flow import Flow
 from celerant.worker.mailbox import MailboxNode
-from celerant.worker.memory import MemorySource
+from celerant.worker.memory_source import MemorySource
 from celerant.worker.message import Reader
 from celerant.worker.panel import Panel
 from celerant.worker.pool import Engine, Pool, Threads

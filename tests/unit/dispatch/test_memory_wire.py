@@ -142,7 +142,7 @@ def test_another_encoding_of_bodies_is_kombus_to_make(by_kombu):
 
 def test_a_volley_wakes_a_slot_for_each_message(app, monkeypatch):
     # Else the worker's own look now and then would do.
-    monkeypatch.setattr("celerant.worker.memory._LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr("celerant.worker.memory_source._LOOK_INTERVAL", 3600.0)
     both = threading.Barrier(2, timeout=10)
     task = app.task(lambda: both.wait() >= 0, name="celerant_test.both")
     with app.worker(concurrency=2):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from celerant.worker.consumer import BrokerSource
+from celerant.worker.broker_source import BrokerSource
 
 
 class Flaky(BrokerSource):

@@ -11,7 +11,7 @@ from queue import Queue
 import pytest
 from kombu import Connection
 
-from celerant.worker import Worker, memory
+from celerant.worker import Worker, memory_source
 from celerant.worker.memory_message import MemoryMessage
 
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -111,7 +111,7 @@ def test_another_consumer_of_a_queue_finds_it_empty_at_worst():
 
     store = Slow()
     store.queue.append(1)
-    other = threading.Thread(target=lambda: ours.append(memory._pop(store)))
+    other = threading.Thread(target=lambda: ours.append(memory_source._pop(store)))
     assert store.get(block=False) == 1
     other.join()
-    assert ours == [memory._NOTHING]
+    assert ours == [memory_source._NOTHING]

@@ -9,7 +9,7 @@ from queue import SimpleQueue
 import pytest
 
 from celerant.errors import SettingError
-from celerant.worker import Worker, memory
+from celerant.worker import Worker, memory_source
 from harness.inside import memory_changes
 
 
@@ -229,7 +229,7 @@ def test_a_put_starts_a_task_without_a_poll(app):
 
 
 def test_an_idle_worker_hardly_turns(app, monkeypatch):
-    monkeypatch.setattr(memory, "_LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(memory_source, "_LOOK_INTERVAL", 0.05)
     turns = SimpleQueue()
     with Worker(app) as worker:
         changes = memory_changes(worker)
