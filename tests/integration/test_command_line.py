@@ -140,7 +140,7 @@ def test_cancel_revokes_what_has_not_begun(module, capsys):
         assert begun.wait(20)
         app = ("-A", module.__name__, "--json")
         code, out = told(capsys, "cancel", result.handle, *app)
-        assert (code, json.loads(out)["pending"]) == (0, 3)
+        assert (code, json.loads(out)["cancelled"]) == (0, 3)
         # The worker has it when it answers the next command.
         ids = {member.id for member in result}
         until(lambda: ids <= set(_revoked(module.app)))
@@ -148,6 +148,42 @@ def test_cancel_revokes_what_has_not_begun(module, capsys):
         result.get(timeout=20, propagate=False)
     assert result.counts()["REVOKED"] == 2
     assert result.counts()["SUCCESS"] == 1
+
+
+def test_failures_are_shown_by_exception_and_place(sent, module, capsys):
+    code, out = told(capsys, "failures", sent.handle, "-A", module.__name__)
+    assert code == 1
+    assert "1 x ZeroDivisionError: division by zero" in out
+    assert " in halve" in out
+    code, out = told(capsys, "failures", sent.handle, "-A", module.__name__, "--json")
+    shown = json.loads(out)
+    assert (code, shown["failed"], shown["failures"][0]["indices"]) == (1, 1, [0])
+
+
+def test_retry_sends_those_that_failed_once_more(module, capsys):
+    runs = []
+
+    @module.app.task
+    def once(x):
+        runs.append(x)
+        if runs.count(x) == 1 and x == 2:
+            raise ValueError(x)
+        return x
+
+    module.members = lambda: group(once.s(i) for i in range(4))
+    app = ("-A", module.__name__)
+    source = ("--source", f"{module.__name__}:members")
+    with module.app.worker(concurrency=1):
+        result = module.members().apply_async(cancellable=True)
+        result.get(timeout=20, propagate=False)
+        assert told(capsys, "retry", result.handle, *app, *source)[0] == 2
+        code, out = told(
+            capsys, "retry", result.handle, "--failed", "--json", *app, *source
+        )
+        assert (code, json.loads(out)["id"]) == (0, result.id)
+        again = module.app.attach(result.handle)
+        assert again.get(timeout=20) == [0, 1, 2, 3]
+    assert sorted(runs) == [0, 1, 2, 2, 3]
 
 
 def _revoked(app):

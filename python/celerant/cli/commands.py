@@ -12,8 +12,9 @@ import click
 from celerant.cli.bench import bench
 from celerant.cli.doctor import doctor
 from celerant.cli.exits import FAILED, INTERRUPTED, UNREACHABLE, USAGE, is_unreachable
+from celerant.cli.mending import cancel, failures, retry
 from celerant.cli.options import app_option, given_app
-from celerant.cli.results import cancel, report, result, watch
+from celerant.cli.results import report, result, watch
 from celerant.cli.send import send
 from celerant.cli.serving import serve
 from celerant.cli.web import web
@@ -97,7 +98,18 @@ def worker(  # noqa: PLR0913, PLR0917 - the options
     return serve(app, made)
 
 
-for _command in (bench, cancel, doctor, report, result, send, watch, web):
+for _command in (
+    bench,
+    cancel,
+    doctor,
+    failures,
+    report,
+    result,
+    retry,
+    send,
+    watch,
+    web,
+):
     celerant.add_command(_command)
 
 

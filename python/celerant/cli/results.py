@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from celerant.results.async_result import AsyncResult
     from celerant.results.group_result import GroupResult
 
-__all__ = ["cancel", "report", "result", "watch"]
+__all__ = ["HANDLE_HELP", "report", "result", "watch"]
 
 #: Seconds between two looks at what is known, and until a Ctrl-C is noticed.
 _LOOK_INTERVAL = 0.1
 
-_HANDLE_HELP = "HANDLE is `result.handle`, or the id of a group that was saved."
+HANDLE_HELP = "HANDLE is `result.handle`, or the id of a group that was saved."
 
 
-@click.command(epilog=_HANDLE_HELP)
+@click.command(epilog=HANDLE_HELP)
 @click.argument("handle")
 @app_option
 @json_option
@@ -48,7 +48,7 @@ def report(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FB
     return _code(counts)
 
 
-@click.command(epilog=_HANDLE_HELP)
+@click.command(epilog=HANDLE_HELP)
 @click.argument("handle")
 @app_option
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds; by default no end.")
@@ -139,33 +139,6 @@ def result(
     if is_pending:
         return PENDING
     return 0 if state == "SUCCESS" else FAILED
-
-
-@click.command(epilog=_HANDLE_HELP)
-@click.argument("handle")
-@app_option
-@click.option("--terminate", is_flag=True, help="Also end tasks that run in processes.")
-@json_option
-def cancel(
-    app_path: str | None,
-    handle: str,
-    terminate: bool,  # noqa: FBT001 - called by click
-    as_json: bool,  # noqa: FBT001 - the same
-) -> int:
-    """Cancel the members of a group that have not begun.
-
-    Workers that are there are told of the tasks' ids; each of the tasks ends as
-    REVOKED when a worker takes its message. Prints how many members were pending.
-    """
-    with given_app(app_path) as app:
-        found = attached(app, handle)
-        pending = found.counts()["PENDING"]
-        found.revoke(terminate=terminate)
-        if as_json:
-            print_json({"id": found.id, "pending": pending})
-        else:
-            click.echo(f"group {found.id}: {pending:,} pending members are revoked")
-    return 0
 
 
 def _print_one(one: AsyncResult[Any], state: str, value: Any, *, as_json: bool) -> None:

@@ -1,0 +1,118 @@
+"""``failures``, ``retry``, ``cancel``: what went wrong in a group, and mending it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from celerant.canvas.group import group
+from celerant.cli.exits import FAILED
+from celerant.cli.finding import attached, load_canvas
+from celerant.cli.options import app_option, given_app, json_option, print_json
+from celerant.cli.results import HANDLE_HELP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cancel", "failures", "retry"]
+
+
+@click.command(epilog=HANDLE_HELP)
+@click.argument("handle")
+@app_option
+@json_option
+def failures(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FBT001 - called by click
+    """Show the failures of a group: by exception and place, the most frequent first.
+
+    Exit code: 0 if no member failed so far, 1 if any did.
+    """
+    with given_app(app_path) as app:
+        found = attached(app, handle).failures()
+    if as_json:
+        ways = [asdict(failure) for failure in found]
+        print_json({"id": found.group_id, "failed": found.total, "failures": ways})
+    else:
+        click.echo(str(found))
+    return FAILED if found.total else 0
+
+
+@click.command(epilog=HANDLE_HELP)
+@click.argument("handle")
+@app_option
+@click.option("--failed", "which", flag_value="failed", help="Those that failed.")
+@click.option(
+    "--missing",
+    "which",
+    flag_value="missing",
+    help="Those that were not sent or were cancelled, or whose results expired.",
+)
+@click.option(
+    "--source",
+    required=True,
+    metavar="MODULE:GROUP",
+    help="The group that was sent, or a function that returns it.",
+)
+@json_option
+def retry(
+    app_path: str | None,
+    handle: str,
+    which: Literal["failed", "missing"] | None,
+    source: str,
+    as_json: bool,  # noqa: FBT001 - called by click
+) -> int:
+    """Send members of a group once more, under their ids and into their places.
+
+    The group must have been sent with window=, canary=, stop_if= or cancellable=True.
+    Does not wait for them: `celerant watch` does.
+    """
+    if which is None:
+        msg = "say which members: --failed or --missing"
+        raise click.UsageError(msg)
+    with given_app(app_path) as app:
+        found = attached(app, handle)
+        found.retry(which, source=_members(source))
+        pending = found.counts()["PENDING"]
+    if as_json:
+        print_json({"id": found.id, "pending": pending})
+    else:
+        click.echo(f"group {found.id}: {pending:,} members are pending once more")
+    return 0
+
+
+def _members(path: str) -> Sequence[Any]:
+    canvas = load_canvas(path)
+    if isinstance(canvas, group):
+        return canvas.tasks
+    msg = f"{path}: --source must name the group that was sent"
+    raise click.UsageError(msg)
+
+
+@click.command(epilog=HANDLE_HELP)
+@click.argument("handle")
+@app_option
+@click.option("--terminate", is_flag=True, help="Also end tasks that run in processes.")
+@json_option
+def cancel(
+    app_path: str | None,
+    handle: str,
+    terminate: bool,  # noqa: FBT001 - called by click
+    as_json: bool,  # noqa: FBT001 - the same
+) -> int:
+    """Cancel the members of a group that have not begun.
+
+    Each of the tasks ends as REVOKED when a worker takes its message. Prints how many
+    are done, are known to run, and are cancelled.
+    """
+    with given_app(app_path) as app:
+        found = attached(app, handle)
+        said = found.cancel(terminate=terminate)
+    if as_json:
+        print_json({"id": found.id, **said._asdict()})
+    else:
+        click.echo(
+            f"group {found.id}: {said.cancelled:,} members are cancelled, "
+            f"{said.running:,} run, {said.done:,} are done"
+        )
+    return 0
