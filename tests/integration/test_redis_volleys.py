@@ -27,6 +27,7 @@ from celerant import Celerant, group
 from celerant.common.limits import NO_LIMITS
 from celerant.worker.redis_intake import RedisIntake, open_volleys
 from harness.celerant_worker import CelerantWorker
+from harness.redis_server import free_port
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
 
@@ -347,7 +348,8 @@ def test_messages_come_one_at_a_time_if_volleys_are_not_permitted(
 def test_a_server_that_refuses_keys_of_several_slots_is_left_to_kombu(
     redis_server, caplog
 ):
-    server = redis_server(options={"cluster-enabled": "yes"})
+    options = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    server = redis_server(options=options)
     with server.client() as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))

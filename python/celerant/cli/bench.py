@@ -84,7 +84,7 @@ def _celerys(broker: str, queue: str, members: int) -> Callable[[], Any]:
     app = celery.Celery(queue, broker=broker, set_as_current=False)
     app.conf.task_default_queue = queue
 
-    @app.task(name="celerant.bench.noop", ignore_result=True)  # type: ignore[untyped-decorator,unused-ignore]
+    @app.task(name="celerant.bench.noop", ignore_result=True, shared=False)  # type: ignore[untyped-decorator,unused-ignore]
     def noop(x: int) -> None:
         pass
 

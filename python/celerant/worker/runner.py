@@ -193,6 +193,10 @@ class Runner:
         final = self.ending.finish(delivery.request, policy, outcome, settle)
         if final is None:
             run.is_settled = True
+            if delivery.is_forgotten:
+                # The broker has it no more: a worker that is killed would lose what
+                # waits here.
+                self.ending.volley.store()
         else:
             run.settlement = policy.settlement(final)
 
