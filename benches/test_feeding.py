@@ -44,6 +44,7 @@ def finish(result: GroupResult[Any]) -> None:
     while not (members.barrier.is_sealed and done == len(members.barrier)):
         count = len(members.barrier)
         if count == done:
+            # A worker that has nothing to do; a busy loop would take the sender's core.
             time.sleep(_PAUSE)
         members.settle(range(done, count), Barrier.IGNORED)
         done = count

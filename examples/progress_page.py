@@ -23,7 +23,7 @@ groups: dict[str, GroupResult[float]] = {}
 
 @app.task
 def work(seconds: float) -> float:
-    """Sleep."""
+    """Sleep, in place of work that takes so long."""
     time.sleep(seconds)
     return seconds
 

@@ -17,7 +17,7 @@ app = Celerant("shop", broker=os.environ.get("SHOP_BROKER", "redis://127.0.0.1:6
 
 @app.task
 def pack(order: int) -> str:
-    """Pretend to work."""
+    """Pretend to work: there is nothing to pack."""
     time.sleep(0.05)
     return f"order {order} is packed"
 

@@ -61,23 +61,13 @@ class Batches:
         try:
             child = self._engine.lend()
         except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
-            self._fail(first, exc)
+            outcome = failure(exc, 0.0)
+            self._runner.one_by_one(lambda _: outcome)(first)
             return
         try:
             self._run_in(child, first)
         finally:
             self._engine.give_back(child)
-
-    def _fail(self, delivery: Delivery, exc: BaseException) -> None:
-        run = Run(delivery)
-        try:
-            if self._runner.admit(run):
-                self._runner.begin(run)
-                self._runner.end(run, failure(exc, 0.0))
-        except BaseException as raised:  # noqa: BLE001 - no slot may end by a task
-            self._runner.rescue(run, raised)
-        finally:
-            self._runner.leave(run)
 
     def _run_in(self, child: ChildProcess, first: Delivery) -> None:
         jobs = self._gather(child, first)
