@@ -5,11 +5,7 @@ Tasks are counted by their index, in a Redis of the test's own.
 
 from __future__ import annotations
 
-import os
 import signal
-import textwrap
-import uuid
-from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -17,33 +13,13 @@ from kombu import Connection, Producer
 
 from celerant import Celerant, group
 from harness import services
-from harness.celerant_worker import CelerantWorker
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
+from harness.volleys import HELD, SLOTS, Volleys, kill_9
 
 pytestmark = [pytest.mark.usefixtures("rabbitmq_url"), pytest.mark.timeout(90)]
 
-#: Tasks that a worker runs at a time, and messages that it holds for each.
-SLOTS, HELD = 2, 32
-MODULE = """
-    import os, redis
-    from celerant import Celerant
-
-    app = Celerant("volleys", broker=os.environ["BROKER"], backend=os.environ["STORE"])
-    app.conf.task_default_queue = os.environ["QUEUE"]
-    app.conf.worker_prefetch_multiplier = 32
-    store = redis.Redis.from_url(os.environ["COUNTS"])
-
-    @app.task(name="volleys.early")
-    def early(index):
-        store.rpush("runs", index)
-        return index
-
-    @app.task(name="volleys.late", acks_late=True)
-    def late(index):
-        store.rpush("runs", index)
-        return index
-
+TASKS = """
     @app.task(name="volleys.size", acks_late=True)
     def size(index, text):
         store.rpush("runs", index)
@@ -53,54 +29,22 @@ MODULE = """
     def fail(index):
         store.rpush("runs", index)
         raise ValueError(index)
-
-    @app.task(name="volleys.hold", acks_late=True)
-    def hold(index):
-        store.rpush("runs", index)
-        store.blpop("go", 60)
-        return index
-
-    @app.task(name="volleys.hold_early")
-    def hold_early(index):
-        store.rpush("runs", index)
-        store.blpop("go", 60)
-        return index
 """
 
 
 @pytest.fixture(params=["redis", "rpc"])
 def place(request, redis_server, new_queue, tmp_path):
     """A queue of RabbitMQ, an app that sends to it, and workers of it."""
-    (tmp_path / "volleys_app.py").write_text(textwrap.dedent(MODULE))
     counts, queue = redis_server(), new_queue()
     results = redis_server(options={"appendonly": "yes", "appendfsync": "always"})
     backend = results.url() if request.param == "redis" else "rpc://"
     told = counts.client()
     app = Celerant("volleys", broker=services.RABBITMQ, backend=backend)
     app.conf.task_default_queue = queue
+    volleys = Volleys(app, tmp_path, TASKS, counts.url())
 
     def worker(concurrency=SLOTS, *, broker=services.RABBITMQ, pool="threads"):
-        return CelerantWorker(
-            folder=tmp_path,
-            module="volleys_app:app",
-            hostname=f"{uuid.uuid4().hex[:8]}@localhost",
-            pool=pool,
-            concurrency=concurrency,
-            environment={
-                **os.environ,
-                "BROKER": broker,
-                "STORE": backend,
-                "COUNTS": counts.url(),
-                "QUEUE": queue,
-                "PYTHONPATH": str(tmp_path),
-            },
-        )
-
-    def send(task, count, start=0):
-        members = [
-            app.signature(f"volleys.{task}", (i,)) for i in range(start, start + count)
-        ]
-        return group(members).apply_async()
+        return volleys.worker(concurrency, pool, broker, backend)
 
     def waiting():
         with Connection(services.RABBITMQ) as connection:
@@ -113,18 +57,11 @@ def place(request, redis_server, new_queue, tmp_path):
             queue=queue,
             results=results,
             worker=worker,
-            send=send,
+            send=volleys.send,
             waiting=waiting,
-            runs=lambda: Counter(map(int, told.lrange("runs", 0, -1))),
-            begun=lambda: told.llen("runs"),
-            let_go=lambda: told.rpush("go", 1),
+            **volleys.told_by(told),
         )
     told.close()
-
-
-def kill_9(worker):
-    os.kill(worker.process.pid, signal.SIGKILL)
-    worker.process.wait(20)
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes"])

@@ -12,10 +12,8 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-import uuid
 from collections import Counter
 from types import SimpleNamespace
 
@@ -26,40 +24,19 @@ from kombu.transport.redis import QoS
 from celerant import Celerant, group
 from celerant.common.limits import NO_LIMITS
 from celerant.worker.redis_intake import RedisIntake, open_volleys
-from harness.celerant_worker import CelerantWorker
 from harness.redis_server import free_port
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
+from harness.volleys import SLOTS, Volleys, kill_9
 
 QUEUE = "volleys"
-#: Tasks that a worker runs at a time.
-SLOTS = 2
 #: What was not settled comes again at once.
 SOON = {
     "visibility_timeout": 1,
     "unacked_restore_interval": 1,
     "unacked_restore_throttle": 1,
 }
-MODULE = """
-    import json, os, redis
-    from celerant import Celerant
-
-    app = Celerant("volleys", broker=os.environ["BROKER"], backend=os.environ["STORE"])
-    app.conf.task_default_queue = "volleys"
-    app.conf.worker_prefetch_multiplier = 32
-    app.conf.broker_transport_options = json.loads(os.environ["OPTIONS"])
-    store = redis.Redis.from_url(os.environ["COUNTS"])
-
-    @app.task(name="volleys.early")
-    def early(index):
-        store.rpush("runs", index)
-        return index
-
-    @app.task(name="volleys.late", acks_late=True)
-    def late(index):
-        store.rpush("runs", index)
-        return index
-
+TASKS = """
     @app.task(name="volleys.fail_early")
     def fail_early(index):
         store.rpush("runs", index)
@@ -68,25 +45,12 @@ MODULE = """
     @app.task(name="volleys.fail_late", acks_late=True, acks_on_failure=False)
     def fail_late(index):
         fail_early.run(index)
-
-    @app.task(name="volleys.hold", acks_late=True)
-    def hold(index):
-        store.rpush("runs", index)
-        store.blpop("go", 60)
-        return index
-
-    @app.task(name="volleys.hold_early")
-    def hold_early(index):
-        store.rpush("runs", index)
-        store.blpop("go", 60)
-        return index
 """
 
 
 @pytest.fixture
 def place(redis_server, tmp_path):
     """A Redis, an app that sends by it, and workers of it."""
-    (tmp_path / "volleys_app.py").write_text(textwrap.dedent(MODULE))
     server = redis_server(options={"appendonly": "yes", "appendfsync": "always"})
     # One that stays, for what the tasks themselves tell.
     counts = redis_server()
@@ -94,31 +58,13 @@ def place(redis_server, tmp_path):
     app = Celerant("volleys", broker=server.url(), backend=server.url())
     app.conf.task_default_queue = QUEUE
 
+    volleys = Volleys(app, tmp_path, TASKS, counts.url())
+
     def worker(concurrency=SLOTS, *, broker=None, options=SOON, pool="threads"):
-        return CelerantWorker(
-            folder=tmp_path,
-            module="volleys_app:app",
-            hostname=f"{uuid.uuid4().hex[:8]}@localhost",
-            pool=pool,
-            concurrency=concurrency,
-            environment={
-                **os.environ,
-                "BROKER": broker or server.url(),
-                "STORE": server.url(),
-                "COUNTS": counts.url(),
-                "OPTIONS": json.dumps(options),
-                "PYTHONPATH": str(tmp_path),
-            },
+        url = server.url()
+        return volleys.worker(
+            concurrency, pool, broker or url, url, json.dumps(options)
         )
-
-    def send(task, count, start=0):
-        members = [
-            app.signature(f"volleys.{task}", (i,)) for i in range(start, start + count)
-        ]
-        return group(members).apply_async()
-
-    def runs():
-        return Counter(map(int, told.lrange("runs", 0, -1)))
 
     with app:
         yield SimpleNamespace(
@@ -126,18 +72,11 @@ def place(redis_server, tmp_path):
             store=store,
             app=app,
             worker=worker,
-            send=send,
-            runs=runs,
-            begun=lambda: told.llen("runs"),
-            let_go=lambda: told.rpush("go", 1),
+            send=volleys.send,
+            **volleys.told_by(told),
         )
     store.close()
     told.close()
-
-
-def kill_9(worker):
-    os.kill(worker.process.pid, signal.SIGKILL)
-    worker.process.wait(20)
 
 
 def noted(store):

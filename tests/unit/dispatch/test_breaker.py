@@ -10,41 +10,9 @@ import pytest
 from celerant import group
 from celerant._core import Barrier
 from celerant.errors import CanvasError, CelerantError, SettingError
-from harness.capture import drain
 from harness.until import until
 
 WAIT = 10
-
-
-class Queue:
-    """The messages that have left, which the test finishes as it likes."""
-
-    def __init__(self, shop):
-        self.app = shop.app
-        shop.app.backend.obstacle = lambda: None
-        self.left = []
-        self.done = 0
-
-    def look(self):
-        found = drain("memory://", self.app.conf.task_default_queue)
-        self.left += [message.headers["id"] for message in found]
-        return len(self.left)
-
-    def finish(self, count=1, state="SUCCESS"):
-        for task_id in self.left[self.done : self.done + count]:
-            value = self.done if state == "SUCCESS" else ValueError("no")
-            self.app.backend.store_result(task_id, value, state)
-            self.done += 1
-
-    def finish_all(self, result):
-        while not (result.members.barrier.is_sealed and self.done == self.look()):
-            until(lambda: result.members.barrier.is_sealed or self.look() > self.done)
-            self.finish(len(self.left))
-
-
-@pytest.fixture
-def queue(shop):
-    return Queue(shop)
 
 
 def streamed(shop, count):

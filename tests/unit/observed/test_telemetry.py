@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -12,6 +9,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from celerant import PublishError, chord, group, telemetry
 from celerant.testing import Sent
 from harness.until import until
+from harness.without_package import error_without
 
 
 @pytest.fixture
@@ -183,11 +181,7 @@ def test_a_watcher_that_fails_stops_no_dispatch(app, spans, monkeypatch, caplog)
 
 
 def test_telemetry_names_its_extra():
-    code = (
-        "import sys; sys.modules['opentelemetry'] = None\n"
-        "from celerant import CelerantError, telemetry\n"
-        "try: telemetry.install()\n"
-        "except CelerantError as exc: print(exc)\n"
+    told = error_without(
+        ["opentelemetry"], "from celerant import telemetry", "telemetry.install()"
     )
-    told = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert "pip install 'celerant[otel]'" in told

@@ -10,7 +10,7 @@ from celerant.results.backends import open_backend
 from celerant.results.backends.base import Backend
 from celerant.results.consuming.feed import Feed, FeedLostError
 from celerant.results.tracking.members import sealed
-from harness.groups import group_of
+from harness.groups import Fed, group_of
 
 _names = count()
 
@@ -121,3 +121,11 @@ def _group_of():
 @pytest.fixture(name="sealed")
 def _sealed():
     return sealed
+
+
+@pytest.fixture
+def fed(memory):
+    """A group of three members so far."""
+    fed = Fed(memory)
+    fed.grow(3)
+    return fed

@@ -17,13 +17,6 @@ from harness.until import until
 WAIT = 10
 
 
-@pytest.fixture
-def fed(memory):
-    fed = Fed(memory)
-    fed.grow(3)
-    return fed
-
-
 def in_thread(fed, acts):
     """Do `acts` one after the other, each once the one before has been seen."""
 

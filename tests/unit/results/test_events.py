@@ -32,13 +32,6 @@ class Heard:
         return [(event, index) for event, index, _ in self.calls if event in events]
 
 
-@pytest.fixture
-def fed(memory):
-    fed = Fed(memory)
-    fed.grow(3)
-    return fed
-
-
 def test_each_event_comes_once_as_it_happens(fed):
     heard = Heard(fed.result)
     fed.store(1)

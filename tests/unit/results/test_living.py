@@ -11,13 +11,6 @@ from harness.groups import Fed, group_of
 from harness.until import until
 
 
-@pytest.fixture
-def fed(memory):
-    fed = Fed(memory)
-    fed.grow(3)
-    return fed
-
-
 def test_a_group_has_no_size_before_its_seal(fed):
     result = fed.result
     assert not result.sealed

@@ -2,29 +2,15 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 
-import pytest
 from rich.console import Console
 
 from celerant import group
+from harness.without_package import error_without
 
 
 def text_console():
     return Console(file=io.StringIO(), force_terminal=False, width=200)
-
-
-@pytest.fixture
-def result(app):
-    @app.task(name="halve")
-    def halve(x):
-        return 1 / x
-
-    with app.worker(concurrency=1):
-        result = group(halve.s(i) for i in range(4)).apply_async()
-        result.get(timeout=10, propagate=False)
-    return result
 
 
 def test_a_bar_is_one_line_without_a_terminal(result):
@@ -67,13 +53,10 @@ def test_a_bar_waits_for_the_values(app):
 
 
 def test_a_bar_names_its_extra_if_rich_is_not_installed():
-    code = (
-        "import sys; sys.modules['rich'] = sys.modules['rich.console'] = None\n"
-        "from celerant import Celerant, CelerantError, group\n"
+    setup = (
+        "from celerant import Celerant, group\n"
         "app = Celerant('plain')\n"
-        "result = group(app.signature('x') for _ in range(2)).apply_async()\n"
-        "try: result.progress_bar()\n"
-        "except CelerantError as exc: print(exc)\n"
+        "result = group(app.signature('x') for _ in range(2)).apply_async()"
     )
-    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    told = error_without(["rich", "rich.console"], setup, "result.progress_bar()")
     assert "pip install 'celerant[ui]'" in told

@@ -93,14 +93,7 @@ def test_a_result_shows_what_is_known_and_asks_nobody(things, monkeypatch):
     assert "not looked at" in shown(result)
 
 
-def test_a_result_shows_its_states(app):
-    @app.task(name="halve")
-    def halve(x):
-        return 1 / x
-
-    with app.worker(concurrency=1):
-        result = group(halve.s(i) for i in range(4)).apply_async()
-        result.get(timeout=10, propagate=False)
+def test_a_result_shows_its_states(result):
     assert "3 SUCCESS, 1 FAILURE" in shown(result)
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
-import sys
 import threading
 
 from starlette.applications import Starlette
@@ -14,6 +12,7 @@ from starlette.testclient import TestClient
 
 from celerant import group
 from celerant.starlette import celerant_app, lifespan, progress_events
+from harness.without_package import error_without
 
 
 def served(app, *routes, **options):
@@ -115,11 +114,5 @@ def test_an_empty_group_ends(app):
 
 
 def test_starlette_is_named_if_it_is_missing():
-    code = (
-        "import sys; sys.modules['starlette'] = None\n"
-        "from celerant import CelerantError\n"
-        "try: import celerant.starlette\n"
-        "except CelerantError as exc: print(exc)\n"
-    )
-    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    told = error_without(["starlette"], "", "import celerant.starlette")
     assert "pip install 'celerant[starlette]'" in told
