@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kombu import Connection, Producer
 
 from celerant.common.amqp_deliveries import suits
 from celerant.common.per_process import PerProcess
+from celerant.results.backends.rpc_confirms import Confirms
 from celerant.results.backends.rpc_frames import Reply, published
 
 __all__ = ["Replies"]
@@ -40,6 +41,8 @@ class Replies:
         self._connect = connect
         self._delivery_mode = 2 if is_persistent else 1
         self._own = PerProcess(_Own)
+        #: Of the channels that results were published on.
+        self._confirms: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()
 
     def publish(
         self,
@@ -57,16 +60,7 @@ class Replies:
             correlation_id: The task's id.
             content: Type and encoding of the record.
         """
-        with self._open().acquire(block=True) as connection:
-            self._publish(
-                Producer(connection, auto_declare=False),
-                record,
-                reply_to,
-                correlation_id,
-                content,
-                retry=True,
-                retry_policy=_RETRY_POLICY,
-            )
+        self.publish_many([Reply(record, reply_to, correlation_id)], content)
 
     def _publish(
         self,
@@ -75,7 +69,6 @@ class Replies:
         reply_to: str,
         correlation_id: str,
         content: tuple[str, str],
-        **retrying: Any,
     ) -> None:
         producer.publish(
             record,
@@ -85,11 +78,15 @@ class Replies:
             content_type=content[0],
             content_encoding=content[1],
             delivery_mode=self._delivery_mode,
-            **retrying,
         )
 
     def publish_many(self, replies: list[Reply], content: tuple[str, str]) -> None:
-        """Publish records in one write, where the connection is kombu's own.
+        """Publish records, and return when RabbitMQ has them.
+
+        A worker acknowledges the tasks next, on another connection: a result that is
+        only written would be lost with this one. Records whose fate a lost connection
+        leaves open are published again. On kombu's own connection they are one write;
+        another transport takes them one by one, by its own rules.
 
         Args:
             replies: What `publish` does one of.
@@ -109,9 +106,9 @@ class Replies:
                 self._publish(producer, record, reply_to, correlation_id, content)
             return
         connection = channel.connection
-        with contextlib.suppress(TimeoutError):
-            # The broker may have closed it, or take nothing now.
-            connection.drain_events(timeout=0)
+        confirms = self._confirms.get(channel)
+        if confirms is None:
+            confirms = self._confirms[channel] = Confirms(channel)
         frames = published(
             replies,
             channel_id=channel.channel_id,
@@ -119,8 +116,10 @@ class Replies:
             content=content,
             delivery_mode=self._delivery_mode,
         )
+        confirms.expect(len(replies))
         connection.transport.write(frames)
         connection.bytes_sent += len(replies)
+        confirms.wait()
 
     def close(self) -> None:
         """Disconnect; publishing connects anew."""
