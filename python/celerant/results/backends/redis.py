@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import secrets
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -267,9 +269,16 @@ class RedisBackend(Backend):
         return RedisFeed(partial(_connection, self._feed_pool), self.key_prefix)
 
     def close(self) -> None:
-        """Stop the consumer and disconnect."""
+        """Stop the consumer and disconnect.
+
+        What another thread has begun goes on: it connects anew.
+        """
         super().close()
-        self._pool.disconnect()
+        self.forget_connections()
+        # redis-py's `disconnect` takes away the buffers that another thread reads. A
+        # socket that ends is an error that this thread knows.
+        for connection in tuple(self._pool._in_use_connections):  # noqa: SLF001 - redis-py has no public way to them
+            _end(connection)
 
     def forget_connections(self) -> None:
         """Close the idle connections: a dead one is rarely alone."""
@@ -287,6 +296,13 @@ class RedisBackend(Backend):
             msg = f"result backend {self.as_uri()} failed: {exc}"
             raise CelerantError(msg) from exc
         return result
+
+
+def _end(connection: Any) -> None:
+    used = connection._sock  # noqa: SLF001 - as above
+    if used is not None:
+        with suppress(OSError):
+            used.shutdown(socket.SHUT_RDWR)
 
 
 def _connection(pool: redis.ConnectionPool) -> redis.Connection:

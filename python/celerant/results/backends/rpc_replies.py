@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -92,7 +94,7 @@ class Replies:
             replies: What `publish` does one of.
             content: Type and encoding of the records.
         """
-        with self._open().acquire(block=True) as connection:
+        with self._connected() as connection:
             producer = Producer(connection, auto_declare=False)
             write = connection.ensure(producer, self._write, **_RETRY_POLICY)
             write(producer, replies, content)
@@ -122,19 +124,44 @@ class Replies:
         confirms.wait()
 
     def close(self) -> None:
-        """Disconnect; publishing connects anew."""
-        own = self._own.get()
-        with own.lock:
-            pool, own.pool = own.pool, None
-        if pool is not None:
-            pool.force_close_all()
+        """Disconnect; publishing connects anew.
 
-    def _open(self) -> Any:
+        What another thread publishes at this moment goes on, and disconnects then.
+        """
         own = self._own.get()
         with own.lock:
-            if own.pool is None:
-                own.pool = self._connect().Pool(limit=_CONNECTIONS_MOST)
-            return own.pool
+            shared, own.shared = own.shared, None
+        if shared is not None and not shared.users:
+            # Nobody begins to use it any more.
+            shared.pool.force_close_all()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """Lend a connection to the calling thread."""
+        own = self._own.get()
+        with own.lock:
+            if own.shared is None:
+                own.shared = _Shared(self._connect().Pool(limit=_CONNECTIONS_MOST))
+            shared = own.shared
+            shared.users += 1
+        try:
+            with shared.pool.acquire(block=True) as connection:
+                yield connection
+        finally:
+            with own.lock:
+                shared.users -= 1
+                is_left = not shared.users and own.shared is not shared
+            if is_left:
+                shared.pool.force_close_all()
+
+
+@dataclass
+class _Shared:
+    """Connections for threads to share."""
+
+    pool: Any  # kombu types it in part
+    #: How many threads have one, or wait for one.
+    users: int = 0
 
 
 class _Own:
@@ -142,4 +169,5 @@ class _Own:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.pool: Any = None  # kombu types it in part
+        #: None until something is published, and after a close.
+        self.shared: _Shared | None = None
