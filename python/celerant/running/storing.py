@@ -99,7 +99,7 @@ class Storing:
         write = partial(
             self._backend.store_encoded, request.id, payload, state, request=request
         )
-        self.patiently(write, request, f"state {state}", once=state == STARTED)
+        self._persist(write, [request], f"state {state}", once=state == STARTED)
 
     @property
     def stores_many(self) -> bool:

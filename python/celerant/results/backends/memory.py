@@ -24,6 +24,7 @@ from celerant.results.backends.memory_feed import MemoryFeed
 from celerant.states import RETRY
 
 if TYPE_CHECKING:
+    from celerant.context.request import Request
     from celerant.results.tracking.members import Members
 
 __all__ = ["MemoryBackend", "Store"]
@@ -176,6 +177,10 @@ class Store:
             return self.gone_record if name in self._gone else None
         return None if found[1] <= monotonic() else found[0]
 
+    def is_free(self, name: str) -> bool:
+        """Whether there is no record, nor was one let go."""
+        return name not in self._records and name not in self._gone
+
     def drop(self, names: Sequence[str]) -> None:
         """Delete records; unknown ones are no error."""
         for name in names:
@@ -243,6 +248,21 @@ class MemoryBackend(Backend):
         """Return the records of `ids`."""
         get = self._checked().get
         return [get(task_id) for task_id in ids]
+
+    def store_encoded(
+        self,
+        task_id: str,
+        payload: bytes,
+        state: str,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Store a record, unless there is one of a success."""
+        store = self._checked()
+        if state != RETRY and store.is_free(task_id):
+            store.put(task_id, payload, self.expires_of(state))
+        else:
+            super().store_encoded(task_id, payload, state, request=request)
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
         """Store a record and push it to this process's consumers."""
