@@ -7,6 +7,7 @@ what it comes to is equal.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -95,6 +96,7 @@ class Life:
             **settings,
         )
         self._folder = folder
+        self.process = None
         url = self.url
         if port is not None:
             url = url.replace(f":{PORTS[broker]}/", f":{port}/")
@@ -107,6 +109,15 @@ class Life:
         }
 
     def worker(self, concurrency=1):
+        self.process = self._worker(concurrency)
+        return self.process
+
+    def told(self):
+        """What a failing test says of the worker."""
+        log = getattr(self.process, "log", ())
+        return "\n".join([f"with the {self.kind} worker, which logged:", *log])
+
+    def _worker(self, concurrency):
         host = f"{self.key}@localhost"
         if self.kind == "ours":
             return CelerantWorker(
@@ -200,7 +211,12 @@ def both(broker, tmp_path):
         for kind in KINDS:
             life = Life(kind, broker, tmp_path, settings or {}, port)
             lives.append(life)
-            told[kind] = scenario(life)
+            try:
+                told[kind] = scenario(life)
+            except BaseException:
+                # No note of the exception: Python 3.10 has none.
+                logging.getLogger(__name__).error(life.told())  # noqa: TRY400 - the test raises it
+                raise
         assert told["ours"] == told["stock"]
         return told["ours"]
 
