@@ -154,8 +154,8 @@ class _Now:
             if panel is None:
                 continue
             slots.add_metric(labels, panel.pool()["max-concurrency"])
-            busy.add_metric(labels, len(panel.roll.active()))
-            for task, count in panel.roll.total().items():
+            busy.add_metric(labels, len(panel.worker_state.active()))
+            for task, count in panel.worker_state.total().items():
                 tasks.add_metric([*labels, task], count)
         return iter(metrics)
 

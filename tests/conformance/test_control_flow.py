@@ -25,8 +25,8 @@ from celerant.running.policy import Settlement
 from celerant.worker.events import Events
 from celerant.worker.message import Reader
 from celerant.worker.pool import Threads
-from celerant.worker.roll import Roll
 from celerant.worker.runner import Runner
+from celerant.worker.worker_state import WorkerState
 from harness.capture import drain, normalised
 
 HOST = "worker@test"
@@ -231,9 +231,11 @@ class Told:
 
 def run_ours(sides, message):
     ours = sides.ours
-    roll = Roll()
-    events = Events(ours.connection_for_write, ours.conf, hostname=HOST, roll=roll)
-    runner = Runner(ours, hostname=HOST, roll=roll, events=events)
+    worker_state = WorkerState()
+    events = Events(
+        ours.connection_for_write, ours.conf, hostname=HOST, worker_state=worker_state
+    )
+    runner = Runner(ours, hostname=HOST, worker_state=worker_state, events=events)
     verdict, told = [], []
     events.tells_tasks = True
     events._outbox = SimpleNamespace(

@@ -13,7 +13,7 @@ from kombu import Exchange, Queue
 from celerant import Celerant, group
 from celerant.worker.events import Events
 from celerant.worker.outbox import _MOST_WAITING
-from celerant.worker.roll import Roll
+from celerant.worker.worker_state import WorkerState
 from harness.inside import unsent_events
 from harness.tasks import define_tasks
 
@@ -254,7 +254,9 @@ def test_a_broker_that_hangs_holds_up_no_task(caplog):
 
         request = type("Request", (), {"id": "h9"})()
         with app.worker(concurrency=1):
-            events = Events(connect, app.conf, hostname=HOST, roll=Roll())
+            events = Events(
+                connect, app.conf, hostname=HOST, worker_state=WorkerState()
+            )
             assert events.enable()
             assert asked.wait(20)
             began = time.monotonic()
@@ -288,7 +290,7 @@ def test_events_outlive_a_broker_that_was_away(caplog, monkeypatch):
         exchange = Exchange(name, "topic")
         queue = Queue(name, exchange, routing_key="#")(link.default_channel)
         queue.declare()
-        events = Events(connect, app.conf, hostname=HOST, roll=Roll())
+        events = Events(connect, app.conf, hostname=HOST, worker_state=WorkerState())
         for _ in range(250):
             events.started(request)
         events.enable()

@@ -33,7 +33,7 @@ def pool_shrink(panel: Panel, n: int = 1, **_: Any) -> Any:
 
 
 def pool_restart(panel: Panel, **_: Any) -> Any:
-    """Replace the child processes, each after the task it runs."""
+    """Replace each child process once its running task has ended."""
     if not panel.app.conf.worker_pool_restarts:
         msg = "Pool restarts not enabled"
         raise ValueError(msg)
@@ -44,7 +44,7 @@ def pool_restart(panel: Panel, **_: Any) -> Any:
 
 
 def autoscale(_panel: Panel, **_: Any) -> Any:
-    """Refuse: the worker does not scale itself."""
+    """Refuse the command: the worker does not scale itself."""
     msg = "Autoscale not enabled"
     raise ValueError(msg)
 
@@ -57,7 +57,7 @@ def add_consumer(
     routing_key: str | None = None,
     **options: Any,
 ) -> Any:
-    """Consume one more queue, made with these options if it is unknown."""
+    """Consume one more queue; an unknown queue is made with these options."""
     queues = panel.app.queues
     is_new = queue not in queues
     if is_new:
@@ -86,7 +86,7 @@ def cancel_consumer(panel: Panel, queue: str, **_: Any) -> Any:
 
 
 def rate_limit(panel: Panel, task_name: str, **_: Any) -> Any:
-    """Refuse: rates are not limited here."""
+    """Refuse the command: the worker limits no rates."""
     if task_name not in panel.app.tasks:
         return {"error": "unknown task"}
     return {
@@ -102,7 +102,14 @@ def time_limit(
     soft: float | None = None,
     **_: Any,
 ) -> Any:
-    """Set a task's limits, for messages that bring none of their own."""
+    """Set the time limits of a task's messages that have none of their own.
+
+    Args:
+        panel: The worker's.
+        task_name: The task.
+        hard: Seconds after which the process is killed; None is without limit.
+        soft: Seconds after which the task gets a SoftTimeLimitExceeded.
+    """
     if task_name not in panel.app.tasks:
         return {"error": "unknown task"}
     if not panel.engine.limit(task_name, hard, soft):

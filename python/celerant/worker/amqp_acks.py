@@ -1,4 +1,4 @@
-"""What RabbitMQ is told of deliveries, many in one write."""
+"""Acknowledgements and rejections for RabbitMQ, many in one write."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from celerant.running.policy import Settlement
 
 __all__ = ["Acks"]
 
-#: Frames with class, method, tag and a bit: `basic.ack` and `basic.reject`.
+#: A frame of `basic.ack` or `basic.reject`: class, method, tag and a bit.
 _FRAME = Struct(">BHIHHQBB")
 _METHOD, _BASIC, _ACK, _REJECT, _END = 1, 60, 80, 90, 0xCE
 _LEN_BYTES = 13
 
 
 class Acks:
-    """The deliveries of one channel that are settled.
+    """The settled deliveries of one channel.
 
-    A channel numbers its deliveries from 1 on. One ack tells of all up to one, if all
-    of them are settled.
+    A channel numbers its deliveries from 1 on. If all deliveries up to a number are
+    settled, one ack covers all of them.
     """
 
     def __init__(self, channel_id: int) -> None:
         self._channel_id = channel_id
-        #: All deliveries up to here are settled, and the broker knows or is told next.
+        #: All deliveries up to this number are settled. The broker knows it, or is told
+        #: with the next frames.
         self._all = 0
-        #: Further ones of which the broker knows already.
+        #: Later deliveries that the broker knows to be settled.
         self._told: set[int] = set()
-        #: Acknowledged, and not told yet.
+        #: Deliveries that are acknowledged here, but not at the broker yet.
         self._acked: set[int] = set()
         self._frames: list[bytes] = []
 
     def settle(self, tag: int, settlement: Settlement) -> None:
-        """Have the broker told with the next `take`; once, however often asked."""
+        """Settle a delivery with the next `take`; a second call does nothing."""
         if tag <= self._all or tag in self._told:
             return
         if settlement is Settlement.ACK:
@@ -43,7 +44,7 @@ class Acks:
             self._told.add(tag)
 
     def take(self) -> list[bytes]:
-        """Return what the broker is to be told now, as frames."""
+        """Return the frames that the broker is to get now."""
         acked, told = self._acked, self._told
         if not acked and not self._frames:
             return []
@@ -60,7 +61,7 @@ class Acks:
         self._all = at - 1
         frames, self._frames = self._frames, []
         if last:
-            # What was rejected before it is told first: it is settled otherwise.
+            # The rejections come first: this ack would settle those messages too.
             frames.append(self._frame(_ACK, last, True))  # noqa: FBT003 - "multiple"
         frames += [self._frame(_ACK, tag, False) for tag in sorted(acked)]  # noqa: FBT003 - as above
         told |= acked

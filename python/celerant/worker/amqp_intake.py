@@ -1,7 +1,7 @@
-"""Messages out of RabbitMQ, as many at a time as its socket has.
+"""Messages from RabbitMQ, as many at a time as its socket has.
 
-kombu's consumer consumes, and its connection waits and keeps heartbeats. Here it is
-read, and told of many messages in one write.
+kombu's consumer subscribes, and kombu's connection keeps the heartbeats. This module
+reads the socket, and settles many messages in one write.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ __all__ = ["AmqpIntake", "reads"]
 
 
 def reads(channel: Any, queues: Sequence[Any]) -> bool:
-    """Whether it is for a channel, and for queues (of kombu)."""
-    # What is not acknowledged has numbers too, and would be taken for settled.
+    """Whether `AmqpIntake` can read these queues from this channel (both kombu's)."""
+    # Messages without acknowledgement have delivery tags too. An ack of all messages up
+    # to a tag would count them.
     return suits(channel) and not any(queue.no_ack for queue in queues)
 
 
 class AmqpIntake(KombuIntake):
-    """kombu's consumer on a channel of py-amqp; see `reads`."""
+    """Takes messages from a channel of py-amqp; `reads` says whether it can."""
 
     in_volleys = True
 
@@ -42,13 +43,13 @@ class AmqpIntake(KombuIntake):
         receive: Callable[[Any], None],
         accept: AbstractSet[str],
     ) -> None:
-        """Declare `queues` (of kombu); `receive` is told of each message."""
+        """Declare `queues` (kombu's); `receive` is called with each message."""
         super().__init__(channel, queues, receive, accept)
         self._acks = Acks(channel.channel_id)
         self._deliveries = Deliveries(channel, receive, self._give_up)
 
     def begin(self, hub: Hub | None) -> None:
-        """Consume, and read in place of kombu's transport."""
+        """Subscribe, and read the socket in place of kombu's transport."""
         super().begin(hub)
         if hub is not None:
             sock = self._channel.connection.sock
@@ -59,7 +60,7 @@ class AmqpIntake(KombuIntake):
         self._acks.settle(tag, Settlement.REQUEUE)
 
     def turn(self) -> None:
-        """Tell the broker what is settled."""
+        """Give out the messages that were read, and settle those that are due."""
         self._deliveries.give_out()
         frames = self._acks.take()
         if frames:
@@ -71,14 +72,14 @@ class AmqpIntake(KombuIntake):
             connection.bytes_sent += len(frames)
 
     def settle(self, message: Any, settlement: Settlement) -> None:
-        """Tell the broker at the next turn."""
+        """Settle a message at the next turn."""
         self._acks.settle(message.delivery_tag, settlement)
 
     def add(self, queue: Any) -> None:
         """Consume one more queue.
 
         Raises:
-            ValueError: Its messages are not acknowledged.
+            ValueError: The queue's messages are not acknowledged (``no_ack``).
         """
         if queue.no_ack:
             msg = f"queue {queue.name!r} needs a worker that is started with it"

@@ -1,4 +1,4 @@
-"""What a source has received and no slot has begun: ready, held for an eta, refused."""
+"""Messages that a source has received and no slot has begun."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ __all__ = ["Backlog"]
 
 
 class Backlog:
-    """Filled by the thread that consumes, emptied by the slots of a pool."""
+    """Messages that are ready, wait for their eta, or are refused.
+
+    The thread that consumes fills it, and the slots of the pool empty it.
+    """
 
     def __init__(self, refuse: Callable[[Refused, str], None]) -> None:
-        """Begin empty; `refuse` is told of refused messages by the slots."""
+        """Begin empty; the slots call `refuse` with each refused message."""
         self._refuse = refuse
-        #: Deliveries that may run, and refused messages with their queue.
+        #: Deliveries that may run now, and refused messages with their queues.
         self.ready: deque[Delivery | tuple[Refused, str]] = deque()
-        #: Deliveries before their eta.
+        #: Deliveries whose eta has not come.
         self.held: Schedule[Delivery] = Schedule()
 
     def add(self, delivery: Delivery) -> None:
-        """Take in a delivery: it may run now, or at its eta."""
+        """Add a delivery, which runs now or at its eta."""
         if delivery.due is not None and delivery.due > time.time():
             self.held.add(held_until(delivery.due), delivery)
         else:
             self.ready.append(delivery)
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Have what was taken, and did not begin, taken before all else."""
+        """Put deliveries that did not begin in front of all others."""
         self.ready.extendleft(reversed(deliveries))
 
     def add_refused(self, refused: Refused, queue: str) -> None:
-        """Take in a refused message: storing its failure may have to wait."""
+        """Add a refused message; a slot stores its failure, which may take long."""
         self.ready.append((refused, queue))
 
     def take(self) -> Delivery | None:
@@ -68,7 +71,7 @@ class Backlog:
         return ready + self.held.items()
 
     def empty(self) -> list[Delivery]:
-        """Take out all deliveries, and tell of the refused messages here and now."""
+        """Remove and return all deliveries; `refuse` gets the refused messages now."""
         unstarted = self.held.clear()
         while self.ready:
             item = self.ready.popleft()
@@ -79,10 +82,10 @@ class Backlog:
         return unstarted
 
     def drop(self) -> None:
-        """Forget everything: the broker has it still."""
+        """Forget all messages: the broker still has them."""
         self.ready.clear()
         self.held.clear()
 
     def __len__(self) -> int:
-        """How many wait, those that are held included."""
+        """Return how many messages wait, those before their eta included."""
         return len(self.ready) + len(self.held)

@@ -1,7 +1,7 @@
 """Deliveries that one child process runs one after the other.
 
-They go there in one piece and come back in few. None is held up by the one before it:
-what waits behind a task that takes long is taken back, and runs elsewhere.
+The child gets them in one write, and its answers come in few reads. A slow task does
+not hold up the tasks behind it: these are taken back and run elsewhere.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
     from celerant.worker.message import Delivery
     from celerant.worker.process import ChildProcess
-    from celerant.worker.runner import Run, Runner
+    from celerant.worker.runner import Runner, TaskRun
 
 __all__ = ["Batch", "Job", "terminated"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds between looks at what has begun, while several are there.
+#: Seconds between checks for jobs that have begun, while the child has several.
 _LOOK = 0.002
-#: Seconds after which a task is slow, so that others do not wait behind it.
+#: Seconds after which a task counts as slow, so that no other waits behind it.
 _SLOW = 0.01
-#: Processes that may die before they begin a job, until it is thought to be the reason.
+#: How many processes may die just before a job until the job is taken for the cause.
 _MOST_DEATHS = 2
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A run, and what a child gets of it."""
+    """A run and its bytes for a child."""
 
-    run: Run
+    run: TaskRun
     payload: bytes
-    #: Seconds after which its process is killed.
+    #: Seconds after which the job's process is killed; None is without limit.
     limit: float | None
-    #: When it was seen to have begun (`monotonic`).
+    #: When its begin was noticed (`monotonic`).
     begun_at: float | None = None
 
 
 class Batch:
-    """Jobs in a child; for the thread of one slot."""
+    """The jobs of one child; only the thread of one slot uses it."""
 
     def __init__(
         self,
@@ -65,38 +65,39 @@ class Batch:
         """Run `jobs` in `child`.
 
         Args:
-            child: Ready for them.
-            jobs: In the order in which they are to run.
-            runner: Is told of their steps.
-            put_back: Takes those that do not begin here.
-            is_stopping: Whether none is to begin any more.
+            child: A child that is ready.
+            jobs: The jobs, in the order in which they run.
+            runner: Takes the jobs' runs through their steps.
+            put_back: Called with the deliveries that do not begin in this child.
+            is_stopping: Whether the pool begins no more tasks.
         """
         self._child = child
         self._jobs = list(jobs)
         self._runner = runner
         self._put_back = put_back
         self._is_stopping = is_stopping
-        #: Those in the child that have not ended, by their numbers.
+        #: The child's jobs that have not ended, by their numbers.
         self._left: dict[int, Job] = {}
-        #: What is to be sent once more, for the child did not begin it.
+        #: Jobs that the child did not begin, and that it gets once more.
         self._again: list[Job] = []
-        #: How many did not begin here.
+        #: How many jobs did not begin in this child.
         self.withdrawn = 0
-        #: How long the tasks took that have ended, by their names.
+        #: Seconds that ended tasks took, by the tasks' names.
         self.runtimes: dict[str, float] = {}
 
     def run(self, enter: Callable[[dict[int, Job]], list[int]]) -> None:
-        """Run them all, or put them back.
+        """Run all jobs, or put them back.
 
         Args:
-            enter: Called with the jobs by their numbers before the child gets them;
-                returns those that are not to run.
+            enter: Called with the jobs by their numbers before the child gets them.
+                It returns the numbers of the jobs that must not run.
         """
         first = self._jobs[0]
         self._step(first.run, self._runner.begin)
         jobs = self._jobs
         while jobs:
-            # The child begins it at once: its ack and its state precede it.
+            # The child begins the first job at once, so its ack and its state
+            # "started" are sent before.
             jobs[0].begun_at = monotonic()
             self._again = []
             self._left = dict(enumerate(jobs, self._child.sent + 1))
@@ -113,7 +114,7 @@ class Batch:
                 answers = child.receive(self._patience())
                 for number, _ in answers:
                     if number in self._left:
-                        # Its message goes once the result is stored.
+                        # From now on its message is settled once the result is stored.
                         self._left[number].run.delivery.has_run = True
                 self._note_begun()
                 for number, answer in answers:
@@ -123,24 +124,24 @@ class Batch:
         except ChildDied:
             self._bury()
 
-    def _may_run(self, run: Run) -> bool:
-        """Whether a run may begin that was called back; if not it is ended."""
+    def _may_run(self, run: TaskRun) -> bool:
+        """Whether a recalled run may still begin; if it may not, end it."""
         try:
             if self._runner.may_run(run):
                 return True
-        except BaseException as exc:  # noqa: BLE001 - the others are to run
+        except BaseException as exc:  # noqa: BLE001 - the other jobs still run
             self._runner.rescue(run, exc)
         self._runner.leave(run)
         return False
 
-    def _step(self, run: Run, step: Callable[..., Any], *args: Any) -> None:
+    def _step(self, run: TaskRun, step: Callable[..., Any], *args: Any) -> None:
         try:
             step(run, *args)
-        except BaseException as exc:  # noqa: BLE001 - the others are to run
+        except BaseException as exc:  # noqa: BLE001 - the other jobs still run
             self._runner.rescue(run, exc)
 
     def _patience(self) -> float | None:
-        """Return how long to wait for answers, until a look is due."""
+        """Return for how many seconds to wait for answers; None is without limit."""
         (current, *others) = self._left.values()
         if others or current.begun_at is None:
             return _LOOK
@@ -165,7 +166,7 @@ class Batch:
         self._runner.leave(job.run)
         self._runner.tend()
 
-    def _unpack_and_end(self, run: Run, answer: bytes) -> None:
+    def _unpack_and_end(self, run: TaskRun, answer: bytes) -> None:
         request = run.delivery.request
         packed = pickle.loads(answer)  # noqa: S301 - made by our own child
         request.successors = unpack_successors(packed.successors)
@@ -174,7 +175,7 @@ class Batch:
         self._runner.end(run, unpack(packed))
 
     def _look(self) -> None:
-        """Take back what waits for long, and end what has run for too long."""
+        """Take back jobs that wait for long, and end a job over its time limit."""
         number, current = next(iter(self._left.items()))
         since = current.begun_at
         ran = 0.0 if since is None else monotonic() - since
@@ -195,7 +196,7 @@ class Batch:
         for number in numbers:
             job = self._left.pop(number)
             if job.begun_at is not None:
-                # The broker may have it no more: it runs here.
+                # Its message may be acknowledged by now, so it runs here.
                 self._again.append(job)
                 continue
             self._runner.withdraw(job.run)
@@ -205,10 +206,10 @@ class Batch:
             self._put_back(withdrawn)
 
     def _overrun(self, number: int, job: Job, limit: float) -> None:
-        """Kill the child for a job, unless that has ended in time."""
+        """Kill the child whose job is over its limit, unless the job has ended."""
         begun = self._child.recall()
         if begun is not None and begun != number:
-            # It has ended, and its answer is on the way.
+            # The job has ended, and its answer is on the way.
             return
         self._child.end()
         with contextlib.suppress(ChildDied):
@@ -228,17 +229,17 @@ class Batch:
         self._withdraw(list(self._left))
         self._child.replace()
 
-    def _finish(self, run: Run, outcome: Outcome) -> None:
+    def _finish(self, run: TaskRun, outcome: Outcome) -> None:
         self._step(run, self._runner.end, outcome)
         self._runner.leave(run)
 
     def _bury(self) -> None:
-        """Fail the job in which the child has died; the others run elsewhere."""
+        """Fail the job during which the child died; the other jobs run elsewhere."""
         was_terminated, begun = self._child.terminated, self._child.begun
         self._note_begun()
         job = self._left.pop(begun, None)
         if job is None and self._left:
-            # It has died between two jobs, or before the first: of no fault of theirs.
+            # The child died between two jobs, or before the first.
             number, next_one = next(iter(self._left.items()))
             next_one.run.deaths += 1
             if next_one.run.deaths >= _MOST_DEATHS:
@@ -263,5 +264,5 @@ class Batch:
 
 
 def terminated() -> Outcome:
-    """Return the end of a task whose process was sent a signal."""
+    """Return the outcome of a task whose process got a signal."""
     return Outcome(REVOKED, exception=task_revoked("terminated"))

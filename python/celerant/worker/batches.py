@@ -1,4 +1,4 @@
-"""From deliveries to batches, and into child processes."""
+"""Gather deliveries into batches for child processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from celerant.running.trace import failure
 from celerant.worker.batch import Batch, Job
-from celerant.worker.runner import Run
+from celerant.worker.runner import TaskRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches"]
 
-#: A batch has at most so many jobs, of so many bytes, and of so many seconds as their
-#: tasks took before.
+#: The most jobs of a batch, their most bytes, and the most seconds that they are
+#: expected to take.
 _MOST, _LARGEST, _LONGEST = 64, 64 << 10, 0.01
-#: What is left of a task's time with each run that is shorter.
+#: A task's expected time shrinks by this factor with each shorter run.
 _DECAY = 0.9
 
 
@@ -34,22 +34,22 @@ class Gives(Protocol):
         ...
 
     def take(self) -> Delivery | None:
-        """Return the next delivery to run now, None where there is none."""
+        """Return the next delivery to run now; None if there is none."""
         ...
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Give out once more, before all else, what was taken and did not begin."""
+        """Take back deliveries that did not begin; they are the next to go out."""
         ...
 
 
 class Batches:
-    """Executes deliveries in child processes, from the threads of a pool."""
+    """Executes deliveries in child processes; the slots of a pool call it."""
 
-    #: Whose threads these are; set before the first call.
+    #: The pool whose threads these are; set before the first call.
     slots: Pool
 
     def __init__(self, engine: Processes, runner: Runner, source: Gives) -> None:
-        """Run in the children of `engine` what `source` gives."""
+        """Run the deliveries of `source` in the children of `engine`."""
         self._engine = engine
         self._runner = runner
         self._source = source
@@ -57,7 +57,7 @@ class Batches:
         self._seconds: dict[str, float] = {}
 
     def __call__(self, first: Delivery) -> None:
-        """Execute a delivery, and others that are there; raise nothing of theirs."""
+        """Execute a delivery and more that wait; a task's error is not raised."""
         try:
             child = self._engine.lend()
         except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
@@ -89,7 +89,7 @@ class Batches:
             child.served -= batch.withdrawn
 
     def _gather(self, child: ChildProcess, first: Delivery) -> list[Job]:
-        """Return jobs that are to run one after the other; others have their share."""
+        """Return a batch of jobs, leaving the other slots their share."""
         most = min(_MOST, 1 + self._source.ready() // self.slots.size)
         left = self._engine.left(child)
         if left is not None:
@@ -116,8 +116,8 @@ class Batches:
         return jobs
 
     def _job(self, delivery: Delivery) -> Job | None:
-        """Return a delivery's job; None if it has ended already."""
-        run, is_over = Run(delivery), True
+        """Return the job of a delivery; None if its run has ended already."""
+        run, is_over = TaskRun(delivery), True
         try:
             if self._runner.admit(run):
                 try:

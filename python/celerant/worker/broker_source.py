@@ -1,4 +1,4 @@
-"""Consume from a broker, in one thread that alone touches its connection."""
+"""The loop that consumes from a broker, in the one thread that uses its connection."""
 
 from __future__ import annotations
 
@@ -40,17 +40,19 @@ __all__ = ["BrokerSource"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds that a transport without an event loop waits at once.
+#: Seconds of one wait for messages, if the transport has no event loop.
 _DRAIN_TIMEOUT = 0.5
-#: Seconds between attempts to connect again: doubled each time, to the second.
+#: Seconds before the first attempt to connect again, and the most before a later one.
+#: The pause doubles with each attempt.
 _PAUSE_FIRST, _PAUSE_LONGEST = 0.1, 10.0
 
 
 class BrokerSource:
-    """The messages of some queues of a broker.
+    """Messages from some queues of a broker.
 
-    `take` and `settling` are for the threads of a pool; all else belongs to the
-    thread that calls `run`. What the pool settles is told to the broker there.
+    The threads of the pool call `take`, `ready`, `put_back` and `settling`, and remote
+    control changes queues from any thread. All else belongs to the thread that calls
+    `run`; it alone talks to the broker.
     """
 
     def __init__(  # noqa: PLR0913 - what the worker joins here
@@ -66,18 +68,18 @@ class BrokerSource:
         mailbox: MailboxNode | None = None,
         prepare: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
-        """Consume `queues` (of kombu) from connections that `connect` makes.
+        """Consume `queues` over connections that `connect` makes.
 
         Args:
             connect: Returns a new connection, not yet connected.
-            queues: Of kombu.
-            reader: Reads their messages.
-            refuse: Is told of those that it refuses.
-            accept: Content types.
-            flow: How much to hold.
-            events: Is told what comes.
-            mailbox: Hears remote control by the same connections.
-            prepare: Called with the queues when they are declared.
+            queues: kombu's.
+            reader: Makes deliveries of messages.
+            refuse: Called with each refused message and its queue.
+            accept: Content types that kombu may decode.
+            flow: How many messages to hold.
+            events: Tells monitors of received messages.
+            mailbox: Hears remote control on the same connections.
+            prepare: Called with the queues once they are declared.
         """
         self._connect = connect
         self._reader = reader
@@ -88,35 +90,35 @@ class BrokerSource:
         self._prepare = prepare
         self._connection: Any = None
         self._intake: Intake | None = None
-        #: Lasts for as long as the source, where messages come in volleys.
+        #: The intake of Redis, which outlives connections; None for other brokers.
         self._volleys: RedisIntake | None = None
-        #: Whether it has been cancelled and what was not started is given back.
+        #: Whether it was stopped and has given its unstarted messages back.
         self._is_emptied = False
         self._generation = 0
         self._backlog = Backlog(refuse)
         self._waker = Waker()
         self._queues = ConsumedQueues(queues, self._waker.wake)
-        #: What the slots say of their messages.
+        #: Takes the slots' settlements to the broker.
         self.settling = Settling(self._waker.wake)
         self._cancelled = threading.Event()
         self._finished = threading.Event()
         self._prefetch = 0
         self._wake: Callable[[int], None] | None = None
-        #: Set when it hears of messages and of remote control, or is refused that.
+        #: Set once messages and remote control arrive, or the broker has refused.
         self.begun = threading.Event()
-        #: Why the broker refuses its queues, where it did so before all else.
+        #: The broker's refusal of the queues, if the first connection got one.
         self.refusal: Exception | None = None
-        #: Whether it has heard by the present connection.
+        #: Whether the present connection has brought anything.
         self._hears = False
 
     def open(self) -> None:
         """Connect, declare the queues and get ready to consume.
 
         Raises:
-            Exception: The transport's own, where the broker is not reachable.
+            Exception: The transport's own, if the broker is not reachable.
         """
         if self._volleys is None:
-            # What slots have put back since the last one was lost.
+            # Slots may have put deliveries back since the last connection was lost.
             self._backlog.drop()
         self._generation += 1
         self._connection = connection = self._connect()
@@ -143,7 +145,7 @@ class BrokerSource:
 
     def _join_intake(self, channel: Any, queues: Sequence[Any]) -> Intake:
         if self._volleys is not None:
-            # Before it opens: what it finds again is received at once.
+            # Set before it opens, which may receive messages at once.
             self._intake = self._volleys
             self._volleys.open(channel, queues)
             return self._volleys
@@ -162,7 +164,7 @@ class BrokerSource:
         )
 
     def run(self, wake: Callable[[int], None]) -> None:
-        """Consume until `close`, connecting again where the broker is lost."""
+        """Consume until `close`; if the broker is lost, connect again."""
         self._wake = wake
         pause = _PAUSE_FIRST
         while not self._finished.is_set():
@@ -171,7 +173,7 @@ class BrokerSource:
                     self.open()
                     logger.info("connected again")
                 self._consume()
-            except BaseException as exc:  # noqa: BLE001 - whatever it was, the broker is lost
+            except BaseException as exc:  # noqa: BLE001 - any error here loses the broker
                 if self._is_refused(exc):
                     break
                 if self._hears:
@@ -184,7 +186,7 @@ class BrokerSource:
         self._waker.close()
 
     def _is_refused(self, exc: BaseException) -> bool:
-        """Note it where the broker refuses the first connection its queues."""
+        """Whether the broker refused the queues of the first connection; keep why."""
         if self.begun.is_set() or self._connection is None:
             return False
         if not isinstance(exc, self._connection.channel_errors):
@@ -211,7 +213,7 @@ class BrokerSource:
         connection = self._connection
         with joined_hub(connection, self._waker) as hub:
             self._intake_now.begin(hub)
-            # What came along with the broker's answer makes no socket readable.
+            # Messages that came with the broker's answer make no socket readable.
             if connection.transport.driver_type == "amqp":
                 with contextlib.suppress(socket.timeout):
                     connection.drain_events(timeout=0)
@@ -283,28 +285,28 @@ class BrokerSource:
         return self._backlog.waiting()
 
     def unstarted(self) -> list[Delivery]:
-        """Return what is held here and does not run yet."""
+        """Return the deliveries that have not begun."""
         return self._backlog.unstarted()
 
     def queues(self) -> list[Any]:
-        """Return the queues it takes from."""
+        """Return the queues (kombu's) that it takes from."""
         return list(self._queues)
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (of kombu), soon.
+        """Soon take from one more queue (kombu's).
 
         Raises:
-            ValueError: The broker refuses it.
+            ValueError: The broker refuses the queue.
         """
         self._queues.add(self._connection, queue)
 
     def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
-        """Give out at once what is held and meant."""
+        """Make the meant deliveries due now instead of at their eta."""
         if self._backlog.held.hasten(is_meant):
             self._waker.wake()
 
     def cancel_queue(self, name: str) -> None:
-        """Take from a queue no more, soon; what is held of it still runs."""
+        """Soon stop taking from a queue; messages that have come still run."""
         self._queues.cancel(name)
 
     def resize(self, slots: int) -> None:
@@ -313,13 +315,13 @@ class BrokerSource:
         self._waker.wake()
 
     def about(self) -> dict[str, Any]:
-        """Return what ``celery inspect stats`` tells of the broker."""
+        """Return the broker's part of ``celery inspect stats``."""
         info = {} if self._connection is None else dict(self._connection.info())
         info.pop("password", None)
         return {"broker": info, "prefetch_count": self._prefetch}
 
     def take(self) -> Delivery | None:
-        """Return the next delivery to run now, None where there is none."""
+        """Return the next delivery to run now; None if there is none."""
         return self._backlog.take()
 
     def ready(self) -> int:
@@ -327,25 +329,25 @@ class BrokerSource:
         return len(self._backlog.ready)
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Give out once more, before all else, what was taken and did not begin."""
+        """Take back deliveries that did not begin; they are the next to go out."""
         self._backlog.put_back(self._ours(deliveries))
         self._wake_slots()
 
     def _ours(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Return those that the broker has not taken back with a lost connection."""
+        """Return the deliveries that no lost connection has given back."""
         lasts, now = self._volleys is not None, self._generation
         return [one for one in deliveries if lasts or one.generation == now]
 
     def stop(self) -> None:
-        """Let no more come and give back what was not started.
+        """Take no more messages, and give back those that have not begun.
 
-        `run` goes on settling what still runs, until `close`.
+        `run` goes on settling the running ones until `close`.
         """
         self._cancelled.set()
         self._waker.wake()
 
     def close(self) -> None:
-        """Let `run` end, when nothing runs any more."""
+        """Let `run` end; called once no task runs."""
         self._finished.set()
         self.stop()
 
@@ -353,7 +355,7 @@ class BrokerSource:
         intake.cancel()
         if intake.has_ended():
             self._is_emptied = True
-            # Also what slots have put back since.
+            # Each time, for slots may have put deliveries back since.
             self._give_back(intake)
 
     def _is_over(self) -> bool:
@@ -368,15 +370,15 @@ class BrokerSource:
     def _lose(self, exc: BaseException) -> None:
         uri = "the broker" if self._connection is None else self._connection.as_uri()
         logger.warning(
-            "lost %s (%s: %s); what runs goes on, the rest %s",
+            "lost %s (%s: %s); running tasks go on, waiting messages %s",
             uri,
             type(exc).__name__,
             exc,
-            "comes again" if self._volleys is None else "is kept",
+            "come again" if self._volleys is None else "are kept",
         )
         logger.debug("how the broker was lost", exc_info=exc)
         if self._volleys is None:
-            # The broker delivers these again; run from here they would run twice.
+            # The broker delivers these again, so they would run twice.
             self._backlog.drop()
         self._hears = False
         self._disconnect()
@@ -389,10 +391,10 @@ class BrokerSource:
         if intake is not None:
             intake.close()
         if connection is not None:
-            # Whatever closing a broken connection raises says nothing new.
+            # A broken connection may raise while it closes, which tells nothing new.
             with contextlib.suppress(Exception):
                 connection.close()
 
 
 def _nothing() -> None:
-    """Wake the loop, whose next turn looks for what is due."""
+    """Wake the loop; its next turn gives out the messages that are due."""

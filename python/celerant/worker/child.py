@@ -1,7 +1,7 @@
-"""What runs inside a spawned child process of the pool.
+"""Functions that run inside a spawned child process of the pool.
 
-The child serialises what a task returns, so that a value that nothing takes is the
-task's failure and never breaks the pool.
+The child serialises the values that tasks return. So a value that cannot be serialised
+fails its task and never breaks the pool.
 """
 
 from __future__ import annotations
@@ -57,39 +57,39 @@ _failed_imports: dict[str, str] = {}
 
 
 class Packed(NamedTuple):
-    """An outcome that any pipe carries."""
+    """An outcome as plain data, which travels by pickle."""
 
     state: str
-    #: (content type, content encoding, body) of the value; None without one.
+    #: (content type, content encoding, body) of the value; None if there is none.
     value: tuple[str, str, Any] | None
-    #: (class, module, arguments) of the exception; None without one.
+    #: (class, module, arguments) of the exception; None if there is none.
     exception: tuple[str, str, tuple[Any, ...]] | None
     traceback: str | None
     runtime: float
-    #: A Retry, Ignore or Reject; None where the task raised none.
+    #: A packed Retry, Ignore or Reject; None if the task raised none.
     control: tuple[Any, ...] | None = None
-    #: What the task asks the parent to send in its place, pickled.
+    #: The canvases that the parent sends in the task's place, pickled.
     successors: bytes | None = None
-    #: Results of what the task sent.
+    #: Results of the canvases that the task has sent.
     children: tuple[Any, ...] = ()
 
 
 class Checked(NamedTuple):
-    """What a child says of itself before its first task."""
+    """A child's answer to the check before its first task."""
 
     pid: int
-    #: Why a task cannot run there, by name.
+    #: The reasons why tasks cannot run there, by the tasks' names.
     missing: dict[str, str]
 
 
 def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) -> None:
-    """Make this child ready: import the tasks' modules, die with the parent.
+    """Make this child ready: import the tasks' modules, and end with the parent.
 
     Args:
-        modules: What to import.
-        set_up: Called first; gets ready what the modules need.
+        modules: The modules to import.
+        set_up: Called before the imports, to prepare what the modules need.
     """
-    # Ctrl-C goes to the whole terminal group; when to stop is the parent's matter.
+    # Ctrl-C reaches all processes of a terminal; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listen()
     parent = multiprocessing.parent_process()
@@ -99,12 +99,12 @@ def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) ->
     if set_up is not None:
         try:
             set_up()
-        except BaseException as exc:  # noqa: BLE001 - told as below
+        except BaseException as exc:  # noqa: BLE001 - `check` tells it
             _failed_imports["the app"] = f"{type(exc).__name__}: {exc}"
     for module in modules:
         try:
             importlib.import_module(module)
-        except BaseException as exc:  # noqa: BLE001 - told by `check`, with the tasks it costs
+        except BaseException as exc:  # noqa: BLE001 - `check` tells it, with the missing tasks
             _failed_imports[module] = f"{type(exc).__name__}: {exc}"
     tell("worker_process_init", None)
     multiprocessing.util.Finalize(None, _tell_end, exitpriority=10)
@@ -115,18 +115,19 @@ def _tell_end() -> None:
 
 
 def _follow(parent: Any) -> None:
-    # A killed parent closes no queue that we also hold: we would wait for ever.
+    # If the parent is killed, the sockets may stay open in another child, and this one
+    # would wait for ever.
     parent.join()
     os._exit(1)
 
 
 def check(references: dict[str, bytes]) -> Checked:
-    """Say which of the tasks this child cannot find, and why."""
+    """Return the tasks that this child cannot find, with the reasons."""
     missing = {}
     for name, reference in references.items():
         try:
             _find(reference)
-        except BaseException as exc:  # noqa: BLE001 - any reason is told
+        except BaseException as exc:  # noqa: BLE001 - the parent tells any reason
             missing[name] = "; ".join(
                 [f"{type(exc).__name__}: {exc}"]
                 + [f"import of {m} failed: {e}" for m, e in _failed_imports.items()]
@@ -135,7 +136,7 @@ def check(references: dict[str, bytes]) -> Checked:
 
 
 def run(job: bytes) -> bytes:
-    """Call a function and return what it returns, pickled; never raises.
+    """Call a function and return its value, pickled; never raises.
 
     Args:
         job: The function and its arguments, pickled.
@@ -143,7 +144,7 @@ def run(job: bytes) -> bytes:
     try:
         function, args = pickle.loads(job)  # noqa: S301 - made by our own parent
         return pickle.dumps(function(*args))
-    except BaseException as exc:  # noqa: BLE001 - the parent needs the reason, not a crash
+    except BaseException as exc:  # noqa: BLE001 - the parent needs the reason
         raised = *stored_as(type(exc)), (said(exc),)
         return pickle.dumps(Packed(FAILURE, None, raised, traceback_text(exc), 0.0))
 
@@ -154,13 +155,14 @@ def run_job(
     serializer: str,
     soft_limit: float | None = None,
 ) -> Packed:
-    """Run the task that `reference` names and pack what came of it.
+    """Run a task and return its packed outcome.
 
     Args:
         reference: The task, pickled.
-        packed_request: Of `jobs.pack_job`.
-        serializer: What encodes the value.
-        soft_limit: Seconds until it gets a SoftTimeLimitExceeded.
+        packed_request: The task's request, as `jobs.pack_job` packs it.
+        serializer: Name of the serializer that encodes the value.
+        soft_limit: Seconds after which the task gets a SoftTimeLimitExceeded; None is
+            without limit.
     """
     task, request = _find(reference), unpack_request(packed_request)
     outcome = run_task(task, request, Limited(task, soft_limit))
@@ -171,7 +173,7 @@ def run_job(
     successors, outcome = pack_successors(request, outcome)
     packed = pack(outcome, serializer)
     if is_told(task):
-        # Here, for what the task has left for its hooks is here.
+        # Receivers are told here, because the task's own state is in this process.
         with logged("telling of", request):
             end(
                 task,
@@ -184,14 +186,14 @@ def run_job(
 def _find(reference: bytes) -> Any:
     task = _tasks.get(reference)
     if task is None:
-        # Made by our own parent; a task travels as its app's and its own name.
+        # A task travels as the name of its app and its own name.
         task = pickle.loads(reference)  # noqa: S301 - made by our own parent
         _tasks[reference] = task
     return task
 
 
 def pack(outcome: Outcome, serializer: str) -> Packed:
-    """Turn an outcome into plain data; a value that cannot be one is a failure."""
+    """Return an outcome as plain data; a value that cannot be encoded is a failure."""
     if outcome.state == SUCCESS:
         try:
             value = dumps(plain_value(outcome.value, serializer), serializer)
@@ -218,13 +220,13 @@ def pack(outcome: Outcome, serializer: str) -> Packed:
 
 def _exception(raised: BaseException) -> tuple[str, str, tuple[Any, ...]]:
     name, module = stored_as(type(raised))
-    # A script's module is called differently in a spawned child.
+    # A spawned child calls the script's module by another name.
     module = "__main__" if module == "__mp_main__" else module
     return name, module, tuple(map(_portable, args_of(raised)))
 
 
 def unserialisable(value: Any, serializer: str, exc: BaseException) -> str:
-    """Return the message for a return value that `serializer` does not take."""
+    """Return the error text for a value that `serializer` does not take."""
     return (
         f"the task returned {shown(value)} of type {class_name(value)}, "
         f"which the serializer {serializer!r} does not take ({said(exc)}); return "
@@ -233,7 +235,7 @@ def unserialisable(value: Any, serializer: str, exc: BaseException) -> str:
 
 
 def _portable(value: Any) -> Any:
-    # Plain data only: a class of the child may not exist in the parent.
+    # As plain data, because the parent may not have the child's classes.
     try:
         body = dumps(value, "json")
         return loads(body[2], body[0], body[1])
@@ -244,8 +246,8 @@ def _portable(value: Any) -> Any:
 def unpack(packed: Packed) -> Outcome:
     """Return the outcome that a child packed.
 
-    An exception comes back as one of the same names and arguments, not of the same
-    class: the stored record is the same, and no code of the task is needed.
+    An exception comes back with the same name and arguments, but not as the same class.
+    The stored record is the same, and the parent needs none of the task's modules.
     """
     if packed.state == SUCCESS and packed.value is not None:
         content_type, encoding, body = packed.value

@@ -1,7 +1,7 @@
-"""Which of a child's jobs have begun: its parent and it agree on that in shared memory.
+"""Shared memory in which a child and its parent agree on the jobs that have begun.
 
-So a job behind another one can be taken back at any moment, also while that one holds
-the child's interpreter: the child looks here before it begins a job.
+The child looks there before it begins a job. So the parent can take back a waiting job
+at any moment, even while a running one holds the child's interpreter.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Claims"]
 
-#: Seconds that the parent waits for a child that was stopped at the wrong moment.
+#: Seconds that the parent waits for the lock. A child that was stopped by a signal may
+#: hold it.
 _PATIENCE = 0.1
 _BEGUN, _RECALLED = 0, 1
 
 
 class Claims:
-    """The job that a child has begun last, and those that it must not begin.
+    """The last job that a child has begun, and the last that it must not begin.
 
     Jobs are numbered in the order in which they are sent.
     """
 
     def __init__(self, context: SpawnContext) -> None:
-        #: The child begins nothing while it is held.
+        #: The child begins no job while the parent holds it.
         self._lock: Any = context.Lock()
-        #: The last job that has begun; the last of those that were called back.
+        #: The numbers of the last begun job and of the last recalled one.
         self._numbers: Any = context.RawArray("Q", 2)
 
     def begin(self, number: int) -> bool:
-        """Note in the child that a job begins; False if it must not."""
+        """Note in the child that a job begins; return False if it must not."""
         numbers = self._numbers
         with self._lock:
             if number <= numbers[_RECALLED]:
@@ -43,12 +44,12 @@ class Claims:
 
     @property
     def begun(self) -> int:
-        """The number of the job that has begun last; 0 before the first."""
+        """The number of the last job that has begun; 0 before the first."""
         number: int = self._numbers[_BEGUN]
         return number
 
     def is_recalled(self, number: int) -> bool:
-        """Whether a job was called back, or would have been if it had not begun."""
+        """Whether a job must not begin any more, if it has not begun."""
         recalled: int = self._numbers[_RECALLED]
         return number <= recalled
 
@@ -56,8 +57,8 @@ class Claims:
         """Let no job up to `sent` begin any more.
 
         Returns:
-            The last job that has begun, so that those behind it never will; None if
-            the child cannot be asked now.
+            The number of the last job that has begun; later ones never begin. None if
+            the child holds the lock and does not let go.
         """
         if not self._lock.acquire(timeout=_PATIENCE):
             return None
@@ -69,10 +70,10 @@ class Claims:
             self._lock.release()
 
     def signal(self, number: int, sent: int, pid: int, signal: int) -> bool:
-        """Send the child a signal if job `number` is its last; nothing follows it.
+        """Send the child a signal if it runs job `number`; it begins no other job.
 
         Returns:
-            False if the job has not begun; then it was called back.
+            False if the job has not begun; it is recalled then.
         """
         begun = self.recall(sent)
         if begun is None:

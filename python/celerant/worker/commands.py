@@ -1,7 +1,7 @@
 """The remote control commands that a worker answers, under Celery's names.
 
-Each takes unknown arguments too, since newer senders have more of them, and returns
-JSON's types only.
+Each command also takes unknown arguments, since newer senders have more of them. Each
+returns values that JSON can represent.
 Source: ``celery.worker.control`` of celery 5.7.0.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.worker.adjustment import ADJUSTMENTS
 from celerant.worker.inspection import INSPECTIONS
-from celerant.worker.roll import bears
+from celerant.worker.worker_state import bears
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ def revoke(
     signal: str | int | None = None,
     **_: Any,
 ) -> Any:
-    """Keep tasks from running; with `terminate` also end running ones."""
+    """Keep tasks from running; with `terminate`, also end running ones."""
     ids = {task_id} if isinstance(task_id, str) else set(task_id or ())
     panel.revoke_ids(ids)
     if not terminate:
@@ -42,7 +42,7 @@ def revoke(
 
 
 def terminate(panel: Panel, signal: str, task_id: str | list[str], **_: Any) -> Any:
-    """End tasks that run."""
+    """Revoke tasks, and end running ones by a signal."""
     return revoke(panel, task_id, terminate=True, signal=signal)
 
 
@@ -55,12 +55,12 @@ def revoke_by_stamped_headers(
 ) -> Any:
     """Keep tasks with these stamps from running.
 
-    With `terminate` also end running ones.
+    With `terminate`, also end running ones.
     """
     if isinstance(headers, list):
         headers = dict(header.split("=", 1) for header in headers)
     stamps = {name: _set_of(value) for name, value in headers.items()}
-    panel.roll.revoked.add_stamps(stamps)
+    panel.worker_state.revoked.add_stamps(stamps)
     panel.end_revoked()
     logger.info("revoked by stamps: %s", headers)
     if not terminate:
@@ -83,26 +83,25 @@ def disable_events(panel: Panel, **_: Any) -> Any:
 
 
 def heartbeat(panel: Panel, **_: Any) -> Any:
-    """Tell monitors now that the worker lives; they ask when they start."""
+    """Send monitors a heartbeat now; they ask for it when they start."""
     panel.events.heartbeat()
 
 
 def hello(
     panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any
 ) -> Any:
-    """Exchange the revoked ids with a worker that starts."""
-    # A stock worker that starts asks for the ids that were revoked before.
+    """Exchange revoked ids with a worker that starts."""
     if from_node == panel.hostname:
         return None
-    panel.roll.revoked.add(revoked or ())
+    panel.worker_state.revoked.add(revoked or ())
     panel.end_revoked()
-    return {"revoked": panel.roll.revoked.ids(), "clock": 0}
+    return {"revoked": panel.worker_state.revoked.ids(), "clock": 0}
 
 
 def shutdown(
     panel: Panel, msg: str = "shutdown asked for by remote control", **_: Any
 ) -> Any:
-    """Stop the worker, after its running tasks."""
+    """Stop the worker once its running tasks have ended."""
     logger.warning("%s", msg)
     panel.shutdown()
 

@@ -1,4 +1,4 @@
-"""Reach a broker by a worker's own connection."""
+"""Connect a worker to its broker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["reach"]
 
 
 def reach(connection: Any) -> None:
-    """Connect (by a connection of kombu).
+    """Connect a connection of kombu.
 
     Raises:
         Exception: The transport's own, if the broker is not reachable.
     """
     if connection.alt:
-        # Each URL of a failover list once; `connect` tries no more than two.
+        # Try each URL of a failover list once; `connect` tries no more than two.
         connection.ensure_connection(max_retries=len(connection.alt) - 1)
     else:
         connection.connect()

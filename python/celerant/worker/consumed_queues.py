@@ -1,4 +1,4 @@
-"""The queues that a source takes from, and the changes that remote control asks for."""
+"""The queues that a source takes from; remote control may change them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ __all__ = ["ConsumedQueues"]
 
 
 class ConsumedQueues:
-    """Queues of kombu's.
+    """Queues (kombu's) that a source takes from.
 
-    Any thread asks for changes; the thread that consumes makes them.
-
-    They are not made at once: the asker may be in the middle of reading.
+    Any thread may ask for a change. The thread that consumes makes it at its next turn,
+    because a command may come while that thread reads messages.
     """
 
     def __init__(self, queues: Sequence[Any], wake: Callable[[], None]) -> None:
-        """Begin with `queues`; `wake` lets the thread that consumes call `change`."""
+        """Begin with `queues`; `wake` makes the thread that consumes call `change`."""
         self._queues = list(queues)
         self._wake = wake
         self._changes: deque[Callable[[Intake | None], None]] = deque()
@@ -32,13 +31,12 @@ class ConsumedQueues:
         return iter(list(self._queues))
 
     def add(self, connection: Any, queue: Any) -> None:
-        """Take from one more queue, soon.
+        """Soon take from one more queue.
 
         Raises:
-            ValueError: The broker refuses it.
+            ValueError: The broker refuses the queue.
         """
         try:
-            # It uses a channel of its own: a refusal costs only that.
             declare(connection, queue)
         except connection.channel_errors as exc:
             msg = f"the broker refuses queue {queue.name!r} ({exc})"
@@ -46,11 +44,11 @@ class ConsumedQueues:
         self._ask(lambda intake: self._add(intake, queue))
 
     def cancel(self, name: str) -> None:
-        """Stop taking from a queue, soon."""
+        """Soon stop taking from a queue."""
         self._ask(lambda intake: self._drop(intake, name))
 
     def change(self, intake: Intake | None) -> None:
-        """Make the changes that were asked for; None: no message is taken any more."""
+        """Make the requested changes; `intake` is None once no messages are taken."""
         while self._changes:
             self._changes.popleft()(intake)
 
@@ -62,8 +60,8 @@ class ConsumedQueues:
         if intake is None or any(known.name == queue.name for known in self._queues):
             return
         intake.add(queue)
-        # Only now, so that a queue that may not be read is not asked for again and
-        # again.
+        # Added last: a queue that the broker does not let us read must not be asked for
+        # with each new connection.
         self._queues.append(queue)
 
     def _drop(self, intake: Intake | None, name: str) -> None:

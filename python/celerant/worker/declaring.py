@@ -1,4 +1,4 @@
-"""Declare queues, each on a channel of its own: a refusal costs only that."""
+"""Declare queues, each on a channel of its own, which a refusal closes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ logger = logging.getLogger("celerant.worker")
 
 
 def declare(connection: Any, queue: Any) -> None:
-    """Declare a queue (kombu's); raise the broker's refusal."""
+    """Declare a queue (kombu's); the broker's refusal is raised."""
     with connection.channel() as channel:
         queue(channel).declare()
 
 
 def allowed_of(connection: Any, queues: Sequence[Any]) -> list[Any]:
-    """Return the queues without those that the broker refuses by now.
+    """Return the queues that the broker still lets us declare.
 
     Raises:
-        Exception: It refuses all of them.
+        Exception: The broker refuses all of them.
     """
     allowed, refusal = [], None
     for queue in queues:
@@ -31,7 +31,7 @@ def allowed_of(connection: Any, queues: Sequence[Any]) -> list[Any]:
             declare(connection, queue)
         except connection.channel_errors as exc:
             refusal = exc
-            logger.error(  # noqa: TRY400 - its origin tells nothing
+            logger.error(  # noqa: TRY400 - a traceback tells nothing more
                 "the broker refuses queue %r (%s); the worker goes on without it "
                 "until it connects again",
                 queue.name,

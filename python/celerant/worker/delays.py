@@ -1,7 +1,7 @@
 """Native delayed delivery: RabbitMQ holds messages for quorum queues that run later.
 
-A channel of quorum queues has a fixed prefetch count, so a worker that held messages
-with an eta itself would soon hold nothing else.
+A channel of quorum queues has a fixed prefetch count. A worker that held messages with
+an eta itself would soon hold no others.
 Source: ``celery.worker.consumer.delayed_delivery`` of celery 5.7.0.
 """
 
@@ -37,8 +37,8 @@ def offer_delays(
 ) -> None:
     """Let senders delay messages to `queues`, if RabbitMQ can.
 
-    It can if one of them is a quorum queue, for queues that are not bound to a direct
-    exchange. A failure is logged: a worker is of use without delays.
+    It can if one of them is a quorum queue, and only for queues that are not bound to a
+    direct exchange. A failure is logged, since a worker is of use without delays.
 
     Args:
         connect: Returns a new connection, not yet connected.
@@ -63,9 +63,10 @@ def offer_delays(
             )
             for queue in reached:
                 bind_queue_to_native_delayed_delivery_exchange(connection, queue)
-    except Exception as exc:  # noqa: BLE001 - there are no delays, whatever the reason
+    except Exception as exc:  # noqa: BLE001 - any failure leaves the worker without delays
         logger.warning(
-            "no native delayed delivery to %s (%s: %s); tasks with an eta wait here",
+            "no native delayed delivery to %s (%s: %s); tasks with an eta wait in the "
+            "worker",
             ", ".join(queue.name for queue in reached),
             type(exc).__name__,
             exc,

@@ -1,7 +1,7 @@
-"""Messages whose envelope not even kombu can read.
+"""Messages whose envelope even kombu cannot read.
 
 Anybody may push anything to a list or a channel of Redis. kombu decodes it without a
-guard, so that garbage would look like a lost broker.
+guard, so garbage would look like a lost broker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["guard_envelopes", "unreadable"]
 
 _POP, _LISTEN = "BRPOP", "LISTEN"
-#: How many bytes of a message are shown that is not understood.
+#: How many bytes of an unreadable message are shown.
 _SHOWN = 400
 
 
@@ -31,17 +31,17 @@ def guard_envelopes(
     refuse: Callable[[Refused, str], None],
     limits: Limits,
 ) -> None:
-    """Let unreadable messages of `channel` be refused, instead of raising.
+    """Make `channel` refuse unreadable messages instead of raising.
 
     Args:
-        channel: kombu's, before it consumes.
-        lost: The errors of a lost connection, which are raised as before.
-        refuse: Called with the refusal and the name of its queue.
-        limits: The limits of messages that come.
+        channel: kombu's, which does not consume yet.
+        lost: The errors of a lost connection; these are raised as before.
+        refuse: Called with the refusal and the name of the message's queue.
+        limits: The limits of messages.
     """
     leave_unopened(channel, limits)
-    # kombu counts KeyError as a lost connection; after a message came, it means that
-    # the envelope lacks something.
+    # kombu counts KeyError as a lost connection. When it reads a message, though,
+    # KeyError means that the envelope lacks something.
     passed: tuple[type[BaseException], ...] = (
         *(error for error in lost if error is not KeyError),
         Empty,
@@ -61,7 +61,7 @@ def _guard_deliveries(
 ) -> None:
     """Guard the messages that a virtual transport brings, broadcasts too.
 
-    AMQP frames its messages itself, so that no envelope can be broken.
+    AMQP frames its messages itself, so no envelope can be broken.
     """
     deliver = getattr(transport, "_deliver", None)
     if deliver is None or hasattr(deliver, "is_guarded"):
@@ -76,7 +76,7 @@ def _guard_deliveries(
             refuse(unreadable(exc, shown(message)), queue)
 
     deliver_or_refuse.is_guarded = True  # type: ignore[attr-defined]
-    transport._deliver = deliver_or_refuse  # noqa: SLF001 - kombu has no other place
+    transport._deliver = deliver_or_refuse  # noqa: SLF001 - kombu has no public one
 
 
 def _guard_pops(
@@ -85,7 +85,7 @@ def _guard_pops(
     refuse: Callable[[Refused, str], None],
     limits: Limits,
 ) -> None:
-    """Guard popped messages that are no JSON, or too large to read."""
+    """Guard popped messages that are no JSON or are too large."""
     handlers = channel.handlers
     read, client = handlers[_POP], channel.client
     parse = client.response_callbacks.get(_POP)
@@ -115,7 +115,7 @@ def _guard_pops(
             refuse(unreadable(exc, shown(raw)), queue.rsplit(channel.sep, 1)[0])
             return True
         finally:
-            # The largest messages must not be kept until the next one comes.
+            # A large message must not be kept until the next one comes.
             popped = None
 
     client.set_response_callback(_POP, parse_and_keep)
@@ -142,7 +142,7 @@ def _guarded(
 
 
 def unreadable(exc: Exception, raw: str) -> Refused:
-    """Return the refusal of something that is no message; `raw` is shown."""
+    """Return the refusal of an unreadable message; its reason shows `raw`."""
     reason = (
         f"its envelope cannot be read ({type(exc).__name__}: {line(exc)}); "
         f"it is gone from the queue: {raw}"

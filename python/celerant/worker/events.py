@@ -1,6 +1,7 @@
 """Events, as Celery's: a worker tells monitors of its tasks and of itself.
 
-No event is sent before `enable`; until then callers look at `tells_tasks` and go on.
+No event is sent before `enable`. Callers check `tells_tasks`, so a worker without
+monitors spends nothing on events.
 Source: ``celery.events`` and ``celery.worker.request`` of celery 5.7.0.
 """
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
     from celerant.context.request import Request
     from celerant.worker.message import Delivery
-    from celerant.worker.roll import Roll
+    from celerant.worker.worker_state import WorkerState
 
 __all__ = ["Events"]
 
-#: Seconds between heartbeats; after a minute without one, a worker is lost to monitors.
+#: Seconds between heartbeats. Monitors give a worker up after a minute without one.
 _INTERVAL = 2.0
-#: How many characters of a result are told: Celery's ``resultrepr_maxsize``.
+#: How many characters of a result an event has: Celery's ``resultrepr_maxsize``.
 _MOST_OF_RESULT = 1024
 _SOFTWARE = {
     "sw_ident": "celerant",
@@ -38,18 +39,29 @@ _SOFTWARE = {
 
 
 class Events:
-    """Sends events, with the names and fields of Celery's workers."""
+    """Sends the events of one worker, from any thread, as Celery's workers do."""
 
     def __init__(
-        self, connect: Callable[[], Any], conf: Any, *, hostname: str, roll: Roll
+        self,
+        connect: Callable[[], Any],
+        conf: Any,
+        *,
+        hostname: str,
+        worker_state: WorkerState,
     ) -> None:
-        """Tell of the worker `hostname` by connections that `connect` makes."""
-        self._roll = roll
+        """Send nothing yet.
+
+        Args:
+            connect: Returns a new connection, not yet connected.
+            conf: The app's settings.
+            hostname: The worker's name.
+            worker_state: Has the numbers of heartbeats and the revoked tasks.
+        """
+        self._worker_state = worker_state
         self._lock = threading.Lock()
         self._is_closed = False
         self._says = "worker-online"
-        #: Whether tasks are told of; callers ask first, so that no monitors cost
-        #: nothing.
+        #: Whether events of tasks are sent.
         self.tells_tasks = False
         self._outbox = Outbox(
             connect,
@@ -61,7 +73,7 @@ class Events:
         )
 
     def enable(self) -> bool:
-        """Tell of tasks, and from now on of the worker; return whether that is new."""
+        """Send events of tasks and of the worker; return whether that is new."""
         with self._lock:
             if self.tells_tasks or self._is_closed:
                 return False
@@ -70,16 +82,13 @@ class Events:
             return True
 
     def disable(self) -> bool:
-        """Stop telling of tasks, and tell only of the worker.
-
-        Return whether that is new.
-        """
+        """Send no more events of tasks; return whether that is new."""
         with self._lock:
             told, self.tells_tasks = self.tells_tasks, False
             return told
 
     def close(self) -> None:
-        """Say that the worker goes, and end."""
+        """Send that the worker goes offline, and end."""
         with self._lock:
             self.tells_tasks, self._is_closed = False, True
             if self._outbox.is_running:
@@ -89,7 +98,7 @@ class Events:
     # -- of the worker -----------------------------------------------------------------
 
     def heartbeat(self) -> None:
-        """Say now that the worker lives."""
+        """Send a heartbeat now."""
         if self._outbox.is_running:
             self._tell_worker("worker-heartbeat")
 
@@ -100,8 +109,8 @@ class Events:
     def _tell_worker(self, kind: str) -> None:
         about = {
             "freq": _INTERVAL,
-            "active": len(self._roll.active()),
-            "processed": sum(self._roll.total().values()),
+            "active": len(self._worker_state.active()),
+            "processed": sum(self._worker_state.total().values()),
             "loadavg": _load_average(),
         }
         self._outbox.put(kind, about | _SOFTWARE)
@@ -109,9 +118,11 @@ class Events:
     # -- of tasks ----------------------------------------------------------------------
 
     def received(self, delivery: Delivery) -> None:
-        """Tell that a message came, unless it will certainly not run."""
+        """Send that a message has come, unless its task will certainly not run."""
         request = delivery.request
-        if delivery.task.send_events is False or self._roll.revoked.cover(request):
+        if delivery.task.send_events is False or self._worker_state.revoked.cover(
+            request
+        ):
             return
         if delivery.expires is not None and time.time() > delivery.expires:
             return
@@ -130,11 +141,11 @@ class Events:
         self._outbox.put("task-received", fields)
 
     def started(self, request: Request) -> None:
-        """Tell that a task begins."""
+        """Send that a task begins."""
         self._outbox.put("task-started", {"uuid": request.id})
 
     def finished(self, request: Request, outcome: Outcome) -> None:
-        """Tell the outcome of a task that ran."""
+        """Send the outcome of a task that ran."""
         about: dict[str, Any] = {"uuid": request.id}
         if outcome.state == SUCCESS:
             about["result"] = _shown(outcome.value)
@@ -154,22 +165,22 @@ class Events:
     def revoked(
         self, request: Request, *, terminated: bool = False, expired: bool = False
     ) -> None:
-        """Tell that a task does not run, or not to its end."""
+        """Send that a task does not run, or does not run to its end."""
         about = {
             "uuid": request.id,
             "terminated": terminated,
-            # The signal is not kept.
+            # The number of the signal is not kept.
             "signum": None,
             "expired": expired,
         }
         self._outbox.put("task-revoked", about)
 
     def rejected(self, request: Request, *, requeue: bool) -> None:
-        """Tell that the broker was told to take a message back, or to drop it."""
+        """Send that the broker takes a message back, or drops it."""
         self._outbox.put("task-rejected", {"uuid": request.id, "requeue": requeue})
 
     def refused(self, request: Request, exception: BaseException) -> None:
-        """Tell that a message was not understood."""
+        """Send that a message was refused."""
         about = {"uuid": request.id, "exception": _shown(exception)}
         self._outbox.put("task-failed", about)
 

@@ -1,4 +1,4 @@
-"""The prefetch count: messages that a broker may hand over before they run."""
+"""The prefetch count: how many messages a broker may hand over before they run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["Flow"]
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How many messages the broker may hand over before they run."""
+    """What the prefetch count is computed from."""
 
     slots: int
-    #: How many messages are held for each slot; 0 is without limit.
+    #: Messages that are held for each slot; 0 is without limit.
     multiplier: int
-    #: How many messages with an eta are held besides; None is without limit.
+    #: The most messages with an eta that are held besides; None is without limit.
     eta_limit: int | None = None
 
     def wanted(self, held: int) -> int:
-        """Return the prefetch count while `held` messages wait for their time."""
+        """Return the prefetch count while `held` messages wait for their eta."""
         if not self.multiplier:
             return 0
         if self.eta_limit is not None:

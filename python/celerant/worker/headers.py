@@ -25,7 +25,7 @@ __all__ = [
     "wrong",
 ]
 
-#: Headers that go to the request as they are, and the types they have if not null.
+#: Headers that go to the request unchanged, and the types of those that are not null.
 _HEADERS: dict[str, type | tuple[type, ...]] = {
     "root_id": str,
     "parent_id": str,
@@ -53,7 +53,7 @@ _KNOWN = _HEADERS.keys() | {
 _LIMITS_LENGTH = 2
 #: How many bytes AMQP allows for the name of a queue or of a message.
 _LONGEST_ADDRESS = 255
-#: Larger numbers are not exact in the stores any more.
+#: The stores do not keep larger numbers exactly.
 _HIGHEST_INDEX = 2**53
 _NO_LIMITS = [None, None]
 _SHOWN = 80
@@ -62,7 +62,7 @@ _SHOWN = 80
 def read_properties(message: Any, request: Request) -> Refused | None:
     """Put a message's properties into its request.
 
-    Return the refusal, if one is wrong.
+    If one is wrong, return the refusal.
     """
     properties, info = message.properties, message.delivery_info
     request.properties = properties
@@ -92,9 +92,9 @@ def read_properties(message: Any, request: Request) -> Refused | None:
 
 
 def read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
-    """Put a message's headers into its request; return the refusal, if one is wrong."""
+    """Put a message's headers into its request; if one is wrong, return the refusal."""
     problem = None
-    # Most headers of most messages are empty, as the request's fields already are.
+    # Most headers of most messages are null, as the request's fields are already.
     for name, value in headers.items():
         types = _HEADERS.get(name) if value is not None else None
         if types is None:
@@ -104,7 +104,7 @@ def read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
             setattr(request, name, value)
         else:
             problem = problem or wrong(name, value, request)
-    # They are for people; whatever their type, the message can run.
+    # These two are for people to read, so a wrong type does not stop the message.
     text = headers.get("argsrepr")
     if type(text) is str:
         request.argsrepr = text
@@ -136,7 +136,7 @@ def _is_str(value: Any) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Whether a broker and a store take it; they take no lone surrogates."""
+    """Whether a broker and a store take a text; they refuse lone surrogates."""
     if not value.isascii():
         try:
             value.encode()
@@ -154,12 +154,12 @@ def is_address(value: Any) -> bool:
 
 
 def wrong(name: str, value: Any, request: Request, part: str = "header") -> Refused:
-    """Return the refusal of a message for the value of one of its headers."""
+    """Return the refusal of a message because of one header or property."""
     msg = f"its {part} {name!r} cannot be {shown(value, _SHOWN)}"
     return Refused(msg, request)
 
 
-#: Checks of headers besides their types.
+#: Checks that headers must pass besides those of their types.
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "group_index": lambda index: 0 <= index <= _HIGHEST_INDEX,
     "stamped_headers": lambda names: all(map(_is_str, names)),
@@ -167,10 +167,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
 
 
 def read_time(name: str, text: str | None, request: Request) -> float | None:
-    """Return a header's moment in seconds since the epoch; None if it has none.
+    """Return a header's time in seconds since the epoch; None if it is empty.
 
     Raises:
-        Refused: It is no ISO 8601 text.
+        Refused: The header is no ISO 8601 text.
     """
     if not text:
         return None
@@ -181,14 +181,14 @@ def read_time(name: str, text: str | None, request: Request) -> float | None:
 
 
 def timestamp(text: str) -> float:
-    """Return the seconds since the epoch that an ISO 8601 text means.
+    """Return the time of an ISO 8601 text in seconds since the epoch.
 
     A text without an offset is UTC, as Celery with ``enable_utc`` sends it.
 
     Raises:
-        ValueError: It is no ISO 8601 text.
+        ValueError: The text is not ISO 8601.
     """
-    # `fromisoformat` reads a final Z only from Python 3.11 on.
+    # Python 3.10's `fromisoformat` does not read a final Z.
     moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""The event loop of a connection that has one: kombu's hub."""
+"""kombu's event loop (its hub), for connections that can use one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["joined_hub", "turns"]
 
-#: Heartbeats are looked at twice in their interval, as the protocol advises.
+#: Heartbeats are checked twice in their interval, as the protocol advises.
 _HEARTBEAT_RATE = 2
 
 
 @contextmanager
 def joined_hub(connection: Any, waker: Waker) -> Iterator[Hub]:
-    """Enter a hub that reads from a connection, wakes and keeps its heartbeats."""
+    """Enter a hub that reads a connection, keeps its heartbeats and hears `waker`."""
     hub = Hub()
     hub.propagate_errors = connection.connection_errors
     try:
@@ -39,10 +39,10 @@ def joined_hub(connection: Any, waker: Waker) -> Iterator[Hub]:
 
 
 def turns(hub: Hub, connection: Any, mailbox: MailboxNode | None) -> Iterator[None]:
-    """Let the loop of a hub run, one turn for each item.
+    """Run the loop of a hub, one turn for each item.
 
     Raises:
-        Exception: The connection is lost, or the channel of tasks.
+        Exception: The connection is lost, or the channel that brings tasks.
     """
     loop = hub.create_loop()
     while True:
@@ -51,7 +51,7 @@ def turns(hub: Hub, connection: Any, mailbox: MailboxNode | None) -> Iterator[No
         except StopIteration:
             loop = hub.create_loop()
         except connection.channel_errors:
-            # Of remote control's channel it says nothing of the tasks'.
+            # If remote control lost its channel, the channel of the tasks is whole.
             if mailbox is None or not mailbox.mend():
                 raise
             loop = hub.create_loop()

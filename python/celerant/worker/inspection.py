@@ -1,4 +1,4 @@
-"""Answers to ``celery inspect``; none of these commands changes the worker.
+"""Commands of ``celery inspect``; none of them changes the worker.
 
 Source: ``celery.worker.control`` and ``celery.app.utils`` of celery 5.7.0.
 """
@@ -15,7 +15,7 @@ import kombu
 
 from celerant._core import build_info, monotonic
 from celerant.common.urls import masked
-from celerant.worker.roll import described
+from celerant.worker.worker_state import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
 
 __all__ = ["INSPECTIONS"]
 
-#: Names of settings whose values are secret: Celery's own pattern.
+#: Matches the names of settings with secret values: Celery's own pattern.
 _HIDDEN = re.compile(
     "API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI",
     re.IGNORECASE,
 )
 _MASK = "*" * 8
-#: Marks of a URL, even of one without a scheme that has a password.
+#: Matches a URL, even one without a scheme that has a password.
 _URL = re.compile("://|@")
-#: Attributes that ``registered`` tells of a task if they are set.
+#: Attributes of a task that ``registered`` shows if they are set.
 _TASK_FIELDS = ("exchange", "routing_key", "rate_limit")
 
 
 def ping(_panel: Panel, **_: Any) -> Any:
-    """Answer that the worker is there."""
+    """Answer."""
     return {"ok": "pong"}
 
 
 def active(panel: Panel, safe: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - the command's argument
-    """Tell the running tasks."""
+    """Return the running tasks."""
     return [
         described(request, since, safe=bool(safe))
-        for request, since in panel.roll.active()
+        for request, since in panel.worker_state.active()
     ]
 
 
 def reserved(panel: Panel, **_: Any) -> Any:
-    """Tell the tasks that wait for a slot."""
+    """Return the tasks that wait for a slot."""
     return [described(d.request) for d in panel.unstarted() if d.due is None]
 
 
 def scheduled(panel: Panel, **_: Any) -> Any:
-    """Tell the tasks that wait for their time."""
+    """Return the tasks that wait for their eta."""
     return [
         {"eta": d.request.eta, "priority": 6, "request": described(d.request)}
         for d in panel.unstarted()
@@ -64,7 +64,7 @@ def scheduled(panel: Panel, **_: Any) -> Any:
 
 
 def query_task(panel: Panel, ids: str | Sequence[str], **_: Any) -> Any:
-    """Tell where tasks are that the worker has."""
+    """Return the states of the tasks that the worker has."""
     wanted = {ids} if isinstance(ids, str) else set(ids)
     found = {}
     for delivery in panel.unstarted():
@@ -72,15 +72,15 @@ def query_task(panel: Panel, ids: str | Sequence[str], **_: Any) -> Any:
         if request.id in wanted:
             state = "reserved" if delivery.due is None else "scheduled"
             found[request.id] = [state, described(request)]
-    for request, since in panel.roll.active():
+    for request, since in panel.worker_state.active():
         if request.id in wanted:
             found[request.id] = ["active", described(request, since)]
     return found
 
 
 def revoked(panel: Panel, **_: Any) -> Any:
-    """Tell which ids must not run."""
-    return panel.roll.revoked.ids()
+    """Return the revoked ids."""
+    return panel.worker_state.revoked.ids()
 
 
 def registered(
@@ -89,7 +89,7 @@ def registered(
     builtins: bool = False,  # noqa: FBT001, FBT002 - the command's argument
     **_: Any,
 ) -> Any:
-    """Tell which tasks the worker knows."""
+    """Return the tasks that the worker knows."""
     fields = [
         field
         for field in taskinfoitems or _TASK_FIELDS
@@ -110,19 +110,19 @@ def _with_fields(name: str, task: Any, fields: Sequence[str]) -> str:
 
 
 def active_queues(panel: Panel, **_: Any) -> Any:
-    """Tell which queues it consumes."""
+    """Return the queues that the worker consumes."""
     return [queue.as_dict(recurse=True) for queue in panel.source.queues()]
 
 
 def stats(panel: Panel, **_: Any) -> Any:
-    """Tell the worker's numbers."""
+    """Return the worker's numbers."""
     about = panel.source.about()
     return {
-        "total": panel.roll.total(),
+        "total": panel.worker_state.total(),
         "pid": os.getpid(),
         "clock": "0",
         "uptime": round(monotonic() - panel.since),
-        # They have the URLs of a failover list and the transport's options.
+        # URLs of a failover list and the transport's options may have passwords.
         **{name: _shown(name, value) for name, value in about.items()},
         "pool": panel.pool(),
         "rusage": _usage(),
@@ -143,12 +143,12 @@ def _usage() -> Any:
 
 
 def clock(_panel: Panel, **_: Any) -> Any:
-    """Tell the logical clock, which is not kept here."""
+    """Return the logical clock, which this worker does not keep."""
     return {"clock": 0}
 
 
 def conf(panel: Panel, with_defaults: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - the command's argument
-    """Tell the settings, without secrets."""
+    """Return the settings without their secrets."""
     return _settings(panel, with_defaults=bool(with_defaults))
 
 
@@ -169,7 +169,7 @@ def _shown(name: Any, value: Any) -> Any:
 
 
 def report(panel: Panel, **_: Any) -> Any:
-    """Tell the versions and settings, as one text."""
+    """Return versions and settings as one text."""
     version, transport = build_info().get("version"), panel.source.about()["broker"]
     facts = {
         "software": f"celerant {version}, kombu {kombu.__version__}, "

@@ -1,4 +1,4 @@
-"""The protocol of an intake: the way on which messages come to a source."""
+"""The protocol of an intake, which brings a source its messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Intake"]
 
 
 class Intake(Protocol):
-    """Messages of some queues, over one connection, for the thread that has it."""
+    """Messages of some queues; only the thread that consumes uses it."""
 
-    #: Whether a later connection can settle its messages, too.
+    #: Whether a later connection can settle its messages too.
     outlives: bool
-    #: Whether the broker is told of many messages at a time.
+    #: Whether it settles many messages at a time.
     in_volleys: bool
 
     def begin(self, hub: Hub | None) -> None:
-        """Let messages come; `hub` waits for them, None if there is none."""
+        """Let messages come; `hub` waits for them, if there is one."""
         ...
 
     def turn(self) -> None:
@@ -31,7 +31,7 @@ class Intake(Protocol):
         ...
 
     def hold(self, wanted: int) -> None:
-        """Allow that many messages here that are not settled; 0 is without limit."""
+        """Take at most `wanted` messages that are not settled; 0 is without limit."""
         ...
 
     def settle(self, message: Any, settlement: Settlement) -> None:
@@ -39,7 +39,7 @@ class Intake(Protocol):
         ...
 
     def give_back(self, messages: Sequence[Any]) -> None:
-        """Give messages back that were not started, the oldest first."""
+        """Give messages that have not begun back to the broker, the oldest first."""
         ...
 
     def add(self, queue: Any) -> None:
@@ -51,13 +51,13 @@ class Intake(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Let no more come."""
+        """Take no more messages."""
         ...
 
     def has_ended(self) -> bool:
-        """Whether no message can come any more after `cancel`."""
+        """Whether no more messages can come after `cancel`."""
         ...
 
     def close(self) -> None:
-        """Give its connections back; raises nothing."""
+        """Close its connections; raises nothing."""
         ...

@@ -1,4 +1,4 @@
-"""The way on which messages come by a connection: the fastest that it allows."""
+"""Choose the fastest intake that a connection allows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["new_intake", "redis_volleys"]
 def redis_volleys(
     connection: Any, channel: Any, queues: Sequence[Any], **options: Any
 ) -> RedisIntake | None:
-    """Return an intake that outlives connections, if this is one to Redis.
+    """Return an intake for Redis, which outlives connections; None for other brokers.
 
     Args:
-        connection: Of kombu, connected.
-        channel: Of it.
-        queues: Of kombu.
-        options: Of `RedisIntake`.
+        connection: kombu's, connected.
+        channel: The connection's.
+        queues: kombu's.
+        options: Those of `RedisIntake`.
     """
     if connection.transport.driver_type != "redis":
         return None
@@ -41,7 +41,10 @@ def new_intake(
     receive: Callable[[Any], None],
     accept: AbstractSet[str],
 ) -> Intake:
-    """Return the intake of one connection (of kombu); `receive` is told of messages."""
+    """Return an intake for one connection (kombu's).
+
+    `receive` is called with each message.
+    """
     if connection.transport.driver_type == "amqp":
         from celerant.worker.amqp_intake import AmqpIntake, reads  # noqa: PLC0415 - py-amqp may be absent
 

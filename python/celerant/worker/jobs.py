@@ -1,7 +1,7 @@
-"""A task's run on its way to a child process, and the task it is of.
+"""Pack a task and its request as bytes for a child process.
 
-Bytes alone go there, so that no code of arguments runs in the threads that serve the
-children.
+The child unpickles the bytes in its main thread, so code of arguments runs in no
+thread that serves children.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["pack_job", "unpack_request"]
 
-#: Fields of a request besides its id and its task's name, and those that are most often
-#: left at their defaults.
+#: Fields of a request besides its id and its task's name; most keep their defaults.
 _FIELDS = [f for f in dataclasses.fields(Request) if f.name not in {"id", "task"}]
 _NAMES = tuple(field.name for field in _FIELDS)
 _values = attrgetter(*_NAMES)
-#: What needs not travel, by field: an empty list or dict is made anew.
+#: The defaults of these fields, which need not travel.
 _DEFAULTS: Sequence[Any] = _values(Request("", ""))
 
 
 def pack_job(function: Any, reference: bytes, request: Request, *args: Any) -> bytes:
-    """Return what `child.run` takes.
+    """Return a job for `child.run`.
 
     Args:
-        function: Of a module; called with the rest.
+        function: A module's function; called with the reference, the packed request
+            and `args`.
         reference: The task, pickled.
-        request: Of the task.
-        args: What else it takes.
+        request: The task's request.
+        args: More arguments of the function.
 
     Raises:
-        Exception: Something in it cannot be pickled.
+        Exception: An argument cannot be pickled.
     """
     fields = {
         name: value
@@ -51,6 +51,6 @@ def pack_job(function: Any, reference: bytes, request: Request, *args: Any) -> b
 
 
 def unpack_request(packed: tuple[str, str, dict[str, Any]]) -> Request:
-    """Return the request that a job has."""
+    """Return the request that `pack_job` packed."""
     task_id, task, fields = packed
     return Request(task_id, task, **fields)

@@ -1,4 +1,4 @@
-"""Messages by kombu's own consumer, one at a time."""
+"""Messages from kombu's own consumer, one at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["KombuIntake"]
 
 
 class KombuIntake:
-    """kombu's consumer on one channel, of any transport."""
+    """Takes messages by kombu's consumer on one channel of any transport."""
 
-    #: The broker takes back the messages that a lost connection had not settled.
+    #: When a connection is lost, the broker takes back its unsettled messages.
     outlives = False
     in_volleys = False
 
@@ -31,8 +31,8 @@ class KombuIntake:
         accept: AbstractSet[str],
     ) -> None:
         """Declare `queues` (kombu's); `receive` is called with each message."""
-        # RabbitMQ applies a later change to running consumers only if it counts for the
-        # whole channel, and quorum queues refuse that.
+        # RabbitMQ applies a changed prefetch count to running consumers only if it is
+        # the whole channel's, and quorum queues refuse such a count.
         self._is_fixed = are_quorum(queues)
         self._held = -1
         self._is_cancelled = False
@@ -42,18 +42,17 @@ class KombuIntake:
             queues,
             accept=accept,
             on_message=receive,
-            # A message that kombu cannot even decompress is refused like any broken
-            # one.
+            # A message that kombu cannot decompress is refused like other broken ones.
             on_decode_error=lambda message, _exc: receive(message),
             auto_declare=True,
         )
 
-    def begin(self, hub: Any) -> None:  # noqa: ARG002 - kombu's transport has its own ways to it
-        """Consume."""
+    def begin(self, hub: Any) -> None:  # noqa: ARG002 - kombu's transport knows its hub
+        """Subscribe to the queues."""
         self._consumer.consume()
 
     def turn(self) -> None:
-        """Do nothing: messages wake the loop."""
+        """Do nothing: kombu settles messages at once."""
 
     def hold(self, wanted: int) -> None:
         """Set the channel's prefetch count."""
@@ -64,11 +63,11 @@ class KombuIntake:
             self._consumer.qos(prefetch_count=wanted, apply_global=not self._is_fixed)
 
     def settle(self, message: Any, settlement: Settlement) -> None:
-        """Tell the broker at once."""
+        """Settle a message at once."""
         getattr(message, settlement.value)()
 
     def give_back(self, messages: Sequence[Any]) -> None:
-        """Requeue them one by one."""
+        """Requeue messages one by one."""
         for message in messages:
             self.settle(message, Settlement.REQUEUE)
 
@@ -88,11 +87,10 @@ class KombuIntake:
             self._consumer.cancel()
 
     def has_ended(self) -> bool:
-        """Whether no reply is awaited any more.
+        """Whether no more messages can come.
 
-        A BRPOP that Redis still holds would take the messages that are given back, and
-        kombu drops them while a channel is closed. So the second of that BRPOP is
-        waited out.
+        Redis may still hold a BRPOP for up to a second. It would take the messages that
+        are given back, and kombu would drop them while the channel closes.
         """
         return self._is_cancelled and not getattr(self._channel, "_in_poll", None)
 

@@ -22,10 +22,10 @@ logger = logging.getLogger("celerant.worker")
 
 
 class MailboxNode:
-    """Hears the broadcasts for one worker; belongs to the thread that consumes."""
+    """Hears broadcasts for one worker; only the thread that consumes uses it."""
 
     def __init__(self, panel: Panel, mailbox: Mailbox) -> None:
-        """Answer by `panel`; `listen` begins."""
+        """Let `panel` answer; `listen` begins."""
         self._panel = panel
         self._mailbox = mailbox
         self._connection: Any = None
@@ -34,11 +34,11 @@ class MailboxNode:
         self._listen_again: Callable[[], None] | None = None
 
     def listen(self, connection: Any, guard: Callable[[Any], None]) -> None:
-        """Consume from a connection, on a channel of its own.
+        """Hear broadcasts on a new channel of a connection.
 
         Args:
             connection: kombu's.
-            guard: Called with the channel, since anything may come.
+            guard: Called with the channel, to make it refuse unreadable messages.
         """
         self._connection = connection
         self._listen_again = lambda: self.listen(connection, guard)
@@ -53,10 +53,10 @@ class MailboxNode:
         self._consumer = node.listen(callback=self._receiver(node))
 
     def mend(self) -> bool:
-        """Listen again if the broker has closed the channel; False if it has not.
+        """Listen again if the broker has closed the channel; return whether it had.
 
-        A stranger may ask for an answer to an exchange that does not exist. RabbitMQ
-        then closes the channel that the answer came from, and only that.
+        A command may ask for its answer at an exchange that does not exist. RabbitMQ
+        then closes the channel that the answer came from.
         """
         if self._listen_again is None or self._channel.connection:
             return False
@@ -91,7 +91,7 @@ class MailboxNode:
 
 
 class _Handlers(dict[str, Any]):
-    """A panel for pidbox: a function for each command, which gets a state first."""
+    """A panel for pidbox: it finds a function for each command."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Handlers(dict[str, Any]):
     def __missing__(self, command: str) -> Callable[..., Any]:
         def handle(_state: Any, **arguments: Any) -> Any:
             reply = self._panel.handle(command, arguments)
-            # Arguments of tasks came by any serializer; replies go out as JSON.
+            # Replies go out as JSON, but the arguments of tasks may be of any type.
             return json.loads(json.dumps(reply, default=repr))
 
         return handle

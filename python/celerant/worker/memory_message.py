@@ -1,4 +1,4 @@
-"""A message out of one of kombu's in-process queues."""
+"""A message from one of kombu's in-process queues."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["MemoryMessage"]
 
 
 class MemoryMessage:
-    """The part of a message that a worker reads.
+    """The parts of a message that a worker reads.
 
-    kombu's own class also knows channels, acknowledgements and encodings, at 8 us a
-    message; `read` leaves messages to it that are compressed or encoded differently.
+    kombu's own class also has channels, acknowledgements and encodings, and takes 8 us
+    a message. `read` uses it for messages that are compressed or encoded differently.
 
     Source: ``kombu.transport.virtual.base.Message`` of kombu 5.7.0.
     """
@@ -27,9 +27,9 @@ class MemoryMessage:
         "properties",
     )
 
-    #: As in kombu's messages: the errors of decompressing.
+    #: The errors of decompressing, as in kombu's messages.
     errors = ()
-    #: kombu's own class takes compressed messages.
+    #: Compressed messages are of kombu's own class.
     is_packed = False
 
     def __init__(self, raw: dict[str, Any], body: bytes) -> None:
@@ -44,10 +44,10 @@ class MemoryMessage:
 
     @classmethod
     def read(cls, raw: dict[str, Any], channel: Any) -> Any:
-        """Return a queue's item as a message, of this class or of kombu's.
+        """Return a queue's item as a message of this class or of kombu's.
 
         Raises:
-            Exception: It is no message.
+            Exception: The item is no message.
         """
         body, headers = raw.get("body"), raw.get("headers")
         if (
@@ -59,5 +59,5 @@ class MemoryMessage:
         return channel.Message(raw, channel=channel)
 
     def serializable(self) -> dict[str, Any]:
-        """Return it as it was in its queue."""
+        """Return the message as it was in its queue."""
         return self._raw

@@ -1,7 +1,7 @@
 """Consume from kombu's in-process queues without polling.
 
-kombu's own loop sleeps a second between looks at an empty memory queue. Here the
-threads of the pool take from the queues themselves, and a put wakes the worker.
+kombu's own loop checks an empty memory queue once a second. Here the threads of the
+pool take from the queues themselves, and a put wakes them.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ __all__ = ["MemorySource"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds between looks for a queue that was deleted and made again.
+#: Seconds between checks for a queue that was deleted and made again.
 _LOOK_INTERVAL = 1.0
-#: The same where a queue cannot tell of what is put.
+#: Seconds between checks of a queue that does not tell of puts.
 _POLL_INTERVAL = 0.01
 
 _NOTHING = object()
 
 
 class _Notifying(threading.Condition):
-    """A queue's `not_empty` that also tells listeners of every put."""
+    """A queue's `not_empty` that also calls listeners at every put."""
 
     def __init__(self, mutex: Any) -> None:
         super().__init__(mutex)
@@ -56,10 +56,10 @@ class _Notifying(threading.Condition):
 
 
 def _pop(store: Any) -> Any:
-    """Take an item out of a queue, `_NOTHING` where it is empty.
+    """Take an item from a queue; return `_NOTHING` if it is empty.
 
-    Nobody waits for the queue's lock while he holds the interpreter's: two slots that
-    do so hand both over at every task from then on.
+    A slot does not wait for the queue's lock while it holds the interpreter's. Two
+    slots that did so would hand both locks over at every task from then on.
     """
     if not _notifies(store):
         try:
@@ -72,21 +72,22 @@ def _pop(store: Any) -> Any:
                 return store.queue.popleft() if store.queue else _NOTHING
             finally:
                 store.mutex.release()
-        # Its holder waits for the interpreter.
+        # The holder of the lock waits for the interpreter.
         time.sleep(0)
     return _NOTHING
 
 
 def _notifies(store: Any) -> bool:
-    """Whether a queue can tell of what is put: those of gevent cannot."""
+    """Whether a queue can call listeners at a put; gevent's queues cannot."""
     return hasattr(store, "mutex")
 
 
 class MemorySource:
-    """The messages of some in-process queues, given out one at a time.
+    """Messages from some in-process queues, given out one at a time.
 
-    Nothing is prefetched, so several workers share a queue evenly and a stop has
-    only messages with an eta to give back.
+    It prefetches nothing, so several workers share a queue evenly. When it stops, only
+    messages with an eta go back. The threads of the pool call `take` and settle
+    messages; one thread calls `run`, which wakes the pool.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class MemorySource:
         refuse: Callable[[Refused, str], None],
         events: Events,
     ) -> None:
-        """Take `queues` (of kombu) from `connection`; `open` begins."""
+        """Consume `queues` (kombu's) of `connection`; `open` begins."""
         self._connection = connection
         self._queues = queues
         self._channel: Any = None
@@ -106,7 +107,7 @@ class MemorySource:
         self._events = events
         self._names: list[str] = []
         self._held: Schedule[Delivery] = Schedule()
-        #: What was taken and did not begin.
+        #: Deliveries that were taken and did not begin.
         self._returned: deque[Delivery] = deque()
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -124,33 +125,33 @@ class MemorySource:
         self._listen()
 
     def _stores(self) -> list[Any]:
-        return [self._channel._queue_for(name) for name in self._names]  # noqa: SLF001 - kombu has no other way to them
+        return [self._channel._queue_for(name) for name in self._names]  # noqa: SLF001 - kombu has no public one
 
     def _listen(self) -> None:
         for store in filter(_notifies, self._stores()):
             with store.mutex:
                 if not isinstance(store.not_empty, _Notifying):
-                    # Nobody waits on it: kombu takes without blocking.
+                    # Replaced safely: no thread waits on it, for kombu does not block.
                     store.not_empty = _Notifying(store.mutex)
                 if self._on_put not in store.not_empty.listeners:
                     store.not_empty.listeners += (self._on_put,)
 
     def _on_put(self, count: int) -> None:
-        # Who puts wakes slots itself: by way of the thread of `run` they are late.
+        # The thread that puts wakes slots itself; the thread of `run` would be slower.
         if self._wake is not None:
             self._wake(count)
 
     def run(self, wake: Callable[[int], None]) -> None:
-        """Wake the pool whenever something can be taken, until `stop`."""
+        """Until `stop`, wake the pool whenever a message can be taken."""
         self._wake = wake
         while not self._stopping.is_set():
-            # Clear first: a put after it is seen here or sets it again.
+            # Cleared first, so that a later put is seen here or sets it again.
             self._changed.clear()
             self._listen()
             waiting = self.ready()
             if waiting:
                 wake(waiting)
-            # What is due but finds no idle slot is taken by the next that ends.
+            # If no slot is idle, the next one that ends takes the due message.
             tells = all(map(_notifies, self._stores()))
             longest = _LOOK_INTERVAL if tells else _POLL_INTERVAL
             delay = self._held.delay(wall_time(), longest)
@@ -159,13 +160,13 @@ class MemorySource:
         self._release()
 
     def stop(self) -> None:
-        """Wake the pool no more."""
+        """Stop waking the pool."""
         self._wake = None
         self._stopping.set()
         self._changed.set()
 
     def close(self) -> None:
-        """Let `run` give back what is held and end, when nothing runs any more."""
+        """Let `run` give back held messages and end; called once no task runs."""
         self._finished.set()
         self.stop()
 
@@ -180,42 +181,42 @@ class MemorySource:
         return ready + (self._held.delay(wall_time(), 1.0) <= 0.0)
 
     def unstarted(self) -> list[Delivery]:
-        """Return what is held here and does not run yet."""
+        """Return the deliveries that have not begun."""
         return [*self._returned.copy(), *self._held.items()]
 
     def queues(self) -> list[Any]:
-        """Return the queues it takes from."""
+        """Return the queues (kombu's) that it takes from."""
         return list(self._queues)
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (of kombu)."""
+        """Take from one more queue (kombu's)."""
         if queue.name in self._names:
             return
         queue(self._channel).declare()
-        # New lists: others go through the old ones at this moment.
+        # New lists, because other threads may be iterating over the old ones.
         self._queues = [*self._queues, queue]
         self._names = [*self._names, queue.name]
         self._changed.set()
 
     def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
-        """Give out at once what is held and meant."""
+        """Make the meant deliveries due now instead of at their eta."""
         if self._held.hasten(is_meant):
             self._changed.set()
 
     def cancel_queue(self, name: str) -> None:
-        """Take from a queue no more; what it holds stays there."""
+        """Stop taking from a queue; its messages stay there."""
         self._queues = [queue for queue in self._queues if queue.name != name]
         self._names = [other for other in self._names if other != name]
 
     def resize(self, slots: int) -> None:
-        """Do nothing: no message is held for a slot."""
+        """Do nothing: it prefetches no messages."""
 
     def about(self) -> dict[str, Any]:
-        """Return what ``celery inspect stats`` tells of the broker."""
+        """Return the broker's part of ``celery inspect stats``."""
         return {"broker": {"transport": "memory"}, "prefetch_count": 0}
 
     def take(self) -> Delivery | None:
-        """Return the next delivery to run now, None where there is none."""
+        """Return the next delivery to run now; None if there is none."""
         due = self._held.pop_due(wall_time())
         if due is not None:
             return due
@@ -238,7 +239,7 @@ class MemorySource:
                         self._events.received(delivery)
                 if delivery.due is None or delivery.due <= time.time():
                     return delivery
-                # The broker is this process's memory: holding it here costs the same.
+                # The queue is in this process too, so holding it costs the same.
                 if self._held.add(held_until(delivery.due), delivery):
                     self._changed.set()
         return None
@@ -251,22 +252,22 @@ class MemorySource:
             raise Refused(msg, None) from exc
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Give out once more, before all else, what was taken and did not begin."""
+        """Take back deliveries that did not begin; they are the next to go out."""
         self._returned.extendleft(reversed(deliveries))
         if self._wake is not None:
             self._wake(len(deliveries))
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Put a message back if wanted; it left the queue when it was taken."""
+        """Put a message back if it is to be requeued; else do nothing."""
         if settlement is Settlement.REQUEUE:
             self._put_back(delivery)
 
     def settle_early(self, _delivery: Delivery) -> bool:
-        """Do nothing: it left the queue when it was taken."""
+        """Do nothing: a message leaves its queue when it is taken."""
         return True
 
     def tell(self) -> None:
-        """Do nothing: nothing waits."""
+        """Do nothing: no settlement waits."""
 
     def wait(self, seconds: float) -> None:
         """As `tell`."""

@@ -1,4 +1,4 @@
-"""From a broker's message to the request of a registered task.
+"""Read a broker's message into the request of a registered task.
 
 Source: Celery message protocol 2 as emitted by celery 5.7.0 ``as_task_v2``.
 """
@@ -39,29 +39,29 @@ __all__ = ["Delivery", "Reader"]
 _JSON = "application/json"
 
 _BODY_LENGTH = 3
-#: How many characters of a wrong value a refusal shows.
+#: How many characters of a wrong value a refusal may show.
 _SHOWN = 80
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One message on its way to its run."""
+    """A message with its request and its task, on its way to a run."""
 
     message: Any
     request: Request
     task: Any
-    #: Seconds since the epoch; None runs at once.
+    #: When it may run, in seconds since the epoch; None is at once.
     due: float | None = None
-    #: Seconds since the epoch; None never expires.
+    #: When it expires, in seconds since the epoch; None is never.
     expires: float | None = None
-    #: Name of the queue it came from.
+    #: Name of the queue that it came from.
     queue: str = ""
-    #: The connection it came by; its tag means nothing on another.
+    #: The number of the connection that brought it; another does not know its tag.
     generation: int = 0
-    #: Whether its task has run; the outcome may not be stored yet.
+    #: Whether its task has run. The outcome may not be stored yet.
     has_run: bool = False
-    #: Whether the broker has dropped it, because its task has begun.
+    #: Whether it was acknowledged because its task has begun.
     is_forgotten: bool = False
 
 
@@ -77,13 +77,17 @@ class Reader:
         memory_pid: int = 0,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        """Read for `tasks`, from bodies whose content type is in `accept`.
+        """Read messages for `tasks`.
 
-        `memory_pid` is the process whose memory has the messages, if one has; `limits`
-        are those of the size and depth of bodies.
+        Args:
+            tasks: The app's tasks by name.
+            accept: Content types of bodies that are read.
+            hostname: The worker's name.
+            memory_pid: The process whose memory holds the messages; 0 if a broker does.
+            limits: The largest size and depth of bodies.
         """
         self.limits = limits
-        #: Bytes that are within any limit.
+        #: A body of at most this many bytes is within both limits.
         self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
         self._memory_pid = memory_pid
         self._tasks = tasks
@@ -104,7 +108,7 @@ class Reader:
             refused.message = message
             raise
         except BaseException as exc:
-            # A message may not stop a worker, whatever is wrong with it.
+            # No message may stop a worker, whatever it contains.
             unread = _unread(exc, request)
             unread.message = message
             raise unread from exc
@@ -133,8 +137,8 @@ class Reader:
         if task is not None and headers.get("ignore_result") is None:
             request.ignore_result = bool(task.ignore_result)
         delivery = Delivery(message, request, task)
-        # All of it is read, whatever is wrong with a part: waiters for later tasks are
-        # told, too.
+        # If one part is wrong, the others are read all the same: the failure must also
+        # reach the waiters for later tasks.
         problem = read_properties(message, request)
         problem = read_headers(headers, request) or problem
         if not isinstance(headers["task"], str):
@@ -160,7 +164,7 @@ class Reader:
     def _without_task(self, message: Any) -> Refused:
         try:
             body = self._decode(message)
-        except BaseException:  # noqa: BLE001 - then it is no message of protocol 1 either
+        except BaseException:  # noqa: BLE001 - an unreadable body is no protocol 1 either
             body = None
         if isinstance(body, dict) and "task" in body:
             task_id = body.get("id")
@@ -177,7 +181,7 @@ class Reader:
 
     def _decode(self, message: Any) -> Any:
         body = message.body
-        # Most are neither packed nor large, and need no further look.
+        # Most bodies are neither compressed nor large, and need no check.
         if (
             message.errors
             or getattr(message, "is_packed", True)
@@ -186,7 +190,7 @@ class Reader:
             body = body_of(message, self.limits, self._accept)
         if message.content_type == _JSON and _JSON in self._accept:
             text = body if isinstance(body, str) else bytes(body).decode()
-            # Only marked objects need kombu's hook, a call for every object.
+            # kombu's hook costs a call for each object; only marked ones need it.
             if "__type__" not in text:
                 value = _plain_json(text)
                 if len(text) > self._small:
@@ -228,7 +232,7 @@ class Reader:
 
 
 def _plain_json(text: str) -> Any:
-    """Return the value of `json.loads`, which looks for spaces around and is slower."""
+    """Return a text's value, faster than `json.loads`, which checks for spaces."""
     try:
         value, end = _scan(text, 0)
     except StopIteration:

@@ -1,4 +1,4 @@
-"""Publish events in a thread of their own, so that no task waits for the broker."""
+"""Publish events in a thread of their own, so no task waits for the broker."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = ["Outbox"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Events that wait for a broker that is slow or away; more push out the oldest.
+#: The most events that wait for the broker; a further one drops the oldest.
 _MOST_WAITING = 10_000
-#: Events made into messages at once, so that one message stays small.
+#: The most events of one message, which so stays small.
 _MOST_AT_ONCE = 100
-#: Seconds until the next attempt to reach a broker that is away.
+#: Seconds until the next attempt to reach a lost broker.
 _RETRY_PAUSE = 1.0
-#: Seconds that a stop waits for the last events.
+#: Seconds that `close` waits for the last events.
 _CLOSE_TIMEOUT = 2.0
 #: Brokers on which Celery's event exchange is a fanout, not a topic.
 _FANOUT_DRIVERS = frozenset({"redis", "gcpubsub"})
 
 
 class Outbox:
-    """Events on their way to the broker, in order, on a connection of their own."""
+    """Publishes events in order over its own connection; any thread may put events."""
 
     def __init__(  # noqa: PLR0913 - what the worker joins here
         self,
@@ -53,11 +53,11 @@ class Outbox:
 
         Args:
             connect: Returns a new connection, not yet connected.
-            hostname: Who the events are from.
+            hostname: The worker that sends the events.
             exchange: Name of the exchange.
-            serializer: Of kombu.
-            beat: Called at once and every `interval` seconds; puts a heartbeat.
-            interval: Seconds.
+            serializer: Name of one of kombu's serializers.
+            beat: Puts a heartbeat; called at once, and then at intervals.
+            interval: Seconds between these calls.
         """
         self._connect = connect
         self._hostname = hostname
@@ -66,7 +66,7 @@ class Outbox:
         self._beat = beat
         self._interval = interval
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
-        #: Messages, with their routing keys, that the broker has not taken yet.
+        #: Bodies with their routing keys that the broker has not accepted yet.
         self._unsent: deque[tuple[Any, str]] = deque()
         self._clock = itertools.count(1)
         self._pid = os.getpid()
@@ -80,7 +80,7 @@ class Outbox:
 
     @property
     def is_running(self) -> bool:
-        """Whether what is put is also published."""
+        """Whether events that are put are published."""
         return self._thread is not None
 
     def start(self) -> None:
@@ -93,7 +93,8 @@ class Outbox:
 
     def put(self, kind: str, fields: dict[str, Any]) -> None:
         """Have an event published soon; never waits."""
-        # What Celery's `EventDispatcher` adds; its offset is west of UTC, in hours.
+        # The fields that Celery's `EventDispatcher` adds. Its offset is west of UTC, in
+        # hours.
         west = time.altzone if time.localtime().tm_isdst > 0 else time.timezone
         event = {
             "hostname": self._hostname,
@@ -112,12 +113,12 @@ class Outbox:
                 _MOST_WAITING,
             )
         self._waiting.append(event)
-        # The publisher clears first and looks second, so a set flag is enough.
+        # The publisher clears the flag before it reads, so a set flag is enough.
         if not self._woken.is_set():
             self._woken.set()
 
     def close(self) -> None:
-        """Publish what waits, if the broker takes it soon, and end."""
+        """End, once waiting events are published or two seconds have passed."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -132,7 +133,7 @@ class Outbox:
         while True:
             self._woken.wait(max(0.0, due - monotonic()))
             self._woken.clear()
-            # Looked at before what waits, so that the last event is seen.
+            # Read before the waiting events, so that the last of them are sent.
             is_last = self._closing.is_set()
             if monotonic() >= due and not is_last:
                 self._beat()
@@ -145,7 +146,7 @@ class Outbox:
         self._disconnect()
 
     def _flush(self) -> bool:
-        """Publish what waits; return whether the broker took it."""
+        """Publish all waiting events; return whether the broker accepted them."""
         while self._unsent or self._fill():
             body, routing_key = self._unsent[0]
             try:
@@ -154,9 +155,9 @@ class Outbox:
                 self._publish(body, routing_key)
             except EncodeError:
                 logger.exception(
-                    "events %s cannot be written and are lost", routing_key
+                    "events %s cannot be serialised and are lost", routing_key
                 )
-            except Exception as exc:  # noqa: BLE001 - events must not end a worker
+            except Exception as exc:  # noqa: BLE001 - events must never end a worker
                 self._lose(exc)
                 return False
             self._unsent.popleft()
@@ -165,7 +166,7 @@ class Outbox:
         return True
 
     def _fill(self) -> bool:
-        """Make messages of what waits, as Celery's workers do; return whether any."""
+        """Put waiting events into messages, as Celery does; return whether any did."""
         taken: list[dict[str, Any]] = []
         with contextlib.suppress(IndexError):
             while len(taken) < _MOST_AT_ONCE:
@@ -187,7 +188,7 @@ class Outbox:
             declare=[exchange],
             serializer=self._serializer,
             headers={"hostname": self._hostname},
-            # Not kept on disk: events are of the moment.
+            # Kept in memory only: events are soon out of date.
             delivery_mode=1,
             retry=False,
         )
@@ -203,7 +204,7 @@ class Outbox:
         if not self._is_away:
             self._is_away = True
             logger.warning(
-                "events cannot be published (%s: %s); tasks go on without, and the "
+                "events cannot be published (%s: %s); tasks run all the same, and the "
                 "newest %d events are kept for later",
                 type(exc).__name__,
                 exc,
@@ -214,7 +215,7 @@ class Outbox:
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            # Whatever closing a broken connection raises says nothing new.
+            # A broken connection may raise while it closes, which tells nothing new.
             with contextlib.suppress(Exception):
                 connection.release()
 
@@ -225,5 +226,5 @@ def _is_of_task(event: dict[str, Any]) -> bool:
 
 
 def _exchange(name: str, driver_type: str) -> Exchange:
-    # As Celery declares it: another type or another durability would be refused.
+    # As Celery declares it: the broker would refuse another type or durability.
     return Exchange(name, type="fanout" if driver_type in _FANOUT_DRIVERS else "topic")

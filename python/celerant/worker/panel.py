@@ -1,4 +1,4 @@
-"""What remote control reaches of a worker."""
+"""The part of a worker that remote control uses."""
 
 from __future__ import annotations
 
@@ -19,34 +19,43 @@ if TYPE_CHECKING:
     from celerant.worker.events import Events
     from celerant.worker.message import Delivery
     from celerant.worker.pool import Engine, Pool
-    from celerant.worker.roll import Roll
     from celerant.worker.source import Source
+    from celerant.worker.worker_state import WorkerState
 
 __all__ = ["Panel"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: States of a task that no worker runs yet, so that its end can be stored here.
+#: States of tasks that no worker runs; a revoked one may be stored as such.
 _UNSTARTED = frozenset({None, "PENDING", "RECEIVED", "RETRY", "REJECTED"})
 
 
 class Panel:
-    """Answers commands with the parts of a worker."""
+    """Carries out the commands of remote control, in the thread that consumes."""
 
     def __init__(  # noqa: PLR0913 - what the worker joins here
         self,
         *,
         app: App,
         hostname: str,
-        roll: Roll,
+        worker_state: WorkerState,
         events: Events,
         engine: Engine,
         shutdown: Callable[[], Any],
     ) -> None:
-        """Answer for the parts of a worker; `join` brings the rest of them."""
+        """Command these parts of a worker; `join` adds the rest.
+
+        Args:
+            app: The worker's app.
+            hostname: The worker's name.
+            worker_state: The tasks that it runs, has run and must not run.
+            events: Its events.
+            engine: Runs its tasks.
+            shutdown: Called to stop the worker; it does not wait for the stop.
+        """
         self.app = app
         self.hostname = hostname
-        self.roll = roll
+        self.worker_state = worker_state
         self.events = events
         self.engine = engine
         self.shutdown = shutdown
@@ -57,15 +66,15 @@ class Panel:
         self._is_closed = False
 
     def join(self, source: Source, slots: Pool) -> None:
-        """Answer for these too; before the first command."""
+        """Add the source and the pool; called before the first command."""
         self.source, self._slots = source, slots
 
     def unstarted(self) -> list[Delivery]:
-        """Return what the worker holds and does not run yet."""
+        """Return the deliveries that the worker holds and has not begun."""
         return self.source.unstarted()
 
     def pool(self) -> dict[str, Any]:
-        """Return what ``celery inspect stats`` tells of the pool."""
+        """Return the pool's part of ``celery inspect stats``."""
         return {
             "implementation": self.engine.name,
             "max-concurrency": self._slots.size,
@@ -73,16 +82,16 @@ class Panel:
         }
 
     def resize(self, more: int) -> None:
-        """Run so many more tasks side by side, or fewer.
+        """Run `more` tasks more at a time; fewer, if `more` is negative.
 
         Raises:
-            ValueError: None would be left.
+            ValueError: No slot would be left.
         """
         size = self._slots.size + more
         if size < 1:
             msg = f"the pool has {self._slots.size} slots and must keep one"
             raise ValueError(msg)
-        # New slots find their children, and old ones keep theirs until they end.
+        # Children come before their slots and go after them, so each slot has one.
         if more > 0:
             self.engine.resize(more)
         self._slots.resize(size)
@@ -92,7 +101,7 @@ class Panel:
         logger.info("the pool has %d slots now", size)
 
     def handle(self, command: str, arguments: dict[str, Any]) -> Any:
-        """Carry out a command and return its reply, JSON's types only."""
+        """Carry out a command and return its reply; an error is a reply too."""
         found = COMMANDS.get(command)
         if found is None:
             return {"error": f"this worker knows no command {command!r}"}
@@ -103,7 +112,7 @@ class Panel:
             return {"error": repr(exc)}
 
     def close(self) -> None:
-        """Let go of what marking takes, when no command comes any more."""
+        """End the thread that stores revoked tasks; called once no command comes."""
         self._is_closed = True
         if self._marker is not None:
             self._marker.shutdown(wait=False, cancel_futures=True)
@@ -111,23 +120,24 @@ class Panel:
     # -- what the commands do ----------------------------------------------------------
 
     def revoke_ids(self, ids: set[str]) -> None:
-        """Remember ids, and store the end of those that nobody runs."""
-        self.roll.revoked.add(ids)
+        """Revoke tasks, and store those that do not run here as revoked."""
+        self.worker_state.revoked.add(ids)
         recalled = self.end_revoked()
-        running = {request.id for request, _ in self.roll.active()} - recalled
+        running = {request.id for request, _ in self.worker_state.active()} - recalled
         if self.app.backend is not None and ids - running:
             if self._marker is None:
                 self._marker = ThreadPoolExecutor(1, "celerant-revoker")
-            # Two trips to the store for each: not in the thread that consumes.
+            # Each costs two round trips to the store, so this thread does not wait.
             self._marker.submit(self._mark, ids - running)
 
     def end_revoked(self) -> set[str]:
-        """Let what is revoked end now, and not at its eta: others may wait for it.
+        """Let revoked tasks end now and not at their eta; others may wait for them.
 
         Returns:
-            Tasks that seem to run and will not begin before they are looked at again.
+            Ids of tasks that count as running but have not begun. They are checked
+            again before they begin.
         """
-        self.source.hasten(lambda held: self.roll.revoked.cover(held.request))
+        self.source.hasten(lambda held: self.worker_state.revoked.cover(held.request))
         return self.engine.recall()
 
     def _mark(self, ids: set[str]) -> None:
@@ -139,7 +149,7 @@ class Panel:
                 if record.get("status") in _UNSTARTED:
                     reason = task_revoked("revoked")
                     self.app.backend.store_result(task_id, reason, REVOKED)
-            except Exception as exc:  # noqa: BLE001 - it will not run, stored or not
+            except Exception as exc:  # noqa: BLE001 - the task does not run in any case
                 logger.warning(
                     "task %s is revoked, but that cannot be stored (%s: %s)",
                     task_id,
@@ -150,17 +160,17 @@ class Panel:
     def terminate_where(
         self, is_meant: Callable[[Any], bool], signal: str | int | None
     ) -> list[str]:
-        """Send the processes of some running tasks a signal; return the tasks' ids."""
+        """Send a signal to the processes of the meant tasks; return the tasks' ids."""
         number = _signal_number(signal)
         return [
             request.id
-            for request, _ in self.roll.active()
+            for request, _ in self.worker_state.active()
             if is_meant(request) and self.engine.terminate(request.id, number)
         ]
 
 
 def _signal_number(signal: str | int | None) -> int:
-    """Return the number of ``"KILL"``, ``"SIGKILL"`` or 9; None is SIGTERM."""
+    """Return the number of ``"KILL"``, ``"SIGKILL"`` or 9; that of SIGTERM for None."""
     if signal is None:
         return signals.SIGTERM
     if isinstance(signal, int):

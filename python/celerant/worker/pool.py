@@ -1,4 +1,4 @@
-"""Slots that run deliveries side by side: threads, each with a child if wanted."""
+"""The slots of a worker: threads that run deliveries side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from celerant.common.foreign import traceback_text
 from celerant.common.printable import Lines
 from celerant.running.trace import Outcome, run_task
-from celerant.worker.limits import Limits, TimeLimit
+from celerant.worker.time_limits import TimeLimit, TimeLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,33 +28,33 @@ _UNLIMITED = TimeLimit(None, None)
 
 
 class Engine(Protocol):
-    """What slots run tasks in."""
+    """Runs the tasks of slots: in their threads, or in child processes."""
 
-    #: As ``celery inspect stats`` tells it.
+    #: Its name in ``celery inspect stats``.
     name: str
 
     def start(self) -> None:
-        """Get ready; raise where that cannot be."""
+        """Get ready to run tasks, or raise."""
         ...
 
     def terminate(self, task_id: str, signal: int) -> bool:
-        """End a task that runs, or will at once; say whether that can be done."""
+        """End a task that runs or is about to; return whether that is possible."""
         ...
 
     def recall(self) -> set[str]:
-        """Have what has not begun looked at once more; return the ids of that."""
+        """Let tasks that have not begun be checked again; return their ids."""
         ...
 
     def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
-        """Set a task's time limits; return whether they can be kept."""
+        """Set a task's time limits in seconds; return whether they can be kept."""
         ...
 
     def resize(self, more: int) -> None:
-        """Get ready for so many more slots, or fewer."""
+        """Get ready for `more` slots more, or for fewer if it is negative."""
         ...
 
     def restart(self) -> bool:
-        """Begin again with new processes; return whether there are any."""
+        """Replace the processes; return whether there are any."""
         ...
 
     def pids(self) -> list[int]:
@@ -62,28 +62,28 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Release what `start` took, when nothing runs any more."""
+        """Release the resources of `start`; called once no task runs."""
         ...
 
     def kill(self) -> None:
-        """Release it although something runs."""
+        """Release them although tasks may run."""
         ...
 
 
 class Threads:
-    """Runs a task in the slot's own thread."""
+    """Runs tasks in the slots' own threads."""
 
     name = "threads"
 
     def __init__(self) -> None:
-        self._limits = Limits()
+        self._limits = TimeLimits()
         self._told: set[str] = set()
 
     def start(self) -> None:
-        """Do nothing: the slot is all it takes."""
+        """Do nothing: a slot is ready."""
 
     def run(self, delivery: Delivery) -> Outcome:
-        """Run it here."""
+        """Run a delivery's task in the calling thread."""
         if self._limits.of(delivery) != _UNLIMITED:
             self._tell(delivery.request.task)
         return run_task(delivery.task, delivery.request)
@@ -97,7 +97,7 @@ class Threads:
                 task,
             )
 
-    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - no thread can
+    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - as the docstring
         """Do nothing: a thread cannot be ended from outside."""
         logger.warning(
             "task %s is not terminated: threads cannot be; use pool='processes'",
@@ -106,18 +106,18 @@ class Threads:
         return False
 
     def recall(self) -> set[str]:
-        """Do nothing: a slot begins a task right after it has looked at it."""
+        """Do nothing: a slot begins a task right after it has checked it."""
         return set()
 
-    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - no thread can
+    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - as the docstring
         """Do nothing: a thread cannot be ended from outside."""
         return False
 
     def resize(self, more: int) -> None:
-        """Do nothing: the slots are all it takes."""
+        """Do nothing: more slots need nothing else."""
 
     def restart(self) -> bool:
-        """Do nothing: a thread has nothing to begin again with."""
+        """Do nothing: there are no processes."""
         return False
 
     def pids(self) -> list[int]:
@@ -132,11 +132,11 @@ class Threads:
 
 
 class Pool:
-    """At most `size` threads that take and execute deliveries until none is left.
+    """At most `size` threads, the slots, that take and execute deliveries.
 
-    A thread is busy until `take` has nothing more, so a burst costs a wake per slot
-    and not one per message. Idle ones wait for a token: an executor's future instead
-    costs as much as a no-op task, and lies between a send and its result.
+    A slot is busy until `take` has no more, so a burst costs one wake for each slot and
+    not one for each message. Idle slots wait for a token. An executor would cost a
+    future for each message, which takes as long as a task that does nothing.
     """
 
     def __init__(  # noqa: PLR0913 - what the worker joins here
@@ -150,16 +150,16 @@ class Pool:
         rest: Callable[[], None] | None = None,
         part: Callable[[], None] | None = None,
     ) -> None:
-        """Execute what `take` gives.
+        """Execute the deliveries that `take` returns.
 
         Args:
             size: How many slots there are.
-            take: Returns the next delivery, None where nothing waits.
-            execute: Runs one; what it raises is logged.
-            waiting: Whether `take` may have something.
+            take: Returns the next delivery; None if none waits.
+            execute: Runs a delivery; its errors are logged.
+            waiting: Whether `take` may have a delivery.
             name: Begins the names of the threads.
-            rest: Called by a slot that has nothing to run for now.
-            part: Called when nothing runs and the interpreter ends.
+            rest: Called by a slot that has no more to run for now.
+            part: Called when the interpreter ends and no task runs.
         """
         self.size = size
         self._take = take
@@ -175,25 +175,25 @@ class Pool:
         self._abandoned = False
         self._pid = os.getpid()
         self._numbers = itertools.count()
-        #: Started when there is first something for them.
+        #: Each is started when it is first needed.
         self._threads: list[threading.Thread] = []
-        #: True puts a thread to work, False ends all of them, one after the other.
+        #: True puts one thread to work; False ends all, each passing it on.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         _pools.add(self)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the end of the interpreter waits for what runs."""
+        """Whether the end of the interpreter waits for running tasks."""
         return not self._abandoned and self._pid == os.getpid()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more is to begin."""
+        """Whether no more tasks begin."""
         return self._stopping
 
     @property
     def busy(self) -> int:
-        """How many slots run."""
+        """How many slots are busy."""
         return self._busy
 
     def wake(self, waiting: int) -> None:
@@ -213,12 +213,12 @@ class Pool:
 
     def _start_thread(self) -> bool:
         name = f"{self._name}_{next(self._numbers)}"
-        # The interpreter waits for its task by `_await_all`, unless it was abandoned.
+        # Its end is awaited by `_await_all`, unless the pool was abandoned.
         thread = threading.Thread(target=self._run, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # The interpreter is going down: what waits stays with the broker.
+            # The interpreter is ending; waiting messages stay with the broker.
             self._stopping = True
             return False
         self._threads.append(thread)
@@ -240,12 +240,12 @@ class Pool:
             if not is_told:
                 self._bury(had_token=not drains)
             if is_told or self._dismissed:
-                # For the next one: `dismiss` may not know of all threads, for instance
-                # of one whose start Ctrl-C came upon.
+                # For the next thread: `dismiss` may not know all of them, for instance
+                # if Ctrl-C interrupted the start of one.
                 self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
 
     def _bury(self, *, had_token: bool) -> None:
-        """Have another thread in place of this one, which was ended from outside."""
+        """Replace this thread, which was ended from outside."""
         logger.error("a thread of the worker was ended; another takes its place")
         with self._lock:
             self._threads.remove(threading.current_thread())
@@ -261,14 +261,14 @@ class Pool:
                 try:
                     self._execute_all()
                 except BaseException as exc:  # noqa: BLE001 - a slot outlives its tasks
-                    logger.error(  # noqa: TRY400 - its text may be code of its own
+                    logger.error(  # noqa: TRY400 - the text may run the exception's own code
                         "a slot of the worker failed and goes on%s",
                         Lines(traceback_text(exc)),
                     )
                 is_busy = False
                 self._leave()
-                # Who added between our last `take` and `_leave` saw this slot busy and
-                # did not wake another: so look once more.
+                # A delivery that came between our last `take` and `_leave` found this
+                # slot busy and woke no other, so check again.
                 if self._stopping or not self._waiting() or not self._enter():
                     return
                 is_busy = True
@@ -283,38 +283,38 @@ class Pool:
                 if delivery is None:
                     break
                 self._execute(delivery)
-                # Not kept while waiting: arguments and results may be large.
+                # Not kept while this slot waits: arguments and results may be large.
                 del delivery
         finally:
             if self._rest is not None:
                 self._rest()
 
     def resize(self, size: int) -> None:
-        """Have this many slots; those too many end after what they run."""
+        """Have this many slots; surplus ones end after their running tasks."""
         with self._lock:
             self.size = size
-        # What waits may run in the new ones.
         if self._waiting():
             self.wake(size)
 
     def close(self) -> None:
-        """Start nothing more; what runs goes on."""
+        """Start no more deliveries; running ones go on."""
         self._stopping = True
 
     def join(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no delivery runs."""
         self.dismiss()
         for thread in tuple(self._threads):
             thread.join()
 
     def abandon(self) -> None:
-        """Start nothing more and do not wait, at the interpreter's end neither."""
+        """Start no more, and do not wait for running ones at the interpreter's end."""
         self._stopping = self._abandoned = True
         self.dismiss()
 
     def dismiss(self) -> None:
-        """End all threads once they have nothing more to do, and wake none."""
-        # Without the lock: a forked child comes here too, and finds it as it was.
+        """End all threads once they are idle, and wake none."""
+        # Without the lock, because a forked child calls this too, and another thread
+        # may have held the lock at the fork.
         self._dismissed = True
         self._tokens.put(False)  # noqa: FBT003 - as `_tokens` says
 
@@ -323,7 +323,7 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 def _await_all() -> None:
-    # Threads of a parent process are not here, and waiting for them would never end.
+    # A forked child has none of its parent's threads and must not wait for them.
     pools = [pool for pool in list(_pools) if pool.is_awaited]
     for pool in pools:
         pool.dismiss()
@@ -333,6 +333,6 @@ def _await_all() -> None:
             pool.part()
 
 
-# As `concurrent.futures` does it: the interpreter waits for the threads at its end, and
-# an `atexit` comes too late.
-threading._register_atexit(_await_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+# As `concurrent.futures` does: the interpreter calls this before it waits for threads,
+# whereas `atexit` comes later.
+threading._register_atexit(_await_all)  # type: ignore[attr-defined]  # noqa: SLF001 - Python has no public one

@@ -1,4 +1,4 @@
-"""One child process of the pool, and its successors."""
+"""A child process of the pool, and the processes that replace it."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildDied", "ChildProcess"]
 
-#: Bytes read at once.
+#: The most bytes of one read.
 _READ = 1 << 18
-#: Seconds between looks whether it lives: a process that it has forked may keep its
-#: ends of the sockets open.
+#: Seconds between checks that the child lives. Its sockets do not show that, because a
+#: process that it has forked may keep them open.
 _LOOK = 1.0
-#: Seconds that a killed process takes to be gone.
+#: Seconds to wait until a killed process is gone.
 _GONE = 1.0
 
-#: Starting is not for several threads at once.
+#: Only one thread at a time may start a process.
 _starting = threading.Lock()
 
 
 class ChildDied(Exception):  # noqa: N818 - an event, not a fault of the caller
-    """The process is gone, and all its answers were read."""
+    """The process is gone, and all of its answers have been read."""
 
 
 class ChildProcess:
     """A spawned process that runs jobs one after the other; `replace` makes a new one.
 
-    All but `signal` and `recall` are for one thread at a time.
+    Any thread may call `signal`, `recall` and `kill`; all else is for one thread at a
+    time.
     """
 
     def __init__(
         self, modules: Sequence[str], set_up: Callable[[], None] | None = None
     ) -> None:
-        """Start nothing yet.
+        """Prepare a child; `start` starts its process.
 
         Args:
-            modules: What a child imports before its first task.
-            set_up: What it calls before that.
+            modules: Names of the modules that it imports before its first task.
+            set_up: Called in the child before the imports.
         """
         self._set_up = set_up
         self._modules = tuple(modules)
@@ -58,30 +59,30 @@ class ChildProcess:
         self._answers: socket.socket
         self._claims: Claims
         self._read = bytearray()
-        #: Whether an answer comes that is larger than what the socket holds.
+        #: Whether the child is writing an answer that the socket cannot hold.
         self._comes_large = False
         self._is_ready = self._is_ended = False
-        #: The number of the last job that it was sent.
+        #: The number of the last job that was sent.
         self.sent = 0
-        #: How many tasks it has run.
+        #: How many tasks the process has run.
         self.served = 0
-        #: Whether somebody has sent it a signal to end its task.
+        #: Whether the process got a signal that ends its task.
         self.terminated = False
-        #: Whether it is to be replaced before another task.
+        #: Whether the process must be replaced before another task.
         self.is_worn = False
 
     @property
     def pid(self) -> int | None:
-        """Its process, once that is started."""
+        """The process's id; None if it is not started."""
         process = self._process
         return None if process is None else process.pid
 
     def start(self) -> None:
-        """Start the process, if it is not."""
+        """Start the process, if it is not started."""
         if self._process is not None or self._is_ended:
             return
         tell("worker_before_create_process", self)
-        # Spawned, for a fork would share sockets and locks.
+        # Spawned, because a forked child would share sockets and locks.
         context = multiprocessing.get_context("spawn")
         self._jobs, jobs = socket.socketpair()
         self._answers, answers = socket.socketpair()
@@ -97,19 +98,19 @@ class ChildProcess:
             self._answers.close()
             raise
         finally:
-            # From here on its end is the end of what comes by them.
+            # With our copies closed, the end of the child closes the sockets.
             jobs.close()
             answers.close()
         self._process = process
         if self._is_ended:
-            # Meanwhile, by another thread.
+            # Another thread has called `kill` meanwhile.
             process.kill()
 
     def make_ready(self) -> None:
-        """Wait until it can run a task.
+        """Start the process if need be, and wait until it can run tasks.
 
         Raises:
-            ChildDied: It has died before.
+            ChildDied: It died before it was ready.
         """
         if not self._is_ready:
             self.start()
@@ -120,13 +121,13 @@ class ChildProcess:
             self._is_ready = True
 
     def send(self, jobs: list[bytes]) -> int:
-        """Send a child that is ready, and runs nothing, jobs for `child.run`.
+        """Send jobs for `child.run` to the process, which is ready and idle.
 
         Returns:
-            The number of the first.
+            The number of the first job.
 
         Raises:
-            ChildDied: It is gone.
+            ChildDied: The process is gone.
         """
         first = self.sent + 1
         self.sent += len(jobs)
@@ -139,10 +140,10 @@ class ChildProcess:
         return first
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function there and return what it returns.
+        """Call a function in the process and return its value.
 
         Raises:
-            ChildDied: It is gone.
+            ChildDied: The process is gone.
         """
         self.make_ready()
         self.send([pickle.dumps((function, args))])
@@ -151,10 +152,13 @@ class ChildProcess:
         return pickle.loads(answers[0][1])  # noqa: S301 - made by our own child
 
     def receive(self, timeout: float | None) -> list[tuple[int, bytes]]:
-        """Return answers with their numbers; none after `timeout` seconds without.
+        """Wait for answers and return them with their jobs' numbers.
+
+        Args:
+            timeout: Seconds after which an empty list is returned; None waits on.
 
         Raises:
-            ChildDied: It is gone, and there are no more.
+            ChildDied: The process is gone, and there are no more answers.
         """
         until = None if timeout is None else monotonic() + timeout
         while True:
@@ -162,7 +166,7 @@ class ChildProcess:
             is_gone = not self._wait(left)
             answers = self._take()
             if not answers and (is_gone or not self._process.is_alive()):
-                # It may have written since.
+                # It may have written between the two.
                 answers, is_gone = self._take(), True
             if answers:
                 return answers
@@ -172,7 +176,7 @@ class ChildProcess:
                 return []
 
     def _wait(self, seconds: float) -> bool:
-        """Wait until it has said that there is something; False if it is gone."""
+        """Wait until the process announces answers; return False if it is gone."""
         if self._comes_large:
             poll = select.poll()
             poll.register(self._jobs, select.POLLIN)
@@ -190,7 +194,7 @@ class ChildProcess:
             return False
         if told:
             self._comes_large = told[-1:] == LARGE
-            assert self._comes_large or told[-1:] == RING  # noqa: S101 - it says nothing else
+            assert self._comes_large or told[-1:] == RING  # noqa: S101 - the child sends no other
         return bool(told)
 
     def _take(self) -> list[tuple[int, bytes]]:
@@ -211,28 +215,31 @@ class ChildProcess:
 
     @property
     def begun(self) -> int:
-        """The number of the last job that it has begun."""
+        """The number of the last job that has begun."""
         return self._claims.begun
 
     def is_recalled(self) -> bool:
-        """Whether jobs that it has not begun were called back."""
+        """Whether jobs that have not begun were recalled."""
         return self._claims.is_recalled(self.sent)
 
     def recall(self) -> int | None:
-        """Call back what it has not begun; return the last job that it has begun.
+        """Recall jobs that have not begun; return the number of the last that has.
 
-        None if it cannot be asked now.
+        None if there is no process, or it cannot be asked now.
         """
         return None if self._process is None else self._claims.recall(self.sent)
 
     def signal(self, job: int, number: int) -> bool:
-        """Send it a signal if a job has begun; else call that back, and return False.
+        """Send the process a signal, if the job has begun; else recall the job.
 
-        It is terminated from now on, and worn: the signal may still be on its way when
-        the job is over.
+        After a signal the process is worn, because the signal may arrive when the job
+        is over.
+
+        Returns:
+            Whether the job has begun.
         """
         before = self.terminated, self.is_worn
-        # First: who runs the job sees its end at once.
+        # Set first, because the slot of the job may see the process end at once.
         self.terminated = self.is_worn = True
         has_begun = self._claims.signal(job, self.sent, self._process.pid, number)
         if not has_begun:
@@ -240,10 +247,10 @@ class ChildProcess:
         return has_begun
 
     def replace(self) -> None:
-        """Begin again with a new process; the old one ends after its task."""
+        """Start a new process; the old one ends after its task."""
         self._leave()
         self.served, self.terminated, self.is_worn = 0, False, False
-        # So that it imports its modules before the next task wants them.
+        # Now, so that it has imported its modules when the next task comes.
         self.start()
 
     def _leave(self) -> Any:
@@ -257,19 +264,19 @@ class ChildProcess:
         return process
 
     def stop(self, *, wait: bool = True) -> None:
-        """Let it end by itself."""
+        """Let the process end by itself, for good; `wait` waits for it."""
         self._is_ended = True
         process = self._leave()
         if process is not None and wait:
             process.join()
 
     def kill(self) -> None:
-        """End it at once, for good; whoever waits for it is told."""
+        """Kill the process, for good; a thread in `receive` gets a ChildDied."""
         self._is_ended = True
         self.end()
 
     def end(self) -> None:
-        """End this process at once."""
+        """Kill the process; `replace` may start another."""
         process = self._process
         if process is not None:
             process.kill()

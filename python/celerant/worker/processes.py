@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from celerant.errors import SettingError
 from celerant.worker.child import Checked, check, run_job
 from celerant.worker.jobs import pack_job
-from celerant.worker.limits import Limits
 from celerant.worker.process import ChildDied, ChildProcess
+from celerant.worker.time_limits import TimeLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ __all__ = ["Processes"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Ids that are remembered for tasks that are to be terminated and do not run yet.
+#: The most ids that are remembered of tasks to be terminated that have not begun.
 _MOST_DOOMED = 1000
 
 
 class Processes:
-    """Runs each task in a child of its own slot, several slots side by side."""
+    """Lends child processes to the slots of a pool; any thread may call it."""
 
     name = "processes"
 
@@ -44,44 +44,45 @@ class Processes:
         max_tasks: int | None = None,
         set_up: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare `size` children for `tasks`; none is started yet.
+        """Prepare `size` children for `tasks`; `start` starts them.
 
         Args:
-            size: How many children.
+            size: How many children there are.
             tasks: The app's tasks by name; children import their modules.
-            serializer: What children encode return values with.
-            max_tasks: After how many tasks a child is replaced; None never.
-            set_up: What a child calls first; travels by pickle.
+            serializer: Name of the serializer that encodes return values.
+            max_tasks: How many tasks a child runs before it is replaced; None is
+                without limit.
+            set_up: Called in each child before its imports; it travels by pickle.
         """
         self._tasks = tasks
         self._serializer = serializer
         self._max_tasks = max_tasks
-        self._limits = Limits()
+        self._limits = TimeLimits()
         self._references: dict[str, bytes] = {}
         self._modules = sorted({_module_of(t) for t in tasks.values()} - {"__main__"})
         self._set_up = set_up
         self._children = [self._new_child() for _ in range(size)]
-        #: A slot that ends with its child gone waits here for another's.
+        #: Children that run nothing; a slot that finds none waits for one.
         self._free: SimpleQueue[ChildProcess] = SimpleQueue()
         for child in self._children:
             self._free.put(child)
-        #: Guards those below: a signal must not reach a child's next task.
+        #: Guards the fields below, so that a signal never reaches a child's next task.
         self._lock = threading.Lock()
-        #: How many children are to go as soon as they are free.
+        #: How many children must end as soon as they are free.
         self._surplus = 0
-        #: Where each task is, and its number there.
+        #: The child of each task by the task's id, and the task's number there.
         self._running: dict[str, tuple[ChildProcess, int]] = {}
-        #: To be terminated as soon as they run, in the order in which that was asked.
+        #: Ids of tasks that are terminated as soon as they begin, the oldest first.
         self._doomed: dict[str, None] = {}
 
     def _new_child(self) -> ChildProcess:
         return ChildProcess(self._modules, self._set_up)
 
     def start(self) -> None:
-        """Start all children and see that they find the tasks.
+        """Start all children and check that they find the tasks.
 
         Raises:
-            SettingError: A child cannot start or misses tasks; says what to do.
+            SettingError: A child cannot start or does not find a task.
         """
         _refuse_unimportable(self._tasks)
         references = {name: self._reference(task) for name, task in self._tasks.items()}
@@ -95,9 +96,9 @@ class Processes:
         except ChildDied as exc:
             self.kill()
             msg = (
-                "a child process died while it started; where a script starts a "
-                "worker with pool='processes', that must stand under "
-                "if __name__ == '__main__':, for children import the script"
+                "a child process died while it started; if a script starts a "
+                "worker with pool='processes', put that under "
+                "if __name__ == '__main__':, because children import the script"
             )
             raise SettingError(msg, name="pool") from exc
         except BaseException:
@@ -105,10 +106,10 @@ class Processes:
             raise
 
     def lend(self) -> ChildProcess:
-        """Return a free child, which is ready; `give_back` takes it.
+        """Wait for a free child, make it ready and return it, until `give_back`.
 
         Raises:
-            ChildDied: None can be made ready.
+            ChildDied: The child died, and so did its successor.
         """
         child = self._free.get()
         try:
@@ -129,10 +130,10 @@ class Processes:
         return None if not most else max(1, most - child.served)
 
     def pack(self, delivery: Delivery) -> tuple[bytes, float | None]:
-        """Return what a child is sent of a delivery, and its hard limit in seconds.
+        """Return a delivery's job for a child, and its hard time limit in seconds.
 
         Raises:
-            Exception: Something in it cannot be pickled.
+            Exception: An argument cannot be pickled.
         """
         limit = self._limits.of(delivery)
         reference = self._reference(delivery.task)
@@ -142,7 +143,7 @@ class Processes:
         return job, limit.hard
 
     def run(self, batch: Batch, child: ChildProcess) -> None:
-        """Run a batch in a child that was lent."""
+        """Run a batch in a lent child."""
         entered: list[str] = []
 
         def enter(jobs: dict[int, Job]) -> list[int]:
@@ -164,21 +165,21 @@ class Processes:
                     self._running.pop(task_id, None)
 
     def give_back(self, child: ChildProcess) -> None:
-        """Give a child to the next task, or its successor."""
+        """Free a child for other tasks; a worn one is replaced first."""
         if self._retire(child):
             return
         try:
             if child.served == self._max_tasks or child.is_worn:
                 child.replace()
         except Exception:
-            # For instance no more processes: the next task tries again.
+            # The system may have no more processes; the next task tries again.
             logger.exception("a child process cannot be replaced")
             child.is_worn = True
         finally:
             self._free.put(child)
 
     def terminate(self, task_id: str, signal: int) -> bool:
-        """Send the child that runs a task a signal; say that it can be done."""
+        """Send a signal to the child that runs a task, now or as soon as it begins."""
         with self._lock:
             child, number = self._running.get(task_id, (None, 0))
             if child is None or not child.signal(number, signal):
@@ -188,7 +189,7 @@ class Processes:
         return True
 
     def recall(self) -> set[str]:
-        """Have what no child has begun looked at once more; return the ids of that."""
+        """Let tasks that no child has begun be checked again; return their ids."""
         recalled = set()
         with self._lock:
             children = {id(child): child for child, _ in self._running.values()}
@@ -200,12 +201,12 @@ class Processes:
         return recalled
 
     def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
-        """Set a task's time limits, for messages without their own."""
+        """Set a task's time limits in seconds, for messages without their own."""
         self._limits.set(task, hard, soft)
         return True
 
     def resize(self, more: int) -> None:
-        """Start so many more children, or let some go, each after its task."""
+        """Start `more` children; if negative, let some end, each after its task."""
         if more > 0:
             grown = [self._new_child() for _ in range(more)]
             with self._lock:
@@ -221,7 +222,7 @@ class Processes:
                 self._free.put(child)
 
     def restart(self) -> bool:
-        """Replace the children, each after the task it runs."""
+        """Replace each child once its running task has ended."""
         with self._lock:
             for child in self._children:
                 child.is_worn = True
@@ -231,13 +232,13 @@ class Processes:
         return True
 
     def pids(self) -> list[int]:
-        """Return the children that are ready."""
+        """Return the children's process ids."""
         with self._lock:
             pids = [child.pid for child in self._children]
         return [pid for pid in pids if pid is not None]
 
     def _idle(self) -> list[ChildProcess]:
-        """Take the children that run nothing."""
+        """Take the children that run nothing out of the free ones."""
         idle: list[ChildProcess] = []
         with contextlib.suppress(Empty):
             while True:
@@ -245,7 +246,7 @@ class Processes:
         return idle
 
     def _retire(self, child: ChildProcess) -> bool:
-        """Let a child go if there are too many; return whether it went."""
+        """Let a child end if there are too many; return whether it ends."""
         with self._lock:
             if not self._surplus:
                 return False
@@ -261,12 +262,12 @@ class Processes:
         return reference
 
     def stop(self) -> None:
-        """Let the children end by themselves; nothing runs in them any more."""
+        """Let the children end by themselves; called once they run no task."""
         for child in self._children:
             child.stop()
 
     def kill(self) -> None:
-        """End the children at once."""
+        """Kill the children."""
         for child in self._children:
             child.kill()
 
@@ -283,8 +284,8 @@ def _refuse_unimportable(tasks: Mapping[str, Any]) -> None:
     if file is None:
         here = sorted(n for n, task in tasks.items() if _module_of(task) == "__main__")
     else:
-        # A program read from standard input calls its file "<stdin>", which
-        # children try to run whatever the tasks are.
+        # A program read from standard input calls its file "<stdin>", which each child
+        # would try to run.
         here = [] if Path(file).exists() else sorted(tasks)
     if here:
         msg = (

@@ -1,6 +1,6 @@
-"""Tell receivers of messages: of received ones, of unknown tasks, and of refused ones.
+"""Signals about messages: received ones, unknown tasks, and refused ones.
 
-Source: ``Consumer.on_unknown_task`` and its like, and ``celery.worker.strategy``, of
+Source: ``celery.worker.strategy`` and ``Consumer.on_unknown_task`` and its like, of
 celery 5.7.0.
 """
 
@@ -19,14 +19,14 @@ __all__ = ["Received", "tell_received", "tell_refused"]
 
 
 class Received:
-    """A request under the names that it has in Celery's consumer."""
+    """A request with the attributes that it has in Celery's consumer."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._request = delivery.request
         self.message = delivery.message
         self.task = delivery.task
         self.task_id = delivery.request.id
-        #: The name that logs show.
+        #: The name that logs show, which a shadow may change.
         self.name = self.task_name = delivery.request.shadow or delivery.request.task
         #: The task's own name.
         self.type = delivery.request.task
@@ -36,14 +36,14 @@ class Received:
 
 
 def tell_received(delivery: Delivery, hostname: str | None) -> None:
-    """Tell of a message whose task will run here."""
+    """Send ``task_received`` for a message whose task will run here."""
     signals = heard()
     if signals is not None and signals.task_received.receivers:
         tell("task_received", hostname, request=Received(delivery))
 
 
 def tell_refused(refused: Refused, hostname: str | None) -> None:
-    """Tell of a message that cannot run."""
+    """Send ``task_unknown`` or ``task_rejected`` for a message that cannot run."""
     exc, request = refused.exception, refused.request
     if request is not None and stored_as(type(exc))[0] == "NotRegistered":
         tell(

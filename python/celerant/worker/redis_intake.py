@@ -1,7 +1,7 @@
-"""Messages out of Redis in volleys, settled in volleys.
+"""Messages from Redis, taken and settled in volleys.
 
-One round trip settles messages and takes as many as there is room for. An empty list is
-watched: Redis tells when it changes, so an idle worker asks at most once a second.
+One round trip settles messages and takes as many as there is room for. Redis tells when
+an empty list changes, so an idle worker asks only once a second.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ __all__ = ["RedisIntake", "open_volleys"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: How many messages one round trip takes if no limit is set.
+#: The most messages of one round trip.
 _MOST = 1000
-#: How many round trips are made before others have their turn in the loop.
+#: The most round trips of one turn, so that the loop's other work gets its share.
 _MOST_TRIPS = 4
-#: Seconds between questions of an idle worker; they also notice a Redis that is gone.
+#: Seconds between two questions of an idle worker, which also notice a lost Redis.
 _INTERVAL = 1.0
-#: kombu's own values, before it had settings for them: seconds, and calls per
-#: restoring.
+#: The values of kombu before it had settings for them: seconds between two attempts to
+#: restore messages, and how many attempts make one.
 _RESTORE_INTERVAL, _RESTORE_THROTTLE = 10, 10
 
 
 def _obstacle(channel: Any, queues: Sequence[Any]) -> str | None:
-    """Return why volleys cannot come by a channel; None if they can."""
+    """Return why a channel cannot bring volleys; None if it can."""
     if type(channel) not in {kombu_redis.Channel, kombu_redis.SentinelChannel}:
-        return "it is no channel of kombu's own for Redis"
+        return "the channel is not kombu's own for Redis"
     if not channel.ack_emulation:
         return "nothing is acknowledged (ack_emulation)"
     cycle = type(channel._queue_cycle)  # noqa: SLF001 - kombu has no public one
     if cycle not in {round_robin_cycle, priority_cycle, sorted_cycle}:
-        return f"it does not know queue_order_strategy {cycle.__name__}"
+        return f"queue_order_strategy {cycle.__name__} is unknown"
     if channel.pool.connection_kwargs.get("credential_provider") is not None:
-        return "credentials change"
+        return "a credential_provider may change the credentials"
     names = [queue.name for queue in queues if not _is_plain(queue)]
-    return f"no plain list of Redis: {', '.join(names)}" if names else None
+    return f"some queues are no plain lists: {', '.join(names)}" if names else None
 
 
 def open_volleys(
     channel: Any, queues: Sequence[Any], **options: Any
 ) -> RedisIntake | None:
-    """Return an intake that takes queues in volleys.
+    """Return an intake that takes messages in volleys.
 
-    None if kombu must, and the log tells why.
+    None if only kombu can take them; the log says why.
 
     Args:
         channel: kombu's.
@@ -68,7 +68,7 @@ def open_volleys(
         options: Those of `RedisIntake`.
 
     Raises:
-        RedisError, OSError: Redis is not reached.
+        RedisError, OSError: Redis is not reachable.
     """
     reason = _obstacle(channel, queues)
     if reason is None:
@@ -80,12 +80,12 @@ def open_volleys(
             reason = f"Redis refuses what it needs: {exc}"
         else:
             return intake
-    logger.warning("messages come one at a time, for %s", reason)
+    logger.warning("messages come one at a time, because %s", reason)
     return None
 
 
 def _is_plain(queue: Any) -> bool:
-    """Whether a queue is a list that kombu does nothing else for."""
+    """Whether a queue is a list that needs nothing else from kombu."""
     exchange = queue.exchange
     expires = queue.expires or (queue.queue_arguments or {}).get("x-expires")
     is_fanout = exchange is not None and exchange.type == "fanout"
@@ -93,9 +93,9 @@ def _is_plain(queue: Any) -> bool:
 
 
 class RedisIntake:
-    """Messages of lists in Redis, with kombu's notes."""
+    """Takes messages from lists of Redis, and notes them as kombu does."""
 
-    #: Any connection can settle a tag.
+    #: Any connection can settle a message.
     outlives = True
     in_volleys = True
 
@@ -109,10 +109,10 @@ class RedisIntake:
         """Call `receive` for each message; `open` connects.
 
         Args:
-            receive: Called with a message and its queue.
-            refuse: Called with a refusal and its queue.
-            waiting: Returns how many are here and not started.
-            limits: The limits of messages that are read.
+            receive: Called with a message and the name of its queue.
+            refuse: Called with a refusal and the name of its queue.
+            waiting: Returns how many messages have come and not begun.
+            limits: The limits of messages.
         """
         self._receive = receive
         self._refuse = refuse
@@ -122,24 +122,24 @@ class RedisIntake:
         self._channel: Any = None
         self._cycle: Any = None
         self._held = 0
-        #: Tags of messages here that are not settled.
+        #: Tags of the messages that are not settled.
         self._open: set[str] = set()
         self._settled: list[str] = []
-        #: The tag of each, and the message if there is one.
+        #: The tag of each rejected message, and the message if it could be read.
         self._rejected: list[tuple[str, Any]] = []
         self._again: list[Any] = []
         self._is_cancelled = False
-        #: Whether Redis will tell when there is more.
+        #: Whether Redis will tell when a message comes.
         self._is_watching = False
-        #: Whether the next question finds that out.
+        #: Whether the next round trip asks Redis to tell.
         self._asks = True
 
     def open(self, channel: Any, queues: Sequence[Any]) -> None:
-        """Take `queues` by a channel (kombu's); a later one if the first was lost.
+        """Connect as `channel` (kombu's) does; called again if a connection was lost.
 
         Raises:
-            ResponseError: Redis does not permit it, or is too old.
-            RedisError, OSError: Redis is not reached.
+            ResponseError: Redis does not permit a command, or is too old.
+            RedisError, OSError: Redis is not reachable.
         """
         for queue in queues:
             queue(channel).declare()
@@ -151,8 +151,8 @@ class RedisIntake:
         self._bring(self._notes.recover())
 
     def begin(self, hub: Hub | None) -> None:
-        """Wait in `hub` until Redis tells that there is a message."""
-        assert hub is not None  # noqa: S101 - kombu's Redis has an event loop everywhere
+        """Let `hub` wait until Redis tells of messages."""
+        assert hub is not None  # noqa: S101 - kombu's Redis always has an event loop
         channel = self._channel
         hub.add_reader(self._notes.fileno(), self._hear)
         hub.call_repeatedly(_INTERVAL, self._look)
@@ -169,7 +169,7 @@ class RedisIntake:
         self._is_watching, self._asks = False, True
 
     def _restore(self) -> None:
-        """Put back messages that others did not settle, as every worker does."""
+        """Put back messages that lost workers did not settle, as every worker does."""
         channel = self._channel
         try:
             channel.qos.restore_visible(
@@ -180,7 +180,7 @@ class RedisIntake:
             )
         except channel.connection_errors:
             logger.debug("messages are restored later", exc_info=True)
-        except Exception as exc:  # noqa: BLE001 - whatever was noted
+        except Exception as exc:  # noqa: BLE001 - a note may hold anything
             logger.warning("messages cannot be restored (%s)", exc)
 
     # -- each turn of the loop -----------------------------------------------------
@@ -191,6 +191,7 @@ class RedisIntake:
             again, self._again = self._again, []
             self._put_back(again, first=False)
         while self._rejected:
+            # Removed once it is done, so that the next connection does the rest.
             self._reject(*self._rejected[-1])
             self._rejected.pop()
         for _ in range(_MOST_TRIPS):
@@ -201,7 +202,7 @@ class RedisIntake:
             try:
                 self._trip(settled, most)
             except BaseException:
-                # The next connection tells it again.
+                # The next connection settles them again.
                 self._settled = settled + self._settled
                 raise
 
@@ -217,7 +218,7 @@ class RedisIntake:
         self._bring(taken)
         if most:
             self._is_watching = left == 0
-            # If fewer came than there is room for, there may be no more.
+            # If fewer messages came than there is room for, there may be no more.
             self._asks = taken is None or len(taken.tags) < most
 
     def _room(self) -> int:
@@ -226,7 +227,7 @@ class RedisIntake:
         if not self._held:
             return 0 if self._waiting() > _MOST else _MOST
         room = self._held - len(self._open)
-        # Taking a few at a time would cost a round trip for each.
+        # Take none while there is little room: each few would cost a round trip.
         if room <= 0 or (room * 2 < self._held and self._waiting()):
             return 0
         return min(room, _MOST)
@@ -251,11 +252,11 @@ class RedisIntake:
     # -- settling --------------------------------------------------------------------
 
     def hold(self, wanted: int) -> None:
-        """Hold that many messages, from the next turn on."""
+        """Hold at most `wanted` messages from the next turn on; 0 is without limit."""
         self._held = wanted
 
     def settle(self, message: Any, settlement: Settlement) -> None:
-        """Tell Redis at the next turn."""
+        """Settle a message at the next turn."""
         if settlement is Settlement.REQUEUE:
             self._open.discard(message.noted_as)
             self._again.append(message)
@@ -266,10 +267,10 @@ class RedisIntake:
             self._forget(message.noted_as)
 
     def _reject(self, tag: str, message: Any) -> None:
-        """Reject by kombu, since people hook into it to treat dead letters."""
+        """Reject a message by kombu, which users may have extended for dead letters."""
         qos = self._channel.qos
         if message is not None:
-            # A hook looks there, and the next message drops the former ones.
+            # Such an extension finds the message there.
             virtual.QoS.append(qos, message, tag)
         qos.reject(tag, requeue=False)
 
@@ -279,7 +280,7 @@ class RedisIntake:
             self._settled.append(tag)
 
     def give_back(self, messages: Sequence[Any]) -> None:
-        """They are taken before all others, in their order."""
+        """Put messages back, to be taken before all others in their order."""
         self._open.difference_update(message.noted_as for message in messages)
         self._put_back(list(reversed(messages)), first=True)
 
@@ -297,7 +298,7 @@ class RedisIntake:
         """Take from one more queue.
 
         Raises:
-            ValueError: kombu alone can take from it.
+            ValueError: Only kombu can take from the queue.
         """
         if not _is_plain(queue):
             msg = f"queue {queue.name!r} needs a worker that is started with it"
@@ -310,13 +311,13 @@ class RedisIntake:
         self._cycle.update([item for item in self._cycle.items if item != name])
 
     def cancel(self) -> None:
-        """Stop taking."""
+        """Take no more messages."""
         self._is_cancelled = True
 
     def has_ended(self) -> bool:
-        """Whether no message can come: no question stays under way for long."""
+        """Whether no more messages can come."""
         return self._is_cancelled
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections; raises nothing."""
         self._notes.close()

@@ -1,4 +1,4 @@
-"""Messages out of the lists of Redis, many in one reply."""
+"""Read messages from lists of Redis, many from one reply."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisMessage", "read_messages"]
 
-#: How many bytes of a message are shown that is not understood.
+#: How many bytes of an unreadable message are shown.
 _SHOWN = 400
-#: The key of objects that only kombu's reader makes into values.
+#: The key of objects that only kombu's reader can decode.
 _MARK = b"__type__"
 _EXACT = frozenset({str, int, bool, type(None)})
 #: The header ``timelimit`` of most messages.
@@ -30,29 +30,29 @@ _NO_LIMITS = [None, None]
 
 
 class RedisMessage(MemoryMessage):
-    """The part of a message that a worker reads, and its queue."""
+    """The parts of a message that a worker reads, and its queue."""
 
     __slots__ = ("noted_as", "queue")
 
-    #: The tag of its note.
+    #: The tag under which it is noted.
     noted_as: str
     queue: str
 
     @classmethod
     def read(cls, raw: dict[str, Any], channel: Any) -> Any:
-        """Return a list's item as a message, of this class or of kombu's.
+        """Return a list's item as a message of this class or of kombu's.
 
         Raises:
-            Exception: It is no envelope.
+            Exception: The item is no envelope.
         """
         if _is_usual(raw):
             return cls(raw, a2b_base64(raw["body"]))
-        # It looks closer, at packed messages too.
+        # kombu's class also reads compressed messages and says what is wrong.
         return channel.Message(raw, channel=channel)
 
 
 def _is_usual(raw: Any) -> bool:
-    """Whether an envelope is like most of kombu's: whole, encoded and not packed."""
+    """Whether an envelope is like most of kombu's: whole, base64, not compressed."""
     properties, headers = raw.get("properties"), raw.get("headers")
     if type(properties) is not dict or type(headers) is not dict:
         return False
@@ -75,16 +75,16 @@ def read_messages(
     """Return a message or a refusal for each part of a reply.
 
     Args:
-        whole: The messages as one JSON array, with a comma between them.
-        lengths: Their bytes.
-        channel: kombu's; it reads messages that are packed or encoded differently.
-        limits: The limits of messages that are read.
+        whole: The messages as one JSON array, with a comma between two.
+        lengths: The length of each in bytes.
+        channel: kombu's; it reads messages that are compressed or encoded differently.
+        limits: The limits of messages.
     """
     values = None
     if limits.size is None or max(lengths, default=0) <= limits.size:
         values = _values(whole, len(lengths))
     if values is None:
-        # One of them is broken; only that one is refused.
+        # At least one is broken or large; read one by one, so that only it is refused.
         yield from _each(whole, lengths, channel, limits)
         return
     at = 1
@@ -93,7 +93,7 @@ def read_messages(
             if not _is_exact(value):
                 value = kombu_json.loads(whole[at : at + length].decode())  # noqa: PLW2901 - the same, read again
             yield RedisMessage.read(value, channel)
-        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+        except Exception as exc:  # noqa: BLE001 - a message may hold anything
             yield unreadable(exc, shown(value))
         at += length + 1
 
@@ -105,12 +105,12 @@ def _values(whole: bytes, count: int) -> list[Any] | None:
         values: list[Any] = orjson.loads(whole)
     except ValueError:
         return None
-    # Two broken ones may be valid together.
+    # Two broken messages may be valid JSON together.
     return values if len(values) == count else None
 
 
 def _is_exact(envelope: Any) -> bool:
-    """Whether it has no number that orjson may have rounded, above 64 bits."""
+    """Whether orjson kept its numbers; it rounds integers above 64 bits."""
     headers = envelope.get("headers")
     if type(headers) is not dict:
         return True
@@ -130,5 +130,5 @@ def _each(
         try:
             limits.check_size(length)
             yield RedisMessage.read(kombu_json.loads(raw.decode()), channel)
-        except Exception as exc:  # noqa: BLE001 - whatever somebody has sent
+        except Exception as exc:  # noqa: BLE001 - a message may hold anything
             yield unreadable(exc, shown(raw[:_SHOWN].decode(errors="replace")))

@@ -1,7 +1,7 @@
-"""kombu's lists and notes in Redis, over a connection of our own.
+"""kombu's lists and notes in Redis, over connections of our own.
 
-Its commands are outside redis-py's own retries: a command that is sent twice would take
-twice.
+redis-py does not retry these commands: a command that is sent twice would take two
+volleys.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Notes", "Taken"]
 
-#: The size of a reply, in bytes, after which it gets no more messages.
+#: A reply gets no more messages once it has this many bytes.
 _ROOM = 4 << 20
-#: How many messages one call gives back; each is three arguments of a script.
+#: The most messages that one call puts back; each takes three arguments of a script.
 _MOST_BACK = 500
 #: How many replies a settling transaction has: MULTI, ZREM, HDEL and EXEC.
 _SETTLING = 4
@@ -34,28 +34,28 @@ _CHANGES = "__redis__:invalidate"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Messages of one reply."""
+    """The messages of one reply."""
 
-    #: As one JSON array.
+    #: All messages as one JSON array.
     whole: bytes
-    #: Bytes of each.
+    #: The length of each message in bytes.
     lengths: list[int]
-    #: Names of the queues they came from.
+    #: The name of each message's queue.
     queues: list[str]
-    #: The tag under which each is noted.
+    #: The tag under which each message is noted.
     tags: list[str]
 
 
 class Notes:
-    """Takes messages, notes them as kombu does, settles them and hears of more.
+    """Takes messages, notes them as kombu does, and settles them.
 
-    Tags outlive connections: another connection may settle a message.
+    Tags outlive connections, so a later connection can settle a message.
     """
 
     def __init__(self) -> None:
         self._tag_prefix = f"{uuid.uuid4().hex}-"
         self._number = 0
-        #: The numbers of tags that no reply has told of yet, and how many there may be.
+        #: The number before the tags of a command without a reply, and their most.
         self._unheard: tuple[int, int] | None = None
         self._redis: Any = None
         self._ear: Any = None
@@ -63,11 +63,11 @@ class Notes:
         self._shas: dict[str, bytes] = {}
 
     def open(self, channel: Any) -> None:
-        """Connect as `channel` (kombu's) does, and check that all is permitted.
+        """Connect as `channel` (kombu's) does, and check that all commands work.
 
         Raises:
-            ResponseError: It is not permitted, or this server cannot do it.
-            RedisError, OSError: Redis is not reached.
+            ResponseError: The user may not use a command, or Redis does not know it.
+            RedisError, OSError: Redis is not reachable.
         """
         self.close()
         self._channel = channel
@@ -85,7 +85,7 @@ class Notes:
         self._listen()
 
     def _listen(self) -> None:
-        """Let Redis tell when a key changes that was found empty."""
+        """Let Redis tell when a key that was found empty changes."""
         ear = self._ear
         own_id = _ask(ear, "CLIENT", "ID")
         if not _pushes(ear):
@@ -93,13 +93,13 @@ class Notes:
         self._ask("CLIENT", "TRACKING", "ON", "REDIRECT", own_id, "NOLOOP")
 
     def fileno(self) -> int:
-        """Return the socket that is readable once an empty list has a message."""
+        """Return the socket that becomes readable once an empty list has a message."""
         sock: Any = self._ear._sock  # noqa: SLF001 - redis-py has no public way to it
         number: int = sock.fileno()
         return number
 
     def drain(self) -> None:
-        """Read the news of Redis about lists.
+        """Read what Redis has told about changed lists.
 
         Raises:
             RedisError, OSError: The connection is lost.
@@ -120,15 +120,16 @@ class Notes:
         """Forget tags and take messages, in one round trip.
 
         Args:
-            settled: Tags of messages that are done.
+            settled: Tags of settled messages.
             most: How many messages to take; 0 takes none.
-            queues: Names, in the order of looking.
-            turns: Whether they take turns.
-            asks: Whether to ask if there is more, and to be told of changes if there is
-                none.
+            queues: The queues' names, in the order in which they are tried.
+            turns: Whether the queues take turns.
+            asks: Whether to ask how many lists have more, and to be told of changes
+                if none has.
 
         Returns:
-            The messages, and how many lists have more.
+            The messages, None if none were taken; and how many lists have more, None
+            if that was not asked.
         """
         keys = self._lists(queues)
         commands: list[tuple[Any, ...]] = []
@@ -152,9 +153,9 @@ class Notes:
         return taken, left
 
     def _settling(self, tags: Sequence[str]) -> bytes:
-        """Return the transaction by which kombu acknowledges, for many at once."""
-        # Packed by hand: one by one, tags would cost more than all the rest of a
-        # message.
+        """Return kombu's transaction for acknowledging, for many messages at once."""
+        # Packed by hand: redis-py would spend more on the tags than all other work on
+        # a message costs.
         packed = "".join([f"${len(tag)}\r\n{tag}\r\n" for tag in tags])
         count = len(tags) + 2
         return (
@@ -175,8 +176,7 @@ class Notes:
     def _taking(
         self, most: int, queues: Sequence[str], keys: list[str], *, turns: bool
     ) -> tuple[Any, ...]:
-        # Without an exchange, so that a restored message goes only to the queue it was
-        # in.
+        # The note has no exchange, so that a restored message goes only to its queue.
         ends = [f',"",{json.dumps(queue)}]' for queue in queues]
         first, self._number = self._number, self._number + most
         self._unheard = first, most
@@ -227,7 +227,7 @@ class Notes:
             return None
         messages, queues = [], []
         for _, note in kept:
-            # `_taking` gave it this end.
+            # `_taking` has ended the note in this way.
             message, _, queue = note[1:-1].rpartition(b',"",')
             messages.append(message)
             queues.append(json.loads(queue))
@@ -240,9 +240,9 @@ class Notes:
         """Put messages back into their queues, marked as redelivered.
 
         Args:
-            messages: The tag, the queue and kombu's text of each; with `first`, the one
-                that is taken first comes last.
-            first: Whether they are taken before all others, or after.
+            messages: The tag, the queue and kombu's envelope of each message. With
+                `first`, the message that is to be taken first comes last.
+            first: Whether they are taken before all other messages, or after them.
         """
         left = list(messages)
         while left:
@@ -268,7 +268,7 @@ class Notes:
         return self._key_prefix + key
 
     def close(self) -> None:
-        """Give the connections back; raises nothing."""
+        """Close the connections; raises nothing."""
         for connection in (self._redis, self._ear):
             if connection is not None:
                 connection.disconnect()
@@ -297,13 +297,13 @@ def _ask(connection: Any, *command: Any) -> Any:
 
 
 def _pushes(connection: Any) -> bool:
-    """Whether Redis tells of changes outside of replies, and not on a channel."""
+    """Whether Redis pushes changes (protocol 3), and does not use a channel."""
     get = getattr(connection, "get_protocol", None)
     return str(get() if get else getattr(connection, "protocol", 2)) == "3"
 
 
 def _delivered(raw: dict[str, Any]) -> dict[str, Any]:
-    """Mark a message as kombu marks a redelivered one."""
+    """Return an envelope that is marked as redelivered, as kombu marks it."""
     raw["headers"]["redelivered"] = True
     raw["properties"].setdefault("delivery_info", {})["redelivered"] = True
     return raw

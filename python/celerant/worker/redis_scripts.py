@@ -1,9 +1,10 @@
-"""What Redis does in one step for a worker.
+"""Scripts that Redis runs in one step for a worker.
 
-``unacked`` and ``unacked_index`` are kombu's: a hash of ``[message, exchange, routing
-key]`` by tag, and when each was taken. Whoever takes a message notes it there in the
-same step, so that nothing is lost with a worker: any other, stock ones too, puts back
-what was noted longer ago than ``visibility_timeout``.
+kombu has two keys: ``unacked`` is a hash of ``[message, exchange, routing key]`` by
+tag, and ``unacked_index`` has the time at which each message was taken. The script that
+takes a message notes it there in the same step, so a lost worker loses no message. Any
+other worker, a stock one too, puts back messages that were noted longer ago than
+``visibility_timeout``.
 
 Source: ``kombu.transport.redis.QoS`` of kombu 5.7.0.
 """
@@ -14,13 +15,13 @@ __all__ = ["GIVE_BACK", "PROBE", "TAKE"]
 
 #: Takes messages in kombu's order.
 #:
-#: KEYS: the hash, the index, and the lists: all queues of the first priority step, then
-#: all of the next.
-#: ARGV: the time; what tags begin with; the number before the first one's; the most
-#: messages; the bytes after which no more is taken; 1 where queues take turns; then for
-#: each queue what ends its messages' notes.
-#: Returns nothing, or the places of the queues and the lengths of the messages, both
-#: with commas between, and the messages as one JSON array.
+#: KEYS: the hash, the index, and the lists: those of all queues for the first priority
+#: step, then those for the next.
+#: ARGV: the time; the prefix of tags; the number before the first tag's; the most
+#: messages; the bytes after which no more are taken; 1 if queues take turns; then for
+#: each queue the end of its messages' notes.
+#: Returns nothing, or three texts: the indexes of the messages' queues and the lengths
+#: of the messages, both separated by commas, and the messages as one JSON array.
 TAKE = """
 local now, prefix, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local most, room, turns = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6] == '1'
@@ -55,7 +56,7 @@ while taken < most and size < room do
   taken = taken + 1
   size = size + #raw
   found[taken], places[taken], lengths[taken] = raw, place, #raw
-  -- What is no object would break whoever restores it: it is not noted.
+  -- A restoring worker would fail at a text that is no object: it is not noted.
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
     local tag = prefix .. string.format('%.0f', number + taken)
     index[#index + 1] = now
@@ -73,10 +74,11 @@ return {table.concat(places, ','), table.concat(lengths, ','),
         '[' .. table.concat(found, ',') .. ']'}
 """
 
-#: Puts messages back, those alone that are still noted.
+#: Puts back those messages that are still noted.
 #:
 #: KEYS: the hash, the index, the list of each message.
-#: ARGV: RPUSH has them taken next, LPUSH last; then each one's tag and its bytes.
+#: ARGV: RPUSH, to have them taken next, or LPUSH, to have them taken last; then the
+#: tag and the envelope of each message.
 GIVE_BACK = """
 local back = 0
 for at = 3, #KEYS do
@@ -90,17 +92,17 @@ end
 return back
 """
 
-#: Raises where a user may not do what the others do.
+#: Raises if the user may not run the commands of the other scripts.
 #:
 #: KEYS: the hash, the index.
-#: ARGV: a tag of nobody's.
+#: ARGV: a tag that no message has.
 PROBE = """
 redis.call('ZADD', KEYS[2], '0', ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], '')
 local refusal
 for _, command in ipairs({{'RPOP', KEYS[2]}, {'RPUSH', KEYS[2], ''},
                           {'LPUSH', KEYS[2], ''}}) do
-  -- The index is no list: who may ask is told so.
+  -- The index is no list, so a user who may run the command gets WRONGTYPE.
   local answer = redis.pcall(unpack(command))
   if not string.find(answer.err, 'WRONGTYPE', 1, true) then refusal = answer end
 end

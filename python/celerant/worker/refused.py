@@ -15,15 +15,15 @@ __all__ = ["Refused"]
 class Refused(Exception):  # noqa: N818 - a verdict on a message, not our fault
     """A message that cannot be run here.
 
-    `request` is the known part of its task, None if not even the id is known;
-    `exception` is its result.
+    `request` has the parts of the message that could be read; it is None if not even
+    the id could. `exception` is stored as the task's result.
     """
 
     def __init__(
         self, reason: str, request: Request | None, exception: Exception | None = None
     ) -> None:
         super().__init__(reason)
-        #: The message, if it was one at all.
+        #: The message; None if it could not be read as one.
         self.message: Any = None
         self.reason = reason
         self.request = request

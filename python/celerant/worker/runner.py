@@ -1,4 +1,4 @@
-"""From a delivery to its end: run it, have it stored, settle it."""
+"""The steps of a run: check a delivery, run it, store its outcome, settle it."""
 
 from __future__ import annotations
 
@@ -27,44 +27,47 @@ if TYPE_CHECKING:
     from celerant.worker.events import Events
     from celerant.worker.message import Delivery
     from celerant.worker.refused import Refused
-    from celerant.worker.roll import Roll
+    from celerant.worker.worker_state import WorkerState
 
-__all__ = ["Run", "Runner"]
+__all__ = ["Runner", "TaskRun"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds that a result or an acknowledgement waits for others, at most.
+#: The most seconds that a result or an acknowledgement waits for others.
 _LATEST = 0.003
-#: Seconds that the end of a program waits for the broker to hear of its last tasks.
+#: Seconds that the end of a program waits until its last messages are settled.
 _FAREWELL = 2.0
 
 
 class Settles(Protocol):
-    """Tells the broker what became of messages."""
+    """Settles messages at the broker; any thread may call it."""
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Have the broker told, soon."""
+        """Have a message settled soon."""
         ...
 
     def settle_early(self, delivery: Delivery) -> bool:
-        """Acknowledge a message whose task begins now; say whether that is all."""
+        """Acknowledge a message whose task begins.
+
+        Return whether its settlement is done with; if not, `settle` follows.
+        """
         ...
 
     def tell(self) -> None:
-        """Have the broker told at once what waits for that."""
+        """Pass waiting settlements on now."""
         ...
 
     def tell_late(self) -> bool:
-        """The same for what waits for long; say whether nothing is left."""
+        """Pass on settlements that have waited long; return whether none is left."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Have the broker told, and wait until it is."""
+        """Pass settlements on, and wait up to `seconds` until the broker has them."""
         ...
 
 
 class _Nobody:
-    """Tells no broker: the messages came from none."""
+    """Settles nothing: the stand-in until the worker sets `Runner.settling`."""
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
         """Do nothing."""
@@ -85,40 +88,46 @@ class _Nobody:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """One run of a task, from its slot's side."""
+class TaskRun:
+    """A delivery that a slot runs, with the state of its settlement."""
 
     delivery: Delivery
-    #: None if not even that was found.
+    #: None until the run is admitted.
     policy: Policy | None = None
-    #: What the broker is to be told.
+    #: The settlement of its message.
     settlement: Settlement = Settlement.ACK
-    #: Whether it was told, or will be.
+    #: Whether the message is settled, or will be without `leave`.
     is_settled: bool = False
-    #: How many processes have died before they began it.
+    #: How many processes have died just before they began it.
     deaths: int = 0
 
 
 class Runner:
-    """Takes deliveries through a run's steps, in the threads of a pool.
+    """Takes deliveries through the steps of a run, in the threads of a pool.
 
-    `admit` comes first and `leave` last, in any case; what a step between them raises
-    is for `rescue`.
+    Each run begins with `admit` and ends with `leave`. If a step between them raises,
+    `rescue` fails the run.
     """
 
-    def __init__(self, app: App, *, hostname: str, roll: Roll, events: Events) -> None:
-        """Store and go on by `app`; set `settling` before the first run.
+    def __init__(
+        self, app: App, *, hostname: str, worker_state: WorkerState, events: Events
+    ) -> None:
+        """Prepare; `settling` is set before the first run.
 
-        `roll` is told what runs, and tells what is revoked; `events` go to monitors.
+        Args:
+            app: Its backend stores outcomes, and it sends later tasks.
+            hostname: The worker's name.
+            worker_state: Notes running tasks, and knows the revoked ones.
+            events: Tell monitors of tasks.
         """
-        self._roll = roll
-        self._marks = CancelMarks(app, roll.revoked)
+        self._worker_state = worker_state
+        self._marks = CancelMarks(app, worker_state.revoked)
         self._events = events
         self.ending = Ending(app, events)
-        #: What tells the broker; the source, or a part of it.
+        #: Settles messages: the source or a part of it.
         self.settling: Settles = _Nobody()
         self._lateness = Lateness(self._tend, _LATEST, f"{hostname} late")
-        #: Has results stored, and the broker told, a little later.
+        #: Stores waiting results and settles messages a little later.
         self.ask_later = self._lateness.ask
         self._hostname = hostname
         self._policies: dict[str, Policy] = {}
@@ -126,10 +135,14 @@ class Runner:
     def one_by_one(
         self, call: Callable[[Delivery], Outcome]
     ) -> Callable[[Delivery], None]:
-        """Return what executes a delivery by `call`, and raises nothing."""
+        """Return a function that takes a delivery through all steps; it never raises.
+
+        Args:
+            call: Runs the task of a delivery.
+        """
 
         def execute(delivery: Delivery) -> None:
-            run = Run(delivery)
+            run = TaskRun(delivery)
             try:
                 if self.admit(run):
                     self.begin(run)
@@ -142,21 +155,21 @@ class Runner:
 
         return execute
 
-    def admit(self, run: Run) -> bool:
-        """Whether it may run; if not it is ended."""
+    def admit(self, run: TaskRun) -> bool:
+        """Note that a run begins; return whether it may. If it may not, end it."""
         delivery = run.delivery
         request, name = delivery.request, delivery.task.name
-        # First on the roll, then the look at what is revoked: a command that comes
-        # in between finds it there and ends it.
-        self._roll.begin(request)
+        # Noted before it is checked: a command that revokes it in between finds it
+        # running and ends it.
+        self._worker_state.begin(request)
         policy = self._policies.get(name)
         if policy is None:
             policy = self._policies[name] = Policy.of(delivery.task)
         run.policy = policy
         return self.may_run(run)
 
-    def may_run(self, run: Run) -> bool:
-        """Whether it is neither revoked nor too late; if not it is ended."""
+    def may_run(self, run: TaskRun) -> bool:
+        """Whether a run is neither revoked nor expired; if it is, end it."""
         reason, policy = self._reason_against(run.delivery), run.policy
         if reason is None:
             return True
@@ -165,8 +178,8 @@ class Runner:
         run.settlement = policy.settlement(outcome)
         return False
 
-    def begin(self, run: Run) -> None:
-        """Tell the broker, the store and monitors that it begins, if they want that."""
+    def begin(self, run: TaskRun) -> None:
+        """Acknowledge, store "started" and tell monitors, as the options say."""
         delivery, policy = run.delivery, run.policy
         assert policy is not None  # noqa: S101 - it was admitted
         request = delivery.request
@@ -178,8 +191,8 @@ class Runner:
         if self._events.tells_tasks and policy.sends_events:
             self._events.started(request)
 
-    def end(self, run: Run, outcome: Outcome) -> None:
-        """Store the outcome, and go on."""
+    def end(self, run: TaskRun, outcome: Outcome) -> None:
+        """Store the outcome and send the later tasks."""
         delivery, policy = run.delivery, run.policy
         assert policy is not None  # noqa: S101 - it was admitted
         delivery.has_run = True
@@ -194,43 +207,42 @@ class Runner:
         if final is None:
             run.is_settled = True
             if delivery.is_forgotten:
-                # The broker has it no more: a worker that is killed would lose what
-                # waits here.
+                # It is acknowledged: if the worker is killed, a waiting result is lost.
                 self.ending.volley.store()
         else:
             run.settlement = policy.settlement(final)
 
-    def rescue(self, run: Run, exc: BaseException) -> None:
-        """Fail it, for a step has raised `exc`."""
+    def rescue(self, run: TaskRun, exc: BaseException) -> None:
+        """Fail a run because a step has raised `exc`."""
         outcome = self.ending.rescue(run.delivery.request, run.policy, exc)
         if run.policy is not None:
             run.settlement = run.policy.settlement(outcome)
 
-    def leave(self, run: Run) -> None:
-        """Settle its message, if that is not settled."""
-        self._roll.end(run.delivery.request)
+    def leave(self, run: TaskRun) -> None:
+        """Note that a run has ended, and settle its message if nothing else has."""
+        self._worker_state.end(run.delivery.request)
         if not run.is_settled:
             self.settling.settle(run.delivery, run.settlement)
 
-    def withdraw(self, run: Run) -> None:
-        """Note that it does not run now, in place of `leave`."""
-        self._roll.withdraw(run.delivery.request)
+    def withdraw(self, run: TaskRun) -> None:
+        """Note that a run does not begin now; called in place of `leave`."""
+        self._worker_state.withdraw(run.delivery.request)
 
     def tend(self) -> None:
-        """Let results leave that are many, or late, before the slot runs on."""
+        """Store waiting results if they are many or late; called between two runs."""
         if self.ending.volley:
             self.ending.volley.store_due()
-            # What is left does not wait for what this slot runs next.
+            # The rest must not wait until this slot's next task has ended.
             self.ask_later()
 
     def rest(self) -> None:
-        """Let nothing wait, for a slot has nothing more to run."""
+        """Store and settle all that waits; called when a slot has no more to run."""
         self.ending.volley.store()
         self.ending.volley.wait()
         self.settling.tell()
 
     def part(self) -> None:
-        """Let nothing be left to threads that the interpreter is about to end."""
+        """Store and settle all that waits, before the interpreter ends threads."""
         self.rest()
         self.settling.wait(_FAREWELL)
 
@@ -238,15 +250,15 @@ class Runner:
         is_all = True
         try:
             is_all = self.ending.volley.store_late()
-        except BaseException as exc:  # noqa: BLE001 - those that come later must leave
-            logger.error(  # noqa: TRY400 - its text may be code of its own
+        except BaseException as exc:  # noqa: BLE001 - later results must still be stored
+            logger.error(  # noqa: TRY400 - the text may run the exception's own code
                 "storing results failed%s", Lines(traceback_text(exc))
             )
         if not self.settling.tell_late() or not is_all:
             self.ask_later()
 
     def close(self) -> None:
-        """Store and settle what is left, when no slot runs any more."""
+        """Store and settle all that waits; called once no slot runs."""
         self._lateness.close()
         self.rest()
 
@@ -254,7 +266,7 @@ class Runner:
         if delivery.expires is not None and time.time() > delivery.expires:
             return "expired"
         self._marks.look(delivery.request)
-        return "revoked" if self._roll.revoked.cover(delivery.request) else None
+        return "revoked" if self._worker_state.revoked.cover(delivery.request) else None
 
     def refuse(self, refused: Refused, queue: str) -> None:
         """Store the failure of a message that cannot run, and log it once."""
@@ -273,9 +285,9 @@ class Runner:
 
 
 def _retried(delivery: Delivery, outcome: Outcome) -> Outcome:
-    """Have a task sent again whose process died, for as often as it may be."""
+    """Return a retry of a task whose process died, if it has retries left."""
     retry = delivery.task.retry_lost(delivery.request, outcome.exception)
     if retry is None:
-        # Nor does the broker deliver it again: that would be one run too many.
+        # Not marked as lost: the broker must not deliver it again.
         return Outcome(FAILURE, exception=outcome.exception, runtime=outcome.runtime)
     return Outcome(RETRY, exception=retry, runtime=outcome.runtime)

@@ -1,4 +1,4 @@
-"""Messages that wait for their time, the next one first."""
+"""Messages that wait for their eta, the earliest first."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class Schedule(Generic[T]):
-    """A heap of items by the time they are due; safe between threads.
+    """A heap of items by the times at which they are due; safe between threads.
 
-    Times are seconds since the epoch (`wall_time`), because an eta is a wall time.
+    Times are seconds since the epoch by `wall_time`, because an eta is a wall time.
     """
 
     def __init__(self) -> None:
@@ -33,14 +33,14 @@ class Schedule(Generic[T]):
         return len(self._heap)
 
     def add(self, due: float, item: T) -> bool:
-        """Hold `item` until `due`; return whether it is the next one now."""
+        """Hold `item` until `due`; return whether it is the earliest now."""
         with self._lock:
             entry = (due, next(self._order), item)
             heapq.heappush(self._heap, entry)
             return self._heap[0] is entry
 
     def hasten(self, is_meant: Callable[[T], bool]) -> bool:
-        """Let all items that are meant be due; say whether there are any."""
+        """Make all meant items due now; return whether there are any."""
         with self._lock:
             meant = [entry for entry in self._heap if is_meant(entry[2])]
             if meant:
@@ -50,8 +50,8 @@ class Schedule(Generic[T]):
             return bool(meant)
 
     def pop_due(self, now: float) -> T | None:
-        """Return an item whose time has come, if there is one."""
-        # Every slot asks before each task, so a lock is taken only if there is an item.
+        """Remove and return an item that is due; None if there is none."""
+        # Every slot calls this before each task, so it locks only if an item is due.
         try:
             if self._heap[0][0] > now:
                 return None
@@ -63,24 +63,24 @@ class Schedule(Generic[T]):
             return heapq.heappop(self._heap)[2]
 
     def delay(self, now: float, longest: float) -> float:
-        """Return the seconds until the next item is due, `longest` at most."""
+        """Return the seconds until the earliest item is due, at most `longest`."""
         with self._lock:
             if not self._heap:
                 return longest
             return min(longest, max(0.0, self._heap[0][0] - now))
 
     def next_due(self) -> float | None:
-        """Return the time at which the next item is due, None if there is none."""
+        """Return the time at which the earliest item is due; None if there is none."""
         with self._lock:
             return self._heap[0][0] if self._heap else None
 
     def items(self) -> list[T]:
-        """Return all items, the next one first."""
+        """Return all items, the earliest first."""
         with self._lock:
             return [item for _, _, item in sorted(self._heap, key=lambda e: e[:2])]
 
     def clear(self) -> list[T]:
-        """Take all items out."""
+        """Remove and return all items, the earliest first."""
         with self._lock:
             items = [item for _, _, item in sorted(self._heap, key=lambda e: e[:2])]
             self._heap.clear()
@@ -88,9 +88,9 @@ class Schedule(Generic[T]):
 
 
 def held_until(due: float) -> float:
-    """Return the `wall_time` of an eta, in seconds since the epoch.
+    """Return the time of an eta by `wall_time`, in seconds since the epoch.
 
-    A test may have frozen the clock by which the eta was set. A task that should run in
-    a second still runs in a second.
+    A test may have frozen the clock that set the eta. A task that is due in a second is
+    still due in a second then.
     """
     return wall_time() + (due - time.time())

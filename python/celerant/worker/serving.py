@@ -1,4 +1,4 @@
-"""The loop of a child process of the pool: it runs jobs and answers them."""
+"""The main loop of a child process: it runs jobs and answers them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAME", "LARGE", "RING", "serve"]
 
-#: What comes before a batch, and before an answer: its bytes, and the first number.
+#: The head of a batch or an answer: its length in bytes, and its (first) job's number.
 FRAME = Struct("<QQ")
-#: What a child says beside its answers: all that it has are there; a large one comes.
+#: Bytes that a child sends beside its answers: its answers are written, or a large one
+#: follows.
 RING, LARGE = b".", b"L"
-#: Bytes of answers that the socket holds while nobody reads them, and the kernel's own
-#: for each.
+#: Bytes of unread answers that the socket can hold, and the kernel's own bytes for each
+#: answer.
 _ROOM, _OVERHEAD = 96 << 10, 1280
 
 
@@ -32,17 +33,17 @@ def serve(
     modules: Sequence[str],
     set_up: Callable[[], None] | None,
 ) -> None:
-    """Run what comes by `jobs` until that is closed.
+    """Run batches of jobs until the parent closes the socket.
 
-    Each answer is written as soon as it is there, so that a child that dies later takes
-    none with it. But the parent is woken once for a batch.
+    Each answer is written as soon as its job ends, so a child that dies later loses
+    none. The parent is woken once for a batch.
 
     Args:
-        jobs: Brings batches, and takes `RING` and `LARGE`.
-        answers: Takes an answer for each job.
-        claims: What has begun.
-        modules: What to import first.
-        set_up: Called before that.
+        jobs: The socket that brings batches, and takes `RING` and `LARGE`.
+        answers: The socket that takes an answer for each job.
+        claims: Where the child notes that a job begins.
+        modules: Names of the modules to import first.
+        set_up: Called before the imports.
     """
     prepare(modules, set_up)
     _Serving(jobs, answers, claims).run()
@@ -55,12 +56,12 @@ class _Serving:
         self._jobs = jobs
         self._answers = answers
         self._claims = claims
-        #: Bytes that the parent may not have read.
+        #: Bytes of answers that the parent may not have read.
         self._unread = 0
 
     def run(self) -> None:
         try:
-            # It is ready.
+            # An answer without a job says that the child is ready.
             self._answer(0, b"")
             self._ring()
             with self._jobs.makefile("rb") as batches:
@@ -70,7 +71,7 @@ class _Serving:
                     self._run(batch, number)
                     del batch
         except (EOFError, OSError):
-            # The parent has no use for it any more.
+            # The parent has closed the socket or died.
             return
 
     def _run(self, batch: list[bytes], number: int) -> None:
@@ -84,7 +85,7 @@ class _Serving:
         self._unread += len(answer) + _OVERHEAD
         is_large = self._unread > _ROOM
         if is_large:
-            # It may wait until the parent reads.
+            # The write below may block until the parent reads.
             self._jobs.sendall(LARGE)
         self._answers.sendall(FRAME.pack(len(answer), number) + answer)
         if is_large:

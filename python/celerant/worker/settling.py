@@ -1,4 +1,4 @@
-"""Settlements of messages, on their way from the slots to the broker."""
+"""Take settlements of messages from the slots to the broker."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Settling"]
 
-#: Seconds that a settlement waits for more of them.
+#: Seconds that a settlement may wait for others.
 _LONG = 0.003
-#: Seconds between the looks of a wait until all is told.
+#: Seconds between the checks of `Settling.wait`.
 _LOOK = 0.05
 
 
 class Settling:
-    """Takes the slots' settlements; the thread that consumes passes them on."""
+    """Takes settlements from any thread; the thread that consumes passes them on."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, so that `pass_on` is called soon."""
+        """Call `wake` to have `pass_on` called soon."""
         self._wake = wake
-        #: Whether the broker is told of many at a time.
+        #: Whether the intake settles many messages at a time.
         self.in_volleys = False
-        #: How many messages are held at most; 0 is without limit.
+        #: The prefetch count; 0 is without limit.
         self.held = 0
-        #: Calls `tell_late` a little later.
+        #: Has `tell_late` called a little later.
         self.ask_later: Callable[[], None] | None = None
         self._settled: deque[tuple[Any, int, Settlement]] = deque()
-        #: Deliveries whose tasks have begun, and are acknowledged for that.
+        #: Deliveries to acknowledge because their tasks have begun.
         self._begun: deque[Delivery] = deque()
-        #: Whether the broker has heard all settlements that were passed on.
+        #: Whether the broker has all settlements that were passed on.
         self.is_told = threading.Event()
         self.is_told.set()
-        #: When the broker was last told (`monotonic`).
+        #: The time (`monotonic`) of the last `pass_on`.
         self._told_at = 0.0
 
     def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Settle a message.
+        """Settle a message soon.
 
-        If settlements go in volleys, it waits for `tell`, or for others.
+        If the intake settles in volleys, the settlement waits for `tell` or for others.
         """
         if not self.in_volleys:
             self._settled.append((delivery.message, delivery.generation, settlement))
@@ -58,10 +58,11 @@ class Settling:
                 self._wake()
 
     def settle_early(self, delivery: Delivery) -> bool:
-        """Acknowledge a message whose task begins now; return whether that is all.
+        """Acknowledge a message whose task begins; return whether that is done with.
 
-        In volleys it is told soon, unless the task has run by then: such a message
-        goes once the result is stored, as `settle` says, so that none is lost.
+        If the intake settles in volleys, the ack leaves soon, unless the task has run
+        by then. Such a message is settled once its result is stored, so that neither is
+        lost.
         """
         if not self.in_volleys:
             self.settle(delivery, Settlement.ACK)
@@ -72,12 +73,12 @@ class Settling:
         return False
 
     def tell(self) -> None:
-        """Tell the broker the waiting settlements at once."""
+        """Have waiting settlements passed on now."""
         if self._settled or self._begun:
             self._wake()
 
     def tell_late(self) -> bool:
-        """Tell the broker settlements that wait for long.
+        """Have settlements passed on that have waited for long.
 
         Return whether none is left.
         """
@@ -89,9 +90,9 @@ class Settling:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Tell the broker, and wait until it has heard."""
+        """Have settlements passed on, and wait up to `seconds` for the broker."""
         until = monotonic() + seconds
-        # Cleared before anything is passed on, and set when the broker has heard it.
+        # `pass_on` clears the event, and the end of the turn sets it.
         while self._settled or self._begun or not self.is_told.is_set():
             left = until - monotonic()
             if left <= 0:
@@ -101,15 +102,14 @@ class Settling:
             self.is_told.wait(min(left, _LOOK))
 
     def pass_on(self, intake: Intake, generation: int) -> None:
-        """Tell the broker; `generation` is its connection's."""
+        """Settle at `intake`, over the connection with the number `generation`."""
         self._told_at = monotonic()
         if self._settled or self._begun:
-            # The thread that tells it sets this.
+            # The end of the turn sets it.
             self.is_told.clear()
         while self._settled:
             message, of, settlement = self._settled.popleft()
-            # The broker has taken back the messages that a lost connection had not
-            # settled.
+            # When a connection was lost, the broker took back its unsettled messages.
             if intake.outlives or of == generation:
                 intake.settle(message, settlement)
         while self._begun:

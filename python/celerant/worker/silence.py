@@ -1,9 +1,9 @@
-"""A Redis that falls silent while its connections are open.
+"""Give a Redis up that falls silent while its connections stay open.
 
-Redis answers a worker's questions within a second; while the worker only listens, it
-has to ask whether Redis is there. kombu drops the one connection without an answer, and
-the next message is lost: a new connection takes it, and an old one that is silent too
-cannot note it. So all of them are given up here.
+Redis answers a worker's questions within a second. While a worker only listens, it asks
+now and then whether Redis is there. If an answer fails to come, kombu drops that one
+connection, and the next message is lost: a new connection takes it, but the old one
+that would note it is silent too. So all connections are given up here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from celerant._core import monotonic
 
 __all__ = ["give_up_on_silence"]
 
-#: How many questions of kombu's go without an answer before Redis counts as gone.
+#: How many of kombu's questions stay without an answer before Redis counts as lost.
 _MOST_UNANSWERED = 2
 
 
 def give_up_on_silence(connection: Any) -> None:
-    """Let the event loop raise if Redis is silent, as if it had hung up.
+    """Let the event loop raise if Redis is silent, as if Redis had hung up.
 
     Args:
-        connection: kombu's, before `register_with_event_loop`. Before kombu 5.7 nothing
-            tells how long an answer is due.
+        connection: kombu's, before `register_with_event_loop`. Before kombu 5.7 it does
+            not tell since when an answer is due.
     """
     cycle, limit = connection.transport.cycle, connection.stall_timeout
     if hasattr(cycle, "maybe_check_brpop_health"):

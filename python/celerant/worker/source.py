@@ -1,4 +1,4 @@
-"""The part of a source of messages that remote control and the worker need."""
+"""The part of a source of messages that remote control uses."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["Source"]
 
 
 class Source(Protocol):
-    """The part of a source of messages that remote control reaches."""
+    """A source of messages; remote control calls it in the thread that consumes."""
 
     def queues(self) -> list[Any]:
-        """Return the queues it takes from."""
+        """Return the queues (kombu's) that it takes from."""
         ...
 
     def add_queue(self, queue: Any) -> None:
-        """Take from one more queue (kombu's), soon; raise if it is refused."""
+        """Soon take from one more queue (kombu's); raise if the broker refuses it."""
         ...
 
     def cancel_queue(self, name: str) -> None:
-        """Stop taking from a queue, soon."""
+        """Soon stop taking from a queue."""
         ...
 
     def unstarted(self) -> list[Delivery]:
-        """Return the messages that are held and do not run yet."""
+        """Return the deliveries that have not begun."""
         ...
 
     def hasten(self, is_meant: Callable[[Delivery], bool]) -> None:
-        """Give out at once what is held until its eta and meant."""
+        """Make the meant deliveries due now instead of at their eta."""
         ...
 
     def about(self) -> dict[str, Any]:

@@ -14,11 +14,11 @@ logger = logging.getLogger("celerant.worker")
 
 #: Options of ``@app.task``, and the settings that give them to all tasks.
 _OPTIONS = {"rate_limit": "task_default_rate_limit"}
-_ADVICE = "use a celery worker (app.to_celery()) where that matters"
+_ADVICE = "use a celery worker (app.to_celery()) if that matters"
 
 
 def tell_unsupported(tasks: Mapping[str, Any], conf: Any) -> None:
-    """Log these once for each task, and once for the settings."""
+    """Log options that are set, once for each task, and such settings once."""
     for name, task in sorted(tasks.items()):
         asked = [
             option

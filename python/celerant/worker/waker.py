@@ -1,4 +1,4 @@
-"""Interrupt a thread that waits in an event loop."""
+"""Wake a thread that waits in an event loop."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Waker:
         self._pending = False
 
     def fileno(self) -> int:
-        """Return what to poll for reading."""
+        """Return the file descriptor to poll for reading."""
         return self._reader.fileno()
 
     def wake(self) -> None:
-        """Make it readable; costs nothing if it is already."""
+        """Make the socket readable; cheap if it is already."""
         with self._lock:
             if self._pending:
                 return
             self._pending = True
-        # The other end may be closed already.
+        # Another thread may have closed the socket.
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")
 
     def drain(self) -> None:
-        """Make it unreadable, before looking for the reason."""
-        # Read first. The other way round, a wake in between would be read here and keep
-        # its mark, and no wake would ever be sent again.
+        """Make the socket unreadable; called before the thread checks for work."""
+        # Read before the flag is cleared. In the other order a wake in between would
+        # lose its byte and keep the flag set, and no later wake would send a byte.
         with contextlib.suppress(OSError):
             self._reader.recv(4096)
         with self._lock:

@@ -27,9 +27,9 @@ from celerant.worker.message import Reader
 from celerant.worker.panel import Panel
 from celerant.worker.pool import Engine, Pool, Threads
 from celerant.worker.processes import Processes
-from celerant.worker.roll import Roll
 from celerant.worker.runner import Runner
 from celerant.worker.unsupported import tell_unsupported
+from celerant.worker.worker_state import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,20 +44,21 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Seconds that a start waits until it consumes; the broker may be lost again by then.
+#: Seconds that `start` waits until the worker consumes. The broker may be lost again
+#: meanwhile, so the wait has a limit.
 _BEGIN_TIMEOUT = 2.0
 
-#: As many as a line of the log holds.
+#: The most names of tasks in a line of the log.
 _SHOWN_TASKS = 20
 
 
 class Worker:
     """Runs an app's tasks beside the rest of the program.
 
-    A daemon thread with a connection of its own consumes the queues; `concurrency`
-    slots run the tasks. Several workers may serve one app. Signal handlers are left
-    alone. Leaving the context finishes what runs and gives back what was not
-    started.
+    A daemon thread with a connection of its own consumes the queues, and `concurrency`
+    slots run the tasks. Several workers may serve one app. A worker sets no signal
+    handlers. The end of its ``with`` block waits for running tasks and gives the other
+    messages back.
     """
 
     def __init__(
@@ -69,20 +70,20 @@ class Worker:
         queues: Iterable[str] | str | None = None,
         hostname: str | None = None,
     ) -> None:
-        """Prepare a worker; `start` or a ``with`` block lets it run.
+        """Prepare a worker; `start` or a ``with`` block starts it.
 
         Args:
-            app: Whose tasks to run.
-            concurrency: How many run side by side; None takes
+            app: The app whose tasks it runs.
+            concurrency: How many tasks run side by side; None takes
                 ``worker_concurrency``, else the number of cores.
-            pool: ``"threads"`` of this process, or spawned ``"processes"`` for work
-                that keeps a core busy; those import the modules of the tasks.
+            pool: ``"threads"`` of this process, or spawned ``"processes"`` for tasks
+                that keep a core busy. Processes import the modules of the tasks.
             queues: Names of the queues to consume; None takes ``task_queues``, else
                 ``task_default_queue``.
             hostname: The worker's name in logs and requests.
 
         Raises:
-            SettingError: No such pool, or an impossible concurrency.
+            SettingError: The pool is unknown, or the concurrency is impossible.
         """
         if pool not in ("threads", "processes"):
             msg = f"unknown pool {pool!r}; use 'threads' or 'processes'"
@@ -103,21 +104,21 @@ class Worker:
         self._events: Events | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
-        #: What remote control reaches; None until it was started.
+        #: Carries out remote control; None until the first start.
         self.panel: Panel | None = None
-        #: Called when remote control asks to stop; must not wait for the stop.
+        #: Called when remote control stops the worker; must not wait for the stop.
         self.on_shutdown: Callable[[], Any] = self._stop_aside
         add_worker(self)
 
     @property
     def app_name(self) -> str:
-        """What its app is called."""
+        """The app's name."""
         return self.app.name
 
     @property
     def is_running(self) -> bool:
-        """Whether it consumes."""
-        # A forked child has none of the threads, whatever they say of themselves.
+        """Whether the worker consumes."""
+        # A forked child has none of the threads, though they seem alive there.
         thread = self._thread
         return thread is not None and thread.is_alive() and self._pid == os.getpid()
 
@@ -125,8 +126,8 @@ class Worker:
         """Start the slots, connect and begin to consume.
 
         Raises:
-            SettingError: Child processes cannot run the app's tasks; says why.
-            RuntimeError: It runs already.
+            SettingError: Child processes cannot run the app's tasks.
+            RuntimeError: The worker runs already.
             ConnectionError: The broker is not reachable, or refuses the queues.
         """
         if self._thread is not None:
@@ -223,11 +224,16 @@ class Worker:
         app, conf = self.app, self.app.conf
         accept = prepare_accept_content(conf.accept_content)
         queues = [app.queues[name] for name in self.queues]
-        roll = Roll()
+        worker_state = WorkerState()
         self._events = events = Events(
-            app.connection_for_write, conf, hostname=self.hostname, roll=roll
+            app.connection_for_write,
+            conf,
+            hostname=self.hostname,
+            worker_state=worker_state,
         )
-        runner = Runner(app, hostname=self.hostname, roll=roll, events=events)
+        runner = Runner(
+            app, hostname=self.hostname, worker_state=worker_state, events=events
+        )
         connection = app.connection_for_read()
         is_memory = connection.transport_cls == "memory"
         reader = Reader(
@@ -243,10 +249,10 @@ class Worker:
         self.panel = panel = Panel(
             app=app,
             hostname=self.hostname,
-            roll=roll,
+            worker_state=worker_state,
             events=events,
             engine=engine,
-            shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - may change until then
+            shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - users may set another
         )
         if is_memory:
             source = MemorySource(connection, queues, reader, runner.refuse, events)
@@ -290,11 +296,11 @@ class Worker:
         return ConnectionError(msg)
 
     def stop(self) -> None:
-        """Stop consuming, finish what runs, give back the rest, disconnect.
+        """Stop consuming, wait for running tasks, give the others back, disconnect.
 
-        It lasts as long as the tasks that run. Their results are stored as the result
-        backend's retry policy says; what it does not take by then is lost and logged.
-        Ctrl-C meanwhile, or another interrupt, ends it as `kill` does.
+        It takes as long as the running tasks. Their results are stored under the result
+        backend's retry policy; a result that the store still refuses is logged and
+        lost. Ctrl-C or another interrupt meanwhile ends the worker as `kill` does.
         """
         try:
             self._finish()
@@ -310,7 +316,7 @@ class Worker:
         if thread is None or source is None or slots is None or runner is None:
             return
         if os.getpid() != self._pid:
-            # A forked child has none of the threads; they are the parent's.
+            # This is a forked child; the threads are its parent's.
             return
         tell("worker_shutting_down", self.hostname, sig=None, how="Warm", exitcode=0)
         slots.close()
@@ -332,15 +338,15 @@ class Worker:
         tell("worker_shutdown", self)
 
     def _stop_aside(self) -> None:
-        # Who asks is the thread that consumes, which a stop waits for.
+        # A stop waits for the thread that consumes, and that thread calls this.
         threading.Thread(target=self.stop, daemon=True).start()
 
     def kill(self) -> None:
-        """Stop at once: child processes die, threads are left to the interpreter."""
+        """Stop at once: child processes are killed, and threads are not waited for."""
         if self._slots is None or self._runner is None or self._engine is None:
             return
         if os.getpid() != self._pid:
-            # As for `stop`.
+            # This is a forked child, as in `_finish`.
             return
         self._slots.abandon()
         self._runner.ending.storing.abandon()
@@ -358,7 +364,7 @@ class Worker:
     ) -> None:
         if kind is not None and not issubclass(kind, Exception) and self.is_running:
             logger.warning(
-                "worker %s stops after what runs; once more stops it at once",
+                "worker %s stops after its running tasks; one more interrupt ends it",
                 self.hostname,
             )
         self.stop()
@@ -372,7 +378,7 @@ class Worker:
 
 
 def _own_tasks(tasks: Iterable[str]) -> str:
-    """Return the tasks that users know of, in words."""
+    """Return the names of the users' own tasks as one text."""
     names = sorted(name for name in tasks if not name.startswith("celery."))
     shown = ", ".join(names[:_SHOWN_TASKS])
     more = len(names) - _SHOWN_TASKS
@@ -384,7 +390,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def _queue_names(app: App, queues: Iterable[str] | str | None) -> list[str]:
-    """Return the names of queues; an alias is another name of its queue."""
+    """Return the names of the queues to consume, with aliases resolved."""
     if queues is None:
         return list(app.queues.declared)
     if isinstance(queues, str):

@@ -98,7 +98,7 @@ def test_nothing(assert_sent):
 
 def test_nothing_of_another_test_is_left(celerant_app, celerant_worker, assert_sent):
     assert_sent.nothing()
-    assert celerant_worker.panel.roll.total() == {}
+    assert celerant_worker.panel.worker_state.total() == {}
 """
     )
     ran.assert_outcomes(passed=6)

@@ -1,4 +1,4 @@
-"""What a worker runs, has run, and shall not run."""
+"""The tasks that a worker runs, has run, and must not run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from celerant.context.request import Request
 
-__all__ = ["Revocations", "Roll", "bears", "described"]
+__all__ = ["Revocations", "WorkerState", "bears", "described"]
 
-#: How many ids are remembered, and for how many seconds: Celery's numbers.
+#: The most revoked ids, and the seconds for which each is remembered: Celery's numbers.
 _MOST_REVOKED, _REVOKED_FOR = 50_000, 10_800.0
 
 
@@ -26,12 +26,12 @@ class Revocations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: Until when each is remembered (`monotonic`), the oldest first.
+        #: The time until which each id is remembered (`monotonic`), the oldest first.
         self._ids: dict[str, float] = {}
         self._stamps: dict[str, set[Any]] = {}
 
     def add(self, ids: Iterable[str]) -> None:
-        """Remember ids, at the cost of the oldest ones if need be."""
+        """Revoke ids; if there are too many, the oldest are forgotten."""
         until = monotonic() + _REVOKED_FOR
         with self._lock:
             for task_id in ids:
@@ -41,20 +41,20 @@ class Revocations:
                 del self._ids[task_id]
 
     def add_stamps(self, stamps: Mapping[str, Iterable[Any]]) -> None:
-        """Remember values of stamped headers."""
+        """Revoke all tasks with one of these values of a stamp."""
         with self._lock:
             for name, values in stamps.items():
-                # A new set: others look without the lock.
+                # A new set, because `cover` reads without the lock.
                 self._stamps[name] = self._stamps.get(name, set()) | set(values)
 
     def ids(self) -> list[str]:
-        """Return the ids that are remembered."""
+        """Return the revoked ids."""
         now = monotonic()
         with self._lock:
             return [task_id for task_id, until in self._ids.items() if until > now]
 
     def cover(self, request: Request) -> bool:
-        """Whether `request` must not run."""
+        """Whether the task of `request` is revoked."""
         if self._ids:
             until = self._ids.get(request.id)
             if until is not None and until > monotonic():
@@ -63,7 +63,7 @@ class Revocations:
 
 
 def bears(request: Request, stamps: Mapping[str, set[Any]]) -> bool:
-    """Whether one of the request's stamps has one of these values."""
+    """Whether a stamp of the request has one of the given values."""
     for name in request.stamped_headers or ():
         value = request.stamps.get(name)
         values = value if isinstance(value, (list, tuple)) else (value,)
@@ -81,16 +81,17 @@ def _hashable(value: Any) -> bool:
     return True
 
 
-class Roll:
-    """What runs now, and how much has run; safe between threads.
+class WorkerState:
+    """The running tasks, counts of all that have begun, and the revoked ones.
 
-    No slot takes a lock for a run: where tasks are short and slots many, they would
-    wait for each other at it, and hand the interpreter over each time.
+    Safe between threads. A run takes no lock: if tasks are short and slots are many,
+    the slots would wait for each other and hand the interpreter over each time.
     """
 
     def __init__(self) -> None:
         self.revoked = Revocations()
-        #: By identity: a redelivered task may run twice at a time.
+        #: Running requests, with the times at which they began. The keys are the
+        #: requests' identities, because a redelivered task may run twice at a time.
         self._active: dict[int, tuple[Request, float]] = {}
         self._tallies: list[Counter[str]] = []
         self._own = _OwnTally(self._tallies)
@@ -101,20 +102,20 @@ class Roll:
         self._own.tally[request.task] += 1
 
     def end(self, request: Request) -> None:
-        """Note that it has ended."""
+        """Note that a run has ended."""
         self._active.pop(id(request), None)
 
     def withdraw(self, request: Request) -> None:
-        """Note that it did not begin after all; for the thread that noted it."""
+        """Note that a run does not begin after all; called in the thread of `begin`."""
         self._active.pop(id(request), None)
         self._own.tally[request.task] -= 1
 
     def active(self) -> list[tuple[Request, float]]:
-        """Return what runs, and since when (`time.time`)."""
+        """Return the running requests, with the times (`time.time`) of their begin."""
         return list(self._active.copy().values())
 
     def total(self) -> dict[str, int]:
-        """Return how many runs have begun, by the task's name."""
+        """Return how many runs have begun, by the tasks' names."""
         total: Counter[str] = Counter()
         for tally in tuple(self._tallies):
             total.update(tally.copy())
@@ -122,7 +123,7 @@ class Roll:
 
 
 class _OwnTally(threading.local):
-    """A slot's own count of runs by task, among those of all slots."""
+    """The calling thread's own counts, which are also in the list of all."""
 
     def __init__(self, tallies: list[Counter[str]]) -> None:
         self.tally: Counter[str] = Counter()
@@ -132,12 +133,12 @@ class _OwnTally(threading.local):
 def described(
     request: Request, since: float | None = None, *, safe: bool = False
 ) -> dict[str, Any]:
-    """Return what Celery's ``Request.info`` says of a task.
+    """Return a description of a task, as of Celery's ``Request.info``.
 
     Args:
-        request: Of the task.
-        since: When it began (`time.time`), if it has.
-        safe: Whether arguments are given as text.
+        request: The task's request.
+        since: The time (`time.time`) at which it began; None if it has not.
+        safe: Whether the arguments are given as text.
     """
     args, kwargs = request.args, request.kwargs
     return {

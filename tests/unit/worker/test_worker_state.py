@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from celerant.context.request import Request
-from celerant.worker import roll as rolls
-from celerant.worker.roll import Revocations, Roll
+from celerant.worker import worker_state as module
+from celerant.worker.worker_state import Revocations, WorkerState
 
 
 def stamped(**stamps):
@@ -22,7 +22,7 @@ def test_revoked_ids_cover_their_requests():
 
 
 def test_the_oldest_ids_make_room(monkeypatch):
-    monkeypatch.setattr(rolls, "_MOST_REVOKED", 3)
+    monkeypatch.setattr(module, "_MOST_REVOKED", 3)
     revoked = Revocations()
     revoked.add(["a", "b", "c"])
     revoked.add(["a", "d"])
@@ -30,7 +30,7 @@ def test_the_oldest_ids_make_room(monkeypatch):
 
 
 def test_ids_are_forgotten_in_time(monkeypatch):
-    monkeypatch.setattr(rolls, "_REVOKED_FOR", -1.0)
+    monkeypatch.setattr(module, "_REVOKED_FOR", -1.0)
     revoked = Revocations()
     revoked.add(["a"])
     assert revoked.ids() == []
@@ -57,28 +57,28 @@ def test_revoked_stamps_cover_requests_that_bear_one(stamps, is_covered):
 
 
 def test_two_runs_of_one_task_are_two_entries():
-    roll = Roll()
+    worker_state = WorkerState()
     first, again = Request("a", "task"), Request("a", "task")
-    roll.begin(first)
-    roll.begin(again)
-    roll.end(first)
-    assert [request for request, _ in roll.active()] == [again]
-    assert roll.total() == {"task": 2}
+    worker_state.begin(first)
+    worker_state.begin(again)
+    worker_state.end(first)
+    assert [request for request, _ in worker_state.active()] == [again]
+    assert worker_state.total() == {"task": 2}
 
 
 def test_runs_of_many_threads_are_counted_exactly(short_switches):
-    roll = Roll()
+    worker_state = WorkerState()
 
     def run(name):
         for _ in range(2000):
             request = Request("id", name)
-            roll.begin(request)
-            roll.end(request)
+            worker_state.begin(request)
+            worker_state.end(request)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in "aaaa"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert roll.total() == {"a": 8000}
-    assert roll.active() == []
+    assert worker_state.total() == {"a": 8000}
+    assert worker_state.active() == []

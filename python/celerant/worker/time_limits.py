@@ -1,4 +1,4 @@
-"""The time limits of a task: its message's, else its own."""
+"""The time limits of a run: those of its message, else those of its task."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from celerant.worker.message import Delivery
 
-__all__ = ["Limits", "TimeLimit"]
+__all__ = ["TimeLimit", "TimeLimits"]
 
 
-#: Seconds: a century.
+#: Seconds in a century; longer limits count as none.
 _LONGEST = 3_200_000_000
 
 
 class TimeLimit(NamedTuple):
-    """Seconds; None is without limit."""
+    """The limits of one run in seconds; None is without limit."""
 
     #: After this time the process that runs the task is killed.
     hard: float | None
@@ -23,14 +23,14 @@ class TimeLimit(NamedTuple):
     soft: float | None
 
 
-class Limits:
-    """Looks up limits; a task's own once for each worker."""
+class TimeLimits:
+    """Looks up the time limits of runs, and keeps those of tasks."""
 
     def __init__(self) -> None:
         self._own: dict[str, TimeLimit] = {}
 
     def of(self, delivery: Delivery) -> TimeLimit:
-        """Return the limits of this run; 0 counts as none, as in Celery."""
+        """Return the limits of a run; 0 counts as none, as in Celery."""
         task = delivery.task
         own = self._own.get(task.name)
         if own is None:
@@ -42,20 +42,19 @@ class Limits:
         return TimeLimit(_seconds(hard) or own.hard, _seconds(soft) or own.soft)
 
     def set(self, task: str, hard: float | None, soft: float | None) -> None:
-        """Give a task other limits than its own, from its next run on."""
+        """Change a task's limits from its next run on."""
         self._own[task] = TimeLimit(_seconds(hard), _seconds(soft))
 
 
 def _seconds(limit: float | None) -> float | None:
-    """Return a limit in the range of waits and timers.
+    """Return a limit in seconds that waits and timers can take.
 
     Raises:
-        ValueError: It is no number of seconds.
+        ValueError: The limit is no positive number.
     """
     if not limit:
         return None
     if not isinstance(limit, (int, float)) or not limit > 0:
         msg = f"a time limit must be a positive number of seconds, not {limit!r}"
         raise ValueError(msg)
-    # Nobody lives longer.
     return None if limit > _LONGEST else limit

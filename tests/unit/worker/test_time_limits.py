@@ -8,8 +8,8 @@ import pytest
 
 from celerant.context.request import Request
 from celerant.worker import Worker
-from celerant.worker.limits import Limits
 from celerant.worker.message import Delivery
+from celerant.worker.time_limits import TimeLimits
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ from celerant.worker.message import Delivery
 def test_the_message_goes_before_the_task(own, sent, expected):
     task = SimpleNamespace(name="t", time_limit=own[0], soft_time_limit=own[1])
     delivery = Delivery(None, Request("id", "t", timelimit=sent), task)
-    assert Limits().of(delivery) == expected
+    assert TimeLimits().of(delivery) == expected
 
 
 @pytest.mark.parametrize("limit", [math.inf, 1e300, 10**400])
 def test_a_limit_that_nobody_lives_to_see_is_none(limit):
     task = SimpleNamespace(name="t", time_limit=limit, soft_time_limit=limit)
     delivery = Delivery(None, Request("id", "t", timelimit=(limit, 3)), task)
-    assert Limits().of(delivery) == (None, 3)
+    assert TimeLimits().of(delivery) == (None, 3)
 
 
 @pytest.mark.parametrize("limit", [math.nan, -1, "x"])
