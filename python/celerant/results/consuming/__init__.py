@@ -1,1 +1,1 @@
-"""The way results come: one thread per process and backend takes them in."""
+"""How results come: one thread for each backend of a process takes them in."""

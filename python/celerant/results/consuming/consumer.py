@@ -1,10 +1,10 @@
-"""The one thread per process and backend that takes in results as they are stored.
+"""The thread that takes in results as they are stored: one for a process and backend.
 
-Here: its life, what other threads ask of it, and trouble. Which members there are and
-what is read for them is `Service`'s.
+`Consumer` has the thread's life, the calls of other threads, and the recovery from
+errors. `Service` knows the members and reads for them.
 
-The thread holds the consumer only while it works, not while it waits: a consumer that
-nobody holds any more, neither an app nor a result, is collected, and its thread ends.
+While the thread waits, it holds no reference to the consumer. If no app or result holds
+the consumer either, it is collected, and its thread ends.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ __all__ = ["Consumer"]
 
 logger = logging.getLogger("celerant")
 
-#: Chunks of a sweep between two looks at what was pushed, so that Redis does not have
-#: to buffer it all.
+#: Chunks of a sweep between two reads of the feed, so that Redis need not buffer all
+#: pushed records.
 _CHUNKS_PER_LOOK = 10
 _BACKOFF_FIRST = 0.1
 _BACKOFF_MOST = 1.0
-#: Seconds after which a store that is asked and says nothing is worth a word.
+#: Seconds after which a store without an answer is reported to those that wait.
 _SILENCE = 1.0
-#: What code that is called here may raise without ending the thread. Anything else,
-#: as greenlets are ended by, does; the next look starts another.
+#: Errors that do not end the thread. Others do, such as the one that ends a greenlet;
+#: the next look starts another thread.
 _SURVIVED = (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError)
 
 _Heard = list[tuple[str, bytes]] | BaseException
 
 
 class Consumer:
-    """Serves all results of one backend in this process; starts at the first look."""
+    """Serves all results of one backend in this process; the first look starts it."""
 
     def __init__(self, backend: Store) -> None:
         self._backend = backend
@@ -58,68 +58,68 @@ class Consumer:
         #: Made at the first look.
         self._service: Service | None = None
         self._orders: deque[Callable[[], None]] = deque()
-        #: Why and since when the backend is not reached; None while it is.
+        #: Why the backend is not reachable, and since when; None if it is.
         self._trouble: Trouble | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_closing = False
-        #: Nothing is asked before this time (monotonic): what failed is left alone.
+        #: The backend is not asked before this time (`monotonic`), after an error.
         self._resting_until = 0.0
-        #: All watches have to be taken up again.
+        #: Whether all members have to be subscribed to and read again.
         self._is_interrupted = False
         self._failures = 0
         self._pause: float | None = None
 
-    # What other threads call.
+    # Called by other threads.
 
     def watch(self, members: Members, timeout: float | None) -> bool:
-        """Serve `members` from now on; return after their first sweep.
+        """Serve `members` from now on, and wait for their first sweep.
 
         Returns:
-            False where `timeout` (seconds) ended before.
+            False if `timeout` (seconds) passed before.
 
         Raises:
-            CelerantError: The backend is not reached within its retry policy.
+            CelerantError: The backend is not reachable within its retry policy.
         """
         deadline = None if timeout is None else monotonic() + timeout
         self.begin(members)
-        # A deadline of zero looks once: that is one sweep, not none.
+        # A timeout of zero still makes one sweep.
         first = None if timeout == 0 else deadline
         return members.wait(
             lambda: members.is_watched or members.barrier.is_complete, first
         )
 
     def begin(self, members: Members) -> None:
-        """Serve `members` from now on; returns at once."""
+        """Serve `members` from now on, without waiting."""
         members.error = None
         self.service.arriving.append(weakref.ref(members))
         self._order(None)
 
     def open(self) -> None:
-        """Return once new records reach this process.
+        """Wait until new records reach this process.
 
-        On the consumer's own thread it returns at once: who calls from there, a
-        callback, was called by an open feed.
+        In the consumer's own thread it returns at once: a callback calls it there, and
+        the feed is open then.
 
         Raises:
-            CelerantError: The backend is not reached within its retry policy.
+            CelerantError: The backend is not reachable within its retry policy.
         """
         service = self._service
         if service is not None and service.feed.is_open and not self._is_closing:
             return
         if not self.is_here:
-            # A look at nothing ends after its sweep, and that follows the opening.
+            # A sweep of no members ends once the feed is open.
             self.watch(Members(Roster(bytes(16)), self._backend), None)
 
     def keep(self, members: Members) -> None:
-        """Serve `members` even if nobody else holds them, until they are called."""
+        """Serve `members` until all callbacks were called, and hold them until then."""
         service = self.service
         service.kept.add(members)
         service.arriving.append(weakref.ref(members))
         self._order(partial(service.call_back, members))
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """Stop the thread and let the feed go; waits up to `timeout` seconds for it."""
+        """Stop the thread and close the feed; wait up to `timeout` seconds for it."""
         with self._lock:
             thread, self._is_closing = self._thread, True
             if self._service is not None:
@@ -128,18 +128,18 @@ class Consumer:
             thread.join(timeout)
 
     def unfinished(self) -> int:
-        """Return how many members are pending of all that are served here."""
+        """Return how many of the served members are pending."""
         service = self._service
         return 0 if service is None else service.unfinished()
 
     @property
     def is_here(self) -> bool:
-        """Whether this is its own thread."""
+        """Whether the calling thread is the consumer's."""
         return threading.current_thread() is self._thread
 
     @property
     def trouble(self) -> Trouble | None:
-        """What is wrong with the way to the backend, for who waits in vain."""
+        """Why the backend is not reachable, for errors of waits; None if it is."""
         if self._trouble is not None:
             return self._trouble
         since = None if self._service is None else self._service.asking_since
@@ -149,7 +149,7 @@ class Consumer:
 
     @property
     def service(self) -> Service:
-        """What it does for members; made with the feed at the first look.
+        """The service of members, made with the feed at the first look.
 
         Raises:
             CelerantError: The consumer is closed.
@@ -182,10 +182,10 @@ class Consumer:
     # The thread.
 
     def turn(self, heard: _Heard) -> bool:
-        """Do what there is to do; False where the thread is to end.
+        """Do all work that is due; return False if the thread must end.
 
         Args:
-            heard: What the feed brought since the last turn, or what it raised.
+            heard: The feed's records since the last turn, or the error that it raised.
         """
         if self._is_closing:
             return False
@@ -198,8 +198,8 @@ class Consumer:
 
     @property
     def rest(self) -> tuple[float | None, Consumer | None]:
-        """How long to wait for news, and who must not be collected until then."""
-        # Who waits with a callback may hold nothing else.
+        """Seconds to wait, and the consumer if it must not be collected meanwhile."""
+        # A user who waits by a callback may hold neither result nor app.
         is_kept = bool(self._known_service().kept or self._orders)
         return self._pause, self if is_kept else None
 
@@ -241,7 +241,7 @@ class Consumer:
             logger.info("results: %s is back", self._backend.as_uri())
         self._failures, self._trouble = 0, None
 
-    # Trouble.
+    # Recovery from errors.
 
     def _recover(self, exc: BaseException) -> None:
         self._is_interrupted = True
@@ -258,8 +258,8 @@ class Consumer:
             self._on_bug(worse)
 
     def _on_bug(self, exc: BaseException) -> None:
-        # Or a refusal of the backend: nobody may hang on it, and it may come back at
-        # once, but not in a busy loop.
+        # It may also be a refusal of the backend. Waiters get the error, and may look
+        # again at once, but the pause prevents a busy loop.
         logger.error("results: the consumer failed", exc_info=exc)
         self._resting_until = monotonic() + _BACKOFF_MOST
         self._give_up(exc)
@@ -269,7 +269,7 @@ class Consumer:
         if self._trouble is None:
             self._trouble = Trouble(monotonic(), exc)
         self._trouble = self._trouble._replace(error=exc)
-        if self._failures == 2:  # noqa: PLR2004 - one lost connection is no news
+        if self._failures == 2:  # noqa: PLR2004 - one lost connection is usual
             logger.warning("results: %s is gone: %s", self._backend.as_uri(), exc)
         most = self._backend.retry_policy.get("max_retries")
         if most is not None and self._failures > most:
@@ -281,13 +281,13 @@ class Consumer:
         self._resting_until = monotonic() + pause
 
     def end(self, exc: BaseException | None) -> None:
-        """Tell who waits that the thread ends; the next look starts another.
+        """Tell waiters that the thread ends; the next look starts another.
 
         Args:
-            exc: What ended it; None: the consumer was closed.
+            exc: The error that ended it; None if the consumer was closed.
         """
         with self._lock:
-            # Who comes from now on finds no thread, and is not told of this one's end.
+            # Calls from now on start another thread, and do not get this error.
             self._thread = None
             service = self._known_service()
         if exc is None:
@@ -302,7 +302,7 @@ class Consumer:
             service.feed.close()
 
     def _give_up(self, exc: BaseException) -> None:
-        """Tell all that wait; the next look starts again."""
+        """Raise an error in all waiters; the next look starts again."""
         if isinstance(exc, CelerantError):
             error = exc
         else:
@@ -312,8 +312,8 @@ class Consumer:
             error.__cause__ = exc
         service = self._known_service()
         waiting = service.drop_all()
-        # Each once, and only now: who is told may look again at once, and must not
-        # be told of the same trouble then.
+        # Each is told once, and only after all were dropped: it may look again at once,
+        # and must not get the same error then.
         for members in {id(members): members for members in waiting}.values():
             if members is not None:
                 members.fail(error)
@@ -321,13 +321,13 @@ class Consumer:
         service.feed.reset()
 
     def leave(self) -> None:
-        """Let go in a forked child: the thread and the socket are its parent's."""
+        """In a forked child, release the feed: thread and socket are its parent's."""
         if self._service is not None:
             self._service.feed.after_fork()
 
 
 def _serve(reference: weakref.ref[Consumer], feed: Feed) -> None:
-    """Run a consumer's thread, until it is closed or nobody holds it any more."""
+    """Run a consumer's thread until the consumer is closed or collected."""
     heard: _Heard = []
     consumer = reference()
     try:
@@ -337,7 +337,7 @@ def _serve(reference: weakref.ref[Consumer], feed: Feed) -> None:
             heard = _hear(feed, pause)
             del held
             consumer = reference()
-    except BaseException as exc:  # noqa: BLE001 - told to who waits, and logged
+    except BaseException as exc:  # noqa: BLE001 - waiters get it, and it is logged
         consumer = reference()
         if consumer is not None:
             consumer.end(exc)
@@ -351,12 +351,13 @@ def _serve(reference: weakref.ref[Consumer], feed: Feed) -> None:
 def _hear(feed: Feed, timeout: float | None) -> _Heard:
     try:
         return feed.receive(timeout)
-    except Exception as exc:  # noqa: BLE001 - the next turn's to deal with
+    except Exception as exc:  # noqa: BLE001 - the next turn recovers from it
         return exc
 
 
 def _wake(feed: Feed, _: object) -> None:
-    # Called wherever the last reference to a consumer went, under any lock.
+    # Called where the last reference to a consumer is dropped, while any lock may be
+    # held.
     feed.wake()
 
 
@@ -368,5 +369,5 @@ def _close_all() -> None:
         consumer.close(timeout=1.0)
 
 
-# A daemon thread that runs on while the interpreter goes down may speak up.
+# A daemon thread that runs while the interpreter ends may raise or log.
 atexit.register(_close_all)

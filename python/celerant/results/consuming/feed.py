@@ -1,4 +1,4 @@
-"""The part of a backend that the consumer needs: records, and a feed of new ones."""
+"""The protocols of a backend and its feed of new records, as the consumer uses them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Feed", "FeedLostError", "Store"]
 
 
 class Store(Source, Protocol):
-    """The part of a result backend that its consumer knows."""
+    """A result backend, as its consumer uses it."""
 
     @property
     def connection_errors(self) -> tuple[type[Exception], ...]:
@@ -24,7 +24,7 @@ class Store(Source, Protocol):
 
     @property
     def retry_policy(self) -> Mapping[str, Any]:
-        """The retry policy for a store that is away, in kombu's terms."""
+        """The retry policy for a store that is not reachable, in kombu's terms."""
 
     def open_feed(self) -> Feed:
         """Return the feed of new records to this process."""
@@ -37,37 +37,37 @@ class Store(Source, Protocol):
 
 
 class FeedLostError(Exception):
-    """The connection that brings new records is gone; results may have been missed."""
+    """The connection that brings new records is lost; some may have been missed."""
 
 
 class Feed(ABC):
-    """Brings new records as they are stored. One thread uses it, except for `wake`."""
+    """Brings new records as they are stored; one thread uses it, but any may `wake`."""
 
-    #: Whether every record arrives without a subscription, and none is ever missed.
+    #: Whether all records come without subscriptions, and none is ever missed.
     is_complete = False
-    #: Whether records that are stored from now on reach `receive`.
+    #: Whether records that are stored from now on come to `receive`.
     is_open = True
 
-    def open(self) -> None:  # noqa: B027 - most have nothing to do
-        """Connect, if records arrive only while connected.
+    def open(self) -> None:  # noqa: B027 - most feeds have nothing to do
+        """Connect, if records come only while connected.
 
-        Called before every `receive`, by the same thread.
+        The thread that calls `receive` calls this before.
         """
 
     @abstractmethod
     def subscribe(self, ids: Sequence[str]) -> bool:
-        """Ask for the records of `ids`.
+        """Subscribe to the records of `ids`.
 
-        True once it is in force, False if it is refused.
+        Return True once the server has confirmed it, False if the server refuses.
         """
 
     @abstractmethod
     def subscribe_prefix(self, prefix: str) -> bool:
-        """Ask for the records of all ids that start with `prefix`; as `subscribe`."""
+        """Subscribe to the records of all ids with a prefix, as `subscribe` does."""
 
     @abstractmethod
     def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Stop asking for the records of `ids`."""
+        """Undo `subscribe`."""
 
     @abstractmethod
     def unsubscribe_prefix(self, prefix: str) -> None:
@@ -75,27 +75,29 @@ class Feed(ABC):
 
     @abstractmethod
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return (task id, record) of new records; empty after `timeout` or `wake`.
+        """Wait for new records and return them as (task id, record).
+
+        The list is empty after `timeout` seconds or a `wake`.
 
         Raises:
-            FeedLostError: The connection broke; the next call makes a new one.
+            FeedLostError: The connection is lost; the next call makes a new one.
         """
 
     def keep(self, records: Sequence[tuple[str, bytes]]) -> None:  # noqa: B027 - stores keep them
-        """Take back records that nobody here waits for yet."""
+        """Keep records that no members wait for yet."""
 
     @abstractmethod
     def wake(self) -> None:
-        """Make `receive` return, from any thread."""
+        """Make `receive` return; any thread calls it."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Drop the connection and all subscriptions; usable again."""
+        """Drop the connection and all subscriptions; the feed stays usable."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release everything; a second call does nothing."""
+        """Release all resources; a second call does nothing."""
 
     def after_fork(self) -> None:
-        """Release in a forked child what its parent goes on using."""
+        """In a forked child, release resources that the parent goes on using."""
         self.close()

@@ -1,4 +1,4 @@
-"""Which members a record belongs to."""
+"""Find the members that a record belongs to."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _PREFIX_LENGTH = 18
 
 
 class Watch:
-    """What the consumer does for the members of one dispatch.
+    """The consumer's notes about the members of one dispatch.
 
-    It does not keep them alive: who drops a result waits for it no more.
+    A watch does not keep its members alive: they end with the user's result.
     """
 
     __slots__ = (
@@ -40,37 +40,37 @@ class Watch:
         self.roster: Roster = members.roster
         self.barrier = members.barrier
         may_grow = not self.barrier.is_sealed
-        #: Members whose ids are known here; more may come.
+        #: How many members have their ids here; there may be more later.
         self.covered = len(self.barrier)
-        #: Their ids that do not derive from the seed, by index.
+        #: Ids that do not derive from the seed, by the members' indices.
         self.own = self.roster.own_in(0, self.covered)
-        #: Whether any member's id derives from the seed. Results of single tasks have
-        #: none, and would all share one prefix.
+        #: Whether any id derives from the seed. Single tasks have no such ids, and
+        #: would all share one prefix.
         self.has_derived = may_grow or len(self.own) < len(self.roster)
-        #: Ids that are subscribed to one by one.
+        #: Ids that have a subscription each.
         self.channels: list[str] = []
         self.has_pattern = False
-        #: Seconds that the sweep which runs has taken of the thread's time.
+        #: Seconds that the present sweep has taken so far.
         self.spent = 0.0
-        #: When (monotonic) a large group may be read again.
+        #: The time (`monotonic`) from which a large group may be read again.
         self.due = 0.0
 
     def is_of(self, members: Members) -> bool:
-        """Whether it watches these members as they are now."""
+        """Whether it is a watch of these members, with their present barrier."""
         return self.roster is members.roster and self.barrier is members.barrier
 
 
 class Routes:
-    """The watches, found by a task's id. Used by the consumer's thread."""
+    """Finds watches by task ids; the consumer's thread uses it."""
 
     def __init__(self) -> None:
         self._by_prefix: dict[str, list[Watch]] = {}
         self._by_id: dict[str, list[Watch]] = {}
-        #: In the order they came.
+        #: All watches, in the order in which they were added.
         self.watches: dict[Watch, None] = {}
 
     def add(self, watch: Watch) -> None:
-        """Route to `watch` from now on."""
+        """Add a watch."""
         self.watches[watch] = None
         if watch.has_derived:
             self._by_prefix.setdefault(watch.roster.prefix, []).append(watch)
@@ -78,7 +78,7 @@ class Routes:
             self._by_id.setdefault(task_id, []).append(watch)
 
     def extend(self, watch: Watch) -> None:
-        """Route to members of `watch` that have come."""
+        """Add the new members of a watch."""
         stop = len(watch.barrier)
         for index, task_id in watch.roster.own_in(watch.covered, stop).items():
             watch.own[index] = task_id
@@ -86,7 +86,7 @@ class Routes:
         watch.covered = stop
 
     def discard(self, watch: Watch) -> None:
-        """Route to `watch` no more."""
+        """Remove a watch, if it is there."""
         if watch not in self.watches:
             return
         del self.watches[watch]
@@ -96,20 +96,20 @@ class Routes:
             _drop(self._by_id, task_id, watch)
 
     def clear(self) -> None:
-        """Route to nobody."""
+        """Remove all watches."""
         self._by_prefix.clear()
         self._by_id.clear()
         self.watches.clear()
 
     def find(self, task_id: str) -> Iterator[tuple[Watch, int]]:
-        """Yield the watches that have a member of this id, and its index."""
+        """Yield each watch that has a member with this id, and the member's index."""
         for watch in self._by_id.get(task_id, ()):
             index = watch.roster.index(task_id)
             if index is not None:
                 yield watch, index
         for watch in self._by_prefix.get(task_id[:_PREFIX_LENGTH], ()):
             index = watch.roster.index(task_id)
-            # A member's own id may look like a derived one.
+            # An id that does not derive from the seed may look like one that does.
             if index is not None and index not in watch.own:
                 yield watch, index
 

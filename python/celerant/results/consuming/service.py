@@ -1,8 +1,9 @@
-"""The members that are served: read, subscribed to, and told of what comes.
+"""Serve members: subscribe to their records, read them, and tell of those that come.
 
-It sweeps (reads what is pending) at the first look, after a lost connection, and at
-intervals, because pub/sub loses messages: a lost one delays a result, never hangs it.
-Groups are read in turns, a chunk each: the largest holds up no other.
+A sweep reads the records of all pending members. It happens at the first look, after a
+lost connection, and at intervals: pub/sub may lose messages, and a lost message must
+only delay a result. Groups are read in turns, a chunk each, so a large one does not
+hold up the others.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ __all__ = ["ARRIVED", "Service"]
 
 logger = logging.getLogger("celerant")
 
-#: Called with the store and how many members came in each state, by the number of the
-#: state, after each batch; empty where nobody counts.
+#: Called after each batch with the store, and with how many members arrived in each
+#: state, by the states' numbers. Empty unless metrics are on.
 ARRIVED: list[Callable[[Store, list[int]], None]] = []
-#: Members read by one call of the backend.
+#: The most members that one call of the backend reads.
 _SWEEP_CHUNK = 1000
 _OVER = object()
 
 
 class Service:
-    """The members that a feed's records are for.
+    """Serves members from a backend and its feed.
 
-    The consumer's thread calls it; any thread may append to `arriving` and add to
+    The consumer's thread calls it. Any thread may append to `arriving` and add to
     `kept`.
     """
 
@@ -48,29 +49,30 @@ class Service:
         self.routes = Routes()
         self.subscriptions = Subscriptions(backend, self.routes)
         self.clock = SweepClock()
-        #: Those whose first sweep is due, in the order they came.
+        #: Members whose first sweep is due, in the order in which they came.
         self.arriving: deque[weakref.ref[Members]] = deque()
-        #: Members somebody waits for with a callback: not to be dropped.
+        #: Members with callbacks, which must live until these are called.
         self.kept: set[Members] = set()
-        #: Watches of members that are gone or complete; appended to by any thread.
+        #: Watches of members that are complete or collected; any thread appends to it.
         self._over: deque[Watch] = deque()
-        #: Watches of which more members have come; appended to by any thread.
+        #: Watches that have more members; any thread appends to it.
         self._grown: deque[Watch] = deque()
-        #: What is being read, whose turn is next first.
+        #: The running sweeps, in the order of their turns.
         self._sweeps: dict[Watch, Iterator[None]] = {}
         self._watches: weakref.WeakKeyDictionary[Members, Watch] = (
             weakref.WeakKeyDictionary()
         )
-        #: Since when (monotonic) the backend is asked for what it does not answer.
+        #: The time (`monotonic`) of a question that the backend has not answered; None
+        #: if there is none.
         self.asking_since: float | None = None
 
     def tidy(self) -> None:
-        """End what nobody holds any more, or waits for."""
+        """Stop serving members that are complete or collected."""
         while self._over:
             self._end(self._over.popleft())
 
     def admit_arriving(self) -> None:
-        """Watch those that have come."""
+        """Begin to serve the members in `arriving`."""
         for _ in range(len(self.arriving)):
             members = self.arriving.popleft()()
             if members is not None and not (
@@ -79,25 +81,25 @@ class Service:
                 self._admit(members)
 
     def admit_grown(self) -> None:
-        """Watch members that have come since theirs were admitted."""
+        """Begin to serve members that were added to served ones."""
         for _ in range(len(self._grown)):
             watch = self._grown.popleft()
             members = watch.members()
             if members is None or watch not in self.routes.watches:
                 continue
             if not watch.is_of(members):
-                # They are sent again: others wait in the places of these, and what
-                # is inside them may be known only now.
+                # The members are sent again and have another barrier. Held ones may
+                # turn out to be groups only now.
                 members.nested.begin()
                 self.arriving.append(watch.members)
             elif watch in self._sweeps:
-                # After that sweep, of which they may be a part or not.
+                # Later, for the running sweep may cover only some of them.
                 self._grown.append(watch)
             elif watch.covered < len(watch.barrier) or watch.barrier.is_sealed:
                 self._sweeps[watch] = self._look_at_new(watch)
 
     def call_back(self, members: Members) -> None:
-        """Have callbacks called whose time has come."""
+        """Call the callbacks that are due."""
         members.call_back()
         self._release(members)
 
@@ -106,28 +108,28 @@ class Service:
             self.kept.discard(members)
 
     def await_kept(self) -> None:
-        """Go on for callbacks: they have nobody to raise to, and wait for ever."""
+        """Serve members with callbacks again: no caller could get the error."""
         self.arriving.extend(map(weakref.ref, tuple(self.kept)))
 
     def _admit(self, members: Members) -> None:
-        """Watch `members`, and begin to read what is stored of them already."""
+        """Begin to serve `members`, and to read the records that are stored already."""
         known = self._watches.get(members)
         if known in self._sweeps and known.is_of(members) and not members.is_cancelled:
-            # Another look came first: its sweep is for both.
+            # Another look came before, and its sweep serves both.
             return
         if known in self.routes.watches:
-            # Of a barrier that went, or that was not grown yet.
+            # It is of an earlier barrier, or of fewer members.
             self._end(known)
         watch = self._watches[members] = Watch(members, self._over.append)
         members.on_complete = partial(self._over.append, watch)
         if members.is_group or not watch.barrier.is_sealed:
-            # One that is sealed may be sent again.
+            # Even sealed members may be sent again.
             members.on_growth = partial(_note_growth, self._grown, self.feed, watch)
         if not watch.barrier.is_sealed:
-            # Registered first, looked second.
+            # Checked after it is registered, so that no growth is missed.
             self._grown.append(watch)
         if members.barrier.is_complete:
-            # Registered first, looked second.
+            # Checked after it is registered, so that no end is missed.
             self._over.append(watch)
         if not self.routes.watches:
             self.clock.swept(0.0)
@@ -135,34 +137,34 @@ class Service:
         self._sweeps[watch] = self._look(watch)
 
     def resume(self) -> None:
-        """Take up all watches after a lost connection."""
+        """Subscribe to all members and read them again, after a lost connection."""
         self._sweeps.clear()
         for watch in tuple(self.routes.watches):
             self._sweeps[watch] = self._look(watch)
 
     @property
     def is_reading(self) -> bool:
-        """Whether any sweep has more to read."""
+        """Whether any sweep is running."""
         return bool(self._sweeps)
 
     def unfinished(self) -> int:
-        """Return how many members are pending of all that are served; any thread."""
+        """Return how many of the served members are pending; any thread calls it."""
         served = [watch.members() for watch in list(self.routes.watches)]
         return sum(one.barrier.remaining for one in served if one is not None)
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is more to do at once."""
+        """Whether more work is due now."""
         return bool(self._sweeps or self.arriving or self._grown or self._over)
 
     def read_chunk(self) -> None:
-        """Read a chunk of the group whose turn it is."""
+        """Read one chunk of the sweep whose turn it is."""
         watch, sweep = next(iter(self._sweeps.items()))
         start = monotonic()
         is_over = next(sweep, _OVER) is _OVER
         now = monotonic()
         watch.spent += now - start
-        # Gone already where it was the last of its group.
+        # Another call may have removed it, if the chunk completed its members.
         is_left = self._sweeps.pop(watch, None) is not None
         if is_over:
             watch.due, watch.spent = now + rest_after(watch.spent), 0.0
@@ -170,17 +172,17 @@ class Service:
             self._sweeps[watch] = sweep
 
     def _look(self, watch: Watch) -> Iterator[None]:
-        """Subscribe and read; each turn reads a chunk."""
+        """Subscribe and sweep; each turn reads a chunk."""
         members = watch.members()
         if members is None:
             return
         is_first = not members.is_watched
         barrier = members.barrier
-        # Of those that are being sent each will be needed.
+        # Members that are still being sent will need each of their subscriptions.
         is_few = barrier.remaining <= SUBSCRIBE_FIRST or not barrier.is_sealed
         if is_few or not is_first:
             self._subscribe(watch, members)
-        # Between two turns nobody is kept alive by being read.
+        # A sweep must not keep members alive between two turns.
         del members, barrier
         yield from self._read(watch)
         self._conclude(watch, is_first=is_first)
@@ -190,12 +192,12 @@ class Service:
         if members is not None:
             self._subscribe(watch, members)
         del members
-        # What was stored between that sweep and the subscription.
+        # Some records may have been stored between the sweep and the subscription.
         yield from self._read(watch)
         self._conclude(watch)
 
     def _look_at_new(self, watch: Watch) -> Iterator[None]:
-        """Route, subscribe to and read those that have come; in turns, as `_look`."""
+        """Subscribe to new members and read them, in turns as `_look`."""
         members = watch.members()
         if members is None:
             return
@@ -222,11 +224,11 @@ class Service:
         self._conclude(watch)
 
     def _read(self, watch: Watch) -> Iterator[None]:
-        """Read the records of what is pending now."""
+        """Read the records of all members that are pending now."""
         start, stop = 0, len(watch.barrier)
         while (members := watch.members()) is not None:
             indices = members.barrier.pending(start, _SWEEP_CHUNK)
-            # Those behind came later: they are read by themselves.
+            # Members past the stop were added later and are read separately.
             if not indices or indices[0] >= stop:
                 return
             start = indices[-1] + 1
@@ -252,7 +254,7 @@ class Service:
             self.asking_since = None
 
     def _conclude(self, watch: Watch, *, is_first: bool = False) -> None:
-        """Tell who waits what a sweep has found."""
+        """End a sweep: tell waiters, and end members that cannot arrive."""
         members = watch.members()
         if members is None:
             return
@@ -265,13 +267,13 @@ class Service:
             members.be_watched(watch.roster, watch.barrier)
 
     def _expire(self, members: Members) -> None:
-        """Let those arrive whose record, if there ever was one, is gone by now."""
+        """End members whose records would have expired by now."""
         barrier = members.barrier
         if barrier.is_sealed and members.may_have_expired():
             members.settle(barrier.pending(0, len(barrier)), Barrier.EXPIRED)
 
     def _doubt(self, members: Members, watch: Watch) -> bool:
-        """Tell who waits where results may have been lost; True where so."""
+        """If results may have been lost, tell waiters and return True."""
         if members.barrier.is_complete:
             return False
         doubt = self._backend.doubt(members)
@@ -280,7 +282,7 @@ class Service:
         self._end(watch)
         members.fail(doubt)
         if members in self.kept:
-            # A callback has nobody to raise to: it waits for what may come still.
+            # A callback has no caller who could get the error, so it waits on.
             logger.warning("results: %s", doubt)
             self.arriving.append(weakref.ref(members))
         return True
@@ -299,7 +301,7 @@ class Service:
             self._release(members)
 
     def deliver(self, batch: list[tuple[str, bytes]]) -> None:
-        """Take in what the feed brought."""
+        """Take in the feed's records."""
         if not batch:
             return
         found: defaultdict[Watch, tuple[list[int], list[bytes | None]]]
@@ -322,11 +324,11 @@ class Service:
                 self._absorb(members, indices, records)
 
     def is_sweep_due(self) -> bool:
-        """Whether all that is pending is to be read now."""
+        """Whether a sweep of all pending members is due."""
         return self.until_next_sweep() == 0.0
 
     def until_next_sweep(self) -> float | None:
-        """Return the seconds until it is; None for never."""
+        """Return the seconds until the next sweep is due; None if none will be."""
         if not self._must_sweep():
             return None
         return self.clock.left(is_alone=self.subscriptions.is_alone)
@@ -335,7 +337,7 @@ class Service:
         return bool(self.routes.watches) and not self.feed.is_complete
 
     def sweep_all(self) -> None:
-        """Read all that is pending: of large groups bit by bit, from now on."""
+        """Read the pending members of small groups now, and begin on large ones."""
         start = monotonic()
         few: list[tuple[Watch, Members, list[int]]] = []
         ids: list[str] = []
@@ -344,13 +346,13 @@ class Service:
             if members is None or watch in self._sweeps:
                 continue
             if self.subscriptions.is_unheard(watch):
-                # A pattern may be free by now, or few enough be left for channels.
+                # A pattern may be free by now, or so few are pending that channels do.
                 self._subscribe(watch, members)
             if members.barrier.remaining >= _SWEEP_CHUNK:
                 if watch.due <= start:
                     self._sweeps[watch] = self._reread(watch)
                 continue
-            # Many results of single tasks: together, not a round trip each.
+            # Many single tasks are read in one round trip.
             indices = members.barrier.pending(0, _SWEEP_CHUNK)
             few.append((watch, members, indices))
             ids += watch.roster.select(indices)
@@ -371,7 +373,7 @@ class Service:
             self._absorb(members, indices, found)
 
     def _end(self, watch: Watch) -> None:
-        """Serve `watch` no more."""
+        """Stop serving a watch."""
         members = watch.members()
         if members is not None:
             self._release(members)
@@ -380,7 +382,7 @@ class Service:
         self.subscriptions.end(self.feed, watch)
 
     def drop_all(self) -> list[Members | None]:
-        """Serve nobody any more; return who was served, None for who is gone."""
+        """Stop serving all members and return them; None for collected ones."""
         served = [watch.members() for watch in self.routes.watches]
         self._sweeps.clear()
         self.routes.clear()
@@ -391,6 +393,6 @@ class Service:
 
 
 def _note_growth(grown: deque[Watch], feed: Feed, watch: Watch) -> None:
-    # A function, not a method: members do not keep the consumer alive.
+    # A function, because a method would let members keep the consumer alive.
     grown.append(watch)
     feed.wake()

@@ -1,7 +1,7 @@
-"""What the feed is asked for: a channel per task, a pattern per large group, nothing.
+"""Subscribe to records: by a channel for each task, or a pattern for a large group.
 
-Nothing for a large group while all patterns are in use: it is read at intervals.
-A group that is still being sent may become a large one, and begins with a pattern.
+If all patterns are in use, a large group gets no subscription and is read at intervals.
+A group that is still being sent may become large, so it begins with a pattern.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ __all__ = ["SUBSCRIBE_FIRST", "Subscriptions"]
 
 logger = logging.getLogger("celerant")
 
-#: Up to this many members are subscribed to before their first sweep; above it the
-#: first sweep may save most of the subscriptions.
+#: Up to this many members are subscribed to before their first sweep. With more
+#: members, the sweep comes first, because it may save most subscriptions.
 SUBSCRIBE_FIRST = 1000
-#: Above this many pending members one pattern instead of a channel each. Every pattern
-#: costs the server at every PUBLISH (1,000 of them: 202k/s down to 19k/s), hence few.
+#: A group with more pending members than this gets a pattern and no channels. Patterns
+#: are few, because each costs the server time at every PUBLISH: 1,000 of them slow it
+#: from 202k/s to 19k/s.
 _CHANNELS_MOST = 50_000
 _PATTERNS_MOST = 2
-#: The same for a group that is being sent: of two large ones it takes none away.
+#: The most patterns with those for groups that are still being sent, which so take none
+#: away from two large groups.
 _PATTERNS_OPEN = 4
-#: A feed lost twice within so many seconds: the server kills it for its output buffer.
+#: Seconds within which a second loss means that the server closes the feed because its
+#: output buffer is full.
 _LOST_WITHIN = 60.0
 
 
 class Subscriptions:
-    """Subscribes for watches. Used by the consumer's thread."""
+    """Subscribes for watches; the consumer's thread uses it."""
 
     def __init__(self, backend: Store, routes: Routes) -> None:
         self._backend = backend
         self._routes = routes
-        #: Nothing is pushed, or no longer: only reading brings results.
+        #: Whether the server refuses subscriptions, so that only sweeps bring results.
         self.is_refused = False
-        #: The server permits no patterns.
+        #: Whether the server refuses patterns.
         self._has_no_patterns = False
         self._lost_at: float | None = None
         #: Large groups for which no pattern was left.
@@ -50,22 +53,22 @@ class Subscriptions:
 
     @property
     def is_alone(self) -> bool:
-        """Whether reading is the only news of some members."""
+        """Whether only sweeps bring the records of some members."""
         return self.is_refused or bool(self._unheard)
 
     def is_unheard(self, watch: Watch) -> bool:
-        """Whether reading is the only news of this watch's members."""
+        """Whether only sweeps bring the records of this watch."""
         return watch in self._unheard
 
     def begin(self, feed: Feed, watch: Watch, members: Members) -> None:
-        """Subscribe to what is pending of `members`."""
+        """Subscribe to the pending members of a watch."""
         watch.channels, watch.has_pattern = [], False
         self._unheard.discard(watch)
         if feed.is_complete or self.is_refused:
             return
         barrier = members.barrier
         is_open = not barrier.is_sealed
-        # Of one that grows all count, or it would change to and fro.
+        # In an open group all members count, or it would change to and fro.
         is_large = (len(barrier) if is_open else barrier.remaining) > _CHANNELS_MOST
         if (is_open or is_large) and not self._has_no_patterns:
             most = _PATTERNS_OPEN if is_open else _PATTERNS_MOST
@@ -82,11 +85,11 @@ class Subscriptions:
     def extend(
         self, feed: Feed, watch: Watch, members: Members, start: int
     ) -> Sequence[int]:
-        """Subscribe to those members of `watch` that have come, from `start` on.
+        """Subscribe to the new members of `watch`, from index `start` on.
 
         Returns:
-            Those that have to be read once: what is stored of them may have come before
-            this.
+            The members to read once, because their records may have been stored before
+            the subscription.
         """
         came = range(start, watch.covered)
         if self.is_refused or self.is_unheard(watch):
@@ -106,7 +109,7 @@ class Subscriptions:
         return pending
 
     def _take_pattern(self, feed: Feed, watch: Watch) -> bool:
-        """Subscribe to all members of `watch` that have derived ids; False: refused."""
+        """Subscribe to all derived ids of a watch; return False if that is refused."""
         watch.has_pattern = feed.subscribe_prefix(watch.roster.prefix)
         if not watch.has_pattern:
             self._has_no_patterns = True
@@ -120,10 +123,10 @@ class Subscriptions:
         """Undo `begin`."""
         self._unheard.discard(watch)
         if not self._routes.watches:
-            # Once nobody waits, the feed gets its next chance.
+            # With no members left to serve, the next ones may try again.
             self.is_refused = self._has_no_patterns = False
             if len(watch.channels) > SUBSCRIBE_FIRST or watch.has_pattern:
-                # One disconnect instead of as many replies as channels.
+                # One disconnect is cheaper than a reply for each channel.
                 feed.reset()
                 return
         if watch.channels:
@@ -133,11 +136,11 @@ class Subscriptions:
         watch.channels, watch.has_pattern = [], False
 
     def forget_all(self) -> None:
-        """Take note that nobody is served any more."""
+        """Note that no watch is left."""
         self._unheard.clear()
 
     def on_lost(self, exc: Exception, now: float) -> None:
-        """Take note that the feed was lost at `now` (monotonic)."""
+        """Note that the feed was lost at `now` (`monotonic`)."""
         if self._lost_at is not None and now - self._lost_at < _LOST_WITHIN:
             if not self.is_refused:
                 logger.warning(

@@ -1,1 +1,1 @@
-"""The known states of a dispatch's members, and waiting for more."""
+"""The states and values of a dispatch's members, and waits for them."""

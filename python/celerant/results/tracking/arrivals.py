@@ -1,4 +1,4 @@
-"""A group's members in the order in which they arrive, also while more are sent."""
+"""Iterate over a group's members as they arrive, even while more are sent."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ T = TypeVar("T")
 
 
 class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
-    """Yields each member once, as it arrives: for ``for`` and for ``async for``.
+    """Yields each member once, as it arrives, in a ``for`` or an ``async for``.
 
     Args:
-        members: Of one dispatch, which may be still being sent.
-        make: From members' indices to what is yielded.
-        most: How many are yielded together; None: all that have come.
-        timeout: Seconds for all of them; None waits for ever.
-        forgets: Whether what was yielded is dropped, here and in the store, at the
-            next step.
+        members: The members of one dispatch, which may still be sending.
+        make: Makes the yielded item from members' indices.
+        most: The most members of one item; None is all that have arrived.
+        timeout: Seconds for the whole iteration; None waits for ever.
+        forgets: Whether each step drops the members of the step before, here and in
+            the store.
         is_refused: Whether a task must not wait for them.
     """
 

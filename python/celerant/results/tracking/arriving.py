@@ -1,4 +1,4 @@
-"""Members as they are sent and as they arrive, and whoever is told of it."""
+"""Members while they are sent and arrive, and the calls that this causes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ __all__ = ["Arriving"]
 
 
 class Arriving(Outcomes):
-    """What `Members` are, but for waiting: there it says which thread may do what."""
+    """The part of `Members` that takes states and values in.
+
+    The module of `Members` says which thread may do what.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -68,58 +71,62 @@ class Arriving(Outcomes):
         losses: int | None = None,
         is_group: bool = False,
     ) -> None:
-        # An empty one is false.
+        # Not `or`: an empty barrier is false.
         known = Barrier() if barrier is None else barrier
         super().__init__(roster, known, backend, values, is_group=is_group)
-        #: While they are sent once more: what was known of them before.
+        #: The barrier before the members were sent again, until they are sealed.
         self._before: Barrier | None = None
-        #: Ranges of those that are not sent again.
+        #: Ranges of the members that are not sent again.
         self._kept: list[tuple[int, int]] = []
-        #: But for those that were in this state.
+        #: Members of these ranges that were in this state are sent again too.
         self._but: int = Barrier.NOT_SENT
-        #: Whether it ran in place, so that there may be no records.
+        #: Whether the members ran in place, so that the store may have no records.
         self.ran_here = values is not None
-        #: What the consumer serves and has swept once: of members sent again, not them.
+        #: The roster and barrier that the consumer serves and has swept once. Members
+        #: that are sent again get others.
         self._watched: tuple[Roster, Barrier] | None = None
-        #: Why the consumer gave up; raised at the next look, which starts it again.
+        #: Why the consumer gave up. The next wait raises it, and the next look starts
+        #: the consumer again.
         self.error: CelerantError | None = None
-        #: Called by the consumer's thread.
+        #: The callbacks that are still to be called.
         self.callbacks: list[Event] = []
-        #: Called once all are done, by the thread that finds it: the consumer's part.
+        #: Called once all members are done; set by the consumer.
         self.on_complete: Callable[[], object] | None = None
-        #: Called when more have come, by the thread that sends; the consumer's too.
+        #: Called when there are more members; set by the consumer, called by the thread
+        #: that sends.
         self.on_growth: Callable[[], object] | None = None
-        #: Seconds since the epoch: of the last ones, and of the first.
+        #: When the last members were sent, and the first: seconds since the epoch.
         self.sent_at = time.time() if sent_at is None else sent_at
         self.sent_since = self.sent_at
-        #: How fast they come in; None: nobody watches them yet, or there is one.
+        #: How fast members arrive; None until they are watched, and for a single task.
         self.pace: Pace | None = None
-        #: What was found of them by chance; None: nobody asked.
+        #: Finds states by samples; None until the first estimate.
         self._sampling: Sampling | None = None
         #: Members that are groups themselves; None until the first look.
         self._nested: Nested | None = None
-        #: Of the backend's losses those that are known here.
+        #: The backend's `losses` that these members have taken into account.
         self.losses = backend.losses if losses is None else losses
-        #: Members that a cancelled group still waits for: they run. None: of a group
-        #: that is not cancelled.
+        #: Running members, which a cancelled group still waits for; None if the group
+        #: is not cancelled.
         self.cancelled_but: frozenset[int] | None = None
-        #: Whether workers know of its tasks, by their ids, that they shall not run.
+        #: Whether workers were told not to run its tasks, by the tasks' ids.
         self.is_barred = False
-        #: Raises where a wait could not end: what is held is sent after it.
+        #: Raises if a wait could not end, because the members are sent only after it;
+        #: None if they are not held.
         self.refuse_waiting: Callable[[], None] | None = None
-        #: The process that holds what was sent from here.
+        #: The process that sent the members.
         self.pid = os.getpid()
         #: The process whose threads wait here.
         self._home = self.pid
         self._waiters = Waiters()
-        #: Iterators that want to know which members arrive; gone with their users.
+        #: Told of members that arrive, for as long as users hold them.
         self._arrivals: set[weakref.ref[Follower]] = set()
 
     @property
     def is_watched(self) -> bool:
         """Whether the consumer serves these members and has swept them once.
 
-        Those that come from then on are served too.
+        Members that are added later are served too.
         """
         self._move_in()
         watched = self._watched
@@ -130,7 +137,7 @@ class Arriving(Outcomes):
         )
 
     def be_watched(self, roster: Roster, barrier: Barrier) -> None:
-        """Hear that the consumer serves members of these ids, and has swept them."""
+        """Note that the consumer serves members with these ids and has swept them."""
         self._watched = roster, barrier
         if self.is_group and self.pace is None:
             self.pace = Pace(barrier.arrived)
@@ -138,12 +145,12 @@ class Arriving(Outcomes):
 
     @property
     def waiters(self) -> Waiters:
-        """Who waits in this process."""
+        """The waiters of this process."""
         self._move_in()
         return self._waiters
 
     def _move_in(self) -> None:
-        """Drop in a forked child the threads that wait in its parent."""
+        """In a forked child, drop the waiters, which are its parent's."""
         pid = os.getpid()
         if self._home != pid:
             self._home = pid
@@ -152,32 +159,32 @@ class Arriving(Outcomes):
             self._watched = None
 
     def fail(self, error: CelerantError) -> None:
-        """Tell everyone who waits that the consumer gave up."""
+        """Wake all waiters, which raise `error`: the consumer gave up."""
         self.error = error
         self._watched = None
         self._waiters.wake_all()
 
     def follow(self, arrivals: Follower) -> None:
-        """Tell `arrivals` of members that arrive, for as long as somebody holds it."""
+        """Tell `arrivals` of members that arrive, for as long as a user holds it."""
         self._move_in()
         self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
 
     @abstractmethod
     def begin(self) -> None:
-        """Have the members watched from now on."""
+        """Let the consumer serve the members from now on."""
 
     @abstractmethod
     def keep(self) -> None:
-        """Have the consumer call back, and serve the members until it has."""
+        """Let the consumer serve the members until all callbacks were called."""
 
     # -- being sent ----------------------------------------------------------------
 
     def grow(self, count: int) -> None:
-        """Have `count` members by now, if there are not as many yet."""
+        """Have at least `count` members."""
         more = count - len(self.barrier)
         if more > 0:
             self.barrier.grow(more)
-            # A long dispatch must not look as old as its beginning.
+            # A long dispatch is as old as its last members, not as its first.
             self.sent_at = time.time()
             self._note_growth()
 
@@ -191,7 +198,7 @@ class Arriving(Outcomes):
             note()
 
     def settle(self, indices: Sequence[int], state: int) -> None:
-        """Let members be done of which no record tells."""
+        """End members by a state that no record tells."""
         completed = False
         if isinstance(indices, range):
             start, stop = indices.start, indices.stop
@@ -202,12 +209,12 @@ class Arriving(Outcomes):
         self._arrived(indices, completed=completed)
 
     def seal(self, count: int) -> None:
-        """Have no more members: those past `count`, which nobody read, are unsent."""
+        """Have no more members; those past `count` were not read and are not sent."""
         self.grow(count)
         size, before = len(self.barrier), self._before
         self._before = None
         if before is not None:
-            # What came while the new barrier was made.
+            # Some members may have arrived while the new barrier was made.
             self._inherit(before, self.barrier)
         if size > count:
             self.settle(range(count, size), Barrier.NOT_SENT)
@@ -217,29 +224,29 @@ class Arriving(Outcomes):
         self._note_growth()
         self.waiters.wake_for_news()
         if len(self.waiters) or self.callbacks:
-            # Nobody serves those that were sent again, or held: not before this.
+            # Members that were held or sent again are not served before this.
             try:
                 self.begin()
                 if self.callbacks:
                     self._call_back()
             except CelerantError as exc:
-                # The members have left: that is told to those that wait for them.
+                # The members have left, so the waiters get the error, not the sender.
                 self.fail(exc)
 
     def send_again(self) -> None:
-        """Be sent once more under the same ids; what has arrived stays.
+        """Be sent again under the same ids; unsent members become pending.
 
-        Those that were never sent are pending again.
+        Members that have arrived stay as they are.
         """
         self.cut_short = self.cancelled_but = None
         self._renew([(0, len(self.barrier))], Barrier.NOT_SENT)
 
     def _renew(self, kept: list[tuple[int, int]], but: int) -> None:
-        """Have another barrier.
+        """Replace the barrier.
 
         Args:
-            kept: Ranges of members that stay as they are.
-            but: Those among them in this state are pending again.
+            kept: Ranges of members that keep their states.
+            but: Members of these ranges in this state become pending.
         """
         before, barrier = self.barrier, Barrier()
         barrier.grow(len(before))
@@ -248,18 +255,18 @@ class Arriving(Outcomes):
         self._before, self.barrier = before, barrier
         if self._nested is not None:
             self._nested.renew()
-        # Whoever waits for them hears of them while they are sent.
+        # So waiters hear of members while they are sent.
         self._note_growth()
 
     def send_held(self, losses: int) -> None:
-        """Be sent after all; `losses` are the backend's before the first message."""
+        """Begin to send held members; `losses` are the backend's before that."""
         self.sent_at, self.losses = time.time(), losses
-        # What chains leave behind is known once they are read.
+        # The ids inside chains and chords are known once these are read.
         self._nested = None
         self.send_again()
 
     def abandon(self) -> None:
-        """Be as before `send_again`, if that came first: nothing has left."""
+        """Undo `send_again`, because no message has left."""
         if self._before is not None:
             barrier, self.barrier, self._before = self.barrier, self._before, None
             if self.barrier.inherit(barrier, Barrier.NOT_SENT, 0, len(self.barrier)):
@@ -267,25 +274,26 @@ class Arriving(Outcomes):
             self._note_growth()
 
     def give_up(self, why: str) -> None:
-        """Have `NotSent` for all that are pending: they will not be sent."""
+        """End all pending members as not sent, because of `why`."""
         self.refuse_waiting, self.unsent = None, why
         all_of_them = range(len(self.barrier))
         done = self.barrier.arrive_range(0, len(all_of_them), Barrier.NOT_SENT)
-        # Here: a finalizer calls this under any lock, also the consumer's.
+        # In this thread: a finalizer may call this while a lock is held, even the
+        # consumer's.
         self.call_back()
         self._arrived(all_of_them, completed=done)
 
     def renew(self) -> None:
-        """Let those be pending once more that were never sent."""
+        """Make unsent members pending again."""
         self.send_again()
         self.seal(len(self.barrier))
 
     def adopt(self, sent: Self) -> None:
-        """Go on as `sent`, which has the same ids: what was held has been sent."""
+        """Take over from `sent`, which has the same ids: held members were sent."""
         self.send_held(sent.losses)
         self.ran_here = sent.ran_here
         self.roster, self.values = sent.roster, sent.values or self.values
-        # What ran in place is nowhere else.
+        # If members ran in place, only `sent` knows their results.
         self._nested = sent._nested if sent.ran_here else None
         self.grow(len(sent.barrier))
         self.sent_at = sent.sent_at
@@ -293,29 +301,29 @@ class Arriving(Outcomes):
         self.seal(len(sent.barrier))
 
     def take_over(self, index: int, sent: Self, at: int) -> None:
-        """Go on with one member as a member of `sent`: what was held has been sent."""
+        """Take one member over from `sent`: held member `index` was sent as `at`."""
         self.sent_at, self.losses = sent.sent_at, sent.losses
         state = sent.barrier.state(at)
         if state != Barrier.PENDING:
             self.ran_here = self.ran_here or sent.ran_here
             self.put(index, state, sent.values.get(at))
         if len(self.waiters) or self.callbacks:
-            # What arrived meanwhile, for whoever was there first.
+            # Waiters and callbacks that came before also get what arrived meanwhile.
             self.begin()
 
     # -- arriving ------------------------------------------------------------------
 
     def put(self, index: int, state: int, value: Any) -> None:
-        """Let a member be done with a value, an exception or a failure's record."""
+        """End a member with a value, an exception or a failure's record."""
         done = self.barrier.put(index, state, self.values, value)
         self._arrived([index], completed=done == "completed")
 
     def absorb(self, indices: list[int], records: list[bytes | None]) -> None:
-        """Let members be done whose record says so, and keep their values.
+        """End the members whose records say so, and keep their values.
 
         Args:
-            indices: A member for each record.
-            records: As stored; None where there is none.
+            indices: The member of each record.
+            records: Records as stored; None for a member without one.
         """
         barrier, values = self.barrier, self.values
         completed, failed, deferred = barrier.absorb(indices, records, values)
@@ -331,13 +339,13 @@ class Arriving(Outcomes):
         self._arrived(indices, records, completed=completed, has_failed=has_failed)
 
     def take(self, index: int) -> bytes | None:
-        """Read a member's record and take it in, before the consumer; return it."""
+        """Read a member's record, absorb it, and return it; for a waiting thread."""
         records = self.backend.fetch([self.roster.id(index)])
         self.absorb([index], records)
         return records[0]
 
     def fail_early(self, index: int) -> None:
-        """Have a member that will fail, for whoever waits for a failure."""
+        """Note that a pending member will fail; wakes those that wait for failures."""
         self.barrier.fail_early(index)
         self._waiters.wake_for_news()
         self._tell_callbacks(has_failed=True)
@@ -350,7 +358,7 @@ class Arriving(Outcomes):
         completed: bool,
         has_failed: bool = True,
     ) -> None:
-        """Tell whoever wants to know of members that came in, by these records."""
+        """Tell followers, waiters and callbacks of members that came in."""
         for reference in tuple(self._arrivals):
             arrivals = reference()
             if arrivals is not None:
@@ -364,7 +372,7 @@ class Arriving(Outcomes):
             self._tell_callbacks(has_failed=has_failed)
 
     def _tell_callbacks(self, *, has_failed: bool) -> None:
-        """Have those called that hear of members before all are done."""
+        """Call callbacks that hear of members before all are done."""
         if self.callbacks and any(
             entry.hears_all or (has_failed and entry.hears_failures)
             for entry in tuple(self.callbacks)
@@ -372,7 +380,7 @@ class Arriving(Outcomes):
             self._call_back()
 
     def _complete(self) -> None:
-        """All are done: called once in the life of a barrier."""
+        """Tell all that the members are done; called once for each barrier."""
         self._waiters.wake_all()
         if self.callbacks:
             self._call_back()
@@ -384,16 +392,16 @@ class Arriving(Outcomes):
         act()
 
     def call_back(self) -> None:
-        """Call those callbacks whose time has come."""
+        """Call the callbacks that are due."""
         for entry in tuple(self.callbacks):
             if entry.is_vain(self):
                 self.drop(entry)
             elif entry.is_due(self) and (not entry.is_last(self) or self.drop(entry)):
-                # Whoever takes it out calls it the last time.
+                # The thread that removes an entry makes its last call.
                 entry.call()
 
     def drop(self, entry: Event) -> bool:
-        """Call it no more; return whether it was still to be called."""
+        """Remove a callback; return whether it was still there."""
         with suppress(ValueError):
             self.callbacks.remove(entry)
             return True

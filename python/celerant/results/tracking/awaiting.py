@@ -1,4 +1,4 @@
-"""Waiting in an event loop: a future for each wait, and no thread."""
+"""Waits in an event loop: each is a future, without a thread."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def wait_in_loop(
     Args:
         members: The members that arrive.
         is_done: The condition.
-        index: The member that it asks about, if it is only one.
-        hears_all: Whether any member that comes in matters.
+        index: The only member that the condition depends on, if it is one.
+        hears_all: Whether each member that comes in may fulfil it.
 
     Raises:
         CelerantError: The backend is not reached within its retry policy.
@@ -47,7 +47,7 @@ async def wait_in_loop(
         waiter = Waiter(waker(loop, future), index, hears_all)
         members.waiters.add(waiter)
         try:
-            # Registered first, looked second: nothing wakes it for an earlier arrival.
+            # Checked after it is registered, so that no arrival is missed.
             if not is_done() and members.error is None:
                 await future
         finally:
@@ -57,10 +57,10 @@ async def wait_in_loop(
 def waker(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]
 ) -> Callable[[], None]:
-    """Return a function that ends `future`, from any thread."""
+    """Return a function that ends `future` from any thread."""
 
     def wake() -> None:
-        # A closed loop refuses, and nobody waits there any more.
+        # A closed loop raises, and no coroutine waits in it.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(partial(_end, future))
 

@@ -1,4 +1,4 @@
-"""Calls that members cause: of `then`, and of the events of a group."""
+"""Callbacks of members: those of `then`, and of the events of a group."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ logger = logging.getLogger("celerant")
 
 
 def called(act: Callable[[], object]) -> None:
-    """Call it; what it raises is logged, for nobody waits for it."""
+    """Call a callback; its error is logged, because no caller waits for it."""
     try:
         act()
     except BaseException as exc:
-        # `sys.exit()` in a callback ends neither the thread that takes in results
-        # nor whoever looks; a Ctrl-C is no callback's.
+        # `sys.exit()` in a callback must not end the thread that calls it, but Ctrl-C
+        # is not the callback's own.
         if is_interrupt(exc):
             raise
         logger.exception("results: a callback failed")
 
 
 class Event(ABC):
-    """What is called once something has become of members."""
+    """A callback, and the event of members at which it is called."""
 
     __slots__ = ()
 
-    #: Whether members that come in one by one matter, or only failures among them.
+    #: Whether each arrival may bring the event, or each failure.
     hears_all = hears_failures = False
 
     @abstractmethod
     def is_due(self, members: Arriving) -> bool:
-        """Whether its time has come."""
+        """Whether it is to be called now."""
 
-    def is_vain(self, members: Arriving) -> bool:  # noqa: ARG002 - for those that may be
-        """Whether its time cannot come any more."""
+    def is_vain(self, members: Arriving) -> bool:  # noqa: ARG002 - subclasses use it
+        """Whether its event cannot happen any more."""
         return False
 
-    def is_last(self, members: Arriving) -> bool:  # noqa: ARG002 - most are called once
-        """Whether this call of it is the last one."""
+    def is_last(self, members: Arriving) -> bool:  # noqa: ARG002 - subclasses use it
+        """Whether the next call is the last."""
         return True
 
     @abstractmethod
     def call(self) -> None:
-        """Do it; what it raises is logged."""
+        """Call the callback; its error is logged."""
 
 
 class Callback(Event):
-    """A call once a member is done, or all: `then`.
+    """A callback of `then`: called once one member is done, or all are.
 
     Args:
-        index: The member; None: all of them.
-        act: What is called.
+        index: The member; None for all.
+        act: The function to call.
     """
 
     __slots__ = ("_act", "_index", "hears_all")
@@ -74,22 +74,22 @@ class Callback(Event):
         self.hears_all = index is not None
 
     def is_due(self, members: Arriving) -> bool:
-        """Whether what it is about is done."""
+        """Whether the member is done, or all are."""
         if self._index is None:
             return members.barrier.is_complete
         return members.barrier.state(self._index) != Barrier.PENDING
 
     def call(self) -> None:
-        """Call it."""
+        """Call the callback."""
         called(self._act)
 
 
 class Once(Event):
-    """A call at one of a group's events.
+    """A callback of one of a group's events.
 
     Args:
         event: ``"sealed"``, ``"complete"``, ``"success"`` or ``"first_failure"``.
-        act: What is called.
+        act: The function to call.
     """
 
     __slots__ = ("_act", "_event", "hears_failures")
@@ -100,7 +100,7 @@ class Once(Event):
         self.hears_failures = event == "first_failure"
 
     def is_due(self, members: Arriving) -> bool:
-        """Whether the event was."""
+        """Whether the event has happened."""
         barrier = members.barrier
         if self._event == "sealed":
             return barrier.is_sealed
@@ -110,20 +110,20 @@ class Once(Event):
         return is_complete and (self._event == "complete" or not members.has_failed())
 
     def is_vain(self, members: Arriving) -> bool:
-        """Whether all are done and the event was not."""
+        """Whether all members are done and the event has not happened."""
         return members.barrier.is_complete and not self.is_due(members)
 
     def call(self) -> None:
-        """Call it."""
+        """Call the callback."""
         called(self._act)
 
 
 class Each(Event):
-    """A call for members as they come: for each once, by one thread at a time.
+    """A callback of arrivals: called once for each member, by one thread at a time.
 
     Args:
-        members: Of one dispatch.
-        act: Called with the indices of some.
+        members: The members of one dispatch.
+        act: Called with the indices of members that have arrived.
     """
 
     __slots__ = ("_act", "_coming", "_lock")
@@ -136,21 +136,21 @@ class Each(Event):
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Hear of members from now on."""
+        """Begin to follow the members."""
         self._coming.begin()
 
-    def is_due(self, members: Arriving) -> bool:  # noqa: ARG002 - it knows them
-        """Whether members have come."""
+    def is_due(self, members: Arriving) -> bool:  # noqa: ARG002 - the same members
+        """Whether members have arrived."""
         return self._coming.has_news
 
     def is_last(self, members: Arriving) -> bool:
-        """Whether all are done."""
+        """Whether all members are done."""
         return members.barrier.is_complete
 
     def call(self) -> None:
-        """Call it with all that have come."""
+        """Call the callback with all members that have arrived."""
         while self._coming.has_news and not self._coming.is_over:
-            # Whoever has it looks again, and takes what is here for us, too.
+            # The thread that has the lock checks again, and takes our members too.
             if not self._lock.acquire(blocking=False):
                 return
             try:

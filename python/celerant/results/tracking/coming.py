@@ -1,4 +1,4 @@
-"""Which members have come and were not taken yet, also while more are sent."""
+"""Members that have arrived and were not taken yet, even while more are sent."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Coming"]
 
 
 class Coming:
-    """Gives each member once, after it has come. One thread at a time takes.
+    """Gives each member once, after it has arrived; one thread at a time takes them.
 
     Args:
-        members: Of one dispatch.
+        members: The members of one dispatch.
     """
 
     def __init__(self, members: Arriving) -> None:
         self._members = members
-        #: Indices whose records came in, with repetitions: a record may come twice.
+        #: Indices of members whose records came in. A record may come twice.
         self._noted: deque[int] = deque()
-        #: Who was taken, a byte each, and how many these are.
+        #: A byte for each member that is 1 if it was taken, and how many were.
         self._seen = bytearray()
         self._taken = 0
         self._is_begun = False
@@ -33,24 +33,25 @@ class Coming:
     def note(
         self, indices: Sequence[int], records: Sequence[bytes | None] = ()
     ) -> None:
-        """Take note that records came in; called by any thread."""
+        """Note that records came in; any thread calls it."""
         if not records:
             self._noted.extend(indices)
             return
-        # A sweep asks for many that have none: whoever is slow must not pile them up.
+        # A sweep asks for many members without records. These are left out, or they
+        # would pile up while the taker is slow.
         pairs = zip(indices, records, strict=False)
         self._noted.extend(index for index, record in pairs if record is not None)
 
     def begin(self) -> None:
-        """Hear of members from now on, and of those that are there; again: nothing."""
+        """Begin to follow members, also arrived ones; a second call does nothing."""
         if not self._is_begun:
             self._is_begun = True
-            # Registered first, looked second: those that arrive in between are noted.
+            # Checked after it is registered, so that no arrival is missed.
             self._members.follow(self)
             self._note_all()
 
     def take(self, most: int | None = None) -> list[int]:
-        """Return members that have come and were not taken, at most so many."""
+        """Return at most `most` members that have arrived and were not taken."""
         barrier, noted, seen = self._members.barrier, self._noted, self._seen
         if len(seen) < len(barrier):
             seen.extend(bytes(len(barrier) - len(seen)))
@@ -63,26 +64,26 @@ class Coming:
                 found.append(index)
         self._taken += len(found)
         if not found and barrier.is_complete and not self.is_over:
-            # Of some no record told, or it is just about to.
+            # Some members were done without a record, or their notes come just now.
             self._note_all()
             return self.take(most) if noted else []
         return found
 
     @property
     def has_news(self) -> bool:
-        """Whether it is time to take."""
+        """Whether `take` may return members."""
         return bool(self._noted) or self._members.barrier.is_complete
 
     @property
     def is_over(self) -> bool:
-        """Whether all were taken, and no more will come."""
+        """Whether all members were taken and no more will come."""
         barrier = self._members.barrier
         return barrier.is_complete and self._taken == len(barrier)
 
     def _note_all(self) -> None:
         seen = self._seen
         known = len(seen)
-        # Of what arrived before anybody listened the order is not known.
+        # The order of earlier arrivals is not known.
         self._noted.extend(
             index
             for index, state in enumerate(self._members.barrier.states())

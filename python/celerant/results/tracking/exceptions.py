@@ -1,4 +1,4 @@
-"""A failed task's exception, made again from its record."""
+"""Make a failed task's exception from its record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from celerant.errors import (
 
 __all__ = ["RemoteTraceback", "add_note", "rebuild", "shown"]
 
-#: Celery's errors that have a counterpart here.
+#: Celery's errors, and Celerant's errors that stand for them.
 _COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
     ("billiard.exceptions", "SoftTimeLimitExceeded"): SoftTimeLimitExceeded,
     ("celery.exceptions", "ChordError"): ChordError,
@@ -38,7 +38,7 @@ _SHOWN_LENGTH = 200
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it carries text and is no error
-    """The cause of a task's exception: the traceback as the worker saw it."""
+    """The cause of a task's exception: the traceback in the worker, as text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -51,8 +51,9 @@ class RemoteTraceback(Exception):  # noqa: N818 - it carries text and is no erro
 def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseException:
     """Make the exception of a failed task from its record.
 
-    Only a class that is imported already and is an `Exception` is used, never an
-    import: a record comes from outside. Anything else is a `TaskError` that names it.
+    A record comes from outside, so it must not import anything. If the class is
+    imported already and is an `Exception`, it is used. Otherwise the exception is a
+    `TaskError` that names the class.
 
     Args:
         meta: The decoded record of a task in state FAILURE or REVOKED.
@@ -71,14 +72,14 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
 
 
 def add_note(exc: BaseException, note: str) -> None:
-    """Show a line under the exception in tracebacks; Python 3.10 shows none."""
-    # An exception's class may allow no attribute, or have a method of its own there.
+    """Add a line under the exception in tracebacks; Python 3.10 has no such lines."""
+    # The exception's class may forbid attributes, or have its own `add_note`.
     with contextlib.suppress(Exception, SystemExit, GeneratorExit):
         exc.add_note(note)  # type: ignore[attr-defined] # from Python 3.11 on
 
 
 def shown(stored: Any) -> str:
-    """Return the exception of a record as text, the way its own class shows it."""
+    """Return a record's exception as text, as the `repr` of its own class."""
     if not isinstance(stored, Mapping):
         return telling.shown(stored, _SHOWN_LENGTH)
     message = stored.get("exc_message")
@@ -88,7 +89,7 @@ def shown(stored: Any) -> str:
 
 
 def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exception:
-    # Anything else was stored by hand, for instance by `update_state`.
+    # A user may have stored another value, for instance by `update_state`.
     is_exception = isinstance(stored, Mapping) and "exc_type" in stored
     fields = stored if is_exception else {}
     given = fields.get("exc_type") or ("Revoked" if is_revoked else "Unknown")
@@ -102,8 +103,8 @@ def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exc
     if cls is not None:
         try:
             made = cls(*args)
-        except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - see below
-            # A constructor may raise anything; this one is the task's failure.
+        except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - it is the task's code
+            # Not the reader's error: the task has failed, and its class is unusable.
             made = None
         if type(made) is cls:
             return made
@@ -116,7 +117,7 @@ def _from_fields(stored: Any, traceback: str | None, *, is_revoked: bool) -> Exc
 
 
 def _imported(module_name: Any, qualname: str) -> type[Exception] | None:
-    """Return the class if it is imported, without running any module's code."""
+    """Return a class that is imported already, without running any code."""
     if not isinstance(module_name, str):
         return None
     known = _COUNTERPARTS.get((module_name, qualname))
@@ -126,7 +127,7 @@ def _imported(module_name: Any, qualname: str) -> type[Exception] | None:
         module_name = "__main__"
     found: Any = sys.modules.get(module_name)
     for name in qualname.split("."):
-        # Not getattr: a module's or a metaclass's hook could import or run things.
+        # Not by getattr, because a module's or metaclass's hook could run code.
         space = getattr(found, "__dict__", None)
         found = space.get(name) if isinstance(space, Mapping) else None
     if isinstance(found, type) and issubclass(found, Exception):

@@ -1,4 +1,4 @@
-"""Waiting for a task after others: if they raise, it will not run."""
+"""Wait for a task that runs after others: if one of them fails, it does not run."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ _FAILED = (Barrier.FAILURE, Barrier.REVOKED)
 class Line:
     """A task and the tasks before it.
 
-    If a group comes before it, only tasks before the group are watched: the record of
-    the task after the group tells of a member's failure.
+    If a group comes before it, only tasks before the group are watched. If a member of
+    the group fails, the record of the task after the group tells that.
 
     Args:
-        members: The members that know the task.
-        index: Its position there.
-        above: The tasks before it, nearest first.
+        members: The members that have the task.
+        index: The task's position there.
+        above: The tasks before it, the nearest first.
     """
 
     def __init__(
         self, members: Members, index: int, above: Iterator[tuple[Members, int]]
     ) -> None:
         self._own = members, index
-        #: From the first to the last.
+        #: The tasks before it, the first one first.
         self._above = list(above)[::-1]
         views = [members, *(view for view, _ in self._above)]
         self._views = list({id(view): view for view in views}.values())
 
     @property
     def is_long(self) -> bool:
-        """Whether there are tasks before it."""
+        """Whether there are tasks before this one."""
         return bool(self._above)
 
     def wait(self, timeout: float | None, hooks: Hooks | None = None) -> bool:
         """Wait for the task, or for a failure of a task before it.
 
         Args:
-            timeout: Seconds; 0 looks once, None waits for ever.
+            timeout: Seconds; 0 checks once, None waits for ever.
             hooks: Functions to call meanwhile.
 
         Returns:
-            False if the time passed.
+            False if the time has passed.
         """
         if self._is_settled():
             return True
@@ -65,7 +65,7 @@ class Line:
             return listening.wait(self._is_settled, deadline)
 
     async def wait_in_loop(self) -> None:
-        """Wait as `wait`, in an event loop; a cancelled wait leaves nothing behind."""
+        """Wait in an event loop, as `wait` does; it may be cancelled."""
         if self._is_settled():
             return
         loop = asyncio.get_running_loop()
@@ -76,13 +76,12 @@ class Line:
             self._raise_errors()
             future: asyncio.Future[None] = loop.create_future()
             with self._waiting(waker(loop, future)):
-                # Registered first, looked second: nothing wakes it for an earlier
-                # arrival.
+                # Checked after it is registered, so that no arrival is missed.
                 if not self._is_settled() and all(v.error is None for v in self._views):
                     await future
 
     def raise_failure(self) -> None:
-        """Raise the exception of the first failed task, unless the last is done."""
+        """Raise the exception of the first failed task, unless this one is done."""
         members, index = self._own
         if members.is_done(index):
             return

@@ -1,4 +1,4 @@
-"""Results that are dropped once they were used: a stream takes no more memory."""
+"""Drop used results, so that a stream of them takes no more and more memory."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Forgetting"]
 
-#: Records deleted together: one command of Redis.
+#: The most records that one command of Redis deletes.
 _VOLLEY = 1000
 
 
 class Forgetting:
-    """Drops members' values here, and their records in the store in volleys."""
+    """Drops members' values here, and deletes their records in volleys."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        #: Members that are in use: dropped at the next step.
+        #: Members that are in use, to be dropped at the next step.
         self.yielded: list[int] = []
         self._ids: list[str] = []
 
     @property
     def has_more(self) -> bool:
-        """Whether records are to be deleted."""
+        """Whether there are records to delete."""
         return bool(self._ids)
 
     def forget_last(self) -> bool:
-        """Drop what was yielded last; return whether it is time to delete."""
+        """Drop the last yielded members; return whether a volley is full."""
         gone, self.yielded = self.yielded, []
         if gone:
             members = self._members
-            # Before the value: a record that comes again finds its member done.
+            # Any record that comes later finds its member done.
             self._ids += members.roster.select(gone)
             for index in gone:
                 form = members.roster.form(index)
@@ -44,10 +44,10 @@ class Forgetting:
         return len(self._ids) >= _VOLLEY
 
     def delete(self) -> None:
-        """Delete the records of what was dropped.
+        """Delete the records of dropped members.
 
         Raises:
-            CelerantError: The store is not reached; asked again, it tries again.
+            CelerantError: The store is not reachable; the next call tries again.
         """
         while self._ids:
             volley = self._ids[:_VOLLEY]

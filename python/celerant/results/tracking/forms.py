@@ -1,8 +1,8 @@
-"""The form that results have in records: Celery's ``as_tuple``.
+"""The form of results in records: Celery's ``as_tuple``.
 
-A form is ``((id, parent form or None), member forms or None)``, as tuples or lists; a
-line is the same without its nesting, ``[(id, member forms or None), ...]`` from the
-first to the last: a chain of a thousand steps is no recursion.
+A form is ``((id, parent form or None), member forms or None)``, as tuples or lists. A
+line is the same without nesting, ``[(id, member forms or None), ...]`` from the first
+to the last, so that a chain of a thousand steps needs no recursion.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 
-#: How many forms inside one another a record may have. Each is two lists, and Python's
-#: readers of JSON and YAML, also Celery's own, take fewer than 1,000 levels.
+#: How deep the forms of a record may be nested. Each is two lists, and the readers of
+#: JSON and YAML, Celery's too, take fewer than 1,000 levels.
 _DEPTH = 100
 
 
 def parted(form: Any) -> tuple[str, Any, Any]:
-    """Return id, parent's form and members' forms."""
+    """Return a form's id, its parent's form and its members' forms."""
     own, members = form
     # Celery's oldest form names the id alone.
     task_id, above = own if isinstance(own, (list, tuple)) else (own, None)
@@ -51,7 +51,7 @@ def line_in(form: Any) -> list[tuple[str, Any]]:
 
 
 def shape_of(form: Any) -> list[tuple[str, Any]]:
-    """Return what `Roster.place` takes for a form."""
+    """Return the shape of a form, as `Roster.keep_shapes` takes it."""
     return [
         (task_id, None if members is None else list(map(shape_of, members)))
         for task_id, members in line_in(form)
@@ -59,10 +59,9 @@ def shape_of(form: Any) -> list[tuple[str, Any]]:
 
 
 def clipped(form: Any, depth: int = _DEPTH) -> Any:
-    """Return a form for a record: of a long line its end alone.
+    """Return a form for a record; of a long line, only the end is kept.
 
-    What is nearest counts: groups keep all their members, and these what is left of
-    `depth` for their own lines.
+    A group keeps all its members, and their lines may use the rest of `depth`.
     """
     task_id, above, members = parted(form)
     if above is None and members is None:
@@ -76,7 +75,7 @@ def clipped(form: Any, depth: int = _DEPTH) -> Any:
 
 
 def form_with_parents(result: Any) -> Any:
-    """Return the form of a result and of all that it follows, without recursion."""
+    """Return the form of a result with all its parents, without recursion."""
     line = []
     while result is not None:
         line.append((result.id, result.member_forms()))
@@ -88,11 +87,10 @@ def form_with_parents(result: Any) -> Any:
 
 
 def ids_in(form: Any) -> Iterator[str]:
-    """Yield the ids of all tasks in a form: members, and what they follow."""
+    """Yield the ids of all tasks in a form: of its members and its parents."""
     pending = [form]
     while pending:
         task_id, above, members = parted(pending.pop())
-        # What is to come first is put down last.
         if above is not None:
             pending.append(above)
         if members is None:
@@ -102,12 +100,12 @@ def ids_in(form: Any) -> Iterator[str]:
 
 
 def form_of(roster: Roster, group_id: str, above: Any = None) -> Any:
-    """Return the form of a group by the ids of its members.
+    """Return the form of a group.
 
     Args:
-        roster: Their ids.
-        group_id: The group's.
-        above: The form of what it follows.
+        roster: The members' ids.
+        group_id: The group's id.
+        above: The form of its parent.
     """
     ids = roster.ids(0, len(roster))
     members: list[Any] = [((task_id, None), None) for task_id in ids]
@@ -117,7 +115,7 @@ def form_of(roster: Roster, group_id: str, above: Any = None) -> Any:
 
 
 def task_ids(roster: Roster) -> Iterator[str]:
-    """Yield the ids of a group's tasks: of chains in it all steps."""
+    """Yield the ids of a group's tasks, with all steps of its chains."""
     at = 0
     for start, stop, _ in roster.shapes():
         yield from roster.ids(at, start)
@@ -128,12 +126,12 @@ def task_ids(roster: Roster) -> Iterator[str]:
 
 
 def groups_in(roster: Roster, start: int = 0) -> Iterator[int]:
-    """Yield the members from `start` on that have a group's results as their own."""
+    """Yield the members from `start` on whose result is a group's."""
     for first, stop, shape in roster.shapes(start):
         if shape[-1][1] is not None:
             yield from range(first, stop)
 
 
 def has_groups(roster: Roster) -> bool:
-    """Whether any member has a group's results as its own."""
+    """Whether the result of any member is a group's."""
     return next(groups_in(roster), None) is not None

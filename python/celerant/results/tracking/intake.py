@@ -1,4 +1,4 @@
-"""Records that kombu has to read: the core leaves these to it."""
+"""Read the records that the core leaves to kombu."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READY = {
 
 
 def unreadable(task_id: str, exc: BaseException) -> TaskError:
-    """Return the failure of a task whose record makes no sense."""
+    """Return the error of a task whose record cannot be read."""
     error = TaskError(
         f"the stored result of {task_id} cannot be read: {line(exc)}",
         exc_type=type(exc).__name__,
@@ -34,12 +34,12 @@ def unreadable(task_id: str, exc: BaseException) -> TaskError:
 def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any] | None:
     """Return the state of a task that is done, and the object to keep.
 
-    That is the value of a success, the record of a failure, and the exception of one
-    that cannot be read; None if the task is not done.
+    The object is the value of a success, the record of a failure, or the error of an
+    unreadable record. None if the task is not done.
     """
     try:
         status, kept = _read(backend, record)
-    except Exception as exc:  # noqa: BLE001 - any serializer's own errors
+    except Exception as exc:  # noqa: BLE001 - a serializer may raise anything
         return Barrier.FAILURE, unreadable(task_id, exc)
     state = _READY.get(status)
     return None if state is None else (state, kept)
@@ -49,7 +49,7 @@ def _read(backend: Source, record: bytes | None) -> tuple[str, Any]:
     """Return the state of a record, and the object to keep.
 
     Raises:
-        Exception: It is no record of a task.
+        Exception: The record is not a task's.
     """
     meta = backend.codec.decode(record or b"")
     status = meta.get("status") if isinstance(meta, dict) else None

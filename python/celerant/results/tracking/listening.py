@@ -1,4 +1,4 @@
-"""Waiting in a thread for records that come into views, and telling of them."""
+"""Wait in a thread for the records of several views, and tell a user of them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Hooks:
     """Functions that a wait calls, in the thread that waits.
 
     Args:
-        on_message: Called with each record that comes in, as a dict; also with records
-            of tasks that are not done, such as states of your own.
-        on_interval: Called again and again while nothing comes.
-        interval: Seconds between two of these calls; None: half a second.
+        on_message: Called with each record that comes in, as a dict. A record may be of
+            a task that is not done, for instance of a custom state.
+        on_interval: Called at intervals while no record comes.
+        interval: Seconds between two such calls; None is half a second.
     """
 
     __slots__ = ("interval", "on_interval", "on_message")
@@ -53,17 +53,17 @@ class Hooks:
         on_interval: Callable[[], Any] | None,
         interval: float | None,
     ) -> Hooks | None:
-        """Return them; None if there is nothing to call."""
+        """Return the hooks; None if there is no function to call."""
         if on_message is None and on_interval is None:
             return None
         return cls(on_message, on_interval, interval)
 
 
 class Listening:
-    """Hears of records that come into views, from `__enter__` to `__exit__`.
+    """Hears of the records of views, from `__enter__` to `__exit__`.
 
     Args:
-        views: Tasks' and groups'; one may come more than once.
+        views: The members of tasks and groups; duplicates are allowed.
         hooks: Functions to call meanwhile.
     """
 
@@ -72,7 +72,7 @@ class Listening:
         self._backends = {view.backend for view in self._views}
         self._hooks = hooks or Hooks()
         self._event = threading.Event()
-        #: Views that may have changed, and views with the indices that came in.
+        #: Views that may have changed, and views with the indices of new records.
         self._woken: deque[Members] = deque()
         self._noted: deque[tuple[Members, Sequence[int]]] = deque()
         self._records: deque[tuple[Members, int, bytes]] = deque()
@@ -87,7 +87,7 @@ class Listening:
             self._stack.callback(view.waiters.discard, waiter)
             view.follow(ear)
         if len(self._views) > 1:
-            # All together, before the wait for one of them.
+            # All begin before the wait for one of them.
             for view in self._views:
                 view.begin()
         return self
@@ -96,20 +96,20 @@ class Listening:
         self._stack.close()
 
     def taken(self) -> list[tuple[Members, Sequence[int]]]:
-        """Return the members that came in since the last call, by their views."""
+        """Return the views and members with records since the last call."""
         found = []
         while self._noted:
             found.append(self._noted.popleft())
         return found
 
     def has_news(self) -> bool:
-        """Whether members came in that nobody has taken yet."""
+        """Whether `taken` would return members."""
         return bool(self._noted)
 
     def wait(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait until `is_done` holds; False if `deadline` (monotonic) passed.
+        """Wait until `is_done` holds; return False if `deadline` (monotonic) passed.
 
-        Whatever the deadline, each view is looked at once.
+        Each view is swept once, even if the deadline has passed.
 
         Raises:
             CelerantError: A backend is not reached within its retry policy.
@@ -119,12 +119,12 @@ class Listening:
         self._look(is_done, deadline)
         call_at = monotonic() + hooks.interval
         while True:
-            # Cleared first, looked second, so that no wake-up is lost.
+            # Cleared before the check, so that no wake is lost.
             event.clear()
             while self._woken:
                 view = self._woken.popleft()
                 view.raise_error()
-                # It may be done without a record: never sent, or read before.
+                # A member may be done without a record, or its record was read before.
                 self._noted.append((view, ()))
             self._tell()
             if is_done():
@@ -152,7 +152,7 @@ class Listening:
                 backend.tell_obstacle()
 
     def _tell(self) -> None:
-        """Pass on the records that came, each once: a sweep reads them again."""
+        """Call `on_message` once for each record; a sweep may have read it again."""
         while self._records:
             view, index, record = self._records.popleft()
             at = id(view), index
@@ -163,7 +163,7 @@ class Listening:
     def hear(
         self, view: Members, indices: Sequence[int], records: Sequence[bytes | None]
     ) -> None:
-        """Take note of what came in; called by any thread."""
+        """Note that records came in; any thread calls it."""
         self._noted.append((view, indices))
         if self._hooks.on_message is not None:
             self._records.extend(
@@ -178,7 +178,7 @@ class Listening:
 
 
 class _Ear:
-    """Hears of one view for a `Listening`; views hold it weakly."""
+    """Follows one view for a `Listening`, which holds it; the view does not."""
 
     def __init__(self, listening: Listening, view: Members) -> None:
         self._listening = listening

@@ -1,17 +1,18 @@
-"""The members of a dispatch: what became of them, and who waits for them.
+"""The members of a dispatch: their states and values, and waits for them.
 
-Which thread may do what:
+What each thread may do:
 
-- Any thread may look, wait, and bring members: the one that sends (`grow`, `settle`,
-  `seal`), the consumer's, and one that waits (`absorb`, `take`). The value of a member
-  and its arrival are one operation of the barrier: of threads that bring the same
-  member one does both, and the others neither.
-- The call that completes the barrier, and no other, calls `_complete`: it wakes whoever
-  waits, has `then` callbacks called and lets the consumer go.
-- Callbacks are called by the consumer's thread; by the caller of `when`, if
-  their time has come already; and by whoever drops what was held (`give_up`).
-- `error` and what `is_watched` says are set by the consumer's thread. An exception
-  that is made of a record is kept under a lock, so that everyone gets the same one.
+- Any thread may read states and values, and wait.
+- The thread that sends adds and ends members (`grow`, `settle`, `seal`). The consumer's
+  thread and threads that wait absorb records (`absorb`, `take`). A member's value and
+  its arrival are one operation of the barrier: if several threads bring the same
+  member, one of them does both, and the others do neither.
+- Only the call that completes the barrier calls `_complete`, which wakes the waiters,
+  has `then` callbacks called and releases the consumer.
+- Callbacks are called by the consumer's thread, by the caller of `when` if they are due
+  already, and by the thread that drops held members (`give_up`).
+- The consumer's thread sets `error` and what `is_watched` returns. An exception made
+  from a record is kept under a lock, so that all threads get the same one.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Members", "sealed"]
 
-#: For a roster none of whose ids derive from a seed.
+#: The seed of a roster whose ids do not derive from a seed.
 _NO_SEED = bytes(16)
-#: Held while `Nested` is made, by whoever looks first.
+#: Held while `Nested` or `Sampling` is made, so that there is only one.
 _making = ProcessLock()
 
 
@@ -50,14 +51,15 @@ class Members(Steered):
     """The states and values of n members, shared by a result and its consumer.
 
     Args:
-        roster: Their ids.
-        backend: Where results are stored.
-        barrier: Which of them are done; None: they are yet to be sent.
-        values: The values of members that have arrived already: they ran in place. A
-            failure's is its exception.
-        sent_at: When they were sent, seconds since the epoch; None: now.
-        losses: The backend's `losses` before the first message left; None: now.
-        is_group: Whether they are a group's; else one task, or the steps of a chain.
+        roster: The members' ids.
+        backend: The store of their results.
+        barrier: Their states; None if they are still to be sent.
+        values: The values of members that ran in place, with exceptions for failures.
+        sent_at: When they were sent, in seconds since the epoch; None is now.
+        losses: The backend's `losses` before the first message left; None is its
+            present number.
+        is_group: Whether they are a group's members, and not one task or a chain's
+            steps.
     """
 
     __slots__ = ()
@@ -66,12 +68,12 @@ class Members(Steered):
     def of_ids(
         cls, ids: Sequence[str], backend: Source, *, seed: bytes = _NO_SEED
     ) -> Self:
-        """Return members that go by these ids, all pending.
+        """Return pending members with these ids.
 
         Args:
-            ids: One a member.
-            backend: Where their results are stored.
-            seed: Names what is stored beside the results of a group.
+            ids: An id for each member.
+            backend: The store of their results.
+            seed: Names the keys that are stored beside a group's results.
         """
         roster = Roster(seed, len(ids))
         for index, task_id in enumerate(ids):
@@ -80,8 +82,8 @@ class Members(Steered):
 
     @classmethod
     def of_forms(cls, forms: Sequence[Any], backend: Source) -> Self:
-        """Return the members of a group by their forms, all pending."""
-        # A seed of its own: what is stored beside a group's results goes by it.
+        """Return pending members of a group, which have these forms."""
+        # The group's own seed, which names the keys stored beside its results.
         ids = [parted(form)[0] for form in forms]
         members = cls.of_ids(ids, backend, seed=uuid.uuid4().bytes)
         members.is_group = True
@@ -93,7 +95,7 @@ class Members(Steered):
 
     @property
     def nested(self) -> Nested:
-        """Members that are groups themselves; found as they are looked at."""
+        """Members that are groups themselves; found when it is first read."""
         nested = self._nested
         if nested is None or nested.is_behind(self):
             with _making:
@@ -105,7 +107,7 @@ class Members(Steered):
 
     @property
     def sampling(self) -> Sampling:
-        """What is found of members by chance, if nobody watches them."""
+        """Estimates of members that the consumer does not watch."""
         if self._sampling is None:
             with _making:
                 if self._sampling is None:
@@ -113,11 +115,11 @@ class Members(Steered):
         return self._sampling
 
     def wait_for(self, index: int, timeout: float | None) -> bool:
-        """Wait until one member is done; False where `timeout` (seconds) passed.
+        """Wait until one member is done; return False if the time has passed.
 
         Args:
             index: The member.
-            timeout: 0 looks once, None waits for ever.
+            timeout: Seconds; 0 checks once, None waits for ever.
         """
         if self.is_done(index):
             return True
@@ -161,13 +163,14 @@ class Members(Steered):
         *,
         hears_all: bool = False,
     ) -> bool:
-        """Wait until `is_done` holds; False where `deadline` (monotonic) passed.
+        """Wait until `is_done` holds; return False if `deadline` has passed.
 
         Args:
-            is_done: The condition: that all are done, that one has failed, or that the
-                consumer has swept them.
-            deadline: None waits for ever.
-            hears_all: Whether any member that comes in matters.
+            is_done: The condition: all are done, one has failed, or the consumer has
+                swept them.
+            deadline: A `monotonic` time; None waits for ever.
+            hears_all: Whether each member that comes in may fulfil the condition.
+
         Raises:
             RuntimeError: Inside a `then` callback.
         """
@@ -183,7 +186,7 @@ class Members(Steered):
         deadline: float | None,
         look: Callable[[], object] | None = None,
     ) -> bool:
-        # Register first, look second: an arrival in between wakes the event.
+        # Checked after it is registered, so that no arrival is missed.
         self.waiters.add(waiter)
         try:
             while not is_done():
@@ -201,20 +204,20 @@ class Members(Steered):
             self.waiters.discard(waiter)
 
     def look(self, timeout: float | None = None) -> bool:
-        """Have the members swept once and watched from then on; O(1) afterwards.
+        """Wait until the members were swept once, and let them be watched; then O(1).
 
         Returns:
-            False where `timeout` (seconds, None waits) ended before the sweep.
+            False if `timeout` (seconds; None waits for ever) passed before the sweep.
         """
         if self.barrier.is_complete or self.is_watched:
             return True
         self.backend.check(self)
-        # First: the consumer has swept them, too, once it has swept these.
+        # The inner ones first, so that they are swept before these.
         self.nested.begin()
         return self.backend.consumer.watch(self, timeout)
 
     def begin(self) -> None:
-        """Have the members watched from now on, without waiting for the sweep.
+        """Let the members be watched from now on, without waiting for the sweep.
 
         Raises:
             ForkError: Their results come to another process.
@@ -225,11 +228,11 @@ class Members(Steered):
             self.backend.consumer.begin(self)
 
     def when(self, index: int | None, act: Callable[[], None]) -> None:
-        """Have `act` called once a member is done, or all; at once if so already."""
+        """Have `act` called once a member is done, or all if `index` is None."""
         self.register(Callback(index, act))
 
     def register(self, entry: Event) -> None:
-        """Have `entry` called when its time comes; at once if it has come already."""
+        """Have a callback called when it is due, which may be at once."""
         if entry.is_due(self) and entry.is_last(self):
             entry.call()
             return
@@ -238,15 +241,15 @@ class Members(Steered):
         self.backend.check(self)
         self.callbacks.append(entry)
         self.nested.begin()
-        # Registered first, looked second, by the consumer's thread.
+        # The consumer's thread checks it again, so that no arrival is missed.
         self.keep()
 
     def keep(self) -> None:
-        """Have the consumer call back, and serve the members until it has."""
+        """Let the consumer serve the members until all callbacks were called."""
         self.backend.consumer.keep(self)
 
     def forget(self, indices: Sequence[int]) -> None:
-        """Drop what is kept of members that are done; they stay so."""
+        """Drop the values of members that are done; their states stay."""
         nested = self.nested
         for index in indices:
             if index in nested:
@@ -255,18 +258,18 @@ class Members(Steered):
         self.values.drop(indices)
 
     def may_have_expired(self) -> bool:
-        """Whether a record stored when the members were sent would be gone by now."""
+        """Whether a record that was stored at the send would have expired by now."""
         kept = self.backend.expires
         return bool(kept) and time.time() - self.sent_at > kept
 
     def raise_error(self) -> None:
-        """Raise what made the consumer give up, if it did."""
+        """Raise the error for which the consumer gave up, if it did."""
         if self.error is not None:
             raise self.error
 
 
 def sealed(count: int) -> Barrier:
-    """Return the barrier of so many members that are pending."""
+    """Return the barrier of `count` pending members, sealed."""
     barrier = Barrier()
     barrier.grow(count)
     barrier.seal(count)

@@ -1,7 +1,7 @@
 """Members of a group that are groups themselves.
 
-A chain that ends in a group, or a chord whose body is one, has the group's results as
-its result. Such a member arrives once all of its own members have.
+If a chain ends in a group, or a chord's body is one, its result is the group's. Such a
+member arrives once all of its own members have.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ __all__ = ["Nested"]
 
 
 class Nested:
-    """Those members, by index, and what tells of their arrival."""
+    """The members that are groups, by their indices; they tell of their arrival."""
 
     def __init__(self, outer: Members) -> None:
         self._outer = weakref.ref(outer)
         self._members: dict[int, Members] = {}
-        #: What a user holds of them, from the first look on.
+        #: The results of these members that users hold.
         self._views: dict[int, Any] = {}
         self._arrivals: dict[int, Waiter] = {}
-        #: Those that nobody has begun to watch.
+        #: Members that are not watched yet.
         self._fresh: list[int] = []
-        #: Members of the outer ones that were asked what they are.
+        #: How many members of the outer group were checked.
         self._covered = 0
-        #: Whether all were asked once no more could come.
+        #: Whether all were checked after the seal.
         self._is_final = False
 
     def is_behind(self, outer: Members) -> bool:
-        """Whether there are members of `outer` that were not asked what they are."""
+        """Whether there are members of `outer` that were not checked."""
         if self._is_final:
             return False
         return len(outer.barrier) != self._covered or outer.barrier.is_sealed
 
     def extend(self, outer: Members) -> None:
-        """Make the members of those that have come."""
-        # Asked first: those that are there at the seal are all.
+        """Make the members of groups among the new members."""
+        # Read before the size, which does not change after the seal.
         is_final, stop = outer.barrier.is_sealed, len(outer.barrier)
-        # What was held is read while it is sent: the first ones may be known late.
+        # Held canvases are read while they are sent, so even early members may turn out
+        # to be groups only now.
         for index in groups_in(outer.roster, 0 if is_final else self._covered):
             if index >= stop:
                 break
@@ -61,22 +62,22 @@ class Nested:
         inner.sent_at, inner.losses = outer.sent_at, outer.losses
         inner.pid = outer.pid
         inner.path = f"{outer.path or 'group'}[{index}]"
-        # Weak: who drops the outer result waits for none of them any more.
+        # Weak, because a user who drops the outer result waits for none of them.
         wake = partial(_pass_on, self._outer, index, weakref.ref(inner))
         self._arrivals[index] = Waiter(wake)
         self._fresh.append(index)
-        # Last: who finds it there may use it.
+        # Last, because another thread may use it as soon as it is there.
         self._members[index] = inner
 
     def __contains__(self, index: int) -> bool:
         return index in self._members
 
     def __iter__(self) -> Iterator[int]:
-        # A copy: more may come.
+        # A copy, because members may be added meanwhile.
         return iter(tuple(self._members))
 
     def members(self, index: int) -> Members:
-        """Return what is known of a member's members."""
+        """Return the members of a member."""
         outer, inner = self._outer(), self._members[index]
         if outer is not None and outer.barrier.state(index) == Barrier.NOT_SENT:
             inner.unsent = outer.unsent
@@ -84,25 +85,25 @@ class Nested:
         return inner
 
     def view(self, index: int, make: Callable[[int, Members], Any]) -> Any:
-        """Return what a user holds of a member; `make` makes it at the first look."""
+        """Return a member's result for a user; `make` makes it the first time."""
         inner = self.members(index)
         if index not in self._views:
             self._views.setdefault(index, make(index, inner))
         return self._views[index]
 
     def settle(self, index: int, inner: Members, view: Any) -> None:
-        """Take what became of a member that is done: it ran in place."""
+        """Set the members and result of a member that ran in place."""
         self._arrivals.pop(index, None)
         self._members[index], self._views[index] = inner, view
 
     def begin(self) -> None:
-        """Have all of them watched from now on."""
+        """Let all of them be watched from now on."""
         self._fresh.clear()
         for index in tuple(self._arrivals):
             self._begin(index)
 
     def begin_fresh(self) -> None:
-        """Have those watched from now on that have come since `begin`."""
+        """Let those be watched that were added since `begin`."""
         while self._fresh:
             self._begin(self._fresh.pop())
 
@@ -110,13 +111,14 @@ class Nested:
         arrival = self._arrivals.get(index)
         if arrival is not None:
             inner = self.members(index)
-            # Registered first, looked second. Again after a fork, which drops it.
+            # Checked after it is registered, so that no arrival is missed. Each call
+            # registers it again, because a fork drops waiters.
             inner.waiters.add(arrival)
             inner.begin()
             arrival.wake()
 
     def renew(self) -> None:
-        """Wait again for those that were not sent before and are now."""
+        """Wait again for members that were unsent and are sent now."""
         outer = self._outer()
         for index, inner in tuple(self._members.items()):
             count = len(inner.barrier)
@@ -128,7 +130,7 @@ class Nested:
 def _pass_on(
     outer_ref: weakref.ref[Members], index: int, inner_ref: weakref.ref[Members]
 ) -> None:
-    """Take in what has become of a member's members."""
+    """End an outer member once its own members are done, or note its failure."""
     outer, inner = outer_ref(), inner_ref()
     if outer is None or inner is None or outer.is_done(index):
         return

@@ -1,4 +1,4 @@
-"""What became of members: their values, and the exceptions of those that failed."""
+"""Read members' states, values and exceptions."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ STATE_NAMES = (
     "EXPIRED",
 )
 
-#: No task has failed, but no value is to come.
+#: States of members whose tasks have not failed, but that will have no value.
 _LOST = (Barrier.NOT_SENT, Barrier.EXPIRED)
 _FAILED = (*_LOST, Barrier.FAILURE, Barrier.REVOKED)
 #: Held while an exception takes the place of its record.
 _keeping = ProcessLock()
-#: The states of a member that is a group itself, unless it was never sent.
+#: States of a member that is a group itself and was sent.
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
 
 
 class Outcomes(ABC):
-    """The states and values of n members."""
+    """The part of `Members` that hands states and values out."""
 
     __slots__ = (
         "backend",
@@ -66,22 +66,22 @@ class Outcomes(ABC):
         self.roster = roster
         self.barrier = barrier
         self.backend = backend
-        #: Of members that are done; a failure's holds its record until somebody asks
-        #: for the exception.
+        #: The values of members that are done. A failure's is its record until its
+        #: exception is asked for.
         self.values = Values(values)
-        #: Whether they are a group's; else one task, or the steps of a chain.
+        #: Whether they are a group's members, and not one task or a chain's steps.
         self.is_group = is_group
-        #: By which stamps workers know the group's messages; none: by their ids alone.
-        #: Members that are sent once more have another: workers may know that those
-        #: with the one before are cancelled.
+        #: The stamps by which workers may revoke the group; if there are none, its
+        #: tasks' ids serve. Members that are sent again have another stamp, because
+        #: workers may have revoked the one before.
         self.stamps: list[str] = []
-        #: What they were sent with; None: nobody knows.
+        #: Digests of what the members were sent with; None if these are not known.
         self.prints: Prints | None = None
-        #: Where the group stands, if it is a member of another.
+        #: The group's path, if it is a member of another group.
         self.path = ""
-        #: Why there are no more members, if that is a failure; None: all were sent.
+        #: The error that ended the sending early; None if there was none.
         self.cut_short: BaseException | None = None
-        #: Why those that were never sent were not; None: the broker has not got them.
+        #: Why members were not sent; None if the broker did not take them.
         self.unsent: str | None = None
 
     @property
@@ -90,15 +90,15 @@ class Outcomes(ABC):
         """Members that are groups themselves."""
 
     def where(self, index: int) -> str:
-        """Return what an error calls a member."""
+        """Return a member's name in errors."""
         return f"member {index}" + (f" of {self.path}" if self.path else "")
 
     def is_done(self, index: int) -> bool:
-        """Whether a member is done, in whatever way."""
+        """Whether a member is done, in any state but PENDING."""
         return self.barrier.state(index) != Barrier.PENDING
 
     def failed_member(self) -> int | None:
-        """Return the member whose failure arrived first, or None."""
+        """Return the member whose failure arrived first; None if none failed."""
         first = self.barrier.first_failure
         if first is not None:
             return first
@@ -110,7 +110,7 @@ class Outcomes(ABC):
         return None
 
     def has_failed(self) -> bool:
-        """Whether any member failed, or the group was cut short; O(1)."""
+        """Whether a member failed or the sending ended early; O(1)."""
         barrier = self.barrier
         if self.cut_short is not None:
             return True
@@ -120,7 +120,7 @@ class Outcomes(ABC):
         """Return the value of a member that is done, or its exception.
 
         Raises:
-            ResultExpired: It has a value, which was forgotten as it was iterated over.
+            ResultExpired: The value was forgotten after it was iterated over.
         """
         state = self.barrier.state(index)
         if state == Barrier.SUCCESS:
@@ -133,14 +133,17 @@ class Outcomes(ABC):
         return None
 
     def control(self, index: int) -> TaskControl | None:
-        """Return what a member raised that ran in place: no value is to come."""
+        """Return the control flow that a member raised in place; None if it did not.
+
+        Such a member has no value.
+        """
         if self.barrier.state(index) != Barrier.IGNORED:
             return None
         kept = self.values.get(index)
         return kept if isinstance(kept, TaskControl) else None
 
     def exception(self, index: int) -> BaseException:
-        """Return the exception of a member that failed; the same one every time."""
+        """Return the exception of a member that failed; the same object each time."""
         state = self.barrier.state(index)
         if state in _OF_NESTED and index in self.nested:
             return self.nested.members(index).first_exception()
@@ -187,13 +190,13 @@ class Outcomes(ABC):
             record = self.backend.decode(kept)
             made = rebuild(record, is_revoked=is_revoked)
             name = record.get("name")
-        except Exception as exc:  # noqa: BLE001 - whatever a record holds
+        except Exception as exc:  # noqa: BLE001 - a record may hold anything
             made = unreadable(self.roster.id(index), exc)
         add_note(made, self._which(index, name))
         return made
 
     def _which(self, index: int, name: Any) -> str:
-        """Return what tells a reader of a traceback which task failed."""
+        """Return a line for tracebacks that tells which task failed."""
         place = f"{self.path or 'group'}[{index}], " if self.is_group else ""
         named = f" ({line(name)})" if isinstance(name, str) else ""
         return f"raised by {place}task {self.roster.id(index)}{named}"
@@ -201,19 +204,19 @@ class Outcomes(ABC):
     def first_exception(self) -> BaseException:
         """Return the exception of the member whose failure arrived first.
 
-        If none failed, it is what cut the group short.
+        If none failed, return the error that ended the sending early.
         """
         failed = self.failed_member()
         if failed is None and self.cut_short is not None:
             return self.cut_short
-        assert failed is not None  # noqa: S101 - asked of those that failed alone
+        assert failed is not None  # noqa: S101 - called only after a failure
         return self.exception(failed)
 
     def collect(self) -> list[Any]:
-        """Return all values in member order, exceptions in their places.
+        """Return all values in member order; a failed member's is its exception.
 
         Raises:
-            ResultExpired: Some were forgotten as they were iterated over.
+            ResultExpired: Values were forgotten after they were iterated over.
         """
         if self.values.dropped:
             raise self._forgotten(f"{self.values.dropped} members")

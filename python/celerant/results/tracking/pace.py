@@ -1,4 +1,4 @@
-"""How fast members come in, by the last half minute."""
+"""How fast members arrive, measured over the last half minute."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from celerant._core import monotonic
 
 __all__ = ["Pace"]
 
-#: Seconds between two notes, and how many are kept.
+#: Seconds between two notes, and how many notes are kept.
 _EVERY = 1.0
 _NOTES = 30
 
 
 class Pace:
-    """Members that had arrived, at a few times. Noted by any thread.
+    """Counts of arrived members at a few times; any thread may note one.
 
     Args:
-        arrived: Members that have by now.
+        arrived: How many members have arrived by now.
     """
 
     def __init__(self, arrived: int) -> None:
-        #: (monotonic, members), the oldest first.
+        #: (`monotonic` time, arrived members), the oldest first.
         self._notes: deque[tuple[float, int]] = deque(maxlen=_NOTES)
         self._notes.append((monotonic(), arrived))
 
     def note(self, arrived: int) -> None:
-        """Note that so many have arrived by now."""
+        """Note how many members have arrived by now."""
         now = monotonic()
         if now - self._notes[-1][0] >= _EVERY:
             self._notes.append((now, arrived))

@@ -1,8 +1,8 @@
-"""The stored form of a result: Celery's meta record.
+"""The stored record of a result: Celery's "meta".
 
-Source: ``celery.backends.base`` of celery 5.7.0 (``_get_result_meta``,
-``prepare_exception``, ``compress_payload``): keys and their order, the form of an
-exception, the mark before a compressed record.
+Source: ``celery.backends.base`` of celery 5.7.0. ``_get_result_meta`` has the keys and
+their order, ``prepare_exception`` the form of an exception, and ``compress_payload``
+the mark before a compressed record.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from celerant.states import EXCEPTION_STATES, READY_STATES, SUCCESS
 __all__ = ["Codec"]
 
 _COMPRESSED = b"\x00celery-compressed\x00"
-#: An encoder; kombu makes one for each value it writes, which takes half of the time.
+#: Kept, because kombu makes one for each value, which takes half of the time.
 _JSON = kombu_json.JSONEncoder()
-#: As `_JSON` writes text.
+#: Writes text as `_JSON` does.
 _quoted: Callable[[str], str] = encode_basestring_ascii
-#: Numbers beyond these may have more digits than Python writes.
+#: Integers with more bits may have more digits than Python agrees to write.
 _FEW_BITS = 1024
-#: Serializers that carry an exception as it is.
+#: Serializers that can carry exception objects.
 _CARRY_EXCEPTIONS = frozenset({"pickle", "yaml"})
 
 
@@ -44,7 +44,7 @@ class Codec:
     """How records are written and read.
 
     Raises:
-        SettingError: A serializer or compression that kombu does not know.
+        SettingError: kombu does not know the serializer or compression.
     """
 
     serializer: str = "json"
@@ -85,7 +85,7 @@ class Codec:
 
     @property
     def accepted(self) -> frozenset[str] | None:
-        """Content types that may be read; None: all that kombu enables."""
+        """Content types that may be read; None is all that kombu enables."""
         return self._accepted
 
     def encode(
@@ -122,9 +122,9 @@ class Codec:
             raise
 
     def _short(self, task_id: str, result: Any, request: Request) -> str | None:
-        """Return the record that most successes have; None for any other.
+        """Return the record of a plain success; None for any other result.
 
-        A dictionary and its encoder cost three times as much.
+        A dict and an encoder would cost three times as much.
         """
         value = _scalar(result)
         if (
@@ -147,13 +147,13 @@ class Codec:
         )
 
     def plain(self, result: Any, state: str) -> Any:
-        """Return a value or an exception as it stands in a record."""
+        """Return a value or an exception as a record holds it."""
         if state in EXCEPTION_STATES and is_a(result, BaseException):
             return self._exception(result)
         return plain_value(result, self.serializer)
 
     def pack(self, value: Any) -> bytes:
-        """Serialize and, if configured, compress.
+        """Return a value as bytes, compressed if the setting says so.
 
         Raises:
             EncodeError: The serializer does not take the value.
@@ -180,7 +180,7 @@ class Codec:
         """Return the value of `payload`, as kombu reads it.
 
         Raises:
-            TooMuchError: It is over the limits; the rest was not unpacked.
+            TooMuchError: The record is over the limits; the rest was not unpacked.
             Exception: The serializer's own.
         """
         limits = self.limits
@@ -209,7 +209,7 @@ class Codec:
         }
 
     def _storable(self, value: Any) -> Any:
-        """Return a value that can be written and read, else its text."""
+        """Return a value, or its text if it cannot be written and read."""
         try:
             self.pack(value)
         except EncodeError:
@@ -240,7 +240,7 @@ class Codec:
 
 
 def _scalar(value: Any) -> str | None:
-    """Return a value as JSON, if it is no container; otherwise None."""
+    """Return a scalar as JSON; None for any other value."""
     kind = type(value)
     if kind is str:
         return _quoted(value)
@@ -252,14 +252,14 @@ def _scalar(value: Any) -> str | None:
 
 
 def _writes_json_itself() -> bool:
-    """Whether kombu's name for JSON still has kombu's encoder."""
+    """Whether kombu's serializer "json" still has kombu's own encoder."""
     return registry._encoders["json"][2] is kombu_json.dumps  # noqa: SLF001 - kombu has no public lookup
 
 
 def _survives(value: object) -> bool:
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes
-    except Exception:  # noqa: BLE001 - whatever a reducer raises
+    except Exception:  # noqa: BLE001 - a reducer may raise anything
         return False
     return True
 

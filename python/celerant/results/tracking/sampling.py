@@ -1,7 +1,8 @@
-"""How many members of a stored group are done, by a sample of those not known to be.
+"""Estimate how many members of a stored group are done, by samples.
 
-One call is one round trip. What it finds done is known from then on, so that the
-sample is drawn from ever fewer.
+One estimate is one round trip. It reads some of the members that are not known to be
+done. Those that it finds done are known from then on, so later samples are drawn from
+fewer members.
 """
 
 from __future__ import annotations
@@ -18,36 +19,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "Sampling", "margin_of"]
 
-#: Members that are read at most: one `MGET`.
+#: The most members of a sample: one `MGET`.
 SAMPLE = 1000
-#: Standard deviations that 95 % of a normal distribution lie within.
+#: Standard deviations around the mean that hold 95 % of a normal distribution.
 _Z = 1.96
-#: Above this share of members that may be drawn, drawing anew from all is cheap.
+#: If at least this share of all members may be drawn, it is cheap to draw from all
+#: and skip the others.
 _SHARE = 1 / 8
 
 
 class Estimate(NamedTuple):
-    """Members per state, by the states' numbers, and how far off `done` may be."""
+    """Members per state, by the states' numbers, and the margin of their sum."""
 
     counts: list[float]
     margin: int
 
 
 class Sampling:
-    """What samples have found of members; for any thread.
+    """The states of members that samples have found; any thread may use it.
 
     Args:
-        members: Of a store that reads many keys at once.
+        members: Members in a store that reads many keys at once.
     """
 
     def __init__(self, members: Members) -> None:
         self._known = Barrier()
         self._known.grow(len(members.barrier))
-        #: How many were done by other ways when these were taken over.
+        #: How many arrived members were taken over from their barrier.
         self._told = 0
 
     def look(self, members: Members) -> Estimate:
-        """Read a sample; return what is to be believed.
+        """Read a sample and return the estimate.
 
         Raises:
             Exception: The store's own.
@@ -57,7 +59,7 @@ class Sampling:
             known.grow(size - len(known))
         arrived = members.barrier.arrived
         if arrived != self._told:
-            # Only then: a million take a while.
+            # Only if the number has changed, because a million members take a while.
             known.inherit(members.barrier, Barrier.PENDING, 0, size)
             self._told = arrived
         before, left = known.counts(), known.remaining
@@ -77,7 +79,7 @@ class Sampling:
         if not drawn:
             return
         records = members.backend.fetch(members.roster.select(drawn))
-        # The values are of no interest here.
+        # The values are dropped.
         _, _, deferred = self._known.absorb(drawn, records, Values())
         for position in deferred:
             index = drawn[position]
@@ -88,7 +90,7 @@ class Sampling:
 
 
 def _drawn(known: Barrier, left: int) -> list[int]:
-    """Return members that are not known to be done: all, or some by chance."""
+    """Return the members that are not known to be done, or a random sample."""
     size = len(known)
     if left <= SAMPLE:
         return known.pending(0, size)
@@ -103,14 +105,14 @@ def _drawn(known: Barrier, left: int) -> list[int]:
 
 
 def margin_of(found: int, drawn: int, population: int) -> int:
-    """Return how many members an estimate may be off in 95 of 100 cases.
+    """Return how far off an estimate may be in 95 of 100 cases, in members.
 
-    Wilson's interval, for a sample without replacement.
+    It is Wilson's interval, for a sample without replacement.
 
     Args:
-        found: Members of the sample that are done.
-        drawn: Members of the sample.
-        population: Members that it was drawn from; the estimate is of these.
+        found: How many members of the sample are done.
+        drawn: How many members the sample has.
+        population: How many members it was drawn from, which the estimate is about.
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical
     inference, 1927; the finite population correction of W. G. Cochran, Sampling
@@ -119,7 +121,7 @@ def margin_of(found: int, drawn: int, population: int) -> int:
     if drawn >= population:
         return 0
     share = found / drawn
-    # A sample of a finite population says as much as a larger one of an infinite one.
+    # A sample of a finite population tells as much as a larger one of an infinite one.
     worth = drawn * (population - 1) / (population - drawn)
     spread = _Z * _Z / worth
     center = (share + spread / 2) / (1 + spread)

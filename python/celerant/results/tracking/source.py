@@ -1,4 +1,4 @@
-"""What members ask of the backend that their results come from."""
+"""The protocol of a result backend and its consumer, as members use them."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ __all__ = ["Server", "Source", "Trouble"]
 
 
 class Trouble(NamedTuple):
-    """What is wrong with the way to the backend."""
+    """Why the consumer cannot reach the backend, and since when."""
 
-    #: Monotonic.
+    #: A `monotonic` time.
     since: float
     error: BaseException | None
 
 
 class Server(Protocol):
-    """Takes in the results of members from another thread: the consumer."""
+    """The consumer: it takes in the results of members in a thread of its own."""
 
     def watch(self, members: Members, timeout: float | None) -> bool:
-        """Serve `members`; return after their first sweep, False if time passed."""
+        """Serve `members` and wait for their first sweep; False if the time passed."""
 
     def begin(self, members: Members) -> None:
-        """Serve `members` from now on; return at once."""
+        """Serve `members` from now on, without waiting."""
 
     def keep(self, members: Members) -> None:
-        """Serve `members` even if nobody else holds them, until they are called."""
+        """Serve `members` until all callbacks were called, and hold them until then."""
 
 
 class Source(Protocol):
-    """A result backend, as far as members know of it."""
+    """A result backend, as members use it."""
 
     codec: Codec
-    #: Whether it keeps records for other processes, and reads many in one round trip.
+    #: Whether it keeps records for other processes and reads many in one round trip.
     supports_handles: bool
-    #: Says why no result can come now; None: it can.
+    #: Returns why no result can come now; None if it can.
     obstacle: Callable[[], str | None]
 
     @property
     def expires(self) -> int:
-        """Seconds that a record is kept; 0 for ever."""
+        """For how many seconds a record is kept; 0 is for ever."""
 
     @property
     def losses(self) -> int:
-        """How often results that were on their way may have been lost."""
+        """How often results on their way may have been lost."""
 
     @property
     def consumer(self) -> Server:
@@ -56,11 +56,11 @@ class Source(Protocol):
 
     @property
     def trouble(self) -> Trouble | None:
-        """What is wrong with the way to the store, as the consumer knows it."""
+        """Why the consumer cannot reach the store; None if it can."""
 
     @property
     def is_calling_back(self) -> bool:
-        """Whether a `then` callback runs on this thread."""
+        """Whether a `then` callback runs in this thread."""
 
     def as_uri(self) -> str:
         """Return the URL without its password."""
@@ -69,19 +69,19 @@ class Source(Protocol):
         """Warn, once, why no result can come now."""
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Return the records of `ids` as stored, None where there is none."""
+        """Return the stored records of `ids`; None for each that has none."""
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""
 
     def decode(self, payload: Any) -> dict[str, Any]:
-        """Return a record's fields; ``{}`` where there is none."""
+        """Return a record's fields; ``{}`` if there is no record."""
 
     def check(self, members: Members) -> None:
-        """Refuse to wait for members whose results come to another process."""
+        """Raise ForkError if the members' results come to another process."""
 
     def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
-        """Call `tell` for each record of a task; False: only the consumer hears."""
+        """Call `tell` for each record of a task; False if only the consumer can."""
 
     def unlisten(
         self, members: Members, task_id: str, tell: Callable[[], None]

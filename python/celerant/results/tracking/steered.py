@@ -1,4 +1,4 @@
-"""Members that are cancelled, and those that are sent once more."""
+"""Members that are cancelled or sent again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Steered"]
 
 
 class Steered(Arriving):
-    """What `Members` are, but for waiting, when somebody steers them."""
+    """The part of `Members` that cancels members and sends some again."""
 
     __slots__ = ()
 
     def cancel(self, running: frozenset[int]) -> None:
-        """Wait for no member that is pending after another look, but for some.
+        """After one more sweep, wait only for running members.
 
         Args:
-            running: Those that are known to run, and whose end is awaited.
+            running: The members that are known to run.
         """
         self.cancelled_but = running
         self._watched = None
@@ -29,11 +29,11 @@ class Steered(Arriving):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether those that are pending after a look are waited for no longer."""
+        """Whether only running members are waited for."""
         return self.cancelled_but is not None
 
     def settle_cancelled(self) -> None:
-        """Let those be REVOKED that are pending, after a look at what is stored."""
+        """End pending members that do not run as REVOKED; called after a sweep."""
         running = self.cancelled_but
         if running is None:
             return
@@ -44,7 +44,7 @@ class Steered(Arriving):
             start = index + 1
 
     def mend(self, indices: Sequence[int]) -> None:
-        """Have some members, ascending, be sent once more, whatever became of them."""
+        """Make some members (ascending) pending, to be sent again in any state."""
         self.cancelled_but = None
         edges = [-1, *indices, len(self.barrier)]
         gaps = [(one + 1, other) for one, other in pairwise(edges)]

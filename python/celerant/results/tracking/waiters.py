@@ -1,4 +1,4 @@
-"""The waiters for members, and waking them."""
+"""Waiters for members, and waking them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["Follower", "Waiter", "Waiters"]
 
 
 class Follower(Protocol):
-    """Wants to know which members come in, and by which records."""
+    """Is told of the members that come in, and of their records."""
 
     def note(self, indices: Sequence[int], records: Sequence[bytes | None]) -> None:
-        """Take note; called by any thread."""
+        """Note members and their records; any thread calls it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Waiter:
     """One waiting thread or coroutine."""
 
-    #: Wakes it, from any thread; then it looks for itself.
+    #: Wakes it from any thread; it checks its condition then.
     wake: Callable[[], object]
-    #: The one member that it waits for; None: the end of all, or a failure.
+    #: The one member that it waits for; None is the end of all, or a failure.
     index: int | None = None
-    #: Whether any member that comes in matters.
+    #: Whether each member that comes in may fulfil its condition.
     hears_all: bool = False
 
 
 class Waiters:
-    """The waiters of one dispatch; added and dropped from any thread."""
+    """The waiters of one dispatch; any thread may add and remove them."""
 
     def __init__(self) -> None:
         self._ends: set[Waiter] = set()
@@ -48,8 +48,7 @@ class Waiters:
 
     def discard(self, waiter: Waiter) -> None:
         """Stop waking `waiter`."""
-        # An empty set stays with its index: to drop it would race with a thread that
-        # adds to it.
+        # An empty set stays: another thread may be adding to it.
         self._place(waiter).discard(waiter)
 
     def _place(self, waiter: Waiter) -> set[Waiter]:
@@ -58,7 +57,7 @@ class Waiters:
         return self._all if waiter.hears_all else self._ends
 
     def wake(self, indices: Sequence[int], *, has_failed: bool) -> None:
-        """Wake the waiters that the arrived members matter to."""
+        """Wake the waiters whose conditions the arrived members may fulfil."""
         _wake(self._all)
         if has_failed:
             _wake(self._ends)
@@ -72,7 +71,7 @@ class Waiters:
         _wake(self._ends)
 
     def wake_all(self) -> None:
-        """Wake everyone: all are done, or there is bad news."""
+        """Wake all waiters: all members are done, or the consumer gave up."""
         self.wake_for_news()
         for waiters in tuple(self._single.values()):
             _wake(waiters)

@@ -1,4 +1,4 @@
-"""Waits: the time left, and code that may not wait."""
+"""Deadlines of waits, and refusals to wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "refuse_inside_task",
 ]
 
-#: Tells whether the running task may wait for results now.
+#: Returns whether the running task may wait for results now.
 may_join: ContextVar[Callable[[], bool]] = ContextVar(
     "celerant_may_join", default=lambda: False
 )
@@ -34,8 +34,8 @@ may_join: ContextVar[Callable[[], bool]] = ContextVar(
 def allow_join_result() -> Iterator[None]:
     """Let the running task wait for results inside a ``with`` block.
 
-    It is for tasks whose subtasks certainly have a free slot, for example on a queue
-    and worker of their own: workers that wait for workers can all be waiting.
+    Use it only if the subtasks certainly find a free slot, for example on a queue and
+    worker of their own. Otherwise all workers may wait for each other.
     """
     token = may_join.set(lambda: True)
     try:
@@ -45,7 +45,7 @@ def allow_join_result() -> Iterator[None]:
 
 
 def deadline_after(timeout: float | None) -> float | None:
-    """Return the monotonic time `timeout` seconds from now; None for never."""
+    """Return the `monotonic` time `timeout` seconds from now; None for None."""
     return None if timeout is None else monotonic() + timeout
 
 
@@ -54,7 +54,7 @@ def because(backend: Source, what: str) -> str:
 
     Args:
         backend: The store of the results.
-        what: The missing results in words, if nothing else is wrong.
+        what: The first words, which say what is missing.
     """
     trouble = backend.trouble
     if trouble is not None:
@@ -69,10 +69,11 @@ def because(backend: Source, what: str) -> str:
 
 
 def refuse_inside_callback(backend: Source) -> None:
-    """Refuse to wait on the thread that takes in the results of `backend`.
+    """Refuse to wait in the thread that takes in the results of `backend`.
 
     Raises:
-        RuntimeError: A `then` callback runs here: it would wait for itself.
+        RuntimeError: A `then` callback runs in this thread, which would wait for
+            itself.
     """
     if backend.is_calling_back:
         msg = (
@@ -84,17 +85,17 @@ def refuse_inside_callback(backend: Source) -> None:
 
 
 def refuse_inside_task(*, is_refused: bool) -> None:
-    """Refuse to wait inside a task: workers that wait for workers can all be waiting.
+    """Refuse to wait inside a task: all workers may wait for each other.
 
     Raises:
-        RuntimeError: A task runs here that may not wait, and `is_refused` holds.
+        RuntimeError: `is_refused`, and the running task may not wait.
     """
     request = current_request.get() if is_refused else None
     if request is not None and not may_join.get()():
         msg = (
             f"get() called inside task {request.task}[{request.id}]: a worker that "
             "waits for others may wait for itself; link tasks instead, or, "
-            "where a slot is free for certain, pass disable_sync_subtasks=False or "
+            "if a slot is free for certain, pass disable_sync_subtasks=False or "
             "wait under celerant.allow_join_result()"
         )
         raise RuntimeError(msg)
