@@ -146,6 +146,21 @@ def total(values: list[int]) -> str:
     return str(sum(values))
 
 
+@app.task
+def stream(values: GroupResult[int], note: str = "") -> int:
+    return sum(member.get() for member in values.as_completed(timeout=9))
+
+
+def send_streaming_body() -> None:
+    assert_type(chord([add.s(1, 1)])(stream.s()), AsyncResult[int])
+    assert_type(group([add.s(1, 1)]) | stream.s("note"), chord[int])
+    assert_type(stream(add_all().apply_async()), int)
+
+
+def add_all() -> group[int]:
+    return group([add.s(1, 1)])
+
+
 class Owner(StampingVisitor):
     def on_signature(self, sig: Signature[Any], **headers: Any) -> dict[str, Any]:
         return {"owner": headers["owner"], "task": sig.task}

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from celerant.app.to_celery_chord import apply_with_handle
 from celerant.context.request import Request, current_request
 from celerant.errors import (
     MaxRetriesExceeded,
@@ -100,6 +101,8 @@ def register(made: celery.Celery, task: Any) -> None:
     if task.dump_models is not None:
         # Celery 5.7 calls it for arguments of its own pydantic tasks.
         space["_dump_pydantic_arguments"] = staticmethod(task.dump_models)
+    if task.takes_header:
+        space["apply_async"] = apply_with_handle(made, task)
     # Attributes of the user's own.
     space["__getattr__"] = _elsewhere(task)
     made.task(

@@ -154,8 +154,8 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         """
         if self.ignored:
             return None  # type: ignore[return-value]  # there is no value to come
-        refuse_inside_task(is_refused=disable_sync_subtasks)
         members, index = self.members, self.position
+        refuse_inside_task(is_refused=disable_sync_subtasks and not members.were_done)
         if members.refuse_waiting is not None:
             members.refuse_waiting()
         hooks = Hooks.given(on_message, on_interval, interval)
@@ -195,7 +195,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     async def _awaited(self) -> R:
         if not self.ignored:
-            refuse_inside_task(is_refused=True)
+            refuse_inside_task(is_refused=not self.members.were_done)
             line = Line(self.members, self.position, self._above())
             if line.is_long:
                 await line.wait_in_loop()

@@ -86,6 +86,9 @@ class GroupResult(
         """The members' ids."""
         return self.members.roster
 
+    def _were_done(self) -> bool:
+        return self.members.were_done
+
     def _own_app(self) -> Any:
         return self.backend.app()
 
@@ -161,7 +164,7 @@ class GroupResult(
         return self._awaited().__await__()
 
     async def _awaited(self) -> list[R]:
-        refuse_inside_task(is_refused=True)
+        refuse_inside_task(is_refused=not self.members.were_done)
         await wait_in_loop(self.members, self._is_settled)
         self._raise_first()
         return self.members.collect()

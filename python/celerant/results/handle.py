@@ -5,7 +5,7 @@ cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the
                     group id (utf-8, may be empty), proof 16
 ```
 Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON. Flag 2:
-the group's messages are stamped.
+the group's messages are stamped. Flag 4: all members were done when it was made.
 
 The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: without
 access to the store nobody can make a handle that an app on it believes. The data stored
@@ -31,6 +31,7 @@ from celerant.results.tree import CLASSES, from_line, line_of
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
+    from celerant.results.backends.handle_store import HandleStore
     from celerant.results.group_result import GroupResult
 
 __all__ = ["attach", "make_handle", "prints_name", "rebuilt", "snapshot"]
@@ -40,6 +41,7 @@ _MARK = "cel2."
 _MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
 _IS_STAMPED = 2
+_IS_DONE = 4
 _FIXED_LENGTH = 1 + 16 + 4 + 4
 _PROOF_LENGTH = 16
 #: A longer id of the user's is stored aside, so that a handle stays below 200 bytes.
@@ -51,10 +53,18 @@ _PRINTS_MOST = 4 << 20
 _LENGTH_MOST = 200
 
 
-def make_handle(result: GroupResult[Any]) -> str:
+def make_handle(
+    result: GroupResult[Any], store: HandleStore | None = None, *, is_done: bool = False
+) -> str:
     """Return the handle of a group's result.
 
     Stores aside the data that it has no room for.
+
+    Args:
+        result: Of a group of which all members were sent.
+        store: Keeps the key and the data; None: the result's backend, if other
+            processes can see it.
+        is_done: Whether all members are done, so that a task may wait for them.
 
     Raises:
         CelerantError: The results live in this process alone, or the group is still
@@ -63,25 +73,26 @@ def make_handle(result: GroupResult[Any]) -> str:
     members, group_id = result.members, result.id
     backend, barrier, roster = result.backend, members.barrier, members.roster
     aside = _aside(result)
-    if not backend.supports_handles:
-        backend.put_aside("", b"")  # gives the reason
+    if store is None:
+        store = _shared(backend)
     if not barrier.is_sealed:
         msg = f"group {group_id} is still being sent: its handle comes with its end"
         raise CelerantError(msg)
     named = "" if group_id == roster.uuid else group_id
     if len(named.encode()) > _ID_MOST:
         aside["group_id"], named = named, ""
-    key = backend.handle_key()
+    key = store.handle_key()
     if aside:
         packed = zlib.compress(json.dumps(aside, separators=(",", ":")).encode())
         proof = _proof(key, roster.seed, packed)
-        backend.put_aside(roster.uuid, proof + packed)
+        store.put_aside(roster.uuid, proof + packed)
     if members.prints is not None:
         packed = members.prints.pack()
         if len(packed) <= _PRINTS_MOST:
-            backend.put_aside(prints_name(roster.uuid), packed)
+            store.put_aside(prints_name(roster.uuid), packed)
     flags = _HAS_ASIDE if aside else 0
     flags |= _IS_STAMPED if members.stamps else 0
+    flags |= _IS_DONE if is_done else 0
     body = b"".join(
         (
             bytes([flags]),
@@ -100,8 +111,21 @@ def prints_name(uuid: str) -> str:
     return f"prints-{uuid}"
 
 
-def attach(handle: str, backend: Backend) -> GroupResult[Any]:
+def _shared(backend: Backend) -> HandleStore:
+    if not backend.supports_handles:
+        raise CelerantError(backend.no_handles())
+    return backend
+
+
+def attach(
+    handle: str, backend: Backend, store: HandleStore | None = None
+) -> GroupResult[Any]:
     """Return the result that `handle` stands for.
+
+    Args:
+        handle: Of `make_handle`.
+        backend: Where its results are.
+        store: As for `make_handle`.
 
     Raises:
         HandleError: It is no handle, or no app on this store has made it.
@@ -109,9 +133,9 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
         CelerantError: `backend` is not shared between processes.
     """
     body, proof = _parts(handle)
-    if not backend.supports_handles:
-        backend.take_aside("")  # gives the reason
-    key = backend.handle_key()
+    if store is None:
+        store = _shared(backend)
+    key = store.handle_key()
     if not hmac.compare_digest(_proof(key, body), proof):
         msg = (
             f"handle {_short(handle)} was not made by an app on {backend.as_uri()}, or "
@@ -126,9 +150,9 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
     uuid = Roster(seed).uuid
     group_id, aside = named or uuid, {}
     if flags & _HAS_ASIDE:
-        aside = _stored_aside(backend, key, seed, uuid)
+        aside = _stored_aside(backend, store.take_aside(uuid), key, seed, uuid)
         group_id = aside.get("group_id") or group_id
-    return rebuilt(
+    made = rebuilt(
         backend,
         seed=seed,
         count=count,
@@ -137,12 +161,13 @@ def attach(handle: str, backend: Backend) -> GroupResult[Any]:
         aside=aside,
         stamped=bool(flags & _IS_STAMPED),
     )
+    made.members.were_done = bool(flags & _IS_DONE)
+    return made
 
 
 def _stored_aside(
-    backend: Backend, key: bytes, seed: bytes, uuid: str
+    backend: Backend, stored: bytes | None, key: bytes, seed: bytes, uuid: str
 ) -> dict[str, Any]:
-    stored = backend.take_aside(uuid)
     if stored is None:
         msg = (
             f"group {uuid} is gone from {backend.as_uri()}: "

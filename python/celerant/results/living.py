@@ -283,7 +283,7 @@ class Living(Generic[R]):
                 raise self._late(timeout, count) from None
 
     def _refuse(self) -> None:
-        refuse_inside_task(is_refused=True)
+        refuse_inside_task(is_refused=not self.members.were_done)
         if self.members.refuse_waiting is not None:
             self.members.refuse_waiting()
 

@@ -14,6 +14,7 @@ from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
 from celerant.common.listed import listed
 from celerant.results.async_result import AsyncResult
+from celerant.running.header_results import takes_result
 
 if TYPE_CHECKING:
     from celerant.context.call import Call
@@ -103,7 +104,10 @@ def _run_header(app: App, step: _Step) -> tuple[Any, _Step]:
     header = tasks.apply(step.args, step.kwargs)
     _extend_links(body, listed(step.options.get("link")))
     of_body = {k: v for k, v in step.options.items() if k in _OF_BODY}
-    values = header.get(disable_sync_subtasks=False)
+    values: Any = header.get(disable_sync_subtasks=False)
+    if takes_result(app.tasks, body):
+        header.members.were_done = True
+        values = header
     return header, _Step(body, (values,), {}, of_body, is_copy=True)
 
 

@@ -22,6 +22,7 @@ from celerant.common.stock_errors import encode_error, named_exception
 from celerant.context.request import current_request
 from celerant.errors import ChordError, EncodeError, PublishError
 from celerant.running.errbacks import call_errbacks
+from celerant.running.header_results import header_handle, takes_result
 from celerant.running.logged import logged
 from celerant.running.storing import stand_in
 from celerant.running.trace import FAILURE, REVOKED, SUCCESS
@@ -168,9 +169,11 @@ class Continuation:
 
     def _complete(self, chord: Any, body: Any) -> None:
         try:
-            error, values = None, []
+            error: ChordError | None = None
+            #: Of the header: the handle of its result, or a list.
+            values: Any = None
             try:
-                values = chord.values()
+                values = self._of_header(chord, body)
             except ChordError as exc:
                 logger.error("chord %s fails: %s", chord.group_id, said(exc))  # noqa: TRY400 - a task's failure
                 error = exc
@@ -209,6 +212,18 @@ class Continuation:
                 chord.group_id,
                 Lines(traceback_text(exc)),
             )
+
+    def _of_header(self, chord: Any, body: Any) -> Any:
+        """Return what a body gets of its header: a handle, or the list of its values.
+
+        Raises:
+            ChordError: A task of the header failed.
+        """
+        if takes_result(self._app.tasks, body):
+            handle = header_handle(chord, self._app.backend, body)
+            if handle is not None:
+                return handle
+        return chord.values()
 
     def _fail_body(self, body: Mapping[str, Any], error: ChordError) -> None:
         is_group = body.get("subtask_type") == "group"

@@ -16,6 +16,8 @@ class Runnable(Protocol):
     name: str
     #: The hooks of its class, which are called beside it.
     hooks: Any
+    #: Whether its first argument may be the handle of a header's result.
+    takes_header: bool
     run: Any
     throws: Any
     ignore_result: Any

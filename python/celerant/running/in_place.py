@@ -244,6 +244,9 @@ def _as_sent(
     """Return arguments as they would arrive, or refuse those that would not."""
     if task.dump_models is not None and serializer != "pickle":
         args, kwargs = task.dump_models(args, kwargs)
+    # Of a header that ran here; a message would have its handle.
+    is_header = task.takes_header and args and isinstance(args[0], GroupResult)
+    header, args = (args[:1], args[1:]) if is_header else ((), args)
     try:
         content_type, encoding, data = dumps((args, kwargs), serializer)
     except Exception as exc:
@@ -254,7 +257,8 @@ def _as_sent(
             "(task_serializer, serializer=)"
         )
         raise EncodeError(msg, task=task.name, group_index=index, path=path) from exc
-    return loads(data, content_type, encoding, accept=[content_type])
+    args, kwargs = loads(data, content_type, encoding, accept=[content_type])
+    return (*header, *args), kwargs
 
 
 def _stored(app: App, request: Request, outcome: Outcome) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -56,6 +57,15 @@ _OF_SEND = (
     "retry",
     "retry_policy",
 )
+
+
+def _seed_of(canvas: chord[Any], group_id: str) -> bytes:
+    """Return the seed of the ids of a header: its own id, if that was made for it.
+
+    Then whoever knows the id and the size of the header knows its tasks.
+    """
+    is_frozen = isinstance(canvas["kwargs"]["header"], dict)
+    return new_seed() if is_frozen else uuid.UUID(group_id).bytes
 
 
 class Canvases:
@@ -148,7 +158,7 @@ class Canvases:
         of_header = {**low.options, **of_send}
         losses = app.backend.losses
         sent_call = SentCall(source, low.args, low.kwargs, of_header, losses)
-        kept = outgoing.members(Roster(new_seed()), sent_call)
+        kept = outgoing.members(Roster(_seed_of(canvas, low.group_id)), sent_call)
         header = ChordHeader(outgoing, kept, low.group_id, sent_call, size)
         sent = header.send()
         if sent.error is None and not header.size:

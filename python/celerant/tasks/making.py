@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
 from celerant.tasks.annotations import annotate
+from celerant.tasks.group_results import WithResults, is_first, parameters_of
 from celerant.tasks.models import WithModels
 from celerant.tasks.options import HOOKS, OPTIONS, check_task_options
 from celerant.tasks.retry import check_retry_options, with_autoretry
@@ -68,12 +69,17 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
             dump_kwargs=models["pydantic_dump_kwargs"],
         )
         dump = functools.partial(run.dumped, bound=bind)
+    of_results = parameters_of(function, parameters)
+    if of_results:
+        run = WithResults(run, app=app, name=name, parameters=of_results)
     space = {
         "app": app,
         "name": name,
         "bind": bind,
         "parameters": parameters,
         "run": _method(run) if bind else staticmethod(run),
+        "of_results": of_results,
+        "takes_header": is_first(of_results, parameters),
         "dump_models": None if dump is None else staticmethod(dump),
         "__doc__": function.__doc__,
         "__module__": getattr(function, "__module__", None) or __name__,
@@ -116,6 +122,13 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
     task.name = name
     if task.parameters is None:
         type(task).parameters = _parameters(task.run, bind=False)
+    of_results = parameters_of(task.run, task.parameters)
+    if of_results:
+        run = WithResults(task.run, app=app, name=name, parameters=of_results)
+        own: Any = type(task)
+        own.run = staticmethod(run)
+        own.of_results = of_results
+        own.takes_header = is_first(of_results, task.parameters)
     settle(task)
     task.on_bound(app)
     return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from celerant.canvas.mapping import chunks, mapped
@@ -69,10 +69,12 @@ _INTERNAL = frozenset(
         "dump_models",
         "given_options",
         "hooks",
+        "of_results",
         "own_option",
         "parameters",
         "retry_lost",
         "sent_options",
+        "takes_header",
     }
 )
 
@@ -105,6 +107,10 @@ class Task(TaskHooks, Generic[P, R]):
     parameters: inspect.Signature | None = None
     #: Writes models among the arguments; None if the task takes none.
     dump_models: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    #: The parameters that are annotated `GroupResult`, and get one for its handle.
+    of_results: Collection[str] = ()
+    #: Whether the first positional parameter is among them.
+    takes_header: bool = False
     #: The methods for classes of your own that a subclass has replaced.
     hooks: frozenset[str] = frozenset()
     #: `run` with the retries of `autoretry_for`; None without any.

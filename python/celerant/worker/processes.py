@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celerant.errors import SettingError
+from celerant.running.header_results import with_values
 from celerant.worker.child import Checked, check, run_job
 from celerant.worker.jobs import pack_job
 from celerant.worker.process import ChildDied, ChildProcess
@@ -137,6 +138,9 @@ class Processes:
         """
         limit = self._limits.of(delivery)
         reference = self._reference(delivery.task)
+        task = delivery.task
+        if task.takes_header and not task.backend.supports_handles:
+            with_values(delivery.request, task.backend)
         job = pack_job(
             run_job, reference, delivery.request, self._serializer, limit.soft
         )

@@ -21,6 +21,7 @@ class FakeTask:
         self.run = run
         self.throws = ()
         self.hooks = frozenset()
+        self.takes_header = False
         self.ignore_result = False
         self.acks_late = False
         self.acks_on_failure = None

@@ -24,6 +24,7 @@ from celerant.states import READY_STATES, RETRY, SUCCESS
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
+    from celerant.results.backends.handle_store import HandleStore
     from celerant.results.tracking.members import Members
     from celerant.results.tracking.source import Trouble
 
@@ -150,13 +151,21 @@ class Backend(ChordResults):
     def open_feed(self) -> Feed:
         """Return what brings new records to this process."""
 
+    def count_stored(self, ids: Sequence[str]) -> int:
+        """Return how many of `ids` have a record, in whatever state."""
+        return sum(record is not None for record in self.fetch(ids))
+
+    def handles_here(self) -> HandleStore | None:
+        """Return what keeps handles for the tasks of this process; None: nothing."""
+        return self if self.supports_handles else None
+
     def handle_key(self) -> bytes:
         """Return the key that proves handles, made where the store has none."""
-        raise CelerantError(self._no_handles())
+        raise CelerantError(self.no_handles())
 
     def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - for those that can
         """Keep `payload` beside the results for as long as they live."""
-        raise CelerantError(self._no_handles())
+        raise CelerantError(self.no_handles())
 
     def put_asides(self, payloads: Mapping[str, bytes]) -> None:
         """Keep many beside the results, by their names, as `put_aside` does one."""
@@ -165,7 +174,7 @@ class Backend(ChordResults):
 
     def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - for those that can
         """Return what was put aside, None where it is gone."""
-        raise CelerantError(self._no_handles())
+        raise CelerantError(self.no_handles())
 
     def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - for those that have one
         """Return the queue that results come to; None where they are stored instead.
@@ -358,7 +367,8 @@ class Backend(ChordResults):
         if consumer is not None:
             consumer.close()
 
-    def _no_handles(self) -> str:
+    def no_handles(self) -> str:
+        """Return why no other process can attach to results by their handles."""
         return (
             f"results on {self.as_uri()} live in this process alone, so a handle "
             "means nothing elsewhere; use a shared store such as redis://"

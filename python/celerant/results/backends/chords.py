@@ -93,10 +93,35 @@ class CompleteChord:
         form = self._backend.restore_group(self.group_id)
         if form is not None:
             return self._nested(form)
+        return [value for _, value in self._parts()]
+
+    def ids(self) -> list[str]:
+        """Return the ids of the tasks of a flat header, in its order.
+
+        No more than some thousand of their values are kept meanwhile.
+
+        Raises:
+            ChordError: As `values`.
+        """
+        return [task_id for task_id, _ in self._parts()]
+
+    def form(self) -> Any:
+        """Return the form of a header that has groups in it; None if it is flat.
+
+        Raises:
+            ChordError: As `values`.
+        """
+        form = self._backend.restore_group(self.group_id)
+        if form is not None:
+            self._nested(form)
+        return form
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield the id and the value of each task of a flat header."""
         decode = self._backend.codec.decode
-        return [
-            _value(*decode(part)[1:]) for part in self._counter.parts(self.group_id)
-        ]
+        for part in self._counter.parts(self.group_id):
+            _, task_id, state, stored = decode(part)
+            yield task_id, _value(task_id, state, stored)
 
     def renew(self, seconds: float) -> bool:
         """Keep the claim for a time from now; False if another worker has it."""

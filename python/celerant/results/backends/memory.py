@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -68,6 +69,8 @@ class Store:
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self._stored = 0
+        #: Proves the handles that tasks in this process get.
+        self.key = secrets.token_bytes(32)
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
         """Store a record for `expires` seconds, 0 for ever, and push it."""
@@ -210,6 +213,28 @@ class Store:
                 self._bytes -= len(found[0]) + _OVERHEAD
 
 
+class HandlesInMemory:
+    """Keeps handles that mean something in this process alone."""
+
+    def __init__(self, store: Store, expires: int) -> None:
+        """Keep them in `store`, for `expires` seconds; 0: for ever."""
+        self._store = store
+        self._expires = expires
+
+    def handle_key(self) -> bytes:
+        """Return the key of this process's store."""
+        return self._store.key
+
+    def put_aside(self, name: str, payload: bytes) -> None:
+        """Keep it as a record that no task has."""
+        self._store.put(f"aside-{name}", payload, self._expires)
+
+    def take_aside(self, name: str) -> bytes | None:
+        """Return what was put aside, None where it is gone."""
+        found = self._store.get(f"aside-{name}")
+        return None if found == self._store.gone_record else found
+
+
 def _end(expires: int) -> float:
     return monotonic() + expires if expires else math.inf
 
@@ -276,6 +301,10 @@ class MemoryBackend(Backend):
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""
         self._checked().drop(ids)
+
+    def handles_here(self) -> HandlesInMemory:
+        """Return what keeps handles for threads; no other process can see it."""
+        return HandlesInMemory(self._checked(), self.expires)
 
     def chord_counter(self) -> MemoryChords:
         """Return the counter of this process's chords."""

@@ -133,6 +133,14 @@ class RedisBackend(Backend):
             found += self._client.mget(keys)
         return found
 
+    def count_stored(self, ids: Sequence[str]) -> int:
+        """Return how many of `ids` have a record; no record is read."""
+        return sum(
+            self._retried(partial(self._client.exists, *keys))
+            for start in range(0, len(ids), CHUNK)
+            if (keys := [self.key_prefix + one for one in ids[start : start + CHUNK]])
+        )
+
     def read(self, task_id: str) -> bytes | None:
         """Return one record as stored; retried as configured.
 

@@ -114,7 +114,9 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _begin(self) -> None:
         if not self._is_begun:
-            refuse_inside_task(is_refused=self._is_refused)
+            refuse_inside_task(
+                is_refused=self._is_refused and not self._members.were_done
+            )
             if self._members.refuse_waiting is not None:
                 self._members.refuse_waiting()
             self._is_begun = True

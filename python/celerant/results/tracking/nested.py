@@ -61,6 +61,7 @@ class Nested:
         inner = outer.of_forms(forms, outer.backend)
         inner.sent_at, inner.losses = outer.sent_at, outer.losses
         inner.pid = outer.pid
+        inner.were_done = outer.were_done
         inner.path = f"{outer.path or 'group'}[{index}]"
         # Weak, because a user who drops the outer result waits for none of them.
         wake = partial(_pass_on, self._outer, index, weakref.ref(inner))

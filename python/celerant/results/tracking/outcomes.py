@@ -52,6 +52,7 @@ class Outcomes(ABC):
         "stamps",
         "unsent",
         "values",
+        "were_done",
     )
 
     def __init__(
@@ -83,6 +84,8 @@ class Outcomes(ABC):
         self.cut_short: BaseException | None = None
         #: Why members were not sent; None if the broker did not take them.
         self.unsent: str | None = None
+        #: Whether all were done when this view was made: nobody waits for a worker.
+        self.were_done = False
 
     @property
     @abstractmethod
