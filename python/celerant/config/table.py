@@ -121,6 +121,7 @@ SETTINGS: dict[str, Setting] = {
     "cassandra_servers": Setting(optional(LIST), None, CELERY),
     "cassandra_table": Setting(ANY, None, CELERY),
     "cassandra_write_consistency": Setting(ANY, None, CELERY),
+    "celerant_index_groups": Setting(FLAG, False, SENDING, OWN),
     "celerant_message_depth_limit": Setting(optional(POSITIVE), 1000, WORKER, OWN),
     "celerant_message_size_limit": Setting(optional(POSITIVE), 128 << 20, WORKER, OWN),
     "celerant_result_memory_limit": Setting(

@@ -88,6 +88,7 @@ class Blueprints:
         is_placed: bool | None = None,
         departure: Departure | None = None,
         stamp: str | None = None,
+        task_names: set[str] | None = None,
     ) -> None:
         self._basis = basis
         self._conf = basis.conf
@@ -106,6 +107,8 @@ class Blueprints:
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
         #: None: nobody watches.
         self._departure = departure
+        #: Of the messages that were drawn.
+        self.task_names: set[str] = set() if task_names is None else task_names
 
     def bare(self, *, is_placed: bool) -> Blueprints:
         """Return the same without group and call, for options that are complete."""
@@ -117,6 +120,7 @@ class Blueprints:
             is_placed=is_placed,
             departure=self._departure,
             stamp=self._stamp,
+            task_names=self.task_names,
         )
 
     def reply_to(self) -> str:
@@ -224,6 +228,7 @@ class Blueprints:
         )
         if times.expiration_ms is not None:
             blueprint.properties["expiration"] = str(times.expiration_ms)
+        self.task_names.add(name)
         if self._departure is not None:
             self._departure.tasks.add(name)
             self._departure.queues.add(blueprint.routing_key)

@@ -112,8 +112,7 @@ def prints_name(uuid: str) -> str:
 
 
 def _shared(backend: Backend) -> HandleStore:
-    if not backend.supports_handles:
-        raise CelerantError(backend.no_handles())
+    backend.refuse_handles()
     return backend
 
 

@@ -16,7 +16,16 @@ __all__ = ["SentCall", "new_seed", "to_resend"]
 class SentCall:
     """The arguments and options that a group was sent with."""
 
-    __slots__ = ("args", "doubts", "kwargs", "losses", "options", "source", "stamp")
+    __slots__ = (
+        "args",
+        "doubts",
+        "kwargs",
+        "losses",
+        "options",
+        "source",
+        "stamp",
+        "tasks",
+    )
 
     def __init__(
         self,
@@ -37,6 +46,8 @@ class SentCall:
         self.stamp: str | None = None
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
+        #: Names of the tasks that were sent so far.
+        self.tasks: set[str] = set()
 
 
 def to_resend(report: Report, unknown: Literal["send", "skip"]) -> Intervals:

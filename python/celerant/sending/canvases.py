@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from celerant.dispatch.run import Sent
     from celerant.results.tracking.members import Members
     from celerant.sending.holding import Frozen
+    from celerant.sending.indexing import Index
     from celerant.sending.outgoing import Outgoing
 
 __all__ = ["Canvases"]
@@ -73,9 +74,10 @@ class Canvases:
 
     run = staticmethod(run_canvas)
 
-    def __init__(self, app: App, outgoing: Outgoing) -> None:
+    def __init__(self, app: App, outgoing: Outgoing, index: Index) -> None:
         self._app = app
         self._outgoing = outgoing
+        self._index = index
         #: The headers, by the members that keep the body's result.
         self._interrupted: weakref.WeakKeyDictionary[Members, ChordHeader] = (
             weakref.WeakKeyDictionary()
@@ -151,6 +153,7 @@ class Canvases:
         # Each member of the header is checked when it is read.
         check_canvas(canvas.body, "chord.chord_body")
         app.backend.ensure_chords_allowed()
+        self._index.check()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         low = lowered_chord(
             app, canvas, Roster(new_seed(), 1), args, kwargs, options, outgoing.reply_to
@@ -169,6 +172,7 @@ class Canvases:
             return self._send_whole(empty, whole, None)
         members: GroupResult[Any]
         members = GroupResult(low.group_id, kept, report=sent.report)
+        self._index.note(members, sent_call)
         result = from_line(low.line, app.backend, parent=members)
         if end_is_ignored(app, canvas):
             result.settle(Barrier.IGNORED)
@@ -203,6 +207,7 @@ class Canvases:
             members.members.send_again()
             sent = header.send(only, None if report is None else report.ledger)
             members.sent_again(sent.report)
+            self._index.note(members, header.call)
             if sent.error is not None:
                 raise self._unsent(result, sent)
         else:

@@ -10,7 +10,7 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,8 @@ class Feeder:
         self._thread: threading.Thread | None = None
         self.source_error: BaseException | None = None
         self.stopped_by: str | None = None
+        #: Called once after it was concluded.
+        self.at_end: Callable[[], None] | None = None
 
     def begin(
         self,
@@ -370,6 +372,9 @@ class Feeder:
             fed.conclude(error, is_over=is_over)
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
+        at_end, self.at_end = self.at_end, None
+        if at_end is not None:
+            at_end()
 
     def _refuse_forked(self) -> None:
         if os.getpid() != self._pid:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celerant.errors.report import Report
     from celerant.results.group_result import GroupResult
     from celerant.sending.call import SentCall
+    from celerant.sending.indexing import Index
     from celerant.sending.outgoing import Outgoing
 
 __all__ = ["Feeds"]
@@ -30,9 +31,10 @@ __all__ = ["Feeds"]
 class Feeds:
     """The groups that an app feeds."""
 
-    def __init__(self, app: App, outgoing: Outgoing) -> None:
+    def __init__(self, app: App, outgoing: Outgoing, index: Index) -> None:
         self._app = app
         self._outgoing = outgoing
+        self._index = index
         self._feeders: weakref.WeakSet[Feeder] = weakref.WeakSet()
 
     def close(self) -> None:
@@ -72,6 +74,7 @@ class Feeds:
             raise
         result.feeding, result.report = feeder, fed.report
         self._feeders.add(feeder)
+        feeder.at_end = self._index.at_end(result, call)
         feeder.begin(fed, outgoing.open_for_feeding(), caught)
 
     def go_on(
@@ -134,6 +137,9 @@ class Feeds:
         if feeder.options.canary is not None or stop_if is not None:
             breaker = Breaker(members, 0, stop_if or 0)
         self._feeders.add(feeder)
+        # The handle of the part that had left is not the whole's.
+        result.sent_again(report)
+        feeder.at_end = self._index.at_end(result, call)
         again = feeder.go_on(fed, outgoing.open_for_feeding(), breaker, feeder.caught)
         result.sent_again(again)
 
@@ -162,6 +168,7 @@ class Feeds:
             is_again=True,
         )
         self._feeders.add(feeder)
+        feeder.at_end = self._index.at_end(result, call)
         carriers = outgoing.open_for_feeding()
         return feeder.go_on(fed, carriers, None, caught, is_again=True)
 

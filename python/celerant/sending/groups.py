@@ -19,6 +19,7 @@ from celerant.running.in_place import run_group
 from celerant.sending.call import SentCall, new_seed, to_resend
 from celerant.sending.feeding import Feeder
 from celerant.sending.feeds import Feeds
+from celerant.sending.indexing import Index
 from celerant.sending.mending import Mending
 from celerant.sending.origin import check_origin
 
@@ -43,9 +44,10 @@ class Groups:
 
     run = staticmethod(run_group)
 
-    def __init__(self, app: App, outgoing: Outgoing) -> None:
+    def __init__(self, app: App, outgoing: Outgoing, index: Index) -> None:
         self._app = app
         self._outgoing = outgoing
+        self._index = index
         #: The calls of the groups of results, for `resume`.
         self._calls: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
@@ -54,8 +56,8 @@ class Groups:
         self._mendable: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
         )
-        self._feeds = Feeds(app, outgoing)
-        self._mending = Mending(app, outgoing, self._feeds)
+        self._feeds = Feeds(app, outgoing, index)
+        self._mending = Mending(app, outgoing, self._feeds, index)
 
     def check(self, members: group[Any], options: dict[str, Any]) -> str:  # noqa: ARG002 - as others
         """Refuse options that no group has; return the path of the group."""
@@ -80,6 +82,7 @@ class Groups:
             return ran if held is None else held.result.go_on_as(ran)
         merged = members.merged_options(call.options)
         check_links(merged, "group")
+        self._index.check()
         source = members["kwargs"]["tasks"]
         given = source if held is None else held.origin["kwargs"]["tasks"]
         sent_call = SentCall(given, call.args, call.kwargs, merged, app.backend.losses)
@@ -96,17 +99,21 @@ class Groups:
         if feed_options.feeds or is_async(source):
             result = GroupResult(group_id, kept) if held is None else held.result
             self._feeds.begin(result, source, sent_call, feed_options)
+            self._index.note(result, sent_call)
             return result
         sent = outgoing.dispatch(source, roster, sent_call, kept, group_id=group_id)
         result = GroupResult(group_id, kept) if held is None else held.result
         result.report = sent.report
         if sent.error is not None:
-            raise self._resumable(sent, result, sent_call)
+            error = self._resumable(sent, result, sent_call)
+            self._index.note(result, sent_call)
+            raise error
         if feed_options.stamps:
             # It may be mended.
             self._mendable[result] = sent_call
         if held is None:
             result = result.lone()
+        self._index.note(result, sent_call)
         outgoing.add_to_parent(result, call.options)
         return result
 
@@ -167,6 +174,7 @@ class Groups:
             ledger=report.ledger,
         )
         result.sent_again(sent.report)
+        self._index.note(result, call)
         if sent.error is not None:
             raise self._resumable(sent, result, call)
         return result

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celerant.results.group_result import GroupResult
     from celerant.results.tracking.members import Members
     from celerant.sending.feeds import Feeds
+    from celerant.sending.indexing import Index
     from celerant.sending.outgoing import Outgoing
 
 __all__ = ["Mending"]
@@ -37,8 +38,11 @@ _FORGET_CHUNK, _LOOK_CHUNK = 10_000, 1000
 class Mending:
     """Sends members once more; see `GroupResult.retry`."""
 
-    def __init__(self, app: App, outgoing: Outgoing, feeds: Feeds) -> None:
+    def __init__(
+        self, app: App, outgoing: Outgoing, feeds: Feeds, index: Index
+    ) -> None:
         self._app = app
+        self._index = index
         self._outgoing = outgoing
         self._feeds = feeds
 
@@ -113,6 +117,7 @@ class Mending:
         if call.stamp is not None:
             members.stamps.append(call.stamp)
         result.sent_again(sent.report)
+        self._index.note(result, call)
         if sent.error is not None:
             raise sent.error
 

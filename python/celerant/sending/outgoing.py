@@ -203,12 +203,14 @@ class Outgoing:
     ) -> Order:
         self._refuse_forked_memory()
         lasting = self._lasting()
+        drawing = self._blueprints(
+            lasting.basis, group_id, call.options, departure, call.stamp
+        )
+        call.tasks = drawing.task_names
         return Order(
             source=source,
             roster=roster,
-            blueprints=self._blueprints(
-                lasting.basis, group_id, call.options, departure, call.stamp
-            ),
+            blueprints=drawing,
             rules=lasting.rules,
             patience=self._patience(call.options),
             ledger=Ledger(),

@@ -12,6 +12,7 @@ from celerant.canvas.signature import Signature
 from celerant.sending.canvases import Canvases
 from celerant.sending.groups import Groups
 from celerant.sending.holding import Frozen, Held, check_held
+from celerant.sending.indexing import Index
 from celerant.sending.outgoing import Outgoing
 from celerant.sending.tasks import Tasks
 
@@ -28,8 +29,9 @@ class Sender:
     def __init__(self, app: App) -> None:
         self._app = app
         self.outgoing = outgoing = Outgoing(app)
-        canvases = Canvases(app, outgoing)
-        self._groups = Groups(app, outgoing)
+        index = Index(app)
+        canvases = Canvases(app, outgoing, index)
+        self._groups = Groups(app, outgoing, index)
         #: By class; a subclass is added when it is first sent.
         self._doors: dict[type, Any] = {
             Signature: Tasks(app, outgoing),

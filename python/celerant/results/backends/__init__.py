@@ -46,11 +46,11 @@ def open_backend(
     if kind in _REDIS_SCHEMES:
         from celerant.results.backends.redis import RedisBackend  # noqa: PLC0415 - redis-py is an extra
 
-        return RedisBackend(url or "", **settings)
+        return RedisBackend(url or "", name=name, **settings)
     if kind == "sentinel":
         from celerant.results.backends.sentinel import SentinelBackend  # noqa: PLC0415 - redis-py is an extra
 
-        return SentinelBackend(url or "", **settings)
+        return SentinelBackend(url or "", name=name, **settings)
     for key in ("use_ssl", "connection"):
         settings.pop(key, None)
     if kind == "rpc" and connect is not None:

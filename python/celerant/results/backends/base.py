@@ -15,6 +15,7 @@ from celerant.common.per_process import PerProcess
 from celerant.common.printable import frames_of_ours
 from celerant.common.urls import masked
 from celerant.errors import CelerantError
+from celerant.results.backends.beside import Beside
 from celerant.results.backends.chords import ChordResults
 from celerant.results.backends.lifetimes import seconds_to_live
 from celerant.results.consuming.consumer import Consumer
@@ -40,7 +41,7 @@ def _no_obstacle() -> str | None:
     return None
 
 
-class Backend(ChordResults):
+class Backend(Beside, ChordResults):
     """A store of results, and the one consumer that watches it for this process.
 
     Args:
@@ -64,8 +65,6 @@ class Backend(ChordResults):
 
     #: Whether it stores any.
     has_results = True
-    #: Whether another process can attach to a result by its handle.
-    supports_handles = False
     #: How long to go on asking a store that is away, as kombu takes it.
     retry_policy: Mapping[str, Any] = MappingProxyType({})
     #: Whether `store_many` is there.
@@ -158,23 +157,6 @@ class Backend(ChordResults):
     def handles_here(self) -> HandleStore | None:
         """Return what keeps handles for the tasks of this process; None: nothing."""
         return self if self.supports_handles else None
-
-    def handle_key(self) -> bytes:
-        """Return the key that proves handles, made where the store has none."""
-        raise CelerantError(self.no_handles())
-
-    def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - for those that can
-        """Keep `payload` beside the results for as long as they live."""
-        raise CelerantError(self.no_handles())
-
-    def put_asides(self, payloads: Mapping[str, bytes]) -> None:
-        """Keep many beside the results, by their names, as `put_aside` does one."""
-        for name, payload in payloads.items():
-            self.put_aside(name, payload)
-
-    def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - for those that can
-        """Return what was put aside, None where it is gone."""
-        raise CelerantError(self.no_handles())
 
     def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - for those that have one
         """Return the queue that results come to; None where they are stored instead.
@@ -366,13 +348,6 @@ class Backend(ChordResults):
             consumer, own.consumer = own.consumer, None
         if consumer is not None:
             consumer.close()
-
-    def no_handles(self) -> str:
-        """Return why no other process can attach to results by their handles."""
-        return (
-            f"results on {self.as_uri()} live in this process alone, so a handle "
-            "means nothing elsewhere; use a shared store such as redis://"
-        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.as_uri()}>"

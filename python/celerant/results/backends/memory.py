@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from celerant._core import monotonic
 from celerant.common.per_process import PerProcess, ProcessLock
 from celerant.errors import CelerantError, ForkError
 from celerant.results.backends.base import Backend
+from celerant.results.backends.beside import INDEX_MOST
 from celerant.results.backends.memory_chord import MemoryChords
 from celerant.results.backends.memory_feed import MemoryFeed
 from celerant.states import RETRY
@@ -65,6 +67,8 @@ class Store:
         #: The waiters for one record, by task id.
         self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
         self.chords = MemoryChords()
+        #: Groups, oldest first: the entry, what is kept of it, and its end of life.
+        self.groups: deque[tuple[bytes, object, float]] = deque(maxlen=INDEX_MOST)
         #: (record, monotonic end of life or infinity), oldest first.
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
@@ -126,6 +130,7 @@ class Store:
         if not self._users:
             self.losses += 1
             self._records.clear()
+            self.groups.clear()
             self._gone.clear()
             self._bytes = 0
             self.chords.clear()
@@ -269,6 +274,8 @@ class MemoryBackend(Backend):
         self._shared.limit = math.inf if limit is None else limit
         self._shared.gone_record = self._gone_record(limit)
 
+    keeps_index = True
+
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records of `ids`."""
         get = self._checked().get
@@ -309,6 +316,16 @@ class MemoryBackend(Backend):
     def chord_counter(self) -> MemoryChords:
         """Return the counter of this process's chords."""
         return self._checked().chords
+
+    def add_to_index(self, payload: bytes, kept: object) -> None:
+        """Add an entry; the oldest goes if there are too many."""
+        self._checked().groups.append((payload, kept, _end(self.expires)))
+
+    def index(self) -> list[tuple[bytes, object]]:
+        """Return the entries of this process."""
+        # A copy is made without letting another thread append meanwhile.
+        entries, now = self._checked().groups.copy(), monotonic()
+        return [(payload, kept) for payload, kept, end in entries if end > now]
 
     def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
         """Tell waiters in the thread that stores, without a third thread.

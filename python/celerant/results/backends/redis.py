@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import secrets
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +28,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.errors import CelerantError
 from celerant.results.backends.base import Backend
+from celerant.results.backends.beside import INDEX_MOST
 from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
@@ -73,7 +75,7 @@ class RedisBackend(Backend):
         SettingError: An impossible URL.
     """
 
-    supports_handles = stores_many = True
+    supports_handles = stores_many = keeps_index = True
     connection_errors = (RedisConnectionError, RedisTimeoutError, OSError)
 
     def __init__(
@@ -84,7 +86,7 @@ class RedisBackend(Backend):
         connection: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        settings.pop("name", None)
+        name = settings.pop("name", "")
         super().__init__(url, **settings)
         defaults = {"socket_timeout": 120.0, **(connection or {})}
         defaults = {key: value for key, value in defaults.items() if value is not None}
@@ -104,6 +106,7 @@ class RedisBackend(Backend):
             prefix += "_"
         self._aside_prefix = f"{prefix}celerant-aside-"
         self._handle_key = f"{prefix}celerant-handle-key"
+        self._index_key = f"{prefix}celerant-index-{name}"
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
         self.retry_policy = {**_RETRY_POLICY, **policy}
@@ -271,6 +274,26 @@ class RedisBackend(Backend):
         get = partial(self._client.get, self._aside_prefix + name)
         found: bytes | None = self._retried(get)
         return found
+
+    def add_to_index(self, payload: bytes, kept: object) -> None:  # noqa: ARG002 - for memory
+        """Add an entry, in one round trip; what is too old or too much goes."""
+        self._retried(partial(self._add_to_index, payload, time.time()))
+
+    def _add_to_index(self, payload: bytes, now: float) -> None:
+        key = self._index_key
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zadd(key, {payload: now})
+            pipe.zremrangebyrank(key, 0, -INDEX_MOST - 1)
+            if self.expires:
+                pipe.zremrangebyscore(key, "-inf", now - self.expires)
+                pipe.expire(key, self.expires)
+            pipe.execute()
+
+    def index(self) -> list[tuple[bytes, object]]:
+        """Return the entries, in one round trip."""
+        least = time.time() - self.expires if self.expires else "-inf"
+        read = partial(self._client.zrangebyscore, self._index_key, least, "+inf")
+        return [(payload, None) for payload in self._retried(read)]
 
     def open_feed(self) -> RedisFeed:
         """Return a feed on a connection of its own."""

@@ -1,0 +1,88 @@
+"""Notes the groups that an app sends, where ``celerant_index_groups`` is on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import monotonic
+from celerant.common.per_process import ProcessLock
+from celerant.common.printable import line
+from celerant.errors import SettingError
+from celerant.results.indexed import put
+
+if TYPE_CHECKING:
+    from celerant.context.host import App
+    from celerant.results.group_result import GroupResult
+    from celerant.sending.call import SentCall
+
+__all__ = ["Index"]
+
+logger = logging.getLogger("celerant")
+
+_SETTING = "celerant_index_groups"
+#: Seconds without another try after one that failed: sending must not wait for a store
+#: that is away at every group.
+_PAUSE = 30.0
+
+
+class Index:
+    """The index of an app's groups, on its way out.
+
+    Sending goes on whatever becomes of a note: a group that is not in the index was
+    sent all the same.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        #: Held while a group is noted that is being sent: its end must not be noted
+        #: before its beginning.
+        self._noting = ProcessLock(threading.Lock)
+        self._paused_until = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether groups are noted."""
+        return bool(self._app.conf.celerant_index_groups)
+
+    def check(self) -> None:
+        """Refuse to send a group that cannot be noted, before anything leaves.
+
+        Raises:
+            SettingError: The app's store of results keeps no index.
+        """
+        backend = self._app.backend
+        if self.is_on and not backend.keeps_index:
+            where = backend.as_uri() if backend.has_results else "nowhere"
+            msg = (
+                f"{_SETTING} needs results in Redis or on memory://, and this app's "
+                f"go to {where}"
+            )
+            raise SettingError(msg, name=_SETTING)
+
+    def note(self, result: GroupResult[Any], call: SentCall) -> None:
+        """Note a group that was sent, or whose sending has begun or ended."""
+        if not self.is_on or monotonic() < self._paused_until:
+            return
+        try:
+            with nullcontext() if result.feeding is None else self._noting:
+                put(result, sorted(call.tasks))
+        except Exception as exc:  # noqa: BLE001 - the group is sent all the same
+            self._paused_until = monotonic() + _PAUSE
+            logger.warning(
+                "group %s is not in the index of groups, nor are those sent in the "
+                "next %.0f s: %s",
+                result.id,
+                _PAUSE,
+                line(exc),
+            )
+
+    def at_end(
+        self, result: GroupResult[Any], call: SentCall
+    ) -> Callable[[], None] | None:
+        """Return what notes the end of a group that is sent bit by bit."""
+        return partial(self.note, result, call) if self.is_on else None
