@@ -5,10 +5,10 @@ Colours are the page's own, or half-transparent over it, so that dark pages show
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["lines", "shares", "table"]
+__all__ = ["grid", "lines", "shares", "table"]
 
 #: Of a state, by its name; any other is grey.
 _COLOURS = {
@@ -36,6 +36,21 @@ def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
     return (
         f"<div><strong>{escape(title)}</strong>"
         f'<table role="presentation">{cells}</table></div>'
+    )
+
+
+def grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a titled table with a head for each column."""
+    head = "".join(f'<th scope="col" {_CELL}>{escape(name)}</th>' for name in heads)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td {_CELL}>{escape(str(value))}</td>" for value in row)
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<div><strong>{escape(title)}</strong>"
+        f"<table><tr>{head}</tr>{body}</table></div>"
     )
 
 

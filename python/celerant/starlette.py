@@ -14,10 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from celerant.common.extras import extra
-from celerant.ui.bar import done_and_failed
+from celerant.ui.events import HEADERS, MEDIA_TYPE, events
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -29,9 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["celerant_app", "lifespan", "progress_events"]
 
 _STATE = "celerant"
-#: Seconds between two events, and without a change until a comment keeps proxies awake.
+#: Seconds between two events.
 _INTERVAL = 0.25
-_KEEP_ALIVE = 15.0
 
 
 def lifespan(
@@ -90,8 +87,9 @@ def progress_events(
     """Return a response of server-sent events that tell a group's progress.
 
     An event named ``progress`` for each change, and one named ``end`` when all members
-    are done; their data is JSON: ``{"id", "total", "done", "failed", "counts"}``. In a
-    browser: ``new EventSource(url).addEventListener("progress", ...)``.
+    are done; their data is JSON: ``{"id", "total", "done", "failed", "rate", "eta",
+    "counts"}``. ``total`` is null while members are still being sent. In a browser:
+    ``new EventSource(url).addEventListener("progress", ...)``.
 
     Who may see the group is for the handler to check before.
 
@@ -102,48 +100,7 @@ def progress_events(
     responses = extra(
         "starlette.responses", of="starlette", needed_by="progress_events()"
     )
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response: StreamingResponse = responses.StreamingResponse(
-        _events(result, interval), media_type="text/event-stream", headers=headers
+        events(result, interval), media_type=MEDIA_TYPE, headers=HEADERS
     )
     return response
-
-
-async def _events(result: GroupResult[Any], interval: float) -> AsyncIterator[bytes]:
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell(_result: object) -> None:
-        # The loop may be closed by the time that the group ends.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(over.set)
-
-    # The first look asks the store, and waits for it.
-    last = await asyncio.to_thread(result.counts)
-    result.then(tell)
-    yield _event("progress", result.id, last)
-    quiet = 0.0
-    while not over.is_set():
-        try:
-            await asyncio.wait_for(over.wait(), interval)
-        except asyncio.TimeoutError:
-            quiet += interval
-        counts = result.counts()
-        if counts != last:
-            last, quiet = counts, 0.0
-            yield _event("progress", result.id, counts)
-        elif quiet >= _KEEP_ALIVE:
-            quiet = 0.0
-            yield b": still here\n\n"
-    yield _event("end", result.id, result.counts())
-
-
-def _event(name: str, group_id: str, counts: dict[str, int]) -> bytes:
-    total, done, failed = done_and_failed(counts)
-    told = {
-        "id": group_id,
-        "total": total,
-        "done": done,
-        "failed": failed,
-        "counts": counts,
-    }
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(told))

@@ -14,7 +14,8 @@ from celerant.cli.finding import attached
 from celerant.cli.options import app_option, given_app, json_option, print_json
 from celerant.common.extras import extra
 from celerant.common.printable import shown
-from celerant.ui.bar import ProgressBar, done_and_failed
+from celerant.ui.bar import ProgressBar
+from celerant.ui.telling import done_and_failed, told
 
 if TYPE_CHECKING:
     from celerant.results.async_result import AsyncResult
@@ -42,7 +43,7 @@ def report(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FB
         found = attached(app, handle)
         counts = found.counts()
         if as_json:
-            print_json(_told(found, counts))
+            print_json(told(found))
         else:
             _print_counts(found, counts)
     return _code(counts)
@@ -89,16 +90,19 @@ def _looks(over: threading.Event, timeout: float | None) -> Any:
 def _print_changes(
     found: GroupResult[Any], over: threading.Event, timeout: float | None
 ) -> None:
-    last = found.counts()
-    print_json(_told(found, last), lines=True)
+    last = _print_told(found, None)
     for _ in _looks(over, timeout):
-        counts = found.counts()
-        if counts != last:
-            print_json(_told(found, counts), lines=True)
-            last = counts
-    counts = found.counts()
-    if counts != last:
-        print_json(_told(found, counts), lines=True)
+        last = _print_told(found, last)
+    _print_told(found, last)
+
+
+def _print_told(found: GroupResult[Any], last: dict[str, Any] | None) -> dict[str, Any]:
+    """Print what is told of a group if members came or ended since `last`."""
+    now = told(found)
+    if last is not None and all(now[key] == last[key] for key in ("counts", "total")):
+        return last
+    print_json(now, lines=True)
+    return now
 
 
 @click.command()
@@ -160,17 +164,6 @@ def _print_one(one: AsyncResult[Any], state: str, value: Any, *, as_json: bool) 
         click.echo(text.rstrip())
     elif state == "SUCCESS":
         click.echo(shown(value, 10_000))
-
-
-def _told(found: GroupResult[Any], counts: dict[str, int]) -> dict[str, Any]:
-    total, done, failed = done_and_failed(counts)
-    return {
-        "id": found.id,
-        "total": total,
-        "done": done,
-        "failed": failed,
-        "counts": counts,
-    }
 
 
 def _print_counts(found: GroupResult[Any], counts: dict[str, int]) -> None:

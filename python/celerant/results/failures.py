@@ -11,6 +11,7 @@ from celerant._core import Barrier
 from celerant._core import Failures as Counter
 from celerant.common.printable import line
 from celerant.errors import TaskError
+from celerant.markup import grid, table
 from celerant.results.tracking.exceptions import RemoteTraceback, rebuild
 from celerant.results.tracking.intake import unreadable
 
@@ -24,6 +25,8 @@ _CHUNK = 1000
 #: Members that are named of failures that are alike: as many as the core keeps.
 _EXAMPLES = 5
 _BUILTINS = ("", "builtins")
+#: Ways to fail that a notebook shows, and how much of each text.
+_SHOWN_WAYS, _SHOWN_TEXT = 8, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Failure:
     indices: tuple[int, ...]
     ids: tuple[str, ...]
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether `indices` has all of them."""
+        return self.count <= len(self.indices)
+
     def __str__(self) -> str:
         said = f": {line(self.message)}" if self.message else ""
         lines = [f"{self.count:,} x {self.exc_type}{said}"]
@@ -49,7 +57,7 @@ class Failure:
             lines.append(f"    {self.frame}")
         examples = zip(self.indices, self.ids, strict=True)
         named = [f"[{index}] {task_id}" for index, task_id in examples]
-        more = [] if self.count <= len(named) else ["..."]
+        more = [] if self.is_listed else ["..."]
         lines.append(f"    {', '.join(named + more)}")
         return "\n".join(lines)
 
@@ -85,13 +93,34 @@ class Failures(Sequence[Failure]):
         return self._groups[index]
 
     def __str__(self) -> str:
-        head = (
-            f"{self.total:,} of {self.size:,} members of group {self.group_id} failed"
-        )
         if not self._groups:
-            return head
+            return self._head()
+        return "\n\n".join([f"{self._head()}:", *map(str, self._groups)])
+
+    def _head(self) -> str:
         ways = f", in {len(self)} ways" if len(self) > 1 else ""
-        return "\n\n".join([f"{head}{ways}:", *map(str, self._groups)])
+        return (
+            f"{self.total:,} of {self.size:,} members of group {self.group_id} "
+            f"failed{ways}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return it for a notebook: the most frequent ways to fail."""
+        rows: list[Sequence[object]] = [
+            (
+                f"{way.count:,}",
+                line(f"{way.exc_type}: {way.message}", _SHOWN_TEXT),
+                line(way.frame or "", _SHOWN_TEXT),
+                ", ".join(map(str, way.indices)) + ("" if way.is_listed else ", ..."),
+            )
+            for way in self._groups[:_SHOWN_WAYS]
+        ]
+        more = len(self) - len(rows)
+        if more:
+            rows.append(("", f"... {more:,} more ways", "", ""))
+        if not rows:
+            return table(self._head(), ())
+        return grid(self._head(), ("count", "exception", "where", "members"), rows)
 
     def __repr__(self) -> str:
         return (

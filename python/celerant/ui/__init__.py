@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from celerant.ui.bar import Counted, ProgressBar
+from celerant.ui.bar import ProgressBar
+from celerant.ui.telling import Counted
 
 __all__ = ["Counted", "ProgressBar"]

@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
 from celerant.common.extras import extra
+from celerant.ui.telling import Counted, Progressing
 
 if TYPE_CHECKING:
     from rich.console import Console
     from typing_extensions import Self
 
-__all__ = ["Counted", "ProgressBar", "done_and_failed"]
+__all__ = ["ProgressBar"]
 
 #: Seconds between two looks, each of which is O(1).
 _LOOK_INTERVAL = 0.1
-_FAILED = ("FAILURE", "REVOKED", "NOT_SENT", "EXPIRED")
-
-
-class Counted(Protocol):
-    """A group's result, as a bar sees it."""
-
-    id: str
-
-    def counts(self) -> dict[str, int]:
-        """Return how many members are in each state."""
-        ...
-
-    def get(self, timeout: float | None = None) -> list[Any]:
-        """Wait for all values."""
-        ...
-
-
-def done_and_failed(counts: dict[str, int]) -> tuple[int, int, int]:
-    """Return how many members there are, are done, and failed."""
-    total = sum(counts.values())
-    return total, total - counts["PENDING"], sum(counts[name] for name in _FAILED)
 
 
 class ProgressBar:
@@ -79,7 +59,10 @@ class ProgressBar:
             self._over.clear()
             self._bar = _bar_on(self._console)
             self._bar.start()
-            task = self._bar.add_task(f"group {self._result.id[:8]}", failed="")
+            # Without a total the bar moves to and fro.
+            task = self._bar.add_task(
+                f"group {self._result.id[:8]}", total=None, failed=""
+            )
             self._thread = threading.Thread(
                 target=self._follow, args=(task,), name="celerant-bar", daemon=True
             )
@@ -111,19 +94,30 @@ class ProgressBar:
 
     def line(self) -> str:
         """Return the state as one line of text."""
-        total, done, failed = done_and_failed(self._result.counts())
+        seen, failed = self._looked()
         seconds = monotonic() - self._began
         told = f", {failed} failed" if failed else ""
-        return f"group {self._result.id}: {done} of {total} done{told}, {seconds:.1f} s"
+        if seen.total is None:
+            how_many = f"{seen.done} done, and more are being sent"
+        else:
+            how_many = f"{seen.done} of {seen.total} done"
+        return f"group {self._result.id}: {how_many}{told}, {seconds:.1f} s"
+
+    def _looked(self) -> tuple[Progressing, int]:
+        """Return how far the group has come, and how many failed in whatever way."""
+        # Has them watched at the first time, so that `progress` costs nothing.
+        self._result.counts()
+        seen = self._result.progress()
+        return seen, seen.failed + seen.revoked
 
     def _follow(self, task: Any) -> None:
         is_over = False
         while not is_over:
             # Once more after the end, so that the last state stays on the screen.
             is_over = self._over.wait(_LOOK_INTERVAL)
-            total, done, failed = done_and_failed(self._result.counts())
+            seen, failed = self._looked()
             told = f"{failed} failed" if failed else ""
-            self._bar.update(task, total=total, completed=done, failed=told)
+            self._bar.update(task, total=seen.total, completed=seen.done, failed=told)
 
 
 def _bar_on(console: Any) -> Any:

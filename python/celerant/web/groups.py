@@ -8,7 +8,7 @@ from typing import Any
 from celerant._core import Barrier
 from celerant.common.printable import line
 from celerant.results.group_result import GroupResult
-from celerant.ui.bar import done_and_failed
+from celerant.ui.telling import done_and_failed
 
 __all__ = ["Failure", "Told", "told_of"]
 

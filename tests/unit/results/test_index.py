@@ -108,11 +108,11 @@ def test_entries_go_with_the_results(noting, monkeypatch):
 
 
 def test_a_store_without_an_index_is_refused_before_anything_leaves(shop):
-    with Celerant(
-        "h3noindex", backend="disabled://", celerant_index_groups=True
-    ) as app:
-        with pytest.raises(SettingError, match="needs results in Redis") as caught:
-            group([app.signature("x")]).apply_async()
+    with (
+        Celerant("h3noindex", backend="disabled://", celerant_index_groups=True) as app,
+        pytest.raises(SettingError, match="needs results in Redis") as caught,
+    ):
+        group([app.signature("x")]).apply_async()
     assert caught.value.name == "celerant_index_groups"
     with pytest.raises(CelerantError, match="keeps no index"):
         app.backend.index()

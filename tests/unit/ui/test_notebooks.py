@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from celerant import Celerant, ResultSet, chain, chord, group
+from celerant.results.failures import Failure, Failures
 
 N = 20_000
 
@@ -22,7 +23,8 @@ class Checked(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         assert tag in {"div", "strong", "table", "tr", "th", "td", "pre", "tbody"}
-        assert {name for name, _ in attrs} <= {"style", "title", "role", "aria-hidden"}
+        allowed = {"style", "title", "role", "aria-hidden", "scope"}
+        assert {name for name, _ in attrs} <= allowed
         self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -99,6 +101,34 @@ def test_a_result_shows_its_states(result):
 
 def test_a_report_shows_its_states(things):
     assert f"{N:,} confirmed" in shown(things["report"])
+
+
+def test_failures_are_shown_by_exception_and_place(result):
+    text = shown(result.failures())
+    assert f"1 of 4 members of group {result.id} failed" in text
+    assert "ZeroDivisionError: division by zero" in text
+    assert "in halve" in text
+
+
+def test_no_failure_is_shown_as_none(shop):
+    with shop.app.worker(concurrency=1):
+        done = group(shop.add.s(i, i) for i in range(3)).apply_async()
+        done.get(timeout=10)
+    assert f"0 of 3 members of group {done.id} failed" in shown(done.failures())
+
+
+def test_failures_are_small_and_escaped_in_however_many_ways_they_failed():
+    ways = [
+        Failure(f"Error{i}", "<b>" + 9_000 * "x", None, 7, (1, 2), ("a", "b"))
+        for i in range(300)
+    ]
+    failures = Failures("some", 9_000, ways)
+    text = shown(failures)
+    assert "Error0: <b>xx" in text
+    assert "&lt;b&gt;" in failures._repr_html_()
+    assert "1, 2, ..." in text
+    assert "... 292 more ways" in text
+    assert "Error8" not in text
 
 
 def test_an_empty_group_is_shown(app):
