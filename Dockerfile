@@ -11,7 +11,7 @@ RUN /opt/maturin/bin/maturin build --release --out /dist
 
 FROM python:3.12-slim-bookworm
 COPY --from=build /dist /dist
-RUN pip install --no-cache-dir "$(ls /dist/*.whl)[redis,cli,metrics]" && rm -rf /dist \
+RUN pip install --no-cache-dir "$(ls /dist/*.whl)[redis,cli,metrics,web]" && rm -rf /dist \
     && useradd --create-home celerant
 USER celerant
 WORKDIR /app

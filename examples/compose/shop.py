@@ -3,6 +3,7 @@
 docker compose up --detach
 cd examples/compose && celerant send shop:canvas
 celerant watch HANDLE -A shop:app
+Or open http://127.0.0.1:8800.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import time
 
 from celerant import Celerant, group
 
-app = Celerant("shop", broker=os.environ.get("SHOP_BROKER", "redis://127.0.0.1:6379/0"))
+app = Celerant(
+    "shop",
+    broker=os.environ.get("SHOP_BROKER", "redis://127.0.0.1:6379/0"),
+    celerant_index_groups=True,  # for the page
+)
 
 
 @app.task

@@ -93,7 +93,7 @@ def test_the_page_follows_a_group_to_its_end(app, served, tmp_path):
     finally:
         site.begun.set()
         worker.join(60)
-    assert '<th scope="row">SUCCESS</th><td>4</td>' in shown
-    assert '<th scope="row">FAILURE</th><td>1</td>' in shown
+    assert '<th scope="row">SUCCESS</th><td class="number">4</td>' in shown
+    assert '<th scope="row">FAILURE</th><td class="number">1</td>' in shown
     # It was loaded again at the end, which tells the failures.
-    assert "Member 0: ZeroDivisionError" in shown
+    assert "1 x ZeroDivisionError" in shown

@@ -29,7 +29,8 @@ def server(tmp_path_factory):
 def app(server):
     name = f"h3web{uuid.uuid4().hex[:6]}"
     url = f"redis://127.0.0.1:{server.port}/0"
-    with Celerant(name, broker=url, task_default_queue=name) as app:
+    options = {"task_default_queue": name, "celerant_index_groups": True}
+    with Celerant(name, broker=url, **options) as app:
 
         @app.task(name="halve")
         def halve(x):
@@ -58,6 +59,10 @@ def waiting(app, n=3):
     return group(app.tasks["halve"].s(1) for _ in range(n)).apply_async()
 
 
+def everybody(_request):
+    return True
+
+
 def events(text):
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
     return [json.loads(data.removeprefix("data: ")) for _, data in blocks]
@@ -69,9 +74,19 @@ def test_the_page_of_a_group_shows_states_and_failures(app):
         page = web.get("/group", params={"handle": result.handle})
     assert page.status_code == 200
     assert result.id in page.text
-    assert '<th scope="row">FAILURE</th><td>2</td>' in page.text
-    assert "Member 1: ZeroDivisionError: division by zero" in page.text
+    assert '<th scope="row">FAILURE</th><td class="number">2</td>' in page.text
+    assert "1 x ZeroDivisionError: division by zero" in page.text
     assert "Traceback" in page.text
+
+
+def test_failures_that_are_alike_are_one(app):
+    result = done(app, 0, 1, 0, 0)
+    with client(app) as web:
+        page = web.get("/group", params={"handle": result.handle}).text
+    assert "3 x ZeroDivisionError: division by zero" in page
+    assert "Members 0, 2, 3" in page
+    assert "in halve" in page
+    assert page.count("<details>") == 1
 
 
 def test_text_of_others_is_escaped(app):
@@ -139,6 +154,15 @@ def test_a_wrong_or_old_token_is_refused(app):
         read(changed, SECRET, app.backend)
     with pytest.raises(HandleError, match="older than"):
         read(token, SECRET, app.backend, max_age=-1)
+
+
+def test_a_group_has_one_name_beside_its_results_however_often_it_is_signed(app):
+    result = done(app, 1)
+    before = set(app.backend.client.keys("celerant-aside-*"))
+    for _ in range(3):
+        sign(result, SECRET)
+    assert len(set(app.backend.client.keys("celerant-aside-*")) - before) == 1
+    assert read(sign(result, SECRET), SECRET, app.backend).id == result.id
 
 
 def test_a_token_of_expired_results_is_told(app, server):

@@ -63,7 +63,8 @@ def test_the_citation_names_this_version():
 
 def test_the_compose_file_runs_an_app_that_exists():
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    worker = compose["services"]["worker"]
-    folder = worker["volumes"][0].partition(":")[0]
-    module = worker["command"][2].partition(":")[0]
-    assert (ROOT / folder / f"{module}.py").is_file()
+    for name in ("worker", "page"):
+        service = compose["services"][name]
+        folder = service["volumes"][0].partition(":")[0]
+        module = service["command"][2].partition(":")[0]
+        assert (ROOT / folder / f"{module}.py").is_file()

@@ -19,7 +19,19 @@ __all__ = ["web"]
     envvar="CELERANT_WEB_SECRET",
     help="Signs tokens of <celerant-progress>; also CELERANT_WEB_SECRET.",
 )
-def web(app_path: str | None, host: str, port: int, secret: str | None) -> None:
+@click.option(
+    "--list",
+    "lists",
+    is_flag=True,
+    help="List the groups that celerant_index_groups notes, for whoever reaches it.",
+)
+def web(
+    app_path: str | None,
+    host: str,
+    port: int,
+    secret: str | None,
+    lists: bool,  # noqa: FBT001 - called by click
+) -> None:
     """Serve the page of an app's groups.
 
     Whoever reaches it and has a group's handle sees the group; nobody can change
@@ -29,4 +41,5 @@ def web(app_path: str | None, host: str, port: int, secret: str | None) -> None:
     from celerant.web import make_site  # noqa: PLC0415 - an extra
 
     with given_app(app_path) as app:
-        server.run(make_site(app, secret=secret), host=host, port=port)
+        site = make_site(app, secret=secret, may_list=lambda _request: lists)
+        server.run(site, host=host, port=port)

@@ -12,7 +12,7 @@ from celerant.results.tracking.sampling import Estimate
 if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
 
-__all__ = ["Progress", "progress_of"]
+__all__ = ["Progress", "in_words", "progress_of"]
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -59,7 +59,7 @@ class Progress:
         if self.rate is not None:
             text += f", {self.rate:,.1f}/s"
         if self.eta:
-            text += f", {_told(self.eta)} left"
+            text += f", {in_words(self.eta)} left"
         return text
 
 
@@ -109,7 +109,8 @@ def _rate(members: Members, done: int) -> float | None:
     return rate
 
 
-def _told(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:

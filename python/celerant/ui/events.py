@@ -17,13 +17,14 @@ from celerant.ui.telling import Counted, told
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HEADERS", "MEDIA_TYPE", "event", "events"]
+__all__ = ["HEADERS", "KEEP_ALIVE", "MEDIA_TYPE", "STILL_HERE", "event", "events"]
 
 MEDIA_TYPE = "text/event-stream"
 #: No cache keeps a stream, and no proxy (nginx) holds it back.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 #: Seconds without a change until a comment keeps proxies awake.
-_KEEP_ALIVE = 15.0
+KEEP_ALIVE = 15.0
+STILL_HERE = b": still here\n\n"
 
 
 async def events(result: Counted, interval: float) -> AsyncIterator[bytes]:
@@ -54,9 +55,9 @@ async def events(result: Counted, interval: float) -> AsyncIterator[bytes]:
         if _has_changed(last, now):
             last, quiet = now, 0.0
             yield event("progress", now)
-        elif quiet >= _KEEP_ALIVE:
+        elif quiet >= KEEP_ALIVE:
             quiet = 0.0
-            yield b": still here\n\n"
+            yield STILL_HERE
     yield event("end", told(result))
 
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from celerant._core import Barrier
 from celerant.common.printable import line
+from celerant.results.failures import Failure
 from celerant.results.group_result import GroupResult
-from celerant.ui.telling import done_and_failed
+from celerant.ui.telling import told
 
-__all__ = ["Failure", "Told", "told_of"]
+__all__ = ["Told", "Way", "told_of"]
 
-#: Failures that are listed; the counts have all of them.
+#: Ways to fail that are listed, the most frequent first; the counts have all of them.
 _MOST = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A member that failed."""
+class Way:
+    """Failures of one exception at one place."""
 
-    index: int
-    id: str
+    count: int
     error: str
+    #: Empty: unknown.
+    frame: str
+    #: Positions of a few of them in the group.
+    members: str
+    #: Of the first of them.
     traceback: str
 
 
@@ -31,35 +35,47 @@ class Told:
     """A group, as the page shows it."""
 
     id: str
-    total: int
+    #: None: more members are being sent.
+    total: int | None
     done: int
     failed: int
     #: States that some members have, with how many.
     counts: dict[str, int]
-    failures: list[Failure]
+    ways: list[Way]
+    #: Ways to fail that are not listed.
+    more_ways: int
+    #: Whether what failed can be sent once more, if its members are known.
+    is_mendable: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all members are done."""
+        return self.done == self.total
 
 
 def told_of(result: GroupResult[Any]) -> Told:
-    """Look at a group, and at its first failures."""
-    counts = result.counts()
-    total, done, failed = done_and_failed(counts)
-    indices = result.members.barrier.select(Barrier.FAILURE, 0, _MOST)
+    """Look at a group, and at its failures."""
+    seen = told(result)
+    failures = result.failures()
     return Told(
         id=result.id,
-        total=total,
-        done=done,
-        failed=failed,
-        counts={state: count for state, count in counts.items() if count},
-        failures=[_failure(result, index) for index in indices],
+        total=seen["total"],
+        done=seen["done"],
+        failed=seen["failed"],
+        counts={state: count for state, count in seen["counts"].items() if count},
+        ways=[_way(result, failure) for failure in failures[:_MOST]],
+        more_ways=max(0, len(failures) - _MOST),
+        is_mendable=bool(result.members.stamps and result.sealed and failures),
     )
 
 
-def _failure(result: GroupResult[Any], index: int) -> Failure:
-    member = result[index]
-    raised = member.result
-    return Failure(
-        index=index,
-        id=member.id,
-        error=f"{type(raised).__name__}: {line(raised)}",
-        traceback=member.traceback or "",
+def _way(result: GroupResult[Any], failure: Failure) -> Way:
+    said = f": {line(failure.message)}" if failure.message else ""
+    more = "" if failure.is_listed else ", ..."
+    return Way(
+        count=failure.count,
+        error=f"{failure.exc_type}{said}",
+        frame=failure.frame or "",
+        members=", ".join(map(str, failure.indices)) + more,
+        traceback=result[failure.indices[0]].traceback or "",
     )

@@ -7,11 +7,11 @@ only counts for it.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from celerant.common.extras import extra
 from celerant.errors import HandleError
+from celerant.results.parked import park, parked
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["read", "sign"]
 
 _SALT = "celerant-progress"
-_ASIDE = "web-"
 #: Seconds that a token is good for.
 _AGE = 86400
 
@@ -36,20 +35,22 @@ def sign(result: GroupResult[Any], secret: str) -> str:
     The store keeps what it stands for as long as the results.
 
     Args:
-        result: A group's result, on a store that is shared between processes.
+        result: A group's result, on a store that is shared with the site's process;
+            on ``memory://`` it is this one.
         secret: The site's.
 
     Raises:
-        CelerantError: The results live in this process alone.
+        CelerantError: The store keeps nothing beside results, or is not reached; or
+            the group is still being sent.
     """
-    name = secrets.token_urlsafe(12)
-    result.backend.put_aside(f"{_ASIDE}{name}", result.handle.encode())
-    token: str = _serializer(secret).dumps(name)
+    token: str = _serializer(secret).dumps(park(result))
     return token
 
 
-def read(token: str, secret: str, backend: Backend, max_age: float = _AGE) -> str:
-    """Return the handle that a token stands for.
+def read(
+    token: str, secret: str, backend: Backend, max_age: float = _AGE
+) -> GroupResult[Any]:
+    """Return the result of the group that a token stands for.
 
     Args:
         token: Of `sign`.
@@ -70,8 +71,4 @@ def read(token: str, secret: str, backend: Backend, max_age: float = _AGE) -> st
     except dangerous.BadData as exc:
         msg = "the token was not made with this site's secret, or was changed"
         raise HandleError(msg) from exc
-    handle = backend.take_aside(f"{_ASIDE}{name}")
-    if handle is None:
-        msg = "the results of this token's group have expired"
-        raise HandleError(msg)
-    return handle.decode()
+    return parked(name, backend)

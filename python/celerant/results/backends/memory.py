@@ -69,6 +69,8 @@ class Store:
         self.chords = MemoryChords()
         #: Groups, oldest first: the entry, what is kept of it, and its end of life.
         self.groups: deque[tuple[bytes, object, float]] = deque(maxlen=INDEX_MOST)
+        #: What is kept beside results, oldest first, and its end of life.
+        self.asides: dict[str, tuple[bytes, float]] = {}
         #: (record, monotonic end of life or infinity), oldest first.
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
@@ -131,6 +133,7 @@ class Store:
             self.losses += 1
             self._records.clear()
             self.groups.clear()
+            self.asides.clear()
             self._gone.clear()
             self._bytes = 0
             self.chords.clear()
@@ -316,6 +319,21 @@ class MemoryBackend(Backend):
     def chord_counter(self) -> MemoryChords:
         """Return the counter of this process's chords."""
         return self._checked().chords
+
+    def put_aside(self, name: str, payload: bytes) -> None:
+        """Keep `payload` in this process, for as long as results live."""
+        asides, now = self._checked().asides, monotonic()
+        asides.pop(name, None)
+        asides[name] = payload, _end(self.expires)
+        for old, (_, end) in tuple(asides.items()):
+            if end > now:
+                break
+            asides.pop(old, None)
+
+    def take_aside(self, name: str) -> bytes | None:
+        """Return the payload that was put aside, None if it is gone."""
+        payload, end = self._checked().asides.get(name, (None, 0.0))
+        return payload if end > monotonic() else None
 
     def add_to_index(self, payload: bytes, kept: object) -> None:
         """Add an entry; the oldest goes if there are too many."""

@@ -31,10 +31,10 @@ class CelerantProgress extends HTMLElement {
   }
 
   connectedCallback() {
-    const given = ["total", "done", "failed"].map((name) => this.getAttribute(name));
-    if (given[0] !== null) {
-      const [total, done, failed] = given.map(Number);
-      this.#show({ total, done, failed });
+    if (this.hasAttribute("done")) {
+      const [done, failed] = ["done", "failed"].map((name) => Number(this.getAttribute(name)));
+      const total = this.getAttribute("total");
+      this.#show({ total: total === null ? null : Number(total), done, failed });
     }
     this.#follow();
   }
@@ -71,10 +71,16 @@ class CelerantProgress extends HTMLElement {
   }
 
   #show({ total, done, failed }) {
-    this.#bar.max = Math.max(total, 1);
-    this.#bar.value = total === 0 ? 1 : done;
     this.#bar.setAttribute("aria-label", "members done");
-    this.#text.textContent = `${done.toLocaleString()} of ${total.toLocaleString()} done`;
+    if (total === null) {
+      // Nobody knows how many there will be.
+      this.#bar.removeAttribute("value");
+      this.#text.textContent = `${done.toLocaleString()} done, and more are being sent`;
+    } else {
+      this.#bar.max = Math.max(total, 1);
+      this.#bar.value = total === 0 ? 1 : done;
+      this.#text.textContent = `${done.toLocaleString()} of ${total.toLocaleString()} done`;
+    }
     this.#failed.textContent = failed ? `, ${failed.toLocaleString()} failed` : "";
   }
 }

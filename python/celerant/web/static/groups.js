@@ -1,0 +1,29 @@
+// Keeps the list of groups up to date; tells of newer ones and leaves the page as it is.
+
+const list = document.querySelector("#groups");
+const news = document.querySelector("#news");
+const newest = list.dataset.newest;
+
+function show(row) {
+  const shown = document.getElementById(`group-${row.id}`);
+  if (!shown) return;
+  for (const name of ["state", "progress", "failed", "rate", "left"]) {
+    const cell = shown.querySelector(`[data-field="${name}"]`);
+    // Only what has changed: a reader may be at it.
+    if (cell.textContent !== row[name]) cell.textContent = row[name];
+  }
+  const bar = shown.querySelector("progress");
+  if (row.done === null || row.total === null) {
+    bar.removeAttribute("value");
+  } else {
+    bar.max = Math.max(row.total, 1);
+    bar.value = row.total === 0 ? 1 : row.done;
+  }
+}
+
+const events = new EventSource(list.dataset.events);
+events.addEventListener("groups", (event) => {
+  const page = JSON.parse(event.data);
+  page.rows.forEach(show);
+  if (page.newest !== newest) news.hidden = false;
+});
