@@ -93,9 +93,11 @@ class Listing:
             row = _row_of(entry, result.progress())
         except (HandleError, ResultExpired) as exc:
             row = _row(entry, "gone", progress=line(exc))
-        if row.state in {"done", "gone"}:
+            result = None
+        if result is None or row.state == "done":
             self._known.put(key, row)
-        elif entry.size is not None and known is None:
+        elif entry.size is not None:
+            # One that is being sent has its result with its sender.
             self._known.put(key, result)
         return row
 
