@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import logging
 import uuid
 import weakref
@@ -329,6 +331,25 @@ _lock = ProcessLock()
 _of_app: weakref.WeakKeyDictionary[Any, Carriers] = weakref.WeakKeyDictionary()
 
 
+def _close_apart(carriers: Carriers) -> None:
+    """Close the connections of an app that is gone, in a thread of their own.
+
+    The collector calls this between any two steps of any thread, which may hold the
+    lock of what is closed: of a queue in memory, or of a pool.
+    """
+    # Not by `threading`, whose own locks that thread may hold too. If the interpreter
+    # is ending, the connections end with it.
+    with contextlib.suppress(RuntimeError):
+        _thread.start_new_thread(_close, (carriers,))
+
+
+def _close(carriers: Carriers) -> None:
+    try:
+        carriers.close()
+    except Exception:
+        logger.debug("connections of an app that is gone", exc_info=True)
+
+
 def _carriers(app: Any) -> Carriers:
     with _lock:
         found = _of_app.get(app)
@@ -351,5 +372,5 @@ def _carriers(app: Any) -> Carriers:
 
             found = Carriers(connect, app.conf.broker_pool_limit, lend)
             _of_app[app] = found
-            weakref.finalize(app, found.close).atexit = False
+            weakref.finalize(app, _close_apart, found).atexit = False
         return found
