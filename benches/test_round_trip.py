@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ BROKERS = {
 }
 APP = """
 import os
+import time
 from {library} import {kind}
 
 app = {kind}("bench", broker={broker!r}, backend={results!r})
@@ -44,6 +46,13 @@ app.conf.worker_prefetch_multiplier = 64
 @app.task(name="bench.add")
 def add(x: int, y: int) -> int:
     return x + y
+
+
+@app.task(name="bench.nap")
+def nap(ms: int) -> list[float]:
+    began = time.monotonic()
+    time.sleep(ms / 1000)
+    return [began, time.monotonic()]
 """
 PLAIN = '''
 import base64, time
@@ -113,9 +122,33 @@ class Side:
 
     def rate(self, n: int) -> float:
         """Wake the worker and return tasks a second."""
+        with self._awake():
+            return rate(n, lambda: self.collect(n))
+
+    def busy(self, n: int, ms: int, slots: int) -> float:
+        """Return the share of time that `slots` spend in `n` tasks that sleep.
+
+        From the first task's begin to the last one's end; what a task waits for the
+        interpreter counts.
+        """
+        nap = self._app.signature("bench.nap")
+        with self._awake():
+            result = self._group((nap.clone((ms,)) for _ in range(n)), app=self._app)()
+            spans = result.get(timeout=300)
+        lasted = max(end for _, end in spans) - min(began for began, _ in spans)
+        busy = sum(end - began for began, end in spans)
+        return float(busy / (slots * lasted))
+
+    def rss(self) -> float:
+        """Return the worker's memory, in MiB."""
+        told = Path(f"/proc/{self._worker.pid}/status").read_text(encoding="ascii")
+        return int(told.split("VmRSS:")[1].split()[0]) / 1024
+
+    @contextlib.contextmanager
+    def _awake(self) -> Iterator[None]:
         self._worker.send_signal(signal.SIGCONT)
         try:
-            return rate(n, lambda: self.collect(n))
+            yield
         finally:
             self._worker.send_signal(signal.SIGSTOP)
 
@@ -133,11 +166,11 @@ class Sides:
         self._folder = folder
         self._stack = stack
 
-    def __call__(self, broker: str, *kinds: str) -> dict[str, Side]:
+    def __call__(self, broker: str, *kinds: str, slots: int = 2) -> dict[str, Side]:
         """Start a worker of each kind, one after the other."""
-        return {kind: self._start(broker, kind) for kind in kinds}
+        return {kind: self._start(broker, kind, slots) for kind in kinds}
 
-    def _start(self, broker: str, kind: str) -> Side:
+    def _start(self, broker: str, kind: str, slots: int) -> Side:
         url, results = BROKERS[broker]
         queue = f"celerant-bench-{kind}"
         names = {"broker": url, "results": results, "queue": queue}
@@ -157,7 +190,7 @@ class Sides:
         self._empty(url, queue)
         self._stack.callback(self._empty, url, queue)
         canvas = celery_group if kind == "stock" else group
-        side = Side(app, canvas, _command(kind), self._folder)
+        side = Side(app, canvas, _command(kind, slots), self._folder)
         self._stack.callback(side.close)
         # It sleeps once it has answered for the first time.
         side.rate(10)
@@ -172,7 +205,7 @@ class Sides:
             client.delete(queue, f"{queue}-notes", f"{queue}-index")
 
 
-def _command(kind: str) -> list[str]:
+def _command(kind: str, slots: int) -> list[str]:
     if kind == "plain":
         return [sys.executable, "plain.py"]
     library = "celery" if kind == "stock" else "celerant"
@@ -180,7 +213,7 @@ def _command(kind: str) -> list[str]:
     pool = "prefork" if kind == "stock" else kind
     command = [sys.executable, "-m", library]
     command += ["worker", *app] if library == "celerant" else [*app, "worker"]
-    command += ["-P", pool, "-c", "2", "-l", "ERROR"]
+    command += ["-P", pool, "-c", str(slots), "-l", "ERROR"]
     if kind == "stock":
         command += ["--without-gossip", "--without-mingle"]
     return command
@@ -229,3 +262,31 @@ def test_round_trip_over_rabbitmq(versus: Versus, sides: Sides, broker: str) -> 
         lambda: started["threads"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.benchmark(group="round trip")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_growth(versus: Versus, sides: Sides, benchmark: Any) -> None:
+    """A group ten times as large: as fast, and the worker's memory stays."""
+    side = sides("redis", "threads")["threads"]
+    side.rate(20_000)
+    before = side.rss()
+    versus(lambda: side.rate(200_000), rounds=3, of_20_000=lambda: side.rate(20_000))
+    benchmark.extra_info["worker_grew_mib"] = round(side.rss() - before, 1)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.benchmark(group="round trip")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
+@pytest.mark.parametrize(("ms", "n"), [(1, 100_000), (20, 50_000)])
+def test_busy_slots(sides: Sides, benchmark: Any, ms: int, n: int) -> None:
+    """200 thread slots and tasks that sleep; one interpreter runs them all."""
+    side = sides("redis", "threads", slots=200)["threads"]
+    shares: list[float] = []
+    benchmark.pedantic(
+        lambda: shares.append(side.busy(n, ms, slots=200)), rounds=3, warmup_rounds=1
+    )
+    benchmark.extra_info["busy_percent"] = round(100 * statistics.median(shares[1:]))
+    benchmark.extra_info["least_busy_percent"] = round(100 * min(shares[1:]))
+    benchmark.extra_info["correct"] = True
