@@ -1,4 +1,4 @@
 """The way back: stored results, the consumer, and the classes that users hold."""
 
-# The classes of results register themselves; making a result by its id needs all.
+# The classes of results register themselves, and results made by id need all of them.
 import celerant.results.group_result  # noqa: F401

@@ -31,24 +31,25 @@ __all__ = ["AsyncResult"]
 
 R = TypeVar("R")
 
-#: A parent that nobody has asked for yet.
+#: Stands for a parent that is not made yet.
 _UNKNOWN = object()
 
 
 class AsyncResult(Familiar, Generic[R], kind="task"):
-    """A view on one task: by its id alone, or as a member of a group.
+    """A view on one task, by its id or as a member of a group.
 
     Args:
         id: The task's id.
-        backend: The store of its result; None: the app's.
+        backend: The store of its result; None is the app's.
         task_name: Ignored, as in Celery.
-        app: The app that has the task; None: the app made last.
-        parent: The result this one was made from, if any.
-        members: The group it belongs to; None: it stands alone.
+        app: The app that has the task; None is the app made last.
+        parent: The result of the task before it, if there is one.
+        members: The members that it belongs to; None if it stands alone.
         index: Its position there.
+
     Raises:
         ValueError: The id is no text.
-        RuntimeError: Neither a backend nor an app.
+        RuntimeError: There is neither a backend nor an app.
     """
 
     __slots__ = ("_parent", "id", "members", "position")
@@ -70,7 +71,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         index: int = 0,
     ) -> None:
         self.id = id
-        # A group's members know it; the property asks them when it is read.
+        # The parent of a group's member is made when the property is read.
         self._parent = _UNKNOWN if parent is None and members is not None else parent
         if members is None:
             if not isinstance(id, str):
@@ -90,12 +91,12 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def index(self) -> int | None:
-        """Its position in the group that it is a member of; None outside of one."""
+        """The task's position in its group; None if it is not in one."""
         return self.position if self.members.is_group else None
 
     @property
     def app(self) -> Any:
-        """The app that has the task; None if that app is gone."""
+        """The app that has the task; None if that app was collected."""
         return self.backend.app()
 
     @overload
@@ -129,31 +130,31 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         """Wait for the task and return its value.
 
         Args:
-            timeout: Seconds; 0 looks once, None waits for ever.
-            propagate: Raise the task's exception; False returns it.
-            interval: Seconds between two calls of `on_interval`; None: half a second.
-                Nothing is polled here.
+            timeout: Seconds; 0 checks once, None waits for ever.
+            propagate: Whether to raise the task's exception; False returns it.
+            interval: Seconds between two calls of `on_interval`; None is half a
+                second. The wait itself does not poll.
             no_ack: Ignored.
-            follow_parents: Raise at once if a task before this one raises; without
-                `propagate` it waits for its own end.
-            callback: Called with the id and the value, before this returns.
-            on_message: Called with each record that comes in, as a dict, even for
+            follow_parents: Whether to raise at once if a task before this one raises.
+                Without `propagate` it has no effect.
+            callback: Called with the id and the value before this returns.
+            on_message: Called with each record that comes in, as a dict, even of
                 states such as PROGRESS.
-            on_interval: Called again and again while it waits.
-            disable_sync_subtasks: Refuse to wait inside a task.
+            on_interval: Called at intervals during the wait.
+            disable_sync_subtasks: Whether to refuse the wait inside a task.
 
         Returns:
-            The value; None at once for a task whose result is ignored.
+            The value; None at once if the task's result is ignored.
 
         Raises:
-            ResultTimeout: Not done in time.
+            ResultTimeout: The task is not done in time.
             NotSent: The task never reached the broker.
-            RuntimeError: Called inside a task, or inside the transaction at whose
-                commit it is sent.
-            Exception: What the task raised, or one that it follows.
+            RuntimeError: This was called inside a task, or inside the transaction
+                at whose commit the task is sent.
+            Exception: The exception of the task, or of one before it.
         """
         if self.ignored:
-            return None  # type: ignore[return-value]  # there is no value to come
+            return None  # type: ignore[return-value]  # the task has no value
         members, index = self.members, self.position
         refuse_inside_task(is_refused=disable_sync_subtasks and not members.were_done)
         if members.refuse_waiting is not None:
@@ -178,18 +179,19 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
             raise value
         if callback is not None:
             callback(self.id, value)
-        return value  # type: ignore[no-any-return]  # the backend's word for it
+        return value  # type: ignore[no-any-return]  # the task's own type
 
     wait = get
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait in an event loop and return the value: ``await result``.
 
-        As `get`, without a thread; a cancelled wait leaves nothing behind.
+        It does what `get` does, without a thread. The wait may be cancelled.
+
         Raises:
             NotSent: The task never reached the broker.
-            RuntimeError: Awaited inside a task.
-            Exception: What the task raised.
+            RuntimeError: The result was awaited inside a task.
+            Exception: The exception of the task.
         """
         return self._awaited().__await__()
 
@@ -205,11 +207,11 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
             value = self.members.value(self.position)
             if self._code != Barrier.SUCCESS:
                 raise value
-            return value  # type: ignore[no-any-return]  # the backend's word for it
-        return None  # type: ignore[return-value]  # there is no value to come
+            return value  # type: ignore[no-any-return]  # the task's own type
+        return None  # type: ignore[return-value]  # the task has no value
 
     def _above(self) -> Iterator[tuple[Members, int]]:
-        """Yield the tasks before this one, nearest first."""
+        """Yield the tasks before this one, the nearest first."""
         result = self.parent
         while result is not None:
             if isinstance(result, AsyncResult):
@@ -218,7 +220,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def parent(self) -> Any:
-        """The result before it: an `AsyncResult`, a `GroupResult` or None."""
+        """The result before this one: an `AsyncResult`, a `GroupResult` or None."""
         if self._parent is _UNKNOWN:
             self._parent = member_parent(self.members, self.position)
         return self._parent
@@ -241,8 +243,8 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
     def state(self) -> str:
         """Celery's name of the task's state.
 
-        While the task is not done its record is read each time, for STARTED, RETRY
-        and states of its own.
+        Until the task is done, each access reads its record, which may say STARTED,
+        RETRY or a custom state.
         """
         record = self._look()
         if self._is_done():
@@ -265,14 +267,14 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
 
     @property
     def traceback(self) -> str | None:
-        """The traceback as the worker saw it, or None."""
+        """The traceback in the worker, as text; None if there is none."""
         if not self.failed() and self._code != Barrier.REVOKED:
             return None
         cause = self.members.exception(self.position).__cause__
         return cause.text if isinstance(cause, RemoteTraceback) else None
 
     def ready(self) -> bool:
-        """Whether the task is done, in whatever way."""
+        """Whether the task is done, successfully or not."""
         self._see()
         return self._is_done()
 
@@ -294,8 +296,8 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
     ) -> None:
         """Call `callback` with this result once it is done.
 
-        It runs on the consumer's thread, or here if the task is done already; its
-        errors are logged.
+        It runs in the consumer's thread, or in this one if the task is done already.
+        Its errors are logged.
 
         Args:
             callback: Called when the task is done.
@@ -310,9 +312,9 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         self.members.when(self.position, call)
 
     def forget(self) -> None:
-        """Delete the stored result, and those before it.
+        """Delete the stored result, and the results before it.
 
-        A value that is known here stays.
+        A value that this process has stays.
         """
         ids, result = [], self
         while isinstance(result, AsyncResult):
@@ -334,15 +336,15 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
     ) -> None:
         """Keep the task from running.
 
-        A worker that has it discards it and stores REVOKED.
+        A worker that gets its message discards it and stores REVOKED.
 
         Args:
-            connection: kombu's, instead of a new one.
-            terminate: Also end it if it runs in a process.
+            connection: kombu's, to use instead of a new one.
+            terminate: Whether to end the task if it runs in a process.
             signal: The signal that ends it, by name or number; SIGTERM by default.
-            wait: Return once workers have answered.
-            timeout: Seconds to wait for one more answer; None: one.
-            follow_parents: Also all tasks before it: a whole chain.
+            wait: Whether to wait for the workers' answers.
+            timeout: Seconds to wait for each next answer; None is one second.
+            follow_parents: Whether to revoke all tasks before it too, as of a chain.
         """
         ids = self.as_list() if follow_parents else [self.id]
         self.backend.revoke(
@@ -355,14 +357,14 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         )
 
     def settle(self, state: int) -> None:
-        """Let the task be done in `state` for waiters here."""
+        """End the task in `state` for the waiters of this process."""
         self.members.settle([self.position], state)
 
     def member_forms(self) -> None:
-        """A single task has none."""
+        """Return None: a single task has no members."""
 
     def task_ids(self) -> list[str]:
-        """Return the id alone."""
+        """Return the id."""
         return [self.id]
 
     def _is_done(self) -> bool:
@@ -373,18 +375,18 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         return self.members.barrier.state(self.position)
 
     def _see(self) -> None:
-        # Done results are not looked at: other looks may be forbidden, in a callback.
+        # A done result may be read even if a look is forbidden, as in a callback.
         if not self._is_done():
             self.members.look()
 
     def _look(self) -> dict[str, Any]:
-        """Note that the task is done, if it is; otherwise return its record."""
+        """Check whether the task is done; if it is not, return its record."""
         self._see()
         if self._is_done():
             return {}
         members = self.members
-        # The consumer may hear of it later, and two looks must not contradict each
-        # other.
+        # Absorbed here, because the consumer may hear of it later, and two reads must
+        # not contradict each other.
         record = members.take(self.position)
         return {} if self._is_done() else fields(self.backend, record)
 

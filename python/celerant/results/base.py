@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Result"]
 
 
-#: Public for other rooms of the package only.
+#: Attributes for other rooms of the package, which `dir` does not show.
 _INTERNAL = frozenset(
     {
         "go_on_as",
@@ -41,16 +41,16 @@ _INTERNAL = frozenset(
 
 
 class Result(WithForm):
-    """A view on members: on one of them, or on a group of them."""
+    """A view on members: on one of them, or on a group."""
 
     __slots__ = ()
 
-    #: Whether it is a task's or a group's.
+    #: Whether it is the result of a task or of a group.
     kind: ClassVar[Literal["task", "group"]]
     id: str
     #: The members, for the rest of the package.
     members: Members
-    #: The index of the member that this is; None: all of them.
+    #: The index of the member that it is a view on; None is all of them.
     position: int | None
 
     def __init_subclass__(
@@ -70,17 +70,17 @@ class Result(WithForm):
         return cast("Backend", self.members.backend)
 
     def go_on_as(self, sent: Self) -> Self:
-        """Become the result of a held canvas that has been sent under the same ids."""
+        """Become the result of a held canvas that was sent under the same ids."""
         self.members.adopt(sent.members)
         return self
 
     @abstractmethod
     def settle(self, state: int) -> None:
-        """End all waits here: with `Barrier.IGNORED` or `NOT_SENT`."""
+        """End all waits of this process, with `Barrier.IGNORED` or `NOT_SENT`."""
 
     @abstractmethod
     def task_ids(self) -> list[str]:
-        """Return the ids of its tasks, also of those inside a group's members."""
+        """Return the ids of its tasks, those inside a group's members included."""
 
     @abstractmethod
     def member_forms(self) -> list[Any] | None:
@@ -99,19 +99,19 @@ class Result(WithForm):
         self,
         intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
     ) -> ResultGraph:
-        """Return the tree around this result: results before it, and sent by its tasks.
+        """Return the tree of results before this one and sent by its tasks.
 
         Args:
-            intermediate: With tasks that are not done; otherwise these raise.
+            intermediate: Whether tasks may be unfinished.
 
         Raises:
-            IncompleteStream: A task is not done, and not `intermediate`.
+            IncompleteStream: A task is not done, and `intermediate` is False.
         """
         return ResultGraph(self, intermediate=intermediate)
 
     @property
     def graph(self) -> ResultGraph:
-        """The tree that this result is in, as it is now; see `build_graph`."""
+        """The present tree of this result; see `build_graph`."""
         return self.build_graph()
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""Stopping a group: nothing more leaves, and what waits in queues does not run."""
+"""Cancel a group: no more members leave, and those in queues do not run."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["Cancelled", "cancel"]
 
 logger = logging.getLogger("celerant")
 
-#: Pending members that are looked at, the oldest first: among these are those that run.
+#: How many pending members are read, the oldest first: the running ones are among them.
 _LOOKED_AT = 1000
 _IDS_CHUNK = 10_000
-#: Records of a task that is not done but runs; RETRY waits in a queue.
+#: States of running tasks; a task in state RETRY waits in a queue.
 _RUNNING = frozenset({"STARTED", "PROGRESS"})
 
 
 class Cancelled(NamedTuple):
-    """What was known of a group's members as it was cancelled."""
+    """How many members were in which state when their group was cancelled."""
 
-    #: In whatever way, before.
+    #: Members that were done, successfully or not.
     done: int
-    #: Known to run: their ends still come, unless they are terminated.
+    #: Members that were known to run; they still arrive, unless they are terminated.
     running: int
-    #: The others, also those that had not left.
+    #: All other members, those that had not left included.
     cancelled: int
 
 
@@ -71,7 +71,7 @@ def cancel(
 
 
 def _running(members: Members) -> frozenset[int]:
-    """Return members that are known to run, by a look at the oldest pending ones."""
+    """Read the oldest pending members; return those that are known to run."""
     indices = members.barrier.pending(0, _LOOKED_AT)
     backend = members.backend
     try:
@@ -82,20 +82,20 @@ def _running(members: Members) -> frozenset[int]:
             if record and backend.decode(record).get("status") in _RUNNING
         }
         members.absorb(indices, records)
-    except Exception as exc:  # noqa: BLE001 - it is cancelled all the same
+    except Exception as exc:  # noqa: BLE001 - the group is cancelled in any case
         logger.warning("which members of a cancelled group run is unknown: %s", exc)
         return frozenset()
     return frozenset(found)
 
 
 def _leave_marks(backend: Backend, stamps: list[str]) -> None:
-    """Have workers learn of it that start later, or do not hear now."""
+    """Let workers that start later, or do not hear now, learn of it."""
     if not backend.supports_handles:
         return
     try:
         for stamp in stamps:
             backend.put_aside(cancel_mark(stamp), b"1")
-    except Exception as exc:  # noqa: BLE001 - workers that run are told all the same
+    except Exception as exc:  # noqa: BLE001 - running workers are told in any case
         logger.warning(
             "workers that start later are not told that group %s is cancelled: %s",
             stamps[0],

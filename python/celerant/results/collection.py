@@ -1,4 +1,4 @@
-"""The results of a set: a list that can be changed."""
+"""The results of a set, as a list that can be changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Collection"]
 
 R = TypeVar("R")
 
-#: Results that a `repr` names.
+#: The most results that a `repr` names.
 _SHOWN = 5
 
 
@@ -24,7 +24,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
 
     __slots__ = ("_app", "_results", "parent")
 
-    #: Whether they are waited for together.
+    #: Whether its results are waited for together.
     supports_native_join = True
 
     def __init__(
@@ -35,7 +35,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
     ) -> None:
         self._results = results if isinstance(results, list) else list(results)
         self._app = app
-        #: The result they were made from, if any.
+        #: The result before them, if there is one.
         self.parent: Any = None
 
     @property
@@ -57,7 +57,7 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
 
     @property
     def backend(self) -> Backend:
-        """The store of the results; the first one's, if they differ."""
+        """The store of the results; if there are several, the first one's."""
         backend: Backend
         backend = self.results[0].backend if self.results else self.app.backend
         return backend
@@ -65,16 +65,16 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
     # The results.
 
     def add(self, result: AsyncResult[R]) -> None:
-        """Append a result, unless it is there already."""
+        """Append a result, unless it is there."""
         held = self._changeable()
         if result not in held:
             held.append(result)
 
     def remove(self, result: AsyncResult[R] | str) -> None:
-        """Take out a result, which may be given by its id.
+        """Remove a result, which may be given by its id.
 
         Raises:
-            KeyError: It is not there.
+            KeyError: The result is not there.
         """
         try:
             # A result equals its id.
@@ -83,14 +83,13 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
             raise KeyError(result) from None
 
     def discard(self, result: AsyncResult[R] | str) -> None:
-        """Take out a result, which may be given by its id, if it is there."""
+        """Remove a result, which may be given by its id, if it is there."""
         if result in self._changeable():
             self.remove(result)
 
     def update(self, results: Iterable[AsyncResult[R]]) -> None:
-        """Append those that are not there already."""
+        """Append the results that are not there."""
         held = self._changeable()
-        # Results and their ids have one hash.
         known = {result.id for result in held}
         for result in results:
             if result.id not in known:
@@ -98,13 +97,13 @@ class Collection(Generic[R]):  # noqa: PLW1641 - its results change
                 held.append(result)
 
     def clear(self) -> None:
-        """Take out all of them; the list stays the same one."""
+        """Remove all results; the list stays the same object."""
         self._changeable().clear()
 
     def _changeable(self) -> list[Any]:
         return self._results
 
-    # It is a sequence, too.
+    # The methods of a sequence.
 
     def __len__(self) -> int:
         return len(self.results)

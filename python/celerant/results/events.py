@@ -1,4 +1,4 @@
-"""Callbacks at the events of a group, in threads and event loops."""
+"""Callbacks of a group's events, in threads and event loops."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupEvent", "MemberEvent", "call_on"]
 
-#: Events whose callback gets the group's result, and a member's.
+#: Events whose callbacks get the group's result, and those whose callbacks get a
+#: member's.
 GroupEvent: TypeAlias = Literal["sealed", "complete", "success"]
 MemberEvent: TypeAlias = Literal["first_failure", "member"]
 _EVENTS = ("sealed", "complete", "success", "first_failure", "member")
 
 
 class _Caller:
-    """Calls a user's function: here, or in the event loop that it was given in."""
+    """Calls a user's function, in the event loop in which it was registered if any."""
 
     def __init__(self, callback: Callable[[Any], object]) -> None:
         self._callback = callback
         self._is_off = False
-        #: Coroutines that run, or nobody else would hold them.
+        #: Running coroutines, which nothing else holds.
         self._running: set[asyncio.Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         with contextlib.suppress(RuntimeError):
@@ -43,15 +44,15 @@ class _Caller:
             raise TypeError(msg)
 
     def stop(self) -> None:
-        """Call no more."""
+        """Make no more calls."""
         self._is_off = True
 
     def call(self, make: Callable[[], list[Any]]) -> None:
-        """Call it with each of what `make` returns."""
+        """Call the function with each item that `make` returns."""
         if self._loop is None:
             self._call_each(make())
             return
-        # A closed loop refuses: nobody wants to know there any more.
+        # A closed loop raises, and no call is wanted there.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(lambda: self._call_each(make()))
 
@@ -76,18 +77,21 @@ def call_on(
     whole: Any,
     member: Callable[[int], Any],
 ) -> Callable[[], None]:
-    """Have `callback` called at an event of a group; return what undoes it.
+    """Have `callback` called at an event of a group.
 
     Args:
-        event: Its name.
-        members: The group's.
-        callback: Called with `whole`, or with a member.
+        event: The event's name.
+        members: The group's members.
+        callback: Called with `whole` or with a member's result.
         whole: The group's result.
-        member: From a member's index to its result.
+        member: Returns a member's result by its index.
+
+    Returns:
+        A function that removes the callback.
 
     Raises:
         ValueError: There is no such event.
-        TypeError: `callback` cannot be called, or only in an event loop.
+        TypeError: `callback` is not callable, or needs an event loop.
     """
     if event not in _EVENTS:
         msg = f"no event {event!r}: there are {', '.join(map(repr, _EVENTS))}"
@@ -110,7 +114,7 @@ def call_on(
 
     def take_off() -> None:
         caller.stop()
-        # With the last of them goes what keeps the members.
+        # The consumer holds members with callbacks; after the last one it lets go.
         if members.drop(entry) and not members.callbacks:
             with contextlib.suppress(CelerantError):
                 members.keep()

@@ -1,4 +1,4 @@
-"""The failures of a group, those that are alike together."""
+"""The failures of a group, with like failures together."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Failures", "failures_of"]
 
-#: Members read by one call of the store.
+#: The most members that one call of the store reads.
 _CHUNK = 1000
-#: Members that are named of failures that are alike: as many as the core keeps.
+#: How many members of like failures are named: as many as the core keeps.
 _EXAMPLES = 5
 _BUILTINS = ("", "builtins")
 #: Ways to fail that a notebook shows, and how much of each text.
@@ -31,17 +31,20 @@ _SHOWN_WAYS, _SHOWN_TEXT = 8, 100
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Failures of one exception at one place; `str()` of it is a few lines."""
+    """Like failures: of one exception, raised at one place.
 
-    #: The exception's class, with its module unless that is Python's builtins.
+    `str()` gives a few lines.
+    """
+
+    #: The exception's class, with its module unless it is a builtin.
     exc_type: str
-    #: What the first of them says.
+    #: The message of the first failure.
     message: str
-    #: The last frame of the user's code, ``file:line in function``; None: unknown.
+    #: The last frame of the user's code, ``file:line in function``; None if unknown.
     frame: str | None
-    #: How many there are.
+    #: How many such failures there are.
     count: int
-    #: Positions in the group of a few of them, and their tasks' ids.
+    #: Positions of a few of them in the group, and their tasks' ids.
     indices: tuple[int, ...]
     ids: tuple[str, ...]
 
@@ -63,12 +66,14 @@ class Failure:
 
 
 class Failures(Sequence[Failure]):
-    """The failures of a group, the most frequent first; `str()` is for a ticket.
+    """The failures of a group, the most frequent first.
+
+    `str()` gives a text for a ticket.
 
     Args:
         group_id: The group's id.
-        size: Members of the group so far.
-        groups: Failures that are alike.
+        size: How many members the group has so far.
+        groups: Its failures, like ones together.
     """
 
     def __init__(self, group_id: str, size: int, groups: Sequence[Failure]) -> None:
@@ -82,7 +87,7 @@ class Failures(Sequence[Failure]):
         return sum(group.count for group in self._groups)
 
     def __len__(self) -> int:
-        """Return in how many ways they failed."""
+        """Return how many kinds of failures there are."""
         return len(self._groups)
 
     @overload
@@ -134,7 +139,7 @@ def failures_of(members: Members, group_id: str) -> Failures:
     counter = Counter()
     _add_known(counter, members)
     if not (members.is_watched or members.barrier.is_complete):
-        # Whoever only asks for failures needs none of the values.
+        # Not absorbed: a caller that wants failures needs none of the values.
         _add_stored(counter, members)
     _add_lost(counter, members)
     groups = []
@@ -147,7 +152,7 @@ def failures_of(members: Members, group_id: str) -> Failures:
 
 
 def _add_known(counter: Counter, members: Members) -> None:
-    """Count those that are known here to have failed."""
+    """Count the failures that this process knows."""
     barrier = members.barrier
     start = 0
     while indices := barrier.select(Barrier.FAILURE, start, _CHUNK):
@@ -155,7 +160,7 @@ def _add_known(counter: Counter, members: Members) -> None:
         kept = [members.values.get(index) for index in indices]
         made = [at for at, one in enumerate(kept) if not isinstance(one, bytes)]
         if made and not members.ran_here and members.backend.supports_handles:
-            # Their exceptions took the places of their records.
+            # Their exceptions have replaced their records, so read these again.
             wanted = members.roster.select([indices[at] for at in made])
             for at, record in zip(made, members.backend.fetch(wanted), strict=True):
                 kept[at] = record if record is not None else kept[at]
@@ -163,7 +168,7 @@ def _add_known(counter: Counter, members: Members) -> None:
 
 
 def _add_stored(counter: Counter, members: Members) -> None:
-    """Count those whose records say so."""
+    """Count the failures in the store."""
     barrier, start = members.barrier, 0
     while indices := barrier.pending(start, _CHUNK):
         start = indices[-1] + 1
@@ -187,16 +192,16 @@ def _read(
 def _decoded(
     members: Members, index: int, record: bytes | None
 ) -> BaseException | None:
-    """Return the exception that a record of kombu's tells of, if it does."""
+    """Return the exception in a record that kombu reads, if there is one."""
     try:
         meta = members.backend.decode(record)
         return rebuild(meta) if meta.get("status") == "FAILURE" else None
-    except Exception as exc:  # noqa: BLE001 - whatever a record holds
+    except Exception as exc:  # noqa: BLE001 - a record may hold anything
         return unreadable(members.roster.id(index), exc)
 
 
 def _add_lost(counter: Counter, members: Members) -> None:
-    """Count those that were never sent, or have expired: alike, whoever they are."""
+    """Count members that were not sent, and expired ones, each kind as alike."""
     for state in (Barrier.NOT_SENT, Barrier.EXPIRED):
         examples = members.barrier.select(state, 0, _EXAMPLES)
         for index in examples:
@@ -209,7 +214,7 @@ def _add(counter: Counter, index: int, exc: BaseException, count: int = 1) -> No
     kind = type(exc)
     name, module, message = kind.__qualname__, kind.__module__, line(exc)
     if isinstance(exc, TaskError) and exc.exc_type:
-        # Its class is not imported here.
+        # The class of the exception is not imported here.
         name, module = exc.exc_type, exc.exc_module or ""
     cause = exc.__cause__
     if isinstance(cause, RemoteTraceback):

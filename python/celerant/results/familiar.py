@@ -1,4 +1,4 @@
-"""Methods of Celery's results that few programs use."""
+"""Methods of Celery's results that are seldom used."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Familiar(Recorded):
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether the task is done, in whatever way."""
+        """Whether the task is done, successfully or not."""
 
     def iterdeps(
         self,
         intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (parent, result) for this one and all results that its tasks have sent.
+        """Yield (parent, result) for this result and all that its tasks have sent.
 
         Args:
-            intermediate: Pass by tasks that are not done.
+            intermediate: Whether to skip tasks that are not done.
 
         Raises:
-            IncompleteStream: One of them is not done, and not `intermediate`.
+            IncompleteStream: A task is not done, and `intermediate` is False.
         """
         return iterdeps(self, intermediate=intermediate)
 
@@ -45,20 +45,23 @@ class Familiar(Recorded):
         intermediate: bool = False,  # noqa: FBT001, FBT002 - Celery's form
         **options: Any,
     ) -> Iterator[tuple[Any, Any]]:
-        """Wait for this one and all that its tasks have sent; yield (result, value).
+        """Wait for this result and all that its tasks have sent.
 
         Args:
-            intermediate: As `iterdeps`.
-            options: Options of each `get`.
+            intermediate: As for `iterdeps`.
+            options: The options of each `get`.
+
+        Yields:
+            Each result with its value.
 
         Raises:
-            Exception: As `get`.
+            Exception: As for `get`.
         """
         for _, result in self.iterdeps(intermediate=intermediate):
             yield result, result.get(**options)
 
     def get_leaf(self) -> Any:
-        """Wait as `collect` and return the last value."""
+        """Wait as `collect` does, and return the last value."""
         value = None
         for _, value in self.collect():  # noqa: B007 - the last one is returned
             pass
@@ -69,7 +72,7 @@ class Familiar(Recorded):
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
         callback: Callable[[str, Any], Any] | None = None,
     ) -> Any:
-        """Raise the task's exception, if it has one; otherwise return `result`.
+        """Raise the task's exception, if it has one; else return `result`.
 
         Args:
             propagate: False returns the exception.
@@ -88,7 +91,7 @@ class Familiar(Recorded):
         """Raise an exception: the given one, else the task's.
 
         Raises:
-            RuntimeError: None is given, and the task has not failed.
+            RuntimeError: No exception is given, and the task has not failed.
         """
         value = exc if exc is not None else self.result
         if isinstance(value, BaseException):
@@ -105,15 +108,15 @@ class Familiar(Recorded):
         wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         timeout: float | None = None,
     ) -> None:
-        """Keep all tasks with these stamps from running, this one's or not.
+        """Keep all tasks with these stamps from running, even if this one has none.
 
         Args:
-            headers: Values, or lists of values, by the stamped header's name.
-            connection: As `revoke`.
-            terminate: As `revoke`.
-            signal: As `revoke`.
-            wait: As `revoke`.
-            timeout: As `revoke`.
+            headers: A value or a list of values for each stamped header.
+            connection: As for `revoke`.
+            terminate: As for `revoke`.
+            signal: As for `revoke`.
+            wait: As for `revoke`.
+            timeout: As for `revoke`.
         """
         self.backend.revoke_by_stamped_headers(
             headers,

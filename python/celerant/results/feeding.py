@@ -1,4 +1,4 @@
-"""A group that is fed by and by, as its result sees that."""
+"""A result's control over a group that is fed."""
 
 from __future__ import annotations
 
@@ -19,63 +19,63 @@ class Feeding(Protocol):
 
     @property
     def source_error(self) -> BaseException | None:
-        """Why the source was not read to its end, if something was raised."""
+        """The error that ended the source early; None if there was none."""
 
     @property
     def stopped_by(self) -> str | None:
-        """What stopped it before its source was at its end."""
+        """What stopped the feeding before the source's end; None if nothing did."""
 
     def pause(self) -> None:
-        """Let nothing more leave for now."""
+        """Send no more members until `resume`."""
 
     def resume(self) -> None:
         """Undo `pause`."""
 
     def stop(self, why: str) -> None:
-        """Let nothing more leave, for good."""
+        """Send no more members, for good."""
 
 
 class FedResult:
-    """The part of `GroupResult` that is about the way out."""
+    """The part of `GroupResult` that controls the sending of its members."""
 
     __slots__ = ()
 
     id: str
-    #: What feeds it here; None: it left at once, or elsewhere.
+    #: The feeding in this process; None if the group left at once, or is fed elsewhere.
     feeding: Feeding | None
 
     @property
     def source_error(self) -> BaseException | None:
-        """What ended the feeding of a group before its source was at its end.
+        """The error that ended the feeding before the source's end.
 
-        What the source raised, as it is; a `PublishError` if the broker refused. None
-        while all goes well. What was sent before stays.
+        It is the source's own exception, or a `PublishError` if the broker refused.
+        None if there was no error. Members that were sent before are not undone.
         """
         return None if self.feeding is None else self.feeding.source_error
 
     @property
     def stopped_by(self) -> str | None:
-        """What stopped the feeding before the source was at its end; None: nothing.
+        """What stopped the feeding before the source's end; None if nothing did.
 
-        ``"cancel"``: `cancel`. ``"close"``: the app was closed.
+        ``"cancel"`` is `cancel`, and ``"close"`` is the closing of the app.
         """
         return None if self.feeding is None else self.feeding.stopped_by
 
     def pause(self) -> None:
-        """Let no more members leave until `resume_feeding`; again does nothing.
+        """Send no more members until `resume_feeding`; a second call does nothing.
 
-        Once this returns, nothing leaves. What is in the broker already runs.
+        Once this returns, no member leaves. Members in the broker still run.
 
         Raises:
-            CelerantError: The group is not fed from here.
+            CelerantError: This process does not feed the group.
         """
         self._fed().pause()
 
     def resume_feeding(self) -> None:
-        """Go on after `pause`; without one it does nothing.
+        """Go on after `pause`; without a `pause` it does nothing.
 
         Raises:
-            CelerantError: The group is not fed from here.
+            CelerantError: This process does not feed the group.
         """
         self._fed().resume()
 
@@ -84,24 +84,27 @@ class FedResult:
         terminate: bool = False,  # noqa: FBT001, FBT002 - as of `revoke`
         signal: str | int | None = None,
     ) -> Cancelled:
-        """Stop it: no more members leave, and those that wait in queues do not run.
+        """Stop the group: no more members leave, and those in queues do not run.
 
-        One broadcast of constant size tells the workers, if the group was sent with
-        ``window=`` or ``cancellable=True``; else its ids do. Workers of this
-        library that start later learn of it from the result store; stock workers that
-        are not there now do not.
+        If the group was sent with ``window=`` or ``cancellable=True``, one broadcast of
+        constant size tells the workers. Otherwise broadcasts name the tasks' ids.
+        Celerant's workers that start later learn of it from the result store; stock
+        workers that are not running now do not.
 
-        Whoever waits gets `TaskRevoked` for each member that is not done by a last
-        look at the store. Those that are known to run (``task_track_started``) keep
-        their places, unless they are terminated.
+        Waiters get `TaskRevoked` for each member that is not done at a last read of the
+        store. Members that are known to run (``task_track_started``) are still waited
+        for, unless they are terminated.
 
         Args:
-            terminate: Also end those that run in processes.
-            signal: What ends them, by name or number; SIGTERM by default.
+            terminate: Whether to end members that run in processes.
+            signal: The signal that ends them, by name or number; SIGTERM by default.
+
         Returns:
-            What is known: how many were done, run, and are cancelled.
+            How many members were done, were running, and are cancelled.
+
         Raises:
-            Exception: kombu's: the broker is not reached. Nothing more leaves by then.
+            Exception: kombu's own, if the broker is not reachable. No more members
+                leave then.
         """
         return cancel(cast("Any", self), terminate=terminate, signal=signal)
 
@@ -110,23 +113,25 @@ class FedResult:
         which: Literal["failed", "missing"] | Iterable[int],
         source: Any = None,
     ) -> Self:
-        """Send members once more: under the same ids, into the same places.
+        """Send members again, under the same ids and at the same positions.
 
-        What is stored of them is deleted first. The group must be one that was sent
-        with ``window=``, ``canary=``, ``stop_if=`` or ``cancellable=True``: of such a
-        group is known what its members were sent with.
+        Their stored records are deleted first. The group must have been sent with
+        ``window=``, ``canary=``, ``stop_if=`` or ``cancellable=True``: only then is it
+        known what its members were sent with.
 
         Args:
-            which: ``"failed"``: those whose task raised; ``"missing"``: those that
-                were not sent, were cancelled, or whose result expired; or indices.
-            source: All members as they were sent, in order; None: the list that was
-                sent, if it was sent here.
+            which: ``"failed"`` for members whose task raised; ``"missing"`` for members
+                that were not sent, were cancelled, or whose result expired; or indices.
+            source: All members as they were sent, in order; None is the list that was
+                sent, if this process sent it.
+
         Returns:
             This result, which waits for them.
+
         Raises:
-            CanvasError: The group is still being sent; a member may run still, is a
-                chord, or ends in a group; the source is needed, or is another, of
-                which the first member that differs is named. Nothing is sent.
+            CanvasError: The group is still being sent. Or a member may still run, is a
+                chord, or ends in a group. Or the source is needed, or differs; the
+                error names the first such member. No message is sent.
             PublishError: The broker refused or vanished.
         """
         this: Any = self

@@ -21,20 +21,20 @@ _COLOURS = {"SUCCESS": "palegreen", "FAILURE": "salmon", "REVOKED": "lightgrey"}
 
 
 class ResultGraph:
-    """A tree of results: from the first task before a result to all sent since.
+    """A tree of results, from the first task to all that were sent since.
 
     Args:
         result: Any result of the tree.
-        intermediate: With tasks that are not done; otherwise these raise.
+        intermediate: Whether tasks may be unfinished.
 
     Raises:
-        IncompleteStream: A task is not done, and not `intermediate`.
+        IncompleteStream: A task is not done, and `intermediate` is False.
     """
 
     def __init__(self, result: Result, *, intermediate: bool = False) -> None:
-        #: Lines of text and state, by id, in the order they were found.
+        #: Lines of text and state, by id, in the order in which they were found.
         self.nodes: dict[str, tuple[list[str], str]] = {}
-        #: (id, id of the next result), each once.
+        #: Pairs of a result's id and the next one's.
         self.edges: dict[tuple[str, str], None] = {}
         pending: deque[Any] = deque(self._lined(None, result))
         while pending:
@@ -45,7 +45,7 @@ class ResultGraph:
                 pending.extend(self._lined(node, following))
 
     def _lined(self, node: Any, result: Any) -> list[Any]:
-        """Join a result, and those before it, to `node`; return them all."""
+        """Join a result and its parents to `node`; return them all."""
         steps = []
         while result is not None and (node is None or result.id != node.id):
             steps.append(result)
@@ -74,7 +74,7 @@ class ResultGraph:
         return sent
 
     def dot(self) -> str:
-        """Return it in Graphviz's language."""
+        """Return the tree in Graphviz's language."""
         lines = ["digraph results {", "  node [shape=box, style=filled];"]
         for task_id, (text, state) in self.nodes.items():
             label = r"\n".join(map(_escaped, text))
@@ -87,7 +87,7 @@ class ResultGraph:
         return "\n".join([*lines, "}", ""])
 
     def mermaid(self) -> str:
-        """Return it in Mermaid's language."""
+        """Return the tree in Mermaid's language."""
         number = {task_id: f"n{at}" for at, task_id in enumerate(self.nodes)}
         lines = ["flowchart TD"]
         for task_id, (text, _) in self.nodes.items():
@@ -98,7 +98,7 @@ class ResultGraph:
         return "\n".join([*lines, ""])
 
     def to_dot(self, fh: TextIO) -> None:
-        """Write `dot` to a file, as Celery's graphs do."""
+        """Write the tree in Graphviz's language to a file, as Celery's graphs do."""
         fh.write(self.dot())
 
     def __str__(self) -> str:

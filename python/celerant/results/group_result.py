@@ -38,16 +38,16 @@ R = TypeVar("R")
 class GroupResult(
     FedResult, Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"
 ):
-    """The results of a dispatched group: n members in the order of their index.
+    """The results of a dispatched group: n members in the order of their indices.
 
-    The first look starts the process's consumer and returns after one sweep; from
-    then on looking is O(1) and asks nobody.
+    The first look starts the process's consumer and returns after one sweep. Later
+    looks are O(1) and ask no store.
 
     Args:
         group_id: The group's id.
-        members: What is known of its members.
-        report: What was sent and what was not.
-        parent: The result this one was made from, if any.
+        members: The states and values of its members.
+        report: Which members were sent and which were not.
+        parent: The result before the group, if there is one.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class GroupResult(
         self._handle: str | None = None
         self.feeding = None
         self.members: Members = members
-        #: Its position in the group that it is a member of; None outside of one.
+        #: Its position in the outer group; None if it is in none.
         self.index: int | None = None
 
     @property
@@ -122,7 +122,7 @@ class GroupResult(
     def _arrived(
         self, deadline: float | None, timeout: float | None, hooks: Hooks | None
     ) -> Iterator[Any]:
-        """Yield each member once, as it is done; also of those that are yet to come."""
+        """Yield each member once, as it is done, those included that are still sent."""
         if not self.sealed:
             if hooks is None:
                 members, first = self.members, self._first
@@ -155,11 +155,12 @@ class GroupResult(
     def __await__(self) -> Generator[Any, None, list[R]]:
         """Wait in an event loop and return all values: ``await result``.
 
-        As `get`, without a thread; a cancelled wait leaves nothing behind.
+        It does what `get` does, without a thread. The wait may be cancelled.
+
         Raises:
             NotSent: A member never reached the broker; `group.resume` sends it.
-            RuntimeError: Awaited inside a task.
-            Exception: What a member's task raised, the first that arrives.
+            RuntimeError: The result was awaited inside a task.
+            Exception: The exception of the first failure that arrives.
         """
         return self._awaited().__await__()
 
@@ -172,8 +173,8 @@ class GroupResult(
     def __aiter__(self) -> Arrivals[AsyncResult[R]]:
         """Iterate over the members as they arrive: ``async for member in result``.
 
-        Each member comes once, failed ones too; those that had arrived before come
-        first, in their own order. To leave early is fine.
+        Each member comes once, failed ones too. Members that have arrived before come
+        first, in the group's order. The loop may be left early.
         """
         return self.as_completed()
 
@@ -189,13 +190,13 @@ class GroupResult(
     ) -> None:
         """Call `callback` with this result once all members are done.
 
-        Runs on the consumer's thread, or here where all are done already; what it
-        raises is logged.
+        It runs in the consumer's thread, or in this one if all are done already. Its
+        errors are logged.
 
         Args:
-            callback: Called when all are done.
-            on_error: Called in its place where a member failed.
-            weak: Of no meaning here.
+            callback: Called when all members are done.
+            on_error: Called instead if a member failed.
+            weak: Ignored.
         """
         members = self.members
 
@@ -209,7 +210,7 @@ class GroupResult(
 
     @property
     def results(self) -> list[AsyncResult[R]]:
-        """A view on each member, in order; a `GroupResult` of one that ends in one."""
+        """A view on each member, in order; a `GroupResult` if it ends in a group."""
         return [*iter(self)]
 
     children = results
@@ -238,9 +239,9 @@ class GroupResult(
         return self._member(at)
 
     def __iter__(self) -> Iterator[AsyncResult[R]]:
-        """Iterate over the members, in order; while more are sent, over those so far.
+        """Iterate over the members so far, in order.
 
-        `as_completed` waits for those to come.
+        If the group is still being sent, `as_completed` waits for later members too.
         """
         return map(self._member, range(len(self.members.barrier)))
 
@@ -248,7 +249,7 @@ class GroupResult(
         """Return how many members there are.
 
         Raises:
-            CanvasError: More may come; `size` is None then.
+            CanvasError: The group is still being sent; `size` is None then.
         """
         barrier = self.members.barrier
         if not barrier.is_sealed:
@@ -265,7 +266,7 @@ class GroupResult(
     def _member(self, index: int) -> AsyncResult[R]:
         members = self.members
         if index in members.nested:
-            # A list in the place of a value, and a group in the place of a task.
+            # If the member ends in a group, its result is a group's, its value a list.
             return cast("AsyncResult[R]", members.nested.view(index, self._inner))
         return AsyncResult(members.roster.id(index), members=members, index=index)
 
@@ -279,48 +280,49 @@ class GroupResult(
     # Identity.
 
     def task_ids(self) -> list[str]:
-        """Return the ids of all tasks in it, of chains all steps."""
+        """Return the ids of all tasks in it, all steps of chains included."""
         return list(task_ids(self.roster))
 
     @property
     def handle(self) -> str:
         """A short text from which `app.attach` makes this result in any process.
 
-        Below 200 bytes for any number of members. What it cannot say is stored once
-        beside the results and lives as long as they.
+        It has fewer than 200 bytes for any number of members. If it has no room for
+        some data, these are stored once beside the results, for as long as results are
+        kept.
 
         Raises:
-            CelerantError: The results live in this process alone (memory://).
+            CelerantError: The results are in this process only (memory://).
         """
         if self._handle is None:
             self._handle = make_handle(self)
         return self._handle
 
     def forget(self) -> None:
-        """Delete the stored results, and those that the group follows.
+        """Delete the stored results, and those of the tasks before the group.
 
-        What is known here stays.
+        Values that this process has stay.
         """
         forget_records(self.backend, task_ids(self.roster))
         if self.parent is not None:
             self.parent.forget()
 
     def member_forms(self) -> list[Any]:
-        """Return the forms of its members."""
+        """Return the forms of the members."""
         members: list[Any] = form_of(self.roster, self.id)[1]
         return members
 
     def save(self, backend: Backend | None = None) -> None:
-        """Keep the group under its id, for `restore` here and in Celery.
+        """Store the group under its id, for `restore` here and in Celery.
 
         Args:
-            backend: Where; by default where its results are.
+            backend: The store to use; by default the store of its results.
 
         Raises:
-            CelerantError: Nothing can be kept there, as on ``rpc://``.
+            CelerantError: The store keeps no groups, as ``rpc://``.
             CanvasError: The group is still being sent.
         """
-        len(self)  # says that more may come
+        len(self)  # raises if the group is still being sent
         save(self, backend or self.backend)
 
     def delete(self, backend: Backend | None = None) -> None:
@@ -334,17 +336,17 @@ class GroupResult(
         backend: Backend | None = None,
         app: Any = None,
     ) -> GroupResult[Any] | None:
-        """Return a group that was saved, here or by Celery; None where none was.
+        """Return a group that Celerant or Celery saved; None if there is none.
 
         Args:
-            id: Of the group.
-            backend: Where it was saved; by default where `app` has its results.
-            app: By default the one made last.
+            id: The group's id.
+            backend: The store that it was saved in; by default that of `app`.
+            app: The app; by default the one made last.
         """
         return restore(id, app if backend is None else backend)
 
     def lone(self) -> GroupResult[R]:
-        """Return the result of the one member if that is a group's: as Celery does."""
+        """Return the result of the only member if that is a group's, as Celery does."""
         if self.size != 1 or 0 not in self.members.nested:
             return self
         lone = cast("GroupResult[R]", self._member(0))
@@ -354,21 +356,21 @@ class GroupResult(
         return lone
 
     def sent_again(self, report: Report) -> None:
-        """Go by another report: what was left over has been sent, or tried."""
+        """Take another report, after a resume."""
         self.report = report
         self._handle = None
 
     def go_on_as(self, sent: Self) -> Self:
-        """Be the result of what was held and has been sent under the same ids."""
+        """Become the result of a held group that was sent under the same ids."""
         self.report = sent.report
         return super().go_on_as(sent)
 
     def settle(self, state: int) -> None:
-        """Let all members be done in `state` for those that wait here."""
+        """End all members in `state` for the waiters of this process."""
         self.members.settle(range(len(self.members.barrier)), state)
 
     def settle_member(self, index: int, inner: GroupResult[Any]) -> None:
-        """Have `inner` in the place of a member that ran here and ended in a group."""
+        """Set the result of a member that ran in place and ended in a group."""
         inner.index = index
         self.members.nested.settle(index, inner.members, inner)
 
@@ -384,7 +386,7 @@ class GroupResult(
     __hash__ = Result.__hash__
 
     def __repr__(self) -> str:
-        # Says what is known; asks nobody.
+        # Shows what is known, and does not ask the store.
         barrier = self.members.barrier
         n = len(barrier)
         is_known = self.members.is_watched or barrier.remaining < n or not n
@@ -394,6 +396,6 @@ class GroupResult(
 
 
 def _counts_from_end(index: slice) -> bool:
-    """Whether a slice needs to know how many members there are."""
+    """Whether a slice counts from the end, so that the size is needed."""
     ends = (index.start, index.stop)
     return (index.step or 1) < 0 or any(end is not None and end < 0 for end in ends)

@@ -1,15 +1,16 @@
-"""A group's result as a short text, and back.
+"""Make a short text of a group's result, and a result of the text.
 
 ```text
 cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
                     group id (utf-8, may be empty), proof 16
 ```
-Numbers are big-endian. Flag 1: more is stored aside, as zlib-compressed JSON. Flag 2:
-the group's messages are stamped. Flag 4: all members were done when it was made.
+Numbers are big-endian. Flag 1 says that more data are stored aside, as zlib-compressed
+JSON, flag 2 that the group's messages are stamped, and flag 4 that all members were
+done when the handle was made.
 
-The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps: without
-access to the store nobody can make a handle that an app on it believes. The data stored
-aside begins with such a proof, too.
+The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps. So only
+a program with access to the store can make a handle that an app accepts. The data
+stored aside begin with such a proof too.
 """
 
 from __future__ import annotations
@@ -37,38 +38,37 @@ if TYPE_CHECKING:
 __all__ = ["attach", "make_handle", "prints_name", "rebuilt", "snapshot"]
 
 _MARK = "cel2."
-#: With a checksum instead of a proof.
+#: The mark of older handles, which had a checksum instead of a proof.
 _MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
 _IS_STAMPED = 2
 _IS_DONE = 4
 _FIXED_LENGTH = 1 + 16 + 4 + 4
 _PROOF_LENGTH = 16
-#: A longer id of the user's is stored aside, so that a handle stays below 200 bytes.
+#: Bytes of a user's group id; a longer one is stored aside, to keep handles short.
 _ID_MOST = 64
 _SHOWN_LENGTH = 40
-#: Bytes of what members were sent with, beside a handle: of two million.
+#: The most bytes of prints that are stored beside a handle: those of two million
+#: members.
 _PRINTS_MOST = 4 << 20
-#: No handle is longer.
+#: The most characters of a handle.
 _LENGTH_MOST = 200
 
 
 def make_handle(
     result: GroupResult[Any], store: HandleStore | None = None, *, is_done: bool = False
 ) -> str:
-    """Return the handle of a group's result.
-
-    Stores aside the data that it has no room for.
+    """Return the handle of a group's result, and store data that have no room in it.
 
     Args:
-        result: Of a group of which all members were sent.
-        store: Keeps the key and the data; None: the result's backend, if other
-            processes can see it.
+        result: A group's result; all members were sent.
+        store: Keeps the key and the data; None is the result's backend, if it is
+            shared between processes.
         is_done: Whether all members are done, so that a task may wait for them.
 
     Raises:
-        CelerantError: The results live in this process alone, or the group is still
-            being sent.
+        CelerantError: The results are in this process only, or the group is still being
+            sent.
     """
     members, group_id = result.members, result.id
     backend, barrier, roster = result.backend, members.barrier, members.roster
@@ -107,7 +107,7 @@ def make_handle(
 
 
 def prints_name(uuid: str) -> str:
-    """Return the name of what members were sent with, beside the results."""
+    """Return the name under which a group's prints are stored."""
     return f"prints-{uuid}"
 
 
@@ -122,13 +122,13 @@ def attach(
     """Return the result that `handle` stands for.
 
     Args:
-        handle: Of `make_handle`.
-        backend: Where its results are.
+        handle: A text of `make_handle`.
+        backend: The store of its results.
         store: As for `make_handle`.
 
     Raises:
-        HandleError: It is no handle, or no app on this store has made it.
-        ResultExpired: The data stored beside the results is gone.
+        HandleError: The text is no handle, or no app on this store has made it.
+        ResultExpired: The data stored beside the results are gone.
         CelerantError: `backend` is not shared between processes.
     """
     body, proof = _parts(handle)
@@ -141,7 +141,7 @@ def attach(
             "was changed on its way; take `result.handle` anew"
         )
         raise HandleError(msg)
-    # From here on the data is as `make_handle` wrote it.
+    # The proof is right, so the data are as `make_handle` wrote them.
     flags, seed = body[0], body[1:17]
     count = int.from_bytes(body[17:21], "big")
     sent_at = int.from_bytes(body[21:25], "big")
@@ -211,7 +211,7 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     aside: dict[str, Any],
     stamped: bool = False,
 ) -> GroupResult[Any]:
-    """Return the result that a snapshot was taken of."""
+    """Return the result of a snapshot."""
     roster, barrier = Roster(seed, count), Barrier()
     barrier.grow(count)
     for index, task_id in aside.get("own", ()):
@@ -267,7 +267,7 @@ def _parts(handle: object) -> tuple[bytes, bytes]:
     """Return the fields of a handle, and its proof.
 
     Raises:
-        HandleError: It does not look like a handle.
+        HandleError: The text does not look like a handle.
     """
     if isinstance(handle, str) and handle.startswith(_MARK_BEFORE):
         msg = (
@@ -284,7 +284,7 @@ def _parts(handle: object) -> tuple[bytes, bytes]:
     text = handle[len(_MARK) :]
     packed = b""
     if len(handle) <= _LENGTH_MOST:
-        # It is not base64; the part that is, is shorter than any handle.
+        # If it is no base64, `packed` stays empty and is refused below.
         with contextlib.suppress(binascii.Error, ValueError):
             padded = text + "=" * (-len(text) % 4)
             packed = base64.b64decode(padded, altchars=b"-_", validate=True)

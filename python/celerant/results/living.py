@@ -1,4 +1,4 @@
-"""What a group's result tells while its members are sent and run."""
+"""The states of a group while its members are sent and run, and waits for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 
 class Living(Generic[R]):
-    """The part of `GroupResult` that serves while its group is sent and runs."""
+    """The part of `GroupResult` that is for groups that are sent or run."""
 
     __slots__ = ()
 
@@ -41,19 +41,19 @@ class Living(Generic[R]):
 
     @property
     def sealed(self) -> bool:
-        """Whether no more members will come: all of the source was read."""
+        """Whether all members were read, so that no more will come."""
         return self.members.barrier.is_sealed
 
     @property
     def size(self) -> int | None:
-        """How many members there are; None while more may come."""
+        """How many members there are; None while the group is being sent."""
         barrier = self.members.barrier
         return len(barrier) if barrier.is_sealed else None
 
-    # Looking.
+    # States.
 
     def ready(self) -> bool:
-        """Whether all members are done, in whatever way."""
+        """Whether all members are done, successfully or not."""
         self.members.look()
         return self._is_complete()
 
@@ -62,13 +62,13 @@ class Living(Generic[R]):
         return not self.ready()
 
     def successful(self) -> bool:
-        """Whether all members are done and none failed; true for an empty group."""
+        """Whether all members are done and none failed; True for an empty group."""
         return self.ready() and not self.members.has_failed()
 
     def failed(self) -> bool:
-        """Whether any member raised, was never sent, or its result expired.
+        """Whether any member raised, was not sent, or has an expired result.
 
-        Or the source raised that the members come from.
+        It is also True if the source of the members raised.
         """
         self.members.look()
         if self.members.cut_short is not None:
@@ -79,7 +79,7 @@ class Living(Generic[R]):
     def completed_count(self) -> int:
         """Return how many members are done without failure.
 
-        Those whose result is ignored count: nothing more is to come from them.
+        Members whose results are ignored count as done.
         """
         self.members.look()
         count = self.members.barrier.count
@@ -88,8 +88,8 @@ class Living(Generic[R]):
     def counts(self) -> dict[str, int]:
         """Return how many members are in each state, by the states' names.
 
-        All names are there: PENDING, SUCCESS, FAILURE, REVOKED (Celery's), and
-        IGNORED, NOT_SENT, EXPIRED.
+        The dict has all names: Celery's PENDING, SUCCESS, FAILURE and REVOKED, and
+        IGNORED, NOT_SENT and EXPIRED.
         """
         self.members.look()
         return dict(zip(STATE_NAMES, self.members.barrier.counts(), strict=True))
@@ -97,7 +97,7 @@ class Living(Generic[R]):
     def _is_complete(self) -> bool:
         return self.members.barrier.is_complete
 
-    # Waiting.
+    # Waits.
 
     @overload
     def as_completed(
@@ -118,27 +118,28 @@ class Living(Generic[R]):
     def as_completed(
         self, timeout: float | None = None, *, batch: bool = False, forget: bool = False
     ) -> Arrivals[AsyncResult[R]] | Arrivals[list[AsyncResult[R]]]:
-        """Iterate over the members as they arrive: with ``for`` or ``async for``.
+        """Iterate over the members as they arrive, with ``for`` or ``async for``.
 
-        Each member comes once, failed ones too, also those of a group that is still
-        being sent; the loop ends when there are no more to come. Those that had
-        arrived before come first, in their own order. To leave early is fine.
+        Each member comes once, failed ones too. The loop ends once no more will come,
+        even if the group is still being sent when it begins. Members that have arrived
+        before come first, in the group's order. The loop may be left early.
 
         Args:
             timeout: Seconds for all together, from now on; None waits for ever.
-            batch: Yield lists: each has all members that have come since the last one.
-            forget: Drop each result, here and in the store, at the step after the one
-                that yields it, so that a stream takes no more memory. Its value is
-                there in the body of the loop, and nowhere else later.
+            batch: Whether to yield lists, each with all members that have arrived since
+                the one before.
+            forget: Whether each step drops the results of the step before, here and in
+                the store, so that a stream takes constant memory. Use the values in the
+                body of the loop, since they are gone later.
 
         Raises:
-            ResultTimeout: By the iteration: not all arrived in time. It can go on.
-            RuntimeError: By the iteration: inside a task, or inside the transaction at
+            ResultTimeout: By the iteration, if not all arrive in time. It can go on.
+            RuntimeError: By the iteration, inside a task, or inside the transaction at
                 whose commit the group is sent.
-            CelerantError: By the iteration: the store is not reached within its retry
-                policy. It can go on.
+            CelerantError: By the iteration, if the store is not reachable within its
+                retry policy. It can go on.
 
-        Cost: O(1) for each member; nothing asks for one by one.
+        Cost: O(1) for each member, without a round trip for each.
         """
         if batch:
             return Arrivals(
@@ -153,21 +154,21 @@ class Living(Generic[R]):
         return [self._member(index) for index in indices]
 
     def wait(self, timeout: float | None = None, count: int | None = None) -> int:
-        """Wait until members are done, in whatever way; raise none of their errors.
+        """Wait until members are done, successfully or not, and raise no task's error.
 
         Args:
-            timeout: Seconds; 0 looks once, None waits for ever.
-            count: How many members; None: all.
+            timeout: Seconds; 0 checks once, None waits for ever.
+            count: How many members to wait for; None is all.
 
         Returns:
-            How many are done by now: fewer than `count` if there are no more.
+            How many members are done by now; fewer than `count` if there are fewer.
 
         Raises:
-            ResultTimeout: They are not done in time.
+            ResultTimeout: The members are not done in time.
             ValueError: `count` is below 1, or above the size of the group.
             TypeError: `count` is no whole number.
-            RuntimeError: Inside a task, or inside the transaction at whose commit the
-                group is sent.
+            RuntimeError: This was called inside a task, or inside the transaction at
+                whose commit the group is sent.
         """
         self._check_count(count)
         self._wait_until(self._has_arrived(count), timeout, count)
@@ -176,33 +177,33 @@ class Living(Generic[R]):
     async def await_count(
         self, count: int | None = None, timeout: float | None = None
     ) -> int:
-        """Do in an event loop what `wait` does in a thread.
+        """Wait in an event loop, as `wait` does in a thread.
 
         Args:
-            count: How many members; None: all.
+            count: How many members to wait for; None is all.
             timeout: Seconds; None waits for ever.
 
         Returns:
-            As `wait`.
+            How many members are done by now; fewer than `count` if there are fewer.
 
         Raises:
-            Exception: As `wait`.
+            Exception: As for `wait`.
         """
         self._check_count(count)
         await self._await_until(self._has_arrived(count), timeout, count)
         return self.members.barrier.arrived
 
     def first_failure(self, timeout: float | None = None) -> AsyncResult[R] | None:
-        """Wait until a member has failed and return it; None if all ended well.
+        """Wait until a member has failed and return it; None if all are done well.
 
-        Failed are those too that were revoked, never sent, or expired.
+        A revoked, unsent or expired member counts as failed.
 
         Args:
-            timeout: Seconds; 0 looks once, None waits for ever.
+            timeout: Seconds; 0 checks once, None waits for ever.
 
         Raises:
-            ResultTimeout: None has failed in time, and not all are done.
-            RuntimeError: As `wait`.
+            ResultTimeout: No member has failed in time, and not all are done.
+            RuntimeError: As for `wait`.
         """
         self._wait_until(self._has_failed_or_ended, timeout)
         return self._failed_member()
@@ -210,13 +211,13 @@ class Living(Generic[R]):
     async def await_first_failure(
         self, timeout: float | None = None
     ) -> AsyncResult[R] | None:
-        """Do in an event loop what `first_failure` does in a thread.
+        """Wait in an event loop, as `first_failure` does in a thread.
 
         Args:
             timeout: Seconds; None waits for ever.
 
         Raises:
-            Exception: As `first_failure`.
+            Exception: As for `first_failure`.
         """
         await self._await_until(self._has_failed_or_ended, timeout)
         return self._failed_member()

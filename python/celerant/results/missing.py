@@ -1,4 +1,4 @@
-"""The results that are not done yet, among many, found by records that come in."""
+"""Find the results of a set that become done as records come in."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ __all__ = ["Missing"]
 
 
 class Missing:
-    """Results that are waited for; each is told once.
+    """Results that are not done yet; each is yielded once, when it is done.
 
     Args:
-        results: Tasks' and groups' results; an object that comes twice counts once.
+        results: The results of tasks and groups; duplicates count once.
+
     Raises:
         RuntimeError: One of them is sent only after the wait.
     """
 
     def __init__(self, results: Iterable[Any]) -> None:
-        #: By view: its results by index, None for all of it.
+        #: For each view, its results by their indices; a group's index is None.
         self._waited: dict[int, tuple[Members, dict[int | None, list[Any]]]] = {}
-        #: How many are not done yet.
+        #: How many results are not done yet.
         self.left = 0
         for result in {id(result): result for result in results}.values():
             view, index = result.members, result.position
@@ -34,23 +35,23 @@ class Missing:
             self.left += 1
 
     def views(self) -> list[Members]:
-        """Return the views that know them."""
+        """Return the views of results that are not done."""
         return [view for view, places in self._waited.values() if places]
 
     def done(self) -> Iterator[Any]:
-        """Yield those that are done by now."""
+        """Yield the results that are done by now."""
         for view in self.views():
             yield from self.done_of(view, None)
 
     def done_of(self, view: Members, indices: Sequence[int] | None) -> Iterator[Any]:
-        """Yield those of a view that are done by now.
+        """Yield the results of a view that are done by now.
 
         Args:
-            view: The view into which records came.
-            indices: Their members; None: any.
+            view: A view that got records.
+            indices: The members of the records; None is all members.
         """
         _, places = self._waited[id(view)]
-        # A result without a record shows when its view is done.
+        # Members may be done without records, which shows once their view is complete.
         is_open = indices is None or view.barrier.is_complete
         for index in tuple(places) if is_open else (*(indices or ()), None):
             if index in places and _is_done(view, index):

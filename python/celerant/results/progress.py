@@ -19,28 +19,28 @@ _MINUTE, _HOUR = 60, 3600
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a group has come; `str()` of it is one line."""
+    """How far a group has come; `str()` gives one line."""
 
-    #: Members; None while more may come.
+    #: How many members there are; None while the group is being sent.
     total: int | None
-    #: Those that are done, in whatever way.
+    #: Members that are done, successfully or not.
     done: int
-    #: Those of them that returned a value, or whose result is ignored.
+    #: Members that returned a value, or whose results are ignored.
     succeeded: int
-    #: Those that raised, were never sent, or whose result has expired.
+    #: Members that raised, were not sent, or have an expired result.
     failed: int
-    #: Those that were revoked.
+    #: Members that were revoked.
     revoked: int
     #: Members that become done in a second; None if that is not known.
     rate: float | None
-    #: Seconds until all are done, at this rate; None if that is not known.
+    #: Seconds until all are done at this rate; None if that is not known.
     eta: float | None
-    #: How far off `done` may be, in 95 of 100 cases; 0: it is exact.
+    #: How far off `done` may be in 95 of 100 cases; 0 if it is exact.
     margin: int = 0
 
     @property
     def share(self) -> float | None:
-        """The part that is done, from 0 to 1; None while more may come."""
+        """The part that is done, from 0 to 1; None while the group is being sent."""
         if self.total is None:
             return None
         return self.done / self.total if self.total else 1.0
@@ -64,7 +64,7 @@ class Progress:
 
 
 def progress_of(members: Members) -> Progress:
-    """Return how far members have come; see `GroupResult.progress`."""
+    """Return the progress of members; see `GroupResult.progress`."""
     estimate = _looked(members)
     barrier = members.barrier
     counts = [round(count) for count in estimate.counts]
@@ -103,7 +103,8 @@ def _rate(members: Members, done: int) -> float | None:
     pace = members.pace
     rate = None if pace is None or not members.is_watched else pace.rate(done)
     if rate is None:
-        # Since they were sent, by the clock: this process may not have seen it.
+        # The average since they were sent, by the clock, because another process may
+        # have sent them.
         seconds = time.time() - members.sent_since
         rate = done / seconds if seconds > 0 else None
     return rate

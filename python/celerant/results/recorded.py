@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Recorded(Result):
-    """A task of which there may be a record; each property reads it."""
+    """The part of a task's result that reads its record at each access."""
 
     __slots__ = ()
 
@@ -27,10 +27,10 @@ class Recorded(Result):
         return fields(self.backend, self.backend.read(self.id))
 
     def sent_in(self, record: dict[str, Any]) -> list[Any]:
-        """Return the results of tasks that this one has sent, from its record."""
+        """Return the results of the tasks that this one has sent, from its record."""
         found = []
         for form in _of(list, record.get("children")) or ():
-            # A writer to the store may write anything.
+            # A record may hold anything.
             with contextlib.suppress(TypeError, ValueError, RecursionError):
                 child = result_from_tuple(form, self.backend)
                 if child is not None:
@@ -39,19 +39,19 @@ class Recorded(Result):
 
     @property
     def children(self) -> list[Any]:
-        """The results of tasks that this one has sent, next steps too.
+        """The results of the tasks that this one has sent, next steps included.
 
         Reads the record.
         """
         return self.sent_in(self.record())
 
     def exists(self) -> bool:
-        """Whether the task has a record: of its end, or of a state before."""
+        """Whether the task has a record, in any state."""
         return self.backend.read(self.id) is not None
 
     @property
     def date_done(self) -> datetime | None:
-        """The time at which it was done; reads the record."""
+        """The time at which the task was done; reads the record."""
         said = self.record().get("date_done")
         if isinstance(said, str):
             # Python 3.10 reads no final Z.
@@ -70,7 +70,7 @@ class Recorded(Result):
 
     @property
     def kwargs(self) -> dict[str, Any] | None:
-        """The task's keywords; needs ``result_extended``, reads the record."""
+        """The task's keyword arguments; needs ``result_extended``, reads the record."""
         return _of(dict, self.record().get("kwargs"))
 
     @property
@@ -90,10 +90,10 @@ class Recorded(Result):
 
 
 def fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
-    """Return a record's fields besides its value; none if they make no sense."""
+    """Return a record's fields; ``{}`` if it cannot be read."""
     try:
         return backend.decode(record)
-    except Exception:  # noqa: BLE001 - any serializer's own errors
+    except Exception:  # noqa: BLE001 - a serializer may raise anything
         return {}
 
 

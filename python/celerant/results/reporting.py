@@ -1,4 +1,4 @@
-"""What a group's result reports: how far it has come, and what went wrong."""
+"""A group's progress, failures and callbacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class Reporting(Generic[R]):
-    """The part of `GroupResult` that reports, to whoever asks or waits to be told."""
+    """The part of `GroupResult` that reports progress, failures and events."""
 
     __slots__ = ()
 
@@ -37,11 +37,12 @@ class Reporting(Generic[R]):
     def progress(self) -> Progress:
         """Return how far the group has come.
 
-        Where its results are watched, as after any look or wait in this process, that
-        is exact and asks nobody. Of a group on a shared store that nobody here watches,
-        as one that was attached to by its handle, a sample of at most 1,000 members is
-        read in one round trip; `margin` says how far off `done` may be. What samples
-        find done is known from then on, so that the last 1,000 are exact.
+        If this process watches its results, as it does after any look or wait, the
+        progress is exact and asks no store. If it does not, as for a group that was
+        attached by its handle, a sample of at most 1,000 members is read from the
+        store in one round trip. `margin` says how far off `done` may be. Members that a
+        sample finds done are known from then on, so the progress is exact once no more
+        than 1,000 are left.
 
         Raises:
             Exception: The store's own.
@@ -51,21 +52,21 @@ class Reporting(Generic[R]):
         return progress_of(self.members)
 
     def failures(self) -> Failures:
-        """Return the failures so far, those that are alike together.
+        """Return the failures so far, with like failures together.
 
-        Alike are those of one exception at one place: the last frame of the user's
-        code. Failed are those too that were never sent, or expired; revoked ones are
-        not. `str()` of it is a text for a ticket.
+        Failures are alike if one exception was raised at one place, which is the last
+        frame of the user's code. Unsent and expired members count as failed; revoked
+        ones do not. `str()` gives a text for a ticket.
 
         Raises:
             Exception: The store's own.
 
-        Cost: O(failures) if watched; else a read of all n records, of which nothing is
-            kept.
+        Cost: O(failures) if the group is watched; else a read of all n records, which
+            are not kept.
         """
         members = self.members
         if not members.backend.supports_handles:
-            # What comes to this process alone is taken in, not read beside it.
+            # Records that come to this process only must be absorbed, not read aside.
             members.look()
         return failures_of(members, self.id)
 
@@ -78,32 +79,33 @@ class Reporting(Generic[R]):
         self, event: MemberEvent, callback: Callable[[AsyncResult[R]], object]
     ) -> Callable[[], None]: ...
     def on(self, event: str, callback: Callable[[Any], object]) -> Callable[[], None]:
-        """Have `callback` called at an event; also if it was before this.
+        """Have `callback` called at an event, or now if the event has been.
 
         ==================  ========================================  ===============
         event               when                                      called with
         ==================  ========================================  ===============
         ``sealed``          no more members will come                 this result
-        ``complete``        all members are done, in whatever way     this result
+        ``complete``        all members are done, well or not         this result
         ``success``         all members are done and none failed      this result
         ``first_failure``   a member failed, was revoked or not sent  that member
         ``member``          a member is done: for each one            that member
         ==================  ========================================  ===============
 
-        Each event comes once, ``member`` once for each member. Called in an event loop,
-        `on` has the callback called in that loop, and a coroutine function may be one.
-        Else it runs on the thread that takes in results, or here if it is time
-        already; there it must not wait for other results. What it raises is logged.
+        Each event comes once, but ``member`` comes once for each member. If `on` is
+        called in an event loop, the callback runs in that loop and may be a coroutine
+        function. Otherwise it runs in the thread that takes in results, or in this one
+        if the event has been, and must not wait for other results. Its errors are
+        logged.
 
         Args:
-            event: Its name.
+            event: The event's name.
             callback: A function of one argument.
 
         Returns:
-            A function that undoes this; called again it does nothing.
+            A function that removes the callback; a second call does nothing.
 
         Raises:
             ValueError: There is no such event.
-            TypeError: `callback` cannot be called, or only in an event loop.
+            TypeError: `callback` is not callable, or needs an event loop.
         """
         return call_on(event, self.members, callback, whole=self, member=self._member)

@@ -1,4 +1,4 @@
-"""Results of tasks that were sent one by one, to look at and await together."""
+"""Results of tasks that were sent one by one, to check and wait for together."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ R = TypeVar("R")
 
 
 class ResultSet(Collection[R]):
-    """Results of tasks and groups, in an order; a group's own is a `GroupResult`.
+    """Results of tasks and groups, in an order.
 
     Args:
-        results: The results that `delay` and the like returned; a list is kept and
-            grows with it.
-        app: The app that has the tasks; None: the first result's, else the app made
+        results: The results that `delay` and the like returned. A list is used itself,
+            so it changes with the set.
+        app: The app that has the tasks; None is the first result's, else the app made
             last.
         ready_barrier: Ignored; Celery has it.
     """
 
     __slots__ = ()
 
-    # Waiting.
+    # Waits.
 
     @overload
     def get(
@@ -83,29 +83,30 @@ class ResultSet(Collection[R]):
     ) -> Any:
         """Wait for all members and return their values.
 
-        Shape: a new list of n values; the value of member i at i, None for a member
-        whose result is ignored, a list for one that ends in a group.
+        Shape: a new list of n values, in which item i is the value of member i. It is
+            None for a member whose result is ignored, and a list for a member that ends
+            in a group.
 
         Args:
-            timeout: Seconds for all together; 0 looks once, None waits for ever.
-            propagate: Raise at the first failure that arrives; False waits for all
-                and puts the exceptions in their places.
-            interval: Seconds between two calls of `on_interval`; None: half a second.
-                Nothing is polled here.
+            timeout: Seconds for all together; 0 checks once, None waits for ever.
+            propagate: Whether to raise the first failure that arrives; False waits for
+                all and returns exceptions as values.
+            interval: Seconds between two calls of `on_interval`; None is half a
+                second. The wait itself does not poll.
             callback: Called with the id and the value of each member as it arrives;
-                nothing is returned then.
+                None is returned then.
             no_ack: Ignored.
-            on_message: Called with each record that comes in, as a dict, even for
+            on_message: Called with each record that comes in, as a dict, even of
                 states such as PROGRESS.
-            disable_sync_subtasks: Refuse to wait inside a task.
-            on_interval: Called again and again while it waits.
+            disable_sync_subtasks: Whether to refuse the wait inside a task.
+            on_interval: Called at intervals during the wait.
 
         Raises:
-            ResultTimeout: Not done in time; ``exc.remaining`` are missing.
+            ResultTimeout: Not all are done in time; ``exc.remaining`` are missing.
             NotSent: A member never reached the broker; `group.resume` sends it.
-            RuntimeError: Called inside a task, or inside the transaction at whose
-                commit it is sent.
-            Exception: What a member's task raised.
+            RuntimeError: This was called inside a task, or inside the transaction
+                at whose commit a member is sent.
+            Exception: The exception of a member's task.
         """
         refuse_inside_task(is_refused=disable_sync_subtasks and not self._were_done())
         hooks = Hooks.given(on_message, on_interval, interval)
@@ -158,17 +159,17 @@ class ResultSet(Collection[R]):
 
         Args:
             timeout: Seconds for all together.
-            interval: As `get`.
-            no_ack: As `get`.
-            on_message: As `get`.
-            on_interval: As `get`.
+            interval: As for `get`.
+            no_ack: As for `get`.
+            on_message: As for `get`.
+            on_interval: As for `get`.
 
         Yields:
-            A dict with `status`, `result`, `traceback` and `task_id`; for a member that
-            is a group, the list of its results.
+            The id of each member, with a dict of its `status`, `result`, `traceback`
+            and `task_id`. A member that is a group has a list of its results instead.
 
         Raises:
-            ResultTimeout: Not all arrived in time.
+            ResultTimeout: Not all members arrive in time.
         """
         hooks = Hooks.given(on_message, on_interval, interval)
         for result in self._arrived(deadline_after(timeout), timeout, hooks):
@@ -192,11 +193,11 @@ class ResultSet(Collection[R]):
         callback: Callable[[str, Any], Any] | None = None,
         propagate: bool = True,  # noqa: FBT001, FBT002 - Celery's order
     ) -> None:
-        """Raise the first exception of the members that raised, in their order.
+        """Raise the exception of the first member in order that has one.
 
         Args:
-            callback: Called with the id and the value of each member before it.
-            propagate: False raises nothing.
+            callback: Called with the id and the value of each member before that one.
+            propagate: False raises no exception.
         """
         for result in self.results:
             result.maybe_throw(callback=callback, propagate=propagate)
@@ -228,7 +229,7 @@ class ResultSet(Collection[R]):
         if not missing.left:
             return
         with Listening(missing.views(), hooks) as listening:
-            # Registered first, looked second, so that nothing is missed in between.
+            # Checked after it is registered, so that no arrival is missed.
             yield from missing.done()
             while missing.left:
                 if not listening.wait(listening.has_news, deadline):
@@ -241,34 +242,34 @@ class ResultSet(Collection[R]):
                 for view, indices in listening.taken():
                     yield from missing.done_of(view, indices)
 
-    # Looking.
+    # States.
 
     def ready(self) -> bool:
-        """Whether all are done, in whatever way."""
+        """Whether all results are done, successfully or not."""
         self._begin()
         return all(result.ready() for result in self.results)
 
     def waiting(self) -> bool:
-        """Whether any is not done."""
+        """Whether any result is not done."""
         return not self.ready()
 
     def successful(self) -> bool:
-        """Whether all are done and none failed."""
+        """Whether all results are done and none failed."""
         self._begin()
         return all(result.successful() for result in self.results)
 
     def failed(self) -> bool:
-        """Whether any failed."""
+        """Whether any result failed."""
         self._begin()
         return any(result.failed() for result in self.results)
 
     def completed_count(self) -> int:
-        """Return how many have succeeded."""
+        """Return how many results are successful."""
         self._begin()
         return sum(result.successful() for result in self.results)
 
     def _begin(self) -> None:
-        """Look at all together, before each one is asked."""
+        """Let all members be watched, before the results are read one by one."""
         for view in {id(r.members): r.members for r in self.results}.values():
             view.begin()
 
@@ -278,11 +279,11 @@ class ResultSet(Collection[R]):
         on_error: Callable[[Any], Any] | None = None,
         weak: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's
     ) -> None:
-        """Call `callback` with this set once all results now in it are done.
+        """Call `callback` with this set once all of its present results are done.
 
         Args:
             callback: Called when all are done.
-            on_error: Called instead if one failed.
+            on_error: Called instead if any failed.
             weak: Ignored.
         """
         left = {id(result) for result in self.results}
@@ -311,14 +312,14 @@ class ResultSet(Collection[R]):
         wait: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         timeout: float | None = None,
     ) -> None:
-        """Keep the tasks from running; one broadcast names many of them.
+        """Keep the tasks from running; a broadcast names many of them.
 
         Args:
-            connection: kombu's, instead of a new one.
-            terminate: Also end tasks that run in processes.
+            connection: kombu's, to use instead of a new one.
+            terminate: Whether to end tasks that run in processes.
             signal: The signal that ends them, by name or number; SIGTERM by default.
-            wait: Return once workers have answered.
-            timeout: Seconds to wait for one more answer; None: one.
+            wait: Whether to wait for the workers' answers.
+            timeout: Seconds to wait for each next answer; None is one second.
         """
         if not len(self):
             return
@@ -332,12 +333,12 @@ class ResultSet(Collection[R]):
         )
 
     def task_ids(self) -> list[str]:
-        """Return the ids of all tasks in it, with all steps of chains."""
+        """Return the ids of all tasks in it, all steps of chains included."""
         return [task_id for result in self.results for task_id in result.task_ids()]
 
 
 def _outcome(result: Any) -> tuple[bool, Any]:
-    """Return whether a result that is done failed, and its value or exception."""
+    """Return whether a done result has failed, and its value or exception."""
     view, index = result.members, result.position
     if index is None:
         failed = view.has_failed()

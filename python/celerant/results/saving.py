@@ -1,4 +1,4 @@
-"""Results kept for later: groups under their ids, and any result as a pickle."""
+"""Save results for later: groups under their ids, and any result as a pickle."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = [
     "unpickled",
 ]
 
-#: Records that are deleted by one call.
+#: The most records that one call deletes.
 _FORGET_CHUNK = 10_000
 
 
 def save(result: GroupResult[Any], backend: Backend) -> None:
-    """Keep a group's form under its id, as Celery does.
+    """Store a group's form under its id, as Celery does.
 
     Raises:
-        CelerantError: Nothing can be kept there.
+        CelerantError: The store keeps no groups.
     """
     _check(result.id, backend)
     backend.save_group(result.id, result.as_tuple())
 
 
 def delete(group_id: str, backend: Backend) -> None:
-    """Forget what `save` kept.
+    """Delete a saved group's form.
 
     Raises:
-        CelerantError: As `save`.
+        CelerantError: As for `save`.
     """
     _check(group_id, backend)
     backend.delete_group(group_id)
@@ -61,14 +61,14 @@ def forget_records(backend: Backend, ids: Iterator[str]) -> None:
 
 
 def restore(group_id: str, app: Any) -> GroupResult[Any] | None:
-    """Return the group that was saved under an id; None where none was.
+    """Return the group that was saved under an id; None if there is none.
 
     Args:
         group_id: The id.
-        app: An app or a backend; None: the app made last.
+        app: An app or a backend; None is the app made last.
 
     Raises:
-        CelerantError: As `save`.
+        CelerantError: As for `save`.
     """
     app = current_app() if app is None else app
     backend: Backend = getattr(app, "backend", app)
@@ -79,7 +79,7 @@ def restore(group_id: str, app: Any) -> GroupResult[Any] | None:
     except CelerantError:
         raise
     except Exception as exc:
-        # Whoever can write to the store writes what he likes.
+        # The store may hold anything.
         msg = f"what is saved as group {shown(group_id)} is none: {line(exc)}"
         raise CelerantError(msg) from exc
     result: GroupResult[Any] | None = made
@@ -87,7 +87,7 @@ def restore(group_id: str, app: Any) -> GroupResult[Any] | None:
 
 
 class GroupResults:
-    """The groups of one app: Celery's ``app.GroupResult``."""
+    """Makes and restores the groups of one app: Celery's ``app.GroupResult``."""
 
     __slots__ = ("_app",)
 
@@ -100,12 +100,12 @@ class GroupResults:
         results: Iterable[Any],
         parent: Any = None,
     ) -> GroupResult[Any]:
-        """Return the group of results that have been sent one by one.
+        """Return a group of tasks that were sent one by one.
 
         Args:
-            id: Of the group.
-            results: Its members, in order; groups among them, too.
-            parent: The result that it follows.
+            id: The group's id.
+            results: The results of its members, in order; these may be groups.
+            parent: The result before the group.
         """
         form = (id, None), [result.as_tuple() for result in results]
         made: GroupResult[Any] = result_from_tuple(form, self._app)
@@ -134,7 +134,7 @@ def _check(group_id: str, backend: Backend) -> None:
 
 
 def reduced(result: Result) -> tuple[Any, ...]:
-    """Return how a result is pickled: its ids, and what it follows."""
+    """Return how a result is pickled: by its ids and those before it."""
     members, index = result.members, result.position
     done: tuple[bytes, list[Any]]
     if index is None:
@@ -150,13 +150,13 @@ def reduced(result: Result) -> tuple[Any, ...]:
         state = {"line": line_of(result), "sent_at": members.sent_at}
         done = bytes([members.barrier.state(index)]), [members.values.get(index)]
     if members.ran_here:
-        # It has no record: what is known goes along.
+        # It has no record, so its states and values are pickled too.
         state["done"] = done
     return _unpickle(result), (state,)
 
 
 def unpickled(state: dict[str, Any], backend: Backend) -> Any:
-    """Return the result that was pickled as `state`."""
+    """Return the result of a pickle's `state`."""
     done = state.pop("done", None)
     if "line" in state:
         result = from_line(state["line"], backend)
@@ -166,7 +166,7 @@ def unpickled(state: dict[str, Any], backend: Backend) -> Any:
     if done is not None:
         members: Members = result.members
         members.ran_here = True
-        # Of a line its end alone is known.
+        # If it is a line, only the last result has a state.
         first = len(members.barrier) - len(done[0])
         for index, (code, value) in enumerate(zip(*done, strict=True), first):
             if code != Barrier.PENDING:

@@ -1,4 +1,4 @@
-"""A group's result as people see it: in notebooks, and by a bar of progress."""
+"""Show a group's result in notebooks and by a progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Showing"]
 
 
 class Showing:
-    """The part of `GroupResult` that people look at."""
+    """The part of `GroupResult` that people see."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ class Showing:
         members: Members
 
     def _repr_html_(self) -> str:
-        """Return it for a notebook: what is known of its members; asks nobody."""
+        """Return the members' known states as HTML for a notebook; asks no store."""
         barrier = self.members.barrier
         counts = dict(zip(STATE_NAMES, barrier.counts(), strict=True))
         is_known = self.members.is_watched or barrier.remaining < len(barrier)
@@ -36,19 +36,19 @@ class Showing:
     def progress_bar(
         self, *, disable: bool = False, console: Console | None = None
     ) -> ProgressBar:
-        """Return a bar of this group's progress, shown while entered.
+        """Return a progress bar, which is shown in its ``with`` block.
 
-        ``with result.progress_bar(): ...``, or ``result.progress_bar().get()``. A bar
-        in a terminal or a notebook; anywhere else one line of text at the end.
+        Use ``with result.progress_bar(): ...`` or ``result.progress_bar().get()``. In a
+        terminal or a notebook it is a bar, elsewhere one line of text at the end.
 
         Args:
-            disable: Show nothing.
+            disable: Whether to show no bar.
             console: rich's; by default one on stderr.
 
         Raises:
             CelerantError: rich is not installed (the extra ``ui``).
         """
-        from celerant.ui.bar import ProgressBar  # noqa: PLC0415 - for those that look
+        from celerant.ui.bar import ProgressBar  # noqa: PLC0415 - rich is an extra
 
         result: Any = self
         return ProgressBar(result, disable=disable, console=console)

@@ -1,4 +1,4 @@
-"""Results made from ids alone: from forms, as of Celery's `as_tuple`."""
+"""Make results from ids: from forms, as of Celery's `as_tuple`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
     "result_from_tuple",
 ]
 
-#: The classes of a ``"task"``'s result and a ``"group"``'s; they register themselves.
+#: The result class of each kind, ``"task"`` and ``"group"``; they register themselves.
 CLASSES: dict[str, Any] = {}
 
 
@@ -34,11 +34,11 @@ def result_from_tuple(form: Any, app: Any = None, *, parent: Any = None) -> Any:
     """Return the `AsyncResult` or `GroupResult` that a form describes.
 
     Args:
-        form: ``((id, parent form or None), member forms or None)``: the value of
-            `as_tuple` of Celery's results and of these; it may have JSON's lists. A
-            result is returned as it is.
-        app: The app or the store of the results; None: the app made last.
-        parent: Instead of the parent that the form names.
+        form: ``((id, parent form or None), member forms or None)``, as tuples or lists:
+            the value of `as_tuple` of a result, Celery's too. A result is returned
+            itself.
+        app: The app or the store of the results; None is the app made last.
+        parent: The result before it, in place of the parent in the form.
     """
     if isinstance(form, WithForm):
         return form
@@ -51,7 +51,7 @@ def result_from_tuple(form: Any, app: Any = None, *, parent: Any = None) -> Any:
 
 def from_line(line: Any, backend: Source, *, parent: Any = None) -> Any:
     """Return the last result of a line, ``[(id, member forms or None), ...]``."""
-    # The tasks of a line share one view: a wait for the last one hears of all.
+    # The tasks of a line share one view, so a wait for the last hears of all.
     tasks = Members.of_ids([task_id for task_id, of in line if of is None], backend)
     made, at = parent, 0
     for task_id, forms in line:
@@ -75,7 +75,7 @@ def line_of(result: Any) -> list[tuple[str, Any]]:
 
 
 def member_parent(members: Members, index: int) -> Any:
-    """Return the result before a group's member inside it; None if there is none."""
+    """Return the result before a member in its own chain; None if there is none."""
     form = members.roster.form(index)
     above = None if form is None else parted(form)[1]
     return None if above is None else from_line(line_in(above), members.backend)
@@ -85,14 +85,14 @@ def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
     """Yield (parent, result) for `result` and all results that its tasks have sent.
 
     Raises:
-        IncompleteStream: One of them is not done, and not `intermediate`.
+        IncompleteStream: A task is not done, and `intermediate` is False.
     """
     pending = deque([(None, result)])
     seen: set[str] = set()
     while pending:
         parent, node = pending.popleft()
         yield parent, node
-        # Records may claim that two tasks have sent each other.
+        # Records may say that two tasks have sent each other.
         if node.id in seen:
             continue
         seen.add(node.id)
@@ -103,7 +103,7 @@ def iterdeps(result: Any, *, intermediate: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def incomplete(result: Any) -> str:
-    """Return the reason why the sends of a task are not known."""
+    """Return why it is not known what a task has sent."""
     return (
         f"{result!r} is not done, so that what it has sent is not known yet; wait for "
         "it, or pass intermediate=True"

@@ -1,4 +1,4 @@
-"""The options of `get` and `join` that do not change the returned type."""
+"""Options of `get` and `join` that do not change the returned type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stores of results, by the URL's scheme."""
+"""Choose the store of results by the URL's scheme."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def open_backend(
     replies: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Backend:
-    """Return the backend that `url` names; connects at the first use.
+    """Return the backend that `url` names; it connects at its first use.
 
     Args:
         url: ``memory://``, ``redis://``, ``rediss://``, ``redis+socket://``,
             ``socket://`` or ``sentinel://``, as Celery takes them; ``rpc://`` for
-            messages over the broker; None or ``disabled://`` for none.
-        name: The app's name: each has one in-process store.
+            messages over the broker; None or ``disabled://`` for no results.
+        name: The app's name; each name has one in-process store.
         connect: Makes a connection to the broker, for ``rpc://``.
         replies: `RpcBackend`'s own keyword arguments.
         settings: Keyword arguments of `Backend` and of the backend's own class.
 
     Raises:
-        SettingError: The scheme is another, or a setting is impossible.
+        SettingError: The scheme is not supported, or a setting is impossible.
     """
     kind = scheme(url or "disabled")
     memory_limit = settings.pop("memory_limit", None)
@@ -82,15 +82,15 @@ def make_backend(
     """Return the backend that `url` names, with an app's settings.
 
     Args:
-        url: As `open_backend`.
+        url: As for `open_backend`.
         name: The app's name.
         conf: Celery's settings as attributes.
-        connect: As `open_backend`.
-        reach: Settings that come before those of `conf`:
-            ``result_backend_transport_options`` and ``redis_backend_use_ssl``.
+        connect: As for `open_backend`.
+        reach: ``result_backend_transport_options`` and ``redis_backend_use_ssl`` in
+            place of those of `conf`.
 
     Raises:
-        SettingError: As `open_backend`.
+        SettingError: As for `open_backend`.
     """
     reach = reach or {}
     if scheme(url) in (conf.override_backends or ()):
@@ -137,7 +137,7 @@ def make_backend(
             "retry_on_timeout": conf.redis_retry_on_timeout or None,
             "socket_connect_timeout": conf.redis_socket_connect_timeout,
             "socket_keepalive": conf.redis_socket_keepalive or None,
-            # None: no limit but that one.
+            # Without a setting, only the stall timeout limits it.
             "socket_timeout": min(
                 conf.redis_socket_timeout or conf.celerant_stall_timeout,
                 conf.celerant_stall_timeout,

@@ -1,4 +1,4 @@
-"""What every result backend can do, and what its consumer needs of it."""
+"""The base class of result backends."""
 
 from __future__ import annotations
 
@@ -42,36 +42,37 @@ def _no_obstacle() -> str | None:
 
 
 class Backend(Beside, ChordResults):
-    """A store of results, and the one consumer that watches it for this process.
+    """A store of results, and the consumer that watches it for this process.
 
     Args:
-        url: Where the store is.
-        expires: Seconds (or a timedelta) that a result is kept; 0 or None for ever.
-        failure_expires: The same for failures; None: as `expires`.
-        serializer: kombu's name of how records are written.
-        accept: Serializers that may be read; None: all that kombu enables.
-        compression: kombu's name, or None.
-        extended: Whether records name the task and its arguments too.
+        url: The store's URL.
+        expires: Seconds (or a timedelta) that a result is kept; 0 or None is for
+            ever.
+        failure_expires: The same for failures; None is `expires`.
+        serializer: kombu's name of the serializer of records.
+        accept: Names of serializers that may be read; None is all that kombu enables.
+        compression: kombu's name of a compression; None is no compression.
+        extended: Whether records have the task's name and arguments too.
         transport_options: ``result_backend_transport_options``.
         chord_expires: Seconds (or a timedelta) that the parts of a chord are kept;
-            None: as `expires`.
-        join_timeout: ``result_chord_join_timeout`` in seconds, to Celery's workers;
-            None: five.
-        limits: On the records that are read.
+            None is `expires`.
+        join_timeout: ``result_chord_join_timeout`` in seconds, which Celery's workers
+            use; None is five.
+        limits: The limits of records that are read.
 
     Raises:
-        SettingError: A setting that cannot be.
+        SettingError: A setting is impossible.
     """
 
-    #: Whether it stores any.
+    #: Whether it stores results.
     has_results = True
-    #: How long to go on asking a store that is away, as kombu takes it.
+    #: The retry policy for a store that is not reachable, in kombu's terms.
     retry_policy: Mapping[str, Any] = MappingProxyType({})
-    #: Whether `store_many` is there.
+    #: Whether `store_many` is faster than `store_encoded` for each record.
     stores_many = False
-    #: What a broken connection raises.
+    #: The errors of a broken connection.
     connection_errors: tuple[type[Exception], ...] = ()
-    #: How often results that were on their way may have been lost.
+    #: How often results on their way may have been lost.
     losses = 0
 
     def __init__(  # noqa: PLR0913 - Celery's settings
@@ -110,23 +111,23 @@ class Backend(Beside, ChordResults):
             extended=extended,
             limits=limits,
         )
-        #: Tells workers not to run tasks; the app sets it, for it knows the broker.
+        #: Tells workers not to run tasks. The app sets it, because it has the broker.
         self.revoke: Callable[..., object] = _no_workers
-        #: The same by stamps.
+        #: Tells workers not to run tasks with some stamps; set by the app.
         self.revoke_by_stamped_headers: Callable[..., object] = _no_workers
-        #: The app whose results these are; None where it is gone, or there is none.
+        #: Returns the app of the results; None if there is none or it was collected.
         self.app: Callable[[], Any] = _no_obstacle
-        #: Says why no result can come now, None where it can; the app sets it too.
+        #: Returns why no result can come now, None if it can; set by the app.
         self.obstacle: Callable[[], str | None] = _no_obstacle
-        #: Makes a result again from what its pickle holds; the app sets it as well.
+        #: Makes a result from the state in its pickle; set by the app.
         self.unpickle: Callable[[dict[str, Any]], Any] | None = None
         self._has_told = False
         self._own = PerProcess(_Own, _Own.leave)
 
     def tell_obstacle(self) -> None:
-        """Warn, once, why no result can come now, for who is about to wait.
+        """Warn, once, why no result can come now; called before a wait.
 
-        By `warnings`: a plain script that has not set up logging must hear of it.
+        It uses `warnings`, because a plain script may not have set up logging.
         """
         reason = None if self._has_told else self.obstacle()
         if reason is not None:
@@ -136,11 +137,11 @@ class Backend(Beside, ChordResults):
 
     @abstractmethod
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Return the records of `ids` as stored, None where there is none."""
+        """Return the stored records of `ids`; None for each that has none."""
 
     @abstractmethod
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
-        """Store a record and tell who waits; `expires` in seconds, 0 for ever."""
+        """Store a record for `expires` seconds (0 is for ever), and tell waiters."""
 
     @abstractmethod
     def forget(self, ids: Sequence[str]) -> None:
@@ -148,32 +149,32 @@ class Backend(Beside, ChordResults):
 
     @abstractmethod
     def open_feed(self) -> Feed:
-        """Return what brings new records to this process."""
+        """Return the feed of new records to this process."""
 
     def count_stored(self, ids: Sequence[str]) -> int:
-        """Return how many of `ids` have a record, in whatever state."""
+        """Return how many of `ids` have a record, in any state."""
         return sum(record is not None for record in self.fetch(ids))
 
     def handles_here(self) -> HandleStore | None:
-        """Return what keeps handles for the tasks of this process; None: nothing."""
+        """Return the store of handles for this process's tasks; None if there is none."""
         return self if self.supports_handles else None
 
-    def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - for those that have one
-        """Return the queue that results come to; None where they are stored instead.
+    def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - subclasses use it
+        """Return the queue that results come to; None if they are stored instead.
 
         Args:
-            is_needed: A result is to come: see that it can.
+            is_needed: Whether a result will come, so that the queue must exist.
 
         Raises:
             CelerantError: The queue cannot be made within the retry policy.
         """
         return None
 
-    def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:  # noqa: ARG002 - for those that can
-        """Call `tell` for each record of a task from now on, if that needs no consumer.
+    def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:  # noqa: ARG002 - subclasses use it
+        """Call `tell` for each record of a task from now on, if no consumer is needed.
 
         Returns:
-            False where only the consumer hears of records.
+            False if only the consumer hears of records.
         """
         return False
 
@@ -183,13 +184,13 @@ class Backend(Beside, ChordResults):
         """Undo one `listen` that returned True."""
 
     def check(self, members: Members) -> None:
-        """Refuse to wait for members whose results come to another process.
+        """Check that the results of members come to this process.
 
         Raises:
-            ForkError: They do.
+            ForkError: They come to another process.
         """
 
-    def doubt(self, members: Members) -> CelerantError | None:  # noqa: ARG002 - for those that lose
+    def doubt(self, members: Members) -> CelerantError | None:  # noqa: ARG002 - subclasses use it
         """Return, once for each loss, why results of `members` may never come."""
         return None
 
@@ -202,12 +203,12 @@ class Backend(Beside, ChordResults):
         *,
         request: Request | None = None,
     ) -> None:
-        """Store what became of a task, as a Celery worker does.
+        """Store the outcome of a task, as a Celery worker does.
 
         A stored SUCCESS stays: a second run that fails does not replace it.
 
         Raises:
-            EncodeError: The serializer does not take the result; nothing is stored.
+            EncodeError: The serializer does not take the result; no record is stored.
         """
         payload = self.encode_result(task_id, result, state, traceback, request=request)
         self.store_encoded(task_id, payload, state, request=request)
@@ -221,11 +222,11 @@ class Backend(Beside, ChordResults):
         *,
         request: Request | None = None,
     ) -> bytes:
-        """Return the record to store; asks no store.
+        """Return the record to store, without a round trip.
 
         Raises:
             EncodeError: The serializer does not take the result.
-            BaseException: The result's own code raises it.
+            BaseException: The result's own code may raise anything.
         """
         return self.codec.encode(task_id, result, state, traceback, request)
 
@@ -235,15 +236,15 @@ class Backend(Beside, ChordResults):
         payload: bytes,
         state: str,
         *,
-        request: Request | None = None,  # noqa: ARG002 - for those that send
+        request: Request | None = None,  # noqa: ARG002 - subclasses use it
     ) -> None:
-        """Store a record, unless there is one of a success.
+        """Store a record, unless the task has the record of a success.
 
-        Nor does a retry replace an end: the next run may have ended before its message
-        is sent and this is stored.
+        A retry's record does not replace any end: the next run may have ended before
+        this record is stored.
 
         Raises:
-            Exception: The store's own; `is_away` knows which may be over soon.
+            Exception: The store's own; `is_away` tells which may be over soon.
         """
         expires = self.expires_of(state)
         if state == RETRY:
@@ -254,18 +255,18 @@ class Backend(Beside, ChordResults):
     def store_retry(self, task_id: str, payload: bytes, *, expires: int) -> None:
         """Store the record of a retry, unless the next run has ended.
 
-        Its message has left, so that it may end at any time: a store that can looks
-        and stores in one step.
+        The next run's message has left, so the run may end at any time. If a store
+        can, it checks and stores in one step.
         """
         if self.may_replace(self.read(task_id), RETRY):
             self.store(task_id, payload, expires=expires)
 
     def expires_of(self, state: str) -> int:
-        """Return the seconds that a record of `state` is kept; 0: for ever."""
+        """Return for how many seconds a record of `state` is kept; 0 is for ever."""
         return self.failure_expires if state == "FAILURE" else self.expires
 
     def may_replace(self, stored: bytes | None, state: str) -> bool:
-        """Whether a record of `state` comes in the place of what is stored."""
+        """Whether a record of `state` may replace the stored one."""
         if stored is None:
             return True
         status = self._status(stored)
@@ -279,22 +280,22 @@ class Backend(Beside, ChordResults):
         """Store records, (task id, payload, state) each, as `store_encoded` does one.
 
         Raises:
-            Exception: The store's own; then some may be stored and some not.
+            Exception: The store's own; some records may be stored then.
         """
         for (task_id, payload, state), request in zip(records, requests, strict=True):
             self.store_encoded(task_id, payload, state, request=request)
 
     def is_away(self, exc: Exception) -> bool:
-        """Whether an error says that the store is away, and may be back soon."""
+        """Whether an error means that the store is lost and may be back soon."""
         cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
         return isinstance(cause, self.connection_errors)
 
     def read(self, task_id: str) -> bytes | None:
-        """Return one record as stored, None where there is none."""
+        """Return one stored record; None if there is none."""
         return self.fetch([task_id])[0]
 
     def decode(self, payload: Any) -> dict[str, Any]:
-        """Return a record's fields; ``{}`` where there is none."""
+        """Return a record's fields; ``{}`` if there is no record."""
         if not payload:
             return {}
         decoded = self.codec.decode(payload)
@@ -303,18 +304,18 @@ class Backend(Beside, ChordResults):
     def _status(self, payload: bytes) -> Any:
         try:
             return self.decode(payload).get("status")
-        except Exception:  # noqa: BLE001 - unreadable: to be replaced
+        except Exception:  # noqa: BLE001 - an unreadable record may be replaced
             return None
 
     @property
     def trouble(self) -> Trouble | None:
-        """What is wrong with the way to the store, as the consumer knows it."""
+        """Why the consumer cannot reach the store; None if it can."""
         consumer = self._own.get().consumer
         return None if consumer is None else consumer.trouble
 
     @property
     def is_calling_back(self) -> bool:
-        """Whether this is the thread of the consumer: a `then` callback runs."""
+        """Whether a `then` callback runs in this thread, the consumer's."""
         consumer = self._own.get().consumer
         return consumer is not None and consumer.is_here
 
@@ -328,7 +329,7 @@ class Backend(Beside, ChordResults):
             return own.consumer
 
     def unfinished(self) -> int:
-        """Return how many members are waited for here; starts no consumer."""
+        """Return how many members this process waits for; starts no consumer."""
         consumer = self._own.get().consumer
         return 0 if consumer is None else consumer.unfinished()
 
@@ -339,10 +340,10 @@ class Backend(Beside, ChordResults):
         return uri[:-1] if uri.endswith(":///") else uri
 
     def forget_connections(self) -> None:
-        """Close the connections that nobody uses, because one was lost."""
+        """Close the idle connections, because one was lost."""
 
     def close(self) -> None:
-        """Stop the consumer and let connections go; usable again."""
+        """Stop the consumer and close connections; the backend stays usable."""
         own = self._own.get()
         with own.lock:
             consumer, own.consumer = own.consumer, None
@@ -361,6 +362,6 @@ class _Own:
         self.consumer: Consumer | None = None
 
     def leave(self) -> None:
-        """Let go in a forked child what the parent goes on using."""
+        """In a forked child, release resources that the parent goes on using."""
         if self.consumer is not None:
             self.consumer.leave()

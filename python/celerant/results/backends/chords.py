@@ -1,4 +1,4 @@
-"""Chords in a result backend: it counts parts, and the last one completes the chord.
+"""Chords in a result backend: it counts parts, and the last completes the chord.
 
 Source: ``on_chord_part_return``, ``set_chord_size`` and ``apply_chord`` of
 ``celery.backends.redis`` of celery 5.7.0.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ChordCounter", "ChordResults", "CompleteChord"]
 
 _PROPAGATED = frozenset({"FAILURE", "REVOKED"})
-#: The index of a part without a `group_index`: after all others.
+#: The index of a part without a `group_index`, which comes after all others.
 _LAST = "+inf"
 
 
@@ -29,7 +29,7 @@ class ChordCounter(ABC):
     """Keeps the parts of chord headers until all are there.
 
     A chord has the id of its header group. The worker that adds the last part gets a
-    claim: the right to send the body, for a while.
+    claim, which is the right to send the body for some time.
     """
 
     @abstractmethod
@@ -38,33 +38,33 @@ class ChordCounter(ABC):
 
     @abstractmethod
     def grow(self, group_id: str, more: int) -> None:
-        """Expect so many more parts than was said."""
+        """Expect `more` parts more."""
 
     @abstractmethod
     def count(
         self, group_id: str, task_id: str, index: int | str, part: bytes, *, token: str
     ) -> bool:
-        """Add a part, once for each task and index; True if `token` is the claim."""
+        """Add a part, once for each task and index; True if `token` gets the claim."""
 
     @abstractmethod
     def parts(self, group_id: str) -> Iterator[bytes]:
-        """Return the parts by index, or in the order of their arrival."""
+        """Return the parts, ordered by index or by arrival."""
 
     @abstractmethod
     def renew(self, group_id: str, token: str, seconds: float) -> bool:
-        """Keep a claim for a time from now; False if another worker has it."""
+        """Keep a claim for `seconds` from now; False if another worker has it."""
 
     @abstractmethod
     def finish(self, group_id: str, token: str) -> bool:
-        """Forget the chord and ignore late parts; False as `renew`."""
+        """Forget the chord and ignore late parts; False if another has the claim."""
 
     @abstractmethod
     def save_header(self, group_id: str, payload: bytes) -> None:
-        """Keep the form of a header that is no flat list."""
+        """Keep the form of a header with groups inside."""
 
     @abstractmethod
     def delete_header(self, group_id: str) -> None:
-        """Forget the form that `save_header` kept."""
+        """Delete the form that `save_header` kept."""
 
     @abstractmethod
     def header(self, group_id: str) -> bytes | None:
@@ -72,7 +72,7 @@ class ChordCounter(ABC):
 
 
 class CompleteChord:
-    """A chord with all its parts, for the worker that sends its body."""
+    """A chord with all of its parts, for the worker that sends its body."""
 
     def __init__(
         self, backend: ChordResults, counter: ChordCounter, group_id: str, token: str
@@ -88,7 +88,7 @@ class CompleteChord:
         """Return the values of the header's tasks, in the order of the header.
 
         Raises:
-            ChordError: A task failed, or its result is needed and not stored.
+            ChordError: A task failed, or has no stored result although one is needed.
         """
         form = self._backend.restore_group(self.group_id)
         if form is not None:
@@ -124,7 +124,7 @@ class CompleteChord:
             yield task_id, _value(task_id, state, stored)
 
     def renew(self, seconds: float) -> bool:
-        """Keep the claim for a time from now; False if another worker has it."""
+        """Keep the claim for `seconds` from now; False if another worker has it."""
         return self._counter.renew(self.group_id, self._token, seconds)
 
     def finish(self) -> bool:
@@ -132,9 +132,9 @@ class CompleteChord:
         return self._counter.finish(self.group_id, self._token)
 
     def _nested(self, form: Any) -> list[Any]:
-        """Return values in the form of the header.
+        """Return the values of a nested header, in its form.
 
-        They come from records and not from parts.
+        They come from the records, because the parts are flat.
         """
         ids = list(_leaves(form))
         records = dict(zip(ids, self._backend.fetch(ids), strict=True))
@@ -163,25 +163,25 @@ class ChordResults(ABC):
 
     @abstractmethod
     def fetch(self, ids: list[str]) -> list[bytes | None]:
-        """Return the records of `ids` as stored, None if there is none."""
+        """Return the stored records of `ids`; None for each that has none."""
 
     @abstractmethod
     def decode(self, payload: Any) -> dict[str, Any]:
-        """Return a record's fields; ``{}`` if there is none."""
+        """Return a record's fields; ``{}`` if there is no record."""
 
     @abstractmethod
     def as_uri(self) -> str:
         """Return the URL without its password."""
 
     def chord_counter(self) -> ChordCounter | None:
-        """Return the counter of parts; None if results are not kept in one place."""
+        """Return the counter of parts; None if the backend cannot count."""
         return None
 
     def ensure_chords_allowed(self) -> None:
-        """Refuse chords if nothing counts their parts, before one is sent.
+        """Check that the backend counts parts, before a chord is sent.
 
         Raises:
-            CelerantError: Always so on ``rpc://`` and without a result backend.
+            CelerantError: It does not, as on ``rpc://`` and without a result backend.
         """
         self._counting()
 
@@ -192,21 +192,22 @@ class ChordResults(ABC):
     def set_chord_sizes(self, sizes: Mapping[str, int]) -> None:
         """Set how many parts chords have, in one round trip.
 
-        It comes before a header's first message leaves: the last part looks for it.
+        Call it before a header's first message leaves, because the last part needs it.
 
         Args:
-            sizes: By the id of the header's group.
+            sizes: The number of parts by the id of the header's group.
+
         Raises:
-            CelerantError: The backend refused, is away or counts no chords.
+            CelerantError: The backend refused, is not reachable or counts no chords.
         """
         if sizes:
             self._counting().set_sizes(sizes)
 
     def add_to_chord(self, group_id: str, more: int = 1) -> None:
-        """Expect so many more parts of a chord that runs.
+        """Expect `more` parts more of a running chord.
 
         Raises:
-            CelerantError: As `set_chord_sizes`.
+            CelerantError: As for `set_chord_sizes`.
         """
         self._counting().grow(group_id, more)
 
@@ -215,27 +216,28 @@ class ChordResults(ABC):
     ) -> CompleteChord | None:
         """Count the outcome of a header's task.
 
-        The same task of the same index counts once, however often it runs.
+        A task at an index counts once, however often it runs.
 
         Returns:
-            The chord if this part completes it: the caller sends the body.
+            The chord if this part completes it; the caller sends the body then.
+
         Raises:
-            EncodeError: The serializer does not take the result; nothing is counted.
-            CelerantError: As `set_chord_sizes`.
+            EncodeError: The serializer does not take the result; it is not counted.
+            CelerantError: As for `set_chord_sizes`.
         """
         return self.count_part(request, self.encode_part(request, state, result))
 
     def encode_part(self, request: Request, state: str, result: Any) -> bytes:
-        """Return the part to count; asks no store.
+        """Return the part to count, without a round trip.
 
         Raises:
             EncodeError: The serializer does not take the result.
-            BaseException: The result's own code raises it.
+            BaseException: The result's own code may raise anything.
         """
         return self.codec.pack([1, request.id, state, self.codec.plain(result, state)])
 
     def count_part(self, request: Request, part: bytes) -> CompleteChord | None:
-        """Count a part of `encode_part`, as `on_chord_part`."""
+        """Count an encoded part, as `on_chord_part` does."""
         if not request.group:
             return None
         counter = self._counting()
@@ -246,13 +248,14 @@ class ChordResults(ABC):
         return None
 
     def save_group(self, group_id: str, form: Any) -> None:
-        """Keep the form of a header in which there are groups, for its body.
+        """Keep the form of a group, such as a chord header with groups inside.
 
         Args:
-            group_id: The header's.
-            form: ``GroupResult.as_tuple()``; members may be of that form themselves.
+            group_id: The group's id.
+            form: The form, as of ``GroupResult.as_tuple()``.
+
         Raises:
-            CelerantError: As `set_chord_sizes`.
+            CelerantError: As for `set_chord_sizes`.
         """
         self._counting().save_header(group_id, self.codec.pack({"result": form}))
 
@@ -262,10 +265,10 @@ class ChordResults(ABC):
         return self.codec.decode(payload)["result"] if payload else None
 
     def delete_group(self, group_id: str) -> None:
-        """Forget the form that `save_group` kept.
+        """Delete the form that `save_group` kept.
 
         Raises:
-            CelerantError: As `set_chord_sizes`.
+            CelerantError: As for `set_chord_sizes`.
         """
         self._counting().delete_header(group_id)
 

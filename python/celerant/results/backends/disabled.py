@@ -1,4 +1,4 @@
-"""No results: what an app without a result backend has."""
+"""The backend of an app that stores no results."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["DisabledBackend"]
 
 
 class DisabledBackend(Backend):
-    """Stores nothing; asking for a result says which setting is missing."""
+    """Stores no results; a read raises an error that names the missing setting."""
 
     has_results = False
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:  # noqa: ARG002 - the interface's
-        """Refuse: there are no results."""
+        """Raise: there are no results."""
         self._refuse()
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
-        """Store nothing."""
+        """Do nothing."""
 
     def encode_result(self, *_args: object, **_kwargs: object) -> bytes:
-        """Return nothing to store."""
+        """Return an empty record."""
         return b""
 
     def store_encoded(self, *_args: object, **_kwargs: object) -> None:
-        """Store nothing."""
+        """Do nothing."""
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
     def open_feed(self) -> Feed:
-        """Refuse: there are no results."""
+        """Raise: there are no results."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -1,6 +1,6 @@
-"""Records that came over rpc and have no waiter yet, or were just taken.
+"""Records that came over rpc: those without a waiter, and those taken lately.
 
-A message comes once: a record that is not kept here is gone.
+A message comes once, so a record that is not kept here is lost.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from celerant.states import READY_STATES
 
 __all__ = ["Inbox"]
 
-#: How many taken records stay readable, for `date_done` and the like.
+#: How many taken records stay readable, for `date_done` and similar fields.
 _TAKEN_MOST = 10_000
-#: How many records are kept between two looks for expired ones.
+#: How many records come between two checks for expired ones.
 _PURGE_EVERY = 1024
-#: The first bytes of a done task's record, as Celery writes it.
+#: The first bytes of a done task's record, as Celery writes them.
 _READY_STARTS = tuple(f'{{"status": "{state}"'.encode() for state in READY_STATES)
 
 
 class Inbox:
-    """Written by the consumer's thread, read by any.
+    """The records of one process; the consumer's thread writes, any thread reads.
 
     Args:
-        expires: Seconds that an unread record is kept; 0 for ever.
+        expires: Seconds that an unread record is kept; 0 is for ever.
     """
 
     def __init__(self, expires: int) -> None:
         self._life = expires or float("inf")
-        #: (record, monotonic end of life), oldest first.
+        #: Records with their ends of life (`monotonic`), the oldest first.
         self._kept: dict[str, tuple[bytes, float]] = {}
         self._taken: dict[str, bytes] = {}
         self._puts = 0
@@ -39,7 +39,7 @@ class Inbox:
         self._taken.pop(task_id, None)
         found = self._kept.get(task_id)
         if found is not None and found[0].startswith(_READY_STARTS):
-            # The task was delivered twice: a done one stays done.
+            # The task was delivered twice; it stays done.
             return
         now = monotonic()
         self._kept.pop(task_id, None)
@@ -49,7 +49,7 @@ class Inbox:
             self._purge(now)
 
     def take(self, task_id: str) -> bytes | None:
-        """Return a record, which is now among the taken ones."""
+        """Return a record and move it to the taken ones."""
         found = self._kept.pop(task_id, None)
         if found is None:
             return self._taken.get(task_id)
@@ -57,19 +57,19 @@ class Inbox:
         return found[0]
 
     def note(self, task_id: str, record: bytes) -> None:
-        """Keep a record that went to its result readable for a while."""
+        """Keep a taken record readable for some time."""
         self._taken.pop(task_id, None)
         self._taken[task_id] = record
         if len(self._taken) > _TAKEN_MOST:
             self._taken.pop(next(iter(self._taken)), None)
 
     def read(self, task_id: str) -> bytes | None:
-        """Return a record, which stays here."""
+        """Return a record without taking it."""
         found = self._kept.get(task_id)
         return self._taken.get(task_id) if found is None else found[0]
 
     def drop(self, ids: Sequence[str]) -> None:
-        """Forget records; unknown ones are no error."""
+        """Delete records; unknown ids are no error."""
         for task_id in ids:
             self._kept.pop(task_id, None)
             self._taken.pop(task_id, None)

@@ -1,4 +1,4 @@
-"""How long records are kept, as settings say it."""
+"""Read the settings that say how long records are kept."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["seconds_to_live"]
 
 
 def seconds_to_live(name: str, value: float | timedelta | None) -> int:
-    """Return a time to live in whole seconds, of a part of a second a whole one.
+    """Return a setting's time to live in whole seconds, rounded up; 0 is for ever.
 
     Raises:
-        SettingError: It is no time to live.
+        SettingError: The value is no time to live.
     """
     if value is None:
         return 0

@@ -1,7 +1,7 @@
-"""Results in this process: a dict with a time to live, and records pushed to feeds.
+"""Results in this process: a dict of records that expire and are pushed to feeds.
 
-It holds no more than ``celerant_result_memory_limit``, and nothing once all its users
-have closed or dropped it.
+It holds no more than ``celerant_result_memory_limit``. Once all its users have closed
+or dropped it, it is empty.
 """
 
 from __future__ import annotations
@@ -34,31 +34,32 @@ __all__ = ["MemoryBackend", "Store"]
 
 logger = logging.getLogger("celerant")
 
-#: How many stores come between two looks for expired records: few enough to limit
-#: memory, and enough not to cost time.
+#: How many records are stored between two checks for expired ones: few enough to limit
+#: memory, and enough to cost little time.
 _PURGE_EVERY = 1024
-#: Bytes that a record takes besides its own: for its id, its entry and its time.
+#: Bytes that a record takes besides its own, for its id, its entry and its time.
 _OVERHEAD = 300
-#: The share that is left when the oldest records go, so that they do not go one by one.
+#: The share of the limit that is left when old records are dropped, so that they are
+#: not dropped one by one.
 _LEFT = 0.9
-#: How many records that went early are remembered.
+#: How many records that were dropped early are remembered.
 _GONE_MOST = 100_000
 
 
 class Store:
-    """The records of one app, by task id. Safe to use from any thread.
+    """The records of one app by task id; any thread may use it.
 
-    Storing a record and reading one take no lock: slots that store at the same time
-    would wait for each other at it, and hand the interpreter over each time.
+    Storing and reading take no lock: slots that store at the same time would wait for
+    each other and hand the interpreter over each time.
     """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        #: Bytes that are kept at most; the last user decides.
+        #: The most bytes that are kept, as the last user says.
         self.limit = math.inf
-        #: The record that replaces one that had to go early.
+        #: The record that stands for each one that was dropped early.
         self.gone_record: bytes | None = None
-        #: How often records went because they had no users any more.
+        #: How often all records were dropped because no users were left.
         self.losses = 0
         self._users: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
         self._gone: dict[str, None] = {}
@@ -67,11 +68,11 @@ class Store:
         #: The waiters for one record, by task id.
         self._listeners: dict[str, tuple[Callable[[], None], ...]] = {}
         self.chords = MemoryChords()
-        #: Groups, oldest first: the entry, what is kept of it, and its end of life.
+        #: Entries of groups, what is kept of each, and its end of life, oldest first.
         self.groups: deque[tuple[bytes, object, float]] = deque(maxlen=INDEX_MOST)
-        #: What is kept beside results, oldest first, and its end of life.
+        #: Payloads kept beside results, with their ends of life, the oldest first.
         self.asides: dict[str, tuple[bytes, float]] = {}
-        #: (record, monotonic end of life or infinity), oldest first.
+        #: Records with their ends of life (`monotonic`, or infinity), the oldest first.
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self._stored = 0
@@ -79,8 +80,8 @@ class Store:
         self.key = secrets.token_bytes(32)
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
-        """Store a record for `expires` seconds, 0 for ever, and push it."""
-        # Again at the end, so that the oldest stay in front.
+        """Store a record for `expires` seconds (0 is for ever) and push it."""
+        # Removed first, so that it comes last and the oldest stay in front.
         before = self._records.pop(name, None)
         self._records[name] = (payload, _end(expires))
         self._tell(name, payload, before)
@@ -92,25 +93,25 @@ class Store:
         expires: int,
         may_replace: Callable[[bytes | None], bool],
     ) -> None:
-        """Store a record if it may replace the one there at that moment."""
+        """Store a record if it may replace the present one."""
         seen = self._records.get(name)
         if not may_replace(self.get(name)):
             return
         before = self._records.pop(name, None)
         kept = before if before is not seen else (payload, _end(expires))
         if kept is None or self._records.setdefault(name, kept)[0] is not payload:
-            # Another thread stored in between.
+            # Another thread has stored a record in between.
             return
         self._tell(name, payload, before)
 
     def _tell(
         self, name: str, payload: bytes, before: tuple[bytes, float] | None
     ) -> None:
-        # Two threads may count as one here too; if it matters, it is counted again.
+        # Threads that store at once may count wrongly. `_let_go` counts again.
         self._bytes += len(payload) + _OVERHEAD
         if before is not None:
             self._bytes -= len(before[0]) + _OVERHEAD
-        # Two threads may count as one; it only decides how often to look.
+        # This count only decides how often to check.
         self._stored += 1
         if self._stored % _PURGE_EVERY == 0:
             with self._lock:
@@ -123,11 +124,11 @@ class Store:
             self._let_go()
 
     def join(self, user: MemoryBackend) -> None:
-        """Note one more user."""
+        """Add a user."""
         self._users.add(user)
 
     def leave(self, user: MemoryBackend) -> None:
-        """Note one user less; after the last one the results are gone."""
+        """Remove a user; after the last one, drop the results."""
         self._users.discard(user)
         if not self._users:
             self.losses += 1
@@ -151,8 +152,8 @@ class Store:
                 logger.warning(
                     "results: memory:// holds %d bytes, above "
                     "celerant_result_memory_limit; the oldest results go; "
-                    "forget those that are read, or send tasks of which none is wanted "
-                    "with ignore_result",
+                    "forget results that are read, or send tasks whose results are not "
+                    "wanted with ignore_result",
                     self._bytes,
                 )
             while self._records and self._bytes > self.limit * _LEFT:
@@ -165,7 +166,7 @@ class Store:
                 del self._gone[next(iter(self._gone))]
 
     def listen(self, name: str, tell: Callable[[], None]) -> None:
-        """Call `tell` for each record of this name, in the thread that stores it."""
+        """Call `tell` for each record with this name, in the thread that stores it."""
         with self._lock:
             self._listeners[name] = (*self._listeners.get(name, ()), tell)
 
@@ -174,15 +175,14 @@ class Store:
         with self._lock:
             left = list(self._listeners.get(name, ()))
             left.remove(tell)
-            # The list never lacks those who stay: storing threads look without the
-            # lock.
+            # Replaced at once, because storing threads read it without the lock.
             if left:
                 self._listeners[name] = tuple(left)
             else:
                 del self._listeners[name]
 
     def get(self, name: str) -> bytes | None:
-        """Return the record, None if it is missing or expired."""
+        """Return a record; None if it is missing or expired."""
         found = self._records.get(name)
         if found is None:
             return self.gone_record if name in self._gone else None
@@ -193,7 +193,7 @@ class Store:
         return name not in self._records and name not in self._gone
 
     def drop(self, names: Sequence[str]) -> None:
-        """Delete records; unknown ones are no error."""
+        """Delete records; unknown names are no error."""
         for name in names:
             found = self._records.pop(name, None)
             if found is not None:
@@ -201,13 +201,13 @@ class Store:
             self._gone.pop(name, None)
 
     def _purge(self, now: float) -> None:
-        # From the front, up to one that is alive. A failure with a shorter life of its
-        # own may stay longer, but `get` does not return it.
+        # From the front up to the first live record. An expired failure, which lives
+        # shorter, may stay behind it, but `get` does not return it.
         while True:
             try:
                 oldest, (_, end) = next(iter(self._records.items()))
             except RuntimeError:
-                # Another thread stored just now.
+                # Another thread has just stored a record.
                 continue
             except StopIteration:
                 return
@@ -215,7 +215,7 @@ class Store:
                 return
             found = self._records.pop(oldest, None)
             if found is not None and found[1] > now:
-                # It was stored again in between, and stays.
+                # Another thread has stored it again, so it stays.
                 self._records.setdefault(oldest, found)
             elif found is not None:
                 self._bytes -= len(found[0]) + _OVERHEAD
@@ -247,7 +247,7 @@ def _end(expires: int) -> float:
     return monotonic() + expires if expires else math.inf
 
 
-#: They stay while somebody uses them.
+#: Stores by the names of apps; they live while backends use them.
 _stores: PerProcess[weakref.WeakValueDictionary[str, Store]] = PerProcess(
     weakref.WeakValueDictionary
 )
@@ -258,10 +258,10 @@ class MemoryBackend(Backend):
     """Results in this process, one store for each app name.
 
     Args:
-        url: Only named in messages.
+        url: Used only in messages.
         name: The app's name.
-        limit: ``celerant_result_memory_limit``; None is without limit.
-        settings: As `Backend`.
+        limit: ``celerant_result_memory_limit`` in bytes; None is without limit.
+        settings: Those of `Backend`.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class MemoryBackend(Backend):
     ) -> None:
         super().__init__(url, **settings)
         self._is_open = False
-        #: The waiters of `listen`; one may wait in several threads.
+        #: The members of `listen`; they may be there once for each waiting thread.
         self._listening: list[Members] = []
         with _stores_lock:
             self._shared = _stores.get().setdefault(name, Store())
@@ -280,7 +280,7 @@ class MemoryBackend(Backend):
     keeps_index = True
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Return the records of `ids`."""
+        """Return the stored records of `ids`; None for each that has none."""
         get = self._checked().get
         return [get(task_id) for task_id in ids]
 
@@ -346,10 +346,10 @@ class MemoryBackend(Backend):
         return [(payload, kept) for payload, kept, end in entries if end > now]
 
     def listen(self, members: Members, task_id: str, tell: Callable[[], None]) -> bool:
-        """Tell waiters in the thread that stores, without a third thread.
+        """Call `tell` for each record of a task, in the thread that stores it.
 
         Raises:
-            CelerantError: The former results are gone.
+            CelerantError: The results were dropped.
         """
         store = self._checked()
         if members.losses != store.losses and store.get(task_id) is None:
@@ -369,7 +369,7 @@ class MemoryBackend(Backend):
 
     @property
     def losses(self) -> int:  # type: ignore[override]
-        """How often the records went because all users had closed the store."""
+        """How often all records were dropped because no users were left."""
         return self._shared.losses
 
     def doubt(self, members: Members) -> CelerantError | None:
@@ -383,9 +383,9 @@ class MemoryBackend(Backend):
         )
 
     def close(self) -> None:
-        """Stop the consumer and tell waiters; results go when the last user closes.
+        """Stop the consumer and raise an error in waiters; the backend stays usable.
 
-        Used again, it is open again.
+        The results are dropped when the last user closes.
         """
         super().close()
         for members in tuple(self._listening):
@@ -396,7 +396,7 @@ class MemoryBackend(Backend):
 
     def _gone_record(self, limit: int | None) -> bytes:
         told = (
-            f"this result was let go early: {self.as_uri()} keeps no more than "
+            f"this result was dropped early: {self.as_uri()} keeps no more than "
             f"celerant_result_memory_limit ({limit} bytes); "
             "forget results that are read"
         )

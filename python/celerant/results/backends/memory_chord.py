@@ -1,4 +1,4 @@
-"""Chord headers in this process."""
+"""Parts of chord headers in this process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from celerant.results.backends.chords import ChordCounter
 
 __all__ = ["MemoryChords"]
 
-#: Seconds for which late parts of a finished chord are recognized.
+#: Seconds for which late parts of a finished chord are recognised.
 _DONE = 300.0
 
 
 @dataclass(slots=True)
 class _Chord:
-    #: Monotonic end of life, or infinity.
+    #: Its end of life (`monotonic`, or infinity).
     ends: float
     size: int | None = None
     more: int = 0
-    #: (index, part) by task and index.
+    #: Pairs of index and part, by task and index.
     parts: dict[tuple[str, int | str], tuple[float, bytes]] = field(
         default_factory=dict
     )
@@ -31,15 +31,15 @@ class _Chord:
 
 
 class MemoryChords(ChordCounter):
-    """The chords of one app. Safe to use from any thread."""
+    """The chords of one app; any thread may use it."""
 
     def __init__(self) -> None:
-        #: Seconds that a chord is kept if parts don't come; 0 for ever.
+        #: Seconds that a chord is kept if parts do not come; 0 is for ever.
         self.expires = 0
         self._lock = threading.Lock()
-        #: Oldest first.
+        #: Unfinished chords and saved groups by their ids, the oldest first.
         self._chords: dict[str, _Chord] = {}
-        #: Monotonic end of life by group id, oldest first.
+        #: Until when finished chords are recognised (`monotonic`), the oldest first.
         self._done: dict[str, float] = {}
 
     def _chord(self, group_id: str) -> _Chord:
@@ -78,7 +78,7 @@ class MemoryChords(ChordCounter):
                 chord.size, chord.claim = size, None
 
     def grow(self, group_id: str, more: int) -> None:
-        """Expect more parts."""
+        """Expect `more` parts more."""
         with self._lock:
             self._chord(group_id).more += more
 
@@ -99,18 +99,18 @@ class MemoryChords(ChordCounter):
             return True
 
     def parts(self, group_id: str) -> Iterator[bytes]:
-        """Return the parts by index; those without one in the order they came."""
+        """Return the parts by index, those without one in the order of arrival."""
         with self._lock:
             kept = list(self._chord(group_id).parts.values())
         return (part for _, part in sorted(kept, key=itemgetter(0)))
 
-    def renew(self, group_id: str, token: str, seconds: float) -> bool:  # noqa: ARG002 - it does not end by itself
-        """Return whether the claim is still this one."""
+    def renew(self, group_id: str, token: str, seconds: float) -> bool:  # noqa: ARG002 - a claim here does not expire
+        """Return whether `token` still has the claim."""
         with self._lock:
             return self._chord(group_id).claim == token
 
     def finish(self, group_id: str, token: str) -> bool:
-        """Drop all but a mark that it is done."""
+        """Forget the chord, except that it is done."""
         with self._lock:
             if self._chord(group_id).claim != token:
                 return False
@@ -118,26 +118,26 @@ class MemoryChords(ChordCounter):
             if header is None:
                 del self._chords[group_id]
             else:
-                # A saved group is a result too, and stays as long as one.
+                # A saved group is a result too, and is kept as long as one.
                 kept = _Chord(self._chords[group_id].ends, header=header)
                 self._chords[group_id] = kept
             self._done[group_id] = monotonic() + _DONE
             return True
 
     def save_header(self, group_id: str, payload: bytes) -> None:
-        """Keep it as long as a chord without its parts."""
+        """Keep a header's form, as long as an unfinished chord."""
         with self._lock:
             self._chord(group_id).header = payload
 
     def delete_header(self, group_id: str) -> None:
-        """Drop it."""
+        """Delete a header's form."""
         with self._lock:
             chord = self._chords.get(group_id)
             if chord is not None:
                 chord.header = None
 
     def header(self, group_id: str) -> bytes | None:
-        """Return it."""
+        """Return a header's form; None if there is none."""
         with self._lock:
             chord = self._chords.get(group_id)
             return None if chord is None else chord.header

@@ -1,4 +1,4 @@
-"""New records of this process, pushed by the threads that store them."""
+"""The feed of new records of this process; the threads that store push them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["MemoryFeed"]
 
 
 class MemoryFeed(Feed):
-    """The records that were stored since the last look."""
+    """Holds the records that were stored since the last `receive`."""
 
     is_complete = True
 
     def __init__(self, feeds: set[MemoryFeed]) -> None:
-        """Be one of the `feeds` of a store."""
+        """Add this feed to the `feeds` of a store."""
         self._feeds = feeds
         self._records: deque[tuple[str, bytes]] = deque()
-        #: Unlike an event, it may be set by the collector while it is being set.
+        #: Not an event: the garbage collector may call `wake` during a call of `wake`.
         self._news: SimpleQueue[None] = SimpleQueue()
         self._is_idle = False
         feeds.add(self)
 
     def push(self, task_id: str, payload: bytes) -> None:
-        """Take a record; wakes the consumer only if it waits."""
+        """Take a record, and wake the consumer if it waits."""
         self._records.append((task_id, payload))
         if self._is_idle:
             self._news.put(None)
@@ -35,7 +35,7 @@ class MemoryFeed(Feed):
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
         """Return the pushed records."""
         if not self._records:
-            # Set first, looked second: a push in between sets the event.
+            # Set before the check, so that a push in between wakes this thread.
             self._is_idle = True
             with suppress(Empty):
                 if not self._records:
@@ -44,18 +44,18 @@ class MemoryFeed(Feed):
                 while True:
                     self._news.get_nowait()
             self._is_idle = False
-        # A push by several threads may still append: take the records that are there.
+        # Other threads may append meanwhile: take only the present records.
         return [self._records.popleft() for _ in range(len(self._records))]
 
     def wake(self) -> None:
         """Make `receive` return."""
         self._news.put(None)
 
-    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all are pushed
+    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all records are pushed
         """Do nothing: every record is pushed."""
         return True
 
-    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all are pushed
+    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all records are pushed
         """Do nothing: every record is pushed."""
         return True
 
@@ -66,7 +66,7 @@ class MemoryFeed(Feed):
         """Do nothing: every record is pushed."""
 
     def reset(self) -> None:
-        """Forget the pushed records."""
+        """Drop the pushed records."""
         self._records.clear()
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """Results in Redis, with Celery's keys and records.
 
-Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: key
-``celery-task-meta-<id>``, ``MULTI; SETEX; PUBLISH; EXEC``, channel and key of one name.
+Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0. Its keys are
+``celery-task-meta-<id>``, it stores by ``MULTI; SETEX; PUBLISH; EXEC``, and the channel
+has the key's name.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ __all__ = ["RedisBackend"]
 
 _T = TypeVar("_T")
 
-#: Keys per command: large enough to hide the round trip, small enough not to hold up
-#: the server's other clients.
+#: Keys of one command: enough to hide the round trip, few enough not to hold up the
+#: server's other clients.
 CHUNK = 1000
-#: Records per script; each takes three of its arguments.
+#: Records of one script; each takes three of its arguments.
 _VOLLEY = 500
-#: Bytes of the key that proves handles.
+#: Bytes of the key for proofs of handles.
 _KEY_LENGTH = 32
-#: The errors of a Redis that takes nothing now and may do so soon.
+#: The errors of a Redis that takes no records now and may take them soon.
 _PASSING_ERRORS = (ReadOnlyError, OutOfMemoryError)
 _PASSING = ("CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
 _RETRY_POLICY = {
@@ -64,15 +65,15 @@ class RedisBackend(Backend):
     """Results in Redis; stock Celery clients and workers read and write the same.
 
     Args:
-        url: As Celery's ``result_backend``.
+        url: A URL as of Celery's ``result_backend``.
         use_ssl: ``redis_backend_use_ssl``.
         connection: Keyword arguments for redis-py's connections, e.g.
             ``socket_timeout`` (s), ``socket_connect_timeout`` (s), ``max_connections``.
-        settings: As `Backend`; of the transport options ``global_keyprefix`` and
-            ``retry_policy`` are read.
+        settings: Those of `Backend`. It reads the transport options
+            ``global_keyprefix`` and ``retry_policy``.
 
     Raises:
-        SettingError: An impossible URL.
+        SettingError: The URL is impossible.
     """
 
     supports_handles = stores_many = keeps_index = True
@@ -93,13 +94,13 @@ class RedisBackend(Backend):
         params = self._params(url, use_ssl, defaults)
         params["decode_responses"] = False  # records are bytes, whatever the URL says
         self._pool = self._make_pool(params)
-        # The protocol is fixed, whatever this redis-py's default; before 5.0 it knew no
-        # other. The pool only makes parameters.
+        # The feed speaks protocol 2 in any case. redis-py before 5.0 knows no other.
+        # This pool only makes parameters.
         if "protocol" in inspect.signature(redis.Redis).parameters:
             params["protocol"] = 2
         params.pop("health_check_interval", None)
         self._feed_pool = self._make_pool(params)
-        # redis-py's own types have str too, which only `decode_responses` returns.
+        # redis-py's types allow str too, which only `decode_responses` returns.
         self._client: Any = redis.Redis(connection_pool=self._pool)
         prefix = self.transport_options.get("global_keyprefix") or ""
         if prefix and prefix[-1] not in ":_-.":
@@ -128,7 +129,7 @@ class RedisBackend(Backend):
         return redis.ConnectionPool(**params)
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Return the records of `ids`, by `MGET` of 1,000 keys a call."""
+        """Return the stored records of `ids`, by an `MGET` for each 1,000 keys."""
         prefix = self.key_prefix
         found: list[bytes | None] = []
         for start in range(0, len(ids), CHUNK):
@@ -145,18 +146,18 @@ class RedisBackend(Backend):
         )
 
     def read(self, task_id: str) -> bytes | None:
-        """Return one record as stored; retried as configured.
+        """Return one stored record, under the retry policy.
 
         Raises:
-            CelerantError: Redis refused, or is not reached within the retry policy.
+            CelerantError: Redis refused, or is not reachable within the retry policy.
         """
         return self._retried(partial(self.fetch, [task_id]))[0]
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:
-        """Store and publish a record in one transaction; retried as configured.
+        """Store and publish a record in one transaction, under the retry policy.
 
         Raises:
-            CelerantError: Redis refused, or is not reached within the retry policy.
+            CelerantError: Redis refused, or is not reachable within the retry policy.
         """
         self._retried(partial(self._store, self.key_prefix + task_id, payload, expires))
 
@@ -166,10 +167,10 @@ class RedisBackend(Backend):
             pipe.execute()
 
     def store_retry(self, task_id: str, payload: bytes, *, expires: int) -> None:
-        """Store a retry by a transaction that fails if another record comes between.
+        """Store a retry by a transaction that fails if another record comes first.
 
         Raises:
-            CelerantError: Redis refused, or is not reached within the retry policy.
+            CelerantError: Redis refused, or is not reachable within the retry policy.
         """
         key = self.key_prefix + task_id
 
@@ -183,7 +184,7 @@ class RedisBackend(Backend):
         except CelerantError as exc:
             if not isinstance(exc.__cause__, ResponseError):
                 raise
-            # This user, or this server, may not use WATCH.
+            # The user or the server may not use WATCH.
             super().store_retry(task_id, payload, expires=expires)
 
     def store_many(
@@ -191,10 +192,10 @@ class RedisBackend(Backend):
         records: Sequence[tuple[str, bytes, str]],
         requests: Sequence[Request] = (),  # noqa: ARG002 - the interface's
     ) -> None:
-        """Store and publish records, all in one step if scripts are permitted.
+        """Store and publish records, in volleys if scripts are permitted.
 
         Raises:
-            CelerantError: Redis refused, or is not reached within the retry policy.
+            CelerantError: Redis refused, or is not reachable within the retry policy.
         """
         for start in range(0, len(records), _VOLLEY):
             volley = records[start : start + _VOLLEY]
@@ -203,7 +204,7 @@ class RedisBackend(Backend):
                 self._retried(partial(self._replace, known))
 
     def _replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
-        """Store records whose tasks may have others, as `store_encoded` does."""
+        """Store records of tasks that may have others, as `store_encoded` does."""
         stored = self.fetch([task_id for task_id, _, _ in records])
         self._volleys.replace(
             [
@@ -214,7 +215,7 @@ class RedisBackend(Backend):
         )
 
     def is_away(self, exc: Exception) -> bool:
-        """Whether Redis is not reached, or takes nothing now."""
+        """Whether Redis is not reachable, or takes no records now."""
         cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
         return (
             super().is_away(exc)
@@ -236,8 +237,8 @@ class RedisBackend(Backend):
         return self._chords
 
     def handle_key(self) -> bytes:
-        """Return the key that proves handles; the store keeps the first one made."""
-        # It is read each time: a store that was emptied has another one.
+        """Return the key for proofs of handles; the store keeps the first one made."""
+        # Read each time, because an emptied store has another key.
         return self._retried(self._read_handle_key)
 
     def _read_handle_key(self) -> bytes:
@@ -252,13 +253,13 @@ class RedisBackend(Backend):
         return found
 
     def put_aside(self, name: str, payload: bytes) -> None:
-        """Keep `payload` under a key of its own for as long as results live."""
+        """Store `payload` under its own key, for as long as results are kept."""
         key = self._aside_prefix + name
         expires = self.expires or None
         self._retried(partial(self._client.set, key, payload, ex=expires))
 
     def put_asides(self, payloads: Mapping[str, bytes]) -> None:
-        """Keep many, 1,000 in each round trip."""
+        """Store many payloads, 1,000 in each round trip."""
         named = list(payloads.items())
         for start in range(0, len(named), CHUNK):
             self._retried(partial(self._put_asides, named[start : start + CHUNK]))
@@ -270,7 +271,7 @@ class RedisBackend(Backend):
             pipe.execute()
 
     def take_aside(self, name: str) -> bytes | None:
-        """Return the payload that was put aside, None if it is gone."""
+        """Return a payload that was put aside; None if it is gone."""
         get = partial(self._client.get, self._aside_prefix + name)
         found: bytes | None = self._retried(get)
         return found
@@ -296,7 +297,7 @@ class RedisBackend(Backend):
         return [(payload, None) for payload in self._retried(read)]
 
     def open_feed(self) -> RedisFeed:
-        """Return a feed on a connection of its own."""
+        """Return a feed with its own connection."""
         return RedisFeed(partial(_connection, self._feed_pool), self.key_prefix)
 
     def close(self) -> None:
@@ -312,7 +313,7 @@ class RedisBackend(Backend):
             _end(connection)
 
     def forget_connections(self) -> None:
-        """Close the idle connections: a dead one is rarely alone."""
+        """Close the idle connections, because a dead one is rarely alone."""
         self._pool.disconnect(inuse_connections=False)
 
     def _retried(self, act: Callable[[], _T]) -> _T:

@@ -1,10 +1,10 @@
-"""Chord headers in Redis, under the keys of Celery 5.6 and 5.7.
+"""Parts of chord headers in Redis, under the keys of Celery 5.6 and 5.7.
 
-Beside ``celery-taskset-meta-<group id>``, which holds the form of a nested header:
-``.j`` has the parts (a sorted set by index, or a list), ``.s`` their number, ``.t`` how
-many come on top, ``.d`` the tasks that have been counted, and ``.c`` the claim to send
-the body, or that it was sent. 5.6 knows ``.j``, ``.s`` and ``.t`` alone, so a part
-counts whatever version added it.
+``celery-taskset-meta-<group id>`` holds the form of a nested header. Keys with a suffix
+hold more: ``.j`` the parts (a sorted set by index, or a list), ``.s`` their number,
+``.t`` how many more there are, ``.d`` the counted tasks, and ``.c`` the claim to send
+the body, or that it was sent. Celery 5.6 uses only ``.j``, ``.s`` and ``.t``, so a part
+counts in any version.
 
 Source: the protocol of ``celery.backends.redis`` of celery 5.7.0 and 5.6.3.
 """
@@ -25,12 +25,11 @@ __all__ = ["RedisChords"]
 
 _T = TypeVar("_T")
 
-#: How many parts are read at once: a reply with all parts of a large chord would be too
-#: large.
+#: The most parts of one reply; all parts of a large chord would be too many.
 _PARTS = 5000
-#: Seconds for which late parts of a finished chord are recognized, at least.
+#: The least seconds for which late parts of a finished chord are recognised.
 _DONE_LEAST = 300
-#: Seconds that Celery gives a join by default; a claim lasts at least as long.
+#: Celery's default seconds for a join, and the least seconds of a claim.
 _JOIN, _CLAIM_LEAST = 5.0, 5
 
 _COUNT = """
@@ -42,7 +41,7 @@ local ttl, header_ttl, claim_ttl = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 if redis.call('GET', claim) == 'done' then
     return 0
 end
--- 5.6 deletes the parts of a chord it has finished, and not what it does not know.
+-- Celery 5.6 deletes the parts of a finished chord, but not the keys of 5.7.
 if redis.call('EXISTS', parts) == 0 then
     redis.call('DEL', counted)
 end
@@ -72,14 +71,14 @@ end
 if redis.call('SET', claim, token, 'NX', 'EX', claim_ttl) then
     return 1
 end
--- Ours already: this is asked again because the first answer was lost.
+-- It is ours already, if the first answer was lost and this is called again.
 return redis.call('GET', claim) == token and 1 or 0
 """
 
 _RENEW = """
 local claim, size, token, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local holder = redis.call('GET', claim)
--- One that has expired is taken again, unless another has finished meanwhile.
+-- An expired claim is taken again, unless another worker has finished meanwhile.
 if holder == token or (not holder and redis.call('EXISTS', size) == 1) then
     redis.call('SET', claim, token, 'EX', ttl)
     return 1
@@ -102,11 +101,11 @@ class RedisChords(ChordCounter):
     """Counts parts so that Celery's and Celerant's workers complete one chord together.
 
     Args:
-        backend: The backend; its Redis, expiry and transport options are used;
-            ``result_chord_ordered`` False keeps parts as they come.
+        backend: The backend, for its Redis, expiry and transport options. If
+            ``result_chord_ordered`` is False, parts keep the order of arrival.
         client: redis-py's.
         key_prefix: The text before the group's id.
-        retried: Calls a function again that a broken connection interrupts.
+        retried: Calls a function, under the backend's retry policy.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class RedisChords(ChordCounter):
             backend.transport_options.get("result_chord_ordered", True)
         )
         self._ttl = backend.chord_expires
-        # A saved header is a result too, and lives as long as the longer of both.
+        # A saved header is a result too, and is kept for the longer time of both.
         lives = self._ttl and backend.expires
         self._header_ttl = max(self._ttl, backend.expires) if lives else 0
         self._claim_ttl = max(_CLAIM_LEAST, int(2 * (backend.join_timeout or _JOIN)))
@@ -148,14 +147,14 @@ class RedisChords(ChordCounter):
             pipe.execute()
 
     def grow(self, group_id: str, more: int) -> None:
-        """Expect more parts."""
+        """Expect `more` parts more."""
         (key,) = self._keys(group_id, "t")
         self._retried(partial(self._client.incrby, key, more))
 
     def count(
         self, group_id: str, task_id: str, index: int | str, part: bytes, *, token: str
     ) -> bool:
-        """Add a part and look whether it was the last, in one script."""
+        """Add a part and check whether it is the last, by one script."""
         parts, more, size, counted, claim = self._keys(group_id, "jtsdc")
         keys = [parts, more, size, counted, self._prefix + group_id, claim]
         args = [
@@ -171,7 +170,7 @@ class RedisChords(ChordCounter):
         return bool(self._retried(partial(self._count, keys=keys, args=args)))
 
     def parts(self, group_id: str) -> Iterator[bytes]:
-        """Read the parts, some thousands at a time."""
+        """Read the parts, 5,000 at a time."""
         (key,) = self._keys(group_id, "j")
         read = self._client.zrange if self._is_ordered else self._client.lrange
         start = 0
@@ -183,29 +182,29 @@ class RedisChords(ChordCounter):
                 return
 
     def renew(self, group_id: str, token: str, seconds: float) -> bool:
-        """Renew the claim's time."""
+        """Keep a claim for `seconds` from now; False if another worker has it."""
         args = [token, max(self._claim_ttl, math.ceil(seconds))]
         keys = self._keys(group_id, "cs")
         return bool(self._retried(partial(self._renew, keys=keys, args=args)))
 
     def finish(self, group_id: str, token: str) -> bool:
-        """Delete all but the saved header, and mark the chord as done."""
+        """Delete all keys but the saved header's, and mark the chord as done."""
         args = [token, self._done_ttl]
         keys = self._keys(group_id, "cjtsd")
         return bool(self._retried(partial(self._finish, keys=keys, args=args)))
 
     def save_header(self, group_id: str, payload: bytes) -> None:
-        """Keep it as Celery keeps a saved group."""
+        """Keep a header's form, as Celery keeps a saved group."""
         key = self._prefix + group_id
         save = partial(self._client.set, key, payload, ex=self._header_ttl or None)
         self._retried(save)
 
     def delete_header(self, group_id: str) -> None:
-        """Delete it."""
+        """Delete a header's form."""
         self._retried(partial(self._client.delete, self._prefix + group_id))
 
     def header(self, group_id: str) -> bytes | None:
-        """Return it."""
+        """Return a header's form; None if there is none."""
         found: bytes | None = self._retried(
             partial(self._client.get, self._prefix + group_id)
         )

@@ -1,8 +1,8 @@
-"""New records from Redis, by pub/sub.
+"""The feed of new records from Redis, by pub/sub.
 
 redis-py's `PubSub` silently subscribes again after a lost connection. But records that
-were published meanwhile are lost, and the consumer has to know. So this module writes
-the commands itself, on a connection of redis-py's.
+were published meanwhile are lost, and the consumer must know that. So this module
+writes the commands itself, on a connection of redis-py's.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from celerant.results.consuming.feed import Feed, FeedLostError
 
 __all__ = ["RedisFeed"]
 
-#: Channels per command: one command of 50,000 would hold up the server's other clients.
+#: Channels of one command; one with 50,000 would hold up the server's other clients.
 _CHANNELS = 1000
-#: Records handed over at once, so that a fast writer does not starve sweeps and orders.
+#: The most records of one `receive`, so that a fast writer does not starve sweeps.
 _BATCH = 2000
 _MESSAGES = {b"message": 2, b"pmessage": 3}
 
 
 class RedisFeed(Feed):
-    """One pub/sub connection, made when first needed.
+    """A pub/sub connection, which is made when it is first needed.
 
     Args:
         connect: Makes a connection of redis-py's, not connected yet.
@@ -44,7 +44,7 @@ class RedisFeed(Feed):
         self._pipe = WakePipe()
 
     def subscribe(self, ids: Sequence[str]) -> bool:
-        """Subscribe to a channel per id."""
+        """Subscribe to a channel for each id."""
         return all(self._ask("SUBSCRIBE", channels) for channels in self._channels(ids))
 
     def subscribe_prefix(self, prefix: str) -> bool:
@@ -52,7 +52,7 @@ class RedisFeed(Feed):
         return self._ask("PSUBSCRIBE", [self._pattern(prefix)])
 
     def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Unsubscribe from a channel per id."""
+        """Unsubscribe from the channels of ids."""
         if self._connection is not None:
             for channels in self._channels(ids):
                 self._ask("UNSUBSCRIBE", channels)
@@ -91,14 +91,14 @@ class RedisFeed(Feed):
         self._pipe.close()
 
     def after_fork(self) -> None:
-        """Close this process's copies."""
+        """Close the forked child's copies of the descriptors."""
         self.reset()
         self._pipe.after_fork()
 
     def _ask(self, command: str, names: Sequence[str]) -> bool:
-        """Send, and read until Redis has confirmed each name."""
+        """Send a command, and read until Redis has confirmed each name."""
         if self._connection is None:
-            # A connection that cannot be made is another matter than a lost one.
+            # Outside of the block below: a failed connection attempt is no lost feed.
             connection = self._connect()
             connection.connect()
             self._connection = connection
@@ -127,8 +127,7 @@ class RedisFeed(Feed):
         return kind
 
     def _is_readable(self) -> bool:
-        # This sees bytes that are buffered or decrypted already; a poll of the socket
-        # would not.
+        # Unlike a poll of the socket, this sees bytes that are buffered already.
         return self._connection is not None and bool(self._connection.can_read(0))
 
     def _channels(self, ids: Sequence[str]) -> Iterator[list[str]]:
@@ -136,8 +135,7 @@ class RedisFeed(Feed):
             yield [self._prefix + name for name in ids[start : start + _CHANNELS]]
 
     def _pattern(self, prefix: str) -> str:
-        # A key prefix is the user's text, so a pattern's special characters are
-        # escaped.
+        # The key prefix is the user's text, so special characters are escaped.
         literal = "".join(f"\\{c}" if c in "*?[]\\^" else c for c in self._prefix)
         return f"{literal}{prefix}*"
 

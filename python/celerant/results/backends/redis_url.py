@@ -1,6 +1,6 @@
-"""From a result backend's URL to redis-py's connection arguments.
+"""Make redis-py's connection arguments of a result backend's URL.
 
-Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0: the same URLs mean the
+Source: ``celery.backends.redis.RedisBackend`` of celery 5.7.0. The same URLs mean the
 same connections.
 """
 
@@ -36,19 +36,19 @@ _CERT_REQS = {
 def connection_params(
     url: str, *, use_ssl: Mapping[str, Any] | None, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the keyword arguments of redis-py's connection class, and that class.
+    """Return the arguments and the class of redis-py's connections.
 
     Args:
         url: ``redis://``, ``rediss://``, ``redis+socket://`` or ``socket://``.
         use_ssl: ``redis_backend_use_ssl``.
-        defaults: Timeouts and the like, and parts that the URL may leave out; the
-            URL's own win. Their database is used if `url` is only a name, ``redis``.
+        defaults: Arguments that the URL may override. Their database is used only if
+            `url` is a bare name, ``redis``.
 
     Returns:
         The arguments, with the class under ``connection_class``.
 
     Raises:
-        SettingError: TLS options that do not fit the scheme, or an impossible URL.
+        SettingError: The URL is impossible, or its TLS options do not fit its scheme.
     """
     database: Any = None
     if "://" not in url:
@@ -125,7 +125,7 @@ def _database(value: Any, url: str) -> int:
 
 
 def _provide(params: dict[str, Any]) -> None:
-    """Replace user and password by their provider, which may be a class's path."""
+    """Replace user and password by a credential provider, if one is set."""
     value = params.get("credential_provider")
     if value is None:
         return
@@ -138,7 +138,7 @@ def _provide(params: dict[str, Any]) -> None:
         )
         raise SettingError(msg, name="redis_backend_credential_provider")
     params["credential_provider"] = found
-    # redis-py takes either.
+    # redis-py takes either a provider or a user with a password.
     for key in ("username", "password"):
         params.pop(key, None)
 

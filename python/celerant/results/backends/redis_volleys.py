@@ -1,4 +1,4 @@
-"""Many records stored in Redis by one call."""
+"""Store many records in Redis by one call."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Volleys", "put_record"]
 
-#: Stores and publishes each record, unless its task has one.
+#: Stores and publishes each record, unless its task has one already.
 #:
-#: KEYS: of the records. ARGV: for each its seconds to live (0: for ever), then itself.
-#: Returns the positions of those that were not stored.
+#: KEYS: the records' keys. ARGV: for each record its seconds to live (0 is for ever)
+#: and itself.
+#: Returns the positions of the records that were not stored.
 _STORE = """
 local kept = {}
 for at, key in ipairs(KEYS) do
@@ -43,7 +44,7 @@ class Volleys:
     def __init__(
         self, client: Any, key_prefix: str, expires: Callable[[str], int]
     ) -> None:
-        """Store by `client`; `expires` gives the seconds that a state is kept."""
+        """Store by `client`; `expires` returns the seconds that a state is kept."""
         self._client = client
         self._key_prefix = key_prefix
         self._expires = expires
@@ -53,10 +54,10 @@ class Volleys:
     def store(
         self, records: Sequence[tuple[str, bytes, str]]
     ) -> list[tuple[str, bytes, str]]:
-        """Store the records whose tasks have none yet; return the others.
+        """Store the records of tasks that have none yet; return the other records.
 
         Raises:
-            RedisError, OSError: Redis is not reached, or takes nothing now.
+            RedisError, OSError: Redis is not reachable, or takes no records now.
         """
         if self._is_refused:
             return list(records)
@@ -65,16 +66,16 @@ class Volleys:
         except ResponseError as exc:
             if not _is_refusal(exc):
                 raise
-            # It needs only Celery's own commands.
+            # From now on `replace` stores all, by Celery's own commands.
             self._is_refused = True
             return list(records)
         return [records[place - 1] for place in kept]
 
     def replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
-        """Store and publish records over any others, by Celery's own commands.
+        """Store and publish records in place of any others, by Celery's commands.
 
         Raises:
-            RedisError, OSError: Redis is not reached, or takes nothing now.
+            RedisError, OSError: Redis is not reachable, or takes no records now.
         """
         with self._client.pipeline(transaction=True) as pipe:
             for task_id, payload, state in records:
@@ -89,12 +90,12 @@ class Volleys:
         try:
             return self._ask(self._packed(records))
         except NoScriptError:
-            # It is another server, or it was emptied.
+            # Redis has restarted, was flushed or is another server.
             self._sha = self._client.script_load(_STORE)
             return self._ask(self._packed(records))
 
     def _packed(self, records: Sequence[tuple[str, bytes, str]]) -> bytes:
-        """Return the command; redis-py takes three times as long for one argument."""
+        """Return the packed command; redis-py would take three times as long."""
         count, prefix = len(records), self._key_prefix.encode()
         parts = [
             b"*%d\r\n$7\r\nEVALSHA\r\n" % (3 + 3 * count),
@@ -118,7 +119,7 @@ class Volleys:
         except ResponseError:
             raise
         except BaseException:
-            # Nobody may read replies that still come.
+            # A late reply must not be read as the reply to another command.
             connection.disconnect()
             raise
         finally:
@@ -126,9 +127,9 @@ class Volleys:
 
 
 def put_record(pipe: Any, key: str, payload: bytes, seconds: int) -> None:
-    """Store and publish a record by a pipeline; it lives for ever with 0 seconds."""
+    """Store and publish a record by a pipeline; 0 `seconds` is for ever."""
     if seconds:
-        # Celery's own command: if its workers may store, ours may too.
+        # Celery's own command, so a user that Celery's workers have is permitted.
         pipe.execute_command("SETEX", key, seconds, payload)
     else:
         pipe.set(key, payload)
@@ -144,7 +145,7 @@ def _bytes(sha: Any) -> bytes:
 
 
 def _is_refusal(exc: ResponseError) -> bool:
-    """Whether this user or server may not use scripts, or several keys together."""
+    """Whether the user or server may not use scripts, or several keys in one."""
     words = str(exc)
     return any(
         word in words

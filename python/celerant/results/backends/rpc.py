@@ -1,8 +1,8 @@
-"""Results as messages to the sender's own queue: RabbitMQ alone, no store.
+"""Results as messages to the sender's own queue, without a store; for RabbitMQ.
 
-Source: ``celery.backends.rpc.RPCBackend`` of celery 5.7.0: a worker publishes the
-record to the default exchange, routed by the request's `reply_to`, with the task's id
-as `correlation_id`.
+Source: ``celery.backends.rpc.RPCBackend`` of celery 5.7.0. A worker publishes the
+record to the default exchange. The routing key is the request's `reply_to`, and the
+`correlation_id` is the task's id.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ __all__ = ["RpcBackend"]
 
 
 class RpcBackend(Backend):
-    """Results in the process that sent the tasks, which consumes one reply queue.
+    """Results in the process that sent the tasks; it consumes one reply queue.
 
-    A message comes once and to this process alone: no other can attach, and a result
-    made by its id alone sees what this process was sent. Records that arrive while the
-    process is not connected are lost; waiters are told, once for each loss. A result
-    that its worker could not publish, or that was published to a broker that died
-    before it could deliver, is not known to be lost: wait with a `timeout`. Results
-    that nobody looks at stay in memory for ``result_expires``: send tasks with
-    ``ignore_result`` if no result is wanted.
+    A message comes once, and only to this process. So no other process can attach, and
+    a result made by its id has only records that this process got. Records that arrive
+    while the process is not connected are lost, and waiters get an error, once for each
+    loss. It is not known that a result is lost if its worker could not publish it, or
+    if the broker died before it delivered it: wait with a `timeout`. Results that are
+    not read stay in memory for ``result_expires``. If no result is wanted, send tasks
+    with ``ignore_result``.
 
     Args:
-        url: Only named in messages.
+        url: Used only in messages.
         connect: Makes a kombu connection to the broker.
-        persistent: ``result_persistent``: published results survive the broker.
-        retry_policy: How long a sender waits for the reply queue.
-        settings: As `Backend`; results are not compressed, as Celery's are not.
+        persistent: ``result_persistent``: whether results survive the broker's end.
+        retry_policy: The retry policy of a sender that waits for the reply queue.
+        settings: Those of `Backend`. As in Celery, results are not compressed.
 
     Raises:
-        SettingError: The broker is not reached by AMQP.
+        SettingError: The broker does not speak AMQP.
     """
 
     stores_many = True
@@ -83,7 +83,7 @@ class RpcBackend(Backend):
         self._connect = connect
         self.retry_policy = dict(retry_policy or {})
         self._replies = Replies(connect, is_persistent=bool(persistent))
-        # Two processes that consume one queue would share it.
+        # One for each process: two that consumed one queue would share its messages.
         self._replied = PerProcess(partial(_Replied, self.expires))
 
     @property
@@ -96,14 +96,14 @@ class RpcBackend(Backend):
         return self._replied.get().inbox
 
     def reply_to(self, *, is_needed: bool) -> str:
-        """Return the reply queue's name; it is consumed from now on if it is needed."""
+        """Return the reply queue's name; if `is_needed`, consume the queue first."""
         if is_needed:
             self.consumer.open()
         return self.queue
 
     def open_feed(self) -> RpcFeed:
         """Return a feed from the reply queue."""
-        # The thread that holds the feed must keep neither this nor its app alive.
+        # The thread that holds the feed must not keep this backend or its app alive.
         return RpcFeed(
             weakly(self._connect),
             self.queue,
@@ -114,16 +114,16 @@ class RpcBackend(Backend):
         )
 
     def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Take the records of `ids` that came before a wait."""
+        """Take the records of `ids` that have come before a wait."""
         take = self._inbox.take
         return [take(task_id) for task_id in ids]
 
     def read(self, task_id: str) -> bytes | None:
-        """Return one record, if it came."""
+        """Return one record, if it has come."""
         return self._inbox.read(task_id)
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Forget the records of `ids` that came."""
+        """Delete the records of `ids` that have come."""
         self._inbox.drop(ids)
 
     def store_encoded(
@@ -134,7 +134,7 @@ class RpcBackend(Backend):
         *,
         request: Request | None = None,
     ) -> None:
-        """Publish a record to the task's sender; nothing without a `reply_to`."""
+        """Publish a record to the task's sender, if the request has a `reply_to`."""
         if request is None or not request.reply_to:
             return
         self._replies.publish(
@@ -147,7 +147,7 @@ class RpcBackend(Backend):
     def store_many(
         self, records: Sequence[tuple[str, bytes, str]], requests: Sequence[Request]
     ) -> None:
-        """Publish records to who sent the tasks; none without a `reply_to`."""
+        """Publish records to the tasks' senders, if the requests have a `reply_to`."""
         replies = [
             Reply(payload, request.reply_to, request.correlation_id or task_id)
             for (task_id, payload, _), request in zip(records, requests, strict=True)
@@ -157,12 +157,12 @@ class RpcBackend(Backend):
             self._replies.publish_many(replies, self.codec.content)
 
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:  # noqa: ARG002 - the interface's
-        """Refuse: a record goes to the task's sender, and this does not name it."""
+        """Raise: the record must go to the task's sender, which is not known here."""
         msg = f"results on {self.as_uri()} are sent, not stored; use `store_result`"
         raise CelerantError(msg)
 
     def check(self, members: Members) -> None:
-        """Refuse members that were sent before this process was forked."""
+        """Raise ForkError if members were sent before this process was forked."""
         if members.pid != os.getpid():
             msg = (
                 f"results on {self.as_uri()} come to process {members.pid}, which sent "
@@ -177,7 +177,7 @@ class RpcBackend(Backend):
             return None
         members.losses = self.losses
         if not members.barrier.remaining:
-            # A sender that opens the reply queue waits for no result yet.
+            # A sender that opens the reply queue does not wait for results yet.
             return None
         return CelerantError(
             f"{members.barrier.remaining} results may be lost: the connection to "
@@ -194,7 +194,7 @@ class RpcBackend(Backend):
         self.losses += 1
 
     def _normalize(self, message: Any) -> tuple[str, bytes]:
-        """Return the task's id and the record, written in the way we read them."""
+        """Return a message's task id and its record, encoded as this backend's are."""
         task_id = message.properties.get("correlation_id")
         try:
             body = body_of(message, self.codec.limits, self.codec.accepted)
@@ -208,7 +208,7 @@ class RpcBackend(Backend):
                 accept=self.codec.accepted,
             )
             return task_id or str(meta["task_id"]), self.codec.pack(meta)
-        except Exception as exc:  # noqa: BLE001 - any serializer's own errors
+        except Exception as exc:  # noqa: BLE001 - a serializer may raise anything
             unread = {
                 "status": "FAILURE",
                 "result": {
@@ -223,12 +223,12 @@ class RpcBackend(Backend):
             return str(task_id), self.codec.pack(unread)
 
     def as_uri(self) -> str:
-        """Return Celery's name of it."""
+        """Return Celery's URL for it."""
         return "rpc://"
 
 
 class _Replied:
-    """The records that come to one process."""
+    """The reply queue of one process, and the records that have come."""
 
     def __init__(self, expires: int) -> None:
         self.queue = f"celerant-reply-{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""That the broker has what was published on a channel of py-amqp.
+"""Wait until the broker confirms messages published on a channel of py-amqp.
 
 Source: "Publisher confirms" of RabbitMQ's documentation.
 """
@@ -13,19 +13,19 @@ from celerant._core import monotonic
 
 __all__ = ["Confirms"]
 
-#: Seconds of silence that are allowed on a connection without a limit of its own.
+#: Seconds of silence that are allowed if the connection has no limit.
 _STALL = 60.0
 
 
 class Confirms:
-    """The broker's answers on one channel, for the thread that has its connection."""
+    """The broker's confirms on one channel, for the thread that uses the connection."""
 
     def __init__(self, channel: Any) -> None:
-        """Have the broker confirm; nothing was published on `channel` before."""
+        """Turn on confirms on `channel`, which has published no message before."""
         self._connection = channel.connection
-        #: How many messages were published; the broker numbers them from 1 on.
+        #: How many messages were published. The broker numbers them from 1 on.
         self._last = 0
-        #: Those that it has not answered, in their order.
+        #: The numbers of messages that are not confirmed, in order.
         self._open: dict[int, None] = {}
         self._is_refused = False
         channel.confirm_select()
@@ -33,21 +33,21 @@ class Confirms:
         channel.events["basic_nack"].add(self._on_nack)
 
     def expect(self, count: int) -> None:
-        """Say how many messages are about to be published."""
+        """Note that `count` messages are about to be published."""
         self._open.update(dict.fromkeys(range(self._last + 1, self._last + 1 + count)))
         self._last += count
 
     def wait(self) -> None:
-        """Wait until the broker has answered all of them.
+        """Wait until the broker has confirmed or refused all messages.
 
         Raises:
-            MessageNacked: It refused one.
-            TimeoutError: It said nothing for as long as the connection allows.
+            MessageNacked: The broker refused a message.
+            TimeoutError: The broker was silent for longer than the connection allows.
         """
         limit = self._connection.transport.sock.gettimeout() or _STALL
         end, count = monotonic() + limit, len(self._open)
         while self._open:
-            # Heartbeats come too, and are no progress.
+            # Heartbeats end a drain too, and do not count as progress.
             self._connection.drain_events(timeout=max(end - monotonic(), 0.001))
             if len(self._open) < count:
                 end, count = monotonic() + limit, len(self._open)

@@ -1,7 +1,7 @@
-"""New records from the reply queue, on a connection of its own.
+"""The feed of new records from the reply queue, with its own connection.
 
-The queue is declared and consumed from the first send that needs it to the end; then,
-or when its connection breaks, RabbitMQ deletes it.
+The first send that needs the queue declares and consumes it. At the end, or when its
+connection breaks, RabbitMQ deletes it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RpcFeed"]
 
-#: How many records are handed over at once, so that fast workers do not starve orders.
+#: The most records of one `receive`, so that fast workers do not starve other work.
 _BATCH = 2000
-#: Messages that RabbitMQ sends before the first of them is acknowledged: several
-#: batches, so that it never waits for us.
+#: Messages that RabbitMQ sends without acknowledgement: several batches, so that it
+#: never waits for us.
 _PREFETCH = 4 * _BATCH
-#: A queue that loses its process before its first consumer is deleted by itself.
+#: Milliseconds after which RabbitMQ deletes the queue if it never had a consumer.
 _UNUSED_MS = 60_000
 _SOCKET_TIMEOUT_S = 5.0
 
@@ -43,10 +43,10 @@ class RpcFeed(Feed):
     Args:
         connect: Makes a kombu connection, not connected yet.
         queue: The queue's name.
-        inbox: Takes records without a waiter.
-        normalize: From a kombu message to a record.
-        on_loss: Called when the queue, and its messages, were gone on a reconnect.
-        limits: The limits of records that come.
+        inbox: Keeps records without a waiter.
+        normalize: Returns the task id and the record of a kombu message.
+        on_loss: Called if a reconnect finds the queue, and so its messages, gone.
+        limits: The limits of records.
     """
 
     is_complete = True
@@ -71,7 +71,7 @@ class RpcFeed(Feed):
         self._pipe = WakePipe()
         self._connection: Any = None  # kombu types it in part
         self._channel: Any = None
-        #: Reads many at a time; None where kombu's connection is another.
+        #: Reads many messages at a time; None if the connection does not allow that.
         self._deliveries: Deliveries | None = None
         self._found: list[tuple[str, bytes]] = []
         self._last_tag: int | None = None
@@ -79,14 +79,14 @@ class RpcFeed(Feed):
         self._was_open = False
 
     def open(self) -> None:
-        """Connect, declare and consume, unless that is done."""
+        """Connect, declare the queue and consume it, unless that is done."""
         if self.is_open:
             return
         if self._connection is None:
             self._connection = self._connect()
         connection = self._connection
         try:
-            # One try, no pause of kombu's own: the consumer has its pauses.
+            # One attempt without a pause, because the consumer makes the pauses.
             connection.ensure_connection(max_retries=0, interval_start=0)
         except Exception:
             connection.maybe_switch_next()
@@ -115,8 +115,8 @@ class RpcFeed(Feed):
         )
 
     def _is_still_there(self) -> bool:
-        # The broker may not have noticed yet that the old connection is gone: it
-        # keeps the queue then, and gives us what the old one did not acknowledge.
+        # The broker may not have noticed yet that the old connection is lost. Then it
+        # keeps the queue, and delivers the messages that were not acknowledged.
         self._channel = self._new_channel()
         try:
             self._channel.queue_declare(self._queue, passive=True)
@@ -138,7 +138,7 @@ class RpcFeed(Feed):
         self._found.append(self._normalize(message))
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """Return the records that came; without a connection none come."""
+        """Wait for new records and return them; none come without a connection."""
         if not self.is_open:
             if not self._found:
                 self._pipe.wait(None, timeout)
@@ -149,7 +149,7 @@ class RpcFeed(Feed):
             self._wait(timeout)
             self._drain()
         if self._last_tag is not None:
-            # A record that comes twice, after a lost acknowledgement, arrives once.
+            # If an acknowledgement is lost, a record comes again and changes no member.
             self._channel.basic_ack(self._last_tag, multiple=True)
             self._last_tag = None
         return self._taken()
@@ -169,7 +169,7 @@ class RpcFeed(Feed):
                 self._connection.drain_events(timeout=0)
             except TimeoutError as exc:
                 if exc.errno is not None:
-                    raise  # the system's own: the peer is gone
+                    raise  # the system's own error: the broker is gone
                 return
 
     def _wait(self, timeout: float | None) -> None:
@@ -185,7 +185,7 @@ class RpcFeed(Feed):
             self._next_beat = monotonic() + interval
 
     def _beat_interval(self) -> float:
-        """Return the seconds between two looks for a broker that went silently."""
+        """Return the seconds between two checks for a silent broker."""
         heartbeat: float = self._connection.connection.heartbeat or 0.0
         return heartbeat / 4
 
@@ -194,11 +194,11 @@ class RpcFeed(Feed):
         for task_id, record in records:
             self._inbox.keep(task_id, record)
 
-    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all of them come
+    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all records come
         """Do nothing: every record comes."""
         return True
 
-    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all of them come
+    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all records come
         """Do nothing: every record comes."""
         return True
 
@@ -213,18 +213,18 @@ class RpcFeed(Feed):
         self._pipe.wake()
 
     def reset(self) -> None:
-        """Drop the connection; records that came before can still be received."""
+        """Drop the connection; records that have come can still be received."""
         self.is_open, self._channel, self._deliveries = False, None, None
         if self._connection is not None:
             with contextlib.suppress(Exception):
-                # Without a farewell: a silent peer would hold us up.
+                # Closed without a goodbye, because a silent broker would hold us up.
                 self._connection.collect(socket_timeout=_SOCKET_TIMEOUT_S)
 
     def close(self) -> None:
         """Disconnect, which deletes the queue."""
         if self.is_open:
             with contextlib.suppress(Exception):
-                # With a farewell, or RabbitMQ would log that we died.
+                # Closed with a goodbye, or RabbitMQ would log that we died.
                 self._connection.connection.sock.settimeout(_SOCKET_TIMEOUT_S)
                 self._connection.close()
         self.reset()
@@ -232,7 +232,7 @@ class RpcFeed(Feed):
         self._pipe.close()
 
     def after_fork(self) -> None:
-        """Leave the parent's connection alone."""
+        """In a forked child, drop the parent's connection without closing it."""
         abandon((self._connection, self._channel))
         self._connection = self._channel = self._deliveries = None
         self.is_open = False
@@ -240,4 +240,4 @@ class RpcFeed(Feed):
 
 
 def _pass_by(_tag: int) -> None:
-    """Do nothing: the queue has one consumer, which is cancelled with its channel."""
+    """Do nothing: the queue's only consumer ends with its channel."""

@@ -1,4 +1,4 @@
-"""Replies as the frames of AMQP by which kombu publishes them, many in one write.
+"""Make AMQP frames of replies, as kombu publishes them, for one write.
 
 Source: AMQP 0-9-1, sections 2.3.5 and 4.2; ``Producer.publish`` of kombu 5.7.0.
 """
@@ -15,9 +15,9 @@ __all__ = ["Reply", "published"]
 
 _HEAD = Struct(">BHI")
 _METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
-#: Class and method of `basic.publish`, a reserved field, and no exchange.
+#: Class and method of `basic.publish`, a reserved field, and an empty exchange.
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00\x00"
-#: Class, weight, bytes of the body, and the flags of the properties below.
+#: Class, weight, length of the body, and the flags of the properties below.
 _CONTENT = Struct(">HHQH")
 #: Content type and encoding, headers, delivery mode, priority, correlation id.
 _FLAGS = 0x8000 | 0x4000 | 0x2000 | 0x1000 | 0x0800 | 0x0400
@@ -27,10 +27,10 @@ _NO_HEADERS = b"\x00\x00\x00\x00"
 
 
 class Reply(NamedTuple):
-    """A record, and who gets it."""
+    """A record and its address."""
 
     record: bytes
-    #: The queue.
+    #: The reply queue of the task's sender.
     reply_to: str
     #: The task's id.
     correlation_id: str
@@ -47,17 +47,17 @@ def published(
     """Return the frames that publish `replies` to the default exchange.
 
     Args:
-        replies: In their order.
-        channel_id: Of the channel, which is not in confirm mode.
-        frame_max: Bytes of a frame at most.
-        content: Type and encoding of the records.
-        delivery_mode: 2 survives the broker.
+        replies: The replies in order.
+        channel_id: The channel's number.
+        frame_max: The most bytes of a frame.
+        content: Content type and encoding of the records.
+        delivery_mode: 2 if the messages survive the broker's end, else 1.
     """
     properties = _short(content[0]) + _short(content[1]) + _NO_HEADERS
     properties += bytes((delivery_mode, 0))
     parts: list[bytes] = []
     for record, reply_to, correlation_id in replies:
-        # Neither mandatory nor immediate: a queue that is gone takes none.
+        # Neither mandatory nor immediate: a message to a lost queue is dropped.
         method = _PUBLISH + _short(reply_to) + b"\x00"
         head = _CONTENT.pack(_BASIC, 0, len(record), _FLAGS)
         parts += _frame(_METHOD, channel_id, method)

@@ -1,4 +1,4 @@
-"""Publishing results to the queues of the tasks' senders."""
+"""Publish results to the reply queues of the tasks' senders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celerant.results.backends.rpc_frames import Reply, published
 
 __all__ = ["Replies"]
 
-#: Connections for the worker's threads to share: publishing is quick.
+#: The most connections, which the worker's threads share, because publishing is quick.
 _CONNECTIONS_MOST = 10
 #: Celery's own retry policy for results.
 _RETRY_POLICY = {
@@ -30,11 +30,11 @@ _RETRY_POLICY = {
 
 
 class Replies:
-    """Publishes from any thread.
+    """Publishes results; any thread may use it.
 
     Args:
         connect: Makes a kombu connection.
-        is_persistent: Results survive a broker that restarts.
+        is_persistent: Whether results survive a restart of the broker.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Replies:
         self._connect = connect
         self._delivery_mode = 2 if is_persistent else 1
         self._own = PerProcess(_Own)
-        #: Of the channels that results were published on.
+        #: The confirms of each channel that has published results.
         self._confirms: WeakKeyDictionary[Any, Confirms] = WeakKeyDictionary()
 
     def publish(
@@ -54,13 +54,13 @@ class Replies:
         correlation_id: str,
         content: tuple[str, str],
     ) -> None:
-        """Publish one record; a queue that is gone silently takes none.
+        """Publish one record; a record to a lost queue is dropped.
 
         Args:
             record: The body.
-            reply_to: The queue.
+            reply_to: The reply queue.
             correlation_id: The task's id.
-            content: Type and encoding of the record.
+            content: Content type and encoding of the record.
         """
         self.publish_many([Reply(record, reply_to, correlation_id)], content)
 
@@ -83,16 +83,16 @@ class Replies:
         )
 
     def publish_many(self, replies: list[Reply], content: tuple[str, str]) -> None:
-        """Publish records, and return when RabbitMQ has them.
+        """Publish records, and wait until RabbitMQ has them.
 
-        A worker acknowledges the tasks next, on another connection: a result that is
-        only written would be lost with this one. Records whose fate a lost connection
-        leaves open are published again. On kombu's own connection they are one write;
-        another transport takes them one by one, by its own rules.
+        The worker then acknowledges the tasks, on another connection. Without the wait,
+        a result could be lost with this connection. If a connection is lost, records
+        without a confirm are published again. On kombu's own connection all records are
+        one write; another transport takes them one by one, by its own rules.
 
         Args:
-            replies: What `publish` does one of.
-            content: Type and encoding of the records.
+            replies: The records and their addresses.
+            content: Content type and encoding of the records.
         """
         with self._connected() as connection:
             producer = Producer(connection, auto_declare=False)
@@ -124,15 +124,15 @@ class Replies:
         confirms.wait()
 
     def close(self) -> None:
-        """Disconnect; publishing connects anew.
+        """Disconnect; the next publish connects again.
 
-        What another thread publishes at this moment goes on, and disconnects then.
+        If another thread is publishing, its publish ends first, and then disconnects.
         """
         own = self._own.get()
         with own.lock:
             shared, own.shared = own.shared, None
         if shared is not None and not shared.users:
-            # Nobody begins to use it any more.
+            # No thread can begin to use it now.
             shared.pool.force_close_all()
 
     @contextlib.contextmanager
@@ -160,7 +160,7 @@ class _Shared:
     """Connections for threads to share."""
 
     pool: Any  # kombu types it in part
-    #: How many threads have one, or wait for one.
+    #: How many threads have a connection or wait for one.
     users: int = 0
 
 

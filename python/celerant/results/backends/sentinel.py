@@ -1,4 +1,4 @@
-"""Results in a Redis that Sentinels watch: the same records, on the present master.
+"""Results in a Redis that Sentinels watch; the records are those of Redis.
 
 Source: ``celery.backends.redis.SentinelBackend`` of celery 5.7.0.
 """
@@ -26,23 +26,22 @@ from celerant.results.backends.redis_url import connection_params
 
 __all__ = ["SentinelBackend"]
 
-#: kombu's default port for a broker; Celery's backend would look for a Sentinel at
-#: 6379.
+#: kombu's default port of a Sentinel; Celery's backend would use 6379.
 _PORT = 26379
 
 
 class SentinelBackend(RedisBackend):
-    """Results in the master that Sentinels name, found anew at each connection.
+    """Results in the master that Sentinels name; each connection asks them.
 
     Args:
-        url: One URL for each Sentinel, ``;`` between; the first one's database, user
-            and password are for the master.
-        settings: As `RedisBackend`; of the transport options ``master_name`` is
-            needed, ``min_other_sentinels`` and ``sentinel_kwargs`` (user, password,
-            TLS of the Sentinels themselves) are read.
+        url: A URL for each Sentinel, separated by ``;``. The first one's database, user
+            and password are the master's.
+        settings: Those of `RedisBackend`. The transport option ``master_name`` is
+            needed. ``min_other_sentinels`` and ``sentinel_kwargs`` (user, password and
+            TLS of the Sentinels themselves) are read too.
 
     Raises:
-        SettingError: As `RedisBackend`, or no ``master_name``.
+        SettingError: As for `RedisBackend`, or there is no ``master_name``.
     """
 
     def __init__(self, url: str, **settings: Any) -> None:
@@ -72,7 +71,7 @@ class SentinelBackend(RedisBackend):
 
     def _make_pool(self, params: Mapping[str, Any]) -> redis.ConnectionPool:
         if self._sentinel is None:
-            # One for all pools: it remembers which Sentinel answered last.
+            # One for all pools, because it remembers which Sentinel answered last.
             self._sentinel = self._make_sentinel(params)
         made: redis.ConnectionPool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
             self._master_name, self._sentinel, **params
@@ -85,8 +84,8 @@ class SentinelBackend(RedisBackend):
             [self._address(url) for url in split(self._url)],
             min_other_sentinels=options.get("min_other_sentinels", 0),
             sentinel_kwargs={
-                # A Sentinel that hangs must not hang the caller, and a dead one is
-                # passed over: redis-py would try it for seconds.
+                # A Sentinel that hangs must not hang the caller. A dead one is skipped,
+                # whereas redis-py would try it for seconds.
                 **{k: v for k, v in params.items() if k.startswith("socket_")},
                 "retry": Retry(NoBackoff(), 0),
                 **(options.get("sentinel_kwargs") or {}),

@@ -1,4 +1,4 @@
-"""A pipe that ends a wait for sockets, from any thread."""
+"""A pipe by which any thread ends a wait for a socket."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ __all__ = ["WakePipe"]
 
 
 class WakePipe:
-    """Waits for sockets and for `wake`."""
+    """Waits for a socket, or for a call of `wake`."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
-        # Closed descriptors get new owners at once, so no write may follow a close. The
-        # collector may call `wake` in the middle of another call of it.
+        # A closed descriptor may be another file's at once, so no write may follow the
+        # close. The lock is reentrant, because the garbage collector may call `wake`
+        # during another call of it.
         self._lock = threading.RLock()
         self._is_closed = False
 
     def wake(self) -> None:
-        """End the wait that is, or else the next one."""
-        # The pipe is full, so the waiter is awake already.
+        """End the present wait, or the next one; any thread calls it."""
+        # If the pipe is full, the waiter is awake already.
         with self._lock, contextlib.suppress(BlockingIOError):
             if not self._is_closed:
                 os.write(self._in, b"\0")
 
     def wait(self, sock: Any, timeout: float | None) -> None:
-        """Wait until `sock`, if there is one, can be read, or for `timeout` seconds."""
+        """Wait until `sock` (if not None) is readable, `wake`, or `timeout` seconds."""
         waited_on = [self._out]
         if sock is not None:
             waited_on.append(sock)
@@ -54,6 +55,6 @@ class WakePipe:
                 os.close(self._out)
 
     def after_fork(self) -> None:
-        """Close this process's copies."""
-        self._lock = threading.RLock()  # may have been held by another thread
+        """In a forked child, close its copies of the descriptors."""
+        self._lock = threading.RLock()  # another thread may have held the lock
         self.close()
