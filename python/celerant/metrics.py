@@ -26,7 +26,7 @@ from celerant.context.apps import all_apps
 from celerant.context.workers import workers_of
 from celerant.dispatch.watching import WATCHERS
 from celerant.results.consuming.service import ARRIVED
-from celerant.results.tracking.outcomes import STATE_NAMES
+from celerant.results.tracking.member_values import STATE_NAMES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from celerant.dispatch.watching import Departure
     from celerant.errors.report import Report
-    from celerant.results.consuming.feed import Store
+    from celerant.results.consuming.feed import ConsumerBackend
 
 __all__ = ["install"]
 
@@ -67,7 +67,7 @@ def install(registry: CollectorRegistry | None = None) -> Callable[[], None]:
         registry=where,
     )
 
-    def arrived(store: Store, came: list[int]) -> None:
+    def arrived(store: ConsumerBackend, came: list[int]) -> None:
         app = _app_of(store)
         for state, count in zip(STATE_NAMES, came, strict=True):
             if count > 0:

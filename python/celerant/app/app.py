@@ -20,7 +20,7 @@ from typing import (
 from kombu.utils.imports import symbol_by_name
 
 from celerant.app.config_source import read_settings
-from celerant.app.familiar import Familiar
+from celerant.app.familiar import FamiliarApp
 from celerant.app.registry import TaskRegistry
 from celerant.canvas.base import Canvas
 from celerant.canvas.group import group
@@ -72,7 +72,7 @@ _PARAMETERS = (
 _INTERNAL = frozenset({"child_setup", "module", "routes", "sender", "unfinished"})
 
 
-class Celerant(TaskRegistry, Familiar):
+class Celerant(TaskRegistry, FamiliarApp):
     """Sends tasks and groups of tasks, and knows their results.
 
     Args:

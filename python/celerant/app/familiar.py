@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from celerant.results.result_set import ResultSet
     from celerant.tasks.task import Task
 
-__all__ = ["Familiar"]
+__all__ = ["FamiliarApp"]
 
 
-class Familiar:
+class FamiliarApp:
     """The part of `Celerant` that exists for code written for Celery."""
 
     #: An app is ready when it is made.

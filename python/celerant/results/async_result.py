@@ -10,14 +10,14 @@ from celerant.context.apps import current_app
 from celerant.errors import ResultTimeout
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.base import Result
-from celerant.results.familiar import Familiar
+from celerant.results.familiar import FamiliarResult
 from celerant.results.recorded import fields
 from celerant.results.tracking.awaiting import wait_in_loop
 from celerant.results.tracking.exceptions import RemoteTraceback
 from celerant.results.tracking.following import Line
-from celerant.results.tracking.listening import Hooks
+from celerant.results.tracking.listening import WaitHooks
+from celerant.results.tracking.member_values import STATE_NAMES
 from celerant.results.tracking.members import Members
-from celerant.results.tracking.outcomes import STATE_NAMES
 from celerant.results.tracking.waiting import because, refuse_inside_task
 from celerant.results.tree import member_parent
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 _UNKNOWN = object()
 
 
-class AsyncResult(Familiar, Generic[R], kind="task"):
+class AsyncResult(FamiliarResult, Generic[R], kind="task"):
     """A view on one task, by its id or as a member of a group.
 
     Args:
@@ -159,7 +159,7 @@ class AsyncResult(Familiar, Generic[R], kind="task"):
         refuse_inside_task(is_refused=disable_sync_subtasks and not members.were_done)
         if members.refuse_waiting is not None:
             members.refuse_waiting()
-        hooks = Hooks.given(on_message, on_interval, interval)
+        hooks = WaitHooks.given(on_message, on_interval, interval)
         follows = propagate and follow_parents and self.parent is not None
         line = None
         if follows or hooks is not None:

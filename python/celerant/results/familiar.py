@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 from celerant.results.recorded import Recorded
 from celerant.results.tree import iterdeps
 
-__all__ = ["Familiar"]
+__all__ = ["FamiliarResult"]
 
 
-class Familiar(Recorded):
+class FamiliarResult(Recorded):
     """The lesser methods of `AsyncResult`."""
 
     __slots__ = ()

@@ -19,7 +19,7 @@ from celerant.results.showing import Showing
 from celerant.results.tracking.arrivals import Arrivals
 from celerant.results.tracking.awaiting import wait_in_loop
 from celerant.results.tracking.forms import form_of, line_in, task_ids
-from celerant.results.tracking.listening import Hooks, Listening
+from celerant.results.tracking.listening import Listening, WaitHooks
 from celerant.results.tracking.members import Members
 from celerant.results.tracking.waiting import because, refuse_inside_task
 from celerant.results.tree import from_line
@@ -98,7 +98,7 @@ class GroupResult(
         self,
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks | None,
+        hooks: WaitHooks | None,
         *,
         propagate: bool,
     ) -> list[Any]:
@@ -120,7 +120,7 @@ class GroupResult(
         return members.collect()
 
     def _arrived(
-        self, deadline: float | None, timeout: float | None, hooks: Hooks | None
+        self, deadline: float | None, timeout: float | None, hooks: WaitHooks | None
     ) -> Iterator[Any]:
         """Yield each member once, as it is done, those included that are still sent."""
         if not self.sealed:
@@ -139,7 +139,7 @@ class GroupResult(
         is_done: Callable[[], bool],
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks | None,
+        hooks: WaitHooks | None,
     ) -> bool:
         members = self.members
         if is_done():

@@ -11,7 +11,7 @@ from celerant._core import Barrier
 from celerant.errors import ResultTimeout
 from celerant.results.tracking.arrivals import Arrivals
 from celerant.results.tracking.awaiting import wait_in_loop
-from celerant.results.tracking.outcomes import STATE_NAMES
+from celerant.results.tracking.member_values import STATE_NAMES
 from celerant.results.tracking.waiting import (
     because,
     deadline_after,

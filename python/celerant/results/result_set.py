@@ -10,7 +10,7 @@ from celerant.errors import ResultTimeout
 from celerant.results.async_result import AsyncResult
 from celerant.results.collection import Collection
 from celerant.results.missing import Missing
-from celerant.results.tracking.listening import Hooks, Listening
+from celerant.results.tracking.listening import Listening, WaitHooks
 from celerant.results.tracking.waiting import (
     because,
     deadline_after,
@@ -109,7 +109,7 @@ class ResultSet(Collection[R]):
             Exception: The exception of a member's task.
         """
         refuse_inside_task(is_refused=disable_sync_subtasks and not self._were_done())
-        hooks = Hooks.given(on_message, on_interval, interval)
+        hooks = WaitHooks.given(on_message, on_interval, interval)
         deadline = deadline_after(timeout)
         if callback is None:
             return self._all_values(deadline, timeout, hooks, propagate=propagate)
@@ -171,7 +171,7 @@ class ResultSet(Collection[R]):
         Raises:
             ResultTimeout: Not all members arrive in time.
         """
-        hooks = Hooks.given(on_message, on_interval, interval)
+        hooks = WaitHooks.given(on_message, on_interval, interval)
         for result in self._arrived(deadline_after(timeout), timeout, hooks):
             if not isinstance(result, AsyncResult):
                 yield result.id, result.results
@@ -208,7 +208,7 @@ class ResultSet(Collection[R]):
         self,
         deadline: float | None,
         timeout: float | None,
-        hooks: Hooks | None,
+        hooks: WaitHooks | None,
         *,
         propagate: bool,
     ) -> list[Any]:
@@ -221,7 +221,7 @@ class ResultSet(Collection[R]):
         return [values[id(result)] for result in self.results]
 
     def _arrived(
-        self, deadline: float | None, timeout: float | None, hooks: Hooks | None
+        self, deadline: float | None, timeout: float | None, hooks: WaitHooks | None
     ) -> Iterator[Any]:
         """Yield each result once, as it is done."""
         missing = Missing(self.results)

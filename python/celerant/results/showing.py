@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celerant.markup import shares
-from celerant.results.tracking.outcomes import STATE_NAMES
+from celerant.results.tracking.member_values import STATE_NAMES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from celerant.results.tracking.members import Members
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
-    from celerant.results.tracking.source import Source
+    from celerant.results.tracking.member_backend import MemberBackend
 
 __all__ = [
     "CLASSES",
@@ -49,7 +49,7 @@ def result_from_tuple(form: Any, app: Any = None, *, parent: Any = None) -> Any:
     return from_line(line if parent is None else line[-1:], backend, parent=parent)
 
 
-def from_line(line: Any, backend: Source, *, parent: Any = None) -> Any:
+def from_line(line: Any, backend: MemberBackend, *, parent: Any = None) -> Any:
     """Return the last result of a line, ``[(id, member forms or None), ...]``."""
     # The tasks of a line share one view, so a wait for the last hears of all.
     tasks = Members.of_ids([task_id for task_id, of in line if of is None], backend)

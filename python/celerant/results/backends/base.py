@@ -26,8 +26,8 @@ from celerant.states import READY_STATES, RETRY, SUCCESS
 if TYPE_CHECKING:
     from celerant.context.request import Request
     from celerant.results.backends.handle_store import HandleStore
+    from celerant.results.tracking.member_backend import Trouble
     from celerant.results.tracking.members import Members
-    from celerant.results.tracking.source import Trouble
 
 __all__ = ["Backend"]
 

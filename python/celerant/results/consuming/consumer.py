@@ -25,11 +25,11 @@ from celerant.common.printable import line
 from celerant.errors import CelerantError
 from celerant.results.consuming.feed import FeedLostError
 from celerant.results.consuming.service import Service
+from celerant.results.tracking.member_backend import Trouble
 from celerant.results.tracking.members import Members
-from celerant.results.tracking.source import Trouble
 
 if TYPE_CHECKING:
-    from celerant.results.consuming.feed import Feed, Store
+    from celerant.results.consuming.feed import ConsumerBackend, Feed
 
 __all__ = ["Consumer"]
 
@@ -52,7 +52,7 @@ _Heard = list[tuple[str, bytes]] | BaseException
 class Consumer:
     """Serves all results of one backend in this process; the first look starts it."""
 
-    def __init__(self, backend: Store) -> None:
+    def __init__(self, backend: ConsumerBackend) -> None:
         self._backend = backend
         _consumers.get().add(self)
         #: Made at the first look.

@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celerant.results.tracking.source import Source
+from celerant.results.tracking.member_backend import MemberBackend
 
 if TYPE_CHECKING:
     from celerant.errors import CelerantError
     from celerant.results.tracking.members import Members
 
-__all__ = ["Feed", "FeedLostError", "Store"]
+__all__ = ["ConsumerBackend", "Feed", "FeedLostError"]
 
 
-class Store(Source, Protocol):
+class ConsumerBackend(MemberBackend, Protocol):
     """A result backend, as its consumer uses it."""
 
     @property

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
-from celerant.results.consuming.feed import Feed, Store
+from celerant.results.consuming.feed import ConsumerBackend, Feed
 from celerant.results.consuming.routes import Routes, Watch
 from celerant.results.consuming.subscriptions import SUBSCRIBE_FIRST, Subscriptions
 from celerant.results.consuming.sweeping import SweepClock, rest_after
@@ -30,7 +30,7 @@ logger = logging.getLogger("celerant")
 
 #: Called after each batch with the store, and with how many members arrived in each
 #: state, by the states' numbers. Empty unless metrics are on.
-ARRIVED: list[Callable[[Store, list[int]], None]] = []
+ARRIVED: list[Callable[[ConsumerBackend, list[int]], None]] = []
 #: The most members that one call of the backend reads.
 _SWEEP_CHUNK = 1000
 _OVER = object()
@@ -43,7 +43,7 @@ class Service:
     `kept`.
     """
 
-    def __init__(self, backend: Store, feed: Feed) -> None:
+    def __init__(self, backend: ConsumerBackend, feed: Feed) -> None:
         self._backend = backend
         self.feed = feed
         self.routes = Routes()

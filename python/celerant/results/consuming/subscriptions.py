@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from celerant._core import Barrier
 
 if TYPE_CHECKING:
-    from celerant.results.consuming.feed import Feed, Store
+    from celerant.results.consuming.feed import ConsumerBackend, Feed
     from celerant.results.consuming.routes import Routes, Watch
     from celerant.results.tracking.members import Members
 
@@ -40,7 +40,7 @@ _LOST_WITHIN = 60.0
 class Subscriptions:
     """Subscribes for watches; the consumer's thread uses it."""
 
-    def __init__(self, backend: Store, routes: Routes) -> None:
+    def __init__(self, backend: ConsumerBackend, routes: Routes) -> None:
         self._backend = backend
         self._routes = routes
         #: Whether the server refuses subscriptions, so that only sweeps bring results.

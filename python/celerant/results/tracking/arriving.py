@@ -14,21 +14,21 @@ from celerant._core import Barrier, Roster
 from celerant.errors import CelerantError
 from celerant.results.tracking.callbacks import Event
 from celerant.results.tracking.intake import read
-from celerant.results.tracking.outcomes import Outcomes
+from celerant.results.tracking.member_values import MemberValues
 from celerant.results.tracking.pace import Pace
 from celerant.results.tracking.waiters import Follower, Waiters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from celerant.results.tracking.member_backend import MemberBackend
     from celerant.results.tracking.nested import Nested
     from celerant.results.tracking.sampling import Sampling
-    from celerant.results.tracking.source import Source
 
 __all__ = ["Arriving"]
 
 
-class Arriving(Outcomes):
+class Arriving(MemberValues):
     """The part of `Members` that takes states and values in.
 
     The module of `Members` says which thread may do what.
@@ -63,7 +63,7 @@ class Arriving(Outcomes):
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
         self,
         roster: Roster,
-        backend: Source,
+        backend: MemberBackend,
         *,
         barrier: Barrier | None = None,
         values: list[Any] | None = None,

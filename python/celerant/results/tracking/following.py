@@ -14,7 +14,7 @@ from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import deadline_after, refuse_inside_callback
 
 if TYPE_CHECKING:
-    from celerant.results.tracking.listening import Hooks
+    from celerant.results.tracking.listening import WaitHooks
     from celerant.results.tracking.members import Members
 
 __all__ = ["Line"]
@@ -48,7 +48,7 @@ class Line:
         """Whether there are tasks before this one."""
         return bool(self._above)
 
-    def wait(self, timeout: float | None, hooks: Hooks | None = None) -> bool:
+    def wait(self, timeout: float | None, hooks: WaitHooks | None = None) -> bool:
         """Wait for the task, or for a failure of a task before it.
 
         Args:

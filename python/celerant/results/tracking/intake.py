@@ -9,7 +9,7 @@ from celerant.common.printable import line, shown
 from celerant.errors import TaskError
 
 if TYPE_CHECKING:
-    from celerant.results.tracking.source import Source
+    from celerant.results.tracking.member_backend import MemberBackend
 
 __all__ = ["read", "unreadable"]
 
@@ -31,7 +31,9 @@ def unreadable(task_id: str, exc: BaseException) -> TaskError:
     return error
 
 
-def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any] | None:
+def read(
+    backend: MemberBackend, task_id: str, record: bytes | None
+) -> tuple[int, Any] | None:
     """Return the state of a task that is done, and the object to keep.
 
     The object is the value of a success, the record of a failure, or the error of an
@@ -45,7 +47,7 @@ def read(backend: Source, task_id: str, record: bytes | None) -> tuple[int, Any]
     return None if state is None else (state, kept)
 
 
-def _read(backend: Source, record: bytes | None) -> tuple[str, Any]:
+def _read(backend: MemberBackend, record: bytes | None) -> tuple[str, Any]:
     """Return the state of a record, and the object to keep.
 
     Raises:

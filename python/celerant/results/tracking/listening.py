@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from celerant.results.tracking.members import Members
 
-__all__ = ["Hooks", "Listening"]
+__all__ = ["Listening", "WaitHooks"]
 
 #: Seconds between two calls of `on_interval`, if the caller gives none: Celery's.
 _INTERVAL = 0.5
 
 
-class Hooks:
+class WaitHooks:
     """Functions that a wait calls, in the thread that waits.
 
     Args:
@@ -52,7 +52,7 @@ class Hooks:
         on_message: Callable[[dict[str, Any]], Any] | None,
         on_interval: Callable[[], Any] | None,
         interval: float | None,
-    ) -> Hooks | None:
+    ) -> WaitHooks | None:
         """Return the hooks; None if there is no function to call."""
         if on_message is None and on_interval is None:
             return None
@@ -67,10 +67,12 @@ class Listening:
         hooks: Functions to call meanwhile.
     """
 
-    def __init__(self, views: Iterable[Members], hooks: Hooks | None = None) -> None:
+    def __init__(
+        self, views: Iterable[Members], hooks: WaitHooks | None = None
+    ) -> None:
         self._views = list({id(view): view for view in views}.values())
         self._backends = {view.backend for view in self._views}
-        self._hooks = hooks or Hooks()
+        self._hooks = hooks or WaitHooks()
         self._event = threading.Event()
         #: Views that may have changed, and views with the indices of new records.
         self._woken: deque[Members] = deque()

@@ -37,7 +37,7 @@ from celerant.results.tracking.waiting import refuse_inside_callback
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from celerant.results.tracking.source import Source
+    from celerant.results.tracking.member_backend import MemberBackend
 
 __all__ = ["Members", "sealed"]
 
@@ -66,7 +66,7 @@ class Members(Steered):
 
     @classmethod
     def of_ids(
-        cls, ids: Sequence[str], backend: Source, *, seed: bytes = _NO_SEED
+        cls, ids: Sequence[str], backend: MemberBackend, *, seed: bytes = _NO_SEED
     ) -> Self:
         """Return pending members with these ids.
 
@@ -81,7 +81,7 @@ class Members(Steered):
         return cls(roster, backend, barrier=sealed(len(ids)))
 
     @classmethod
-    def of_forms(cls, forms: Sequence[Any], backend: Source) -> Self:
+    def of_forms(cls, forms: Sequence[Any], backend: MemberBackend) -> Self:
         """Return pending members of a group, which have these forms."""
         # The group's own seed, which names the keys stored beside its results.
         ids = [parted(form)[0] for form in forms]

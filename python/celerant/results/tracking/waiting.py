@@ -13,7 +13,7 @@ from celerant.context.request import current_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from celerant.results.tracking.source import Source
+    from celerant.results.tracking.member_backend import MemberBackend
 
 __all__ = [
     "allow_join_result",
@@ -49,7 +49,7 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + timeout
 
 
-def because(backend: Source, what: str) -> str:
+def because(backend: MemberBackend, what: str) -> str:
     """Return the text of an error about results that did not come in time.
 
     Args:
@@ -68,7 +68,7 @@ def because(backend: Source, what: str) -> str:
     return f"{what}: {reason}" if reason else what
 
 
-def refuse_inside_callback(backend: Source) -> None:
+def refuse_inside_callback(backend: MemberBackend) -> None:
     """Refuse to wait in the thread that takes in the results of `backend`.
 
     Raises:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
     from celerant.results.tracking.record import Codec
 
-__all__ = ["Server", "Source", "Trouble"]
+__all__ = ["MemberBackend", "MemberConsumer", "Trouble"]
 
 
 class Trouble(NamedTuple):
@@ -20,7 +20,7 @@ class Trouble(NamedTuple):
     error: BaseException | None
 
 
-class Server(Protocol):
+class MemberConsumer(Protocol):
     """The consumer: it takes in the results of members in a thread of its own."""
 
     def watch(self, members: Members, timeout: float | None) -> bool:
@@ -33,7 +33,7 @@ class Server(Protocol):
         """Serve `members` until all callbacks were called, and hold them until then."""
 
 
-class Source(Protocol):
+class MemberBackend(Protocol):
     """A result backend, as members use it."""
 
     codec: Codec
@@ -51,7 +51,7 @@ class Source(Protocol):
         """How often results on their way may have been lost."""
 
     @property
-    def consumer(self) -> Server:
+    def consumer(self) -> MemberConsumer:
         """The one consumer of this backend in this process."""
 
     @property

@@ -13,10 +13,10 @@ from celerant.results.tracking.exceptions import add_note, rebuild
 from celerant.results.tracking.intake import unreadable
 
 if TYPE_CHECKING:
+    from celerant.results.tracking.member_backend import MemberBackend
     from celerant.results.tracking.nested import Nested
-    from celerant.results.tracking.source import Source
 
-__all__ = ["STATE_NAMES", "Outcomes"]
+__all__ = ["STATE_NAMES", "MemberValues"]
 
 #: Names of the barrier's states, by their numbers. The first four are Celery's own.
 STATE_NAMES = (
@@ -38,7 +38,7 @@ _keeping = ProcessLock()
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
 
 
-class Outcomes(ABC):
+class MemberValues(ABC):
     """The part of `Members` that hands states and values out."""
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Outcomes(ABC):
         self,
         roster: Roster,
         barrier: Barrier,
-        backend: Source,
+        backend: MemberBackend,
         values: list[Any] | None,
         *,
         is_group: bool,
