@@ -1,6 +1,6 @@
 """Small pieces of HTML for notebooks: no script, no style sheet, no asset.
 
-Colours are the page's own, or half-transparent over it, so that dark pages show them.
+Colours are the page's own or half-transparent, so that dark pages show them too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from html import escape
 
 __all__ = ["grid", "lines", "shares", "table"]
 
-#: Of a state, by its name; any other is grey.
+#: Colours of states by name; other states are grey.
 _COLOURS = {
     "SUCCESS": "#2e9e5b",
     "IGNORED": "#2e9e5b",
@@ -55,7 +55,7 @@ def grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 
 def shares(title: str, counts: Mapping[str, int]) -> str:
-    """Return a bar of how many there are of each state, and the same in words."""
+    """Return a bar with the share of each state, and the counts in words."""
     total = sum(counts.values())
     present = {name: count for name, count in counts.items() if count}
     parts = "".join(

@@ -1,18 +1,19 @@
-"""Prometheus: how much leaves, how long it takes, what is unfinished, who is busy.
+"""Metrics for Prometheus: sent members, times, unfinished results and busy workers.
 
-`install` switches it on. It needs ``prometheus_client``, the extra ``metrics``; how the
-figures are served is the application's to say: ``prometheus_client.start_http_server``,
-or its WSGI and ASGI apps. `examples/grafana_dashboard.json` shows them.
+`install` switches them on. It needs ``prometheus_client``, the extra ``metrics``. The
+application serves them by ``prometheus_client.start_http_server``, or by its WSGI and
+ASGI apps. `examples/grafana_dashboard.json` is a dashboard for them.
+
 
 | metric | labels | meaning |
 |---|---|---|
-| `celerant_members_total` | app, fate | members sent, by what became of them |
+| `celerant_members_total` | app, fate | members of dispatches, by their fate |
 | `celerant_dispatch_seconds` | app | time of a dispatch, from first to last |
 | `celerant_unfinished_members` | app | members without a result, of groups looked at |
 | `celerant_results_total` | app, state | results that came for groups looked at |
 | `celerant_worker_slots` | app, worker | tasks that the worker runs at a time |
 | `celerant_worker_busy_slots` | app, worker | tasks that run now |
-| `celerant_worker_tasks_total` | app, worker, task | tasks that were taken |
+| `celerant_worker_tasks_total` | app, worker, task | tasks that have begun |
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["install"]
 
-#: Seconds; a single task takes the first, a million members the last.
+#: Seconds: a single task takes about the first, a million members about the last.
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
 
 
@@ -49,13 +50,13 @@ def install(registry: CollectorRegistry | None = None) -> Callable[[], None]:
         registry: Where the metrics are registered; by default prometheus_client's own.
 
     Returns:
-        A function that switches it off again and takes the metrics out.
+        A function that switches the metrics off again and removes them.
 
     Raises:
         CelerantError: ``prometheus_client`` is not installed.
 
-    Cost: some 20 us a dispatch, whatever its size; workers and what is unfinished are
-    looked at when the metrics are read. Nothing if it is not called.
+    Cost: some 20 us for a dispatch of any size. Workers and unfinished members are
+        counted when the metrics are read. Without a call it costs nothing.
     """
     client = extra("prometheus_client", of="metrics", needed_by="celerant.metrics")
     where: Any = client.REGISTRY if registry is None else registry
@@ -93,7 +94,7 @@ def _app_of(store: Any) -> str:
 
 
 class _Dispatches:
-    """Counts what leaves: a `Watcher`."""
+    """Counts members and times dispatches: a `Watcher`."""
 
     def __init__(self, client: Any, registry: CollectorRegistry) -> None:
         self._members = client.Counter(
@@ -123,7 +124,7 @@ class _Dispatches:
     ) -> None:
         began, app = self._began.pop(id(departure)), departure.app_name
         if report is None:
-            # A bad member, or no broker: nothing has left.
+            # No message has left, because of a bad member or a lost broker.
             return
         self._seconds.labels(app).observe(monotonic() - began)
         for fate, count in report.counts().items():
@@ -132,14 +133,14 @@ class _Dispatches:
 
 
 class _Now:
-    """What is looked at only when the metrics are read."""
+    """The metrics that are collected only when they are read."""
 
     def describe(self) -> Iterator[Metric]:
-        """Say which metrics there are, without a look at any."""
+        """Return the metrics without values."""
         return iter(_metrics())
 
     def collect(self) -> Iterator[Metric]:
-        """Look at all apps and workers."""
+        """Return the metrics of all apps and workers."""
         unfinished, slots, busy, tasks = metrics = _metrics()
         pending: dict[str, int] = {}
         workers: dict[int, tuple[str, Any]] = {}

@@ -1,7 +1,7 @@
-"""Importing this package while gevent is still patching ends the patching.
+"""Finish gevent's patching if this package is imported in the middle of it.
 
-While gevent patches locks it looks at every object. One of Celery's objects then makes
-an app, and loads the module of ``CELERY_LOADER``, which may be in this package. The
+While gevent patches locks, it reads every object. One of Celery's objects then makes an
+app, which loads the module of ``CELERY_LOADER``, and that may be in this package. The
 modules that this package imports would keep the unpatched sockets and selectors for
 ever.
 """
@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 def _is_patching() -> bool:
-    """Whether Celery's command line is about to patch all, with gevent's defaults."""
+    """Whether Celery's command line is patching with gevent's defaults."""
     frame = sys._getframe()  # noqa: SLF001 - the documented way to look at callers
     while frame.f_back is not None:
         frame = frame.f_back
@@ -29,7 +29,7 @@ def _is_patching() -> bool:
 def _finish() -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None and _is_patching():
-        # gevent does it again in a moment, which changes nothing.
+        # gevent patches these again in a moment, which changes nothing.
         for part in ("socket", "dns", "select", "ssl"):
             getattr(monkey, f"patch_{part}")()
 

@@ -1,4 +1,4 @@
-"""Starlette and FastAPI: an app for as long as the server runs, progress as events.
+"""A lifespan for Starlette and FastAPI, and a group's progress as events.
 
 It needs Starlette, the extra ``starlette``::
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["celerant_app", "lifespan", "progress_events"]
 
 _STATE = "celerant"
-#: Seconds between two events.
+#: The least seconds between two events.
 _INTERVAL = 0.25
 
 
@@ -36,12 +36,12 @@ def lifespan(
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan for Starlette or FastAPI that closes `app` at the end.
 
-    Handlers find it as ``request.state.celerant``, or by `celerant_app`.
+    Handlers find the app as ``request.state.celerant``, or by `celerant_app`.
 
     Args:
         app: The Celerant app.
-        worker: Also run a worker in this process meanwhile.
-        options: Of `Celerant.worker`.
+        worker: Whether a worker runs in this process meanwhile.
+        options: Those of `Celerant.worker`.
     """
 
     @asynccontextmanager
@@ -52,7 +52,7 @@ def lifespan(
                 await asyncio.to_thread(runs.start)
             yield {_STATE: app}
         finally:
-            # Both wait for a broker: the loop goes on meanwhile.
+            # In threads, because both may wait for a broker, and the loop must go on.
             if runs is not None:
                 await asyncio.to_thread(runs.stop)
             await asyncio.to_thread(app.close)
@@ -61,7 +61,7 @@ def lifespan(
 
 
 def celerant_app(request: HTTPConnection) -> Celerant:
-    """Return the app of `lifespan`: a dependency, ``Depends(celerant_app)``.
+    """Return the app of `lifespan`, as a dependency: ``Depends(celerant_app)``.
 
     Raises:
         AttributeError: The server was made without `lifespan`.
@@ -70,7 +70,7 @@ def celerant_app(request: HTTPConnection) -> Celerant:
     return found
 
 
-# FastAPI reads the parameter's type, and `from __future__ import annotations` hides it.
+# FastAPI reads the parameter's type, which `from __future__ import annotations` hides.
 def _read_types() -> None:
     requests = extra(
         "starlette.requests", of="starlette", needed_by="celerant.starlette"
@@ -84,18 +84,18 @@ _read_types()
 def progress_events(
     result: GroupResult[Any], *, interval: float = _INTERVAL
 ) -> StreamingResponse:
-    """Return a response of server-sent events that tell a group's progress.
+    """Return a response of server-sent events about a group's progress.
 
-    An event named ``progress`` for each change, and one named ``end`` when all members
-    are done; their data is JSON: ``{"id", "total", "done", "failed", "rate", "eta",
-    "counts"}``. ``total`` is null while members are still being sent. In a browser:
-    ``new EventSource(url).addEventListener("progress", ...)``.
+    It sends an event ``progress`` for each change, and an event ``end`` when all
+    members are done. Their data are JSON: ``{"id", "total", "done", "failed", "rate",
+    "eta", "counts"}``. ``total`` is null while members are still being sent. In a
+    browser: ``new EventSource(url).addEventListener("progress", ...)``.
 
-    Who may see the group is for the handler to check before.
+    The handler must check before that the user may see the group.
 
     Args:
         result: A group's result, for instance from `Celerant.attach`.
-        interval: Seconds between two events, at least.
+        interval: The least seconds between two events.
     """
     responses = extra(
         "starlette.responses", of="starlette", needed_by="progress_events()"

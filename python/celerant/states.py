@@ -23,28 +23,28 @@ __all__ = [
     "UNREADY_STATES",
 ]
 
-#: Nothing is known of it; unknown ids have this state too.
+#: The task has no record; unknown ids have this state too.
 PENDING = "PENDING"
-#: A worker has it; only events tell so.
+#: A worker has got the task; only events tell this state.
 RECEIVED = "RECEIVED"
-#: It runs; stored only with ``task_track_started``.
+#: The task runs; stored only with ``task_track_started``.
 STARTED = "STARTED"
 SUCCESS = "SUCCESS"
 FAILURE = "FAILURE"
 REVOKED = "REVOKED"
-#: It will run again.
+#: The task will run again.
 RETRY = "RETRY"
-#: Its result is not stored.
+#: The task's result is not stored.
 IGNORED = "IGNORED"
-#: A worker gave it back; only events tell so.
+#: A worker has given the task back; only events tell this state.
 REJECTED = "REJECTED"
 
-#: It is done, one way or another.
+#: States of tasks that are done.
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
-#: It is not done.
+#: States of tasks that are not done.
 UNREADY_STATES = frozenset({PENDING, RECEIVED, STARTED, REJECTED, RETRY})
-#: The stored value is an exception.
+#: States whose stored value is an exception.
 EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
-#: `get` raises that exception.
+#: States whose exception `get` raises.
 PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
 ALL_STATES = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED})

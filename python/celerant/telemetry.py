@@ -1,8 +1,10 @@
-"""OpenTelemetry: a span for each dispatch, and one for each task that runs.
+"""Traces for OpenTelemetry: a span for each dispatch, and for each running task.
 
-`install` switches it on. It needs ``opentelemetry-api``, the extra ``otel``; the
-application chooses provider and exporter. Source: OpenTelemetry's semantic conventions
-for messaging spans (kinds, links, and the names that begin with ``messaging.``).
+`install` switches them on. It needs ``opentelemetry-api``, the extra ``otel``. The
+application chooses provider and exporter.
+
+Source: OpenTelemetry's semantic conventions for messaging spans (kinds, links, and the
+names that begin with ``messaging.``).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["install"]
 
 _NAME = "celerant"
-#: Names of tasks or queues that an attribute lists.
+#: The most names of tasks or queues in an attribute.
 _MOST = 20
 
 
@@ -35,20 +37,20 @@ def install(
 ) -> Callable[[], None]:
     """Trace dispatches and the embedded worker's tasks from now on.
 
-    A dispatch is one producer span, whatever the number of its messages, and its
-    context is in the headers of each message. A task that runs is a consumer span
-    that links to it. What a task sends itself is a child of the task's span.
+    A dispatch has one producer span for any number of messages, and its context is in
+    the headers of each message. A running task has a consumer span, which links to the
+    dispatch's. A dispatch inside a task is a child of the task's span.
 
-    Beside ``opentelemetry-instrumentation-celery``, which makes spans of the same
-    tasks, tasks of the embedded worker have two spans: use one of them.
+    ``opentelemetry-instrumentation-celery`` makes spans of the same tasks. With both,
+    tasks of the embedded worker have two spans, so use one of them.
 
     Args:
-        tracer_provider: By default OpenTelemetry's global one.
-        in_one_trace: Make a task's span also a child of the dispatch's: one trace for
-            all members of a group, which is large if the group is.
+        tracer_provider: The provider; by default OpenTelemetry's global one.
+        in_one_trace: Whether a task's span is also a child of the dispatch's. All
+            members of a group share one trace then, which may be large.
 
     Returns:
-        A function that switches it off again.
+        A function that switches the traces off again.
 
     Raises:
         CelerantError: ``opentelemetry-api`` is not installed.
@@ -71,7 +73,7 @@ def install(
 
 
 class _Producer:
-    """Makes the span of each dispatch: a `Watcher`."""
+    """Makes a span for each dispatch: a `Watcher`."""
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
@@ -125,23 +127,23 @@ class _Producer:
 
 
 class _Consumer:
-    """Makes the span of each task that runs, from Celery's signals."""
+    """Makes a span for each running task, by Celery's signals."""
 
     def __init__(self, tracer: Any, *, in_one_trace: bool) -> None:
         self._tracer = tracer
         self._is_child = in_one_trace
-        #: By the task's id and the thread that runs it: the span, and how to leave it.
+        #: The span and its context token, by the task's id and the thread that runs it.
         self._open: dict[tuple[str, int], tuple[Span, Any]] = {}
 
     def connect(self) -> None:
-        """Hear of tasks."""
+        """Connect receivers of Celery's signals."""
         task_prerun.connect(self._begin, weak=False)
         task_failure.connect(self._failed, weak=False)
         task_retry.connect(self._retried, weak=False)
         task_postrun.connect(self._end, weak=False)
 
     def disconnect(self) -> None:
-        """Hear of them no more."""
+        """Disconnect these receivers."""
         task_prerun.disconnect(self._begin)
         task_failure.disconnect(self._failed)
         task_retry.disconnect(self._retried)
@@ -152,7 +154,7 @@ class _Consumer:
 
         request: Request | None = current_request.get()
         if request is None or request.is_eager or request.id != task_id:
-            # Of a stock worker, or a part of its caller's work.
+            # A stock worker runs it, or its caller's process runs it in place.
             return
         sent = propagate.extract(request.headers or {})
         origin = trace.get_current_span(sent).get_span_context()

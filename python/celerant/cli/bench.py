@@ -1,4 +1,4 @@
-"""``celerant bench``: this machine and this broker, Celerant beside Celery."""
+"""``celerant bench``: measure Celerant and Celery on this machine and a broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from celerant.common.urls import masked
 
 __all__ = ["bench"]
 
-#: Celery takes this many times as long, and gets this many times fewer members.
+#: Celery is about this many times slower, so it gets as many times fewer members.
 _FEWER = 20
 
 

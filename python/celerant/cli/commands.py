@@ -1,4 +1,4 @@
-"""The commands, and how their errors become exit codes."""
+"""The commands of the command line, and the exit codes of their errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def celerant(app_path: str | None) -> None:
 
 
 class _Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.3
-    """Names with commas between."""
+    """Names, separated by commas."""
 
     name = "names"
 

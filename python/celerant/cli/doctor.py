@@ -1,4 +1,4 @@
-"""``celerant doctor``: why nothing comes back."""
+"""``celerant doctor``: check an app, its broker, its result store and its workers."""
 
 from __future__ import annotations
 

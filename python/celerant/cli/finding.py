@@ -1,4 +1,4 @@
-"""Finding what the command line names: an app, a canvas, the result of a group."""
+"""Load what the command line names: an app, a canvas, the result of a group."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 __all__ = ["attached", "load_app", "load_canvas", "look_here"]
 
-#: All handles begin so.
+#: The first characters of all handles.
 _HANDLE = "cel"
 
 
 def look_here() -> None:
-    """Let modules of the current folder be found, as `python -m` and Celery do."""
+    """Make modules of the current folder importable, as `python -m` and Celery do."""
     here = os.getcwd()  # noqa: PTH109 - compared as text
     if "" not in sys.path and here not in sys.path:
         sys.path.insert(0, here)
 
 
 def load_canvas(path: str) -> Canvas[Any]:
-    """Return the canvas that ``module:attribute`` names, or that it returns.
+    """Return the canvas at ``module:attribute``; a function there returns it.
 
     Raises:
-        CelerantError: There is none.
+        CelerantError: There is no canvas.
     """
     found, attribute = named(path, "", "canvas")
     if callable(found) and not isinstance(found, Canvas):
@@ -50,8 +50,8 @@ def attached(app: Celerant, text: str) -> GroupResult[Any]:
     """Return the group's result of a handle, or of the id of a saved group.
 
     Raises:
-        HandleError: It is neither.
-        CelerantError: The store is away, or its results live in one process alone.
+        HandleError: The text is neither.
+        CelerantError: The store is not reachable, or is in one process only.
     """
     if text.startswith(_HANDLE):
         return app.attach(text)

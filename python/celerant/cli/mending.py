@@ -1,4 +1,4 @@
-"""``failures``, ``retry``, ``cancel``: what went wrong in a group, and mending it."""
+"""``failures``, ``retry``, ``cancel``: show a group's failures, and mend the group."""
 
 from __future__ import annotations
 

@@ -42,15 +42,15 @@ def given_app(app_path: str | None) -> Celerant:
     """Return the app that the command line names.
 
     Args:
-        app_path: As named after the command; None: perhaps before it.
+        app_path: The option after the command; None if it may be before it.
 
     Raises:
-        click.UsageError: It names none, or it cannot be loaded.
+        click.UsageError: The command line names no app, or it cannot be loaded.
     """
     context = click.get_current_context()
     path = app_path or context.find_root().params.get("app_path")
     if path is None:
-        # An empty one is named, and is told as any other that is wrong.
+        # An empty name is reported as any other wrong one.
         path = app_path
     if path is None:
         msg = f"name the app: celerant {context.info_name} -A MODULE:APP"
@@ -63,11 +63,11 @@ def given_app(app_path: str | None) -> Celerant:
 
 
 def print_json(value: Any, *, lines: bool = False) -> None:
-    """Print a value as JSON; what JSON does not know is shown as text.
+    """Print a value as JSON; parts that JSON does not know are printed as text.
 
     Args:
-        value: Anything.
-        lines: On one line, for output of many such values.
+        value: The value.
+        lines: Whether to print it on one line, for output of many values.
     """
     flags = orjson.OPT_NON_STR_KEYS | (0 if lines else orjson.OPT_INDENT_2)
     click.echo(orjson.dumps(value, default=shown, option=flags).decode())

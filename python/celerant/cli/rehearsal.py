@@ -1,4 +1,4 @@
-"""What a canvas would send, without a broker: its messages, counted and measured."""
+"""Count and measure the messages that a canvas would send, without a broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Count", "Rehearsal", "rehearse"]
 
 @dataclass(slots=True)
 class Count:
-    """Messages of one task to one queue; sizes in bytes of headers and body."""
+    """The messages of one task to one queue; sizes are bytes of headers and body."""
 
     queue: str
     task: str
@@ -31,10 +31,10 @@ class Count:
 
 @dataclass(slots=True)
 class Rehearsal:
-    """What would leave."""
+    """The messages that would leave."""
 
     counts: dict[tuple[str, str], Count] = field(default_factory=dict)
-    #: The first message: where it goes, its headers, properties and body.
+    #: The first message: its destination, headers, properties and body.
     first: dict[str, Any] | None = None
 
     @property
@@ -43,7 +43,7 @@ class Rehearsal:
         return sum(count.messages for count in self.counts.values())
 
     def told(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the counts and the first message as plain data."""
         return {
             "messages": self.messages,
             "counts": [asdict(count) for count in self.counts.values()],
@@ -52,13 +52,13 @@ class Rehearsal:
 
 
 def rehearse(canvas: Canvas[Any]) -> Rehearsal:
-    """Encode every message of a canvas and send none.
+    """Encode all messages of a canvas and send none.
 
-    It changes the settings of the canvas's app so that nothing is stored or run
-    either: for a process that ends afterwards.
+    It changes settings of the canvas's app, so that no result is stored and no task
+    runs. So it is for a process that ends afterwards.
 
     Raises:
-        CanvasError, ArgumentError, EncodeError, SettingError: As of a send.
+        CanvasError, ArgumentError, EncodeError, SettingError: As for a send.
     """
     app = cast("Celerant", canvas.app)
     _cut_off(app)
@@ -72,16 +72,17 @@ def _cut_off(app: Celerant) -> None:
     app.close()
     app.conf.task_always_eager = False
     url = backend_url(app.conf)
-    # Chords are announced to the store; over rpc a queue of replies would be opened,
-    # and chords are refused, as they are without results.
+    # A send announces chords to the store, so a store in memory takes its place. Over
+    # rpc a send would open a reply queue; without results it does not, and chords are
+    # refused in both cases.
     is_store = url is not None and url != "rpc://" and transport(url) not in AMQP
     app.conf.result_backend = "memory://" if is_store else "disabled://"
 
 
 class _Recorder(Producer):  # type: ignore[misc]
-    """A producer that counts what it is given."""
+    """A producer that counts messages."""
 
-    #: One by one, so that each is counted.
+    #: False, so that each message comes to `publish`.
     supports_batch_publish = False
 
     def __init__(self, connection: Connection, made: Rehearsal, app: Celerant) -> None:
@@ -128,5 +129,5 @@ def _readable(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        # Of another serializer, or compressed.
+        # The body has another serializer, or is compressed.
         return repr(body)

@@ -1,4 +1,4 @@
-"""``report``, ``result`` and ``watch``: a group that was sent, from any shell."""
+"""``report``, ``result`` and ``watch``: show the results of a group or task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDLE_HELP", "report", "result", "watch"]
 
-#: Seconds between two looks at what is known, and until a Ctrl-C is noticed.
+#: Seconds between two reads of the counts, and until Ctrl-C is noticed.
 _LOOK_INTERVAL = 0.1
 
 HANDLE_HELP = "HANDLE is `result.handle`, or the id of a group that was saved."
@@ -73,14 +73,14 @@ def watch(
             _print_changes(found, over, timeout)
         else:
             with ProgressBar(found):
-                # In steps: a wait without an end would not notice Ctrl-C everywhere.
+                # In steps, because on some systems Ctrl-C does not end a long wait.
                 for _ in _looks(over, timeout):
                     pass
         return _code(found.counts())
 
 
 def _looks(over: threading.Event, timeout: float | None) -> Any:
-    """Yield again and again until it is over, or the time is."""
+    """Yield at intervals until `over` is set or the time has passed."""
     left = float("inf") if timeout is None else timeout
     while not over.wait(min(left, _LOOK_INTERVAL)) and left > 0:
         left -= _LOOK_INTERVAL

@@ -1,4 +1,4 @@
-"""``celerant send``: a canvas of a module, for real or to see what would leave."""
+"""``celerant send``: send a canvas of a module, or show what would leave."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _name(result: Any) -> str:
     try:
         return str(result.handle)
     except (AttributeError, CelerantError):
-        # A task's result, or a store that this process alone can see.
+        # It is a task's result, or the store is in this process.
         return str(result.id)
 
 

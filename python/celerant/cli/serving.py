@@ -1,4 +1,4 @@
-"""Running a worker until a signal tells it to stop."""
+"""Run a worker until a signal stops it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ logger = logging.getLogger("celerant.cli")
 
 #: Seconds between attempts to reach the broker at the start.
 _RETRY_PAUSE = 2.0
-#: Seconds until a signal is noticed that came just before the wait for it.
+#: Seconds of one wait for a signal, so that one just before the wait is noticed.
 _LOOK_INTERVAL = 1.0
-#: Signals that stop at once, as they stop Celery; Windows has none.
+#: Signals that stop the worker at once, as they do Celery's; Windows has none.
 _COLD = tuple(filter(None, [getattr(signal, "SIGQUIT", None)]))
 
 
 def serve(app: Celerant, worker: Worker) -> int:
     """Run a worker; return the exit code of the process."""
-    # Handlers only note the signal: they may interrupt a thread that holds any lock,
-    # and of all queues and events only this queue is safe to use there.
+    # Handlers only note the signal. They may interrupt a thread that holds a lock, and
+    # a SimpleQueue is the only queue or event that is safe then.
     noted: SimpleQueue[int | None] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, *_COLD):
         signal.signal(number, lambda number, _frame: noted.put(number))
-    # A warm stop, asked for by remote control.
+    # Remote control asks for a warm stop.
     worker.on_shutdown = lambda: noted.put(signal.SIGTERM)
     try:
         first = _start(app, worker, noted)
@@ -66,16 +66,16 @@ def serve(app: Celerant, worker: Worker) -> int:
 
 
 def _await(noted: SimpleQueue[int | None]) -> int | None:
-    """Wait for the next note."""
-    # A signal that comes while this thread gives up the GIL to wait does not end the
-    # wait, and its handler runs only after it: so no wait is for ever.
+    """Wait for the next noted signal; None once the worker has stopped."""
+    # If a signal comes while this thread releases the GIL to wait, it does not end the
+    # wait, and its handler runs only after the wait. So no wait is without a limit.
     while True:
         with contextlib.suppress(Empty):
             return noted.get(timeout=_LOOK_INTERVAL)
 
 
 def _cut_off(worker: Worker, number: int) -> NoReturn:
-    """End at once: running tasks are lost, or come again if their acks are late."""
+    """End the process; running tasks are lost, or come again if their acks are late."""
     logger.warning("stopping at once")
     worker.kill()
     logging.shutdown()
@@ -83,14 +83,14 @@ def _cut_off(worker: Worker, number: int) -> NoReturn:
 
 
 class _UnreachableError(Exception):
-    """The broker was asked for as often as the settings say."""
+    """The broker was not reachable for as many attempts as the settings allow."""
 
 
 def _start(app: Celerant, worker: Worker, noted: SimpleQueue[int | None]) -> int | None:
-    """Start, waiting for a broker that is not there yet.
+    """Start the worker; wait if the broker is not reachable yet.
 
     Returns:
-        The signal that ended the waiting; None once the worker runs.
+        The signal that ended the wait; None once the worker runs.
     """
     attempts = app.conf.broker_connection_max_retries or None
     tried = 0

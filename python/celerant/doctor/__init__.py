@@ -1,4 +1,4 @@
-"""Why nothing comes back: an app, its broker, its store and its workers, looked at.
+"""Check an app, its broker, its store and its workers, if no results come back.
 
 ``celerant doctor`` prints what `examine` finds.
 """

@@ -1,4 +1,4 @@
-"""Whether the broker is reached, and the state of the app's queues there."""
+"""Check that the broker is reachable, and the app's queues there."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _REFUSALS = ("AccessRefused", "AuthenticationError", "NotAllowed")
 
 @dataclass(slots=True)
 class Reach:
-    """What the first checks tell the later ones."""
+    """What the check of the broker tells the later checks."""
 
     is_up: bool = False
-    #: The Redis of the broker: ``host:port``, empty if it is none.
+    #: The broker's ``host:port`` if it is a Redis, else empty.
     redis: str = ""
 
 
 def check(app: Celerant, reach: Reach) -> Iterator[Finding]:
-    """Connect to the broker and look at it."""
+    """Connect to the broker and check it."""
     url = masked(app.conf.broker_write_url or app.conf.broker_url)
     if transport(app.conf.broker_url) == "memory":
         reach.is_up = True
@@ -45,12 +45,12 @@ def check(app: Celerant, reach: Reach) -> Iterator[Finding]:
         return
     with app.connection_for_write() as connection:
         try:
-            # One try of each URL of a failover list.
+            # One attempt for each URL of a failover list.
             rest = max(0, len(connection.alt) - 1)
             began = time.perf_counter()
             connection.ensure_connection(max_retries=rest or 1, interval_start=0)
             _ = connection.default_channel
-        except Exception as exc:  # noqa: BLE001 - whatever the transport raises
+        except Exception as exc:  # noqa: BLE001 - a transport may raise anything
             yield _unreached(url, exc)
             return
         reach.is_up = True
@@ -105,7 +105,7 @@ def _queues(app: Celerant, connection: Connection) -> Iterator[Finding]:
                 if _is_refusal(exc):
                     yield _refused(name, exc)
                 elif connection.transport.driver_type == "redis":
-                    # An empty list is none.
+                    # Redis has no empty lists.
                     yield ok("queues", f"queue {name}: no message waits")
                 else:
                     yield note(
@@ -122,7 +122,8 @@ def _queues(app: Celerant, connection: Connection) -> Iterator[Finding]:
 def _arguments(name: str, queue: Any, connection: Connection) -> Iterator[Finding]:
     with connection.channel() as channel:
         try:
-            # It is there: this changes nothing, and is refused if it differs.
+            # The queue exists: this changes nothing, and is refused if arguments
+            # differ.
             queue.bind(channel).queue_declare()
         except connection.channel_errors as exc:
             text = f"queue {name} is there with other arguments: {line(exc)}"

@@ -1,4 +1,4 @@
-"""All checks, one after the other."""
+"""Run all checks, one after the other."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["examine"]
 
 
 def examine(app: Celerant, *, timeout: float = 1.0) -> Iterator[Finding]:
-    """Look at an app and at all that it needs; yield what is found, in order.
+    """Check an app and its servers; yield the findings in order.
 
-    It writes only keys of its own, which it deletes, and declares only queues that
-    are there. It takes no message.
+    It writes only its own keys, and deletes them. It declares only queues that exist,
+    and takes no message.
 
     Args:
         app: The app; its tasks are imported.
-        timeout: Seconds to wait for one more worker's answer.
+        timeout: Seconds to wait for each next worker's answer.
 
     Cost: some 40 round trips, and two or three times `timeout`.
     """
@@ -38,9 +38,9 @@ def examine(app: Celerant, *, timeout: float = 1.0) -> Iterator[Finding]:
 
 
 def _guarded(about: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds; if it fails, say so and let the others go on."""
+    """Yield a check's findings; if the check raises, that is a finding too."""
     try:
         yield from check()
-    except Exception as exc:  # noqa: BLE001 - whatever the server answers
+    except Exception as exc:  # noqa: BLE001 - a server may answer anything
         text = f"the check ended with {type(exc).__name__}: {line(masked(str(exc)))}"
         yield problem(about, text, "see the error; the checks after it were left out")

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what to do about it."""
+"""A finding: one thing that was checked, and its remedy."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from typing import Literal
 
 __all__ = ["Finding", "Level", "note", "ok", "problem", "warning"]
 
-#: A problem stops tasks or loses messages; a warning may do so one day; a note tells.
+#: A problem stops tasks or loses messages, a warning may do so one day, and a note
+#: informs.
 Level = Literal["ok", "note", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     level: Level
-    #: What was looked at: ``"broker"``, ``"store"``, ``"queues"``, ``"workers"``, ...
+    #: The checked thing: ``"broker"``, ``"store"``, ``"queues"``, ``"workers"``, ...
     about: str
-    #: What is so.
+    #: Its state, in words.
     text: str
-    #: What to do; empty if nothing is to be done.
+    #: What the user should do; empty if nothing is needed.
     remedy: str = ""
 
 
 def ok(about: str, text: str) -> Finding:
-    """Say that it is well."""
+    """Return the finding that a thing is in order."""
     return Finding("ok", about, text)
 
 
 def note(about: str, text: str, remedy: str = "") -> Finding:
-    """Say what is good to know."""
+    """Return a finding that is good to know."""
     return Finding("note", about, text, remedy)
 
 
 def warning(about: str, text: str, remedy: str) -> Finding:
-    """Say what may do harm one day."""
+    """Return a finding that may do harm one day."""
     return Finding("warning", about, text, remedy)
 
 
 def problem(about: str, text: str, remedy: str) -> Finding:
-    """Say what stops tasks or loses messages."""
+    """Return a finding that stops tasks or loses messages."""
     return Finding("problem", about, text, remedy)

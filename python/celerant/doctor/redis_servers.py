@@ -1,4 +1,4 @@
-"""A Redis: its version, what it keeps, and what its user may do there."""
+"""Check a Redis: its version, memory, persistence, clock, and the user's rights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from celerant.doctor.versions import numbers
 
 __all__ = ["Server"]
 
-#: `CLIENT TRACKING`, without which the embedded worker takes one message at a time.
+#: The first version with `CLIENT TRACKING`. Without it the embedded worker takes one
+#: message at a time.
 _TRACKING = (6, 0)
-#: Seconds by which clocks may differ.
+#: The most seconds by which clocks may differ.
 _SKEW = 1.0
-#: Seconds that a key of this check lives, should it not be deleted.
+#: Seconds that a key of this check lives, in case it is not deleted.
 _KEPT = 60
 
 
@@ -27,7 +28,7 @@ class Server:
 
     Args:
         client: redis-py's.
-        about: What it is for: ``"broker"`` or ``"store"``.
+        about: Its use: ``"broker"`` or ``"store"``.
     """
 
     def __init__(self, client: Any, about: str) -> None:
@@ -42,10 +43,10 @@ class Server:
         return str(path or f"{known.get('host')}:{known.get('port')}")
 
     def examined(self) -> Iterator[Finding]:
-        """Look at version, memory, persistence, role and clock."""
+        """Check version, memory, persistence, role and clock."""
         try:
             info = self._client.info()
-        except Exception as exc:  # noqa: BLE001 - managed servers forbid it
+        except Exception as exc:  # noqa: BLE001 - managed servers may forbid it
             text = f"INFO is refused: {line(exc)}"
             yield note(self._about, text, "look at its configuration by other means")
         else:
@@ -111,7 +112,7 @@ class Server:
         before = time.time()
         try:
             seconds, micros = self._client.time()
-        except Exception as exc:  # noqa: BLE001 - a right that is not needed otherwise
+        except Exception as exc:  # noqa: BLE001 - only this check needs the right
             yield note(self._about, f"its clock cannot be read: {line(exc)}")
             return
         after = time.time()
@@ -130,7 +131,7 @@ class Server:
     # Rights.
 
     def broker_rights(self, prefix: str) -> Iterator[Finding]:
-        """Try what sending and the embedded worker need.
+        """Try the commands that sending and the embedded worker need.
 
         Args:
             prefix: ``global_keyprefix``.
@@ -157,10 +158,10 @@ class Server:
         )
 
     def store_rights(self, prefix: str) -> Iterator[Finding]:
-        """Try what storing and waiting for results need.
+        """Try the commands that storing results and waiting for them need.
 
         Args:
-            prefix: What the keys of results begin with.
+            prefix: The prefix of the keys of results.
         """
         key = f"{prefix}doctor-{secrets.token_hex(4)}"
         yield from self._tried(
@@ -195,7 +196,7 @@ class Server:
     ) -> Iterator[Finding]:
         try:
             work()
-        except Exception as exc:  # noqa: BLE001 - whatever redis-py makes of a refusal
+        except Exception as exc:  # noqa: BLE001 - redis-py has many errors for a refusal
             text = f"{what} is refused: {line(exc)}"
             yield (warning if weak else problem)(self._about, text, remedy)
         else:
@@ -203,7 +204,7 @@ class Server:
 
     def _mark(self, key: str) -> None:
         with self._client.pipeline() as pipe:
-            # Deletes it in the same step: nothing stays.
+            # The same step deletes the key, so it never stays.
             pipe.watch(key)
             pipe.multi()
             pipe.set(key, 1, ex=_KEPT)

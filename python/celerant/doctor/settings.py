@@ -1,4 +1,4 @@
-"""Settings that do not fit each other, seen without any server."""
+"""Check settings that do not fit together, without any server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VISIBILITY = 3600.0
 
 
 def check(app: Celerant) -> Iterator[Finding]:
-    """Look at an app's settings and tasks."""
+    """Check an app's settings and tasks."""
     app.import_tasks()
     tasks = own_tasks(app)
     shown = f"app {app.name}: broker {masked(app.conf.broker_url)}, results "

@@ -1,4 +1,4 @@
-"""Whether the store of results is reached, and keeps them."""
+"""Check that the store of results is reachable and keeps them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check"]
 
 
 def check(app: Celerant, reach: Reach) -> Iterator[Finding]:
-    """Connect to the store and look at it."""
+    """Connect to the store and check it."""
     kind = scheme(backend_url(app.conf) or "disabled")
     if kind in {"disabled", "none", ""}:
         yield note(
@@ -46,12 +46,12 @@ def check(app: Celerant, reach: Reach) -> Iterator[Finding]:
 
 
 def _of_redis(app: Celerant, reach: Reach) -> Iterator[Finding]:
-    backend: RedisBackend = app.backend  # type: ignore[assignment]  # its scheme says so
+    backend: RedisBackend = app.backend  # type: ignore[assignment]  # by its scheme
     server = Server(backend.client, "store")
     uri = backend.as_uri()
     try:
         backend.client.ping()
-    except Exception as exc:  # noqa: BLE001 - whatever redis-py raises
+    except Exception as exc:  # noqa: BLE001 - redis-py may raise anything
         name = type(exc).__name__
         is_refusal = name in {"AuthenticationError", "NoPermissionError"}
         remedy = (

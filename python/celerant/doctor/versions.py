@@ -1,4 +1,4 @@
-"""Whether the installed packages are of versions that are known to work."""
+"""Check that the versions of installed packages are known to work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celerant.doctor.finding import Finding, note, ok, warning
 
 __all__ = ["KNOWN", "check", "numbers"]
 
-#: From the first version, up to but without the second: what the tests run with.
+#: The tests run with versions from the first one up to, but without, the second.
 KNOWN = {
     "kombu": ((5, 5), (5, 8)),
     "celery": ((5, 5), (5, 8)),
@@ -22,7 +22,7 @@ KNOWN = {
 
 
 def check() -> Iterator[Finding]:
-    """Look at the installed packages."""
+    """Check the installed packages."""
     yield ok(
         "versions",
         f"celerant {version('celerant')}, Python {platform.python_version()}",

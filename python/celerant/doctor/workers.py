@@ -1,4 +1,4 @@
-"""Which workers live, what they know, and whether they serve what the app sends."""
+"""Check that workers run, know the app's tasks and consume its queues."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MOST = 5
 
 
 def check(app: Celerant, timeout: float) -> Iterator[Finding]:
-    """Ask the workers of the app's broker."""
+    """Ask the workers on the app's broker."""
     inspect = app.control.inspect(timeout=timeout)
     queues: Mapping[str, Any] | None = inspect.active_queues()
     if not queues:
         if transport(app.conf.broker_url) == "memory":
-            # Told by the check of the broker.
+            # The check of the broker has told it.
             return
         yield problem(
             "workers",
@@ -65,7 +65,7 @@ def _unserved(app: Celerant, queues: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _unknown(app: Celerant, registered: Mapping[str, Any]) -> Iterator[Finding]:
-    # "name [field=value]" of tasks that have some.
+    # A task with such fields is told as "name [field=value]".
     known = {
         worker: {str(task).partition(" ")[0] for task in tasks or ()}
         for worker, tasks in registered.items()
@@ -100,7 +100,7 @@ def _stores(app: Celerant, confs: Mapping[str, Any]) -> Iterator[Finding]:
     ours = _place(backend_url(app.conf))
     for worker, conf in sorted(confs.items()):
         told = conf.get("result_backend") if isinstance(conf, Mapping) else None
-        # An embedded worker without one stores beside its broker, as this app does.
+        # An embedded worker without the setting stores beside its broker, as this app.
         if not told:
             continue
         theirs = _place(str(told))

@@ -1,7 +1,8 @@
-"""For tests of code that sends tasks: a pytest plugin, and what its fixtures are.
+"""Tools to test code that sends tasks: a pytest plugin and the types of its fixtures.
 
-pytest loads `celerant.testing.plugin` by itself, in every project where Celerant is
-installed: names are loaded when they are asked for. See ``docs/testing.md``.
+pytest loads `celerant.testing.plugin` by itself in every project where Celerant is
+installed, so the names here are loaded only when they are used. See
+``docs/testing.md``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pytest plugin: apps and workers in memory, and assertions of what was sent."""
+"""The pytest plugin: apps and workers in memory, and assertions about sent tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IN_MEMORY: dict[str, Any] = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Know the name of the project's app."""
+    """Add the ini option for the project's app."""
     text = "module:attribute of the app that celerant_app puts into memory"
     parser.addini(_INI, text, default="")
 
@@ -48,10 +48,10 @@ def celerant_app(
 ) -> Iterator[Celerant]:
     """Return an app whose messages and results stay in memory for one test.
 
-    The project's own, if the ini option ``celerant_app`` names it, with its settings
-    put back afterwards; else a new one without tasks.
+    It is the project's own app if the ini option ``celerant_app`` names it, and its
+    settings are restored afterwards. Otherwise it is a new app without tasks.
     """
-    from celerant.app import Celerant  # noqa: PLC0415 - most tests need none
+    from celerant.app import Celerant  # noqa: PLC0415 - most tests need no app
     from celerant.app.loading import load_app  # noqa: PLC0415 - the same
 
     path = request.config.getini(_INI)
@@ -64,7 +64,8 @@ def celerant_app(
 def _in_memory(app: Celerant, settings: dict[str, Any]) -> Iterator[None]:
     changes = {**_IN_MEMORY, **settings}
     before = {name: app.conf[name] for name in changes}
-    # Defaults of some depend on others: they are not set, but left out again.
+    # A setting's default may depend on other settings, so unset ones are removed
+    # again and not set to their defaults.
     unset = [name for name in changes if not app.conf.is_set(name)]
     app.close()
     app.conf.update(changes)
@@ -79,7 +80,7 @@ def _in_memory(app: Celerant, settings: dict[str, Any]) -> Iterator[None]:
 
 
 def _drop_messages(app: Celerant) -> None:
-    """Let nothing that this test sent come to the next one."""
+    """Purge the queues, so that the next test gets no message of this one."""
     with app.connection_for_write() as connection:
         for queue in list(app.queues.values()):
             bound = queue.bind(connection.default_channel)
@@ -89,9 +90,9 @@ def _drop_messages(app: Celerant) -> None:
 
 @pytest.fixture
 def celerant_worker(celerant_app: Celerant) -> Iterator[Worker]:
-    """Run a worker of `celerant_app` in this process, two tasks at a time.
+    """Run a worker of `celerant_app` in this process, with two tasks at a time.
 
-    It consumes all queues that the app's tasks go to.
+    It consumes all queues to which the app's tasks are routed.
     """
     from celerant.app.task_queues import queues_of_tasks  # noqa: PLC0415 - as above
 
@@ -113,9 +114,9 @@ def celerant_eager(celerant_app: Celerant) -> Iterator[Celerant]:
 
 
 @pytest.fixture
-def assert_sent(celerant_app: Celerant) -> Iterator[Sent]:  # noqa: ARG001 - what is sent stays in memory
-    """Record what leaves from now on; called, it asserts: ``assert_sent(add.s(1))``."""
-    from celerant.testing.recording import Sent  # noqa: PLC0415 - most tests need none
+def assert_sent(celerant_app: Celerant) -> Iterator[Sent]:  # noqa: ARG001 - keeps messages in memory
+    """Record messages that leave; ``assert_sent(add.s(1))`` asserts that one did."""
+    from celerant.testing.recording import Sent  # noqa: PLC0415 - most tests need no app
 
     sent = Sent()
     with sent.recording():
@@ -123,10 +124,10 @@ def assert_sent(celerant_app: Celerant) -> Iterator[Sent]:  # noqa: ARG001 - wha
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
-    """Show canvases that differ as text, line by line."""
+    """Show two differing canvases as text, line by line."""
     if op != "==":
         return None
-    from celerant.canvas.base import Canvas  # noqa: PLC0415 - only where tests fail
+    from celerant.canvas.base import Canvas  # noqa: PLC0415 - only for failed tests
 
     if not (isinstance(left, Canvas) and isinstance(right, Canvas)):
         return None

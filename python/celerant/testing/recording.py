@@ -1,4 +1,4 @@
-"""What leaves this process, recorded while a test runs."""
+"""Record the messages that leave this process while a test runs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sent", "SentTask"]
 
-#: Messages that the text of a failure shows.
+#: The most messages that the text of a failure shows.
 _MOST = 20
-#: What of a message's third part runs after its task.
+#: The keys of a message's embed with work that runs after its task.
 _FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
 
 
@@ -52,7 +52,7 @@ class SentTask:
 
     @property
     def shape(self) -> Any:
-        """Task, arguments and all that follows, without ids: equal if the same."""
+        """Task, arguments and all work after it, without ids, to compare messages."""
         following = [_shapes(self.embed.get(name)) for name in _FOLLOWING]
         return _frozen((self.task, self.args, self.kwargs, following))
 
@@ -67,9 +67,10 @@ class SentTask:
 
 
 class Sent(Sequence[SentTask]):
-    """The messages that left since the test began, in order: also those of tasks.
+    """The messages that have left since the test began, in order, those of tasks too.
 
-    Called, it asserts: ``assert_sent(add.s(1, 2))``; see `__call__`.
+    A call asserts that a message has left: ``assert_sent(add.s(1, 2))``; see
+    `__call__`.
     """
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class Sent(Sequence[SentTask]):
         return "\n".join(self._told()) or "<nothing was sent>"
 
     def clear(self) -> None:
-        """Forget what was sent so far."""
+        """Forget the messages so far."""
         self._sent.clear()
 
     def __call__(
@@ -96,17 +97,17 @@ class Sent(Sequence[SentTask]):
         times: int | None = None,
         queue: str | None = None,
     ) -> list[SentTask]:
-        """Assert that something was sent, and return its messages.
+        """Assert that a canvas or task was sent, and return its messages.
 
         Args:
-            what: A canvas: each of its messages must have left, with the same
-                arguments and the same work after it. A task, or its name: a message
-                of it with any arguments.
-            times: How often exactly; None: at least once. 0: not at all.
-            queue: Only messages to this queue count.
+            what: If it is a canvas, each of its messages must have left with the same
+                arguments and the same work after it. If it is a task or its name, a
+                message of the task must have left with any arguments.
+            times: How often exactly; None is at least once, and 0 is never.
+            queue: If given, only messages to this queue count.
 
         Raises:
-            AssertionError: It was not; the text lists what was sent.
+            AssertionError: It was not sent so; the text lists the sent messages.
         """
         __tracebackhide__ = True
         mine = [sent for sent in self._sent if queue in {None, sent.queue}]
@@ -124,7 +125,7 @@ class Sent(Sequence[SentTask]):
         return [sent for sent in mine if sent.shape in wanted]
 
     def nothing(self) -> None:
-        """Assert that nothing was sent."""
+        """Assert that no message was sent."""
         __tracebackhide__ = True
         if self._sent:
             raise AssertionError("\n".join(["something was sent:", *self._told()]))
@@ -147,7 +148,7 @@ class Sent(Sequence[SentTask]):
         return [*lines, f"  ... and {more} more"] if more > 0 else lines
 
     def _of(self, canvas: Canvas[Any]) -> list[SentTask]:
-        """Return the messages that a canvas sends; none of them leaves."""
+        """Return the messages that a canvas would send."""
         conf: Any = canvas.app.conf
         if conf.task_always_eager:
             msg = (
@@ -165,7 +166,7 @@ class Sent(Sequence[SentTask]):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record what leaves, of all apps of this process."""
+        """Record the messages of all apps of this process in a ``with`` block."""
         send = Carrier.send
 
         def recorded(carrier: Carrier, chunk: Chunk) -> None:
@@ -205,7 +206,7 @@ def _one(message: Message) -> SentTask:
         body,
         publish["content_type"],
         publish["content_encoding"],
-        # It was made here.
+        # This process has made the message.
         accept=set(registry.type_to_name),
     )
     queues = [one.name for one in layout.declare if isinstance(one, Queue)]
@@ -229,7 +230,7 @@ def _shapes(signatures: Any) -> Any:
 
 
 def _shape(signature: Mapping[str, Any]) -> Any:
-    """Return a signature without ids and options, and all that stands in it."""
+    """Return a signature and all inside it, without ids and options."""
     options = signature.get("options") or {}
     links = [_shapes(options.get(name)) for name in ("link", "link_error", "chord")]
     kwargs = {
@@ -247,9 +248,9 @@ def _nested(value: Any) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """Return something that can be counted, equal where `value` is."""
+    """Return a hashable stand-in for a value; equal values have equal ones."""
     if isinstance(value, Mapping):
-        # Not sorted: keys of several classes have no order.
+        # A set, because keys of several classes cannot be sorted.
         return frozenset((str(k), _frozen(v)) for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return tuple(_frozen(one) for one in value)
