@@ -1,8 +1,8 @@
-"""The index of an app's groups: what sending notes of each, and the page reads.
+"""The index of an app's groups, which senders write and the web page reads.
 
-It is kept by the result store, for as long as results live and `MOST` entries at most.
-A group that is sent bit by bit is noted twice, as it begins and at its end; the later
-note counts.
+The result store keeps it, for as long as results are kept and with a limited number of
+entries. A group that is sent bit by bit gets two entries, at its beginning and at its
+end, and the later one counts.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "entries", "entry_of", "live", "put", "result_of"]
 
-#: Results of this process that are held by somebody, by their rosters' ids.
+#: Results in the index that this process holds, by their rosters' ids.
 _live: PerProcess[weakref.WeakValueDictionary[str, GroupResult[Any]]] = PerProcess(
     weakref.WeakValueDictionary
 )
-#: Names of tasks that an entry tells.
+#: The most names of tasks in an entry.
 _TASKS_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A group of the index, as its sender saw it."""
+    """A group in the index, as its sender wrote it."""
 
     id: str
     #: Names of some of its tasks.
     tasks: tuple[str, ...]
-    #: Members; None: more were to be sent.
+    #: How many members it has; None if it was still being sent.
     size: int | None
     #: Seconds since the epoch.
     sent_at: float
     noted_at: float
-    #: None: more were to be sent, or the results live in one process.
+    #: None if it was still being sent, or its results are in one process only.
     handle: str | None
-    #: Names it among the results of its sender's process.
+    #: The id of its roster, which finds the result in its sender's process.
     uuid: str
     #: The host and the process that sent it.
     sender: str
-    #: What a store in memory keeps to make the result again.
+    #: A snapshot from which a store in memory makes the result.
     kept: Any = None
 
 
 def put(result: GroupResult[Any], tasks: Sequence[str]) -> None:
-    """Note a group in the index of the app that its results belong to.
+    """Add a group to the index of its app.
 
     Raises:
-        CelerantError: The store keeps no index, or is not reached.
+        CelerantError: The store keeps no index, or is not reachable.
     """
     members, backend = result.members, result.backend
     barrier, uuid = members.barrier, members.roster.uuid
@@ -86,10 +86,10 @@ def put(result: GroupResult[Any], tasks: Sequence[str]) -> None:
 
 
 def entries(backend: Backend) -> list[Entry]:
-    """Return the groups of the index, the last sent first, each once.
+    """Return the groups of the index, each once, the last sent first.
 
     Raises:
-        CelerantError: The store keeps no index, or is not reached.
+        CelerantError: The store keeps no index, or is not reachable.
     """
     found: dict[str, Entry] = {}
     for payload, kept in backend.index():
@@ -101,7 +101,7 @@ def entries(backend: Backend) -> list[Entry]:
 
 
 def _read(payload: bytes, kept: object) -> Entry | None:
-    # A later release may note more, and another program anything.
+    # A later release may write more fields, and another program may write anything.
     with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
         told = orjson.loads(payload)
         size = told["size"]
@@ -123,8 +123,8 @@ def entry_of(backend: Backend, group_id: str) -> Entry:
     """Return the entry of one group.
 
     Raises:
-        HandleError: The index does not have it.
-        CelerantError: The store keeps no index, or is not reached.
+        HandleError: The index does not have the group.
+        CelerantError: The store keeps no index, or is not reachable.
     """
     for entry in entries(backend):
         if entry.id == group_id:
@@ -140,9 +140,9 @@ def result_of(entry: Entry, backend: Backend) -> GroupResult[Any] | None:
     """Return the result of a group; None while another process is sending it.
 
     Raises:
-        HandleError: Its handle was not made on this store.
-        ResultExpired: What was stored beside its results is gone.
-        CelerantError: The store is not reached.
+        HandleError: The group's handle was not made on this store.
+        ResultExpired: The data stored beside its results are gone.
+        CelerantError: The store is not reachable.
     """
     found = live(entry.uuid)
     if found is not None:
@@ -155,8 +155,8 @@ def result_of(entry: Entry, backend: Backend) -> GroupResult[Any] | None:
 
 
 def live(uuid: str) -> GroupResult[Any] | None:
-    """Return the result that this process sent and holds, if it noted it.
+    """Return the result of a group that this process has sent and still holds, or None.
 
-    That one knows what feeds the group, and what its members were.
+    Unlike others, this result has the group's feeding and its members' arguments.
     """
     return _live.get().get(uuid)

@@ -1,7 +1,7 @@
-"""Groups under a name beside their results, for tokens that must not hold a handle.
+"""Store groups under names, for tokens that must not hold a handle.
 
-A handle lets its holder read results and revoke tasks. The name is nothing without the
-store, and the same for each time that a group is parked.
+A handle lets its holder read results and revoke tasks. A name is of no use without the
+store. A group that is parked again has the same name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _DIGEST_SIZE = 16
 
 
 def park(result: GroupResult[Any]) -> str:
-    """Keep a group under a name, as long as its results; return the name.
+    """Store a group under a name, for as long as its results; return the name.
 
     Raises:
-        CelerantError: The store keeps nothing beside results, or is not reached.
+        CelerantError: The store keeps no such data, or is not reachable.
         CanvasError: The group is still being sent.
     """
-    len(result)  # says that more may come
+    len(result)  # raises if the group is still being sent
     backend, seed = result.backend, result.roster.seed
     name = hashlib.blake2b(seed, digest_size=_DIGEST_SIZE).hexdigest()
     if backend.supports_handles:
@@ -46,8 +46,8 @@ def parked(name: str, backend: Backend) -> GroupResult[Any]:
     """Return the result of the group that was parked under a name.
 
     Raises:
-        HandleError: Its results have expired, or it never was.
-        CelerantError: The store is not reached.
+        HandleError: The group's results have expired, or the name is unknown.
+        CelerantError: The store is not reachable.
     """
     payload = backend.take_aside(f"{_ASIDE}{name}")
     if payload is None:

@@ -156,7 +156,7 @@ class Backend(Beside, ChordResults):
         return sum(record is not None for record in self.fetch(ids))
 
     def handles_here(self) -> HandleStore | None:
-        """Return the store of handles for this process's tasks; None if there is none."""
+        """Return the store of handles for this process's tasks, or None."""
         return self if self.supports_handles else None
 
     def reply_to(self, *, is_needed: bool) -> str | None:  # noqa: ARG002 - subclasses use it

@@ -1,4 +1,4 @@
-"""What a store keeps beside results: of groups, so that other processes know them."""
+"""Data about groups that a store keeps beside results, for other processes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from celerant.errors import CelerantError
 
 __all__ = ["INDEX_MOST", "Beside"]
 
-#: Entries of an index of groups.
+#: The most entries of an index of groups.
 INDEX_MOST = 1000
 
 
 class Beside:
-    """The part of a backend that is about groups and not about results."""
+    """The part of a backend that keeps data about groups."""
 
-    #: Whether another process can attach to a result by its handle.
+    #: Whether another process can attach to a result by a handle.
     supports_handles = False
     #: Whether it keeps an index of groups.
     keeps_index = False
@@ -26,47 +26,47 @@ class Beside:
         """Return the URL without its password."""
 
     def handle_key(self) -> bytes:
-        """Return the key that proves handles, made where the store has none."""
+        """Return the store's key for proofs of handles; one is made if it has none."""
         raise CelerantError(self._no_handles())
 
-    def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - for those that can
-        """Keep `payload` beside the results for as long as they live."""
+    def put_aside(self, name: str, payload: bytes) -> None:  # noqa: ARG002 - subclasses use it
+        """Store `payload` beside the results, for as long as they are kept."""
         raise CelerantError(self._no_handles())
 
     def put_asides(self, payloads: Mapping[str, bytes]) -> None:
-        """Keep many beside the results, by their names, as `put_aside` does one."""
+        """Store many payloads by their names, as `put_aside` does one."""
         for name, payload in payloads.items():
             self.put_aside(name, payload)
 
-    def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - for those that can
-        """Return what was put aside, None where it is gone."""
+    def take_aside(self, name: str) -> bytes | None:  # noqa: ARG002 - subclasses use it
+        """Return a payload that was put aside; None if it is gone."""
         raise CelerantError(self._no_handles())
 
-    def add_to_index(self, payload: bytes, kept: object) -> None:  # noqa: ARG002 - for those that can
+    def add_to_index(self, payload: bytes, kept: object) -> None:  # noqa: ARG002 - subclasses use it
         """Add an entry to the app's index of groups; above `INDEX_MOST` the oldest go.
 
         Args:
             payload: The entry.
-            kept: What a store that lives in this process alone keeps with it.
+            kept: An object that a store in this process keeps with the entry.
 
         Raises:
-            CelerantError: The store keeps no index, or is not reached.
+            CelerantError: The store keeps no index, or is not reachable.
         """
         raise CelerantError(self._no_index())
 
     def index(self) -> list[tuple[bytes, object]]:
-        """Return the entries of the index, none older than results can be.
+        """Return the entries of the index, without those whose results have expired.
 
         Raises:
-            CelerantError: As `add_to_index`.
+            CelerantError: As for `add_to_index`.
         """
         raise CelerantError(self._no_index())
 
     def refuse_handles(self) -> None:
-        """Raise why no other process can attach to a result, if so.
+        """Check that other processes can attach to results.
 
         Raises:
-            CelerantError: The results live in this process alone.
+            CelerantError: They cannot; the results are in this process only.
         """
         if not self.supports_handles:
             raise CelerantError(self._no_handles())

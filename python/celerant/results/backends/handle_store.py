@@ -1,4 +1,4 @@
-"""What handles of results need of a store."""
+"""The protocol of a store, as handles of results use it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["HandleStore"]
 
 
 class HandleStore(Protocol):
-    """Keeps the key that proves handles, and what they have no room for."""
+    """Keeps the key for proofs of handles, and data that handles have no room for."""
 
     def handle_key(self) -> bytes:
-        """Return the key, made if there is none."""
+        """Return the key; one is made if there is none."""
 
     def put_aside(self, name: str, payload: bytes) -> None:
-        """Keep `payload` for as long as results live."""
+        """Store `payload`, for as long as results are kept."""
 
     def take_aside(self, name: str) -> bytes | None:
-        """Return what was put aside, None where it is gone."""
+        """Return a payload that was put aside; None if it is gone."""

@@ -76,7 +76,7 @@ class Store:
         self._records: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self._stored = 0
-        #: Proves the handles that tasks in this process get.
+        #: The key for proofs of handles that tasks in this process get.
         self.key = secrets.token_bytes(32)
 
     def put(self, name: str, payload: bytes, expires: int) -> None:
@@ -189,7 +189,7 @@ class Store:
         return None if found[1] <= monotonic() else found[0]
 
     def is_free(self, name: str) -> bool:
-        """Whether there is no record, nor was one let go."""
+        """Whether there is no record, and none was dropped early."""
         return name not in self._records and name not in self._gone
 
     def drop(self, names: Sequence[str]) -> None:
@@ -222,10 +222,10 @@ class Store:
 
 
 class HandlesInMemory:
-    """Keeps handles that mean something in this process alone."""
+    """Keeps the data of handles that are valid in this process only."""
 
     def __init__(self, store: Store, expires: int) -> None:
-        """Keep them in `store`, for `expires` seconds; 0: for ever."""
+        """Keep data in `store` for `expires` seconds; 0 is for ever."""
         self._store = store
         self._expires = expires
 
@@ -234,11 +234,11 @@ class HandlesInMemory:
         return self._store.key
 
     def put_aside(self, name: str, payload: bytes) -> None:
-        """Keep it as a record that no task has."""
+        """Store `payload` as a record of no task."""
         self._store.put(f"aside-{name}", payload, self._expires)
 
     def take_aside(self, name: str) -> bytes | None:
-        """Return what was put aside, None where it is gone."""
+        """Return a payload that was put aside; None if it is gone."""
         found = self._store.get(f"aside-{name}")
         return None if found == self._store.gone_record else found
 
@@ -313,7 +313,7 @@ class MemoryBackend(Backend):
         self._checked().drop(ids)
 
     def handles_here(self) -> HandlesInMemory:
-        """Return what keeps handles for threads; no other process can see it."""
+        """Return a store of handles for this process's tasks."""
         return HandlesInMemory(self._checked(), self.expires)
 
     def chord_counter(self) -> MemoryChords:

@@ -277,7 +277,7 @@ class RedisBackend(Backend):
         return found
 
     def add_to_index(self, payload: bytes, kept: object) -> None:  # noqa: ARG002 - for memory
-        """Add an entry, in one round trip; what is too old or too much goes."""
+        """Add an entry and drop old and surplus ones, in one round trip."""
         self._retried(partial(self._add_to_index, payload, time.time()))
 
     def _add_to_index(self, payload: bytes, now: float) -> None:
