@@ -39,7 +39,7 @@ def failure(number):
     )
 
 
-def test_everyone_gets_the_same_exception_while_records_still_come(backend):
+def test_threads_get_the_same_exception_while_records_still_come(backend):
     for number in range(ROUNDS):
         result = AsyncResult(f"task-{number}", backend)
         members, record, seen = result.members, failure(number), []

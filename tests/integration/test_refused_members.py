@@ -41,7 +41,7 @@ def _numbers(url, queue):
         ),
     ],
 )
-def test_one_member_that_rabbitmq_refuses(shop, options):
+def test_member_that_rabbitmq_refuses_is_named_and_can_be_resumed(shop, options):
     bad = shop.add.s(2, 0).set(**options)
     inner = group([shop.add.s(1, 0), bad, shop.add.s(3, 0)])
     members = group([shop.add.s(0, 0), inner, shop.add.s(4, 0)])
@@ -59,7 +59,7 @@ def test_one_member_that_rabbitmq_refuses(shop, options):
     assert _numbers(shop.url, shop.queue) == [0, 1, 2, 3, 4]
 
 
-def test_a_task_that_rabbitmq_refuses(shop):
+def test_task_that_rabbitmq_refuses_raises(shop):
     with pytest.raises(PublishError) as caught:
         shop.add.apply_async((1, 1), user_id="other")
     assert caught.value.path == "task"
@@ -113,7 +113,7 @@ def node(tmp_path_factory):
 
 
 @pytest.mark.timeout(90)
-def test_a_message_that_is_too_large(node, queue):
+def test_message_that_is_too_large_is_refused(node, queue):
     with Celerant(f"celerant-{queue}", broker=node.url()) as app:
         app.conf.task_default_queue = queue
         app.conf.task_ignore_result = True

@@ -101,7 +101,7 @@ def _cut(source):
         redis_socket(source).shutdown(2)
 
 
-def test_nonsense_is_survived(app, caplog):
+def test_remote_control_survives_broken_messages(app, caplog):
     with app.worker(hostname="here@test"):
         answers = app.control.broadcast("no_such", reply=True, timeout=1)
         assert "no_such" in answers[0]["here@test"]["error"]

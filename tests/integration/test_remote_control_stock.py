@@ -191,7 +191,7 @@ def test_conf_is_told_without_secrets(both):
     assert {"task_acks_late", "worker_prefetch_multiplier"} <= stock & ours
 
 
-def test_report(both):
+def test_report_has_settings_without_passwords(both):
     for kind in both.names:
         told = both.ask(kind, "report")
         assert set(told) == {"ok"}
@@ -262,7 +262,7 @@ def test_query_task_says_where_tasks_are(both_anew):
     assert seen["ours"]["states"] == ["active", "scheduled"]
 
 
-def test_add_and_cancel_consumer(both_anew):
+def test_added_queue_is_consumed_until_it_is_cancelled(both_anew):
     for kind, (_, queue) in both_anew.names.items():
         more = f"{queue}-more"
         told = both_anew.ask(kind, "add_consumer", queue=more)
@@ -292,7 +292,7 @@ def test_active_queues_are_described_alike(both):
             assert value == stock[name], name
 
 
-def test_pool_grow_and_shrink(both_anew):
+def test_pool_grows_and_shrinks(both_anew):
     for kind in both_anew.names:
         before = both_anew.ask(kind, "stats")["prefetch_count"]
         assert both_anew.ask(kind, "pool_grow", n=1) == {"ok": "pool will grow"}
@@ -315,7 +315,7 @@ def test_pool_grow_and_shrink(both_anew):
     assert set(both_anew.ask("ours", "pool_shrink", n=9)) == {"error"}
 
 
-def test_time_limit(both_anew):
+def test_changed_time_limit_ends_the_next_run(both_anew):
     arguments = {"task_name": "commands.hold", "hard": 1, "soft": None}
     told = both_anew.same("time_limit", **arguments)
     assert told == {"ok": "time limits set successfully"}

@@ -185,7 +185,7 @@ def test_one_queue_is_declared_once(app, unserved, monkeypatch):
     assert declared == [app.backend.queue]
 
 
-def test_nothing_is_declared_for_results_that_nobody_wants(app, unserved):
+def test_ignored_results_declare_no_reply_queue(app, unserved):
     unserved.ignored.delay()
 
     assert app.backend._own.get().consumer is None

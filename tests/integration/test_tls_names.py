@@ -89,7 +89,7 @@ def app_for(listener, certificate, url, options):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_sent_to_another_host(listener, elsewhere, case):
+def test_no_message_is_sent_to_another_host(listener, elsewhere, case):
     with app_for(listener, elsewhere, *CASES[case]) as app:
         with pytest.raises(PublishError, match=r"(?i)certificate"):
             app.signature("any").apply_async(ignore_result=True)

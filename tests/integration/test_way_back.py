@@ -131,7 +131,7 @@ def test_a_redis_of_few_connections_gets_all_messages(redis_server, said, most):
     assert bool(said()) is (most == 1)
 
 
-def test_a_redis_at_its_limit_of_clients(redis_server):
+def test_redis_at_its_limit_of_clients_gets_all_messages(redis_server):
     server = redis_server()
     app = _swap_in(server.url(), broker_pool_limit=1)
     one = app.signature("t.add")
@@ -325,7 +325,7 @@ def test_the_swap_in_sends_beside_celerys_own_connection(vhost, limit):
     assert _rabbit_queued(vhost) == list(range(200))
 
 
-def test_nothing_is_left_on_a_lent_connection(vhost):
+def test_lent_connection_keeps_no_channel_or_reply(vhost):
     heard = []
     app = _swap_in(
         _url(vhost),

@@ -315,7 +315,7 @@ def test_a_stop_finishes_running_tasks_and_leaves_the_rest(both):
     assert ready == [True, False, False, False, False]
 
 
-def test_priorities(both, broker):
+def test_messages_run_in_the_order_of_their_priorities(both, broker):
     wanted = [3, 9, 0, 6, 3, 0, 9, 6]
     settings = (
         {"task_queue_max_priority": 10}

@@ -217,7 +217,7 @@ def test_a_failing_task_stores_its_error(shops, task):
     assert record["traceback"]
 
 
-def test_a_task_nobody_knows(shops):
+def test_unknown_task_fails_as_a_stock_worker_stores_it(shops):
     def scenario(shop):
         record = shop.record(shop.send("h6.unheard", 1))
         # Celery leaves the extended fields of such a record empty.
@@ -246,7 +246,7 @@ def test_a_task_with_an_eta_succeeds(shops):
     assert record["status"] == "SUCCESS"
 
 
-def test_expires(shops):
+def test_expired_task_is_revoked(shops):
     if shops["ours"].app.conf.broker_url.startswith("amqp"):
         pytest.skip("RabbitMQ drops what has expired itself")
     past = datetime.now(timezone.utc) - timedelta(seconds=9)
@@ -255,13 +255,13 @@ def test_expires(shops):
     assert record["result"]["exc_message"] == ["expired"]
 
 
-def test_hard_time_limit(shops):
+def test_task_over_its_hard_time_limit_fails(shops):
     record = both(shops, lambda s: s.record(s.send("h6.hold", s.key(), time_limit=1)))
     assert record["status"] == "FAILURE"
     assert record["result"]["exc_type"] == "TimeLimitExceeded"
 
 
-def test_soft_time_limit(shops):
+def test_task_over_its_soft_time_limit_fails(shops):
     record = both(
         shops, lambda s: s.record(s.send("h6.hold", s.key(), soft_time_limit=1))
     )
@@ -269,14 +269,14 @@ def test_soft_time_limit(shops):
     assert record["result"]["exc_type"] == "SoftTimeLimitExceeded"
 
 
-def test_soft_time_limit_that_the_task_catches(shops):
+def test_task_may_catch_its_soft_time_limit(shops):
     record = both(
         shops, lambda s: s.record(s.send("h6.patient", s.key(), soft_time_limit=1))
     )
     assert record["result"] == "caught"
 
 
-def test_a_process_that_exits(shops):
+def test_task_whose_process_exits_fails(shops):
     record = both(shops, lambda s: s.record(s.send("h6.die", 3)))
     assert record["result"]["exc_type"] == "WorkerLostError"
 
@@ -286,7 +286,7 @@ def test_reject_on_worker_lost_runs_the_task_again(shops):
     assert (record["status"], record["result"]) == ("SUCCESS", 2)
 
 
-def test_revoke_before_its_time(shops):
+def test_task_revoked_before_its_eta_does_not_run(shops):
     def scenario(shop):
         result = shop.send("h6.add", 1, countdown=3600)
         until(lambda: shop.holds(result), 30)
@@ -298,7 +298,7 @@ def test_revoke_before_its_time(shops):
     assert both(shops, scenario)["status"] == "REVOKED"
 
 
-def test_revoke_of_a_task_that_waits_for_a_slot(shops):
+def test_task_revoked_while_it_waits_for_a_slot_does_not_run(shops):
     def scenario(shop):
         keys = [shop.key(), shop.key()]
         running = [shop.send("h6.hold", key) for key in keys]
@@ -335,7 +335,7 @@ def test_terminate_ends_a_running_task(shops, signal):
     assert record["result"]["exc_message"] == ["terminated"]
 
 
-def test_revoke_by_stamps(shops):
+def test_tasks_revoked_by_stamps_do_not_run(shops):
     def scenario(shop):
         key, stamp = shop.key(), shop.key()
         headers = {"stamped_headers": ["batch"], "stamps": {"batch": stamp}}

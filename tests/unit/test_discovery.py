@@ -31,7 +31,7 @@ def packages(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_nothing_is_imported_before_a_worker_needs_it(app):
+def test_tasks_are_not_imported_before_a_worker_needs_them(app):
     app.autodiscover_tasks(["found_with", "found_without"])
     assert "found_with" not in sys.modules
     with app.worker(concurrency=1):

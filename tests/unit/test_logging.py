@@ -35,7 +35,7 @@ def _stderr(program):
     return ran.stderr
 
 
-def test_nothing_is_printed_if_logging_is_not_configured():
+def test_unconfigured_logging_prints_no_lines():
     assert _stderr(PROGRAM) == ""
 
 

@@ -34,7 +34,7 @@ class Hostile:
         ("\n" * 1000 + "x", ""),
     ],
 )
-def test_anything_is_told_in_one_short_line(told, text):
+def test_values_of_any_kind_are_shown_in_one_short_line(told, text):
     assert line(told) == text
 
 

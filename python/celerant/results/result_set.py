@@ -185,7 +185,7 @@ class ResultSet(Collection[R]):
             yield result.id, fields
 
     def _were_done(self) -> bool:
-        """Whether all were done when this was made: nobody waits for a worker."""
+        """Whether all were done when this was made, so that a task may wait for it."""
         return False
 
     def maybe_throw(

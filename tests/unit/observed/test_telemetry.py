@@ -121,7 +121,7 @@ def test_a_task_that_fails_is_a_failed_span(app, spans):
     assert span.events[0].name == "exception"
 
 
-def test_what_a_task_sends_is_a_child_of_its_span(app, spans):
+def test_dispatch_inside_a_task_is_a_child_of_its_span(app, spans):
     @app.task(name="add")
     def add(x, y):
         return x + y
@@ -157,7 +157,7 @@ def test_tasks_may_be_in_the_trace_of_their_dispatch(app):
     assert len(ids) == 1
 
 
-def test_nothing_is_traced_after_the_end(app):
+def test_uninstalled_telemetry_makes_no_spans(app):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -78,7 +78,7 @@ def test_members_that_no_record_told_of_come_before_the_end(fed):
     assert [member.index for member in come] == [0, 2]
 
 
-def test_what_a_sweep_finds_missing_piles_up_nowhere(fake, monkeypatch):
+def test_members_without_records_do_not_pile_up_in_sweeps(fake, monkeypatch):
     monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 0.01)
     result = group_of(500, fake)
     come = result.as_completed(timeout=WAIT)
@@ -94,7 +94,7 @@ def test_an_empty_group_has_none_to_come(memory, batch):
     assert list(group_of(0, memory).as_completed(timeout=0, batch=batch)) == []
 
 
-def test_it_can_go_on_after_a_timeout(fed):
+def test_iteration_can_go_on_after_a_timeout(fed):
     fed.seal()
     come = fed.result.as_completed(timeout=0)
     fed.store(0)
@@ -112,7 +112,7 @@ def test_an_open_group_says_that_more_may_be_missing(fed):
         next(fed.result.as_completed(timeout=0.01))
 
 
-def test_it_can_go_on_after_an_error_of_the_store(fake, monkeypatch):
+def test_iteration_can_go_on_after_an_error_of_the_store(fake, monkeypatch):
     result = group_of(2, fake)
     come = result.as_completed(timeout=WAIT)
     fake.push(result[0].id, 0)
@@ -167,7 +167,7 @@ def stored(fed):
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_what_was_used_is_forgotten_here_and_in_the_store(fed, batch):
+def test_used_results_are_forgotten_here_and_in_the_store(fed, batch):
     fed.seal()
     fed.store(0, 2)
     fed.members.backend.store_result(fed.result[1].id, ValueError("no"), "FAILURE")
@@ -201,7 +201,7 @@ def test_in_an_event_loop_what_was_used_is_forgotten(fed):
     assert len(fed.members.values) == 0
 
 
-def test_whoever_leaves_early_keeps_the_rest(fed):
+def test_loop_that_is_left_early_keeps_the_other_results(fed):
     fed.seal()
     fed.store(0, 1, 2)
     come = fed.result.as_completed(timeout=WAIT, forget=True)

@@ -93,7 +93,7 @@ def test_chains_and_chords_in_a_group_are_stamped_too(shop, told):
     assert stamps_in(shop.app) == [{GROUP_STAMP: result.id}] * 3
 
 
-def test_what_is_done_stays_done_and_a_late_look_finds_it(shop, told):
+def test_done_members_stay_done_and_a_late_look_finds_them(shop, told):
     result = group([shop.echo.s(i) for i in range(4)]).apply_async()
     finish(result, 1)
     result.cancel()

@@ -46,7 +46,7 @@ def test_one_frozen_task_in_two_places_counts_twice(memory):
     assert part(memory, "a", 1, 2).values() == [1, 2]
 
 
-def test_nothing_completes_before_the_size_is_known(memory):
+def test_chord_does_not_complete_before_its_size_is_known(memory):
     assert part(memory, "a", 0) is None
     memory.set_chord_size("g", 2)
     assert part(memory, "b", 1) is not None

@@ -105,7 +105,7 @@ def _store_all(fake, result):
         fake.records[task_id] = encoded(fake, task_id, 1)
 
 
-def test_a_large_group_beyond_the_patterns_is_read_and_asks_for_nothing(fake, crowded):
+def test_large_group_without_a_pattern_is_read_at_intervals(fake, crowded):
     _store_all(fake, crowded[2])
     assert crowded[2].get(timeout=5) == [1] * 2000
     assert _prefixes(fake) == [result.roster.prefix for result in crowded[:2]]
@@ -286,7 +286,7 @@ def test_close_tells_waiters_and_the_next_look_starts_anew(fake, group_of):
     assert result.get(timeout=5) == [1]
 
 
-def test_nothing_runs_before_the_first_look(fake, group_of):
+def test_consumer_does_not_start_before_the_first_look(fake, group_of):
     before = threading.active_count()
     result = group_of(10, fake)
     assert repr(result)

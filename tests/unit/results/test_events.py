@@ -74,7 +74,7 @@ def test_a_group_that_ends_well_succeeds_and_has_no_failure(fed):
     ]
 
 
-def test_what_was_before_is_told_at_once(fed):
+def test_earlier_event_calls_its_callback_at_once(fed):
     fed.seal()
     fed.store(0, 1)
     fed.store(2, state="FAILURE")

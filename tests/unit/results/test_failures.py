@@ -100,7 +100,7 @@ def test_a_shared_store_is_read_and_nothing_of_it_kept(fake):
     assert told(result.failures()) == told(failures)
 
 
-def test_those_never_sent_or_expired_are_told_and_revoked_ones_are_not(fed):
+def test_failures_have_unsent_and_expired_members_but_no_revoked_ones(fed):
     fed = Fed(fed.members.backend)
     fed.grow(20)
     fed.members.settle(range(12), Barrier.NOT_SENT)

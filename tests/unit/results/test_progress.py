@@ -34,7 +34,7 @@ def store(backend, result, indices, state="SUCCESS"):
         backend.records[task_id] = payload
 
 
-def test_where_it_is_watched_it_is_exact_and_asks_nobody(shared, monkeypatch):
+def test_progress_of_a_watched_group_is_exact_and_asks_no_store(shared, monkeypatch):
     monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     result = group_of(500, shared)
     store(shared, result, range(10))
@@ -91,7 +91,7 @@ def test_of_a_group_that_nobody_watches_one_sample_is_read(shared):
     assert f"(+-{progress.margin:,})" in str(progress)
 
 
-def test_what_a_sample_found_is_not_read_again(shared):
+def test_members_found_by_a_sample_are_not_read_again(shared):
     result = group_of(3000, shared)
     store(shared, result, range(3000))
     seen = [result.progress() for _ in range(4)]
@@ -110,7 +110,7 @@ def test_the_last_thousand_are_exact(shared):
     assert result.progress().done == 667
 
 
-def test_what_is_known_here_is_drawn_no_more(shared):
+def test_members_known_to_be_done_are_not_drawn(shared):
     result = group_of(1200, shared)
     store(shared, result, range(500))
     for index in range(500):
@@ -223,5 +223,5 @@ def test_the_rate_of_a_group_attached_to_is_the_mean_since_it_was_sent(shared):
         (Progress(2, 1, 1, 0, 0, 0.0001, 9000.0), "2.5 h left"),
     ],
 )
-def test_it_reads_as_a_line(progress, text):
+def test_progress_is_shown_as_one_line(progress, text):
     assert text in str(progress)

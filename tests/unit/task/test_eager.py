@@ -173,7 +173,7 @@ def test_errbacks_are_told_of_a_failure(side, how):
 
 
 @pytest.mark.parametrize("name", ["ignore", "reject"])
-def test_nothing_follows_an_ignored_task(side, name):
+def test_ignored_task_has_no_next_step(side, name):
     app, seen, tasks, _ = side
     app.conf.task_always_eager = True
     tasks[name].apply(link=tasks["late"].s(), link_error=tasks["late"].s())

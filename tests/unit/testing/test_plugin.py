@@ -77,7 +77,7 @@ def test_groups(assert_sent):
     with pytest.raises(AssertionError, match="sent 5 times, not at least 6"):
         assert_sent(group(add.s(1, 0) for _ in range(6)))
 
-def test_what_follows_counts(assert_sent):
+def test_later_steps_count_in_a_comparison(assert_sent):
     (add.s(1, 1) | add.s(2) | add.s(3)).delay()
     assert_sent(add.s(1, 1) | add.s(2) | add.s(3), times=1)
     assert_sent(add.s(1, 1) | add.s(2), times=0)
@@ -96,7 +96,7 @@ def test_nothing(assert_sent):
     assert_sent.clear()
     assert_sent.nothing()
 
-def test_nothing_of_another_test_is_left(celerant_app, celerant_worker, assert_sent):
+def test_fixtures_are_new_for_each_test(celerant_app, celerant_worker, assert_sent):
     assert_sent.nothing()
     assert celerant_worker.panel.worker_state.total() == {}
 """
@@ -178,7 +178,7 @@ def test_compared():
 
 
 @pytest.mark.timeout(120)
-def test_it_works_beside_xdist_and_celerys_own_plugin(project):
+def test_plugin_works_beside_xdist_and_celerys_own_plugin(project):
     ran = project(
         """
 pytest_plugins = ["celery.contrib.pytest"]

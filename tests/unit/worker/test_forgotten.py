@@ -73,7 +73,7 @@ def test_a_plain_script_is_told_on_stderr_without_logging():
     assert "with app.worker(): ..." in ran.stderr
 
 
-def test_with_a_worker_nothing_is_said(app, caplog):
+def test_wait_with_a_worker_warns_of_nothing(app, caplog):
     gate = threading.Event()
 
     @app.task(name="wait")

@@ -24,7 +24,7 @@ def make(size, execute, jobs):
     return Pool(size, take, execute, waiting=lambda: bool(jobs), name="test")
 
 
-def test_everything_added_runs_whoever_was_busy_when_it_came():
+def test_deliveries_run_even_if_all_slots_were_busy_when_they_came():
     # A slot that just found nothing and one that adds meet here thousands of times.
     jobs, ended, many = deque(), [], 20_000
     done = threading.Event()
@@ -108,7 +108,7 @@ def test_close_lets_the_running_one_end_and_starts_no_other():
 
 
 @pytest.mark.parametrize("waiting", [0, -1])
-def test_wake_for_nothing_starts_nothing(waiting):
+def test_wake_without_deliveries_starts_no_threads(waiting):
     pool = make(1, lambda _job: None, deque([1]))
     pool.wake(waiting)
     assert pool.busy == 0

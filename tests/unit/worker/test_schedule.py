@@ -10,7 +10,7 @@ def test_items_leave_in_the_order_of_their_times_and_equal_times_in_order_of_arr
     assert [held.pop_due(9) for _ in range(5)] == ["a", "b", "B", "c", None]
 
 
-def test_nothing_leaves_before_its_time():
+def test_items_do_not_leave_before_their_time():
     held = Schedule()
     held.add(5, "x")
     assert held.pop_due(4.9) is None

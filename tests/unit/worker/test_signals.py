@@ -260,7 +260,7 @@ def test_errors_of_receivers_are_answers(signal):
     assert isinstance(answer, KeyError)
 
 
-def test_telling_nobody_calls_nothing(monkeypatch):
+def test_signal_without_receivers_makes_no_calls(monkeypatch):
     monkeypatch.delitem(sys.modules, "celery.signals")
     monkeypatch.delitem(sys.modules, "celerant.signals", raising=False)
     assert heard() is None
@@ -294,7 +294,7 @@ def test_receivers_that_raise_cost_the_worker_nothing(app, monkeypatch, made, ki
 
 
 @pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, ValueError])
-def test_other_receivers_hear_whatever_one_raises(kind, caplog):
+def test_receiver_that_raises_does_not_keep_others_from_hearing(kind, caplog):
     signal, heard_by = Signal("task_success"), []
 
     def leave(**_named):

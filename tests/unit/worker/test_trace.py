@@ -35,7 +35,7 @@ def test_exception_is_the_outcome_and_its_traceback_begins_in_the_task():
 @pytest.mark.parametrize(
     "kind", [SystemExit, KeyboardInterrupt, MemoryError, HostileError]
 )
-def test_nothing_that_a_task_raises_comes_out(kind):
+def test_exceptions_of_a_task_do_not_leave_run_task(kind):
     def leave():
         raise kind
 

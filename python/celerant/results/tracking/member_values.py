@@ -84,7 +84,7 @@ class MemberValues(ABC):
         self.cut_short: BaseException | None = None
         #: Why members were not sent; None if the broker did not take them.
         self.unsent: str | None = None
-        #: Whether all were done when this view was made: nobody waits for a worker.
+        #: Whether all were done when this view was made, so that a task may wait.
         self.were_done = False
 
     @property
