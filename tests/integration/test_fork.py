@@ -11,7 +11,7 @@ import pytest
 
 from celerant import Celerant, group
 from celerant.errors import ForkError
-from celerant.results.tracking import members, outcomes
+from celerant.results.tracking import member_values, members
 from harness.capture import drain
 from harness.forking import FORKS, in_child
 from harness.inside import locks
@@ -196,7 +196,7 @@ def test_locks_that_a_thread_of_the_parent_holds_do_not_stop_a_child(
         tasks = define_tasks(app)
         assert not tasks.add.delay(1, 2).ready()
         done, threads = threading.Event(), []
-        for lock in [*locks(app), members._making, outcomes._keeping]:
+        for lock in [*locks(app), members._making, member_values._keeping]:
             held = threading.Event()
             threads.append(threading.Thread(target=_hold, args=(lock, held, done)))
             threads[-1].start()
