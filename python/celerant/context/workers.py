@@ -16,17 +16,14 @@ class EmbeddedWorker(Protocol):
     @property
     def app_name(self) -> str:
         """The name of its app."""
-        ...
 
     @property
     def is_running(self) -> bool:
         """Whether it takes messages."""
-        ...
 
     @property
     def panel(self) -> Any:
         """The part that answers remote control; None if that is switched off."""
-        ...
 
 
 _workers: weakref.WeakSet[EmbeddedWorker] = weakref.WeakSet()

@@ -47,19 +47,15 @@ class Monitors(Protocol):
 
     def finished(self, request: Request, outcome: Outcome) -> None:
         """Tell that a task has run."""
-        ...
 
     def rejected(self, request: Request, *, requeue: bool) -> None:
         """Tell that a message goes back, or to the dead letters."""
-        ...
 
     def revoked(self, request: Request, *, expired: bool) -> None:
         """Tell that a task does not run."""
-        ...
 
     def refused(self, request: Request, exception: BaseException) -> None:
         """Tell that a message cannot run."""
-        ...
 
 
 class Ending:

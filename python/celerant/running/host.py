@@ -35,11 +35,9 @@ class Runnable(Protocol):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body."""
-        ...
 
     def retry_lost(self, request: Request, exc: Any) -> Any:
         """Ask for another run of a task whose process died; None: it has none left."""
-        ...
 
 
 class ResultStore(Protocol):
@@ -55,7 +53,6 @@ class ResultStore(Protocol):
         request: Request | None = None,
     ) -> bytes:
         """Return the record of a value or an exception; may raise their errors."""
-        ...
 
     def store_encoded(
         self,
@@ -66,8 +63,6 @@ class ResultStore(Protocol):
         request: Request | None = None,
     ) -> None:
         """Store a record of `encode_result`."""
-        ...
 
     def is_away(self, exc: Exception) -> bool:
         """Whether an error of `store_encoded` may pass after a while."""
-        ...

@@ -31,15 +31,12 @@ class Gives(Protocol):
 
     def ready(self) -> int:
         """Return how many `take` may give at once."""
-        ...
 
     def take(self) -> Delivery | None:
         """Return the next delivery to run now; None if there is none."""
-        ...
 
     def put_back(self, deliveries: Sequence[Delivery]) -> None:
         """Take back deliveries that did not begin; they are the next to go out."""
-        ...
 
 
 class Batches:

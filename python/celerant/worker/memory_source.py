@@ -23,6 +23,7 @@ from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Delivery, Reader
 from celerant.worker.refused import Refused
 from celerant.worker.schedule import Schedule, held_until
+from celerant.worker.settling import Settles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ def _notifies(store: Any) -> bool:
     return hasattr(store, "mutex")
 
 
-class MemorySource:
+class MemorySource(Settles):
     """Messages from some in-process queues, given out one at a time.
 
     It prefetches nothing, so several workers share a queue evenly. When it stops, only
@@ -261,20 +262,6 @@ class MemorySource:
         """Put a message back if it is to be requeued; else do nothing."""
         if settlement is Settlement.REQUEUE:
             self._put_back(delivery)
-
-    def settle_early(self, _delivery: Delivery) -> bool:
-        """Do nothing: a message leaves its queue when it is taken."""
-        return True
-
-    def tell(self) -> None:
-        """Do nothing: no settlement waits."""
-
-    def wait(self, seconds: float) -> None:
-        """As `tell`."""
-
-    def tell_late(self) -> bool:
-        """As `tell`."""
-        return True
 
     def _put_back(self, delivery: Delivery) -> None:
         raw = delivery.message.serializable()

@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from celerant.common.foreign import traceback_text
 from celerant.common.printable import Lines
@@ -27,60 +27,57 @@ logger = logging.getLogger("celerant.worker")
 _UNLIMITED = TimeLimit(None, None)
 
 
-class Engine(Protocol):
-    """Runs the tasks of slots: in their threads, or in child processes."""
+class Engine:
+    """Runs the tasks of slots: in their threads, or in child processes.
+
+    The methods here do nothing, as slots that are threads need; subclasses override
+    them.
+    """
 
     #: Its name in ``celery inspect stats``.
     name: str
 
     def start(self) -> None:
         """Get ready to run tasks, or raise."""
-        ...
 
-    def terminate(self, task_id: str, signal: int) -> bool:
+    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - subclasses use it
         """End a task that runs or is about to; return whether that is possible."""
-        ...
+        return False
 
     def recall(self) -> set[str]:
         """Let tasks that have not begun be checked again; return their ids."""
-        ...
+        return set()
 
-    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:
+    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - subclasses use it
         """Set a task's time limits in seconds; return whether they can be kept."""
-        ...
+        return False
 
     def resize(self, more: int) -> None:
         """Get ready for `more` slots more, or for fewer if it is negative."""
-        ...
 
     def restart(self) -> bool:
         """Replace the processes; return whether there are any."""
-        ...
+        return False
 
     def pids(self) -> list[int]:
         """Return the processes that run tasks."""
-        ...
+        return [os.getpid()]
 
     def stop(self) -> None:
         """Release the resources of `start`; called once no task runs."""
-        ...
 
     def kill(self) -> None:
         """Release them although tasks may run."""
-        ...
 
 
-class Threads:
-    """Runs tasks in the slots' own threads."""
+class Threads(Engine):
+    """Runs tasks in the slots' own threads, which cannot be ended from outside."""
 
     name = "threads"
 
     def __init__(self) -> None:
         self._limits = TimeLimits()
         self._told: set[str] = set()
-
-    def start(self) -> None:
-        """Do nothing: a slot is ready."""
 
     def run(self, delivery: Delivery) -> Outcome:
         """Run a delivery's task in the calling thread."""
@@ -97,38 +94,13 @@ class Threads:
                 task,
             )
 
-    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - as the docstring
-        """Do nothing: a thread cannot be ended from outside."""
+    def terminate(self, task_id: str, signal: int) -> bool:  # noqa: ARG002 - see the class
+        """Log that this is not possible."""
         logger.warning(
             "task %s is not terminated: threads cannot be; use pool='processes'",
             task_id,
         )
         return False
-
-    def recall(self) -> set[str]:
-        """Do nothing: a slot begins a task right after it has checked it."""
-        return set()
-
-    def limit(self, task: str, hard: float | None, soft: float | None) -> bool:  # noqa: ARG002 - as the docstring
-        """Do nothing: a thread cannot be ended from outside."""
-        return False
-
-    def resize(self, more: int) -> None:
-        """Do nothing: more slots need nothing else."""
-
-    def restart(self) -> bool:
-        """Do nothing: there are no processes."""
-        return False
-
-    def pids(self) -> list[int]:
-        """Return this process."""
-        return [os.getpid()]
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-    def kill(self) -> None:
-        """Do nothing: a thread cannot be killed."""
 
 
 class Pool:

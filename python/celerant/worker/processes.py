@@ -15,6 +15,7 @@ from celerant.errors import SettingError
 from celerant.running.header_results import with_values
 from celerant.worker.child import Checked, check, run_job
 from celerant.worker.jobs import pack_job
+from celerant.worker.pool import Engine
 from celerant.worker.process import ChildDied, ChildProcess
 from celerant.worker.time_limits import TimeLimits
 
@@ -32,7 +33,7 @@ logger = logging.getLogger("celerant.worker")
 _MOST_DOOMED = 1000
 
 
-class Processes:
+class Processes(Engine):
     """Lends child processes to the slots of a pool; any thread may call it."""
 
     name = "processes"

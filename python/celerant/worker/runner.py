@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from celerant.common.foreign import traceback_text
 from celerant.common.printable import Lines
@@ -19,6 +19,7 @@ from celerant.running.trace import FAILURE, STARTED, Outcome
 from celerant.tasks.control_flow import RETRY
 from celerant.worker.cancel_marks import CancelMarks
 from celerant.worker.receiving import tell_refused
+from celerant.worker.settling import Settles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,54 +38,6 @@ logger = logging.getLogger("celerant.worker")
 _LATEST = 0.003
 #: Seconds that the end of a program waits until its last messages are settled.
 _FAREWELL = 2.0
-
-
-class Settles(Protocol):
-    """Settles messages at the broker; any thread may call it."""
-
-    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Have a message settled soon."""
-        ...
-
-    def settle_early(self, delivery: Delivery) -> bool:
-        """Acknowledge a message whose task begins.
-
-        Return whether its settlement is done with; if not, `settle` follows.
-        """
-        ...
-
-    def tell(self) -> None:
-        """Pass waiting settlements on now."""
-        ...
-
-    def tell_late(self) -> bool:
-        """Pass on settlements that have waited long; return whether none is left."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Pass settlements on, and wait up to `seconds` until the broker has them."""
-        ...
-
-
-class _Nobody:
-    """Settles nothing: the stand-in until the worker sets `Runner.settling`."""
-
-    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Do nothing."""
-
-    def settle_early(self, _delivery: Delivery) -> bool:
-        """Do nothing."""
-        return True
-
-    def tell(self) -> None:
-        """Do nothing."""
-
-    def tell_late(self) -> bool:
-        """Do nothing."""
-        return True
-
-    def wait(self, seconds: float) -> None:
-        """Do nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -125,7 +78,7 @@ class Runner:
         self._events = events
         self.ending = Ending(app, events)
         #: Settles messages: the source or a part of it.
-        self.settling: Settles = _Nobody()
+        self.settling = Settles()
         self._lateness = Lateness(self._tend, _LATEST, f"{hostname} late")
         #: Stores waiting results and settles messages a little later.
         self.ask_later = self._lateness.ask

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celerant.worker.intake import Intake
     from celerant.worker.message import Delivery
 
-__all__ = ["Settling"]
+__all__ = ["Settles", "Settling"]
 
 #: Seconds that a settlement may wait for others.
 _LONG = 0.003
@@ -23,7 +23,34 @@ _LONG = 0.003
 _LOOK = 0.05
 
 
-class Settling:
+class Settles:
+    """Settles messages at the broker; any thread may call it.
+
+    The methods here do nothing, as messages need that no broker holds.
+    """
+
+    def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Have a message settled soon."""
+
+    def settle_early(self, delivery: Delivery) -> bool:  # noqa: ARG002 - subclasses use it
+        """Acknowledge a message whose task begins.
+
+        Return whether its settlement is done with; if not, `settle` follows.
+        """
+        return True
+
+    def tell(self) -> None:
+        """Pass waiting settlements on now."""
+
+    def tell_late(self) -> bool:
+        """Pass on settlements that have waited long; return whether none is left."""
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Pass settlements on, and wait up to `seconds` until the broker has them."""
+
+
+class Settling(Settles):
     """Takes settlements from any thread; the thread that consumes passes them on."""
 
     def __init__(self, wake: Callable[[], None]) -> None:

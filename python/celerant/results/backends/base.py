@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from celerant.results.tracking.member_backend import Trouble
     from celerant.results.tracking.members import Members
 
-__all__ = ["Backend"]
+__all__ = ["RETRY_POLICY", "Backend"]
+
+#: Celery's own retry policy for results.
+RETRY_POLICY: Mapping[str, Any] = MappingProxyType(
+    {"max_retries": 20, "interval_start": 0, "interval_step": 1, "interval_max": 1}
+)
 
 
 def _no_workers(*_args: Any, **_kwargs: Any) -> None:

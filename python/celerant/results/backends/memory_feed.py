@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from celerant.results.consuming.feed import Feed
+from celerant.results.consuming.feed import CompleteFeed
 
 __all__ = ["MemoryFeed"]
 
 
-class MemoryFeed(Feed):
+class MemoryFeed(CompleteFeed):
     """Holds the records that were stored since the last `receive`."""
-
-    is_complete = True
 
     def __init__(self, feeds: set[MemoryFeed]) -> None:
         """Add this feed to the `feeds` of a store."""
@@ -50,20 +47,6 @@ class MemoryFeed(Feed):
     def wake(self) -> None:
         """Make `receive` return."""
         self._news.put(None)
-
-    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all records are pushed
-        """Do nothing: every record is pushed."""
-        return True
-
-    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all records are pushed
-        """Do nothing: every record is pushed."""
-        return True
-
-    def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Do nothing: every record is pushed."""
-
-    def unsubscribe_prefix(self, prefix: str) -> None:
-        """Do nothing: every record is pushed."""
 
     def reset(self) -> None:
         """Drop the pushed records."""

@@ -28,7 +28,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.errors import CelerantError
-from celerant.results.backends.base import Backend
+from celerant.results.backends.base import RETRY_POLICY, Backend
 from celerant.results.backends.beside import INDEX_MOST
 from celerant.results.backends.redis_chord import RedisChords
 from celerant.results.backends.redis_feed import RedisFeed
@@ -53,12 +53,6 @@ _KEY_LENGTH = 32
 #: The errors of a Redis that takes no records now and may take them soon.
 _PASSING_ERRORS = (ReadOnlyError, OutOfMemoryError)
 _PASSING = ("CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
-_RETRY_POLICY = {
-    "max_retries": 20,
-    "interval_start": 0,
-    "interval_step": 1,
-    "interval_max": 1,
-}
 
 
 class RedisBackend(Backend):
@@ -110,7 +104,7 @@ class RedisBackend(Backend):
         self._index_key = f"{prefix}celerant-index-{name}"
         self.key_prefix = f"{prefix}celery-task-meta-"
         policy = self.transport_options.get("retry_policy") or {}
-        self.retry_policy = {**_RETRY_POLICY, **policy}
+        self.retry_policy = {**RETRY_POLICY, **policy}
         self._volleys = Volleys(self._client, self.key_prefix, self.expires_of)
         group_prefix = f"{prefix}celery-taskset-meta-"
         self._chords = RedisChords(self, self._client, group_prefix, self._retried)

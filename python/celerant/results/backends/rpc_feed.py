@@ -18,7 +18,7 @@ from celerant.common.amqp_deliveries import Deliveries, suits
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.unopened import leave_unopened
 from celerant.results.backends.wake_pipe import WakePipe
-from celerant.results.consuming.feed import Feed
+from celerant.results.consuming.feed import CompleteFeed
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -37,7 +37,7 @@ _UNUSED_MS = 60_000
 _SOCKET_TIMEOUT_S = 5.0
 
 
-class RpcFeed(Feed):
+class RpcFeed(CompleteFeed):
     """Consumes one reply queue.
 
     Args:
@@ -49,7 +49,6 @@ class RpcFeed(Feed):
         limits: The limits of records.
     """
 
-    is_complete = True
     is_open = False
 
     def __init__(  # noqa: PLR0913 - all that a reply queue needs
@@ -193,20 +192,6 @@ class RpcFeed(Feed):
         """Keep records in the inbox until they are asked for."""
         for task_id, record in records:
             self._inbox.keep(task_id, record)
-
-    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all records come
-        """Do nothing: every record comes."""
-        return True
-
-    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all records come
-        """Do nothing: every record comes."""
-        return True
-
-    def unsubscribe(self, ids: Sequence[str]) -> None:
-        """Do nothing: every record comes."""
-
-    def unsubscribe_prefix(self, prefix: str) -> None:
-        """Do nothing: every record comes."""
 
     def wake(self) -> None:
         """Make `receive` return."""

@@ -13,6 +13,7 @@ from kombu import Connection, Producer
 
 from celerant.common.amqp_deliveries import suits
 from celerant.common.per_process import PerProcess
+from celerant.results.backends.base import RETRY_POLICY
 from celerant.results.backends.rpc_confirms import Confirms
 from celerant.results.backends.rpc_frames import Reply, published
 
@@ -20,13 +21,6 @@ __all__ = ["Replies"]
 
 #: The most connections, which the worker's threads share, because publishing is quick.
 _CONNECTIONS_MOST = 10
-#: Celery's own retry policy for results.
-_RETRY_POLICY = {
-    "max_retries": 20,
-    "interval_start": 0,
-    "interval_step": 1,
-    "interval_max": 1,
-}
 
 
 class Replies:
@@ -96,7 +90,7 @@ class Replies:
         """
         with self._connected() as connection:
             producer = Producer(connection, auto_declare=False)
-            write = connection.ensure(producer, self._write, **_RETRY_POLICY)
+            write = connection.ensure(producer, self._write, **RETRY_POLICY)
             write(producer, replies, content)
 
     def _write(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from celerant.errors import CelerantError
     from celerant.results.tracking.members import Members
 
-__all__ = ["ConsumerBackend", "Feed", "FeedLostError"]
+__all__ = ["CompleteFeed", "ConsumerBackend", "Feed", "FeedLostError"]
 
 
 class ConsumerBackend(MemberBackend, Protocol):
@@ -101,3 +101,23 @@ class Feed(ABC):
     def after_fork(self) -> None:
         """In a forked child, release resources that the parent goes on using."""
         self.close()
+
+
+class CompleteFeed(Feed):
+    """A feed to which all records come without subscriptions."""
+
+    is_complete = True
+
+    def subscribe(self, ids: Sequence[str]) -> bool:  # noqa: ARG002 - all records come
+        """Do nothing."""
+        return True
+
+    def subscribe_prefix(self, prefix: str) -> bool:  # noqa: ARG002 - all records come
+        """Do nothing."""
+        return True
+
+    def unsubscribe(self, ids: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def unsubscribe_prefix(self, prefix: str) -> None:
+        """Do nothing."""

@@ -36,8 +36,9 @@ def called(act: Callable[[], object]) -> None:
 class Event(ABC):
     """A callback, and the event of members at which it is called."""
 
-    __slots__ = ()
+    __slots__ = ("_act",)
 
+    _act: Callable[..., object]
     #: Whether each arrival may bring the event, or each failure.
     hears_all = hears_failures = False
 
@@ -53,9 +54,9 @@ class Event(ABC):
         """Whether the next call is the last."""
         return True
 
-    @abstractmethod
     def call(self) -> None:
         """Call the callback; its error is logged."""
+        called(self._act)
 
 
 class Callback(Event):
@@ -66,7 +67,7 @@ class Callback(Event):
         act: The function to call.
     """
 
-    __slots__ = ("_act", "_index", "hears_all")
+    __slots__ = ("_index", "hears_all")
 
     def __init__(self, index: int | None, act: Callable[[], object]) -> None:
         self._index = index
@@ -79,10 +80,6 @@ class Callback(Event):
             return members.barrier.is_complete
         return members.barrier.state(self._index) != Barrier.PENDING
 
-    def call(self) -> None:
-        """Call the callback."""
-        called(self._act)
-
 
 class Once(Event):
     """A callback of one of a group's events.
@@ -92,7 +89,7 @@ class Once(Event):
         act: The function to call.
     """
 
-    __slots__ = ("_act", "_event", "hears_failures")
+    __slots__ = ("_event", "hears_failures")
 
     def __init__(self, event: str, act: Callable[[], object]) -> None:
         self._event = event
@@ -113,10 +110,6 @@ class Once(Event):
         """Whether all members are done and the event has not happened."""
         return members.barrier.is_complete and not self.is_due(members)
 
-    def call(self) -> None:
-        """Call the callback."""
-        called(self._act)
-
 
 class Each(Event):
     """A callback of arrivals: called once for each member, by one thread at a time.
@@ -126,7 +119,7 @@ class Each(Event):
         act: Called with the indices of members that have arrived.
     """
 
-    __slots__ = ("_act", "_coming", "_lock")
+    __slots__ = ("_coming", "_lock")
 
     hears_all = True
 

@@ -129,32 +129,21 @@ class Members(Steered):
         is_done = partial(self.is_done, index)
         task_id = self.roster.id(index)
         self.backend.check(self)
-        if (
-            self.is_watched
-            or self.may_have_expired()
-            or not self.backend.listen(self, task_id, event.set)
-        ):
-            self.look(timeout)
-            return self._wait_on(is_done, waiter, event, deadline)
-        self.error = None
+        can_listen = not (self.is_watched or self.may_have_expired())
+        hears = can_listen and self.backend.listen(self, task_id, event.set)
+        look = partial(self.take, index) if hears else None
         try:
-            take = partial(self.take, index)
-            take()
-            return self._wait_on(is_done, waiter, event, deadline, take)
+            if look is None:
+                self.look(timeout)
+            else:
+                self.error = None
+                look()
+            if not is_done():
+                self.backend.tell_obstacle()
+            return self._wait(is_done, waiter, event, deadline, look)
         finally:
-            self.backend.unlisten(self, task_id, event.set)
-
-    def _wait_on(
-        self,
-        is_done: Callable[[], bool],
-        waiter: Waiter,
-        event: threading.Event,
-        deadline: float | None,
-        look: Callable[[], object] | None = None,
-    ) -> bool:
-        if not is_done():
-            self.backend.tell_obstacle()
-        return self._wait(is_done, waiter, event, deadline, look)
+            if hears:
+                self.backend.unlisten(self, task_id, event.set)
 
     def wait(
         self,
