@@ -15,7 +15,6 @@ from celerant.common.per_process import PerProcess
 from celerant.common.printable import frames_of_ours
 from celerant.common.urls import masked
 from celerant.errors import CelerantError
-from celerant.results.backends.beside import Beside
 from celerant.results.backends.chords import ChordResults
 from celerant.results.backends.lifetimes import seconds_to_live
 from celerant.results.consuming.consumer import Consumer
@@ -46,7 +45,7 @@ def _no_obstacle() -> str | None:
     return None
 
 
-class Backend(Beside, ChordResults):
+class Backend(ChordResults):
     """A store of results, and the consumer that watches it for this process.
 
     Args:
@@ -139,10 +138,6 @@ class Backend(Beside, ChordResults):
             self._has_told = True
             msg = f"waiting for a result although {reason}"
             warnings.warn(msg, RuntimeWarning, stacklevel=frames_of_ours())
-
-    @abstractmethod
-    def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
-        """Return the stored records of `ids`; None for each that has none."""
 
     @abstractmethod
     def store(self, task_id: str, payload: bytes, *, expires: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from celerant.errors import CelerantError
@@ -13,7 +13,7 @@ __all__ = ["INDEX_MOST", "Beside"]
 INDEX_MOST = 1000
 
 
-class Beside:
+class Beside(ABC):
     """The part of a backend that keeps data about groups."""
 
     #: Whether another process can attach to a result by a handle.

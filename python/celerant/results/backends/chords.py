@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celerant.errors import CelerantError, ChordError
+from celerant.results.backends.beside import Beside
 from celerant.results.tracking.exceptions import rebuild, shown
 
 if TYPE_CHECKING:
@@ -156,22 +157,18 @@ class CompleteChord:
         return values
 
 
-class ChordResults(ABC):
+class ChordResults(Beside):
     """The part of a result backend that chords need."""
 
     codec: Codec
 
     @abstractmethod
-    def fetch(self, ids: list[str]) -> list[bytes | None]:
+    def fetch(self, ids: Sequence[str]) -> list[bytes | None]:
         """Return the stored records of `ids`; None for each that has none."""
 
     @abstractmethod
     def decode(self, payload: Any) -> dict[str, Any]:
         """Return a record's fields; ``{}`` if there is no record."""
-
-    @abstractmethod
-    def as_uri(self) -> str:
-        """Return the URL without its password."""
 
     def chord_counter(self) -> ChordCounter | None:
         """Return the counter of parts; None if the backend cannot count."""
