@@ -85,13 +85,14 @@ class PageTest(StorageTest):
         return upload
 
     def follow(self, upload):
-        """Ask for the progress as the page does, until all is done."""
+        """Ask for the progress as the page does, until all is done; return that."""
+        url = reverse("celerant:progress", args=[work.token(upload)])
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
-            told = self.client.get(reverse("progress", args=[upload.pk])).json()
+            told = self.client.get(url).json()
             self.assertEqual(told["total"], 3)
             if told["ready"]:
-                return told
+                return work.progress(upload)
         return self.fail(f"not done after {TIMEOUT} s: {told}")
 
     def opened(self, variant):
@@ -155,14 +156,14 @@ class UploadTest(PageTest):
         for variant in told["variants"]:
             tag = f'<img src="{variant["url"]}" alt="{variant["label"]}">'
             self.assertContains(page, tag, html=True)
-        self.assertNotContains(page, "progress.js")
+        self.assertNotContains(page, "celerant-progress")
 
     def test_what_was_done_is_known_after_its_results_are_gone(self):
         upload = self.upload(image_file("PNG"))
         told = self.follow(upload)
 
         with mock.patch("gallery.work._find", return_value=None):
-            again = self.client.get(reverse("progress", args=[upload.pk])).json()
+            again = work.progress(upload)
 
         self.assertEqual(again, told)
 
@@ -194,8 +195,11 @@ class UploadTest(PageTest):
         self.assertContains(page, "larger than 10 MB", status_code=422)
 
     def test_what_is_not_there_is_not_found(self):
-        for name in ("detail", "progress"):
-            self.assertEqual(self.client.get(reverse(name, args=[9])).status_code, 404)
+        for url in (
+            reverse("detail", args=[9]),
+            reverse("celerant:progress", args=["none"]),
+        ):
+            self.assertEqual(self.client.get(url).status_code, 404)
 
     @skipUnless(is_alone(), "a broker keeps results over a restart")
     def test_after_a_restart_without_a_broker_the_page_says_that_it_does_not_know(self):
@@ -221,7 +225,7 @@ class AccessibilityTest(PageTest):
                 self.assertEqual(found.elsewhere, [])
 
     def test_the_page_of_one_in_work_follows_it(self):
-        upload = Upload.objects.create(original=image_file("PNG"))
+        upload = self.upload(image_file("PNG"))
         told = {
             "completed": 1,
             "total": 3,
@@ -230,10 +234,12 @@ class AccessibilityTest(PageTest):
         }
         with mock.patch("gallery.work.progress", return_value=told):
             page = self.client.get(reverse("detail", args=[upload.pk]))
-        self.assertContains(page, f'data-url="{reverse("progress", args=[upload.pk])}"')
-        self.assertContains(page, 'role="status"')
-        self.assertContains(page, "1 of 3 variants done")
-        self.assertContains(page, "progress.js")
+        url = page.content.decode().partition('<celerant-progress src="')[2]
+        followed = self.client.get(url.partition('"')[0])
+        self.assertEqual(followed.json()["total"], 3)
+        self.assertContains(page, "celerant/celerant-progress.js")
+        self.assertContains(page, 'aria-labelledby="variants"')
+        self.assertContains(page, "<noscript>")
 
 
 class _Page(HTMLParser):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
@@ -36,12 +36,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Show an upload and its variants; the page keeps itself up to date."""
     upload = get_object_or_404(Upload, pk=pk)
-    context = {"upload": upload, "progress": work.progress(upload)}
+    progress = work.progress(upload)
+    token = "" if progress["ready"] else work.token(upload)
+    context = {"upload": upload, "progress": progress, "token": token}
     return render(request, "gallery/detail.html", context)
-
-
-@require_GET
-@never_cache
-def progress(request: HttpRequest, pk: int) -> JsonResponse:  # noqa: ARG001 - Django's form
-    """Say how far an upload is."""
-    return JsonResponse(work.progress(get_object_or_404(Upload, pk=pk)))

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.files.storage import default_storage
 
 from celerant import AsyncResult, CelerantError, GroupResult, group
+from celerant.django.progress import sign
 from gallery.models import Upload
 from gallery.tasks import apply_watermark, convert_to_grayscale, resize_image
 from imagesite.celerant import app, ensure_worker, is_alone
@@ -35,7 +36,7 @@ def begin(upload: Upload) -> None:
 
 
 def progress(upload: Upload) -> dict[str, Any]:
-    """Return how far it is: as the page shows it and as JSON has it.
+    """Return how far it is, as the page shows it.
 
     Shape: `variants` in the order of `VARIANTS`, each with `label`, `state` (Celery's
     names) and `url`, which is empty for what is not there.
@@ -57,6 +58,12 @@ def progress(upload: Upload) -> dict[str, Any]:
         upload.save(update_fields=["outcomes"])
         _results.pop(upload.pk, None)
     return {**told, "completed": result.completed_count(), "total": len(result)}
+
+
+def token(upload: Upload) -> str:
+    """Return what lets the page follow the group; empty if there is none any more."""
+    result = _find(upload)
+    return "" if result is None else sign(result)
 
 
 def _find(upload: Upload) -> GroupResult[str] | None:

@@ -8,5 +8,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("gallery.urls")),
+    path("celerant/", include("celerant.django.urls")),
     *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),
 ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from celerant._core import monotonic
+from celerant.common.per_process import ProcessLock
 
 __all__ = ["LatelyUsed"]
 
@@ -25,7 +25,7 @@ class LatelyUsed(Generic[T]):
     def __init__(self, most: int, age: float) -> None:
         self._most = most
         self._age = age
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         #: (monotonic time of making, value), the last used at the end.
         self._kept: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
 

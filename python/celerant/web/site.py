@@ -28,6 +28,8 @@ _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"cache-control": b"no-store",
 }
+#: The web component, where Django's static files are looked for too.
+_COMPONENT = ("celerant.django", "static/celerant")
 
 
 def make_site(  # noqa: PLR0913 - one for each thing that an owner decides
@@ -79,7 +81,7 @@ def make_site(  # noqa: PLR0913 - one for each thing that an owner decides
             routing.Route("/progress/{token}", pages.progress),
             routing.Mount(
                 "/static",
-                files.StaticFiles(packages=[(__package__, "static")]),
+                files.StaticFiles(packages=[(__package__, "static"), _COMPONENT]),
                 name="static",
             ),
         ],

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import celerant.web
+import celerant
 
-FOLDER = Path(celerant.web.__file__).parent
-SCRIPTS = sorted((FOLDER / "static").glob("*.js"))
+PACKAGE = Path(celerant.__file__).parent
+FOLDERS = (PACKAGE / "web", PACKAGE / "django" / "static")
+FILES = sorted(path for folder in FOLDERS for path in folder.rglob("*.*"))
+SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 
 
 def _node():
@@ -26,6 +28,11 @@ def _node():
     return [sys.executable, "-c", code]
 
 
+def test_the_component_is_among_the_scripts():
+    names = {path.name for path in SCRIPTS}
+    assert names == {"celerant-progress.js", "groups.js", "page.js"}
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_is_sound(path, tmp_path):
     module = tmp_path / f"{path.stem}.mjs"
@@ -36,7 +43,7 @@ def test_a_script_is_sound(path, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.*")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_a_file_loads_nothing_of_another_site(path):
     if path.suffix in {".js", ".css", ".html"}:
         text = path.read_text()

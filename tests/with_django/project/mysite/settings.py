@@ -10,7 +10,9 @@ _HAS_TASKS = importlib.util.find_spec("django.tasks") is not None
 _TASKS = "django.tasks" if _HAS_TASKS else "django_tasks"
 FOLDER = Path(os.environ.get("MYSITE_FOLDER") or tempfile.mkdtemp())
 SECRET_KEY = "of the tests alone"
-INSTALLED_APPS = ["celerant.django", "shop"]
+INSTALLED_APPS = ["django.contrib.staticfiles", "celerant.django", "shop"]
+STATIC_URL = "static/"
+ROOT_URLCONF = "mysite.urls"
 if not _HAS_TASKS:
     INSTALLED_APPS.append("django_tasks")
 _BACKEND = "celerant.django.tasks.CelerantBackend"
