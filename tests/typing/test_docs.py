@@ -31,6 +31,7 @@ T = TypeVar("T")
 class Manager(Generic[T]):
     def get(self, pk: int) -> T: ...  # type: ignore[empty-body]
     def create(self, *args: Any, **fields: Any) -> T: ...  # type: ignore[empty-body]
+    def filter(self, **fields: Any) -> list[T]: ...  # type: ignore[empty-body]
 
 
 class Order:
@@ -62,6 +63,23 @@ class Task(Generic[P]):
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
 def task(function: Callable[P, Any]) -> Task[P]: ...
+""",
+    "typings/django/urls.pyi": """
+from typing import Any
+
+def include(module: str) -> Any: ...
+def path(route: str, view: Any, kwargs: dict[str, Any] = ...) -> Any: ...
+""",
+    "typings/django/http.pyi": """
+class HttpRequest: ...
+class HttpResponse: ...
+""",
+    "typings/django/shortcuts.pyi": """
+from .http import HttpRequest, HttpResponse
+
+def render(
+    request: HttpRequest, template: str, context: dict[str, object]
+) -> HttpResponse: ...
 """,
     "typings/django/db/transaction.pyi": """
 from contextlib import AbstractContextManager

@@ -105,6 +105,12 @@ def test_the_examples_of_watching_run_one_after_the_other(tmp_path):
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+@pytest.mark.timeout(90)
+def test_the_examples_of_the_page_run_one_after_the_other(tmp_path):
+    ran = _run("\n".join(_blocks("docs/web.md")), tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_every_page_that_is_linked_exists():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
