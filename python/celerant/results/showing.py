@@ -38,7 +38,8 @@ class Showing:
     ) -> ProgressBar:
         """Return a progress bar, which is shown in its ``with`` block.
 
-        Use ``with result.progress_bar(): ...`` or ``result.progress_bar().get()``. In a
+        Use ``with result.progress_bar(): ...`` or ``result.progress_bar().get()``, or
+        ``result.progress_bar().start()``, which goes on until the group is done. In a
         terminal or a notebook it is a bar, elsewhere one line of text at the end.
 
         Args:

@@ -23,6 +23,8 @@ _LOOK_INTERVAL = 0.1
 class ProgressBar:
     """Shows a group's progress while entered: ``with result.progress_bar(): ...``.
 
+    Or from `start` to the group's end.
+
     In a terminal or a notebook it is a bar; anywhere else it is one line of text at
     the end. It asks the result ten times a second, which costs no round trip.
 
@@ -48,6 +50,8 @@ class ProgressBar:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._began = 0.0
+        #: Whether the line of text is still to come.
+        self._is_due = False
         self._console: Any = console
         if self._is_shown and console is None:
             rich = extra("rich.console", of="ui", needed_by="progress_bar()")
@@ -55,7 +59,11 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         self._began = monotonic()
-        if self._is_shown and (self._console.is_terminal or self._console.is_jupyter):
+        is_drawn = self._is_shown and (
+            self._console.is_terminal or self._console.is_jupyter
+        )
+        self._is_due = self._is_shown and not is_drawn
+        if is_drawn:
             self._over.clear()
             self._bar = _bar_on(self._console)
             self._bar.start()
@@ -64,7 +72,10 @@ class ProgressBar:
                 f"group {self._result.id[:8]}", total=None, failed=""
             )
             self._thread = threading.Thread(
-                target=self._follow, args=(task,), name="celerant-bar", daemon=True
+                target=self._follow,
+                args=(self._bar, task),
+                name="celerant-bar",
+                daemon=True,
             )
             self._thread.start()
         return self
@@ -75,12 +86,29 @@ class ProgressBar:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
         if self._thread is not None:
-            self._over.set()
             self._thread.join()
-            self._bar.stop()
             self._thread = self._bar = None
-        elif self._is_shown:
+
+    def start(self) -> Self:
+        """Show it from now on, until the group is done or `stop` is called.
+
+        In a notebook the bar lives in its cell while other cells run.
+        """
+        self.__enter__()
+        if self._is_shown:
+            self._result.then(lambda _result: self._end())
+        return self
+
+    def stop(self) -> None:
+        """Show it no more; what it showed last stays."""
+        self.__exit__(None, None, None)
+
+    def _end(self) -> None:
+        self._over.set()
+        is_due, self._is_due = self._is_due, False
+        if is_due:
             self._console.print(self.line(), highlight=False, soft_wrap=True)
 
     def get(self, timeout: float | None = None) -> list[Any]:
@@ -110,14 +138,15 @@ class ProgressBar:
         seen = self._result.progress()
         return seen, seen.failed + seen.revoked
 
-    def _follow(self, task: Any) -> None:
+    def _follow(self, bar: Any, task: Any) -> None:
         is_over = False
         while not is_over:
             # Once more after the end, so that the last state stays on the screen.
             is_over = self._over.wait(_LOOK_INTERVAL)
             seen, failed = self._looked()
             told = f"{failed} failed" if failed else ""
-            self._bar.update(task, total=seen.total, completed=seen.done, failed=told)
+            bar.update(task, total=seen.total, completed=seen.done, failed=told)
+        bar.stop()
 
 
 def _bar_on(console: Any) -> Any:

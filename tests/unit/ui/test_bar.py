@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 
+import pytest
 from rich.console import Console
 
 from celerant import group
+from harness.until import until
 from harness.without_package import error_without
 
 
@@ -50,6 +53,47 @@ def test_a_bar_waits_for_the_values(app):
         result = group(double.s(i) for i in range(3)).apply_async()
         assert result.progress_bar(console=console).get(timeout=10) == [0, 2, 4]
     assert "3 of 3 done" in console.file.getvalue()
+
+
+def running(app, n=3):
+    """Return a group that runs once the gate is open, and the gate."""
+    gate = threading.Event()
+
+    @app.task(name="double")
+    def double(x):
+        gate.wait(20)
+        return 2 * x
+
+    return group(double.s(i) for i in range(n)).apply_async(), gate
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_that_is_started_lives_until_the_group_is_done(app, is_terminal):
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=120)
+    last = "3/3" if is_terminal else "3 of 3 done"
+    with app.worker(concurrency=1):
+        result, gate = running(app)
+        bar = result.progress_bar(console=console).start()
+        # Other cells run meanwhile.
+        assert last not in console.file.getvalue()
+        gate.set()
+        until(lambda: last in console.file.getvalue())
+    bar.stop()
+    assert console.file.getvalue().count("3 of 3 done") == (0 if is_terminal else 1)
+    assert not [one for one in threading.enumerate() if one.name == "celerant-bar"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_that_is_stopped_shows_the_last_state(app, is_terminal):
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=120)
+    with app.worker(concurrency=1):
+        result, gate = running(app)
+        result.progress_bar(console=console).start().stop()
+        told = console.file.getvalue()
+        gate.set()
+        result.get(timeout=20)
+    assert ("0/3" if is_terminal else "0 of 3 done") in told
+    assert console.file.getvalue() == told
 
 
 def test_a_bar_names_its_extra_if_rich_is_not_installed():
