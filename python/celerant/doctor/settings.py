@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.app.task_queues import own_tasks
 from celerant.common.urls import masked, transport
 from celerant.config.default_backend import backend_url
-from celerant.doctor.finding import Finding, note, ok, warning
+from celerant.doctor.finding import Finding, note, ok, problem, warning
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
@@ -40,6 +40,13 @@ def check(app: Celerant) -> Iterator[Finding]:
             "settings",
             "task_always_eager is on: tasks run in the caller and nothing is sent",
             "set it for tests only",
+        )
+    if app.conf.celerant_index_groups and not app.backend.keeps_index:
+        yield problem(
+            "settings",
+            "celerant_index_groups is on, and the store of results keeps no index: "
+            "every group is refused",
+            "set result_backend to a redis:// URL, or turn the setting off",
         )
     silent = sorted(name for name, task in tasks.items() if task.ignore_result)
     if silent:

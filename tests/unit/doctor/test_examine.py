@@ -49,6 +49,13 @@ def test_an_app_without_tasks_is_told(app):
     assert any("knows no tasks" in f.text for f in found(app, "settings", "warning"))
 
 
+@pytest.mark.parametrize(("store", "count"), [("disabled://", 1), (None, 0)])
+def test_an_index_that_no_store_keeps_is_a_problem(store, count):
+    with Celerant("h3noindex", backend=store, celerant_index_groups=True) as app:
+        told = [f for f in found(app, "settings", "problem") if "index" in f.text]
+    assert len(told) == count
+
+
 def test_a_check_that_fails_leaves_the_others_be(app, monkeypatch):
     def fail(_app, _reach):
         raise RuntimeError("oops")
