@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import monotonic
 from celerant.common.per_process import ProcessLock
 from celerant.common.printable import line
+from celerant.dispatch.interruption import carry, is_interruption
 from celerant.errors import SettingError
 from celerant.results.indexed import put
 
@@ -65,13 +66,22 @@ class Index:
             raise SettingError(msg, name=_SETTING)
 
     def note(self, result: GroupResult[Any], call: SentCall) -> None:
-        """Note a group that was sent, or whose sending has begun or ended."""
+        """Note a group that was sent, or whose sending has begun or ended.
+
+        Raises:
+            BaseException: What ends the running code, such as Ctrl-C: it has `result`
+                and `report`.
+        """
         if not self.is_on or monotonic() < self._paused_until:
             return
         try:
             with nullcontext() if result.feeding is None else self._noting:
                 put(result, sorted(call.tasks))
-        except Exception as exc:  # noqa: BLE001 - the group is sent all the same
+        except BaseException as exc:
+            if is_interruption(exc):
+                carry(exc, result, result.report)
+                raise
+            # The group is sent all the same.
             self._paused_until = monotonic() + _PAUSE
             logger.warning(
                 "group %s is not in the index of groups, nor are those sent in the "

@@ -6,7 +6,15 @@ import logging
 
 import pytest
 
-from celerant import Celerant, CelerantError, HandleError, SettingError, chord, group
+from celerant import (
+    Celerant,
+    CelerantError,
+    HandleError,
+    SettingError,
+    SoftTimeLimitExceeded,
+    chord,
+    group,
+)
 from celerant.results import indexed
 from celerant.results.backends.beside import INDEX_MOST
 from harness.fed_queue import Queue
@@ -136,6 +144,20 @@ def test_a_store_that_fails_costs_no_group_and_is_told_once(
     (record,) = caplog.records
     assert "is not in the index of groups" in record.message
     assert "the store is away" in record.message
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SoftTimeLimitExceeded])
+def test_what_ends_the_running_code_is_no_failure_of_the_store(
+    noting, monkeypatch, raised
+):
+    def end(payload, kept):
+        raise raised
+
+    monkeypatch.setattr(noting.app.backend, "add_to_index", end)
+    with pytest.raises(raised) as caught:
+        group(noting.add.s(1, 1) for _ in range(2)).apply_async()
+    assert caught.value.report.complete
+    assert len(caught.value.result) == 2
 
 
 def test_an_unknown_group_and_what_others_wrote_are_passed_over(noting):
