@@ -131,3 +131,14 @@ def test_a_changed_handle_is_refused(apps, monkeypatch):
     (entry,) = indexed.entries(reader.backend)
     with pytest.raises(HandleError):
         elsewhere(reader, entry, monkeypatch)
+
+
+def test_a_group_that_ends_in_another_is_found_by_that_ones_handle(apps, monkeypatch):
+    sender, reader = apps
+    double = sender.tasks["double"]
+    with sender.worker(concurrency=1):
+        result = group([double.s(1) | group([double.s(), double.s()])]).apply_async()
+        assert result.get(timeout=20) == [4, 4]
+    (entry,) = indexed.entries(reader.backend)
+    assert entry.id == result.id
+    assert elsewhere(reader, entry, monkeypatch).get(timeout=20) == [4, 4]
