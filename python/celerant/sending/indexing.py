@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
+from celerant.canvas.source import Mapped
 from celerant.common.per_process import ProcessLock
 from celerant.common.printable import line
 from celerant.dispatch.interruption import carry, is_interruption
@@ -76,7 +77,7 @@ class Index:
             return
         try:
             with nullcontext() if result.feeding is None else self._noting:
-                put(result, sorted(call.tasks))
+                put(result, sorted(call.tasks) or _first_task(call.source))
         except BaseException as exc:
             if is_interruption(exc):
                 carry(exc, result, result.report)
@@ -96,3 +97,11 @@ class Index:
     ) -> Callable[[], None] | None:
         """Return what notes the end of a group that is sent bit by bit."""
         return partial(self.note, result, call) if self.is_on else None
+
+
+def _first_task(source: Any) -> list[str]:
+    """Return the name of the first task, if it is known before any was sent."""
+    if isinstance(source, Mapped):
+        return [source.task]
+    first = source[0] if isinstance(source, (list, tuple)) and source else None
+    return [str(first["task"])] if isinstance(first, Mapping) else []

@@ -134,7 +134,7 @@ def _row(  # noqa: PLR0913 - the fields of a row
     at = datetime.fromtimestamp(entry.sent_at, timezone.utc)
     return Row(
         id=entry.id,
-        tasks=", ".join(entry.tasks) or "no tasks",
+        tasks=", ".join(entry.tasks) or "not known yet",
         sent_at=at.isoformat(timespec="seconds"),
         state=state,
         total=entry.size if total is None else total,

@@ -93,6 +93,18 @@ def test_a_fed_group_is_noted_at_its_beginning_and_at_its_end(noting):
     assert len(noted(noting.app)) == 1
 
 
+def test_the_first_task_of_a_fed_group_is_known_before_it_has_left(noting, monkeypatch):
+    # Nothing leaves before it is noted.
+    monkeypatch.setattr("celerant.sending.feeding.Feeder.begin", lambda *_, **__: None)
+    noting.app.backend.obstacle = lambda: None
+    for canvas in (
+        group([noting.echo.s(i) for i in range(3)]),
+        group.map(noting.echo, range(3)),
+    ):
+        canvas.apply_async(window=1)
+    assert [entry.tasks for entry in noted(noting.app)] == 2 * [(noting.echo.name,)]
+
+
 def test_a_fed_group_that_is_stopped_is_noted_with_what_has_left(noting):
     queue = Queue(noting)
     result = group(noting.echo.s(i) for i in range(9)).apply_async(window=2)

@@ -1,6 +1,7 @@
 // Keeps the table of states up to date; failures come with the page that follows the end.
 
 const counts = document.querySelector("#counts");
+const pace = document.querySelector("#pace");
 const MINUTE = 60;
 const HOUR = 3600;
 
@@ -19,13 +20,10 @@ function show(detail) {
       return row;
     });
   counts.replaceChildren(...rows);
-  tell("rate", detail.rate === null ? "" : `${detail.rate.toFixed(1)} a second`);
-  tell("left", detail.eta ? `, ${inWords(detail.eta)} left` : "");
-}
-
-function tell(id, text) {
-  const shown = document.getElementById(id);
-  if (shown) shown.textContent = text;
+  const told = [];
+  if (detail.rate !== null) told.push(`${detail.rate.toFixed(1)} a second`);
+  if (detail.eta) told.push(`${inWords(detail.eta)} left`);
+  if (pace) pace.textContent = told.join(", ");
 }
 
 function inWords(seconds) {

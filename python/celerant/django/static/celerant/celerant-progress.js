@@ -81,7 +81,8 @@ class CelerantProgress extends HTMLElement {
       this.#bar.value = total === 0 ? 1 : done;
       this.#text.textContent = `${done.toLocaleString()} of ${total.toLocaleString()} done`;
     }
-    this.#failed.textContent = failed ? `, ${failed.toLocaleString()} failed` : "";
+    if (failed) this.#text.textContent += ", ";
+    this.#failed.textContent = failed ? `${failed.toLocaleString()} failed` : "";
   }
 }
 
