@@ -1,4 +1,4 @@
-"""The result of a chord's header, for a body that wants it instead of a list."""
+"""The result of a chord's header, for bodies that take it instead of a list."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["header_handle", "takes_result", "with_values"]
 
 logger = logging.getLogger("celerant.worker")
 
-#: Ids that are looked at together.
+#: The most ids that are compared together.
 _IDS = 10_000
-#: Bodies of which it was said that they get lists.
+#: Names of bodies for which it was logged that they get lists.
 _told: PerProcess[set[str]] = PerProcess(set)
 
 
@@ -36,8 +36,8 @@ def takes_result(tasks: Mapping[str, Any], canvas: Any) -> bool:
     """Whether all tasks that a body begins with take the result of its header.
 
     Args:
-        tasks: Those that are registered here, by name.
-        canvas: As a message carries it.
+        tasks: The registered tasks by name.
+        canvas: The body, as a message carries it.
     """
     waiting, found = [canvas], False
     while waiting:
@@ -71,29 +71,30 @@ def header_handle(
 ) -> str | None:
     """Return the handle of a complete header; None if its body gets a list.
 
-    That is so if results are missing: they are ignored, or have expired.
+    The body gets a list if results are ignored or have expired.
 
     Args:
         chord: The header.
-        backend: Where its results are.
-        body: As a message carries it.
-        after: The id of the task whose part must have been counted, if it may not.
+        backend: The store of its results.
+        body: The body, as a message carries it.
+        after: The id of a task of the header: if its part is not counted yet, the
+            result is None too.
 
     Raises:
         ChordError: A task of the header failed.
-        CelerantError: The store refused, or is away.
+        CelerantError: The store refused, or is not reachable.
     """
     store = backend.handles_here()
     if store is None:
         return None
     form = chord.form()
     if form is not None:
-        # Its results are there: they were read.
+        # All results were read, so they are there.
         members = Members.of_forms(form[1], backend)
     else:
         ids = chord.ids()
-        # A part is counted after the function and its callbacks: before that a call of
-        # the body is the user's own.
+        # A part is counted after the task's function and its callbacks. Before that, a
+        # call of the body is the user's own.
         if after is not None and after not in ids:
             return None
         missing = len(ids) - backend.count_stored(ids)
@@ -106,9 +107,10 @@ def header_handle(
 
 
 def _members(group_id: str, ids: list[str], backend: Backend) -> Members:
-    """Return the members of a flat header; one that we sent has a handle of few bytes.
+    """Return the members of a flat header.
 
-    Its ids derive from that of its group.
+    If Celerant has sent the header, its ids derive from the group's, and its handle is
+    short.
     """
     with contextlib.suppress(ValueError):
         roster = Roster(uuid.UUID(group_id).bytes, len(ids))
@@ -133,18 +135,18 @@ def _tell(body: Any, reason: str) -> None:
 
 
 def with_values(request: Request, backend: Backend) -> None:
-    """Put a list into the arguments of a body in the place of a handle.
+    """Replace a handle in the arguments of a body by the list of values.
 
-    For another process that cannot see the results.
+    It is for a child process, which cannot read results in this process's memory.
 
     Args:
-        request: Of a task that takes the result of a header.
-        backend: Of this process alone.
+        request: The request of a task that takes a header's result.
+        backend: A backend in this process's memory.
     """
     if not request.args or not isinstance(request.args[0], str):
         return
     handle, *rest = request.args
     with contextlib.suppress(HandleError):
-        # If it is none, the task says so.
+        # If it is no handle, the task raises that.
         result = attached(handle, backend)
         request.args = (result.get(disable_sync_subtasks=False), *rest)
