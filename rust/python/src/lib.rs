@@ -27,6 +27,7 @@ mod names;
 mod parameters;
 mod plan;
 mod prints;
+mod progress;
 mod reading;
 mod ready;
 mod roster;

@@ -15,7 +15,8 @@ use crate::error::{Raised, canvas_error};
 use crate::frames::{Leaf, ReadTypes, Streams, Unreadable, Walk};
 use crate::lowered::{Applied, Lowered, PyLowered, results_of};
 use crate::names::Names;
-use crate::reading::{Progress, Reading};
+use crate::progress::Progress;
+use crate::reading::Reading;
 use crate::roster::PyRoster;
 use crate::rules::{PyReadable, PyRules};
 

@@ -7,89 +7,24 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use celerant_core::message::Chunk;
-use celerant_core::unroll::Unroll;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::chord_size::PyChordSize;
 use crate::chunk::{PyChunk, extend};
-use crate::frames::{Leaf, Walk};
+use crate::frames::Leaf;
 use crate::heard::{Heard, Hearing};
 use crate::lowered::Lowered;
 use crate::lowered_members::Carried;
 use crate::members::refuse_taken;
 use crate::plan::{PyPlan, failed};
-use crate::templates::Templates;
+use crate::progress::{Held, Pending, Progress};
 
 /// A slow generator's members leave when one is drawn and this has passed.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// About how many bytes a message takes beside its arguments.
 const MESSAGE_BYTES: usize = 1100;
-
-/// How far a plan has been read.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    pub(crate) unroll: Unroll<Walk>,
-    /// Members that were read or skipped: without one that could not be read.
-    pub(crate) read: u32,
-    /// The path at which reading failed.
-    pub(crate) failed_at: Option<String>,
-    pub(crate) templates: Templates,
-    pending: Option<Pending>,
-    /// The reply queue, known once a chain or chord was met.
-    reply_to: Option<Py<PyAny>>,
-    /// The answers of `vet` by all that it looks at in most chains and chords: whether there is a
-    /// chord, and the task that they end in.
-    vetted: HashMap<(bool, String), bool>,
-    /// Chains of nothing but empty groups.
-    pub(crate) without_messages: Vec<u32>,
-    /// Read first in the next chunk: the one before it is not the last, then.
-    pub(crate) held: Option<Held>,
-    /// Whether a chunk with a member from an iterator was given.
-    has_streamed: bool,
-    is_over: bool,
-}
-
-/// A member that was drawn and is not read yet.
-#[derive(Debug)]
-pub(crate) struct Held {
-    index: u32,
-    leaf: Leaf,
-    path: String,
-}
-
-/// A member that is a chain or chord, of whose messages some are not read yet.
-#[derive(Debug)]
-struct Pending {
-    index: u32,
-    lowered: Arc<Lowered>,
-    /// The next of its messages.
-    next: usize,
-}
-
-impl Progress {
-    pub(crate) fn new(unroll: Unroll<Walk>) -> Self {
-        Self {
-            unroll,
-            read: 0,
-            failed_at: None,
-            templates: Templates::default(),
-            pending: None,
-            reply_to: None,
-            vetted: HashMap::new(),
-            without_messages: Vec::new(),
-            held: None,
-            has_streamed: false,
-            is_over: false,
-        }
-    }
-
-    /// Whether of a member some messages were read and others were not.
-    pub(crate) fn is_amid(&self) -> bool {
-        self.pending.is_some()
-    }
-}
 
 /// One chunk in the making.
 pub(crate) struct Reading<'a, 'py> {
@@ -387,17 +322,6 @@ impl<'a, 'py> Reading<'a, 'py> {
         match self.progress.vetted.entry((lowered.has_chords, end)) {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(entry) => Ok(*entry.insert(ask()?)),
-        }
-    }
-}
-
-impl Progress {
-    /// The path of the current member, for messages.
-    pub(crate) fn path(&self, is_grouped: bool) -> String {
-        if is_grouped {
-            self.unroll.path()
-        } else {
-            "task".to_owned()
         }
     }
 }
