@@ -157,8 +157,7 @@ class AsyncResult(FamiliarResult, Generic[R], kind="task"):
             return None  # type: ignore[return-value]  # the task has no value
         members, index = self.members, self.position
         refuse_inside_task(is_refused=disable_sync_subtasks and not members.were_done)
-        if members.refuse_waiting is not None:
-            members.refuse_waiting()
+        members.check_waiting()
         hooks = WaitHooks.given(on_message, on_interval, interval)
         follows = propagate and follow_parents and self.parent is not None
         line = None

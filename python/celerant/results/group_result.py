@@ -103,8 +103,7 @@ class GroupResult(
         propagate: bool,
     ) -> list[Any]:
         members = self.members
-        if members.refuse_waiting is not None:
-            members.refuse_waiting()
+        members.check_waiting()
         is_done = self._is_settled if propagate else self._is_complete
         if not self._wait(is_done, deadline, timeout, hooks):
             remaining = members.barrier.remaining

@@ -285,8 +285,7 @@ class Living(Generic[R]):
 
     def _refuse(self) -> None:
         refuse_inside_task(is_refused=not self.members.were_done)
-        if self.members.refuse_waiting is not None:
-            self.members.refuse_waiting()
+        self.members.check_waiting()
 
     def _late(self, timeout: float | None, count: int | None) -> ResultTimeout:
         barrier = self.members.barrier

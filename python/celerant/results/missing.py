@@ -28,8 +28,7 @@ class Missing:
         self.left = 0
         for result in {id(result): result for result in results}.values():
             view, index = result.members, result.position
-            if view.refuse_waiting is not None:
-                view.refuse_waiting()
+            view.check_waiting()
             _, places = self._waited.setdefault(id(view), (view, {}))
             places.setdefault(index, []).append(result)
             self.left += 1

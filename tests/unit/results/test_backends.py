@@ -11,7 +11,7 @@ import pytest
 from celerant.config import Settings
 from celerant.context.request import Request
 from celerant.errors import EncodeError, SettingError
-from celerant.results.backends import make_backend, memory, open_backend
+from celerant.results.backends import make_backend, memory_store, open_backend
 from celerant.results.backends.redis_feed import RedisFeed
 from celerant.results.backends.redis_url import connection_params
 from harness.inside import memory_records
@@ -49,7 +49,7 @@ def test_a_stored_success_stays(memory):
 
 def test_records_live_as_long_as_configured(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(memory, "monotonic", lambda: now[0])
+    monkeypatch.setattr(memory_store, "monotonic", lambda: now[0])
     backend = open_backend(
         "memory://", name="life", expires=timedelta(seconds=10), failure_expires=3
     )
@@ -60,7 +60,7 @@ def test_records_live_as_long_as_configured(monkeypatch):
     assert backend.read("value") is not None
     now[0] += 7
     assert backend.read("value") is None
-    for index in range(memory._PURGE_EVERY):
+    for index in range(memory_store._PURGE_EVERY):
         backend.store_result(str(index), 1, "SUCCESS")
     assert "value" not in memory_records(backend)
     forever = open_backend("memory://", name="ever", expires=None)
@@ -170,12 +170,12 @@ def test_a_closed_feed_leaves_new_owners_of_its_descriptors_alone():
 
 def test_threads_store_and_purge_at_the_same_time(monkeypatch, short_switches):
     clock = itertools.count()
-    monkeypatch.setattr(memory, "monotonic", lambda: next(clock))
-    store, failed = memory.Store(), []
+    monkeypatch.setattr(memory_store, "monotonic", lambda: next(clock))
+    store, failed = memory_store.MemoryStore(), []
 
     def fill(prefix):
         try:
-            for i in range(4 * memory._PURGE_EVERY):
+            for i in range(4 * memory_store._PURGE_EVERY):
                 store.put(f"{prefix}{i}", b"x", 1)
         except Exception as exc:  # noqa: BLE001 - whatever it is
             failed.append(exc)
@@ -186,7 +186,7 @@ def test_threads_store_and_purge_at_the_same_time(monkeypatch, short_switches):
     for thread in threads:
         thread.join()
     assert failed == []
-    assert len(store._records) < 4 * memory._PURGE_EVERY
+    assert len(store._records) < 4 * memory_store._PURGE_EVERY
 
 
 class Busy(dict):
@@ -213,7 +213,7 @@ def test_a_record_stored_anew_during_a_purge_stays():
         if key == "again":
             records[key] = (b"new", 100.0)
 
-    store = memory.Store()
+    store = memory_store.MemoryStore()
     store._records = Busy(anew, {"old": (b"x", 1.0), "again": (b"x", 1.0)})
     store._purge(2.0)
     assert dict(store._records) == {"again": (b"new", 100.0)}

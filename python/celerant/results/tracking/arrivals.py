@@ -117,8 +117,7 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
             refuse_inside_task(
                 is_refused=self._is_refused and not self._members.were_done
             )
-            if self._members.refuse_waiting is not None:
-                self._members.refuse_waiting()
+            self._members.check_waiting()
             self._is_begun = True
             self._coming.begin()
 
