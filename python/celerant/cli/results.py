@@ -97,7 +97,7 @@ def _print_changes(
 
 
 def _print_told(found: GroupResult[Any], last: dict[str, Any] | None) -> dict[str, Any]:
-    """Print what is told of a group if members came or ended since `last`."""
+    """Print a group's counts if they have changed since `last`; return them."""
     now = told(found)
     if last is not None and all(now[key] == last[key] for key in ("counts", "total")):
         return last

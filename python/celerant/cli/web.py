@@ -34,8 +34,8 @@ def web(
 ) -> None:
     """Serve the page of an app's groups.
 
-    Whoever reaches it and has a group's handle sees the group; nobody can change
-    anything. For more, mount `celerant.web.make_site` in an application of yours.
+    A user who can reach it and has a group's handle sees the group, and no user can
+    change it. For more, mount `celerant.web.make_site` in your own application.
     """
     server = extra("uvicorn", of="web", needed_by="`celerant web`")
     from celerant.web import make_site  # noqa: PLC0415 - an extra

@@ -35,9 +35,7 @@ __all__ = ["GroupResult"]
 R = TypeVar("R")
 
 
-class GroupResult(
-    FedResult, Showing, Result, Living[R], Reporting[R], ResultSet[R], kind="group"
-):
+class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="group"):
     """The results of a dispatched group: n members in the order of their indices.
 
     The first look starts the process's consumer and returns after one sweep. Later

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from celerant.results.events import call_on
 from celerant.results.failures import Failures, failures_of
+from celerant.results.living import Living
 from celerant.results.progress import Progress, progress_of
 
 if TYPE_CHECKING:
@@ -15,24 +15,16 @@ if TYPE_CHECKING:
 
     from celerant.results.async_result import AsyncResult
     from celerant.results.events import GroupEvent, MemberEvent
-    from celerant.results.tracking.members import Members
 
 __all__ = ["Reporting"]
 
 R = TypeVar("R")
 
 
-class Reporting(Generic[R]):
+class Reporting(Living[R]):
     """The part of `GroupResult` that reports progress, failures and events."""
 
     __slots__ = ()
-
-    id: str
-    members: Members
-
-    @abstractmethod
-    def _member(self, index: int) -> AsyncResult[R]:
-        """Return a view on one member."""
 
     def progress(self) -> Progress:
         """Return how far the group has come.

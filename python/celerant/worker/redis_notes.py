@@ -55,7 +55,8 @@ class Notes:
     def __init__(self) -> None:
         self._tag_prefix = f"{uuid.uuid4().hex}-"
         self._number = 0
-        #: The number before the tags of a command without a reply, and their most.
+        #: Of a command whose reply has not come: the number before its first tag, and
+        #: how many tags it may have used. None if all replies have come.
         self._unheard: tuple[int, int] | None = None
         self._redis: Any = None
         self._ear: Any = None
