@@ -57,7 +57,7 @@ class Batches:
         """Execute a delivery and more that wait; a task's error is not raised."""
         try:
             child = self._engine.lend()
-        except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
+        except BaseException as exc:  # noqa: BLE001 - a task must not end its slot
             outcome = failure(exc, 0.0)
             self._runner.one_by_one(lambda _: outcome)(first)
             return
@@ -125,7 +125,7 @@ class Batches:
                 else:
                     is_over = False
                     return Job(run, payload, limit)
-        except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
+        except BaseException as exc:  # noqa: BLE001 - a task must not end its slot
             self._runner.rescue(run, exc)
         finally:
             if is_over:

@@ -100,7 +100,7 @@ class Runner:
                 if self.admit(run):
                     self.begin(run)
                     self.end(run, call(delivery))
-            except BaseException as exc:  # noqa: BLE001 - no slot may end by a task
+            except BaseException as exc:  # noqa: BLE001 - a task must not end its slot
                 self.rescue(run, exc)
             finally:
                 self.leave(run)
@@ -233,7 +233,7 @@ class Runner:
             return
         try:
             self.ending.refuse(request, refused.exception)
-        except BaseException as exc:  # noqa: BLE001 - no slot may end by a message
+        except BaseException as exc:  # noqa: BLE001 - a message must not end a slot
             self.ending.rescue(request, None, exc)
 
 
