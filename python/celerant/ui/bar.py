@@ -146,6 +146,8 @@ class ProgressBar:
             seen, failed = self._looked()
             told = f"{failed} failed" if failed else ""
             bar.update(task, total=seen.total, completed=seen.done, failed=told)
+        # In a notebook rich does not draw the last state by itself.
+        bar.refresh()
         bar.stop()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -41,6 +42,18 @@ def test_a_bar_in_a_terminal_ends_with_the_last_state(result):
     told = console.file.getvalue()
     assert "4/4" in told
     assert "1 failed" in told
+
+
+def test_the_last_state_is_drawn_in_a_notebook_too(result, monkeypatch):
+    # There rich's `stop` draws nothing.
+    drawn = Mock()
+    monkeypatch.setattr("celerant.ui.bar._bar_on", lambda _: drawn)
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with result.progress_bar(console=console):
+        pass
+    update, refresh, stop = drawn.method_calls[-3:]
+    assert (update[0], update[2]["completed"]) == ("update", 4)
+    assert (refresh[0], stop[0]) == ("refresh", "stop")
 
 
 def test_a_bar_waits_for_the_values(app):
