@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ class ProgressBar:
 
     Or from `start` to the group's end.
 
-    In a terminal or a notebook it is a bar; anywhere else it is one line of text at
-    the end. It asks the result ten times a second, which costs no round trip.
+    In a terminal, or a notebook with ipywidgets, it is a bar; anywhere else it is one
+    line of text at the end. It asks the result ten times a second, which costs no round trip.
 
     Args:
         result: A group's result.
@@ -59,9 +60,7 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         self._began = monotonic()
-        is_drawn = self._is_shown and (
-            self._console.is_terminal or self._console.is_jupyter
-        )
+        is_drawn = self._is_shown and _can_draw(self._console)
         self._is_due = self._is_shown and not is_drawn
         if is_drawn:
             self._over.clear()
@@ -149,6 +148,13 @@ class ProgressBar:
         # In a notebook rich does not draw the last state by itself.
         bar.refresh()
         bar.stop()
+
+
+def _can_draw(console: Any) -> bool:
+    """Whether a bar can be drawn anew: in a notebook, rich needs ipywidgets for that."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return bool(console.is_terminal)
 
 
 def _bar_on(console: Any) -> Any:

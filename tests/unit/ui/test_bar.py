@@ -56,6 +56,18 @@ def test_the_last_state_is_drawn_in_a_notebook_too(result, monkeypatch):
     assert (refresh[0], stop[0]) == ("refresh", "stop")
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_notebook_without_widgets_gets_a_line(result, monkeypatch, is_there):
+    drawn = Mock()
+    monkeypatch.setattr("celerant.ui.bar._bar_on", lambda _: drawn)
+    monkeypatch.setattr("celerant.ui.bar.find_spec", lambda _: is_there or None)
+    console = Mock(is_terminal=False, is_jupyter=True)
+    with result.progress_bar(console=console):
+        pass
+    assert console.print.called is not is_there
+    assert drawn.stop.called is is_there
+
+
 def test_a_bar_waits_for_the_values(app):
     @app.task(name="double")
     def double(x):
