@@ -27,7 +27,8 @@ class ProgressBar:
     Or from `start` to the group's end.
 
     In a terminal, or a notebook with ipywidgets, it is a bar; anywhere else it is one
-    line of text at the end. It asks the result ten times a second, which costs no round trip.
+    line of text at the end. It asks the result ten times a second, which costs no round
+    trip.
 
     Args:
         result: A group's result.
@@ -151,7 +152,7 @@ class ProgressBar:
 
 
 def _can_draw(console: Any) -> bool:
-    """Whether a bar can be drawn anew: in a notebook, rich needs ipywidgets for that."""
+    """Whether a bar can be drawn over: in a notebook, rich needs ipywidgets for it."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return bool(console.is_terminal)
