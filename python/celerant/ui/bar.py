@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from importlib.util import find_spec
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
 from celerant.common.extras import extra
-from celerant.ui.telling import Counted, Progressing
+from celerant.ui.drawing import Drawing, drawing_on
+from celerant.ui.telling import Counted, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,9 +27,8 @@ class ProgressBar:
 
     Or from `start` to the group's end.
 
-    In a terminal, or a notebook with ipywidgets, it is a bar; anywhere else it is one
-    line of text at the end. It asks the result ten times a second, which costs no round
-    trip.
+    In a terminal or a notebook it is a bar; anywhere else it is one line of text at
+    the end. It asks the result ten times a second, which costs no round trip.
 
     Args:
         result: A group's result.
@@ -48,7 +48,6 @@ class ProgressBar:
     ) -> None:
         self._result = result
         self._is_shown = not disable
-        self._bar: Any = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._began = 0.0
@@ -61,21 +60,16 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         self._began = monotonic()
-        is_drawn = self._is_shown and _can_draw(self._console)
-        self._is_due = self._is_shown and not is_drawn
-        if is_drawn:
+        drawing = None
+        if self._is_shown:
+            drawing = drawing_on(self._console, self._result.id)
+        self._is_due = self._is_shown and drawing is None
+        if drawing is not None:
             self._over.clear()
-            self._bar = _bar_on(self._console)
-            self._bar.start()
-            # Without a total the bar moves to and fro.
-            task = self._bar.add_task(
-                f"group {self._result.id[:8]}", total=None, failed=""
-            )
+            # Here and now, so that a notebook has it in this cell.
+            self._show(drawing)
             self._thread = threading.Thread(
-                target=self._follow,
-                args=(self._bar, task),
-                name="celerant-bar",
-                daemon=True,
+                target=self._follow, args=(drawing,), name="celerant-bar", daemon=True
             )
             self._thread.start()
         return self
@@ -89,7 +83,7 @@ class ProgressBar:
         self._end()
         if self._thread is not None:
             self._thread.join()
-            self._thread = self._bar = None
+            self._thread = None
 
     def start(self) -> Self:
         """Show it from now on, until the group is done or `stop` is called.
@@ -122,50 +116,25 @@ class ProgressBar:
 
     def line(self) -> str:
         """Return the state as one line of text."""
-        seen, failed = self._looked()
+        return self._line(told(self._result))
+
+    def _line(self, seen: Mapping[str, Any]) -> str:
         seconds = monotonic() - self._began
-        told = f", {failed} failed" if failed else ""
-        if seen.total is None:
-            how_many = f"{seen.done} done, and more are being sent"
+        failed = f", {seen['failed']} failed" if seen["failed"] else ""
+        if seen["total"] is None:
+            how_many = f"{seen['done']} done, and more are being sent"
         else:
-            how_many = f"{seen.done} of {seen.total} done"
-        return f"group {self._result.id}: {how_many}{told}, {seconds:.1f} s"
+            how_many = f"{seen['done']} of {seen['total']} done"
+        return f"group {self._result.id}: {how_many}{failed}, {seconds:.1f} s"
 
-    def _looked(self) -> tuple[Progressing, int]:
-        """Return how far the group has come, and how many failed in whatever way."""
-        # Has them watched at the first time, so that `progress` costs nothing.
-        self._result.counts()
-        seen = self._result.progress()
-        return seen, seen.failed + seen.revoked
+    def _show(self, drawing: Drawing) -> None:
+        seen = told(self._result)
+        drawing.show(seen, self._line(seen))
 
-    def _follow(self, bar: Any, task: Any) -> None:
+    def _follow(self, drawing: Drawing) -> None:
         is_over = False
         while not is_over:
             # Once more after the end, so that the last state stays on the screen.
             is_over = self._over.wait(_LOOK_INTERVAL)
-            seen, failed = self._looked()
-            told = f"{failed} failed" if failed else ""
-            bar.update(task, total=seen.total, completed=seen.done, failed=told)
-        # In a notebook rich does not draw the last state by itself.
-        bar.refresh()
-        bar.stop()
-
-
-def _can_draw(console: Any) -> bool:
-    """Whether a bar can be drawn over: in a notebook, rich needs ipywidgets for it."""
-    if console.is_jupyter:
-        return find_spec("ipywidgets") is not None
-    return bool(console.is_terminal)
-
-
-def _bar_on(console: Any) -> Any:
-    progress = extra("rich.progress", of="ui", needed_by="progress_bar()")
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("[red]{task.fields[failed]}"),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-    )
+            self._show(drawing)
+        drawing.stop()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import threading
 from unittest.mock import Mock
 
@@ -44,28 +45,40 @@ def test_a_bar_in_a_terminal_ends_with_the_last_state(result):
     assert "1 failed" in told
 
 
-def test_the_last_state_is_drawn_in_a_notebook_too(result, monkeypatch):
-    # There rich's `stop` draws nothing.
-    drawn = Mock()
-    monkeypatch.setattr("celerant.ui.bar._bar_on", lambda _: drawn)
-    console = Console(file=io.StringIO(), force_terminal=True)
-    with result.progress_bar(console=console):
-        pass
-    update, refresh, stop = drawn.method_calls[-3:]
-    assert (update[0], update[2]["completed"]) == ("update", 4)
-    assert (refresh[0], stop[0]) == ("refresh", "stop")
+class Notebook:
+    """IPython's displays, as a kernel has them."""
+
+    def __init__(self):
+        self.shown = []
+        self.HTML = str
+
+    def display(self, html, *, display_id):
+        assert display_id is True
+        # In the thread of the cell, so that it is the cell's output.
+        assert threading.current_thread() is threading.main_thread()
+        self.shown.append([html])
+        return Mock(update=self.shown[-1].append)
 
 
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_notebook_without_widgets_gets_a_line(result, monkeypatch, is_there):
-    drawn = Mock()
-    monkeypatch.setattr("celerant.ui.bar._bar_on", lambda _: drawn)
-    monkeypatch.setattr("celerant.ui.bar.find_spec", lambda _: is_there or None)
+@pytest.fixture
+def notebook(monkeypatch):
+    notebook = Notebook()
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    return notebook
+
+
+def test_a_bar_in_a_notebook_is_one_output_that_is_updated(app, notebook):
     console = Mock(is_terminal=False, is_jupyter=True)
-    with result.progress_bar(console=console):
-        pass
-    assert console.print.called is not is_there
-    assert drawn.stop.called is is_there
+    with app.worker(concurrency=1):
+        result, gate = running(app)
+        result.progress_bar(console=console).start()
+        ((first,),) = notebook.shown
+        gate.set()
+        until(lambda: "3 of 3 done" in notebook.shown[0][-1])
+    assert "0 of 3 done" in first
+    assert "3 SUCCESS" in notebook.shown[0][-1]
+    assert len(notebook.shown) == 1
+    assert not console.print.called
 
 
 def test_a_bar_waits_for_the_values(app):
