@@ -25,7 +25,7 @@ def test_progress_is_told_over_redis(tmp_path):
     queue = f"celerant-test-{uuid.uuid4().hex[:8]}"
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "manage.py", "test", "shop.tests_of_progress"],
+            [sys.executable, "-W", "error", "manage.py", "test", "shop.tests_progress"],
             cwd=PROJECT,
             env={
                 **os.environ,
