@@ -117,7 +117,7 @@ def test_the_pages_files_are_there(app):
     with client(app) as web:
         page = web.get("/group", params={"handle": result.handle}).text
         files = re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", page)
-        assert len(files) == 3
+        assert len(files) == 4
         for path in files:
             assert web.get(path).status_code == 200
 
