@@ -24,6 +24,8 @@ _COLOURS = {
 }
 _GREY = "rgba(128,128,128,.35)"
 _CELL = 'style="text-align:left;padding:0 1em 0 0;border:none"'
+#: Pages without a doctype give tables a colour of their own.
+_TABLE = 'style="color:inherit;font:inherit"'
 _BAR = "display:flex;height:.6em;width:24em;max-width:100%;margin:.3em 0"
 
 
@@ -35,7 +37,7 @@ def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
     )
     return (
         f"<div><strong>{escape(title)}</strong>"
-        f'<table role="presentation">{cells}</table></div>'
+        f'<table role="presentation" {_TABLE}>{cells}</table></div>'
     )
 
 
@@ -50,7 +52,7 @@ def grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     )
     return (
         f"<div><strong>{escape(title)}</strong>"
-        f"<table><tr>{head}</tr>{body}</table></div>"
+        f"<table {_TABLE}><tr>{head}</tr>{body}</table></div>"
     )
 
 
