@@ -89,6 +89,7 @@ class Canvases:
         if isinstance(canvas, chord):
             canvas.bodied()
             drop_waiting(options)
+            self._index.check()
         check_options(options, path)
         return path
 
@@ -98,6 +99,7 @@ class Canvases:
             return self._send_whole(canvas, call, held)
         canvas.bodied()
         drop_waiting(call.options)
+        self._index.check()
         return self._send_chord(canvas, call, held)
 
     def _send_whole(self, canvas: Any, call: Call, held: Frozen | None) -> Any:
@@ -153,7 +155,6 @@ class Canvases:
         # Each member of the header is checked when it is read.
         check_canvas(canvas.body, "chord.chord_body")
         app.backend.ensure_chords_allowed()
-        self._index.check()
         of_send = {k: options.pop(k) for k in _OF_SEND if k in options}
         low = lowered_chord(
             app, canvas, Roster(new_seed(), 1), args, kwargs, options, outgoing.reply_to

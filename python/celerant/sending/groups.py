@@ -67,6 +67,7 @@ class Groups:
             if options.get(name) is not None:
                 raise TypeError(why)
         check_options(options, "group")
+        self._index.check()
         return "group"
 
     def send(
@@ -82,7 +83,6 @@ class Groups:
             return ran if held is None else held.result.go_on_as(ran)
         merged = members.merged_options(call.options)
         check_links(merged, "group")
-        self._index.check()
         source = members["kwargs"]["tasks"]
         given = source if held is None else held.origin["kwargs"]["tasks"]
         sent_call = SentCall(given, call.args, call.kwargs, merged, app.backend.losses)

@@ -57,8 +57,10 @@ class Index:
         Raises:
             SettingError: The app's store of results keeps no index.
         """
+        if not self.is_on or self._app.conf.task_always_eager:
+            return
         backend = self._app.backend
-        if self.is_on and not backend.keeps_index:
+        if not backend.keeps_index:
             where = backend.as_uri() if backend.has_results else "nowhere"
             msg = (
                 f"{_SETTING} needs results in Redis or on memory://, and this app's "

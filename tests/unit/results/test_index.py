@@ -15,6 +15,7 @@ from celerant import (
     chord,
     group,
 )
+from celerant.context.call import Call
 from celerant.results import indexed
 from celerant.results.backends.beside import INDEX_MOST
 from harness.fed_queue import Queue
@@ -127,15 +128,32 @@ def test_entries_go_with_the_results(noting, monkeypatch):
     assert noted(noting.app) == []
 
 
-def test_a_store_without_an_index_is_refused_before_anything_leaves(shop):
-    with (
-        Celerant("h3noindex", backend="disabled://", celerant_index_groups=True) as app,
-        pytest.raises(SettingError, match="needs results in Redis") as caught,
-    ):
-        group([app.signature("x")]).apply_async()
+@pytest.fixture
+def without(shop):
+    """An app that notes its groups, and whose store keeps no index."""
+    options = {"backend": "disabled://", "celerant_index_groups": True}
+    with Celerant("h3noindex", **options) as app:
+        app.task(name="one")(lambda: 1)
+        yield app
+
+
+def test_a_store_without_an_index_is_refused_before_anything_leaves(without):
+    with pytest.raises(SettingError, match="needs results in Redis") as caught:
+        group([without.signature("one")]).apply_async()
     assert caught.value.name == "celerant_index_groups"
     with pytest.raises(CelerantError, match="keeps no index"):
-        app.backend.index()
+        without.backend.index()
+
+
+def test_a_group_that_is_held_is_refused_before_it_is_to_be_sent(without):
+    canvas = group([without.signature("one")])
+    with pytest.raises(SettingError):
+        without.sender.hold(canvas, Call((), {}, {}), unsent="never")
+
+
+def test_a_group_that_runs_in_place_needs_no_index(without):
+    without.conf.task_always_eager = True
+    assert group([without.signature("one")]).apply_async().get() == [1]
 
 
 def test_a_store_that_fails_costs_no_group_and_is_told_once(
