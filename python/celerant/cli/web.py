@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from celerant.cli.options import app_option, given_app
 from celerant.common.extras import extra
 
 __all__ = ["web"]
+
+_LOOPBACK = ["127.0.0.1", "localhost"]
 
 
 @click.command()
@@ -41,5 +45,12 @@ def web(
     from celerant.web import make_site  # noqa: PLC0415 - an extra
 
     with given_app(app_path) as app:
-        site = make_site(app, secret=secret, may_list=lambda _request: lists)
+        site: Any = make_site(app, secret=secret, may_list=lambda _request: lists)
+        if host in _LOOPBACK:
+            # Another site whose name leads here, too, must not read it.
+            needed = "`celerant web`"
+            hosts = extra(
+                "starlette.middleware.trustedhost", of="web", needed_by=needed
+            )
+            site = hosts.TrustedHostMiddleware(site, allowed_hosts=_LOOPBACK)
         server.run(site, host=host, port=port)

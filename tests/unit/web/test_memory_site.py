@@ -85,5 +85,7 @@ def test_celerant_web_lists_groups_if_it_is_told_so(noting, monkeypatch, argumen
     result = group(noting.add.s(1, 1) for _ in range(2)).apply_async()
     ran = CliRunner().invoke(cli_web.web, arguments, standalone_mode=False)
     assert ran.exception is None
-    with TestClient(served[0]) as client:
+    with TestClient(served[0], base_url="http://localhost") as client:
         assert (result.id in client.get("/").text) is bool(arguments)
+        # A site whose name was made to lead to this machine.
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 400
