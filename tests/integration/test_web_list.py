@@ -148,6 +148,17 @@ def test_a_group_that_is_done_is_not_asked_for_again(app, elsewhere, monkeypatch
     assert looked.page(1) == first
 
 
+def test_the_store_is_asked_once_however_many_look(app, monkeypatch):
+    done(app, 1)
+    looked = Listing(app)
+    first = looked.lately(1)
+    monkeypatch.setattr(app.backend, "index", None)
+    assert looked.lately(1) is first
+    monkeypatch.undo()
+    monkeypatch.setattr(looked._pages, "_age", -1)
+    assert looked.lately(1) is not first
+
+
 def test_a_group_that_runs_is_attached_to_once(app, elsewhere, monkeypatch):
     group(members(app, 1)).apply_async()
     looked = Listing(app)

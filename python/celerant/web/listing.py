@@ -27,6 +27,8 @@ _ROWS = 50
 #: Groups that are remembered, and for how many seconds: a second look at one costs less
 #: than the first, and one that is done needs none.
 _REMEMBERED, _AGE = 500, 3600.0
+#: The same for pages: however many people look, the store is asked once a second.
+_PAGES, _PAGE_AGE = 20, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,15 @@ class Listing:
         #: By the entry, for a group that is sent once more has another one: the result,
         #: and once it is done the row alone.
         self._known: LatelyUsed[GroupResult[Any] | Row] = LatelyUsed(_REMEMBERED, _AGE)
+        self._pages: LatelyUsed[Page] = LatelyUsed(_PAGES, _PAGE_AGE)
+
+    def lately(self, number: int) -> Page:
+        """Return a page as it was within the last second.
+
+        Raises:
+            CelerantError: As `page`.
+        """
+        return self._pages.get(number, lambda: self.page(number))
 
     def page(self, number: int) -> Page:
         """Return a page, counted from 1.
@@ -159,7 +170,7 @@ async def page_events(
     last: Page | None = None
     quiet = 0.0
     while True:
-        page = await asyncio.to_thread(listing.page, number)
+        page = await asyncio.to_thread(listing.lately, number)
         quiet += interval
         if page != last:
             last, quiet = page, 0.0

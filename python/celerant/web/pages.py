@@ -67,7 +67,7 @@ class Pages:
         self._access.check_see(request)
         page = None
         if self._access.may_list(request):
-            page = self._listing.page(_number(request))
+            page = self._listing.lately(_number(request))
         return self._shown(request, "home.html", {"page": page})
 
     def list_events(self, request: Request) -> Response:
