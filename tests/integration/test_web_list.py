@@ -206,7 +206,7 @@ def test_a_group_without_results_is_told_of(app, elsewhere):
 
 def test_the_list_has_pages(app, monkeypatch):
     monkeypatch.setattr(listing, "_ROWS", 2)
-    results = [group(members(app, 1)).apply_async() for _ in range(5)]
+    results = [done(app, 1) for _ in range(5)]
     with client(app) as web:
         first = web.get("/").text
         last = web.get("/", params={"page": "3"}).text
@@ -219,6 +219,36 @@ def test_the_list_has_pages(app, monkeypatch):
     assert "Older" not in last
     assert results[0].id in last
     assert odd.status_code == 200
+
+
+def test_groups_that_were_sent_earlier_and_are_not_done_come_first(app, monkeypatch):
+    monkeypatch.setattr(listing, "_ROWS", 2)
+    waiting = group(members(app, 1)).apply_async(queue="nobody")
+    with app.worker(concurrency=1):
+        for _ in range(5):
+            group(members(app, 1)).apply_async().get(timeout=20)
+    looked = Listing(app)
+    # Two of the earlier ones are looked at each time.
+    assert looked.page(1).earlier == []
+    (row,) = looked.page(1).earlier
+    assert (row.id, row.state) == (waiting.id, "running")
+    assert looked.page(2).earlier == []
+    with client(app) as web:
+        until(lambda: waiting.id in web.get("/").text)
+        page = web.get("/").text
+    assert "1 sent" in page
+    assert page.count('<tr id="group-') == 3
+
+
+def test_an_earlier_group_that_another_process_sends_comes_first(
+    app, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(listing, "_ROWS", 1)
+    result = group(members(app, 1, 2, 3)).apply_async(window=1, queue="nobody")
+    group(members(app, 1)).apply_async()
+    (row,) = Listing(app).page(1).earlier
+    assert (row.id, row.state) == (result.id, "being sent")
+    result.cancel()
 
 
 def test_the_list_is_told_again_when_it_changes(app):

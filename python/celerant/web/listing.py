@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.common.lately_used import LatelyUsed
 from celerant.common.printable import line
 from celerant.errors import HandleError, ResultExpired
+from celerant.results.backends.beside import INDEX_MOST
 from celerant.results.indexed import Entry, entries, result_of
 from celerant.results.progress import in_words
 from celerant.ui.events import KEEP_ALIVE, STILL_HERE, event
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Listing", "Page", "Row", "page_events"]
 
+#: States of groups that are looked at no more.
+_ENDS = frozenset({"done", "gone"})
 #: Groups of one page: each that is not known to be done costs a round trip.
 _ROWS = 50
 #: Groups that are remembered, and for how many seconds: a second look at one costs less
 #: than the first, and one that is done needs none.
-_REMEMBERED, _AGE = 500, 3600.0
+_REMEMBERED, _AGE = 2 * INDEX_MOST, 3600.0
 #: The same for pages: however many people look, the store is asked once a second.
 _PAGES, _PAGE_AGE = 20, 1.0
 
@@ -56,6 +59,8 @@ class Page:
 
     number: int
     rows: list[Row]
+    #: Of the first page: groups that were sent earlier and are not done.
+    earlier: list[Row]
     has_more: bool
     #: The id of the group that was sent last; empty: there is none.
     newest: str
@@ -88,8 +93,28 @@ class Listing:
         found = entries(self._app.backend)
         start = (number - 1) * _ROWS
         rows = [self._row(entry) for entry in found[start : start + _ROWS]]
+        earlier = self._in_flight(found[_ROWS:]) if number == 1 else []
         has_more = len(found) > start + _ROWS
-        return Page(number, rows, has_more, found[0].id if found else "")
+        return Page(number, rows, earlier, has_more, found[0].id if found else "")
+
+    def _in_flight(self, found: list[Entry]) -> list[Row]:
+        """Return those that are not known to be done, once they were looked at.
+
+        Each time some more are: looking at all of them would take seconds.
+        """
+        rows: list[Row] = []
+        looks = 0
+        for entry in found:
+            if len(rows) == _ROWS:
+                break
+            if self._known.find((entry.id, entry.noted_at)) is None:
+                looks += entry.handle is not None
+                if looks > _ROWS:
+                    continue
+            row = self._row(entry)
+            if row.state not in _ENDS:
+                rows.append(row)
+        return rows
 
     def _row(self, entry: Entry) -> Row:
         key = entry.id, entry.noted_at
@@ -105,7 +130,7 @@ class Listing:
         except (HandleError, ResultExpired) as exc:
             row = _row(entry, "gone", progress=line(exc))
             result = None
-        if result is None or row.state == "done":
+        if result is None or row.state in _ENDS:
             self._known.put(key, row)
         elif entry.size is not None:
             # One that is being sent has its result with its sender.

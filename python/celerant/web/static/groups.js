@@ -1,4 +1,4 @@
-// Keeps the list of groups up to date; tells of newer ones and leaves the page as it is.
+// Keeps the list of groups up to date; tells of other ones and leaves the page as it is.
 
 const list = document.querySelector("#groups");
 const news = document.querySelector("#news");
@@ -6,7 +6,10 @@ const newest = list.dataset.newest;
 
 function show(row) {
   const shown = document.getElementById(`group-${row.id}`);
-  if (!shown) return;
+  if (!shown) {
+    news.hidden = false;
+    return;
+  }
   for (const name of ["state", "progress", "failed", "rate", "left"]) {
     const cell = shown.querySelector(`[data-field="${name}"]`);
     // Only what has changed: a reader may be at it.
@@ -24,6 +27,6 @@ function show(row) {
 const events = new EventSource(list.dataset.events);
 events.addEventListener("groups", (event) => {
   const page = JSON.parse(event.data);
-  page.rows.forEach(show);
+  [...page.earlier, ...page.rows].forEach(show);
   if (page.newest !== newest) news.hidden = false;
 });
