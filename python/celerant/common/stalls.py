@@ -7,6 +7,7 @@ nothing: a wait without a limit never ends.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,10 @@ def _limited(cls: Hashable) -> Any:
         #: Seconds.
         stall_timeout: float
         transport_options: Any
+        _transport: Any
+        _connection: Any
+        _do_close_self: Any
+        _do_close_transport: Any
 
         def _establish_connection(self) -> Any:
             driver = self.transport.driver_type
@@ -59,6 +64,22 @@ def _limited(cls: Hashable) -> Any:
             if driver == "amqp":
                 _limit_amqp(opened, self.stall_timeout)
             return opened
+
+        def collect(self, socket_timeout: float | None = None) -> None:
+            """Drop the rest of a connection that is lost, or not needed any more.
+
+            For most transports kombu's own gives all new sockets of the process a
+            timeout meanwhile. If two threads are in it, one puts back what the other
+            has set, and it stays.
+            """
+            transport = self._transport
+            if hasattr(transport, "_collect"):
+                super().collect(socket_timeout)
+                return
+            with suppress(TimeoutError):
+                self._do_close_self()
+            self._do_close_transport()
+            self._connection = None
 
         def clone(self, **changes: Any) -> Any:
             made = super().clone(**changes)

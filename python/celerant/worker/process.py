@@ -86,6 +86,9 @@ class ChildProcess:
         context = multiprocessing.get_context("spawn")
         self._jobs, jobs = socket.socketpair()
         self._answers, answers = socket.socketpair()
+        for end in (self._jobs, self._answers):
+            # The program may have given all new sockets a timeout.
+            end.settimeout(None)
         self._claims = claims = Claims(context)
         process = context.Process(
             target=serve, args=(jobs, answers, claims, self._modules, self._set_up)

@@ -45,6 +45,9 @@ def serve(
         modules: Names of the modules to import first.
         set_up: Called before the imports.
     """
+    for end in (jobs, answers):
+        # A program may give all new sockets a timeout, before it is imported here too.
+        end.settimeout(None)
     prepare(modules, set_up)
     _Serving(jobs, answers, claims).run()
 
