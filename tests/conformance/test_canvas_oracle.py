@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import celerant
 from harness.canvases import Call, build, calls, outline, recipes
 from harness.normal_form import hides
-from harness.oracle import both_sides, sent, stamps_apart
+from harness.oracle import both_sides, difference, sent, stamps_apart
 
 #: 2,000 in CI; `make test-slow` asks for more.
 EXAMPLES = int(os.environ.get("CELERANT_ORACLE_EXAMPLES", "2000"))
@@ -56,7 +56,8 @@ def compare(sides, recipe, call, *, as_dict=False):
             messages(sides.celerant, recipe, call, as_dict=as_dict)
         return
     event(f"messages: {min(len(expected), 5)}")
-    assert messages(sides.celerant, recipe, call, as_dict=as_dict) == expected
+    found = messages(sides.celerant, recipe, call, as_dict=as_dict)
+    assert found == expected, difference(found, expected)
 
 
 @settings(
@@ -101,7 +102,8 @@ def test_nested_groups_are_flat_ones(sides, recipe, call):
         expected = sent(flat, call)
     except Exception:  # noqa: BLE001 - the other test compares refusals
         assume(condition=False)
-    assert sent(nested, call) == expected
+    found = sent(nested, call)
+    assert found == expected, difference(found, expected)
 
 
 @pytest.mark.parametrize("own", [{}, {"reply_to": "mine"}])

@@ -6,6 +6,7 @@ leaves something out says so with `hides`, and a test looks for the row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,7 +49,10 @@ def rows() -> dict[str, str]:
 
 
 def in_seconds(moment: Any) -> Any:
-    """Return a moment as seconds from now, to the next ten: two senders take time."""
+    """Return a moment as seconds from now, to the next 30.
+
+    Two senders take time, on a busy machine many seconds.
+    """
     try:
         at = datetime.fromisoformat(moment)
     except (TypeError, ValueError):
@@ -56,7 +60,7 @@ def in_seconds(moment: Any) -> Any:
     if at.tzinfo is None:
         return moment
     ahead = (at - datetime.now(timezone.utc)).total_seconds()
-    return f"in {round(ahead, -1):.0f} s, {at.tzinfo}"
+    return f"in {math.ceil(ahead / 30) * 30} s, {at.tzinfo}"
 
 
 @hides("`map`, `starmap` and `chunks` inside a message, or as JSON")

@@ -22,7 +22,7 @@ from harness.canvases import NAMES, Call
 from harness.capture import Captured, drain
 from harness.normal_form import hides, in_seconds, maps_as_tasks
 
-__all__ = ["both_sides", "comparable", "sent", "stamps_apart"]
+__all__ = ["both_sides", "comparable", "difference", "sent", "stamps_apart"]
 
 URL = "memory://"
 QUEUE = f"celerant-oracle-{uuid.uuid4().hex[:8]}"
@@ -148,3 +148,24 @@ def comparable(messages: Iterable[Captured], *more: Any) -> list[Any]:
             )
         )
     return [*found, *map(walk, more)]
+
+
+def difference(found: Any, expected: Any, path: str = "it") -> str:
+    """Return where two values differ first, and how; "" if they are equal."""
+    if found == expected:
+        return ""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        pairs: Iterable[Any] = sorted({*found, *expected}, key=str)
+        parts = ((found.get(key), expected.get(key), key) for key in pairs)
+    elif (
+        isinstance(found, (list, tuple))
+        and isinstance(expected, (list, tuple))
+        and len(found) == len(expected)
+    ):
+        parts = (
+            (*both, at) for at, both in enumerate(zip(found, expected, strict=True))
+        )
+    else:
+        return f"{path} is {found!r} and not {expected!r}"
+    told = (difference(mine, other, f"{path}[{key!r}]") for mine, other, key in parts)
+    return next(filter(None, told), f"{path} has other keys")

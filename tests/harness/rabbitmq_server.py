@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness import services
 from harness.certificates import Certificate, self_signed
+from harness.freezing import freeze
 from harness.redis_server import free_port
 
 __all__ = ["RabbitmqServer", "own_rabbitmq", "rabbitmq_binary"]
@@ -130,7 +131,7 @@ class RabbitmqServer:
 
     def freeze(self) -> None:
         """Have it answer nothing, its connections open, until `thaw`."""
-        os.kill(self._pid(), signal.SIGSTOP)
+        freeze(self._pid())
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 
 from harness.certificates import Certificate
+from harness.freezing import freeze
 
 __all__ = ["RedisServer", "free_port"]
 
@@ -120,7 +121,7 @@ class RedisServer:
     def freeze(self) -> None:
         """Have it answer nothing, its connections open, until `thaw`."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         """Let it go on."""

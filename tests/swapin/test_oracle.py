@@ -17,7 +17,7 @@ from celerant.celery import sending
 from harness import services
 from harness.canvases import NAMES, build, calls, recipes
 from harness.capture import drain
-from harness.oracle import comparable
+from harness.oracle import comparable, difference
 
 QUEUE = f"celerant-swapin-oracle-{uuid.uuid4().hex[:8]}"
 EXAMPLES = int(os.environ.get("CELERANT_ORACLE_EXAMPLES", "1500"))
@@ -123,4 +123,4 @@ def check(side, recipe, call, form):
         patch.setattr(sending._Sending, "_volley", counted)
         found = sent(side, recipe, call, form)
     event(f"volleys: {min(len(volleys), 3)}")
-    assert found == expected
+    assert found == expected, difference(found, expected)
