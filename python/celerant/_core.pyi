@@ -22,6 +22,8 @@ __all__ = [
     "Ready",
     "Roster",
     "Rules",
+    "Table",
+    "TableRows",
     "Template",
     "Values",
     "build_info",
@@ -282,6 +284,28 @@ class Layout:
     ) -> Layout: ...
     @staticmethod
     def generic(layout: object) -> Layout: ...
+
+@final
+class Table:
+    """A table or a column, whose rows are the arguments of tasks."""
+
+    def __new__(
+        cls, source: Any, star: bool, loads: Callable[[bytes], Any]
+    ) -> Table: ...
+    @property
+    def star(self) -> bool: ...
+    @property
+    def is_held(self) -> bool: ...
+    def __iter__(self) -> TableRows: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class TableRows:
+    """An iterator over the rows of a table."""
+
+    def __iter__(self) -> TableRows: ...
+    def __next__(self) -> Any: ...
 
 @final
 class Template:

@@ -157,6 +157,18 @@ def send_streaming_body() -> None:
     assert_type(stream(add_all().apply_async()), int)
 
 
+class Tables:
+    """Tells Arrow's C stream interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+def send_tables() -> None:
+    assert_type(group.starmap(add, Tables()), group[int])
+    assert_type(group.map(double, Tables()), group[int])
+    group.map(double, 7)  # type: ignore[arg-type]
+
+
 def add_all() -> group[int]:
     return group([add.s(1, 1)])
 

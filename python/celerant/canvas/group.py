@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from celerant.canvas.chord import chord
+    from celerant.canvas.columns import Columns
     from celerant.canvas.options import GroupOptions, SendOptions
     from celerant.canvas.signature import Signature
     from celerant.canvas.single import Single
@@ -101,7 +102,7 @@ class group(  # noqa: N801 - Celery's name
     def map(
         cls,
         task: Callee[_S],
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[Any] | AsyncIterable[Any] | Columns,
         /,
         **options: Unpack[SendOptions],
     ) -> group[_S]:
@@ -109,9 +110,15 @@ class group(  # noqa: N801 - Celery's name
 
         Holds no signature per item. (Celery's ``task.map`` is one message whose
         worker loops over all items; this is n messages.)
+
+        Args:
+            task: The task, or its name.
+            items: Any iterable; or a column of Polars, pyarrow, pandas or NumPy, of
+                whose values no Python objects are made.
+            options: Options of every member.
         Raises:
-            CanvasError: `task` is neither a task nor a name, or `items` cannot be
-                iterated.
+            CanvasError: `task` is neither a task nor a name, `items` cannot be
+                iterated, or the column's type has no place in a message.
         """
         return cls._mapped(task, items, options, star=False)
 
@@ -119,15 +126,20 @@ class group(  # noqa: N801 - Celery's name
     def starmap(
         cls,
         task: Callee[_S],
-        items: Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]],
+        items: Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]] | Columns,
         /,
         **options: Unpack[SendOptions],
     ) -> group[_S]:
         """Make a group of one task per item, called with that item's arguments.
 
+        Args:
+            task: The task, or its name.
+            items: Any iterable of iterables; or a table of Polars, pyarrow, pandas or
+                NumPy, whose columns are the positional arguments, in their order.
+            options: Options of every member.
         Raises:
-            CanvasError: `task` is neither a task nor a name, or `items` cannot be
-                iterated.
+            CanvasError: `task` is neither a task nor a name, `items` cannot be
+                iterated, or a column's type has no place in a message.
         """
         return cls._mapped(task, items, options, star=True)
 

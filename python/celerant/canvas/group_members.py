@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from celerant.canvas.base import Canvas
+from celerant.canvas.columns import columnar
 from celerant.canvas.data import stranger
 from celerant.canvas.parts import Part, is_group
 from celerant.canvas.source import AsyncStream, Mapped, Stream
@@ -60,6 +61,15 @@ def checked(member: Any, position: int, part: Part) -> Any:
     return member
 
 
+def _read(items: Any, *, star: bool) -> Any:
+    """Return the rows of a table or a column, and anything else as it is."""
+    if isinstance(items, (list, tuple, range)):
+        return items
+    # Looked for only where there may be one: the packages are heavy.
+    table = columnar(items, star=star)
+    return items if table is None else table
+
+
 def mapped(task: Any, items: Any, *, star: bool) -> Mapped:
     """Return the members of `group.map` or `group.starmap`."""
     form = "starmap" if star else "map"
@@ -70,6 +80,7 @@ def mapped(task: Any, items: Any, *, star: bool) -> Mapped:
             f"{type(task).__name__}; make one with @app.task"
         )
         raise CanvasError(msg, path="group")
+    items = _read(items, star=star)
     if not isinstance(items, (Iterable, AsyncIterable)):
         each = "the arguments of each task" if star else "one argument per task"
         msg = (

@@ -8,9 +8,10 @@ per item. The Rust core reads all of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import AsyncIterable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from celerant._core import Table
 from celerant.canvas.kinds import CLASSES
 from celerant.errors import CanvasError
 
@@ -169,10 +170,18 @@ class Mapped:
         if isinstance(items, AsyncIterable):
             self.items = AsyncStream(items)
         else:
-            reusable = isinstance(items, (list, tuple, range))
+            reusable = isinstance(items, (list, tuple, range)) or (
+                isinstance(items, Table) and items.is_held
+            )
             self.items = items if reusable else Stream(items)
         self.options = options
         self.star = star
+
+    @property
+    def size(self) -> int | None:
+        """How many members it stands for; None if that is known at their end."""
+        items = self.items
+        return None if isinstance(items, Stream) else len(cast("Sized", items))
 
     def __iter__(self) -> Iterator[Signature[Any]]:
         return self._made(self.items)

@@ -230,6 +230,8 @@ def _size_of(source: Any, least: float) -> tuple[int, bool]:
     stream = stream_in(source)
     if is_async(source):
         return 0, False
+    if stream is None and isinstance(source, Mapped) and source.size is not None:
+        return source.size, True
     if stream is None:
         return len(unroll(source, readable())), True
     if isinstance(least, float):

@@ -43,7 +43,8 @@ def check_origin(
     Raises:
         CanvasError: It is another's.
     """
-    count = len(unroll(source, readable()))
+    known = source.size if isinstance(source, Mapped) else None
+    count = len(unroll(source, readable())) if known is None else known
     size = len(result.members.barrier)
     is_longer = count > size and isinstance(source, Mapped)
     if count != size and not is_longer:

@@ -40,6 +40,7 @@ pub fn write(arena: &Arena, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
             Token::Int(int) => out.extend_from_slice(itoa::Buffer::new().format(int).as_bytes()),
             Token::Float(float) => write_float(float, out),
             Token::Str(span) => write_string(arena.text(span), out),
+            Token::Encoded(span) => out.extend_from_slice(arena.encoded(span).0),
             Token::List(0) | Token::Tuple(0) => out.extend_from_slice(b"[]"),
             Token::Dict(0) => out.extend_from_slice(b"{}"),
             Token::List(left) | Token::Tuple(left) => {

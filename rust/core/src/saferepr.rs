@@ -61,6 +61,23 @@ pub fn write(arena: &Arena, value: ValueRef, limits: Limits, out: &mut Vec<u8>) 
     printer.print()
 }
 
+/// Appends `bytes` as a repr shows them whole: as text if they are UTF-8, else in hex.
+pub fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"b'");
+    if std::str::from_utf8(bytes).is_ok() {
+        out.extend_from_slice(bytes);
+    } else {
+        let digits = bytes.iter().flat_map(|&byte| {
+            [
+                HEX_PAIRS[usize::from(byte >> 4)],
+                HEX_PAIRS[usize::from(byte & 15)],
+            ]
+        });
+        digits.for_each(|pair| out.extend_from_slice(pair.as_bytes()));
+    }
+    out.push(b'\'');
+}
+
 struct Printer<'a> {
     arena: &'a Arena,
     rest: &'a [Token],
@@ -220,6 +237,7 @@ impl Printer<'_> {
             Token::Str(span) => self.quoted(self.arena.text(span)),
             Token::Bytes(span) => self.bytes(self.arena.text(span)),
             Token::Repr(span) => self.bare(self.arena.text(span)),
+            Token::Encoded(span) => self.bare(self.arena.encoded(span).1),
             Token::Int(int) => self.bare(itoa::Buffer::new().format(int).as_bytes()),
             Token::Float(float) => self.float(float),
             Token::Bool(true) => self.bare(b"True"),

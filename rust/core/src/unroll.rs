@@ -132,7 +132,7 @@ impl<F: Frame> Unroll<F> {
         while let Some(level) = self.levels.last_mut() {
             level.taken += 1;
             match level.frame.next().map_err(Failure::Frame)? {
-                Some(Step::Leaf(leaf)) => return self.number(leaf).map(Some),
+                Some(Step::Leaf(leaf)) => return Ok(Some((self.number()?, leaf))),
                 Some(Step::Group(frame)) => self.enter(frame)?,
                 None => self.leave(),
             }
@@ -140,7 +140,24 @@ impl<F: Frame> Unroll<F> {
         Ok(None)
     }
 
-    fn number(&mut self, leaf: F::Leaf) -> Result<(u32, F::Leaf), Failure<F::Error>> {
+    /// The group that gave the last member; it may give more of its own at once.
+    pub fn innermost(&mut self) -> Option<&mut F> {
+        self.levels.last_mut().map(|level| &mut level.frame)
+    }
+
+    /// Counts one more member of the innermost group, which gave it by itself; returns its
+    /// `group_index`.
+    ///
+    /// # Errors
+    /// [`Failure::Canvas`] with [`Error::TooManyMembers`].
+    pub fn count_one(&mut self) -> Result<u32, Failure<F::Error>> {
+        if let Some(level) = self.levels.last_mut() {
+            level.taken += 1;
+        }
+        self.number()
+    }
+
+    fn number(&mut self) -> Result<u32, Failure<F::Error>> {
         let index = self.next_index;
         if index == self.max_members {
             return Err(Error::TooManyMembers {
@@ -150,7 +167,7 @@ impl<F: Frame> Unroll<F> {
             .into());
         }
         self.next_index += 1;
-        Ok((index, leaf))
+        Ok(index)
     }
 
     fn enter(&mut self, frame: F) -> Result<(), Failure<F::Error>> {

@@ -44,6 +44,8 @@ pub enum Token {
     Set(u32),
     /// `frozenset` of that many items; shown in reprs only.
     FrozenSet(u32),
+    /// A value with ready JSON and a ready `repr`; see [`Arena::encoded`].
+    Encoded(Span),
 }
 
 impl Token {
@@ -67,7 +69,7 @@ impl Token {
             Self::List(_) => "list",
             Self::Tuple(_) => "tuple",
             Self::Dict(_) => "dict",
-            Self::Repr(_) => "object",
+            Self::Repr(_) | Self::Encoded(_) => "object",
             Self::Bytes(_) => "bytes",
             Self::Set(_) => "set",
             Self::FrozenSet(_) => "frozenset",
@@ -241,6 +243,36 @@ impl Arena {
         self.push(Token::Repr(span))
     }
 
+    /// Pushes a value by its JSON and its `repr`.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push) and [`store`](Self::store).
+    pub fn push_encoded(&mut self, json: &[u8], repr: &[u8]) -> Result<()> {
+        let len = narrow(json.len(), "bytes of text")?;
+        let start = self.text.len();
+        let whole = ENCODED_AT + json.len() + repr.len();
+        narrow(start.saturating_add(whole), "bytes of text")?;
+        self.text.extend_from_slice(&len.to_le_bytes());
+        self.text.extend_from_slice(json);
+        self.text.extend_from_slice(repr);
+        let span = Span {
+            start: narrow(start, "bytes of text")?,
+            len: narrow(whole, "bytes of text")?,
+        };
+        self.push(Token::Encoded(span))
+    }
+
+    /// The JSON and the `repr` of [`Token::Encoded`].
+    #[must_use]
+    pub fn encoded(&self, span: Span) -> (&[u8], &[u8]) {
+        let text = self.text(span);
+        let Some((len, rest)) = text.split_first_chunk::<ENCODED_AT>() else {
+            return Default::default();
+        };
+        let len = u32::from_le_bytes(*len) as usize;
+        rest.split_at_checked(len).unwrap_or_default()
+    }
+
     /// Opens a `list`; push its `len` items next.
     ///
     /// # Errors
@@ -281,6 +313,9 @@ impl Arena {
         self.push(Token::FrozenSet(narrow(len, "items of one container")?))
     }
 }
+
+/// Bytes before the JSON of [`Token::Encoded`]: its length, little-endian.
+const ENCODED_AT: usize = 4;
 
 fn narrow(len: usize, what: &'static str) -> Result<u32> {
     u32::try_from(len).map_err(|_| Error::ArenaFull {
@@ -329,6 +364,20 @@ mod tests {
         arena.rollback(mark);
         assert_eq!(arena.len_bytes(), before);
         assert_eq!(arena.position()?, ValueRef(1));
+        Ok(())
+    }
+
+    #[test]
+    fn an_encoded_value_has_its_json_and_its_repr() -> Result<()> {
+        let mut arena = Arena::new();
+        arena.push_str(b"before")?;
+        arena.push_encoded(b"[1]", b"one")?;
+        let Token::Encoded(span) = arena.tokens[1] else {
+            panic!("another token");
+        };
+        assert_eq!(arena.encoded(span), (&b"[1]"[..], &b"one"[..]));
+        arena.clear();
+        assert_eq!(arena.encoded(span), (&b""[..], &b""[..]));
         Ok(())
     }
 

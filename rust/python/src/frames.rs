@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use celerant_arrow::rows::Rows;
 use celerant_core::unroll::{Frame, Step};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyRange, PyString, PyTuple, PyType};
 
 use crate::lowered::{Lowered, PyLowered};
+use crate::table::{PyTable, Walk as RowWalk};
 
 /// A member as found in the canvas.
 #[derive(Debug)]
@@ -27,6 +29,21 @@ pub(crate) enum Leaf {
         /// The task and options that all items share.
         mapped: Arc<Mapped>,
     },
+    /// One row of a table that a task is mapped over.
+    Row(Row),
+}
+
+/// One row of a table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// The rows around it.
+    pub(crate) rows: Arc<Rows>,
+    /// Which of them it is.
+    pub(crate) at: usize,
+    /// The task and options that all rows share.
+    pub(crate) mapped: Arc<Mapped>,
+    /// Makes Python's values of it.
+    pub(crate) table: Arc<Py<PyTable>>,
 }
 
 /// One task over many arguments.
@@ -120,6 +137,7 @@ enum Source {
     Tuple(Py<PyTuple>, usize),
     Iterator(Py<PyIterator>),
     Mapped(Py<PyIterator>, Arc<Mapped>),
+    Rows(Box<RowWalk>, Arc<Py<PyTable>>, Arc<Mapped>),
     Lowered(Arc<Lowered>, usize),
 }
 
@@ -160,6 +178,16 @@ impl Walk {
                 star: tasks.getattr(intern!(py, "star"))?.is_truthy()?,
             };
             let items = tasks.getattr(intern!(py, "items"))?;
+            if let Ok(table) = items.cast_exact::<PyTable>() {
+                let walk = RowWalk::new(table.get().begin(py)?);
+                let table = Arc::new(table.clone().unbind());
+                return Ok(Self {
+                    types: Arc::clone(types),
+                    streams: Arc::clone(streams),
+                    source: Source::Rows(Box::new(walk), table, Arc::new(mapped)),
+                    origin: tasks.clone().unbind(),
+                });
+            }
             let items = if is_held(&items) {
                 iterate(&items)?
             } else {
@@ -175,6 +203,13 @@ impl Walk {
             source,
             origin: tasks.clone().unbind(),
         })
+    }
+
+    /// Passes over the next row of a table, which was read with the last one.
+    pub(crate) fn pass_row(&mut self) {
+        if let Source::Rows(walk, ..) = &mut self.source {
+            walk.pass();
+        }
     }
 
     fn step(&self, item: &Bound<'_, PyAny>) -> Result<Step<Leaf, Self>, Unreadable> {
@@ -295,6 +330,16 @@ impl Frame for Walk {
                     *at += 1;
                     let message = Leaf::Message(Arc::clone(lowered), *at - 1);
                     return Ok(Some(Step::Leaf(message)));
+                }
+                Source::Rows(walk, table, mapped) => {
+                    return Ok(walk.next(py)?.map(|(rows, at)| {
+                        Step::Leaf(Leaf::Row(Row {
+                            rows,
+                            at,
+                            mapped: Arc::clone(mapped),
+                            table: Arc::clone(table),
+                        }))
+                    }));
                 }
                 Source::Mapped(iterator, mapped) => {
                     let Some(item) = iterator.bind(py).clone().next().transpose()? else {

@@ -31,9 +31,11 @@ mod progress;
 mod reading;
 mod ready;
 mod roster;
+mod rows;
 mod rules;
 mod shapes;
 mod signatures;
+mod table;
 mod template;
 mod templates;
 mod values;
@@ -75,6 +77,8 @@ mod _core {
     use crate::roster::PyRoster;
     #[pymodule_export]
     use crate::rules::{PyReadable, PyRules};
+    #[pymodule_export]
+    use crate::table::{PyRows, PyTable};
     #[pymodule_export]
     use crate::template::{PyLayout, PyTemplate};
     #[pymodule_export]

@@ -271,6 +271,11 @@ impl PyPlan {
         positions.get(index as usize).copied().unwrap_or(index)
     }
 
+    /// Whether it reads all members.
+    pub(crate) const fn wants_all(&self) -> bool {
+        self.only.is_none()
+    }
+
     pub(crate) fn wants(&self, index: u32) -> bool {
         self.only.as_ref().is_none_or(|ranges| {
             let after = ranges.partition_point(|&(start, _)| start <= index);
@@ -299,6 +304,10 @@ pub(crate) fn unroll<'py>(
             Ok(Some((_, Leaf::Signature(member) | Leaf::Unit(member)))) => found.append(member)?,
             Ok(Some((_, Leaf::Item { args, mapped }))) => {
                 found.append((&mapped.task, args, &mapped.options))?;
+            }
+            Ok(Some((_, Leaf::Row(row)))) => {
+                let args = row.table.bind(py).get().arguments(py, &row.rows, row.at)?;
+                found.append((&row.mapped.task, args, &row.mapped.options))?;
             }
             Ok(Some((_, Leaf::Message(lowered, number)))) => {
                 let message = &lowered.messages[number];

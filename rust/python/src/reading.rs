@@ -19,6 +19,7 @@ use crate::lowered_members::Carried;
 use crate::members::refuse_taken;
 use crate::plan::{PyPlan, failed};
 use crate::progress::{Held, Pending, Progress};
+use crate::rows::Shared;
 
 /// A slow generator's members leave when one is drawn and this has passed.
 const LINGER: Duration = Duration::from_millis(20);
@@ -36,7 +37,7 @@ pub(crate) struct Reading<'a, 'py> {
     pub(crate) layouts: Vec<Py<PyAny>>,
     pub(crate) ignored: Vec<(u32, u32)>,
     chord_sizes: Vec<Py<PyChordSize>>,
-    results: u64,
+    pub(crate) results: u64,
     several: Vec<(u32, u32)>,
     shared: Vec<u32>,
     pub(crate) heard: Vec<Heard>,
@@ -47,6 +48,8 @@ pub(crate) struct Reading<'a, 'py> {
     pub(crate) plainest: Option<(Bound<'py, PyString>, usize)>,
     /// The embed of the message before: all tasks of one header carry the same body.
     pub(crate) carried: Option<Carried>,
+    /// What the rows of a table share.
+    pub(crate) by_rows: Option<Shared>,
     /// Bytes that messages share, counted for each but the first.
     pub(crate) shared_bytes: usize,
     /// The path of the member that was held, while it is read.
@@ -75,6 +78,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             heard: Vec::new(),
             registered: HashMap::new(),
             plainest: None,
+            by_rows: None,
             carried: None,
             shared_bytes: 0,
             path_of_held: None,
@@ -116,7 +120,11 @@ impl<'a, 'py> Reading<'a, 'py> {
                 self.hold(index, leaf);
                 break;
             }
+            let next = self.next_rows(&leaf);
             self.read(index, leaf)?;
+            if let Some((rows, at)) = next {
+                self.rows_from(&rows, at, members, bytes)?;
+            }
             self.is_due = self.must_leave(started);
             if self.is_due {
                 break;
@@ -185,6 +193,10 @@ impl<'a, 'py> Reading<'a, 'py> {
                 self.results += 1;
                 self.item(index, args.into_bound(self.py), &mapped)?;
             }
+            Leaf::Row(row) => {
+                self.results += 1;
+                self.row(index, &row)?;
+            }
         }
         self.progress.read = index + 1;
         Ok(())
@@ -231,11 +243,11 @@ impl<'a, 'py> Reading<'a, 'py> {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.wired.members.len() + self.generic.members.len()
     }
 
-    fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         let arenas = self.wired.arena.len_bytes() + self.generic.arena.len_bytes();
         arenas + self.shared_bytes + self.len() * MESSAGE_BYTES
     }
