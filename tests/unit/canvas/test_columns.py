@@ -23,7 +23,8 @@ from celerant.canvas import columns
 from celerant.errors import ArgumentError
 from harness.capture import drain
 
-WAIT = 30
+pytestmark = pytest.mark.timeout(300)
+WAIT = 60
 MOMENT = datetime.fromisoformat("2020-01-02T03:04:05")
 MOMENTS = st.datetimes(
     datetime.fromisoformat("1700-01-01"), datetime.fromisoformat("2200-01-01")
