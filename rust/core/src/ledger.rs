@@ -117,6 +117,12 @@ impl Ledger {
         Some(found.map_or(Fate::Unsent, |(fate, _)| fate))
     }
 
+    /// Whether all members of `range` are confirmed.
+    #[must_use]
+    pub fn is_confirmed(&self, range: Range<u32>) -> bool {
+        range.is_empty() || self.confirmed.contains_range(range)
+    }
+
     /// How many members are in `fate`.
     #[must_use]
     pub fn count(&self, fate: Fate) -> u32 {
@@ -211,6 +217,8 @@ mod tests {
         assert_eq!(ledger.fate(5), Some(Fate::Rejected));
         assert_eq!(ledger.fate(9), Some(Fate::Unsent));
         assert_eq!(ledger.fate(10), None);
+        assert!(ledger.is_confirmed(2..5) && ledger.is_confirmed(7..7));
+        assert!(!ledger.is_confirmed(2..6));
         Ok(())
     }
 

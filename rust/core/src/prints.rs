@@ -4,6 +4,7 @@
 //! callbacks, where results go) is no part of it: that differs by the process that sends.
 
 use std::hash::Hasher;
+use std::ops::Range;
 
 use siphasher::sip::SipHasher24;
 
@@ -63,14 +64,17 @@ impl Prints {
         Ok(None)
     }
 
-    /// All of them as bytes, for another process.
+    /// Those of some members as bytes, for another process; of members without one, zeros. What
+    /// lies behind the last known member is left out.
     #[must_use]
-    pub fn pack(&self) -> Vec<u8> {
-        let pairs = self.known.iter().map(|print| print.to_le_bytes());
+    pub fn pack(&self, members: Range<usize>) -> Vec<u8> {
+        let end = members.end.min(self.known.len());
+        let known = self.known.get(members.start..end).unwrap_or_default();
+        let pairs = known.iter().map(|print| print.to_le_bytes());
         pairs.flatten().collect()
     }
 
-    /// What `pack` made.
+    /// What `pack` made of all of them.
     #[must_use]
     pub fn unpack(packed: &[u8]) -> Self {
         let pairs = packed.chunks_exact(2);
@@ -134,8 +138,22 @@ mod tests {
         assert_eq!(other(3, 2)?, Some(3));
         assert_eq!(other(2, 2)?, None);
         assert_eq!(other(9, 2)?, None);
-        let mut again = Prints::unpack(&prints.pack());
+        let mut again = Prints::unpack(&prints.pack(0..usize::MAX));
         assert_eq!(again.first_other(&chunk(3, 2)?, &mut None)?, Some(3));
+        Ok(())
+    }
+
+    #[test]
+    fn the_prints_of_some_members_are_a_part_of_all() -> Result<()> {
+        let mut prints = Prints::default();
+        for index in 0..5 {
+            prints.keep(&chunk(index, i64::from(index))?)?;
+        }
+        let all = prints.pack(0..usize::MAX);
+        assert_eq!(all.len(), 10);
+        assert_eq!(prints.pack(2..4), all[4..8]);
+        assert_eq!(prints.pack(4..9), all[8..]);
+        assert_eq!(prints.pack(7..9), []);
         Ok(())
     }
 

@@ -223,6 +223,50 @@ impl PyChunk {
         }
     }
 
+    /// The same chunk with only the messages of members in `ranges`, half-open and ascending.
+    #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
+    fn within(&self, py: Python<'_>, ranges: Vec<(u32, u32)>) -> Self {
+        let is_in = |index: u32| {
+            let after = ranges.partition_point(|&(start, _)| start <= index);
+            after > 0 && index < ranges[after - 1].1
+        };
+        let kept = |chunk: &Chunk| Chunk {
+            arena: chunk.arena.clone(),
+            members: chunk
+                .members
+                .iter()
+                .filter(|member| is_in(member.index))
+                .copied()
+                .collect(),
+            templates: chunk.templates.clone(),
+            repr_limits: chunk.repr_limits,
+            own: chunk.own.clone(),
+        };
+        let several = self.several.iter().filter(|(index, _)| is_in(*index));
+        Self {
+            ids: self.ids.clone(),
+            wired: kept(&self.wired),
+            routes: Arc::clone(&self.routes),
+            generic: kept(&self.generic),
+            layouts: self.layouts.iter().map(|one| one.clone_ref(py)).collect(),
+            ignored: self.ignored.clone(),
+            chord_sizes: copies(py, &self.chord_sizes),
+            results: self.results,
+            is_last: self.is_last,
+            is_due: self.is_due,
+            len_bytes: self.len_bytes,
+            several: several.copied().collect(),
+            shared: self.shared.clone(),
+            hearing: None,
+        }
+    }
+
+    /// Whether some messages are for `Producer.publish`.
+    #[getter]
+    fn has_generic(&self) -> bool {
+        !self.generic.members.is_empty()
+    }
+
     /// One transaction in RESP, and the number of commands between MULTI and EXEC.
     ///
     /// Args:

@@ -156,6 +156,11 @@ impl PyLedger {
         Ok(marked.map(drop).map_err(Raised::from)?)
     }
 
+    /// Whether all members `start` to `stop` are confirmed.
+    fn is_confirmed(&self, start: u32, stop: u32) -> bool {
+        self.lock().ledger.is_confirmed(start..stop)
+    }
+
     /// How many members have this fate.
     fn count(&self, fate: PyFate) -> u32 {
         self.lock().ledger.count(fate.into())

@@ -25,13 +25,14 @@ impl PyPrints {
         Self::default()
     }
 
-    /// All of them as bytes, for another process.
-    fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    /// Those of members `start` to `stop` as bytes, for another process; None: to the last.
+    #[pyo3(signature = (start=0, stop=None))]
+    fn pack<'py>(&self, py: Python<'py>, start: usize, stop: Option<usize>) -> Bound<'py, PyBytes> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        PyBytes::new(py, &kept.pack())
+        PyBytes::new(py, &kept.pack(start..stop.unwrap_or(usize::MAX)))
     }
 
-    /// What `pack` made.
+    /// What `pack` made of all of them.
     #[staticmethod]
     fn unpack(packed: &[u8]) -> Self {
         Self {
