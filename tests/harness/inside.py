@@ -51,7 +51,7 @@ def locks(app: Any) -> list[Any]:
         app._discovery._lock,
         kept_carriers(app).lock,
         app.backend._own.get().lock,
-        app._loop_door()._own.get().lock,
+        app.loop_door._own.get().lock,
     ]
 
 

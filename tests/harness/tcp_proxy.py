@@ -35,6 +35,9 @@ class TcpProxy:
         self._lose_reply = lose_reply
         self._lose_request = lose_request
         self._left = times
+        #: Sees all that each client has sent so far, and which one; fires to cut it.
+        self._watch: Callable[[bytes, object], bool] | None = None
+        self._watch_loses_reply = False
         self._distance = distance
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,6 +71,28 @@ class TcpProxy:
         with self._lock:
             self._muted |= self._open
             self._mutes_new = new
+
+    def watch(
+        self,
+        watch: Callable[[bytes, object], bool] | None,
+        *,
+        loses_reply: bool = False,
+    ) -> None:
+        """Have each piece shown to `watch`, which says whether to cut there.
+
+        Args:
+            watch: Called with all that a client has sent, and the client.
+            loses_reply: Whether the last piece arrives.
+        """
+        self._watch, self._watch_loses_reply = watch, loses_reply
+
+    def _is_cut(self, request: bytearray, client: object, *, late: bool) -> bool:
+        watch = self._watch
+        return (
+            watch is not None
+            and late == self._watch_loses_reply
+            and watch(bytes(request), client)
+        )
 
     def forward(self) -> None:
         """Lose nothing from now on."""
@@ -117,7 +142,7 @@ class TcpProxy:
             self._closing.wait(self._distance)
             client.sendall(data)
 
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:  # noqa: C901 - one loop over both ends
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:  # noqa: C901, PLR0912 - one loop over both ends
         with self._lock:
             self._open |= {client, server}
             if self._mutes_new:
@@ -139,7 +164,11 @@ class TcpProxy:
                         request += data
                         if not data or self._fire(self._lose_request, bytes(request)):
                             return
+                        if self._is_cut(request, client, late=False):
+                            return
                         server.sendall(data)
+                        if self._is_cut(request, client, late=True):
+                            return
                         if self._fire(self._lose_reply, bytes(request)):
                             # The end of our stream makes the server execute all that
                             # it has, answer and close: its end means it is done.

@@ -40,6 +40,7 @@ def test_the_examples_of_a_long_group_run_as_written(tmp_path):
             text=True,
             timeout=60,
             check=False,
+            cwd=tmp_path,
         )
     finally:
         for own in DATABASES.values():

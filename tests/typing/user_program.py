@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -23,6 +24,7 @@ from celerant import (
     HandleError,
     Ignore,
     IncompleteStream,
+    JournalError,
     MaxRetriesExceeded,
     MaxRetriesExceededError,
     NotSent,
@@ -223,6 +225,11 @@ async def numbers() -> AsyncIterator[Signature[int]]:
 def live() -> None:
     sums = group([add.s(1, 1), add.s(2, 2)])
     result = sums.apply_async(window=10, canary=1, stop_if=0.5, cancellable=True)
+    sums.apply_async(journal="sums.journal")
+    try:
+        assert_type(sums.resume(Path("sums.journal")), GroupResult[int])
+    except JournalError as exc:
+        assert_type(exc.path, str)
     assert_type(result, GroupResult[int])
     assert_type(result.cancel(terminate=True), Cancelled)
     assert_type(result.retry("failed"), GroupResult[int])
@@ -235,6 +242,7 @@ def live() -> None:
 async def send_from_a_loop() -> None:
     assert_type(group(numbers()), group[int])
     assert_type(await group(numbers()).asend(window=10), GroupResult[int])
+    assert_type(await group(numbers()).aresume("sums.journal"), GroupResult[int])
     assert_type(await add.s(1, 2).asend(queue="q"), AsyncResult[int])
     sums = group([add.s(1, 1), add.s(2, 2)])
     assert_type(await add.delay(1, 2), int)
@@ -261,6 +269,7 @@ def wrong() -> None:
     add.s(1, 2).set(queue=3)  # type: ignore[arg-type]
     (add.s(1, 2) | double.s()).delay(priority=3).gett()  # type: ignore[attr-defined]
     sums.apply_async(window="10")  # type: ignore[arg-type]
+    sums.apply_async(journal=5)  # type: ignore[arg-type]
     add.apply_async((1, 2), window=10)  # type: ignore[call-arg]
     sums.apply_async(expires=[1])  # type: ignore[arg-type]
 

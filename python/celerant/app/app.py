@@ -69,7 +69,9 @@ _PARAMETERS = (
 
 
 #: Public for other rooms of the package only.
-_INTERNAL = frozenset({"child_setup", "module", "routes", "sender", "unfinished"})
+_INTERNAL = frozenset(
+    {"child_setup", "loop_door", "module", "routes", "sender", "unfinished"}
+)
 
 
 class Celerant(TaskRegistry, FamiliarApp):
@@ -202,7 +204,7 @@ class Celerant(TaskRegistry, FamiliarApp):
         Raises:
             Exception: As `apply_async`.
         """
-        door = self._loop_door()
+        door = self.loop_door
         door.open(canvas, self)
         return await door.send(partial(canvas.apply_async, **options))
 
@@ -220,7 +222,8 @@ class Celerant(TaskRegistry, FamiliarApp):
                 self._sender = Sender(self)
             return self._sender
 
-    def _loop_door(self) -> LoopSender:
+    @property
+    def loop_door(self) -> LoopSender:
         """Return the sender for event loops."""
         from celerant.sending.event_loop import LoopSender  # noqa: PLC0415 - asyncio
 

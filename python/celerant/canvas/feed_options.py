@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ class FeedOptions(NamedTuple):
     canary: int | float | None = None
     stop_if: int | float | None = None
     cancellable: bool = False
+    journal: str | os.PathLike[str] | bool | None = None
 
     @property
     def feeds(self) -> bool:
@@ -77,4 +79,8 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a number of failures from 0 on, or a share of those done between 0 and 1",
     ),
     "cancellable": (lambda value: isinstance(value, bool), "True or False"),
+    "journal": (
+        lambda value: isinstance(value, (bool, str, os.PathLike)) and value != "",
+        "the path of a file, or True: a journal in Redis",
+    ),
 }

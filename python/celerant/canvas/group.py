@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overload
 
 from celerant.canvas.base import Canvas, check_callback
@@ -309,23 +311,49 @@ class group(  # noqa: N801 - Celery's name
 
     def resume(
         self,
-        result: GroupResult[R],
+        result: GroupResult[R] | str | os.PathLike[str],
         unknown: Literal["send", "skip"] = "send",
     ) -> GroupResult[R]:
-        """Send the rest of `result`'s interrupted dispatch, under the same ids.
+        """Send the rest of an interrupted dispatch, under the same ids.
 
-        Does nothing if there is no rest.
+        Does nothing if there is no rest. The dispatch may be another process's, which
+        sent the same members with ``journal=`` and was killed. All of them are read
+        then, and those that had left are compared with what was sent.
+
         Args:
-            result: ``PublishError.result`` of the dispatch.
+            result: ``PublishError.result`` of the dispatch; or the path of its journal.
             unknown: ``"send"`` sends members again whose fate is unknown (they may
                 run twice), ``"skip"`` counts them as sent.
         Returns:
-            `result`, which now waits for those that were sent.
+            `result`, which now waits for those that were sent; of another process's
+            dispatch a new one. Its `report` says which members may be double.
         Raises:
-            CanvasError: The result is not of this group, or its members are gone.
+            CanvasError: The result is not of this group, or its members are gone; or a
+                member is another than was sent, which the error names.
+            JournalError: The journal is garbled, of another group or app, or its
+                sender lives.
             PublishError: Again.
         """
         resumed: GroupResult[R] = self.app.sender.resume(self, result, unknown)
+        return resumed
+
+    async def aresume(
+        self,
+        result: GroupResult[R] | str | os.PathLike[str],
+        unknown: Literal["send", "skip"] = "send",
+    ) -> GroupResult[R]:
+        """Do the same as `resume` from an event loop, also with an async iterable.
+
+        Args:
+            result: As of `resume`.
+            unknown: As of `resume`.
+        Raises:
+            Exception: As of `resume`.
+        """
+        door = self.app.loop_door
+        door.open(self, self.app)
+        resumed: GroupResult[R]
+        resumed = await door.send(partial(self.resume, result, unknown))
         return resumed
 
     @classmethod

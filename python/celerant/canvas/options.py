@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
+    import os
     from datetime import datetime
 
     from kombu import Exchange, Queue
@@ -127,6 +128,10 @@ class GroupOptions(SendOptions, total=False):
     #: Whether `cancel` finds members by a stamp, and not by their ids; groups
     #: with one of the above always have it.
     cancellable: bool | None
+    #: Where it is kept what has left, so that `group.resume` sends exactly the rest
+    #: after this process was killed: the path of a file, or True: in Redis, which is
+    #: the broker.
+    journal: str | os.PathLike[str] | bool | None
 
 
 class ApplyOptions(SendOptions, total=False):

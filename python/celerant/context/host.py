@@ -52,6 +52,11 @@ class App(Protocol):
         """A function that sends a canvas from an event loop."""
 
     @property
+    def loop_door(self) -> Any:
+        """What sends from event loops."""
+        ...
+
+    @property
     def backend(self) -> Any:
         """The store of results."""
 

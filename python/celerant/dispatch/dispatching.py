@@ -61,30 +61,35 @@ class Many(Run):
         #: Members of an earlier dispatch, of which some messages may be in.
         self._doubtful = _indices(order.ledger.intervals(Fate.UNKNOWN))
         self._results = 0
+        if order.hooks.resumed is not None:
+            self._dispatch.maybe_double |= _indices(order.hooks.resumed.double)
 
     # -- sending -----------------------------------------------------------------
 
     def _send_all(self, carrier: Carrier) -> None:
         self._renderer.carrier = carrier
-        held: list[Chunk] = []
+        held: list[tuple[Chunk, bool]] = []
         size = 0
         while (chunk := self._next(carrier)) is not None:
             self._grow(self._plan.count)
-            self._ledger.expect(chunk)
             self._ignored += chunk.ignored()
             self._results += chunk.results
-            self._print(chunk)
-            held.append(chunk)
-            size += chunk.size
+            rest = self._rest_of(chunk)
+            if not len(rest):
+                continue
+            self._ledger.expect(rest)
+            held.append((rest, self._plan.is_amid))
+            size += rest.size
             # No member of a list leaves before all are checked. Members from a
             # generator, at any depth, do not wait for its end.
             holds = self._plan.holds or self._hooks.is_again
-            if size > HELD_BYTES or not holds:
-                for ready in held:
-                    self._send(carrier, ready)
+            if (size > HELD_BYTES or not holds) and not self._is_behind:
+                for ready, is_amid in held:
+                    self._send(carrier, ready, is_amid=is_amid)
                 held.clear()
-        for ready in held:
-            self._send(carrier, ready)
+        self._refuse_short()
+        for ready, is_amid in held:
+            self._send(carrier, ready, is_amid=is_amid)
         carrier.wires[0].flush()
         self._count_silent()
 
@@ -99,6 +104,49 @@ class Many(Run):
         # was not read to its end is no part of it.
         super()._grow(min(count, self._known) if self._hooks.is_again else count)
 
+    # -- going on where another process stopped ------------------------------------
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether members are still read that have left before, and are compared."""
+        resumed = self._hooks.resumed
+        return resumed is not None and self._plan.count < resumed.known
+
+    def _rest_of(self, chunk: Chunk) -> Chunk:
+        """Check a chunk, and return it without the members that have left before.
+
+        Raises:
+            CanvasError: As `_print`; or the source has more than it had.
+        """
+        self._print(chunk)
+        resumed = self._hooks.resumed
+        if resumed is None:
+            return chunk
+        if resumed.total is not None and self._plan.count > resumed.total:
+            path = self._path(resumed.total)
+            msg = (
+                f"{path}: the source had {resumed.total} members, all of which were "
+                "sent, and now it has more; nothing is sent of it"
+            )
+            raise CanvasError(msg, path=path)
+        return resumed.rest_of(chunk)
+
+    def _refuse_short(self) -> None:
+        """Refuse a source that ends before the members that have left.
+
+        Raises:
+            CanvasError: It does.
+        """
+        if self._is_behind:
+            resumed = self._hooks.resumed
+            assert resumed is not None  # noqa: S101 - it is behind it
+            count = self._plan.count
+            msg = (
+                f"group[{count}]: the source ends here, and {resumed.known} members of "
+                "it were sent, so this source is another; nothing is sent of it"
+            )
+            raise CanvasError(msg, path=f"group[{count}]")
+
     def _print(self, chunk: Chunk) -> None:
         """Keep what members are sent with, or refuse others in their places.
 
@@ -106,6 +154,8 @@ class Many(Run):
             CanvasError: Another member, or one that cannot be sent once more.
         """
         hooks = self._hooks
+        if hooks.resumed is not None:
+            self._compare(chunk)
         if hooks.is_again:
             if chunk.chord_sizes():
                 msg = (
@@ -113,22 +163,27 @@ class Many(Run):
                     "would count twice; send it as a new group"
                 )
                 raise CanvasError(msg, path="group")
-            other = None if hooks.prints is None else hooks.prints.first_other(chunk)
-            if other is not None:
-                path = self._path(other)
-                msg = (
-                    f"{path}: its arguments are not those that were sent, so this "
-                    "source is another; nothing is sent of it"
-                )
-                raise CanvasError(msg, path=path)
+            self._compare(chunk)
         elif hooks.prints is not None:
             hooks.prints.keep(chunk)
+
+    def _compare(self, chunk: Chunk) -> None:
+        """Refuse members that are known to have been others."""
+        prints = self._hooks.prints
+        other = None if prints is None else prints.first_other(chunk)
+        if other is not None:
+            path = self._path(other)
+            msg = (
+                f"{path}: its arguments are not those that were sent, so this "
+                "source is another; nothing is sent of it"
+            )
+            raise CanvasError(msg, path=path)
 
     def _announce(self, sizes: Sequence[ChordSize]) -> None:
         if sizes and self._hooks.announce is not None:
             self._hooks.announce(sizes)
 
-    def _send(self, carrier: Carrier, chunk: Chunk) -> None:
+    def _send(self, carrier: Carrier, chunk: Chunk, *, is_amid: bool) -> None:
         check_abandoned()
         self._refuse_forked()
         if chunk.is_last and self._hooks.before_last is not None:
@@ -140,10 +195,13 @@ class Many(Run):
         if not self._started and self._hooks.before_first is not None:
             self._hooks.before_first()
         self._announce(chunk.chord_sizes())
-        self._started = True
+        journal, double = self._hooks.journal, self._dispatch.maybe_double
         if self._doubtful:
-            again = _indices(chunk.ranges()) & self._doubtful
-            self._dispatch.maybe_double |= again
+            double |= _indices(chunk.ranges()) & self._doubtful
+        if journal is not None and len(chunk):
+            carrier.wires[0].follow()
+            journal.leaving(chunk, self._ledger, double, is_amid=is_amid)
+        self._started = True
         is_due = chunk.is_due
         try:
             carrier.send(chunk)
@@ -151,6 +209,8 @@ class Many(Run):
                 # Only then the fates are known: a listener wants to know them, and a
                 # slow source must not come between a chunk and its second try.
                 carrier.wires[0].flush()
+                if journal is not None:
+                    journal.settle(self._ledger, double)
         finally:
             if listener is not None:
                 listener.left(self._ledger)

@@ -14,8 +14,9 @@ from celerant.dispatch.order import Order
 from celerant.dispatch.run import Sent
 from celerant.dispatch.watching import Departure
 from celerant.dispatch.wires.base import Broken
+from celerant.dispatch.wires.chunk_limits import NEAR
 from celerant.errors import CanvasError
-from celerant.errors.report import Report
+from celerant.errors.report import Intervals, Report
 
 __all__ = ["Fed", "Gate"]
 
@@ -62,12 +63,62 @@ class Fed(Many):
         self.count = 0
         #: Whether members were read that did not leave.
         self.is_torn = False
+        #: What was read while it caught up, and is sent in the first turn.
+        self._held_back: list[tuple[Chunk, bool]] = []
+        #: Members that may be in a queue twice, as the report has them.
+        self._double: Intervals = []
         self._count_ahead()
 
     @property
     def report(self) -> Report:
         """What became of the members, as far as it is known at the time of asking."""
-        return Report(self._ledger)
+        return Report(self._ledger, self._double)
+
+    def catch_up(self, carriers: Carriers) -> None:
+        """Read the members that another process has sent, and compare them.
+
+        Raises:
+            CanvasError: The source is another. Nothing is sent.
+            PublishError: No broker answers.
+        """
+        if not self._is_behind:
+            return
+        try:
+            with self._held(carriers) as carrier:
+                self._read_known(carrier)
+        except BaseException as exc:
+            departure, self._departure = self._departure, None
+            if departure is not None:
+                departure.end(None, exc)
+            if not isinstance(exc, Broken):
+                raise
+            raise self._publish_error(exc) from exc.__cause__
+        self._count_ahead()
+
+    def _read_known(self, carrier: Carrier) -> None:
+        self._renderer.carrier = carrier
+        resumed, plan = self._hooks.resumed, self._plan
+        assert resumed is not None  # noqa: S101 - it is behind it
+        while self._is_behind or plan.is_amid:
+            limits = carrier.wires[0].limits
+            most = min(limits.members, max(0, resumed.known - plan.count))
+            chunk = plan.read(most, limits.bytes, whole=True)
+            if chunk is None:
+                self._refuse_short()
+                break
+            self._refuse_ignored(chunk)
+            rest = self._rest_of(chunk)
+            self._grow(plan.count)
+            if len(rest):
+                self._ledger.expect(rest)
+                self._held_back.append((rest, plan.is_amid))
+                self.is_torn = True
+        if resumed.total is not None and (more := plan.read(1, NEAR.bytes)):
+            # Says that there should be none.
+            self._rest_of(more)
+        if resumed.total is not None and not self._held_back:
+            self._count_silent()
+            self.is_read = True
 
     def over(self, carriers: Carriers) -> Sent:
         """Send until the source is at its end or the gate says so.
@@ -78,7 +129,7 @@ class Fed(Many):
         """
         error: BaseException | None = None
         try:
-            while not self.is_read and (room := self._gate.wait()):
+            while (not self.is_read or self._held_back) and (room := self._gate.wait()):
                 with self._held(carriers) as carrier:
                     self._turn(carrier, room)
         except Abandoned:
@@ -93,6 +144,11 @@ class Fed(Many):
     def _turn(self, carrier: Carrier, room: int) -> None:
         """Send as many members as there is room for."""
         self._renderer.carrier = carrier
+        while self._held_back:
+            with self._gate.passing():
+                ready, is_amid = self._held_back[0]
+                self._send(carrier, ready, is_amid=is_amid)
+                del self._held_back[0]
         # A member that has begun to leave goes on: it may be several messages.
         while room > 0 or self._plan.is_amid:
             limits = carrier.wires[0].limits
@@ -105,14 +161,18 @@ class Fed(Many):
                     self.is_read = True
                     break
                 self._refuse_ignored(chunk)
-                self._print(chunk)
+                self._rest_of(chunk)
                 self._grow(self._plan.count)
                 self._ledger.expect(chunk)
                 self._count_ahead()
-                self._send(carrier, chunk)
+                self._send(carrier, chunk, is_amid=self._plan.is_amid)
             self.is_torn = False
             room = self._gate.room()
         carrier.wires[0].flush()
+        if self._hooks.journal is not None:
+            self._hooks.journal.settle(self._ledger, self._dispatch.maybe_double)
+        if self._dispatch.maybe_double:
+            self._double[:] = self._report().maybe_double
 
     def _refuse_ignored(self, chunk: Chunk) -> None:
         ignored = chunk.ignored()

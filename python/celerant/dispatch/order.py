@@ -11,6 +11,7 @@ from kombu import Producer
 from celerant._core import ChordSize, Chunk, Ledger, Prints, Roster, Rules
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.drawing import Drawer
+from celerant.dispatch.journaling import Journal, Resumed
 from celerant.dispatch.rendering import Renderer
 from celerant.errors.report import Intervals
 
@@ -63,6 +64,10 @@ class Hooks:
     #: Whether it knows already, and another member is refused: nothing leaves before
     #: as many were looked at as a list may hold.
     is_again: bool = False
+    #: Names each chunk before it leaves; None: nothing is kept of the dispatch.
+    journal: Journal | None = None
+    #: What another process has sent of it; None: nothing.
+    resumed: Resumed | None = None
     #: None: members have no listener.
     listener: Listener | None = None
 

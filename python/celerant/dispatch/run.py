@@ -36,7 +36,9 @@ class Run(ABC):
     def __init__(self, order: Order) -> None:
         self._order = order
         self._ledger = order.ledger
-        self._dispatch = Dispatch(order.ledger, order.patience)
+        self._dispatch = Dispatch(
+            order.ledger, order.patience, journal=order.hooks.journal
+        )
         self._renderer = Renderer(order.blueprints)
         #: Reads the members.
         self._plan = Plan(order, self._renderer.resolve, self._renderer.resolve_final)

@@ -5,6 +5,7 @@ CelerantError(Exception)
 ├─ ArgumentError(TypeError)     arguments that the task does not take
 ├─ EncodeError(TypeError)       an argument that the serializer does not take
 ├─ HandleError(ValueError)      a text that is no handle of an app on this store
+├─ JournalError(ValueError)     a journal that cannot be gone on with, or not from here
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished
 ├─ NotSent                      raised by `get` for a member that never left
@@ -50,6 +51,7 @@ __all__ = [
     "HandleError",
     "Ignore",
     "IncompleteStream",
+    "JournalError",
     "MaxRetriesExceeded",
     "MaxRetriesExceededError",
     "NotRegistered",
@@ -111,6 +113,17 @@ class EncodeError(CelerantError, TypeError):
 
 class HandleError(CelerantError, ValueError):
     """A text that is no handle, was changed, or was not made on this store."""
+
+
+class JournalError(CelerantError, ValueError):
+    """A journal that is garbled, of another group or app, or that another sender has.
+
+    Nothing is sent by whoever gets it.
+    """
+
+    #: The first member that differs from what was sent, e.g. ``group[3]``; empty if it
+    #: is not about a member.
+    path: str = ""
 
 
 class SettingError(CelerantError, ValueError):

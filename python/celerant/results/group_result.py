@@ -286,14 +286,15 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
 
         It has fewer than 200 bytes for any number of members. If it has no room for
         some data, these are stored once beside the results, for as long as results are
-        kept.
+        kept. A group with ``journal=True`` has its handle from the beginning; `attach`
+        takes it once the group is sent whole.
 
         Raises:
             CelerantError: The results are in this process only (memory://).
         """
-        if self._handle is None:
-            self._handle = make_handle(self)
-        return self._handle
+        handle = self._handle or make_handle(self)
+        self._handle = handle if self.sealed else None
+        return handle
 
     def forget(self) -> None:
         """Delete the stored results, and those of the tasks before the group.

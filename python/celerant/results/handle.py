@@ -6,7 +6,8 @@ cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the
 ```
 Numbers are big-endian. Flag 1 says that more data are stored aside, as zlib-compressed
 JSON, flag 2 that the group's messages are stamped, and flag 4 that all members were
-done when the handle was made.
+done when the handle was made. Flag 8 says that it was made while the group was sent
+with a journal in Redis: its count is 0, and once all is sent another one is stored.
 
 The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps. So only
 a program with access to the store can make a handle that an app accepts. The data
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
     from celerant.results.backends.handle_store import HandleStore
     from celerant.results.group_result import GroupResult
 
-__all__ = ["attach", "make_handle", "prints_name", "rebuilt", "snapshot"]
+__all__ = [
+    "attach",
+    "is_handle",
+    "keep_handle",
+    "make_handle",
+    "prints_name",
+    "rebuilt",
+    "seed_of",
+    "snapshot",
+]
 
 _MARK = "cel2."
 #: The mark of older handles, which had a checksum instead of a proof.
@@ -43,6 +53,7 @@ _MARK_BEFORE = "cel1."
 _HAS_ASIDE = 1
 _IS_STAMPED = 2
 _IS_DONE = 4
+_IS_OPEN = 8
 _FIXED_LENGTH = 1 + 16 + 4 + 4
 _PROOF_LENGTH = 16
 #: Bytes of a user's group id; a longer one is stored aside, to keep handles short.
@@ -72,9 +83,12 @@ def make_handle(
     """
     members, group_id = result.members, result.id
     backend, barrier, roster = result.backend, members.barrier, members.roster
-    aside = _aside(result)
     if store is None:
         store = _shared(backend)
+    has_handle = members.survival is not None and members.survival.has_handle
+    if has_handle and not barrier.is_sealed:
+        return _text(result, store.handle_key(), _IS_OPEN, 0, "")
+    aside = _aside(result)
     if not barrier.is_sealed:
         msg = f"group {group_id} is still being sent: its handle comes with its end"
         raise CelerantError(msg)
@@ -93,17 +107,55 @@ def make_handle(
     flags = _HAS_ASIDE if aside else 0
     flags |= _IS_STAMPED if members.stamps else 0
     flags |= _IS_DONE if is_done else 0
+    return _text(result, key, flags, len(barrier), named)
+
+
+def _text(
+    result: GroupResult[Any], key: bytes, flags: int, count: int, named: str
+) -> str:
+    members = result.members
     body = b"".join(
         (
             bytes([flags]),
-            roster.seed,
-            len(barrier).to_bytes(4, "big"),
+            members.roster.seed,
+            count.to_bytes(4, "big"),
             int(members.sent_at).to_bytes(4, "big"),
             named.encode(),
         )
     )
-    text = base64.urlsafe_b64encode(body + _proof(key, body)).rstrip(b"=").decode()
-    return _MARK + text
+    proof = _proof(key, body)
+    return _MARK + base64.urlsafe_b64encode(body + proof).rstrip(b"=").decode()
+
+
+def is_handle(text: object) -> bool:
+    """Whether a text looks like a handle, and not like a path."""
+    return isinstance(text, str) and text.startswith((_MARK, _MARK_BEFORE))
+
+
+def keep_handle(group_id: str, members: Members) -> None:
+    """Store a group's handle for those who have one from before the group's end.
+
+    Does nothing if the group is not sent whole.
+    """
+    if not members.barrier.is_sealed:
+        return
+    made: GroupResult[Any] = CLASSES["group"](group_id, members)
+    name = _sealed_name(members.roster.uuid)
+    made.backend.put_aside(name, make_handle(made).encode())
+
+
+def seed_of(handle: str, backend: Backend) -> bytes:
+    """Return the seed of the group that a handle stands for.
+
+    Raises:
+        HandleError: It is no handle, or no app on this store has made it.
+        CelerantError: `backend` is not shared between processes.
+    """
+    return _proven(handle, backend, None)[0][1:17]
+
+
+def _sealed_name(uuid: str) -> str:
+    return f"sealed-{uuid}"
 
 
 def prints_name(uuid: str) -> str:
@@ -131,18 +183,21 @@ def attach(
         ResultExpired: The data stored beside the results are gone.
         CelerantError: `backend` is not shared between processes.
     """
-    body, proof = _parts(handle)
-    if store is None:
-        store = _shared(backend)
-    key = store.handle_key()
-    if not hmac.compare_digest(_proof(key, body), proof):
-        msg = (
-            f"handle {_short(handle)} was not made by an app on {backend.as_uri()}, or "
-            "was changed on its way; take `result.handle` anew"
-        )
-        raise HandleError(msg)
+    body, store, key = _proven(handle, backend, store)
     # The proof is right, so the data are as `make_handle` wrote them.
     flags, seed = body[0], body[1:17]
+    if flags & _IS_OPEN:
+        uuid = Roster(seed).uuid
+        sealed = store.take_aside(_sealed_name(uuid))
+        if sealed is None:
+            msg = (
+                f"group {uuid} was still being sent when this handle was made, and its "
+                "sender has not come to its end: attach later, or go on with it by "
+                "group(source).resume(handle)"
+            )
+            raise CelerantError(msg)
+        body, _, _ = _proven(sealed.decode(), backend, store)
+        flags = body[0]
     count = int.from_bytes(body[17:21], "big")
     sent_at = int.from_bytes(body[21:25], "big")
     named = body[_FIXED_LENGTH:].decode()
@@ -162,6 +217,31 @@ def attach(
     )
     made.members.were_done = bool(flags & _IS_DONE)
     return made
+
+
+def _proven(
+    handle: str, backend: Backend, store: HandleStore | None
+) -> tuple[bytes, HandleStore, bytes]:
+    """Return what a handle says, if an app on this store has made it.
+
+    Returns:
+        What it says, the store, and the store's key.
+
+    Raises:
+        HandleError: The text is no handle, or was made elsewhere.
+        CelerantError: `backend` is not shared between processes.
+    """
+    body, proof = _parts(handle)
+    if store is None:
+        store = _shared(backend)
+    key = store.handle_key()
+    if not hmac.compare_digest(_proof(key, body), proof):
+        msg = (
+            f"handle {_short(handle)} was not made by an app on {backend.as_uri()}, or "
+            "was changed on its way; take `result.handle` anew"
+        )
+        raise HandleError(msg)
+    return body, store, key
 
 
 def _stored_aside(

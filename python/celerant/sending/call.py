@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from celerant.dispatch.wires.base import Doubt
     from celerant.errors.report import Intervals, Report
+    from celerant.sending.journal_records import KeptJournal
 
 __all__ = ["SentCall", "new_seed", "to_resend"]
 
@@ -19,6 +20,7 @@ class SentCall:
     __slots__ = (
         "args",
         "doubts",
+        "journal",
         "kwargs",
         "losses",
         "options",
@@ -44,6 +46,8 @@ class SentCall:
         self.losses = losses
         #: What its messages are stamped with, if a group can be cancelled by it.
         self.stamp: str | None = None
+        #: Names what leaves; None: nothing is kept of it.
+        self.journal: KeptJournal | None = None
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
         #: Names of the tasks that were sent so far.

@@ -18,6 +18,7 @@ from celerant.dispatch.interruption import ABANDONED, Abandoned
 from celerant.dispatch.wires.chunk_limits import NEAR
 from celerant.errors import CanvasError, CelerantError, ForkError, TaskRevoked
 from celerant.results.tracking.waiters import Waiter
+from celerant.sending.surviving import end_of_fed
 
 if TYPE_CHECKING:
     from celerant.canvas.feed_options import FeedOptions
@@ -65,7 +66,8 @@ class Feeder:
         self.call = call
         self._members = members
         self._window = window = options.window
-        self._breaker = breaker
+        #: Says when too many have failed.
+        self.breaker = breaker
         self._portion = 1 if window is None else max(1, window // _PART)
         #: Whether it goes by results.
         self.hears = options.feeds
@@ -149,7 +151,7 @@ class Feeder:
         self._was = self.source_error, self.stopped_by
         again = self._whole if fed is None else fed
         assert again is not None  # noqa: S101 - it was fed before
-        self._breaker = breaker
+        self.breaker = breaker
         self.is_over = self._is_watched = False
         self.source_error = self.stopped_by = None
         self.stopping.clear()
@@ -222,7 +224,7 @@ class Feeder:
         assert fed is not None  # noqa: S101 - set before its thread starts
         if self._window is not None:
             room = self._window - (self._members.barrier.remaining - fed.ahead)
-        breaker = self._breaker
+        breaker = self.breaker
         if breaker is not None:
             if breaker.trips:
                 return 0
@@ -248,7 +250,7 @@ class Feeder:
 
     def _hear(self) -> None:
         """Wake the thread if there is enough room; called as members arrive."""
-        breaker = self._breaker
+        breaker = self.breaker
         if (
             self._room() >= self._least
             or (breaker is not None and breaker.trips)
@@ -259,12 +261,12 @@ class Feeder:
     @property
     def _least(self) -> int:
         """How much room is worth a turn."""
-        breaker = self._breaker
+        breaker = self.breaker
         return 1 if breaker is not None and breaker.is_proving else self._portion
 
     def _has_tripped(self) -> bool:
         """Stop if too many have failed."""
-        breaker = self._breaker
+        breaker = self.breaker
         if breaker is None or not breaker.trips:
             return False
         fed = self._fed
@@ -370,6 +372,8 @@ class Feeder:
                     error = _stopped(members.roster.uuid, self.stopped_by)
             members.cut_short = error
             fed.conclude(error, is_over=is_over)
+            if fed is self._whole:
+                end_of_fed(self.call, fed, error, self.stopped_by, is_over=is_over)
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
         at_end, self.at_end = self.at_end, None

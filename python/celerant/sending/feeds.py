@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal
 from celerant._core import Ledger, unroll
 from celerant.canvas.readable import readable
 from celerant.canvas.source import Mapped, is_async, stream_in
+from celerant.dispatch.journaling import MOST
 from celerant.errors import CanvasError, SettingError
 from celerant.sending.breaker import Breaker
 from celerant.sending.call import to_resend
 from celerant.sending.caught import Caught
 from celerant.sending.feeding import Feeder
 from celerant.sending.origin import check_origin, is_kept
+from celerant.sending.surviving import settle_known
 
 if TYPE_CHECKING:
     from celerant.canvas.feed_options import FeedOptions
     from celerant.context.host import App
     from celerant.errors.report import Report
     from celerant.results.group_result import GroupResult
+    from celerant.results.tracking.members import Members
     from celerant.sending.call import SentCall
     from celerant.sending.indexing import Index
     from celerant.sending.outgoing import Outgoing
+    from celerant.sending.surviving import Surviving, TakenUp
 
 __all__ = ["Feeds"]
 
@@ -31,10 +35,13 @@ __all__ = ["Feeds"]
 class Feeds:
     """The groups that an app feeds."""
 
-    def __init__(self, app: App, outgoing: Outgoing, index: Index) -> None:
+    def __init__(
+        self, app: App, outgoing: Outgoing, index: Index, surviving: Surviving
+    ) -> None:
         self._app = app
         self._outgoing = outgoing
         self._index = index
+        self._surviving = surviving
         self._feeders: weakref.WeakSet[Feeder] = weakref.WeakSet()
 
     def close(self) -> None:
@@ -110,6 +117,7 @@ class Feeds:
             only = to_resend(report, unknown)
             if not only:
                 return
+            self._surviving.again(call, report, only)
             members.send_again()
             members.grow(size)
             members.roster.resize(size)
@@ -132,16 +140,54 @@ class Feeds:
             )
             raise CanvasError(msg, path="group")
         else:
+            self._surviving.again(call, report, [(report.total, MOST)])
             members.send_again()
-        stop_if, breaker = feeder.options.stop_if, None
-        if feeder.options.canary is not None or stop_if is not None:
-            breaker = Breaker(members, 0, stop_if or 0)
+        breaker = _breaker_anew(members, feeder.options)
         self._feeders.add(feeder)
         # The handle of the part that had left is not the whole's.
         result.sent_again(report)
         feeder.at_end = self._index.at_end(result, call)
         again = feeder.go_on(fed, outgoing.open_for_feeding(), breaker, feeder.caught)
         result.sent_again(again)
+
+    def take_up(self, taken: TakenUp, source: Any) -> None:
+        """Go on with a group that another process fed.
+
+        Raises:
+            SettingError, CanvasError: As `begin`; or the source is another.
+            PublishError: No broker answers. Nothing is sent.
+        """
+        result, call, options, resumed, ledger, _ = taken
+        outgoing, members = self._outgoing, result.members
+        if options.feeds:
+            self._refuse_unheard(source, call.options)
+        feeder = Feeder(members, options, call)
+        source, caught = Caught.of(source)
+        fed = outgoing.feed(
+            source,
+            call,
+            members,
+            feeder,
+            group_id=result.id,
+            ledger=ledger,
+            resumed=resumed,
+        )
+        carriers = outgoing.open_for_feeding()
+        try:
+            fed.catch_up(carriers)
+        except CanvasError as exc:
+            if caught is not None and caught.error is not None:
+                raise exc from caught.error
+            raise
+        settle_known(taken)
+        if options.canary is not None or options.stop_if is not None:
+            # Failures from before are no news.
+            members.look()
+        feeder.breaker = _breaker_anew(members, options)
+        result.feeding, result.report = feeder, fed.report
+        self._feeders.add(feeder)
+        feeder.at_end = self._index.at_end(result, call)
+        feeder.begin(fed, carriers, caught)
 
     def feed_again(
         self,
@@ -194,6 +240,13 @@ class Feeds:
                 f"{why}"
             )
             raise SettingError(msg, name="window", path="group")
+
+
+def _breaker_anew(members: Members, options: FeedOptions) -> Breaker | None:
+    """Return what counts failures from now on, if they are to be counted."""
+    if options.canary is None and options.stop_if is None:
+        return None
+    return Breaker(members, 0, options.stop_if or 0)
 
 
 def _canary_of(source: Any, canary: float | None) -> int:

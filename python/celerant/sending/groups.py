@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ from celerant.sending.feeds import Feeds
 from celerant.sending.indexing import Index
 from celerant.sending.mending import Mending
 from celerant.sending.origin import check_origin
+from celerant.sending.surviving import Surviving, end_of, kept_journal, settle_known
 
 if TYPE_CHECKING:
     from celerant.canvas.group import group
@@ -56,7 +58,8 @@ class Groups:
         self._mendable: weakref.WeakKeyDictionary[GroupResult[Any], SentCall] = (
             weakref.WeakKeyDictionary()
         )
-        self._feeds = Feeds(app, outgoing, index)
+        self._surviving = Surviving(app, outgoing)
+        self._feeds = Feeds(app, outgoing, index, self._surviving)
         self._mending = Mending(app, outgoing, self._feeds, index)
 
     def check(self, members: group[Any], options: dict[str, Any]) -> str:  # noqa: ARG002 - as others
@@ -96,14 +99,24 @@ class Groups:
         if feed_options.stamps:
             sent_call.stamp = group_id
             kept.stamps, kept.prints = [group_id], Prints()
-        if feed_options.feeds or is_async(source):
-            result = GroupResult(group_id, kept) if held is None else held.result
-            self._feeds.begin(result, source, sent_call, feed_options)
+        if feed_options.journal:
+            sent_call.journal = self._surviving.begin(
+                feed_options.journal, feed_options, kept, group_id, source, sent_call
+            )
+        result = GroupResult(group_id, kept) if held is None else held.result
+        with kept_journal(sent_call):
+            if feed_options.feeds or is_async(source):
+                self._feeds.begin(result, source, sent_call, feed_options)
+                sent = None
+            else:
+                sent = outgoing.dispatch(
+                    source, roster, sent_call, kept, group_id=group_id
+                )
+        if sent is None:
             self._index.note(result, sent_call)
             return result
-        sent = outgoing.dispatch(source, roster, sent_call, kept, group_id=group_id)
-        result = GroupResult(group_id, kept) if held is None else held.result
         result.report = sent.report
+        end_of(sent_call, sent)
         if sent.error is not None:
             error = self._resumable(sent, result, sent_call)
             self._index.note(result, sent_call)
@@ -134,10 +147,12 @@ class Groups:
     def resume(
         self,
         members: group[Any],
-        result: GroupResult[Any],
+        result: GroupResult[Any] | str | os.PathLike[str],
         unknown: Literal["send", "skip"],
     ) -> GroupResult[Any]:
         """Send the rest of an interrupted dispatch; see `group.resume`."""
+        if not isinstance(result, GroupResult):
+            return self._take_up(members, result, unknown)
         if isinstance(result.feeding, Feeder):
             source = members["kwargs"]["tasks"]
             self._feeds.go_on(source, result, result.feeding, unknown)
@@ -163,6 +178,7 @@ class Groups:
         only = to_resend(report, unknown)
         if call is None or not only:
             return result
+        self._surviving.again(call, report, only)
         result.members.send_again()
         sent = self._outgoing.dispatch(
             source,
@@ -174,9 +190,48 @@ class Groups:
             ledger=report.ledger,
         )
         result.sent_again(sent.report)
+        end_of(call, sent)
         self._index.note(result, call)
         if sent.error is not None:
             raise self._resumable(sent, result, call)
+        return result
+
+    def _take_up(
+        self,
+        members: group[Any],
+        given: str | os.PathLike[str],
+        unknown: Literal["send", "skip"],
+    ) -> GroupResult[Any]:
+        """Send the rest of a group that another process began to send."""
+        taken = self._surviving.take_up(members, given, unknown)
+        result, call, options, resumed, ledger, _ = taken
+        source = members["kwargs"]["tasks"]
+        is_fed = options.feeds or is_async(source)
+        self._index.check()
+        with kept_journal(call, discards=False):
+            if is_fed:
+                self._feeds.take_up(taken, source)
+            else:
+                sent = self._outgoing.dispatch(
+                    source,
+                    result.roster,
+                    call,
+                    result.members,
+                    group_id=result.id,
+                    ledger=ledger,
+                    resumed=resumed,
+                )
+        if is_fed:
+            self._index.note(result, call)
+            return result
+        result.report = sent.report
+        settle_known(taken)
+        end_of(call, sent)
+        self._index.note(result, call)
+        if sent.error is not None:
+            raise self._resumable(sent, result, call)
+        if options.stamps:
+            self._mendable[result] = call
         return result
 
     def retry(self, result: GroupResult[Any], which: Any, source: Any) -> None:

@@ -20,24 +20,24 @@ from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
 from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.clock import zone_of
 from celerant.dispatch.connections import Patience
-from celerant.dispatch.dispatching import Many, One, find_out
+from celerant.dispatch.dispatching import Many, One
 from celerant.dispatch.feeding import Fed
-from celerant.dispatch.interruption import carry
 from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.watching import WATCHERS, depart
 from celerant.dispatch.wires.base import Broken
-from celerant.errors import CelerantError, ForkError, PublishError
+from celerant.errors import CelerantError, ForkError
 from celerant.results.tracking.forms import clipped
 from celerant.results.tracking.members import Members
+from celerant.sending.asking import Asking
 from celerant.sending.feeding_patience import FeedingPatience
 from celerant.sending.lowering import end_is_ignored
 
 if TYPE_CHECKING:
     from celerant.context.call import Call
     from celerant.context.host import App
+    from celerant.dispatch.journaling import Resumed
     from celerant.dispatch.run import Sent
     from celerant.dispatch.watching import Departure
-    from celerant.errors.report import Report
     from celerant.sending.call import SentCall
     from celerant.sending.feeding import Feeder
 
@@ -47,7 +47,7 @@ __all__ = ["Outgoing"]
 _FEEDING_MOST = 100
 
 
-class Outgoing:
+class Outgoing(Asking):
     """Sends members and tells backend and parent of them."""
 
     def __init__(self, app: App) -> None:
@@ -96,21 +96,6 @@ class Outgoing:
                 self._feeding = Carriers(make, _FEEDING_MOST)
             return self._feeding
 
-    def find_out(self, call: SentCall, result: Any, report: Report) -> None:
-        """Ask the broker what became of the unknown members of an earlier dispatch.
-
-        Raises:
-            PublishError: It does not answer; `result` can be resumed later.
-        """
-        if not call.doubts:
-            return
-        patience = self._patience(call.options)
-        try:
-            find_out(self.open(), call.doubts, report.ledger, patience)
-        except PublishError as exc:
-            carry(exc, result, report)
-            raise
-
     def dispatch(  # noqa: PLR0913 - one dispatch's whole context
         self,
         source: Any,
@@ -124,6 +109,7 @@ class Outgoing:
         before_first: Callable[[], None] | None = None,
         before_last: Callable[[int], None] | None = None,
         is_again: bool = False,
+        resumed: Resumed | None = None,
     ) -> Sent:
         """Send members under the ids of a roster; `members` learn of themselves."""
         departure = depart(self._app.name, group_id)
@@ -135,6 +121,8 @@ class Outgoing:
                 vet=self._vet,
                 prints=None if members is None else members.prints,
                 is_again=is_again,
+                journal=None if is_again else call.journal,
+                resumed=resumed,
             )
             order = self._order(source, roster, call, group_id, hooks, departure)
             order = order._replace(
@@ -165,6 +153,7 @@ class Outgoing:
         only: list[tuple[int, int]] | None = None,
         ledger: Ledger | None = None,
         is_again: bool = False,
+        resumed: Resumed | None = None,
     ) -> Fed:
         """Return what sends members by and by, as `feeder` says."""
         hooks = Hooks(
@@ -172,6 +161,8 @@ class Outgoing:
             vet=self._vet,
             prints=members.prints,
             is_again=is_again,
+            journal=None if is_again else call.journal,
+            resumed=resumed,
         )
         departure = depart(self._app.name, group_id)
         roster = members.roster

@@ -14,8 +14,9 @@ from celerant._core import Chunk, Layout, Ledger
 from celerant.common.urls import masked
 from celerant.dispatch.connections import Patience, recoverable_errors
 from celerant.dispatch.envelope import Blueprint
+from celerant.dispatch.journaling import Command, Journal
 from celerant.dispatch.wires.chunk_limits import NEAR, ChunkLimits
-from celerant.errors import EncodeError
+from celerant.errors import EncodeError, JournalError
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -75,6 +76,8 @@ class Dispatch:
     maybe_double: set[int] = field(default_factory=set)
     #: Unknown chunks that the broker can be asked about later.
     doubts: list[Doubt] = field(default_factory=list)
+    #: Names each chunk before it leaves; None: nothing is kept of the dispatch.
+    journal: Journal | None = None
 
 
 @contextmanager
@@ -190,6 +193,43 @@ class Wire(ABC):
         """Ask the broker about a chunk of an earlier dispatch; None: it cannot say.
 
         If it is not in, it will not come late either.
+
+        Raises:
+            Broken: The retry policy is spent.
+        """
+        return None
+
+    def follow(self) -> None:
+        """Go by the journal of the dispatch, which has one, before a chunk leaves.
+
+        Raises:
+            JournalError: Another sender goes by it, or it needs a mark.
+            Broken: As `send`.
+        """
+        journal = self.dispatch.journal
+        assert journal is not None  # noqa: S101 - the caller looked
+        if journal.needs_mark:
+            msg = (
+                "journal=True needs a mark in Redis, which this broker does not allow: "
+                "give the path of a file, as journal='group.journal'"
+            )
+            raise JournalError(msg)
+        journal.begin()
+
+    def tell(self, *commands: Command) -> list[Any] | None:  # noqa: ARG002 - other wires use it
+        """Send commands of Redis, and return their replies; None: it is none.
+
+        Their keys are without kombu's prefix. They may be sent twice.
+
+        Raises:
+            Broken: The retry policy is spent.
+        """
+        return None
+
+    def look(self, name: bytes) -> int | None:  # noqa: ARG002 - other wires use it
+        """Read the mark of a journal; None: there is none.
+
+        No transaction that was sent before changes it after this.
 
         Raises:
             Broken: The retry policy is spent.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import redis as kombu_redis
@@ -21,14 +20,17 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant._core import Chunk, Fate, Layout, monotonic
 from celerant.dispatch.envelope import Blueprint
+from celerant.dispatch.journaling import Command, taken_over
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare
 from celerant.dispatch.wires.chunk_limits import NEAR, ChunkLimits
+from celerant.dispatch.wires.redis_flight import Flight, is_in
 from celerant.dispatch.wires.redis_layouts import RedisLayouts
 from celerant.dispatch.wires.redis_talk import Talk
 from celerant.dispatch.wires.redis_watch import MarkWatch, refuse
+from celerant.errors import JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from kombu import Connection
 
@@ -45,17 +47,6 @@ def carries(channel: Any) -> bool:
         type(channel) in {kombu_redis.Channel, kombu_redis.SentinelChannel}
         and channel.body_encoding == "base64"
     )
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A chunk whose reply is awaited."""
-
-    chunk: Chunk
-    buffer: bytes
-    #: Between MULTI and EXEC.
-    commands: int
-    step: int
 
 
 class RedisWire(Wire):
@@ -77,11 +68,13 @@ class RedisWire(Wire):
         self._talk = Talk(self._channel.pool)
         self._watch = MarkWatch(self._talk, self._channel.global_keyprefix)
         self._step = 0
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         #: Transactions that did nothing, because the mark had been touched.
         self._discarded = 0
         #: Whether nothing was heard from Redis since the dispatch began.
         self._is_doubtful = False
+        #: Whether the right mark is watched for the dispatch.
+        self._follows = True
         #: Monotonic time at which a chunk was written, if it is measured.
         self._written_at = 0.0
         try:
@@ -96,6 +89,9 @@ class RedisWire(Wire):
         super().begin(dispatch)
         self._discarded = 0
         self._is_doubtful = True
+        # Another connection may have set a journal's mark meanwhile.
+        if dispatch.journal is not None or self._watch.journal is not None:
+            self._follows = False
 
     def is_alive(self) -> bool:
         return self._talk.is_alive()
@@ -137,6 +133,8 @@ class RedisWire(Wire):
     def send(self, chunk: Chunk) -> None:
         if not chunk.has_wired:
             return
+        if not self._follows:
+            self.follow()
         if not self._watch.marks.is_by_slot:
             self._send(chunk)
             return
@@ -149,16 +147,26 @@ class RedisWire(Wire):
             self._send(chunk.select(positions))
 
     def _send(self, chunk: Chunk) -> None:
-        step = self._step + 1
+        journal, beside, packed = self._watch.journal, 0, b""
+        if journal is None:
+            step = self._step = self._step + 1
+        else:
+            step = journal.mark.pack()
         # The chunk is encoded while the one before is under way.
         buffer, commands = chunk.redis(self._watch.key, step, os.urandom(16))
+        if journal is not None and journal.beside:
+            beside = len(journal.beside)
+            packed = self._talk.pack(map(self._watch.command, journal.beside))
         self.flush()
-        self._step = step
-        self._flight = _Flight(chunk, buffer, commands, step)
+        flight = Flight(chunk, buffer, commands, step, packed, beside)
+        self._flight = flight
         try:
             if self._watch.is_aging():
                 self._watch.set()
-            self._talk.write(buffer)
+            self._talk.write(flight.buffer, flight.before)
+        except JournalError:
+            self._drop(Fate.UNSENT)
+            raise
         except _LOST as exc:
             self._recover(exc)
         if self._talk.limits is not NEAR:
@@ -169,6 +177,8 @@ class RedisWire(Wire):
         if flight is None:
             return
         try:
+            for _ in range(flight.beside):
+                self._talk.reply()
             replies = [self._talk.reply() for _ in range(flight.commands + 2)]
             if self._watch.key is not None:
                 self._talk.reply()
@@ -191,17 +201,15 @@ class RedisWire(Wire):
         with self._talk.hurried():
             self._talk.connect()
             value = self._watch.ask(mark)
-        if value is not None:
-            is_in = value >= flight.step
-            fate = Fate.CONFIRMED if is_in else Fate.UNSENT
-            self.dispatch.ledger.mark(flight.chunk, fate)
-            self._flight = None
+        found = is_in(value, flight.step)
+        if found is not None:
+            self._drop(Fate.CONFIRMED if found else Fate.UNSENT)
 
     def is_in(self, doubt: Doubt) -> bool | None:
         while True:
             try:
                 value = self._watch.ask(doubt.mark)
-                if self._watch.key is not None:
+                if self._watch.key is not None and self._follows:
                     # The question has ended the watch.
                     self._watch.set()
             except _LOST as exc:
@@ -209,7 +217,52 @@ class RedisWire(Wire):
                 with suppress(*_LOST):
                     self._talk.connect()
             else:
-                return None if value is None else value >= doubt.step
+                return is_in(value, doubt.step)
+
+    # -- journals --------------------------------------------------------------
+
+    def follow(self) -> None:
+        if self._follows:
+            return
+        journal = self.dispatch.journal
+        if self._watch.marks.is_by_slot or self._watch.key is None:
+            if journal is not None:
+                super().follow()
+            self._follows = True
+            return
+        self.flush()
+        while True:
+            try:
+                self._talk.connect()
+                self._watch.follow(journal)
+            except _LOST as exc:
+                self._again(exc)
+            else:
+                self._follows = True
+                return
+
+    def tell(self, *commands: Command) -> list[Any] | None:
+        prefixed = [self._watch.command(command) for command in commands]
+        found: list[Any] = self._asked(lambda: self._talk.ask(*prefixed))
+        return found
+
+    def look(self, name: bytes) -> int | None:
+        if self._watch.marks.is_by_slot or self._watch.key is None:
+            return None
+        number: int | None = self._asked(lambda: self._watch.look(name))
+        # The question has ended the watch.
+        self._follows = False
+        return number
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                self._talk.connect()
+                return ask()
+            except _LOST as exc:
+                self._again(exc)
+                # What was watched is watched no more.
+                self._follows = False
 
     def abort(self) -> None:
         flight = self._flight
@@ -226,7 +279,13 @@ class RedisWire(Wire):
         # Otherwise each has a TTL.
         self._talk.close(*(("DEL", mark) for mark in marks))
 
-    def _note(self, flight: _Flight, executed: Any, queued: list[Any]) -> None:
+    def _drop(self, fate: Fate) -> None:
+        """Tell the fate of the chunk in flight, which is in flight no more."""
+        flight, self._flight = self._flight, None
+        assert flight is not None  # noqa: S101 - the caller has one
+        self.dispatch.ledger.mark(flight.chunk, fate)
+
+    def _note(self, flight: Flight, executed: Any, queued: list[Any]) -> None:
         """Note the reply of EXEC."""
         if executed is None:
             self._renew(flight)
@@ -241,9 +300,13 @@ class RedisWire(Wire):
         cause: Any = next((r for r in refusals if isinstance(r, Exception)), None)
         if cause is None and isinstance(executed, Exception):
             cause = executed
+        if not isinstance(executed, Exception):
+            self._watch.reached = flight.step
         if cause is None:
-            self.dispatch.ledger.mark(flight.chunk, Fate.CONFIRMED)
-            self._flight = None
+            self._drop(Fate.CONFIRMED)
+            if self._watch.journal is not None:
+                # Whoever looks at its mark touches it.
+                self._discarded = 0
             return
         at = 0
         for commands, members in flight.chunk.by_route():
@@ -257,21 +320,23 @@ class RedisWire(Wire):
         self._flight = None
         refuse(cause, culprit)
 
-    def _renew(self, flight: _Flight) -> None:
+    def _renew(self, flight: Flight) -> None:
         """Send a discarded chunk again: the mark was touched, so nothing of it is in.
 
         The mark has expired while a generator paused, or was evicted.
         """
         self._discarded += 1
         if self._discarded > _MAX_DISCARDED:
-            self.dispatch.ledger.mark(flight.chunk, Fate.REJECTED)
-            self._flight = None
+            self._drop(Fate.REJECTED)
             cause = WatchError("the watched mark was touched")
             message = "redis discards the transactions: is something deleting its keys?"
             raise Broken(message, recoverable=True) from cause
         try:
             self._watch.set()
-            self._talk.write(flight.buffer)
+            self._talk.write(flight.buffer, flight.before)
+        except JournalError:
+            self._drop(Fate.UNSENT)
+            raise
         except _LOST as exc:
             self._recover(exc)
             return
@@ -305,13 +370,16 @@ class RedisWire(Wire):
                 self._talk.connect()
                 value = self._watch.ask(self._watch.key)
                 if value == flight.step:
-                    self.dispatch.ledger.mark(flight.chunk, Fate.CONFIRMED)
-                    self._flight = None
+                    self._watch.reached = value
+                    self._drop(Fate.CONFIRMED)
                     return
                 if value is None:
                     self.abort()
                     raise Broken("redis lost the dispatch's mark", recoverable=True)
-                self._talk.write(flight.buffer)
+                if is_in(value, flight.step) is None:
+                    self._drop(Fate.UNKNOWN)
+                    raise JournalError(taken_over())
+                self._talk.write(flight.buffer, flight.before)
                 self.flush()
             except _LOST as again:
                 exc = again

@@ -13,7 +13,7 @@ from celerant.common.redis_pool import connection_of
 from celerant.dispatch.wires.chunk_limits import NEAR, limits_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Talk"]
 
@@ -100,11 +100,22 @@ class Talk:
         finally:
             redis.socket_timeout, redis.socket_connect_timeout = before
 
-    def write(self, buffer: bytes) -> None:
-        """Write in pieces; the limit for a server that stalls is one for each."""
+    def write(self, buffer: bytes, before: bytes = b"") -> None:
+        """Write in pieces; the limit for a server that stalls is one for each.
+
+        Args:
+            buffer: Commands.
+            before: Short ones, which go with the first piece.
+        """
         whole = memoryview(buffer)
         pieces = [whole[at : at + _WRITE] for at in range(0, len(whole), _WRITE)]
+        if before:
+            pieces[0] = memoryview(b"".join((before, pieces[0])))
         self._redis.send_packed_command(pieces, check_health=False)
+
+    def pack(self, commands: Iterable[tuple[Any, ...]]) -> bytes:
+        """Return commands as they are written."""
+        return b"".join(self._redis.pack_commands(commands))
 
     def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one write and return their replies, error replies too."""

@@ -16,9 +16,11 @@ from redis.exceptions import (
 )
 
 from celerant._core import monotonic
+from celerant.dispatch.journaling import Command, Journal, Mark, taken_over
 from celerant.dispatch.wires.base import Broken, Unavailable
 from celerant.dispatch.wires.redis_marks import Marks
 from celerant.dispatch.wires.redis_talk import Talk
+from celerant.errors import JournalError
 
 __all__ = ["MarkWatch", "refuse"]
 
@@ -27,6 +29,8 @@ __all__ = ["MarkWatch", "refuse"]
 _MARK_TTL = 3600
 #: If a chunk comes later than this, the mark's life is prolonged first.
 _MARK_FRESH = _MARK_TTL / 2
+#: The same of a journal's: a week.
+_JOURNAL_TTL = 7 * 24 * 3600
 #: The errors of a cluster about a key that is elsewhere, or not beside the others.
 _ELSEWHERE = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 
@@ -41,9 +45,14 @@ class MarkWatch:
 
     def __init__(self, talk: Talk, prefix: str) -> None:
         self._talk = talk
+        self._prefix = prefix.encode()
         self.marks = Marks(prefix)
         #: The key that is watched; None: the server allows none.
         self.key: bytes | None = self.marks.common
+        #: The journal whose mark that is; None: it is the connection's own.
+        self.journal: Journal | None = None
+        #: What the mark is, as far as that is known.
+        self.reached = 0
         #: Monotonic time at which its life was last prolonged.
         self._set_at: float | None = None
 
@@ -95,30 +104,100 @@ class MarkWatch:
         return True
 
     def set(self) -> None:
-        """Set the mark and watch it."""
-        answers = self._talk.ask(
+        """Set the mark, unless it is there, and watch it.
+
+        Raises:
+            JournalError: It is a journal's, and another sender goes by that.
+        """
+        ttl = _MARK_TTL if self.journal is None else _JOURNAL_TTL
+        found = self._replies(
             # Setting a watched key would discard the next transaction.
             ("UNWATCH",),
-            ("SET", self.key, 0, "NX", "EX", _MARK_TTL),
-            ("EXPIRE", self.key, _MARK_TTL),
+            ("SET", self.key, self.reached, "NX", "EX", ttl),
+            ("EXPIRE", self.key, ttl),
             ("WATCH", self.key),
-        )
+            ("GET", self.key),
+        )[-1]
+        self._set_at = monotonic()
+        if self.journal is None:
+            return
+        self.reached = int(found)
+        if Mark.of(self.reached).epoch != self.journal.mark.epoch:
+            raise JournalError(taken_over())
+
+    def follow(self, journal: Journal | None) -> None:
+        """Watch the mark of a journal, or the connection's own again.
+
+        Nothing is under way.
+
+        Raises:
+            JournalError: Another sender goes by it.
+        """
+        self.journal, self.key, self.reached = None, self.marks.common, 0
+        if journal is not None:
+            self.key, self.reached = self.prefixed(journal.name), journal.mark.pack()
+            if not journal.is_begun or journal.mark == Mark(journal.mark.epoch):
+                self._begin(journal)
+            self.journal = journal
+        self.set()
+
+    def _begin(self, journal: Journal) -> None:
+        """Begin the journal's epoch, if the mark is as it was found.
+
+        It may have begun already, if the reply to that was lost.
+        """
+        first = journal.mark.pack()
+        found = self._replies(("UNWATCH",), ("WATCH", self.key), ("GET", self.key))[-1]
+        number = None if found is None else int(found)
+        if number == first and journal.is_begun:
+            return
+        executed = None
+        if number == journal.assignment.before:
+            journal.is_begun = False
+            executed = self._replies(
+                ("MULTI",),
+                *map(self.command, journal.begin()),
+                ("SET", self.key, first, "EX", _JOURNAL_TTL),
+                ("EXEC",),
+            )[-1]
+        if executed is None:
+            raise JournalError(taken_over())
+
+    def prefixed(self, name: bytes) -> bytes:
+        """Return a key with kombu's prefix."""
+        return self._prefix + name
+
+    def command(self, command: Command) -> Command:
+        """Return a command with its key prefixed."""
+        name, key, *rest = command
+        return (name, self.prefixed(key), *rest)
+
+    def _replies(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Return the replies, or refuse the first that is an error."""
+        answers = self._talk.ask(*commands)
         for answer in answers:
             if isinstance(answer, Exception):
                 refuse(answer)
-        self._set_at = monotonic()
+        return answers
 
     def is_aging(self) -> bool:
         """Whether its life must be prolonged before it is used."""
         at = self._set_at
         return at is not None and monotonic() - at > _MARK_FRESH
 
-    def ask(self, mark: bytes) -> int | None:
-        """Read a mark and touch it, so that no earlier EXEC can come late."""
+    def ask(self, mark: bytes, ttl: int | None = None) -> int | None:
+        """Read a mark and touch it, so that no earlier EXEC can come late.
+
+        Args:
+            mark: Its key.
+            ttl: Seconds that it lives from now on; None: as the one that is watched.
+        """
+        if ttl is None:
+            ttl = _MARK_TTL if self.journal is None else _JOURNAL_TTL
         values = self._talk.ask(
             ("MULTI",),
             ("GET", mark),
-            ("EXPIRE", mark, _MARK_TTL),
+            ("EXPIRE", mark, ttl),
             ("EXEC",),
             ("WATCH", mark),
         )[3]
@@ -126,6 +205,10 @@ class MarkWatch:
         if isinstance(found, Exception):
             raise Broken(f"redis refused: {found}", recoverable=True) from found
         return None if found is None else int(found)
+
+    def look(self, name: bytes) -> int | None:
+        """Read the mark of a journal, and touch it."""
+        return self.ask(self.prefixed(name), _JOURNAL_TTL)
 
 
 def refuse(cause: Exception, index: int | None = None) -> NoReturn:

@@ -47,6 +47,7 @@ class Coming:
         if not self._is_begun:
             self._is_begun = True
             # Checked after it is registered, so that no arrival is missed.
+            self._pass_over_used()
             self._members.follow(self)
             self._note_all()
 
@@ -79,6 +80,14 @@ class Coming:
         """Whether all members were taken and no more will come."""
         barrier = self._members.barrier
         return barrier.is_complete and self._taken == len(barrier)
+
+    def _pass_over_used(self) -> None:
+        """Count those as taken that were, before the group was gone on with here."""
+        survival = self._members.survival
+        for start, stop in () if survival is None else survival.used:
+            self._seen.extend(bytes(max(0, stop - len(self._seen))))
+            self._taken += self._seen[start:stop].count(0)
+            self._seen[start:stop] = b"\1" * (stop - start)
 
     def _note_all(self) -> None:
         seen = self._seen

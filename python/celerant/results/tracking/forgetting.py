@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from celerant._core import Barrier
 from celerant.results.tracking.forms import ids_in
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Forgetting:
         #: Members that are in use, to be dropped at the next step.
         self.yielded: list[int] = []
         self._ids: list[str] = []
+        #: The same, of a group with a journal, which is told first.
+        self._indices: list[int] = []
 
     @property
     def has_more(self) -> bool:
@@ -40,6 +43,8 @@ class Forgetting:
                 form = members.roster.form(index)
                 if form is not None:
                     self._ids += ids_in(form)
+            if members.survival is not None:
+                self._indices += gone
             members.forget(gone)
         return len(self._ids) >= _VOLLEY
 
@@ -49,6 +54,12 @@ class Forgetting:
         Raises:
             CelerantError: The store is not reachable; the next call tries again.
         """
+        survival = self._members.survival
+        if survival is not None and self._indices:
+            gone, self._indices = self._indices, []
+            state = self._members.barrier.state
+            failed = [index for index in gone if state(index) != Barrier.SUCCESS]
+            survival.on_forget(gone, failed)
         while self._ids:
             volley = self._ids[:_VOLLEY]
             self._members.backend.forget(volley)

@@ -15,6 +15,7 @@ from celerant.results.tracking.intake import unreadable
 if TYPE_CHECKING:
     from celerant.results.tracking.member_backend import MemberBackend
     from celerant.results.tracking.nested import Nested
+    from celerant.results.tracking.survival import Survival
 
 __all__ = ["STATE_NAMES", "MemberValues"]
 
@@ -50,6 +51,7 @@ class MemberValues(ABC):
         "prints",
         "roster",
         "stamps",
+        "survival",
         "unsent",
         "values",
         "were_done",
@@ -78,6 +80,8 @@ class MemberValues(ABC):
         self.stamps: list[str] = []
         #: Digests of what the members were sent with; None if these are not known.
         self.prints: Prints | None = None
+        #: What its journal wants to know; None if it has none.
+        self.survival: Survival | None = None
         #: The group's path, if it is a member of another group.
         self.path = ""
         #: The error that ended the sending early; None if there was none.

@@ -1,0 +1,21 @@
+"""What the members of a group with a journal know of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Survival"]
+
+
+@dataclass(slots=True)
+class Survival:
+    """The part of a journal that results take part in."""
+
+    #: Keeps that the results of members are about to be deleted, for they were used.
+    #: Called with their indices, and with those among them that failed.
+    on_forget: Callable[[Sequence[int], Sequence[int]], None]
+    #: Whether the journal is beside the broker, so that a handle leads to it.
+    has_handle: bool = False
+    #: Half-open ranges of members whose results were used before this process.
+    used: list[tuple[int, int]] = field(default_factory=list)
