@@ -66,7 +66,7 @@ def test_second_interrupt_ends_a_program_with_a_worker(tmp_path, pool):
         until(lambda: sum("runs in" in line for line in program.log) == 2, 30)
         running = {int(line.split()[-1]) for line in program.log if "runs in" in line}
         program.process.send_signal(signal.SIGINT)
-        until(lambda: any("once more" in line for line in program.log))
+        until(lambda: any("one more interrupt" in line for line in program.log))
         program.process.send_signal(signal.SIGINT)
         assert program.process.wait(20) == -signal.SIGINT
         until(lambda: all(map(is_gone, running)))
