@@ -141,7 +141,7 @@ impl<'a, 'py> Reading<'a, 'py> {
         let routes = self.progress.templates.routes();
         self.progress.templates.forget();
         let roster = self.plan.roster.get();
-        roster.set_len(self.progress.unroll.len());
+        roster.grow_to(self.progress.unroll.len());
         if self.len() == 0 && is_last {
             return Ok(None);
         }

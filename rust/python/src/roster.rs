@@ -38,9 +38,10 @@ impl PyRoster {
         &self.ids
     }
 
-    /// Sets how many members there are.
-    pub(crate) fn set_len(&self, len: u32) {
-        self.len.store(len, Ordering::Relaxed);
+    /// Notes that there are so many members, or more: a source that is read once more for a
+    /// resume or a retry begins at its first member, and other threads look on.
+    pub(crate) fn grow_to(&self, len: u32) {
+        self.len.fetch_max(len, Ordering::Relaxed);
     }
 
     /// Keeps a member's own id.
@@ -119,7 +120,7 @@ impl PyRoster {
 
     /// Set how many members there are.
     fn resize(&self, count: u32) {
-        self.set_len(count);
+        self.len.store(count, Ordering::Relaxed);
     }
 
     /// Keep `task_id` as member `index`'s own id.
