@@ -41,7 +41,6 @@ class Callee(Protocol[_S]):
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[_S]:
         """Make a signature of it."""
-        ...
 
 
 class group(  # noqa: N801 - Celery's name
