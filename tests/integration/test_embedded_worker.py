@@ -27,7 +27,8 @@ def left(app):
     if app.conf.broker_url.startswith("redis"):
         with redis.Redis.from_url(app.conf.broker_url) as client:
             return client.llen(app.conf.task_default_queue)
-    with Connection(app.conf.broker_url) as connection:
+    # kombu's five seconds are few if all cores are busy.
+    with Connection(app.conf.broker_url, connect_timeout=30) as connection:
         queue = app.queues[app.conf.task_default_queue](connection.default_channel)
         return queue.queue_declare(passive=True).message_count
 

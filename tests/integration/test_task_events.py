@@ -33,6 +33,8 @@ class Monitor:
 
     def __init__(self, app):
         self.celery = app.to_celery()
+        # Celery's four seconds are few if all cores are busy.
+        self.celery.conf.broker_connection_timeout = 30
         self.state = self.celery.events.State()
         self.events = []
         self._changed = threading.Condition()
