@@ -203,7 +203,7 @@ def test_a_broken_envelope_on_the_channel_of_remote_control_is_refused(late, cap
         said = [raw for raw in (*NO_ENVELOPES.values(), *GARBAGE.values()) if raw]
         for raw in said:
             assert client.publish(channel, raw) >= 1
-        assert app.control.ping(destination=[worker.hostname], timeout=5)
+        assert app.control.ping(destination=[worker.hostname], timeout=30)
         assert len(caplog.records) - before >= len(said)
         assert late.echo.delay(1).get(timeout=20) == 1
 
@@ -241,7 +241,7 @@ def test_a_broken_command_costs_no_connection(late, caplog):
                     content_encoding="utf-8",
                 )
             assert late.echo.delay(1).get(timeout=20) == 1
-        assert app.control.ping(destination=[worker.hostname], timeout=5)
+        assert app.control.ping(destination=[worker.hostname], timeout=30)
     assert not _refusals(caplog)
 
 

@@ -125,7 +125,12 @@ class FedGroup(RuleBasedStateMachine):
         if self.was_cancelled or self.due:
             return
         until(lambda: self.is_full or self.result.members.barrier.is_sealed)
-        self.members.resume(self.result)
+        try:
+            self.members.resume(self.result)
+        except CanvasError:
+            # Without room nobody has looked whether all that is sent again has left.
+            assert self.is_full
+            return
         self.due |= self.halted
         self.halted.clear()
         self.take()

@@ -84,8 +84,9 @@ class Feeder:
         #: Held by whoever concludes it.
         self._ending = threading.Lock()
         #: Whether it was concluded: nothing leaves any more.
-        self.is_over = False
-        self._is_watched = False
+        self.is_over = self._is_watched = False
+        #: Whether it sends members that had been sent before, and not the whole.
+        self.sends_again = False
         #: What is sent now, and the whole of it: some members may be sent once more.
         self._fed: Fed | None = None
         self._whole: Fed | None = None
@@ -116,7 +117,7 @@ class Feeder:
             caught: Knows what its source raised.
             is_whole: Whether it is not only some members once more.
         """
-        self._fed, self._caught = fed, caught
+        self._fed, self._caught, self.sends_again = fed, caught, not is_whole
         if is_whole:
             self._whole, self.caught = fed, caught
         # What a task feeds has that task as its parent.
@@ -170,8 +171,8 @@ class Feeder:
         if self.is_running:
             msg = "the group's source is still being read: try again once it returns"
             raise CanvasError(msg, path="group")
+        # It may be concluded by whoever stopped it.
         with self._ending:
-            # It may be concluded by whoever stopped it.
             pass
 
     def be_whole(self) -> None:

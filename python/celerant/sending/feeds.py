@@ -94,12 +94,19 @@ class Feeds:
         """Feed what is left over of a group that was stopped; see `group.resume`.
 
         Raises:
-            CanvasError: Another group's source, or one that is gone.
+            CanvasError: Another group's source, or one that is gone; or members are
+                being sent once more.
         """
         call, report = feeder.call, result.report
         assert report is not None  # noqa: S101 - of a group that was fed
         if not feeder.is_over:
-            return
+            if not feeder.sends_again:
+                return
+            msg = (
+                f"members of group {result.id} are being sent once more: resume it "
+                "when they have left and there is room in its window"
+            )
+            raise CanvasError(msg, path="group")
         if feeder.stopped_by == "cancel":
             msg = (
                 f"group {result.id} was cancelled, and workers know it: send its "
