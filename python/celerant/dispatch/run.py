@@ -15,7 +15,7 @@ from celerant.dispatch.order import Order
 from celerant.dispatch.rendering import Renderer
 from celerant.dispatch.wires.base import Broken, ConnectionRefused, Dispatch, Doubt
 from celerant.errors import ForkError, PublishError
-from celerant.errors.report import Intervals, Report
+from celerant.errors.report import Intervals, Report, runs_of
 
 __all__ = ["Run", "Sent"]
 
@@ -137,8 +137,7 @@ class Run(ABC):
         tally.seal(total)
 
     def _report(self) -> Report:
-        double = sorted(self._dispatch.maybe_double)
-        return Report(self._ledger, _intervals(double))
+        return Report(self._ledger, runs_of(self._dispatch.maybe_double))
 
     def _publish_error(self, exc: Broken) -> PublishError:
         path, message = "", str(exc)
@@ -166,13 +165,3 @@ class Run(ABC):
         error = PublishError(message, recoverable=False, path=path)
         error.__cause__ = exc
         return error
-
-
-def _intervals(indices: list[int]) -> Intervals:
-    runs: Intervals = []
-    for index in indices:
-        if runs and runs[-1][1] == index:
-            runs[-1] = (runs[-1][0], index + 1)
-        else:
-            runs.append((index, index + 1))
-    return runs

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from celerant._core import Fate, Ledger
 from celerant.markup import shares
 
-__all__ = ["Report"]
+__all__ = ["Intervals", "Report", "runs_of"]
 
 #: Half-open ranges of ``group_index``.
 Intervals = list[tuple[int, int]]
@@ -120,3 +120,14 @@ def _note(ledger: Ledger, total: int, fates: Mapping[str, Intervals]) -> None:
         for start, stop in runs:
             for index in range(base + start, base + stop):
                 ledger.mark_index(index, _FATES[name])
+
+
+def runs_of(indices: Iterable[int]) -> Intervals:
+    """Return the ranges of indices, ascending and apart."""
+    runs: Intervals = []
+    for index in sorted(indices):
+        if runs and runs[-1][1] == index:
+            runs[-1] = runs[-1][0], index + 1
+        else:
+            runs.append((index, index + 1))
+    return runs

@@ -22,12 +22,12 @@ import contextlib
 import hmac
 import json
 import zlib
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
 from celerant.common.printable import shown
 from celerant.errors import CelerantError, HandleError, ResultExpired
+from celerant.errors.report import runs_of
 from celerant.results.tracking.members import Members
 from celerant.results.tree import CLASSES, from_line, line_of
 
@@ -328,19 +328,10 @@ def _aside(result: GroupResult[Any]) -> dict[str, Any]:
     for state in (Barrier.IGNORED, Barrier.NOT_SENT):
         if barrier.count(state):
             found = barrier.select(state, 0, len(barrier))
-            states[str(state)] = _intervals(found)
+            states[str(state)] = runs_of(found)
     if states:
         aside["states"] = states
     return aside
-
-
-def _intervals(indices: list[int]) -> list[tuple[int, int]]:
-    """Return [start, stop) of each run in ascending `indices`."""
-    runs = []
-    for _, run in groupby(enumerate(indices), lambda pair: pair[1] - pair[0]):
-        items = [index for _, index in run]
-        runs.append((items[0], items[-1] + 1))
-    return runs
 
 
 def _parts(handle: object) -> tuple[bytes, bytes]:

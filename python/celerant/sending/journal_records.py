@@ -23,17 +23,17 @@ import logging
 import os
 import socket
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celerant.dispatch.journaling import Assignment, Journal
 from celerant.errors import CelerantError
-from celerant.errors.report import Intervals
+from celerant.errors.report import Intervals, runs_of
 
 if TYPE_CHECKING:
     from celerant.errors.report import Report
 
-__all__ = ["VERSION", "KeptJournal", "mark_name", "record_of", "runs_of", "sender"]
+__all__ = ["VERSION", "KeptJournal", "mark_name", "record_of", "sender"]
 
 logger = logging.getLogger("celerant")
 
@@ -127,14 +127,3 @@ def mark_name(seed: bytes) -> bytes:
 def sender() -> str:
     """Return the words for this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def runs_of(indices: Iterable[int]) -> Intervals:
-    """Return the ranges of indices, ascending and apart."""
-    runs: Intervals = []
-    for index in sorted(indices):
-        if runs and runs[-1][1] == index:
-            runs[-1] = runs[-1][0], index + 1
-        else:
-            runs.append((index, index + 1))
-    return runs

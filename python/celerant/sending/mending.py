@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Fate, Ledger, Prints
@@ -12,6 +12,7 @@ from celerant.canvas.parts import is_group
 from celerant.canvas.source import is_async
 from celerant.common.printable import shown
 from celerant.errors import CanvasError
+from celerant.errors.report import runs_of
 from celerant.results.handle import prints_name
 from celerant.sending.call import SentCall
 from celerant.sending.feeding import Feeder
@@ -99,7 +100,7 @@ class Mending:
         if feeder is not None and window is not None and most > window:
             forget()
             again = self._feeds.feed_again(
-                result, feeder, given, ledger, _runs(indices)
+                result, feeder, given, ledger, runs_of(indices)
             )
             result.sent_again(again)
             return
@@ -109,7 +110,7 @@ class Mending:
             call,
             members,
             group_id=result.id,
-            only=_runs(indices),
+            only=runs_of(indices),
             ledger=ledger,
             before_first=forget,
             is_again=True,
@@ -174,7 +175,7 @@ class Mending:
         ledger.grow(size)
         if known < size:
             ledger.mark_range(known, size, Fate.CONFIRMED)
-        for start, stop in _runs(indices):
+        for start, stop in runs_of(indices):
             ledger.mark_range(start, stop, Fate.UNSENT)
         return ledger
 
@@ -265,12 +266,3 @@ def _chosen(result: GroupResult[Any], which: Any) -> list[int]:
 def _next_stamp(members: Members) -> str | None:
     stamps = members.stamps
     return f"{stamps[0]}.{len(stamps)}" if stamps else None
-
-
-def _runs(indices: list[int]) -> list[tuple[int, int]]:
-    """Return the half-open ranges of ascending indices."""
-    runs = []
-    for _, run in groupby(enumerate(indices), lambda pair: pair[1] - pair[0]):
-        items = [index for _, index in run]
-        runs.append((items[0], items[-1] + 1))
-    return runs

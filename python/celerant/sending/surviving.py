@@ -18,13 +18,14 @@ from celerant.canvas.source import Mapped, stream_in
 from celerant.common.urls import masked, scheme
 from celerant.dispatch.journaling import Assignment, Resumed
 from celerant.errors import CanvasError, JournalError, SettingError
+from celerant.errors.report import runs_of
 from celerant.results.group_result import GroupResult
 from celerant.results.handle import is_handle, keep_handle, seed_of
 from celerant.results.tracking.survival import Survival
 from celerant.sending.call import SentCall
 from celerant.sending.journal_file import FileJournal, JournalFile
 from celerant.sending.journal_past import Past
-from celerant.sending.journal_records import VERSION, mark_name, runs_of
+from celerant.sending.journal_records import VERSION, mark_name
 from celerant.sending.journal_redis import RedisJournal
 
 if TYPE_CHECKING:
