@@ -85,8 +85,6 @@ class Feeder:
         self._ending = threading.Lock()
         #: Whether it was concluded: nothing leaves any more.
         self.is_over = self._is_watched = False
-        #: Whether it sends members that had been sent before, and not the whole.
-        self.sends_again = False
         #: What is sent now, and the whole of it: some members may be sent once more.
         self._fed: Fed | None = None
         self._whole: Fed | None = None
@@ -117,7 +115,7 @@ class Feeder:
             caught: Knows what its source raised.
             is_whole: Whether it is not only some members once more.
         """
-        self._fed, self._caught, self.sends_again = fed, caught, not is_whole
+        self._fed, self._caught = fed, caught
         if is_whole:
             self._whole, self.caught = fed, caught
         # What a task feeds has that task as its parent.
@@ -180,6 +178,11 @@ class Feeder:
         self.source_error = self.stopped_by = None
 
     @property
+    def sends_again(self) -> bool:
+        """Whether it sends members that had been sent before, and not the whole."""
+        return self._fed is not self._whole
+
+    @property
     def is_read(self) -> bool:
         """Whether its source was read to its end."""
         return self._whole is not None and self._whole.is_read
@@ -195,7 +198,6 @@ class Feeder:
     def _run(self, fed: Fed, carriers: Carriers) -> None:
         waiter = Waiter(self._hear, hears_all=True)
         self._members.waiters.add(waiter)
-        error: BaseException | None
         try:
             sent = fed.over(carriers)
             error, self.call.doubts = sent.error, sent.doubts
@@ -282,8 +284,7 @@ class Feeder:
         Raises:
             CelerantError: Their results will not come.
         """
-        members = self._members
-        error = members.error
+        members, error = self._members, self._members.error
         if error is not None:
             if error.__cause__ is None:
                 raise error
@@ -337,8 +338,7 @@ class Feeder:
             self.caught.close()
         self._let_pass()
         thread = self._thread
-        is_here = thread is threading.current_thread()
-        if thread is not None and not is_here:
+        if thread is not None and thread is not threading.current_thread():
             thread.join(_END_MOST)
         # In its source it may be for long: nothing leaves when it comes back.
         self._conclude(None, is_over=False)
@@ -362,7 +362,7 @@ class Feeder:
                 return
             self.is_over = True
             self.stopping.set()
-            if error is None and fed.is_read and fed is not self._whole:
+            if error is None and fed.is_read and self.sends_again:
                 # What had cut the whole short has done so still.
                 error = members.cut_short
                 if error is not None:
@@ -373,7 +373,7 @@ class Feeder:
                     error = _stopped(members.roster.uuid, self.stopped_by)
             members.cut_short = error
             fed.conclude(error, is_over=is_over)
-            if fed is self._whole:
+            if not self.sends_again:
                 end_of_fed(self.call, fed, error, self.stopped_by, is_over=is_over)
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
