@@ -117,10 +117,7 @@ class Groups:
             return result
         result.report = sent.report
         end_of(sent_call, sent)
-        if sent.error is not None:
-            error = self._resumable(sent, result, sent_call)
-            self._index.note(result, sent_call)
-            raise error
+        self._refuse_unsent(sent, result, sent_call)
         if feed_options.stamps:
             # It may be mended.
             self._mendable[result] = sent_call
@@ -191,9 +188,8 @@ class Groups:
         )
         result.sent_again(sent.report)
         end_of(call, sent)
+        self._refuse_unsent(sent, result, call)
         self._index.note(result, call)
-        if sent.error is not None:
-            raise self._resumable(sent, result, call)
         return result
 
     def _take_up(
@@ -227,9 +223,8 @@ class Groups:
         result.report = sent.report
         settle_known(taken)
         end_of(call, sent)
+        self._refuse_unsent(sent, result, call)
         self._index.note(result, call)
-        if sent.error is not None:
-            raise self._resumable(sent, result, call)
         if options.stamps:
             self._mendable[result] = call
         return result
@@ -243,13 +238,15 @@ class Groups:
             call = self._mendable.get(result)
         self._mending.retry(result, which, source, call)
 
-    def _resumable(
+    def _refuse_unsent(
         self, sent: Sent, result: GroupResult[Any], call: SentCall
-    ) -> BaseException:
-        """Keep all that `resume` needs, and return the error."""
+    ) -> None:
+        """Raise what stopped a dispatch, if something did; `resume` can go on then."""
         error = sent.error
-        assert error is not None  # noqa: S101 - the caller looked
+        if error is None:
+            return
         carry(error, result, result.report)
         call.doubts = sent.doubts
         self._calls[result] = call
-        return error
+        self._index.note(result, call)
+        raise error
