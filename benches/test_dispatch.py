@@ -9,14 +9,10 @@ import baselines
 import pytest
 from baselines import BROKERS, QUEUE, RESULTS, arrived, purge
 from delaying import delayed
+from reading import reading
 from versus import Versus, rate
 
-from celerant import Celerant, Signature, _core, group
-from celerant.canvas.readable import readable
-from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
-from celerant.dispatch.connections import Patience
-from celerant.dispatch.order import Order
-from celerant.dispatch.wires.redis import RedisWire
+from celerant import Celerant, Signature, group
 
 N = 20_000
 N_MANY = 100_000
@@ -131,45 +127,13 @@ def test_encode(versus: Versus) -> None:
     members: list[Signature[int]] = [
         Signature("bench.add", (i, i), {}) for i in range(N)
     ]
-    basis = Basis(app.conf, *app.routes(), {}, None, lambda _: "")
-    rules = _core.Rules(readable())
-    with app.connection_for_write() as connection:
-        connection.connect()
-        wire = RedisWire(connection)
+    with reading(app) as read:
 
         def encode() -> None:
-            roster = _core.Roster(bytes(16))
-            blueprints = Blueprints(basis, Lineage(), "g", {})
-
-            def resolve(
-                name: str, options: Any, args: Any, kwargs: Any, *_: Any
-            ) -> Any:
-                blueprint = blueprints.draw(name, options, args, kwargs)
-                form = wire.render(blueprint)
-                assert form is not None
-                body = blueprint.body
-                return _core.Template(
-                    form,
-                    encode=body,
-                    embed=body.embed_json(),
-                    parameters=None,
-                    ignored=False,
-                    reusable=True,
-                    timed=False,
-                )
-
-            patience, ledger = Patience({}, enabled=False), _core.Ledger()
-            order = Order(members, roster, blueprints, rules, patience, ledger)
-            plan = _core.Plan(order, resolve, resolve)
-            encoded = 0
-            while (chunk := plan.read(500, 1 << 20)) is not None:
-                chunk.redis(b"mark", 1, bytes(16))
-                encoded += len(chunk)
-            assert encoded == N
+            assert read(members, encode=True) == N
 
         versus(
             lambda: rate(N, encode),
             celery_to_memory=lambda: baselines.celery_dispatch("memory", N_CELERY),
         )
-        wire.close()
     app.close()
