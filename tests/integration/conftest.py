@@ -11,6 +11,7 @@ from celerant import Celerant
 from celerant.dispatch.wires import chunk_limits
 from harness import services
 from harness.celery_worker import CeleryWorker
+from harness.noted_runs import NotedRuns
 from harness.rabbitmq_server import own_rabbitmq
 from harness.redis_server import RedisServer
 
@@ -83,6 +84,14 @@ def own_urls(redis_url):
     }
 
 
+@pytest.fixture
+def runs(own_urls, queue):
+    """Where tasks note that they run."""
+    made = NotedRuns(own_urls["results"], f"{queue}-runs")
+    yield made
+    made.client.close()
+
+
 def _forget(broker: str, name: str) -> None:
     if broker == "rabbitmq":
         with Connection(services.RABBITMQ) as connection:
@@ -137,6 +146,13 @@ def celery_worker():
     yield start
     for worker in running:
         worker.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A Redis of the module's own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

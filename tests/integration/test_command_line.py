@@ -14,7 +14,6 @@ from celerant import Celerant, cli, group
 from celerant.doctor import examine
 from celerant.doctor.brokers import Reach
 from celerant.doctor.brokers import check as check_brokers
-from harness.redis_server import RedisServer
 from harness.until import until
 
 TASKS = """
@@ -26,12 +25,6 @@ app.conf.control_exchange = {name!r}
 def halve(x):
     return 1 / x
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

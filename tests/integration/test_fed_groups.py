@@ -18,28 +18,6 @@ BROKERS = ["redis", "rabbitmq"]
 pytestmark = pytest.mark.timeout(120)
 
 
-class Runs:
-    """Which members have run, as their tasks note it."""
-
-    def __init__(self, url, key):
-        self.client = redis.Redis.from_url(url)
-        self.key = key
-
-    def note(self, index):
-        with self.client.pipeline(transaction=False) as pipe:
-            pipe.rpush(self.key, index).expire(self.key, 600).execute()
-
-    def seen(self):
-        return sorted(map(int, self.client.lrange(self.key, 0, -1)))
-
-
-@pytest.fixture
-def runs(own_urls, queue):
-    made = Runs(own_urls["results"], f"{queue}-runs")
-    yield made
-    made.client.close()
-
-
 def noting(app, runs):
     @app.task(name="fed.note")
     def note(index):

@@ -9,14 +9,7 @@ import pytest
 from celerant import Celerant, HandleError, group
 from celerant.results import indexed
 from celerant.results.backends import redis as redis_backend
-from harness.redis_server import RedisServer
 from harness.until import until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

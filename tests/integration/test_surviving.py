@@ -145,28 +145,6 @@ def test_members_in_doubt_count_as_sent_if_they_are_to_be_skipped(plan, rabbitmq
 # -- groups that are fed ---------------------------------------------------------------
 
 
-class Runs:
-    """Which members have run, as their tasks note it."""
-
-    def __init__(self, url, key):
-        self.client = redis.Redis.from_url(url)
-        self.key = key
-
-    def note(self, index):
-        with self.client.pipeline(transaction=False) as pipe:
-            pipe.rpush(self.key, index).expire(self.key, 600).execute()
-
-    def counts(self):
-        return Counter(map(int, self.client.lrange(self.key, 0, -1)))
-
-
-@pytest.fixture
-def runs(own_urls, queue):
-    made = Runs(own_urls["results"], f"{queue}-runs")
-    yield made
-    made.client.close()
-
-
 @contextmanager
 def working(plan, runs):
     """Run a worker of a plan's queue, whose tasks note that they run."""

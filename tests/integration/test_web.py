@@ -13,16 +13,9 @@ from starlette.testclient import TestClient
 
 from celerant import Celerant, HandleError, group
 from celerant.web import make_site, read, sign
-from harness.redis_server import RedisServer
 from harness.without_package import error_without
 
 SECRET = "of the tests alone"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture

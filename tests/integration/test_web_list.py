@@ -14,16 +14,9 @@ from celerant import Celerant, PublishError, group
 from celerant.results import indexed
 from celerant.web import listing, make_site
 from celerant.web.listing import Listing, page_events
-from harness.redis_server import RedisServer
 from harness.until import until
 
 SAME_SITE = {"sec-fetch-site": "same-origin"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @pytest.fixture
