@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,7 +193,11 @@ def test_a_handle_that_was_changed_or_has_no_journal_is_refused(app):
         members.resume("no such file")
 
 
-def test_a_group_with_a_journal_in_redis_leaves_no_lease(app):
+def test_a_group_with_a_journal_in_redis_leaves_no_lease(app, monkeypatch):
+    # A handle has the second in which its group was made or sent.
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr("celerant.results.tracking.arriving.time", clock)
     members = group([*source(app, 3)], app=app)
     frozen = members.freeze()
     handle = frozen.handle
