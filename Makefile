@@ -11,6 +11,8 @@ CARGO := cargo
 # Two jobs: the build fits machines with little memory and few cores.
 JOBS := -j2
 PYTEST_ARGS ?=
+# Of `make bench`: the JSON of pytest-benchmark.
+FIGURES := dist/figures.json
 # Most tests wait for workers and brokers: more at a time than there are cores.
 PYTEST_JOBS ?= 3
 
@@ -89,9 +91,11 @@ test-slow: build  ## The slow tests too, with many more examples for Hypothesis
 		$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile \
 		-m 'slow or not slow' $(PYTEST_ARGS)
 
-bench: build  ## Benches against the yardsticks of the same run
+bench: build  ## Benches against the yardsticks of the same run, and their plots
+	mkdir -p dist
 	$(PY) -m pytest benches --benchmark-only --benchmark-group-by=group \
-		--timeout=0 $(PYTEST_ARGS)
+		--benchmark-json=$(FIGURES) --timeout=0 $(PYTEST_ARGS)
+	$(PY) benches/plots.py $(FIGURES) docs/plots
 
 docs: $(VENV_STAMP)  ## The documentation's site into dist/site; every warning fails
 	$(PY) -m pip install --quiet --group docs

@@ -68,10 +68,22 @@ def celery_dispatch(
     *,
     backend: str | None = None,
     batch: bool = False,
+    url: str | None = None,
     **conf: Any,
 ) -> float:
-    """Stock ``group(...).apply_async()`` of `n` ready signatures."""
+    """Stock ``group(...).apply_async()`` of `n` ready signatures.
+
+    Args:
+        broker: A key of `BROKERS`.
+        n: How many.
+        backend: Where results go; None has them ignored.
+        batch: Send inside kombu's `Producer.batch`.
+        url: Another way to the same broker.
+        conf: More settings.
+    """
     app = celery_app(broker, backend, **conf)
+    if url is not None:
+        app.conf.broker_url = url
     add = app.tasks["bench.add"]
     job = celery_group([add.s(i, i) for i in range(n)])
     with app.producer_pool.acquire(block=True) as producer:

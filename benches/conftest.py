@@ -31,6 +31,8 @@ def _figures(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[None]:
     """Keep the figures of a bench, for the table at the end."""
     yield
     figures = dict(benchmark.extra_info)
+    # Of use to the plots alone.
+    figures.pop("plot", None)
     # A bench that failed has no figures.
     if figures:
         assert figures.pop("correct"), f"measured something wrong: {figures}"

@@ -7,9 +7,10 @@ above what it had after the first window, and the members' sum.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import threading
+
+from memory import Peak
 
 from celerant._core import Roster
 from celerant.results.backends import open_backend
@@ -39,15 +40,15 @@ def main(count: int, window: int) -> None:
 
     feeding = threading.Thread(target=feed)
     feeding.start()
-    total, before = 0, 0
+    total, peak = 0, Peak()
     for done, member in enumerate(result.as_completed(forget=True), 1):
         total += member.get()
         if done % _CHUNK == 0:
             room.release()
         if done == window:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            peak = Peak()
     feeding.join()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = peak.grown()
     backend.close()
     sys.stdout.write(f"{grown} {total}\n")
 

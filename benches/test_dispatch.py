@@ -19,6 +19,14 @@ N_MANY = 100_000
 PORTS = {"redis": 6379, "amqp": 5672}
 #: Stock Celery is measured on fewer, because it takes seconds for them.
 N_CELERY = 1_000
+N_FAR = {"redis": 30_000, "amqp": 10_000}
+N_CELERY_FAR = 100
+
+
+def _url(broker: str, port: int | None) -> str:
+    """Return a broker's URL, by another port if one is given."""
+    url = BROKERS[broker]
+    return url if port is None else url.replace(str(PORTS[broker]), str(port))
 
 
 @pytest.fixture
@@ -29,10 +37,7 @@ def send() -> Iterator[Any]:
     def make(
         broker: str, backend: str | None = None, n: int = N, port: int | None = None
     ) -> Any:
-        url = BROKERS[broker]
-        if port is not None:
-            url = url.replace(str(PORTS[broker]), str(port))
-        app = Celerant("bench", broker=url, backend=backend)
+        app = Celerant("bench", broker=_url(broker, port), backend=backend)
         app.conf.update(task_default_queue=QUEUE, task_ignore_result=backend is None)
         apps.append(app)
 
@@ -99,19 +104,25 @@ def test_redis_beside_ready_bytes(versus: Versus, send: Any) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.benchmark(group="dispatch: 10 ms away")
-@pytest.mark.parametrize(("broker", "n"), [("redis", 30_000), ("amqp", 10_000)])
-def test_far(versus: Versus, send: Any, broker: str, n: int) -> None:
-    """5 ms each way, beside the same without."""
+@pytest.mark.benchmark(group="dispatch: far away")
+@pytest.mark.parametrize("ms", [0, 1, 5])
+@pytest.mark.parametrize("broker", list(N_FAR))
+def test_far(versus: Versus, send: Any, benchmark: Any, broker: str, ms: int) -> None:
+    """So many milliseconds each way, beside the same without."""
+    n = N_FAR[broker]
     with (
-        delayed(PORTS[broker], 0.005) as far,
+        delayed(PORTS[broker], ms / 1000) as far,
         delayed(PORTS[broker], 0) as near,
     ):
         versus(
             send(broker, n=n, port=far),
             near_through_proxy=send(broker, n=n, port=near),
             near=send(broker, n=n),
+            celery=lambda: baselines.celery_dispatch(
+                broker, N_CELERY_FAR, url=_url(broker, far)
+            ),
         )
+    benchmark.extra_info["plot"] = [f"distance-{broker}", ms]
 
 
 @pytest.mark.benchmark(group="dispatch: memory")

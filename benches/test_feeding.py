@@ -15,8 +15,6 @@ from celerant import Celerant, GroupResult, Task, group
 from celerant._core import Barrier
 
 N = 200_000
-N_CANCELLED = 1_000_000
-WINDOW = 10_000
 #: Milliseconds that a cancel may take.
 CANCEL_MOST = 50
 _QUEUE = "bench-feeding"
@@ -60,7 +58,8 @@ def _task(app: Celerant) -> Task[[int], None]:
 
 @pytest.mark.benchmark(group="feeding")
 @pytest.mark.timeout(600)
-def test_window(versus: Versus, app: Celerant) -> None:
+@pytest.mark.parametrize("window", [1_000, 10_000, 100_000])
+def test_window(versus: Versus, app: Celerant, benchmark: Any, window: int) -> None:
     """A group that is fed through a window, and one that leaves at once."""
     nothing = _task(app)
     broker = redis.Redis.from_url(BROKERS["redis"])
@@ -73,14 +72,16 @@ def test_window(versus: Versus, app: Celerant) -> None:
         broker.delete(_QUEUE)
         return rate(N, lambda: send(**options))
 
-    versus(lambda: measured(window=WINDOW), at_once=measured)
+    versus(lambda: measured(window=window), at_once=measured)
+    benchmark.extra_info["plot"] = ["window", window]
 
 
 @pytest.mark.benchmark(group="feeding")
 @pytest.mark.timeout(600)
-def test_cancel(benchmark: Any, app: Celerant) -> None:
-    """`cancel()` of a million members: the time until workers are told."""
-    members = group.map(_task(app), range(N_CANCELLED))
+@pytest.mark.parametrize("n", [10_000, 100_000, 1_000_000])
+def test_cancel(benchmark: Any, app: Celerant, n: int) -> None:
+    """`cancel()` of up to a million members: the time until workers are told."""
+    members = group.map(_task(app), range(n))
     result = members.apply_async(cancellable=True)
     told = []
 
@@ -91,5 +92,7 @@ def test_cancel(benchmark: Any, app: Celerant) -> None:
     found = benchmark.pedantic(result.cancel, rounds=1)
     benchmark.extra_info["messages"] = len(told)
     took = benchmark.stats["max"] * 1000
+    benchmark.extra_info["this_took_ms"] = round(took, 2)
+    benchmark.extra_info["plot"] = ["cancel", n]
     benchmark.extra_info["correct"] = took < CANCEL_MOST and len(told) == 1
-    assert found.cancelled == N_CANCELLED
+    assert found.cancelled == n

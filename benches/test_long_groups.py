@@ -21,9 +21,6 @@ from celerant._core import Roster
 from celerant.results.tracking.members import Members, sealed
 from celerant.results.tracking.sampling import SAMPLE
 
-N_FAILURES = 100_000
-N_PROGRESS = 1_000_000
-N_STREAM = 10_000_000
 WINDOW = 10_000
 #: What a stream may take beyond its first window: KiB.
 STREAM_MOST = 64 * 1024
@@ -106,59 +103,62 @@ def _parsed(ids: list[str]) -> list[Any]:
 
 @pytest.mark.benchmark(group="long groups")
 @pytest.mark.timeout(600)
-def test_failures(versus: Versus, app: Celerant) -> None:
+@pytest.mark.parametrize("n", [1_000, 10_000, 100_000])
+def test_failures(versus: Versus, app: Celerant, benchmark: Any, n: int) -> None:
     """`failures()` of a group that another process has sent, all of it failed."""
-    result = group_of(app, N_FAILURES)
-    store(result, N_FAILURES, fail=True)
-    handle, ids = result.handle, result.roster.ids(0, N_FAILURES)
+    result = group_of(app, n)
+    store(result, n, fail=True)
+    handle, ids = result.handle, result.roster.ids(0, n)
 
     def grouped() -> None:
         failures = app.attach(handle).failures()
-        assert (failures.total, len(failures)) == (N_FAILURES, 7)
+        assert (failures.total, len(failures)) == (n, 7)
 
     def parsed() -> None:
-        assert len(_parsed(ids)) == N_FAILURES
+        assert len(_parsed(ids)) == n
 
-    versus(
-        lambda: rate(N_FAILURES, grouped),
-        mget_orjson=lambda: rate(N_FAILURES, parsed),
-    )
+    versus(lambda: rate(n, grouped), mget_orjson=lambda: rate(n, parsed))
+    benchmark.extra_info["plot"] = ["failures", n]
 
 
 @pytest.mark.benchmark(group="long groups")
 @pytest.mark.timeout(600)
-def test_progress(versus: Versus, app: Celerant) -> None:
-    """`progress()` of a million members from another process: calls per second."""
-    result = group_of(app, N_PROGRESS)
-    store(result, N_PROGRESS // 5, fail=False)
+@pytest.mark.parametrize("n", [10_000, 100_000, 1_000_000])
+def test_progress(versus: Versus, app: Celerant, benchmark: Any, n: int) -> None:
+    """`progress()` of up to a million members from another process: calls a second."""
+    result = group_of(app, n)
+    store(result, n // 5, fail=False)
     elsewhere = [app.attach(result.handle) for _ in range(_CALLS)]
     ids = result.roster.ids(0, SAMPLE)
 
     def sampled() -> None:
         for one in elsewhere:
             progress = one.progress()
-            assert abs(progress.done - N_PROGRESS // 5) < 3 * progress.margin
+            assert abs(progress.done - n // 5) < 3 * progress.margin
 
     def parsed() -> None:
         for _ in range(_CALLS):
             assert len(_parsed(ids)) == SAMPLE
 
     versus(lambda: rate(_CALLS, sampled), mget_orjson=lambda: rate(_CALLS, parsed))
+    benchmark.extra_info["plot"] = ["progress", n]
 
 
 @pytest.mark.benchmark(group="long groups")
 @pytest.mark.timeout(3600)
-def test_stream(benchmark: Any) -> None:
-    """The memory that ten million members take that come and are forgotten."""
+@pytest.mark.parametrize("n", [100_000, 1_000_000, 10_000_000])
+def test_stream(benchmark: Any, n: int) -> None:
+    """The memory that members take that come and are forgotten."""
     program = Path(__file__).parent / "streaming.py"
-    command = [sys.executable, str(program), str(N_STREAM), str(WINDOW)]
+    command = [sys.executable, str(program), str(n), str(WINDOW)]
 
     def run() -> int:
         found = subprocess.run(command, capture_output=True, text=True, check=True)
         grown, total = map(int, found.stdout.split())
-        assert total == N_STREAM * (N_STREAM - 1) // 2
+        assert total == n * (n - 1) // 2
         return grown
 
     grown = benchmark.pedantic(run, rounds=1)
-    benchmark.extra_info["grown_kib"] = grown
+    benchmark.extra_info["this_grew_kib"] = grown
+    benchmark.extra_info["plot"] = ["stream", n]
     benchmark.extra_info["correct"] = grown <= STREAM_MOST

@@ -229,7 +229,7 @@ def sides(tmp_path: Path) -> Iterator[Sides]:
 @pytest.mark.timeout(600)
 @pytest.mark.benchmark(group="round trip")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
-def test_round_trip_over_redis(versus: Versus, sides: Sides) -> None:
+def test_round_trip_over_redis(versus: Versus, sides: Sides, benchmark: Any) -> None:
     """A worker with two thread slots, beside Celery's with two processes."""
     started = sides("redis", "threads", "plain", "stock")
     versus(
@@ -237,31 +237,39 @@ def test_round_trip_over_redis(versus: Versus, sides: Sides) -> None:
         plain=lambda: started["plain"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+    benchmark.extra_info["plot"] = ["round-trips", "Redis"]
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.benchmark(group="round trip")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
-def test_round_trip_by_processes(versus: Versus, sides: Sides) -> None:
+def test_round_trip_by_processes(versus: Versus, sides: Sides, benchmark: Any) -> None:
     """Two child processes beside Celery's two."""
     started = sides("redis", "processes", "stock")
     versus(
         lambda: started["processes"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+    benchmark.extra_info["plot"] = ["round-trips", "Redis, processes"]
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.benchmark(group="round trip")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Celery's prefork, and signals")
-@pytest.mark.parametrize("broker", ["amqp", "rpc"])
-def test_round_trip_over_rabbitmq(versus: Versus, sides: Sides, broker: str) -> None:
+@pytest.mark.parametrize(
+    ("broker", "title"),
+    [("amqp", "RabbitMQ, results in Redis"), ("rpc", "RabbitMQ, rpc")],
+)
+def test_round_trip_over_rabbitmq(
+    versus: Versus, sides: Sides, benchmark: Any, broker: str, title: str
+) -> None:
     """Results in Redis, and as replies; the broker confirms what our side sends."""
     started = sides(broker, "threads", "stock")
     versus(
         lambda: started["threads"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+    benchmark.extra_info["plot"] = ["round-trips", title]
 
 
 @pytest.mark.timeout(600)

@@ -151,6 +151,70 @@ def test_failures_are_shown_by_exception_and_place(sent, module, capsys):
     code, out = told(capsys, "failures", sent.handle, "-A", module.__name__, "--json")
     shown = json.loads(out)
     assert (code, shown["failed"], shown["failures"][0]["indices"]) == (1, 1, [0])
+    assert "members" not in shown
+
+
+def test_failures_names_each_failed_member_if_asked(module, capsys):
+    with module.app.worker(concurrency=1):
+        result = group(module.halve.s(i % 10) for i in range(90)).apply_async()
+        result.get(timeout=20, propagate=False)
+    command = ("failures", result.handle, "-A", module.__name__, "--all")
+    code, out = told(capsys, *command)
+    named = [f"[{i}] {result[i].id}  ZeroDivisionError(" for i in range(0, 90, 10)]
+    assert code == 1
+    assert all(line in out for line in named)
+    found = json.loads(told(capsys, *command, "--json")[1])
+    assert [one["index"] for one in found["members"]] == [*range(0, 90, 10)]
+
+
+def test_send_feeds_a_group_to_its_end(module, capsys):
+    module.canvas = lambda: group(module.halve.s(i + 1) for i in range(50))
+    send = ("send", f"{module.__name__}:canvas", "--window", "5")
+    with module.app.worker(concurrency=2):
+        assert cli.main(send) == 0
+        shown = capsys.readouterr()
+        handle = shown.out.strip()
+        assert "50 members: 50 confirmed" in shown.err
+        again = Celerant(module.__name__, broker=module.app.conf.broker_url)
+        with again:
+            values = again.attach(handle).get(timeout=20)
+    assert values == [1 / (i + 1) for i in range(50)]
+
+
+def test_send_tells_what_stopped_a_group(module, capsys):
+    module.canvas = lambda: group([module.halve.s(0) for _ in range(50)])
+    name = f"{module.__name__}:canvas"
+    with module.app.worker(concurrency=2):
+        code = cli.main(["send", name, "--canary", "0.1", "--stop-if", "2", "--json"])
+    out, err = capsys.readouterr()
+    assert code == 1
+    found = json.loads(out)
+    assert found["error"] == "the group was stopped by canary: not all of it was sent"
+    # Its handle came before, for those that watch it meanwhile.
+    assert err.startswith("cel2.")
+
+
+def test_what_send_sent_cancellable_is_cancelled_and_sent_once_more(module, capsys):
+    module.canvas = lambda: group(module.halve.s(i + 1) for i in range(4))
+    name, app = f"{module.__name__}:canvas", ("-A", module.__name__)
+    assert cli.main(["send", name, "--cancellable"]) == 0
+    handle = capsys.readouterr().out.strip()
+    assert cli.main(["cancel", handle, *app]) == 0
+    capsys.readouterr()
+    retry = ("retry", handle, "--missing", "--source", name, *app)
+    with module.app.worker(concurrency=1):
+        until(lambda: module.app.attach(handle).counts()["REVOKED"] == 4)
+        code, out = told(capsys, *retry, "--json")
+        assert (code, json.loads(out)["sent"]) == (0, 4)
+        with Celerant(module.__name__, broker=module.app.conf.broker_url) as again:
+            assert again.attach(handle).get(timeout=20) == [1, 1 / 2, 1 / 3, 1 / 4]
+
+
+@pytest.mark.parametrize("option", [("--window", "5"), ("--cancellable",)])
+def test_options_for_groups_are_refused_for_another_canvas(module, capsys, option):
+    module.canvas = lambda: module.halve.s(1)
+    assert cli.main(["send", f"{module.__name__}:canvas", *option]) == 2
+    assert f"is no group, and {option[0]} are for groups" in capsys.readouterr().err
 
 
 def test_retry_sends_those_that_failed_once_more(module, capsys):

@@ -60,12 +60,13 @@ def test_a_dispatch_is_one_write_however_many_members(apps):
     assert after["get"] - before["get"] <= 1
 
 
-def test_a_group_that_is_being_sent_elsewhere_has_no_result_yet(apps, monkeypatch):
+def test_a_group_that_is_being_sent_elsewhere_is_followed(apps, monkeypatch):
     sender, reader = apps
     result = group(members(sender, 4)).apply_async(window=2)
     (entry,) = indexed.entries(reader.backend)
-    assert (entry.size, entry.handle) == (None, None)
-    assert elsewhere(reader, entry, monkeypatch) is None
+    assert (entry.size, entry.handle) == (None, result.handle)
+    found = elsewhere(reader, entry, monkeypatch)
+    assert (found.size, found.progress().done) == (None, 0)
     with sender.worker(concurrency=1):
         result.get(timeout=20)
     until(lambda: indexed.entries(reader.backend)[0].size == 4)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from celerant.errors import CelerantError, JournalError, ResultExpired
+from celerant.errors import JournalError, ResultExpired
 from celerant.sending.journal_file import JournalFile
 from harness import services
 from harness.journal_sender import (
@@ -203,8 +203,8 @@ def test_a_fed_group_goes_on_by_its_handle_once_the_lease_is_over(
     with working(made, runs) as app:
         run_to_death(replace(made, dies_at=rng.randrange(300, 800)))
         handle = path.read_text()
-        with pytest.raises(CelerantError, match="has not come to its end"):
-            app.attach(handle)
+        before = app.attach(handle)
+        assert not before.sealed
         members = members_of(app, made)
         with pytest.raises(JournalError, match=r"process \d+ on .* try again in"):
             members.resume(handle)
@@ -220,6 +220,8 @@ def test_a_fed_group_goes_on_by_its_handle_once_the_lease_is_over(
         assert result.get(timeout=60) == list(range(900))
         until(lambda: not result.feeding.is_running)
         assert app.attach(handle).get(timeout=60) == list(range(900))
+        # What was attached while nobody sent has followed the sender that went on.
+        assert before.get(timeout=60) == list(range(900))
         # All of it was sent: nothing more is.
         again = members_of(app, made).resume(handle)
         assert again.get(timeout=60) == list(range(900))

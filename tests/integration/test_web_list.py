@@ -6,13 +6,14 @@ import asyncio
 import json
 import re
 import uuid
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
 from celerant import Celerant, PublishError, group
 from celerant.results import indexed
-from celerant.web import listing, make_site
+from celerant.web import listing, make_site, pages
 from celerant.web.listing import Listing, page_events
 from harness.until import until
 
@@ -160,17 +161,33 @@ def test_a_group_that_runs_is_attached_to_once(app, elsewhere, monkeypatch):
     assert looked.page(1).rows[0].state == first.rows[0].state == "running"
 
 
-def test_a_group_that_another_process_sends_is_told_of(app, elsewhere):
+def test_a_group_that_another_process_sends_is_shown_as_far_as_it_is(app, elsewhere):
     result = group(members(app, 1, 2, 3)).apply_async(window=1)
     (row,) = rows(app)
-    assert row.state == "being sent"
-    assert "being sent by" in row.progress
+    assert (row.state, row.total) == ("being sent", None)
+    assert row.progress == "0, and more are being sent"
     with client(app) as web:
         page = web.get("/group", params={"group": result.id})
         assert page.status_code == 200
-        assert "still sending" in page.text
-        assert web.get("/events", params={"group": result.id}).status_code == 404
+        assert "<celerant-progress" in page.text
+        assert "still sending" not in page.text
     result.cancel()
+
+
+def test_a_group_that_another_process_sends_and_nobody_can_follow(app, elsewhere):
+    result = group(members(app, 1)).apply_async()
+    (entry,) = indexed.entries(app.backend)
+    noted = replace(entry, handle=None, size=None)
+    with pytest.MonkeyPatch.context() as patch:
+        # As a release before this one noted it.
+        patch.setattr(listing, "entries", lambda _: [noted])
+        (row,) = rows(app)
+        patch.setattr(pages, "entry_of", lambda *_: noted)
+        with client(app) as web:
+            page = web.get("/group", params={"group": result.id})
+            assert "still sending" in page.text
+            assert web.get("/events", params={"group": result.id}).status_code == 404
+    assert (row.state, row.progress) == ("being sent", f"being sent by {entry.sender}")
 
 
 def test_a_group_that_this_process_sends_is_followed_and_stopped(app):

@@ -281,16 +281,21 @@ def test_a_worker_that_lost_the_broker_goes_on(both, broker):
 
         def scenario(life):
             key = f"{life.key}-held"
-            with life.worker(concurrency=2):
-                running = life.send("hold", key)
+            # The acknowledgement may be lost with the connection: then the message
+            # comes again, and holds a second slot.
+            with life.worker(concurrency=3):
+                sent = life.send("hold", key)
                 life.await_entry(key)
                 proxy.cut()
                 after = life.record(life.send("note", key, "after"))
-                life.let_go(key)
-                return life.record(running), after
+                life.let_go(key, 2)
+                running = life.record(sent)
+            runs, running["result"] = running["result"][0], running["result"][1]
+            assert runs in {1, 2}
+            return running, after
 
         running, after = both(scenario, port=proxy.port)
-    assert (running["status"], running["result"]) == ("SUCCESS", [1, True])
+    assert (running["status"], running["result"]) == ("SUCCESS", True)
     assert after["status"] == "SUCCESS"
 
 

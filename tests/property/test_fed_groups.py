@@ -64,19 +64,28 @@ class FedGroup(RuleBasedStateMachine):
         """Whether there is no room that is worth a turn."""
         return len(self.queued) > self.window - self.part
 
-    def take(self):
-        """Wait for what is to leave, and take it into the model."""
+    def take(self, *, at_once=False):
+        """Wait for what is to leave, and take it into the model.
+
+        It waits for all of it: what is drawn next must not depend on the time.
+
+        Args:
+            at_once: Whether what is due leaves whether that is worth a turn or not.
+        """
         roster = self.result.members.roster
+        queued = len(self.queued)
+        if not self.is_paused and (at_once or not self.is_full):
+            queued = min(self.window, queued + len(self.due))
 
         def have_left():
             for message in drain("memory://", NAME):
                 index = roster.index(message.headers["id"])
                 self.due.remove(index)
                 self.queued.append(index)
-            return self.is_paused or not self.due or self.is_full
+            return len(self.queued) >= queued
 
         until(have_left)
-        have_left()
+        assert len(self.queued) == queued
 
     def store(self, index, state):
         value = index if state == "SUCCESS" else ValueError("no")
@@ -184,7 +193,8 @@ class FedGroup(RuleBasedStateMachine):
         self.halted -= chosen
         for index in chosen:
             self.ended.pop(index, None)
-        self.take()
+        # If there is room for all of them, nobody waits for more room.
+        self.take(at_once=len(self.queued) + len(chosen) <= self.window)
 
     # -- what always holds -----------------------------------------------------------
 

@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from celerant import Celerant
-from celerant.common.urls import check, masked, scheme, split
+from celerant.common.urls import check, masked, masked_text, scheme, split
 from celerant.errors import SettingError
 
 
@@ -133,3 +133,26 @@ def test_scheme_is_that_of_the_first():
     assert scheme("AMQP://a;redis://b") == "amqp"
     assert scheme("redis+socket:///s") == "redis+socket"
     assert scheme(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Error 111 connecting to 127.0.0.1:6390. Connection refused.",
+            "Error 111 connecting to 127.0.0.1:6390. Connection refused.",
+        ),
+        (
+            "no answer from redis://u:hid/den@h:1/0 in 5 s",
+            "no answer from **@h:1/0 in 5 s",
+        ),
+        ("no route to u:hidden@h:1 yet", "no route to **@h:1 yet"),
+        ("redis://:hid den@h: refused", "**@h: refused"),
+        ("redis://a/0, then amqp://u:hidden", "redis://a/0, then amqp://u:**"),
+        ("see redis://h/0?password=hidden now", "see redis://h/0 now"),
+        ("redis://u:hidden@a, redis://u:hidden@b", "**@b"),
+        ("", ""),
+    ],
+)
+def test_masked_text_hides_passwords_and_nothing_else(text, expected):
+    assert masked_text(text) == expected

@@ -12,30 +12,58 @@ from celerant.cli.exits import FAILED
 from celerant.cli.finding import attached, load_canvas
 from celerant.cli.options import app_option, given_app, json_option, print_json
 from celerant.cli.results import HANDLE_HELP
+from celerant.common.printable import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from celerant.results.group_result import GroupResult
+
 __all__ = ["cancel", "failures", "retry"]
+
+#: The most characters of an error in a line.
+_ERROR_MOST = 200
+#: The states of members that are sent once more.
+_STATES = {"failed": ("FAILURE",), "missing": ("NOT_SENT", "REVOKED", "EXPIRED")}
 
 
 @click.command(epilog=HANDLE_HELP)
 @click.argument("handle")
 @app_option
+@click.option("--all", "name_all", is_flag=True, help="Also name each failed member.")
 @json_option
-def failures(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FBT001 - called by click
+def failures(
+    app_path: str | None,
+    handle: str,
+    name_all: bool,  # noqa: FBT001 - called by click
+    as_json: bool,  # noqa: FBT001 - the same
+) -> int:
     """Show the failures of a group: by exception and place, the most frequent first.
 
     Exit code: 0 if no member failed so far, 1 if any did.
     """
     with given_app(app_path) as app:
-        found = attached(app, handle).failures()
+        result = attached(app, handle)
+        found = result.failures()
+        failed = _failed(result) if name_all else []
     if as_json:
         ways = [asdict(failure) for failure in found]
-        print_json({"id": found.group_id, "failed": found.total, "failures": ways})
+        told = {"id": found.group_id, "failed": found.total, "failures": ways}
+        print_json({**told, "members": failed} if name_all else told)
     else:
         click.echo(str(found))
+        for one in failed:
+            click.echo(f"[{one['index']}] {one['id']}  {one['error']}")
     return FAILED if found.total else 0
+
+
+def _failed(result: GroupResult[Any]) -> list[dict[str, Any]]:
+    """Return position, id and error of each failed member."""
+    return [
+        {"index": one.index, "id": one.id, "error": shown(one.result, _ERROR_MOST)}
+        for one in result
+        if one.failed()
+    ]
 
 
 @click.command(epilog=HANDLE_HELP)
@@ -72,12 +100,17 @@ def retry(
         raise click.UsageError(msg)
     with given_app(app_path) as app:
         found = attached(app, handle)
+        counts = found.counts()
+        sent = sum(counts[state] for state in _STATES[which])
         found.retry(which, source=_members(source))
         pending = found.counts()["PENDING"]
     if as_json:
-        print_json({"id": found.id, "pending": pending})
+        print_json({"id": found.id, "sent": sent, "pending": pending})
     else:
-        click.echo(f"group {found.id}: {pending:,} members are pending once more")
+        click.echo(
+            f"group {found.id}: {sent:,} members were sent once more, "
+            f"{pending:,} of the group are pending now"
+        )
     return 0
 
 

@@ -36,8 +36,8 @@ HANDLE_HELP = "HANDLE is `result.handle`, or the id of a group that was saved."
 def report(app_path: str | None, handle: str, as_json: bool) -> int:  # noqa: FBT001 - called by click
     """Count the members of a group by state.
 
-    Exit code: 0 if all are done and none failed, 1 if any failed, 4 if some are
-    pending and none failed.
+    Exit code: 0 if all are done and none failed, 1 if any failed, was revoked, not sent
+    or has expired, 4 if some are pending and none of these is.
     """
     with given_app(app_path) as app:
         found = attached(app, handle)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 import orjson
 
+from celerant.canvas.group import group
 from celerant.cli.exits import FAILED, UNREACHABLE
 from celerant.cli.finding import load_canvas, look_here
 from celerant.cli.options import json_option, print_json
@@ -18,28 +20,77 @@ from celerant.errors import CelerantError, PublishError
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.canvas.base import Canvas
+    from celerant.results.group_result import GroupResult
 
 __all__ = ["send"]
 
 _FIRST_MOST = 4_000
+#: Seconds until Ctrl-C is noticed.
+_LOOK_INTERVAL = 0.1
+
+
+def _amount(text: str) -> int | float:
+    """Return a number of members, or a share of them."""
+    return int(text) if text.isdigit() else float(text)
 
 
 @click.command()
 @click.argument("canvas", metavar="MODULE:CANVAS")
 @click.option("--dry-run", is_flag=True, help="Send nothing; show what would leave.")
+@click.option(
+    "--cancellable",
+    is_flag=True,
+    default=None,
+    help="Let `cancel` stop the whole group, and `retry` send members once more.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(1),
+    metavar="MEMBERS",
+    help="The most unfinished members in the broker; stays until the last has left.",
+)
+@click.option(
+    "--canary",
+    type=_amount,
+    metavar="MEMBERS|SHARE",
+    help="So many go first, and the others if these do well: 100, or 0.01.",
+)
+@click.option(
+    "--stop-if",
+    type=_amount,
+    metavar="FAILURES|SHARE",
+    help="Stop if more than that fail: 20, or 0.05.",
+)
+@click.option(
+    "--journal",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Note what leaves, so that `group.resume(FILE)` goes on after a kill.",
+)
 @json_option
-def send(canvas: str, dry_run: bool, as_json: bool) -> int:  # noqa: FBT001 - called by click
+def send(
+    canvas: str,
+    dry_run: bool,  # noqa: FBT001 - called by click
+    as_json: bool,  # noqa: FBT001 - the same
+    **options: Any,
+) -> int:
     """Send a canvas, or show what would leave.
 
     MODULE:CANVAS is a signature, group, chain or chord, or a function that returns
     one. Prints the handle of a group's result, of any other the task's id. Exit code:
-    0 if all left, 1 if the broker refused, 3 if it does not answer.
+    0 if all left, 1 if the broker refused or the group was stopped, 3 if the broker
+    does not answer.
     """
+    given = {name: value for name, value in options.items() if value is not None}
     look_here()
     try:
         found = load_canvas(canvas)
     except CelerantError as exc:
         raise click.UsageError(str(exc)) from exc
+    if given and not isinstance(found, group):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        msg = f"{canvas} is no group, and {named} are for groups"
+        raise click.UsageError(msg)
     if dry_run:
         made = rehearse(found)
         if as_json:
@@ -47,19 +98,22 @@ def send(canvas: str, dry_run: bool, as_json: bool) -> int:  # noqa: FBT001 - ca
         else:
             _print(made)
         return 0
-    return _send(found, as_json=as_json)
+    return _send(found, given, as_json=as_json)
 
 
-def _send(canvas: Canvas[Any], *, as_json: bool) -> int:
-    code, error = 0, None
+def _send(canvas: Canvas[Any], options: dict[str, Any], *, as_json: bool) -> int:
+    error: BaseException | None = None
     try:
-        result: Any = canvas.apply_async()
+        result: Any = canvas.apply_async(**options)
     except PublishError as exc:
         if exc.result is None:
             raise
-        code, error = (UNREACHABLE if exc.recoverable else FAILED), exc
-        result = exc.result
+        error, result = exc, exc.result
     name = _name(result)
+    if getattr(result, "feeding", None) is not None:
+        # Whoever wants to watch it need not wait for its end.
+        click.echo(name, err=as_json)
+        error = _fed(result)
     report = getattr(result, "report", None)
     if as_json:
         told = {"id": result.id, "handle": name if name != result.id else None}
@@ -67,13 +121,34 @@ def _send(canvas: Canvas[Any], *, as_json: bool) -> int:
         told["error"] = None if error is None else str(error)
         print_json(told)
     else:
-        click.echo(name)
+        if getattr(result, "feeding", None) is None:
+            click.echo(name)
         if report is not None:
             click.echo(str(report), err=True)
         if error is not None:
             click.echo(f"Error: {error}", err=True)
     cast("Celerant", canvas.app).close()
-    return code
+    return _code(error)
+
+
+def _fed(result: GroupResult[Any]) -> BaseException | None:
+    """Wait until all members have left; return what stopped it before, if so."""
+    over = threading.Event()
+    result.on("sealed", lambda _: over.set())
+    # In steps, because on some systems Ctrl-C does not end a long wait.
+    while not over.wait(_LOOK_INTERVAL):
+        pass
+    if result.source_error is not None or result.stopped_by is None:
+        return result.source_error
+    msg = f"the group was stopped by {result.stopped_by}: not all of it was sent"
+    return CelerantError(msg)
+
+
+def _code(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    is_away = isinstance(error, PublishError) and error.recoverable
+    return UNREACHABLE if is_away else FAILED
 
 
 def _name(result: Any) -> str:

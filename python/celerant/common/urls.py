@@ -12,7 +12,7 @@ from kombu.utils.url import url_to_parts
 
 from celerant.errors import SettingError
 
-__all__ = ["AMQP", "check", "masked", "scheme", "split", "transport"]
+__all__ = ["AMQP", "check", "masked", "masked_text", "scheme", "split", "transport"]
 
 #: kombu's names of the transport that speaks AMQP.
 AMQP = frozenset({"amqp", "amqps", "pyamqp", "py-amqp"})
@@ -20,6 +20,8 @@ AMQP = frozenset({"amqp", "amqps", "pyamqp", "py-amqp"})
 #: follows it.
 _URLS = re.compile(r";(?=[A-Za-z][\w+.-]*://)")
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*")
+#: A URL in a text.
+_IN_TEXT = re.compile(r"[A-Za-z][\w+.-]*://\S*")
 _QUERY = re.compile(r"[?#]")
 #: A name that is shown; escaped, or plain.
 _USER = re.compile(r"[\w.+%~-]*")
@@ -54,6 +56,21 @@ def masked(urls: str | Sequence[str] | None) -> str:
     """
     listed = [urls] if isinstance(urls, str) else urls or ()
     return ";".join(_masked(url) for each in listed for url in _URLS.split(each) if url)
+
+
+def masked_text(text: str) -> str:
+    """Return a text as it may be shown, such as an error's: URLs in it are masked.
+
+    Before the last ``@`` all is hidden from the first URL on, or from that word on.
+    """
+    before, has_secret, after = text.rpartition("@")
+    if has_secret:
+        found = _IN_TEXT.search(before)
+        start = before.rfind(" ") + 1 if found is None else found.start()
+        before = f"{before[:start]}**@"
+        place, has_more, rest = after.partition(" ")
+        return f"{before}{_QUERY.split(place, maxsplit=1)[0]}{has_more}{rest}"
+    return _IN_TEXT.sub(lambda url: _masked(url[0]), text)
 
 
 def check(name: str, urls: str | Sequence[str] | None) -> None:

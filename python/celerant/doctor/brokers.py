@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.app.task_queues import queues_of_tasks
 from celerant.common.printable import line
-from celerant.common.urls import masked, transport
+from celerant.common.urls import masked, masked_text, transport
 from celerant.doctor.finding import Finding, note, ok, problem, warning
 from celerant.doctor.redis_servers import Server
 
@@ -62,7 +62,7 @@ def check(app: Celerant, reach: Reach) -> Iterator[Finding]:
 
 def _unreached(url: str, exc: Exception) -> Finding:
     cause = exc.__cause__ or exc
-    name, text = type(cause).__name__, line(masked(str(cause)))
+    name, text = type(cause).__name__, line(masked_text(str(cause)))
     if name in _REFUSALS:
         remedy = "check user, password and virtual host in broker_url"
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from celerant.common.printable import line
-from celerant.common.urls import masked
+from celerant.common.urls import masked_text
 from celerant.doctor import brokers, settings, stores, versions, workers
 from celerant.doctor.finding import Finding, problem
 
@@ -42,5 +42,7 @@ def _guarded(about: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Fin
     try:
         yield from check()
     except Exception as exc:  # noqa: BLE001 - a server may answer anything
-        text = f"the check ended with {type(exc).__name__}: {line(masked(str(exc)))}"
+        text = (
+            f"the check ended with {type(exc).__name__}: {line(masked_text(str(exc)))}"
+        )
         yield problem(about, text, "see the error; the checks after it were left out")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from celerant.common.printable import line
-from celerant.common.urls import masked, scheme
+from celerant.common.urls import masked_text, scheme
 from celerant.config.default_backend import backend_url
 from celerant.doctor.finding import Finding, note, ok, problem
 from celerant.doctor.redis_servers import Server
@@ -59,7 +59,7 @@ def _of_redis(app: Celerant, reach: Reach) -> Iterator[Finding]:
             if is_refusal
             else "start it, or correct host and port in result_backend"
         )
-        text = f"{uri} does not answer: {name}: {line(masked(str(exc)))}"
+        text = f"{uri} does not answer: {name}: {line(masked_text(str(exc)))}"
         yield problem("store", text, remedy)
         return
     yield ok("store", f"{uri} answers")

@@ -11,6 +11,9 @@ from celerant.results.cancelling import Cancelled, cancel
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from celerant.results.backends.base import Backend
+    from celerant.results.tracking.members import Members
+
 __all__ = ["FedResult", "Feeding"]
 
 
@@ -34,6 +37,13 @@ class Feeding(Protocol):
     def stop(self, why: str) -> None:
         """Send no more members, for good."""
 
+    def announce(self, group_id: str, backend: Backend) -> None:
+        """Tell other processes from now on how many members have left.
+
+        Raises:
+            Exception: The store's own.
+        """
+
 
 class FedResult:
     """The part of `GroupResult` that controls the sending of its members."""
@@ -41,6 +51,7 @@ class FedResult:
     __slots__ = ()
 
     id: str
+    members: Members
     #: The feeding in this process; None if the group left at once, or is fed elsewhere.
     feeding: Feeding | None
 
@@ -49,9 +60,13 @@ class FedResult:
         """The error that ended the feeding before the source's end.
 
         It is the source's own exception, or a `PublishError` if the broker refused.
-        None if there was no error. Members that were sent before are not undone.
+        None if there was no error. Members that were sent before are not undone. In
+        another process it is a `CelerantError` with the text.
         """
-        return None if self.feeding is None else self.feeding.source_error
+        if self.feeding is not None:
+            return self.feeding.source_error
+        members = self.members
+        return members.cut_short if members.stopped_by is None else None
 
     @property
     def stopped_by(self) -> str | None:
@@ -59,7 +74,8 @@ class FedResult:
 
         ``"cancel"`` is `cancel`, and ``"close"`` is the closing of the app.
         """
-        return None if self.feeding is None else self.feeding.stopped_by
+        feeding = self.feeding
+        return self.members.stopped_by if feeding is None else feeding.stopped_by
 
     def pause(self) -> None:
         """Send no more members until `resume_feeding`; a second call does nothing.

@@ -249,7 +249,7 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
             CanvasError: The group is still being sent; `size` is None then.
         """
         barrier = self.members.barrier
-        if not barrier.is_sealed:
+        if not self.sealed:
             msg = (
                 f"group {self.id} is still being sent: it has {len(barrier)} members "
                 "so far; ask `result.size`, or `result.sealed` first"
@@ -286,8 +286,13 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
 
         It has fewer than 200 bytes for any number of members. If it has no room for
         some data, these are stored once beside the results, for as long as results are
-        kept. A group with ``journal=True`` has its handle from the beginning; `attach`
-        takes it once the group is sent whole.
+        kept.
+
+        The handle of a group that is fed (``window=``, ``canary=``, ``stop_if=``) leads
+        to the members that have left, and to later ones as they leave: what is attached
+        is told of them about once a second. A group with ``journal=True`` that is not
+        fed has its handle from the beginning too; `attach` takes it once all of the
+        group is sent.
 
         Raises:
             CelerantError: The results are in this process only (memory://).

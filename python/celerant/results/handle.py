@@ -1,33 +1,27 @@
-"""Make a short text of a group's result, and a result of the text.
-
-```text
-cel2.<base64url>    flags 1 byte, seed 16, count 4, sent_at 4 (seconds since the epoch),
-                    group id (utf-8, may be empty), proof 16
-```
-Numbers are big-endian. Flag 1 says that more data are stored aside, as zlib-compressed
-JSON, flag 2 that the group's messages are stamped, and flag 4 that all members were
-done when the handle was made. Flag 8 says that it was made while the group was sent
-with a journal in Redis: its count is 0, and once all is sent another one is stored.
-
-The proof is an HMAC-SHA256, cut to 16 bytes, under a key that the store keeps. So only
-a program with access to the store can make a handle that an app accepts. The data
-stored aside begin with such a proof too.
-"""
+"""Make a handle of a group's result, and a result of the handle."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
-import hmac
-import json
-import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
-from celerant.common.printable import shown
-from celerant.errors import CelerantError, HandleError, ResultExpired
+from celerant.common.printable import line
+from celerant.errors import CelerantError, TaskRevoked
 from celerant.errors.report import runs_of
+from celerant.results.announced import Announced, end_of, fill, stored_aside
+from celerant.results.handle_format import (
+    HAS_ASIDE,
+    IS_DONE,
+    IS_OPEN,
+    IS_STAMPED,
+    Told,
+    packed,
+    proven,
+    sealed_name,
+    text_of,
+    unpacked,
+)
 from celerant.results.tracking.members import Members
 from celerant.results.tree import CLASSES, from_line, line_of
 
@@ -38,32 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attach",
-    "is_handle",
     "keep_handle",
     "make_handle",
     "prints_name",
     "rebuilt",
     "seed_of",
+    "short_name",
     "snapshot",
 ]
 
-_MARK = "cel2."
-#: The mark of older handles, which had a checksum instead of a proof.
-_MARK_BEFORE = "cel1."
-_HAS_ASIDE = 1
-_IS_STAMPED = 2
-_IS_DONE = 4
-_IS_OPEN = 8
-_FIXED_LENGTH = 1 + 16 + 4 + 4
-_PROOF_LENGTH = 16
 #: Bytes of a user's group id; a longer one is stored aside, to keep handles short.
 _ID_MOST = 64
-_SHOWN_LENGTH = 40
 #: The most bytes of prints that are stored beside a handle: those of two million
 #: members.
 _PRINTS_MOST = 4 << 20
-#: The most characters of a handle.
-_LENGTH_MOST = 200
 
 
 def make_handle(
@@ -71,65 +53,59 @@ def make_handle(
 ) -> str:
     """Return the handle of a group's result, and store data that have no room in it.
 
+    The handle of a group that is fed leads to the members that have left, and later to
+    all of them.
+
     Args:
-        result: A group's result; all members were sent.
+        result: A group's result.
         store: Keeps the key and the data; None is the result's backend, if it is
             shared between processes.
         is_done: Whether all members are done, so that a task may wait for them.
 
     Raises:
-        CelerantError: The results are in this process only, or the group is still being
-            sent.
+        CelerantError: The results are in this process only, or the group is being sent
+            by another thread and not fed.
     """
     members, group_id = result.members, result.id
     backend, barrier, roster = result.backend, members.barrier, members.roster
     if store is None:
-        store = _shared(backend)
-    has_handle = members.survival is not None and members.survival.has_handle
-    if has_handle and not barrier.is_sealed:
-        return _text(result, store.handle_key(), _IS_OPEN, 0, "")
-    aside = _aside(result)
+        backend.refuse_handles()
+        store = backend
+    named, long_id = short_name(group_id, roster.uuid)
+    key, sent_at = store.handle_key(), int(members.sent_at)
+    flags = IS_STAMPED if members.stamps else 0
     if not barrier.is_sealed:
-        msg = f"group {group_id} is still being sent: its handle comes with its end"
-        raise CelerantError(msg)
-    named = "" if group_id == roster.uuid else group_id
-    if len(named.encode()) > _ID_MOST:
-        aside["group_id"], named = named, ""
-    key = store.handle_key()
+        has_handle = members.survival is not None and members.survival.has_handle
+        if result.feeding is not None:
+            result.feeding.announce(group_id, backend)
+        elif not has_handle and members.growth is None:
+            msg = f"group {group_id} is still being sent: its handle comes with its end"
+            raise CelerantError(msg)
+        return text_of(Told(flags | IS_OPEN, roster.seed, 0, sent_at, named), key)
+    aside = _aside(result)
+    if long_id:
+        aside["group_id"] = long_id
     if aside:
-        packed = zlib.compress(json.dumps(aside, separators=(",", ":")).encode())
-        proof = _proof(key, roster.seed, packed)
-        store.put_aside(roster.uuid, proof + packed)
+        store.put_aside(roster.uuid, packed(key, roster.seed, aside))
     if members.prints is not None:
-        packed = members.prints.pack()
-        if len(packed) <= _PRINTS_MOST:
-            store.put_aside(prints_name(roster.uuid), packed)
-    flags = _HAS_ASIDE if aside else 0
-    flags |= _IS_STAMPED if members.stamps else 0
-    flags |= _IS_DONE if is_done else 0
-    return _text(result, key, flags, len(barrier), named)
+        prints = members.prints.pack()
+        if len(prints) <= _PRINTS_MOST:
+            store.put_aside(prints_name(roster.uuid), prints)
+    flags |= HAS_ASIDE if aside else 0
+    flags |= IS_DONE if is_done else 0
+    return text_of(Told(flags, roster.seed, len(barrier), sent_at, named), key)
 
 
-def _text(
-    result: GroupResult[Any], key: bytes, flags: int, count: int, named: str
-) -> str:
-    members = result.members
-    body = b"".join(
-        (
-            bytes([flags]),
-            members.roster.seed,
-            count.to_bytes(4, "big"),
-            int(members.sent_at).to_bytes(4, "big"),
-            named.encode(),
-        )
-    )
-    proof = _proof(key, body)
-    return _MARK + base64.urlsafe_b64encode(body + proof).rstrip(b"=").decode()
+def short_name(group_id: str, uuid: str) -> tuple[str, str]:
+    """Return a user's group id as a handle has it, and as is stored aside; or "".
 
-
-def is_handle(text: object) -> bool:
-    """Whether a text looks like a handle, and not like a path."""
-    return isinstance(text, str) and text.startswith((_MARK, _MARK_BEFORE))
+    Args:
+        group_id: The group's id.
+        uuid: That of its roster, which is the group's if the user chose none.
+    """
+    if group_id == uuid:
+        return "", ""
+    return ("", group_id) if len(group_id.encode()) > _ID_MOST else (group_id, "")
 
 
 def keep_handle(group_id: str, members: Members) -> None:
@@ -140,7 +116,7 @@ def keep_handle(group_id: str, members: Members) -> None:
     if not members.barrier.is_sealed:
         return
     made: GroupResult[Any] = CLASSES["group"](group_id, members)
-    name = _sealed_name(members.roster.uuid)
+    name = sealed_name(members.roster.uuid)
     made.backend.put_aside(name, make_handle(made).encode())
 
 
@@ -151,21 +127,12 @@ def seed_of(handle: str, backend: Backend) -> bytes:
         HandleError: It is no handle, or no app on this store has made it.
         CelerantError: `backend` is not shared between processes.
     """
-    return _proven(handle, backend, None)[0][1:17]
-
-
-def _sealed_name(uuid: str) -> str:
-    return f"sealed-{uuid}"
+    return proven(handle, backend, None)[0].seed
 
 
 def prints_name(uuid: str) -> str:
     """Return the name under which a group's prints are stored."""
     return f"prints-{uuid}"
-
-
-def _shared(backend: Backend) -> HandleStore:
-    backend.refuse_handles()
-    return backend
 
 
 def attach(
@@ -181,91 +148,49 @@ def attach(
     Raises:
         HandleError: The text is no handle, or no app on this store has made it.
         ResultExpired: The data stored beside the results are gone.
-        CelerantError: `backend` is not shared between processes.
+        CelerantError: `backend` is not shared between processes. Or nothing is known
+            yet of a group that is being sent.
     """
-    body, store, key = _proven(handle, backend, store)
-    # The proof is right, so the data are as `make_handle` wrote them.
-    flags, seed = body[0], body[1:17]
-    if flags & _IS_OPEN:
-        uuid = Roster(seed).uuid
-        sealed = store.take_aside(_sealed_name(uuid))
-        if sealed is None:
-            msg = (
-                f"group {uuid} was still being sent when this handle was made, and its "
-                "sender has not come to its end: attach later, or go on with it by "
-                "group(source).resume(handle)"
-            )
-            raise CelerantError(msg)
-        body, _, _ = _proven(sealed.decode(), backend, store)
-        flags = body[0]
-    count = int.from_bytes(body[17:21], "big")
-    sent_at = int.from_bytes(body[21:25], "big")
-    named = body[_FIXED_LENGTH:].decode()
-    uuid = Roster(seed).uuid
-    group_id, aside = named or uuid, {}
-    if flags & _HAS_ASIDE:
-        aside = _stored_aside(backend, store.take_aside(uuid), key, seed, uuid)
-        group_id = aside.get("group_id") or group_id
+    told, store, key = proven(handle, backend, store)
+    uuid = Roster(told.seed).uuid
+    aside: dict[str, Any] = {}
+    growth = None
+    if told.flags & IS_OPEN:
+        announced = Announced(uuid, told.seed, backend, store, key)
+        whole = announced.whole()
+        if whole is not None:
+            told, aside = whole
+        else:
+            aside = _so_far(announced, uuid)
+            told, growth = replace(told, count=aside["count"]), announced
+    elif told.flags & HAS_ASIDE:
+        stored = stored_aside(store.take_aside(uuid), uuid, backend)
+        where = backend.as_uri()
+        aside = unpacked(stored, key, told.seed, uuid=uuid, where=where)
     made = rebuilt(
         backend,
-        seed=seed,
-        count=count,
-        sent_at=float(sent_at),
-        group_id=group_id,
+        seed=told.seed,
+        count=told.count,
+        sent_at=float(told.sent_at),
+        group_id=told.named or aside.get("group_id") or uuid,
         aside=aside,
-        stamped=bool(flags & _IS_STAMPED),
+        stamped=bool(told.flags & IS_STAMPED),
+        growth=growth,
     )
-    made.members.were_done = bool(flags & _IS_DONE)
+    made.members.were_done = bool(told.flags & IS_DONE)
     return made
 
 
-def _proven(
-    handle: str, backend: Backend, store: HandleStore | None
-) -> tuple[bytes, HandleStore, bytes]:
-    """Return what a handle says, if an app on this store has made it.
-
-    Returns:
-        What it says, the store, and the store's key.
-
-    Raises:
-        HandleError: The text is no handle, or was made elsewhere.
-        CelerantError: `backend` is not shared between processes.
-    """
-    body, proof = _parts(handle)
-    if store is None:
-        store = _shared(backend)
-    key = store.handle_key()
-    if not hmac.compare_digest(_proof(key, body), proof):
+def _so_far(announced: Announced, uuid: str) -> dict[str, Any]:
+    aside = announced.so_far()
+    if aside is None:
         msg = (
-            f"handle {_short(handle)} was not made by an app on {backend.as_uri()}, or "
-            "was changed on its way; take `result.handle` anew"
+            f"group {uuid} was still being sent when this handle was made, and its "
+            "sender has not come to its end: attach later, or go on with it by "
+            "group(source).resume(handle)"
         )
-        raise HandleError(msg)
-    return body, store, key
-
-
-def _stored_aside(
-    backend: Backend, stored: bytes | None, key: bytes, seed: bytes, uuid: str
-) -> dict[str, Any]:
-    if stored is None:
-        msg = (
-            f"group {uuid} is gone from {backend.as_uri()}: "
-            "what was stored beside its results has expired or was deleted"
-        )
-        raise ResultExpired(msg)
-    proof, packed = stored[:_PROOF_LENGTH], stored[_PROOF_LENGTH:]
-    if not hmac.compare_digest(_proof(key, seed, packed), proof):
-        msg = (
-            f"what is stored on {backend.as_uri()} beside the results of group {uuid} "
-            "was changed by somebody else"
-        )
-        raise HandleError(msg)
-    aside: dict[str, Any] = json.loads(zlib.decompress(packed))
+        raise CelerantError(msg)
     return aside
-
-
-def _proof(key: bytes, *parts: bytes) -> bytes:
-    return hmac.digest(key, b"".join(parts), "sha256")[:_PROOF_LENGTH]
 
 
 def snapshot(result: GroupResult[Any]) -> dict[str, Any]:
@@ -290,20 +215,17 @@ def rebuilt(  # noqa: PLR0913 - what a handle says
     group_id: str,
     aside: dict[str, Any],
     stamped: bool = False,
+    growth: Announced | None = None,
 ) -> GroupResult[Any]:
-    """Return the result of a snapshot."""
-    roster, barrier = Roster(seed, count), Barrier()
-    barrier.grow(count)
-    for index, task_id in aside.get("own", ()):
-        roster.adopt(index, task_id)
-    for start, stop, shape in aside.get("outcomes", ()):
-        roster.keep_shapes(start, stop, shape)
-    for state, intervals in aside.get("states", {}).items():
-        for start, stop in intervals:
-            barrier.arrive_range(start, stop, int(state))
-    barrier.seal(count)
+    """Return the result of a snapshot; `growth` tells of more members."""
+    members = Members(Roster(seed), backend, is_group=True)
+    fill(members, count, aside)
+    members.sent_at = members.sent_since = sent_at
+    end_of(members, aside)
+    if growth is None:
+        members.seal(count)
+    members.growth = growth
     parent = from_line(aside["parent"], backend) if "parent" in aside else None
-    members = Members(roster, backend, barrier=barrier, sent_at=sent_at, is_group=True)
     if stamped:
         members.stamps = aside.get("stamps", [group_id])
     made: GroupResult[Any] = CLASSES["group"](group_id, members, parent=parent)
@@ -331,43 +253,13 @@ def _aside(result: GroupResult[Any]) -> dict[str, Any]:
             states[str(state)] = runs_of(found)
     if states:
         aside["states"] = states
+    if members.cut_short is not None:
+        error = members.cut_short
+        aside["cut_short"] = {
+            "revoked": isinstance(error, TaskRevoked),
+            "text": line(error)
+            if isinstance(error, CelerantError)
+            else f"{type(error).__name__}: {line(error)}",
+            "by": result.stopped_by,
+        }
     return aside
-
-
-def _parts(handle: object) -> tuple[bytes, bytes]:
-    """Return the fields of a handle, and its proof.
-
-    Raises:
-        HandleError: The text does not look like a handle.
-    """
-    if isinstance(handle, str) and handle.startswith(_MARK_BEFORE):
-        msg = (
-            f"handle {_short(handle)} is of an older release, whose handles prove "
-            "nothing; take `result.handle` anew"
-        )
-        raise HandleError(msg)
-    if not isinstance(handle, str) or not handle.startswith(_MARK):
-        msg = (
-            f"{_short(handle)} is no handle: one starts with {_MARK!r}; "
-            "take `result.handle`"
-        )
-        raise HandleError(msg)
-    text = handle[len(_MARK) :]
-    packed = b""
-    if len(handle) <= _LENGTH_MOST:
-        # If it is no base64, `packed` stays empty and is refused below.
-        with contextlib.suppress(binascii.Error, ValueError):
-            padded = text + "=" * (-len(text) % 4)
-            packed = base64.b64decode(padded, altchars=b"-_", validate=True)
-    body, proof = packed[:-_PROOF_LENGTH], packed[-_PROOF_LENGTH:]
-    if len(body) < _FIXED_LENGTH:
-        msg = (
-            f"handle {_short(handle)} was cut or changed on its way; "
-            "take `result.handle` anew"
-        )
-        raise HandleError(msg)
-    return body, proof
-
-
-def _short(handle: object) -> str:
-    return shown(handle, _SHOWN_LENGTH)

@@ -48,7 +48,7 @@ class Entry:
     #: Seconds since the epoch.
     sent_at: float
     noted_at: float
-    #: None if it was still being sent, or its results are in one process only.
+    #: None if its results are in one process only.
     handle: str | None
     #: The id of its roster, which finds the result in its sender's process.
     uuid: str
@@ -68,7 +68,7 @@ def put(result: GroupResult[Any], tasks: Sequence[str]) -> None:
     barrier, uuid = members.barrier, members.roster.uuid
     _live.get()[uuid] = result
     is_sealed, handle, kept = barrier.is_sealed, None, None
-    if is_sealed and backend.supports_handles:
+    if backend.supports_handles and (is_sealed or result.feeding is not None):
         handle = result.handle
     elif is_sealed:
         kept = snapshot(result)
@@ -137,7 +137,7 @@ def entry_of(backend: Backend, group_id: str) -> Entry:
 
 
 def result_of(entry: Entry, backend: Backend) -> GroupResult[Any] | None:
-    """Return the result of a group; None while another process is sending it.
+    """Return the result of a group; None if only another process has it.
 
     Raises:
         HandleError: The group's handle was not made on this store.

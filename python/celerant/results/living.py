@@ -42,11 +42,13 @@ class Living(Generic[R]):
     @property
     def sealed(self) -> bool:
         """Whether all members were read, so that no more will come."""
+        self.members.learn()
         return self.members.barrier.is_sealed
 
     @property
     def size(self) -> int | None:
         """How many members there are; None while the group is being sent."""
+        self.members.learn()
         barrier = self.members.barrier
         return len(barrier) if barrier.is_sealed else None
 

@@ -29,14 +29,15 @@ def park(result: GroupResult[Any]) -> str:
 
     Raises:
         CelerantError: The store keeps no such data, or is not reachable.
-        CanvasError: The group is still being sent.
+        CanvasError: The group is still being sent, and its results are in this process
+            only.
     """
-    len(result)  # raises if the group is still being sent
     backend, seed = result.backend, result.roster.seed
     name = hashlib.blake2b(seed, digest_size=_DIGEST_SIZE).hexdigest()
     if backend.supports_handles:
         payload = result.handle.encode()
     else:
+        len(result)  # raises if the group is still being sent
         payload = orjson.dumps({**snapshot(result), "seed": seed.hex()})
     backend.put_aside(f"{_ASIDE}{name}", payload)
     return name

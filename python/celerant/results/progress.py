@@ -65,6 +65,7 @@ class Progress:
 
 def progress_of(members: Members) -> Progress:
     """Return the progress of members; see `GroupResult.progress`."""
+    members.learn()
     estimate = _looked(members)
     barrier = members.barrier
     counts = [round(count) for count in estimate.counts]

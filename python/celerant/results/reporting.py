@@ -57,6 +57,7 @@ class Reporting(Living[R]):
             are not kept.
         """
         members = self.members
+        members.learn()
         if not members.backend.supports_handles:
             # Records that come to this process only must be absorbed, not read aside.
             members.look()

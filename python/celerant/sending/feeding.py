@@ -1,7 +1,6 @@
 """Groups that are fed: a thread for each sends as many members as there is room for.
 
-Room comes as members finish: the barrier counts them, and whoever lets one arrive
-wakes the thread, if there is enough of it. Nothing is polled.
+`feeding_gate.py` says how many that are.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from celerant.dispatch.interruption import ABANDONED, Abandoned
-from celerant.dispatch.wires.chunk_limits import NEAR
+from celerant.dispatch.interruption import ABANDONED
 from celerant.errors import CanvasError, CelerantError, ForkError, TaskRevoked
+from celerant.results.announcing import Announcer
 from celerant.results.tracking.waiters import Waiter
+from celerant.sending.feeding_gate import FeedingGate
 from celerant.sending.surviving import end_of_fed
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from celerant.dispatch.carriers import Carriers
     from celerant.dispatch.feeding import Fed
     from celerant.errors.report import Report
+    from celerant.results.backends.base import Backend
     from celerant.results.tracking.members import Members
     from celerant.sending.breaker import Breaker
     from celerant.sending.call import SentCall
@@ -34,18 +34,11 @@ __all__ = ["Feeder"]
 
 logger = logging.getLogger("celerant")
 
-#: Room for a group without a window.
-_NO_END = 1 << 30
-#: A turn begins once this part of the window is free: each takes a connection and
-#: wakes a thread.
-_PART = 4
-#: Seconds to wait before results are watched again that could not be.
-_PAUSE = 1.0
 #: Seconds that a send under way has to end, and then the thread that did it.
 _SEND_MOST, _END_MOST = 5.0, 0.5
 
 
-class Feeder:
+class Feeder(FeedingGate):
     """Feeds one group; `celerant.results.feeding.Feeding`.
 
     Args:
@@ -62,31 +55,14 @@ class Feeder:
         call: SentCall,
         breaker: Breaker | None = None,
     ) -> None:
-        self.options = options
+        super().__init__(members, options, breaker)
         self.call = call
-        self._members = members
-        self._window = window = options.window
-        #: Says when too many have failed.
-        self.breaker = breaker
-        self._portion = 1 if window is None else max(1, window // _PART)
-        #: Whether it goes by results.
-        self.hears = options.feeds
         self._pid = os.getpid()
-        #: Set once nothing more is to leave.
-        self.stopping = threading.Event()
-        #: Not set while it is paused.
-        self._open = threading.Event()
-        self._open.set()
-        #: There may be room.
-        self._news = threading.Event()
-        #: Held while something leaves.
-        self._sending = threading.Lock()
         #: Held by whoever concludes it.
         self._ending = threading.Lock()
         #: Whether it was concluded: nothing leaves any more.
-        self.is_over = self._is_watched = False
-        #: What is sent now, and the whole of it: some members may be sent once more.
-        self._fed: Fed | None = None
+        self.is_over = False
+        #: The whole of what is sent: some members may be sent once more.
         self._whole: Fed | None = None
         #: Why it had stopped, before some were.
         self._was: tuple[BaseException | None, str | None] = None, None
@@ -95,7 +71,6 @@ class Feeder:
         self.caught: Caught | None = None
         self._thread: threading.Thread | None = None
         self.source_error: BaseException | None = None
-        self.stopped_by: str | None = None
         #: Called once after it was concluded.
         self.at_end: Callable[[], None] | None = None
 
@@ -154,6 +129,8 @@ class Feeder:
         self.is_over = self._is_watched = False
         self.source_error = self.stopped_by = None
         self.stopping.clear()
+        if self._announcer is not None:
+            self._announcer.again()
         self.begin(again, carriers, caught, is_whole=not is_again)
         return again.report
 
@@ -213,102 +190,6 @@ class Feeder:
         """Whether its thread runs: it may be in its source after it was stopped."""
         return self._thread is not None and self._thread.is_alive()
 
-    # -- dispatch.feeding.Gate -----------------------------------------------------
-
-    def room(self) -> int:
-        """Return how many members may leave now; 0 if too few for a chunk."""
-        room = self._room()
-        return room if room >= min(self._least, NEAR.members) else 0
-
-    def _room(self) -> int:
-        if not self._open.is_set() or self.stopping.is_set():
-            return 0
-        fed, room = self._fed, _NO_END
-        assert fed is not None  # noqa: S101 - set before its thread starts
-        if self._window is not None:
-            room = self._window - (self._members.barrier.remaining - fed.ahead)
-        breaker = self.breaker
-        if breaker is not None:
-            if breaker.trips:
-                return 0
-            if breaker.is_proving:
-                room = min(room, breaker.canary - fed.count)
-        return room
-
-    def wait(self) -> int:
-        """Return how many members may leave, once that is worth a turn; 0: stopped."""
-        while not self.stopping.is_set():
-            self._open.wait()
-            self._news.clear()
-            # Cleared first, looked second.
-            if self._has_tripped():
-                break
-            room = self._room()
-            if room >= self._least:
-                return room
-            if not self.stopping.is_set() and self._open.is_set():
-                self._watch()
-                self._news.wait()
-        return 0
-
-    def _hear(self) -> None:
-        """Wake the thread if there is enough room; called as members arrive."""
-        breaker = self.breaker
-        if (
-            self._room() >= self._least
-            or (breaker is not None and breaker.trips)
-            or self._members.error is not None
-        ):
-            self._news.set()
-
-    @property
-    def _least(self) -> int:
-        """How much room is worth a turn."""
-        breaker = self.breaker
-        return 1 if breaker is not None and breaker.is_proving else self._portion
-
-    def _has_tripped(self) -> bool:
-        """Stop if too many have failed."""
-        breaker = self.breaker
-        if breaker is None or not breaker.trips:
-            return False
-        fed = self._fed
-        is_alone = fed is not None and fed.count <= breaker.canary
-        self.stopped_by = "canary" if is_alone else "stop_if"
-        self.stopping.set()
-        return True
-
-    def _watch(self) -> None:
-        """Have the members watched: nobody else may be waiting for them.
-
-        Raises:
-            CelerantError: Their results will not come.
-        """
-        members, error = self._members, self._members.error
-        if error is not None:
-            if error.__cause__ is None:
-                raise error
-            # The store is away; whoever waits is told by a look of their own.
-            logger.warning("feeding group %s waits: %s", members.roster.uuid, error)
-            if self.stopping.wait(_PAUSE):
-                return
-            self._is_watched = False
-        if not self._is_watched:
-            self._is_watched = True
-            members.begin()
-
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Hold back who wants to stop it while something leaves; see `Gate`."""
-        while True:
-            self._open.wait()
-            with self._sending:
-                if self.stopping.is_set():
-                    raise Abandoned("its feeding was stopped")
-                if self._open.is_set():
-                    yield
-                    return
-
     # -- results.feeding.Feeding ---------------------------------------------------
 
     def pause(self) -> None:
@@ -343,6 +224,13 @@ class Feeder:
         # In its source it may be for long: nothing leaves when it comes back.
         self._conclude(None, is_over=False)
 
+    def announce(self, group_id: str, backend: Backend) -> None:
+        """Tell other processes from now on how many members have left."""
+        if self._announcer is None and not self.is_over:
+            announcer = Announcer(group_id, self._members, backend)
+            announcer.begin()
+            self._announcer = announcer
+
     def close(self) -> None:
         """Stop it, for its app is closed; in a forked child it is the parent's."""
         if os.getpid() == self._pid:
@@ -371,12 +259,14 @@ class Feeder:
                 self.source_error = error
                 if error is None and not fed.is_read:
                     error = _stopped(members.roster.uuid, self.stopped_by)
-            members.cut_short = error
+            members.cut_short, members.stopped_by = error, self.stopped_by
             fed.conclude(error, is_over=is_over)
             if not self.sends_again:
                 end_of_fed(self.call, fed, error, self.stopped_by, is_over=is_over)
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
+            if self._announcer is not None:
+                self._announcer.end()
         at_end, self.at_end = self.at_end, None
         if at_end is not None:
             at_end()

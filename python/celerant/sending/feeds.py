@@ -194,6 +194,9 @@ class Feeds:
         result.feeding, result.report = feeder, fed.report
         self._feeders.add(feeder)
         feeder.at_end = self._index.at_end(result, call)
+        if members.survival is not None and members.survival.has_handle:
+            # Whoever attached a handle of the sender before follows this one.
+            feeder.announce(result.id, outgoing.backend)
         feeder.begin(fed, carriers, caught)
 
     def feed_again(

@@ -20,7 +20,8 @@ from celerant.dispatch.journaling import Assignment, Resumed
 from celerant.errors import CanvasError, JournalError, SettingError
 from celerant.errors.report import runs_of
 from celerant.results.group_result import GroupResult
-from celerant.results.handle import is_handle, keep_handle, seed_of
+from celerant.results.handle import keep_handle, seed_of
+from celerant.results.handle_format import is_handle
 from celerant.results.tracking.survival import Survival
 from celerant.sending.call import SentCall
 from celerant.sending.journal_file import FileJournal, JournalFile

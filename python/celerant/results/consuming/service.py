@@ -343,7 +343,11 @@ class Service:
         ids: list[str] = []
         for watch in tuple(self.routes.watches):
             members = watch.members()
-            if members is None or watch in self._sweeps:
+            if members is None:
+                continue
+            if members.growth is not None and not members.barrier.is_sealed:
+                members.growth.look(members)
+            if watch in self._sweeps:
                 continue
             if self.subscriptions.is_unheard(watch):
                 # A pattern may be free by now, or so few are pending that channels do.

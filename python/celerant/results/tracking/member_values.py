@@ -13,6 +13,7 @@ from celerant.results.tracking.exceptions import add_note, rebuild
 from celerant.results.tracking.intake import unreadable
 
 if TYPE_CHECKING:
+    from celerant.results.tracking.growth import Growth
     from celerant.results.tracking.member_backend import MemberBackend
     from celerant.results.tracking.nested import Nested
     from celerant.results.tracking.survival import Survival
@@ -46,11 +47,13 @@ class MemberValues(ABC):
         "backend",
         "barrier",
         "cut_short",
+        "growth",
         "is_group",
         "path",
         "prints",
         "roster",
         "stamps",
+        "stopped_by",
         "survival",
         "unsent",
         "values",
@@ -86,6 +89,11 @@ class MemberValues(ABC):
         self.path = ""
         #: The error that ended the sending early; None if there was none.
         self.cut_short: BaseException | None = None
+        #: What stopped the sending before the source's end; None if nothing did.
+        self.stopped_by: str | None = None
+        #: Tells of more members while another process sends them; None: there are
+        #: none, or this process sends them.
+        self.growth: Growth | None = None
         #: Why members were not sent; None if the broker did not take them.
         self.unsent: str | None = None
         #: Whether all were done when this view was made, so that a task may wait.

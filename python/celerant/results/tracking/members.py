@@ -205,6 +205,18 @@ class Members(Steered):
         self.nested.begin()
         return self.backend.consumer.watch(self, timeout)
 
+    def learn(self) -> None:
+        """Learn which members another process has sent by now.
+
+        Does nothing if this process sends them, or if the consumer learns of them.
+
+        Raises:
+            Exception: The store's own.
+        """
+        growth = self.growth
+        if growth is not None and not (self.barrier.is_sealed or self.is_watched):
+            growth.look(self)
+
     def begin(self) -> None:
         """Let the members be watched from now on, without waiting for the sweep.
 

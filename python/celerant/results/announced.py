@@ -1,0 +1,131 @@
+"""Learn how many members a group has while another process sends it."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from celerant.errors import CelerantError, ResultExpired, TaskRevoked
+from celerant.results.handle_format import (
+    HAS_ASIDE,
+    Told,
+    open_name,
+    proven,
+    sealed_name,
+    unpacked,
+)
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+    from celerant.results.backends.handle_store import HandleStore
+    from celerant.results.tracking.members import Members
+
+__all__ = ["Announced", "end_of", "fill", "stored_aside"]
+
+
+class Announced:
+    """What the sender of a group announces (`announcing.py`), as others read it.
+
+    Args:
+        uuid: The id of the group's roster.
+        seed: The roster's seed.
+        backend: The store of its results.
+        store: Keeps what is announced.
+        key: The store's.
+    """
+
+    def __init__(
+        self, uuid: str, seed: bytes, backend: Backend, store: HandleStore, key: bytes
+    ) -> None:
+        self._uuid = uuid
+        self._seed = seed
+        self._backend = backend
+        self._store = store
+        self._key = key
+        #: Held while members are added: two threads may look at once.
+        self._adding = Lock()
+
+    def whole(self) -> tuple[Told, dict[str, Any]] | None:
+        """Return the handle of the whole group and its data; None if it is sent still.
+
+        Raises:
+            HandleError, ResultExpired: As by `attach`.
+        """
+        stored = self._store.take_aside(sealed_name(self._uuid))
+        if not stored:
+            return None
+        told, _, _ = proven(stored.decode(), self._backend, self._store)
+        aside: dict[str, Any] = {}
+        if told.flags & HAS_ASIDE:
+            found = self._store.take_aside(self._uuid)
+            aside = self._opened(stored_aside(found, self._uuid, self._backend))
+        return told, aside
+
+    def so_far(self) -> dict[str, Any] | None:
+        """Return what is known of a group that is sent still; None if nothing is.
+
+        Raises:
+            HandleError: Somebody else has changed it.
+        """
+        stored = self._store.take_aside(open_name(self._uuid))
+        return None if stored is None else self._opened(stored)
+
+    def look(self, members: Members) -> None:
+        """Add the members that were sent by now, and end the group if all were.
+
+        Raises:
+            Exception: The store's own; or as by `attach`.
+        """
+        whole = self.whole()
+        aside = self.so_far() if whole is None else whole[1]
+        with self._adding:
+            if members.barrier.is_sealed:
+                return
+            if whole is not None:
+                fill(members, whole[0].count, whole[1])
+                end_of(members, whole[1])
+                members.seal(whole[0].count)
+            elif aside is not None:
+                fill(members, aside["count"], aside)
+
+    def _opened(self, stored: bytes) -> dict[str, Any]:
+        where = self._backend.as_uri()
+        return unpacked(stored, self._key, self._seed, uuid=self._uuid, where=where)
+
+
+def stored_aside(stored: bytes | None, uuid: str, backend: Backend) -> bytes:
+    """Return what is stored beside a group's results, if it is there.
+
+    Raises:
+        ResultExpired: It is not.
+    """
+    if stored is not None:
+        return stored
+    msg = (
+        f"group {uuid} is gone from {backend.as_uri()}: what was stored beside its "
+        "results has expired or was deleted"
+    )
+    raise ResultExpired(msg)
+
+
+def fill(members: Members, count: int, aside: dict[str, Any]) -> None:
+    """Have `count` members, with the ids and outcomes that are stored aside."""
+    roster = members.roster
+    roster.resize(max(count, len(roster)))
+    for index, task_id in aside.get("own", ()):
+        roster.adopt(index, task_id)
+    for start, stop, shape in aside.get("outcomes", ()):
+        roster.keep_shapes(start, stop, shape)
+    members.grow(count)
+
+
+def end_of(members: Members, aside: dict[str, Any]) -> None:
+    """Set the states that no record tells, and what ended the sending early."""
+    for state, intervals in aside.get("states", {}).items():
+        for start, stop in intervals:
+            members.settle(range(start, stop), int(state))
+    short = aside.get("cut_short")
+    if short is not None:
+        kind = TaskRevoked if short["revoked"] else CelerantError
+        members.cut_short = kind(short["text"])
+        members.stopped_by = short["by"]

@@ -1,0 +1,138 @@
+"""Announce how many members of a group have left, for handles in other processes.
+
+What is announced is stored beside the group's results: as members leave, their number
+and what else a view on them needs; at the end a handle of the whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celerant._core import monotonic
+from celerant.common.group_stamp import cancel_mark
+from celerant.common.printable import line
+from celerant.results.handle import keep_handle, short_name
+from celerant.results.handle_format import open_name, packed, sealed_name
+
+if TYPE_CHECKING:
+    from celerant.results.backends.base import Backend
+    from celerant.results.tracking.members import Members
+
+__all__ = ["Announcer"]
+
+logger = logging.getLogger("celerant")
+
+#: The least seconds between two announcements while members leave without a pause.
+_INTERVAL = 0.5
+#: The most bytes of an announcement. Members of many outcomes are announced at the end.
+_MOST = 64 << 10
+
+
+class Announcer:
+    """Announces one group that is fed.
+
+    Args:
+        group_id: The group's id.
+        members: Its members.
+        backend: The store of its results, shared between processes.
+    """
+
+    def __init__(self, group_id: str, members: Members, backend: Backend) -> None:
+        self._group_id = group_id
+        self._members = members
+        self._backend = backend
+        self._uuid = members.roster.uuid
+        self._key = backend.handle_key()
+        #: How many members were announced last; None: none yet.
+        self._told: int | None = None
+        self._next = 0.0
+        self._has_failed = False
+
+    def tell(self, *, is_pausing: bool = True) -> bool:
+        """Announce the members that have left, if there are more than before.
+
+        Args:
+            is_pausing: Whether none leaves for a while. Else it is announced only at
+                intervals.
+
+        Returns:
+            Whether another process has cancelled the group.
+        """
+        now = monotonic()
+        if not is_pausing and now < self._next:
+            return False
+        self._next = now + _INTERVAL
+        try:
+            self._tell()
+            return self._is_cancelled()
+        except Exception as exc:  # noqa: BLE001 - sending goes on all the same
+            self._complain(exc)
+            return False
+
+    def begin(self) -> None:
+        """Announce what has left so far.
+
+        Raises:
+            Exception: The store's own.
+        """
+        # Whoever has a handle of the end that is not the end any more looks on.
+        self._backend.put_aside(sealed_name(self._uuid), b"")
+        self._told = None
+        self._tell()
+
+    def again(self) -> None:
+        """Announce what has left, of a group that is sent once more."""
+        try:
+            self.begin()
+        except Exception as exc:  # noqa: BLE001 - sending goes on all the same
+            self._complain(exc)
+
+    def end(self) -> None:
+        """Announce the whole group."""
+        try:
+            keep_handle(self._group_id, self._members)
+        except Exception as exc:  # noqa: BLE001 - the group was sent all the same
+            self._complain(exc)
+
+    def _tell(self) -> None:
+        roster = self._members.roster
+        # Its number first: what is known of the members is known before they count.
+        count = len(self._members.barrier)
+        own = roster.own()
+        if own:
+            # An id that a user chose is not derived from the seed, and there may be
+            # many: these members, and those after them, come with the whole.
+            count = min(count, *own)
+        if count == self._told:
+            return
+        aside: dict[str, Any] = {"count": count}
+        long_id = short_name(self._group_id, self._uuid)[1]
+        if long_id:
+            aside["group_id"] = long_id
+        stamps = self._members.stamps
+        if stamps and stamps != [self._group_id]:
+            aside["stamps"] = stamps
+        shapes = roster.shapes()
+        if shapes:
+            aside["outcomes"] = shapes
+        payload = packed(self._key, roster.seed, aside)
+        if len(payload) <= _MOST or self._told is None:
+            self._backend.put_aside(open_name(self._uuid), payload)
+            self._told = count
+
+    def _is_cancelled(self) -> bool:
+        stamps = self._members.stamps
+        return bool(stamps) and (
+            self._backend.take_aside(cancel_mark(stamps[-1])) is not None
+        )
+
+    def _complain(self, exc: Exception) -> None:
+        level = logging.DEBUG if self._has_failed else logging.WARNING
+        self._has_failed = True
+        logger.log(
+            level,
+            "how much of group %s has left is not known to other processes: %s",
+            self._group_id,
+            line(exc),
+        )

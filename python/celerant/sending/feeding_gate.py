@@ -1,0 +1,175 @@
+"""Says how many members of a group may leave now: as many as there is room for.
+
+Room comes as members finish: the barrier counts them, and whoever lets one arrive
+wakes the thread that sends, if there is enough of it. Nothing is polled.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from celerant.dispatch.interruption import Abandoned
+from celerant.dispatch.wires.chunk_limits import NEAR
+
+if TYPE_CHECKING:
+    from celerant.canvas.feed_options import FeedOptions
+    from celerant.dispatch.feeding import Fed
+    from celerant.results.announcing import Announcer
+    from celerant.results.tracking.members import Members
+    from celerant.sending.breaker import Breaker
+
+__all__ = ["FeedingGate"]
+
+logger = logging.getLogger("celerant")
+
+#: Room for a group without a window.
+_NO_END = 1 << 30
+#: A turn begins once this part of the window is free: each takes a connection and
+#: wakes a thread.
+_PART = 4
+#: Seconds to wait before results are watched again that could not be.
+_PAUSE = 1.0
+
+
+class FeedingGate:
+    """The part of `Feeder` that is a `celerant.dispatch.feeding.Gate`.
+
+    Args:
+        members: Of the group.
+        options: How many unfinished ones may be in the broker.
+        breaker: Says when too many have failed; None: never.
+    """
+
+    def __init__(
+        self, members: Members, options: FeedOptions, breaker: Breaker | None
+    ) -> None:
+        self.options = options
+        self._members = members
+        self._window = window = options.window
+        #: Says when too many have failed.
+        self.breaker = breaker
+        self._portion = 1 if window is None else max(1, window // _PART)
+        #: Whether it goes by results.
+        self.hears = options.feeds
+        #: Set once nothing more is to leave.
+        self.stopping = threading.Event()
+        self.stopped_by: str | None = None
+        #: Not set while it is paused.
+        self._open = threading.Event()
+        self._open.set()
+        #: There may be room.
+        self._news = threading.Event()
+        #: Held while something leaves.
+        self._sending = threading.Lock()
+        self._is_watched = False
+        #: What is sent now.
+        self._fed: Fed | None = None
+        #: Tells other processes how many have left; None until one is to know.
+        self._announcer: Announcer | None = None
+
+    def room(self) -> int:
+        """Return how many members may leave now; 0 if too few for a chunk."""
+        room = self._room()
+        return room if room >= min(self._least, NEAR.members) else 0
+
+    def _room(self) -> int:
+        if not self._open.is_set() or self.stopping.is_set():
+            return 0
+        fed, room = self._fed, _NO_END
+        assert fed is not None  # noqa: S101 - set before its thread starts
+        if self._window is not None:
+            room = self._window - (self._members.barrier.remaining - fed.ahead)
+        breaker = self.breaker
+        if breaker is not None:
+            if breaker.trips:
+                return 0
+            if breaker.is_proving:
+                room = min(room, breaker.canary - fed.count)
+        return room
+
+    def wait(self) -> int:
+        """Return how many members may leave, once that is worth a turn; 0: stopped."""
+        while not self.stopping.is_set():
+            self._open.wait()
+            self._announce()
+            self._news.clear()
+            # Cleared first, looked second.
+            if self._has_tripped():
+                break
+            room = self._room()
+            if room >= self._least:
+                return room
+            if not self.stopping.is_set() and self._open.is_set():
+                self._watch()
+                self._news.wait()
+        return 0
+
+    def _hear(self) -> None:
+        """Wake the thread if there is enough room; called as members arrive."""
+        breaker = self.breaker
+        if (
+            self._room() >= self._least
+            or (breaker is not None and breaker.trips)
+            or self._members.error is not None
+        ):
+            self._news.set()
+
+    @property
+    def _least(self) -> int:
+        """How much room is worth a turn."""
+        breaker = self.breaker
+        return 1 if breaker is not None and breaker.is_proving else self._portion
+
+    def _has_tripped(self) -> bool:
+        """Stop if too many have failed."""
+        breaker = self.breaker
+        if breaker is None or not breaker.trips:
+            return False
+        fed = self._fed
+        is_alone = fed is not None and fed.count <= breaker.canary
+        self.stopped_by = "canary" if is_alone else "stop_if"
+        self.stopping.set()
+        return True
+
+    def _watch(self) -> None:
+        """Have the members watched: nobody else may be waiting for them.
+
+        Raises:
+            CelerantError: Their results will not come.
+        """
+        members, error = self._members, self._members.error
+        if error is not None:
+            if error.__cause__ is None:
+                raise error
+            # The store is away; whoever waits is told by a look of their own.
+            logger.warning("feeding group %s waits: %s", members.roster.uuid, error)
+            if self.stopping.wait(_PAUSE):
+                return
+            self._is_watched = False
+        if not self._is_watched:
+            self._is_watched = True
+            members.begin()
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Hold back who wants to stop it while something leaves; see `Gate`."""
+        while True:
+            self._open.wait()
+            with self._sending:
+                if self.stopping.is_set():
+                    raise Abandoned("its feeding was stopped")
+                if self._open.is_set():
+                    yield
+                    break
+        self._announce(is_pausing=False)
+
+    def _announce(self, *, is_pausing: bool = True) -> None:
+        """Tell other processes how many have left, and stop if one has cancelled it."""
+        announcer = self._announcer
+        if announcer is not None and announcer.tell(is_pausing=is_pausing):
+            self.stopped_by = self.stopped_by or "cancel"
+            self.stopping.set()

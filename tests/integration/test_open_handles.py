@@ -1,0 +1,232 @@
+"""Handles of groups that are still being sent, in other processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from celerant import Celerant, group
+from celerant.errors import CelerantError, TaskRevoked
+from harness.until import until
+
+BROKERS = ["redis", "rabbitmq"]
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def gate():
+    """Lets one run of the task end each time that it is released."""
+    gate = threading.Semaphore(0)
+    yield gate
+    gate.release(1000)
+
+
+@pytest.fixture
+def app(request, make_app, runs, gate):
+    """An app with a task that waits for the gate and returns its index."""
+    app = make_app(getattr(request, "param", "redis"))
+
+    @app.task(name="open.note")
+    def note(index, how=""):
+        gate.acquire()
+        runs.note(index)
+        if how == "fail":
+            raise ValueError(index)
+        return index
+
+    return app
+
+
+@pytest.fixture
+def elsewhere(app):
+    """Another app on the same store, as another process has it."""
+    with Celerant(
+        app.name,
+        broker=app.conf.broker_url,
+        backend=app.conf.result_backend,
+        task_default_queue=app.conf.task_default_queue,
+        control_exchange=app.name,
+        set_as_current=False,
+    ) as other:
+        yield other
+
+
+ELSEWHERE = """
+import sys
+from celerant import Celerant
+
+app = Celerant("elsewhere", broker="memory://", backend=sys.argv[1])
+result = app.attach(sys.argv[2])
+print(result.sealed, result.size, flush=True)
+arrivals = result.as_completed(timeout=60)
+print(sorted(next(arrivals).get() for _ in range(5)), flush=True)
+print(sorted(member.get() for member in arrivals), flush=True)
+print(result.sealed, result.size, len(result), result.get(timeout=60) == [*range(20)])
+print(result.progress().done, result.counts()["SUCCESS"], result.id)
+"""
+
+
+@pytest.mark.parametrize("app", BROKERS, indirect=True)
+def test_another_process_follows_a_group_to_its_end(app, gate):
+    note = app.tasks["open.note"]
+    with app.worker(concurrency=20):
+        result = group(note.s(i) for i in range(20)).apply_async(window=5)
+        with subprocess.Popen(
+            [sys.executable, "-c", ELSEWHERE, app.conf.result_backend, result.handle],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            lines = iter(process.stdout.readline, "")
+            assert next(lines) == "False None\n"
+            gate.release(5)
+            assert next(lines) == "[0, 1, 2, 3, 4]\n"
+            gate.release(15)
+            assert next(lines) == f"{[*range(5, 20)]}\n"
+            assert next(lines) == "True 20 20 True\n"
+            assert next(lines) == f"20 20 {result.id}\n"
+        assert result.get(timeout=30) == list(range(20))
+
+
+def test_progress_and_failures_are_of_what_has_left(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    with app.worker(concurrency=20):
+        members = (note.s(i, "fail") for i in range(12))
+        result = group(members, app=app).apply_async(window=8)
+        handle = result.handle
+        attached = elsewhere.attach(handle)
+        assert (attached.handle, attached.progress().done) == (handle, 0)
+        gate.release(2)
+        until(lambda: attached.progress().done == 2)
+        assert (attached.progress().total, attached.sealed) == (None, False)
+        until(lambda: len(attached.members.barrier) == 10 and attached.progress())
+        assert attached.failures().total == 2
+        assert not attached.members.is_watched
+        gate.release(10)
+        until(lambda: attached.progress().total == 12)
+        # A group that was sent whole has another handle; the one before still serves.
+        assert result.handle != handle
+        assert elsewhere.attach(handle).wait(timeout=30) == 12
+
+
+def test_what_stopped_a_group_is_known_elsewhere(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+
+    def source():
+        for index in range(5):
+            yield note.s(index)
+        raise OSError("no more rows")
+
+    with app.worker(concurrency=2):
+        result = group(source(), app=app).apply_async(window=3)
+        attached = elsewhere.attach(result.handle)
+        gate.release(5)
+        with pytest.raises(CelerantError, match=r"^OSError: no more rows$"):
+            attached.get(timeout=30)
+        assert attached.failed()
+        assert (attached.size, attached.stopped_by) == (len(result), None)
+        for known in (elsewhere.attach(result.handle), attached):
+            assert str(known.source_error) == "OSError: no more rows"
+
+
+def test_a_breaker_is_known_elsewhere(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    members = [note.s(i, "fail" * (i < 50)) for i in range(200)]
+    with app.worker(concurrency=2):
+        result = group(members, app=app).apply_async(window=10, stop_if=3)
+        attached = elsewhere.attach(result.handle)
+        gate.release(200)
+        until(lambda: result.stopped_by == "stop_if")
+        until(lambda: attached.sealed)
+    assert (attached.stopped_by, attached.source_error) == ("stop_if", None)
+
+
+@pytest.mark.parametrize("app", BROKERS, indirect=True)
+def test_a_cancel_elsewhere_stops_the_feeding(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    with app.worker(concurrency=2):
+        members = (note.s(i) for i in range(100_000))
+        result = group(members, app=app).apply_async(window=100)
+        attached = elsewhere.attach(result.handle)
+        until(lambda: len(result.members.barrier) == 100)
+        attached.cancel()
+        gate.release(1000)
+        with pytest.raises(TaskRevoked):
+            result.get(timeout=30)
+        until(lambda: result.stopped_by == "cancel")
+        assert len(result) < 1000
+        until(lambda: attached.sealed)
+        assert attached.stopped_by == "cancel"
+
+
+def test_members_with_ids_of_their_own_come_with_the_whole(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    members = (
+        note.s(i) if i < 2 else note.s(i).set(task_id=f"{app.name}-{i}")
+        for i in range(6)
+    )
+    with app.worker(concurrency=6):
+        result = group(members, app=app).apply_async(window=4)
+        attached = elsewhere.attach(result.handle)
+        until(lambda: len(result.members.barrier) == 4)
+        attached.progress()
+        assert len(attached.members.barrier) == 2
+        gate.release(6)
+        assert attached.get(timeout=30) == list(range(6))
+        assert [one.id for one in attached] == [one.id for one in result]
+
+
+def test_chains_of_a_group_are_followed(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    members = (note.si(i) | note.si(10 + i) for i in range(6))
+    with app.worker(concurrency=2):
+        result = group(members, app=app).apply_async(window=3)
+        attached = elsewhere.attach(result.handle)
+        gate.release(6)
+        assert attached.wait(count=3, timeout=30) >= 3
+        assert attached[0].parent.get(timeout=30) == 0
+        gate.release(6)
+        assert attached.get(timeout=30) == [10 + i for i in range(6)]
+        assert attached.task_ids() == result.task_ids()
+
+
+def test_a_group_that_goes_on_is_followed_by_those_that_come_later(
+    app, elsewhere, gate
+):
+    note = app.tasks["open.note"]
+    members = [note.s(i) for i in range(100)]
+    with app.worker(concurrency=2):
+        sent = group(members, app=app)
+        result = sent.apply_async(window=10)
+        handle = result.handle
+        until(lambda: len(result.members.barrier) == 10)
+        result.feeding.stop("close")
+        stopped = elsewhere.attach(handle)
+        assert (stopped.sealed, stopped.stopped_by) == (True, "close")
+        sent.resume(result)
+        later = elsewhere.attach(handle)
+        assert (later.sealed, later.stopped_by) == (False, None)
+        gate.release(100)
+        assert later.get(timeout=60) == list(range(100))
+
+
+def test_a_store_that_refuses_announcements_is_told_of_once(
+    app, gate, monkeypatch, caplog
+):
+    note = app.tasks["open.note"]
+    with app.worker(concurrency=2):
+        result = group(note.s(i) for i in range(50)).apply_async(window=5)
+        assert result.handle
+
+        def refuse(*_):
+            raise OSError("read only")
+
+        monkeypatch.setattr(app.backend, "put_aside", refuse)
+        gate.release(50)
+        assert result.get(timeout=30) == list(range(50))
+        until(lambda: not result.feeding.is_running)
+    told = [one for one in caplog.messages if "not known to other processes" in one]
+    said = f"how much of group {result.id} has left is not known to other processes"
+    assert told == [f"{said}: read only"]
