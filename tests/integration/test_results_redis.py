@@ -275,7 +275,7 @@ def test_a_restart_of_redis_is_survived(redis_server, open_):
     assert values == [[0, 1, 2]]
 
 
-def test_a_redis_that_stays_away_is_an_error_with_its_url(redis_server, open_):
+def test_a_redis_that_stays_away_is_an_error_with_its_url(redis_server, open_, caplog):
     server = redis_server()
     url = f"redis://:secret@127.0.0.1:{server.port}/0"
     server.stop()
@@ -289,6 +289,10 @@ def test_a_redis_that_stays_away_is_an_error_with_its_url(redis_server, open_):
             act()
         assert "secret" not in str(caught.value)
         assert isinstance(caught.value.__cause__, ConnectionError | redis.RedisError)
+    # Nobody waits for the end of a long policy without a word.
+    said = [one for one in caplog.messages if "is away, and tried again" in one]
+    assert len(said) == 1
+    assert f"127.0.0.1:{server.port}/0 is away, and tried again: Error 111" in said[0]
 
 
 @pytest.mark.parametrize(

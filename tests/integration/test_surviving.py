@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -215,8 +216,11 @@ def test_a_fed_group_goes_on_by_its_handle_once_the_lease_is_over(
             except JournalError:
                 return None
 
+        resumed_at = time.time()
         result = until(resumed, 60)
         nothing_left.append(result.roster.seed)
+        # The mean rate counts from the first sender's begin.
+        assert result.members.sent_since < resumed_at - 1
         assert result.get(timeout=60) == list(range(900))
         until(lambda: not result.feeding.is_running)
         assert app.attach(handle).get(timeout=60) == list(range(900))

@@ -153,6 +153,12 @@ def test_the_store_is_asked_once_however_many_look(app, monkeypatch):
     assert looked.lately(1) is not first
 
 
+def test_a_large_group_that_is_done_is_shown_as_done_at_once(app, elsewhere):
+    done(app, *range(1, 3001))
+    (row,) = rows(app)
+    assert (row.state, row.done) == ("done", 3000)
+
+
 def test_a_group_that_runs_is_attached_to_once(app, elsewhere, monkeypatch):
     group(members(app, 1)).apply_async()
     looked = Listing(app)

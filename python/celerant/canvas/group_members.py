@@ -14,6 +14,9 @@ from celerant.errors import CanvasError
 
 __all__ = ["checked", "mapped", "members_of", "refuse_strangers"]
 
+#: Polars' frame that has no rows yet: its package and name.
+_LAZY_FRAME = ("polars", "LazyFrame")
+
 _WHAT = "a member must be a signature or a group"
 
 
@@ -83,9 +86,9 @@ def mapped(task: Any, items: Any, *, star: bool) -> Mapped:
     items = _read(items, star=star)
     if not isinstance(items, (Iterable, AsyncIterable)):
         each = "the arguments of each task" if star else "one argument per task"
-        msg = (
-            f"group.{form} takes an iterable of {each}, not "
-            f"{type(items).__name__}; for one task put it into a list"
-        )
+        kind = type(items)
+        is_lazy = (kind.__module__.partition(".")[0], kind.__name__) == _LAZY_FRAME
+        remedy = "collect() it first" if is_lazy else "for one task put it into a list"
+        msg = f"group.{form} takes an iterable of {each}, not {kind.__name__}; {remedy}"
         raise CanvasError(msg, path="group")
     return Mapped(name, items, {}, star=star)

@@ -110,7 +110,8 @@ def _send(canvas: Canvas[Any], options: dict[str, Any], *, as_json: bool) -> int
             raise
         error, result = exc, exc.result
     name = _name(result)
-    if getattr(result, "feeding", None) is not None:
+    is_fed = getattr(result, "feeding", None) is not None
+    if is_fed:
         # Whoever wants to watch it need not wait for its end.
         click.echo(name, err=as_json)
         error = _fed(result)
@@ -121,7 +122,7 @@ def _send(canvas: Canvas[Any], options: dict[str, Any], *, as_json: bool) -> int
         told["error"] = None if error is None else str(error)
         print_json(told)
     else:
-        if getattr(result, "feeding", None) is None:
+        if not is_fed and _has_left(error):
             click.echo(name)
         if report is not None:
             click.echo(str(report), err=True)
@@ -142,6 +143,14 @@ def _fed(result: GroupResult[Any]) -> BaseException | None:
         return result.source_error
     msg = f"the group was stopped by {result.stopped_by}: not all of it was sent"
     return CelerantError(msg)
+
+
+def _has_left(error: BaseException | None) -> bool:
+    """Whether any message may have left."""
+    if not isinstance(error, PublishError) or error.report is None:
+        return True
+    counts = error.report.counts()
+    return bool(counts["confirmed"] or counts["unknown"])
 
 
 def _code(error: BaseException | None) -> int:

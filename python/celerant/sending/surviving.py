@@ -101,6 +101,7 @@ class Surviving:
             "app": app.name,
             "broker": self._broker,
             "size": _size_of(source),
+            "sent_at": time.time(),
             "feed": options._replace(journal=None)._asdict(),
             "call": _packed(call),
         }
@@ -174,12 +175,15 @@ class Surviving:
             kept = loads(head["call"])
             args, kwargs, given = tuple(kept["args"]), kept["kwargs"], kept["options"]
             roster, group_id = Roster(past.seed), str(head["group"])
+            sent_since = float(head.get("sent_at", past.written_at))
         except (KeyError, TypeError, ValueError) as exc:
             msg = f"{where} is garbled: {exc!r}"
             raise JournalError(msg) from exc
         outgoing = self._outgoing
         call = SentCall(source, args, kwargs, given, outgoing.backend.losses)
         kept_members = outgoing.members(roster, call)
+        # The mean rate is that of both senders.
+        kept_members.sent_since = sent_since
         kept_members.prints = Prints.unpack(bytes(past.prints[: 2 * standing.known]))
         if options.stamps:
             call.stamp = group_id

@@ -27,6 +27,8 @@ __all__ = ["Listing", "Page", "Row", "page_events"]
 _ENDS = frozenset({"done", "gone"})
 #: Groups of one page: each that is not known to be done costs a round trip.
 _ROWS = 50
+#: More samples of a group that the first one finds done.
+_MORE_LOOKS = 5
 #: Groups that are remembered, and for how many seconds: a second look at one costs less
 #: than the first, and one that is done needs none.
 _REMEMBERED, _AGE = 2 * INDEX_MOST, 3600.0
@@ -126,7 +128,7 @@ class Listing:
             if result is None:
                 progress = f"being sent by {entry.sender}"
                 return _row(entry, "being sent", progress=progress)
-            row = _row_of(entry, result.progress())
+            row = _row_of(entry, _looked(result))
         except (HandleError, ResultExpired) as exc:
             row = _row(entry, "gone", progress=line(exc))
             result = None
@@ -136,6 +138,16 @@ class Listing:
             # One that is being sent has its result with its sender.
             self._known.put(key, result)
         return row
+
+
+def _looked(result: GroupResult[Any]) -> Progress:
+    """Return a group's progress; if a sample finds it done, look at more members."""
+    seen = result.progress()
+    for _ in range(_MORE_LOOKS):
+        if not seen.margin or seen.total is None or seen.done < seen.total:
+            break
+        seen = result.progress()
+    return seen
 
 
 def _row_of(entry: Entry, seen: Progress) -> Row:

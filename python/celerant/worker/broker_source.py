@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import wall_time
+from celerant.common.waker import Waker
 from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.worker.backlog import Backlog
@@ -23,7 +24,6 @@ from celerant.worker.intakes import new_intake, redis_volleys
 from celerant.worker.message import Reader
 from celerant.worker.refused import Refused
 from celerant.worker.settling import Settling
-from celerant.worker.waker import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,8 @@ from kombu.asynchronous import Hub
 from celerant.worker.silence import give_up_on_silence
 
 if TYPE_CHECKING:
+    from celerant.common.waker import Waker
     from celerant.worker.mailbox import MailboxNode
-    from celerant.worker.waker import Waker
 
 __all__ = ["joined_hub", "turns"]
 

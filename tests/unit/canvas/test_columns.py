@@ -593,3 +593,9 @@ def test_tables_are_equal_if_what_is_in_them_is():
     assert repr(made([1])) == "<Table: rows of a ChunkedArray>"
     assert isinstance(made([1]), Table)
     assert list(made([1, None])) == [1, None]
+
+
+def test_a_lazy_frame_is_refused_with_what_makes_rows_of_it():
+    lazy = pl.LazyFrame({"x": [1]})
+    with pytest.raises(CanvasError, match=r"not LazyFrame; collect\(\) it first"):
+        group.starmap("t", lazy)

@@ -8,10 +8,11 @@ has the key's name.
 from __future__ import annotations
 
 import inspect
+import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from celerant.common.printable import line
 from celerant.errors import CelerantError
 from celerant.results.backends.base import RETRY_POLICY, Backend
 from celerant.results.backends.beside import INDEX_MOST
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from celerant.context.request import Request
 
 __all__ = ["RedisBackend"]
+
+logger = logging.getLogger("celerant")
 
 _T = TypeVar("_T")
 
@@ -316,12 +320,20 @@ class RedisBackend(Backend):
                 act,
                 self.connection_errors,
                 callback=self.forget_connections,
+                errback=self._told_away,
                 **self.retry_policy,
             )
         except (RedisError, OSError) as exc:
             msg = f"result backend {self.as_uri()} failed: {exc}"
             raise CelerantError(msg) from exc
         return result
+
+    def _told_away(self, exc: Exception, pauses: Iterator[float], tries: int) -> float:
+        """Say once that the store is away; return the seconds until the next try."""
+        if tries == 1:  # one lost connection is usual
+            uri, told = self.as_uri(), line(exc)
+            logger.warning("result backend %s is away, and tried again: %s", uri, told)
+        return next(pauses)
 
 
 def _end(connection: Any) -> None:

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant.results.backends.wake_pipe import WakePipe
+from celerant.common.waker import Waker
 from celerant.results.consuming.feed import Feed, FeedLostError
 
 __all__ = ["RedisFeed"]
@@ -41,7 +41,7 @@ class RedisFeed(Feed):
         self._cut = len(key_prefix.encode())
         self._connection: Any = None  # redis-py types it in part
         self._early: list[tuple[str, bytes]] = []
-        self._pipe = WakePipe()
+        self._waker = Waker()
 
     def subscribe(self, ids: Sequence[str]) -> bool:
         """Subscribe to a channel for each id."""
@@ -69,14 +69,14 @@ class RedisFeed(Feed):
             if not found and not self._is_readable():
                 # redis-py has no public name for its socket.
                 sock = getattr(self._connection, "_sock", None)
-                self._pipe.wait(sock, timeout)
+                self._waker.wait(sock, timeout)
             while len(found) < _BATCH and self._is_readable():
                 self._read(found)
         return found
 
     def wake(self) -> None:
         """Write to the pipe that `receive` waits on too."""
-        self._pipe.wake()
+        self._waker.wake()
 
     def reset(self) -> None:
         """Disconnect."""
@@ -88,12 +88,12 @@ class RedisFeed(Feed):
     def close(self) -> None:
         """Disconnect and close the pipe."""
         self.reset()
-        self._pipe.close()
+        self._waker.close()
 
     def after_fork(self) -> None:
         """Close the forked child's copies of the descriptors."""
         self.reset()
-        self._pipe.after_fork()
+        self._waker.after_fork()
 
     def _ask(self, command: str, names: Sequence[str]) -> bool:
         """Send a command, and read until Redis has confirmed each name."""

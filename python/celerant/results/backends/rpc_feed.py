@@ -17,7 +17,7 @@ from celerant.common.abandoned import abandon
 from celerant.common.amqp_deliveries import Deliveries, suits
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.unopened import leave_unopened
-from celerant.results.backends.wake_pipe import WakePipe
+from celerant.common.waker import Waker
 from celerant.results.consuming.feed import CompleteFeed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class RpcFeed(CompleteFeed):
         self._normalize = normalize
         self._on_loss = on_loss
         self._limits = limits
-        self._pipe = WakePipe()
+        self._waker = Waker()
         self._connection: Any = None  # kombu types it in part
         self._channel: Any = None
         #: Reads many messages at a time; None if the connection does not allow that.
@@ -140,7 +140,7 @@ class RpcFeed(CompleteFeed):
         """Wait for new records and return them; none come without a connection."""
         if not self.is_open:
             if not self._found:
-                self._pipe.wait(None, timeout)
+                self._waker.wait(None, timeout)
             return self._taken()
         self._drain()
         if not self._found:
@@ -175,7 +175,7 @@ class RpcFeed(CompleteFeed):
         interval = self._beat_interval()
         if interval:
             timeout = interval if timeout is None else min(timeout, interval)
-        self._pipe.wait(self._connection.connection.sock, timeout)
+        self._waker.wait(self._connection.connection.sock, timeout)
 
     def _beat(self) -> None:
         interval = self._beat_interval()
@@ -195,7 +195,7 @@ class RpcFeed(CompleteFeed):
 
     def wake(self) -> None:
         """Make `receive` return."""
-        self._pipe.wake()
+        self._waker.wake()
 
     def reset(self) -> None:
         """Drop the connection; records that have come can still be received."""
@@ -214,14 +214,14 @@ class RpcFeed(CompleteFeed):
                 self._connection.close()
         self.reset()
         self._connection = None
-        self._pipe.close()
+        self._waker.close()
 
     def after_fork(self) -> None:
         """In a forked child, drop the parent's connection without closing it."""
         abandon((self._connection, self._channel))
         self._connection = self._channel = self._deliveries = None
         self.is_open = False
-        self._pipe.after_fork()
+        self._waker.after_fork()
 
 
 def _pass_by(_tag: int) -> None:
