@@ -21,8 +21,8 @@ from celery.app import routes as celery_routes
 
 from celerant.celery.adapters import Spans
 from celerant.celery.hearing import Heard
+from celerant.celery.member_tasks import MemberTasks
 from celerant.celery.recording import Recorder, blueprint_of
-from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.signals import retold
 from celerant.dispatch.envelope import SLOTS, Blueprint
 
@@ -37,7 +37,7 @@ class CeleryBlueprints:
 
     Args:
         app: The Celery app.
-        sent_tasks: Its tasks, as the group's members have them.
+        member_tasks: Its tasks, as the group's members have them.
         options: The call's, with the group's id; None if members have these already.
         spans: Those of receivers that are tracers.
     """
@@ -45,12 +45,12 @@ class CeleryBlueprints:
     def __init__(
         self,
         app: Any,
-        sent_tasks: SentTasks,
+        member_tasks: MemberTasks,
         options: Mapping[str, Any] | None,
         spans: Spans,
     ) -> None:
         self._app = app
-        self._sent_tasks = sent_tasks
+        self._member_tasks = member_tasks
         self._options = dict(options or {})
         #: Whether each member has a position of its own in the group.
         self._is_placed = options is not None
@@ -64,7 +64,7 @@ class CeleryBlueprints:
 
     def bare(self, *, is_placed: bool) -> CeleryBlueprints:
         """Return the same for the messages of chains."""
-        found = CeleryBlueprints(self._app, self._sent_tasks, None, self._spans)
+        found = CeleryBlueprints(self._app, self._member_tasks, None, self._spans)
         found._is_placed = is_placed
         found.routes = self.routes
         return found
@@ -80,7 +80,7 @@ class CeleryBlueprints:
 
     def parameters(self, name: str) -> Any:
         """Return the `inspect.Signature` that arguments must fit, if there is one."""
-        return self._sent_tasks.parameters(name)
+        return self._member_tasks.parameters(name)
 
     def key(self, name: str, own: Mapping[str, Any]) -> Hashable | None:  # noqa: ARG002 - the protocol's
         """Return None: all messages tell the group's id, so none serves another."""
@@ -93,7 +93,7 @@ class CeleryBlueprints:
         recorder = Recorder()
         silent = _SilentApp(self._app, recorder)
         signature = canvas.Signature(name, args, kwargs, _kept(own), app=self._app)
-        task = self._sent_tasks.task(name)
+        task = self._member_tasks.task(name)
         # A signature keeps its looked-up objects there.
         vars(signature)["_apply_async"] = (
             partial(silent.send_task, name)
@@ -114,7 +114,7 @@ class CeleryBlueprints:
         for slot in _REPRS:
             recorder.fields.pop(slot, None)
             recorder.told["properties"].pop(slot, None)
-        is_heard = self._sent_tasks.is_heard(name)
+        is_heard = self._member_tasks.is_heard(name)
         if not is_heard:
             self._spans.drawn(name, recorder.told)
         blueprint = blueprint_of(recorder.body, recorder.fields)

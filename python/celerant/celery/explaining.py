@@ -12,8 +12,8 @@ from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, pulled
 from celerant.celery.installing import obstacle
+from celerant.celery.member_tasks import MemberTasks
 from celerant.celery.sending import SETTINGS
-from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.stretches import GroupReader, is_taken_apart
 from celerant.errors import CanvasError
 
@@ -174,7 +174,7 @@ class _Looking:
         if reason is not None:
             self._own(path, reason)
             return
-        reader = GroupReader(app, SentTasks(app), "", merged, uuid4=SETTINGS.uuid4)
+        reader = GroupReader(app, MemberTasks(app), "", merged, uuid4=SETTINGS.uuid4)
         self._members(found, path, reader, level=0)
 
     def _members(

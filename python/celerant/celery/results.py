@@ -24,7 +24,7 @@ from celerant.celery.bulk import (
     reader_of,
     receive,
 )
-from celerant.celery.sent_tasks import SentChain, SentTask
+from celerant.celery.member_tasks import MemberChain, MemberTask
 
 __all__ = ["Segment", "group_result", "late_result"]
 
@@ -48,14 +48,14 @@ class Segment:
     __slots__ = ("_backend", "_roster", "_tasks")
 
     def __init__(
-        self, roster: Roster, tasks: list[SentTask | SentChain], backend: Any = None
+        self, roster: Roster, tasks: list[MemberTask | MemberChain], backend: Any = None
     ) -> None:
         self._roster = roster
         self._backend = backend
         # Most groups have one task: one reference instead of one per member.
         first = tasks[0]
         same = all(task is first for task in tasks)
-        self._tasks: SentTask | SentChain | list[SentTask | SentChain] = (
+        self._tasks: MemberTask | MemberChain | list[MemberTask | MemberChain] = (
             first if same else tasks
         )
 
@@ -78,12 +78,12 @@ class Segment:
 
     def _made(self) -> list[Any]:
         tasks = self._tasks
-        if isinstance(tasks, SentTask):
+        if isinstance(tasks, MemberTask):
             return [tasks.result(task_id) for task_id in self.ids()]
         several = tasks if isinstance(tasks, list) else itertools.repeat(tasks)
         return [
             task.result(task_id)
-            if isinstance(task, SentTask)
+            if isinstance(task, MemberTask)
             else task.result(self._roster.form(index))
             for (index, task_id), task in zip(
                 enumerate(self.ids()), several, strict=False

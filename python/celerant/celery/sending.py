@@ -25,8 +25,8 @@ from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, first
 from celerant.celery.hearing import Hearing
+from celerant.celery.member_tasks import MemberTasks
 from celerant.celery.results import Segment, group_result, late_result
-from celerant.celery.sent_tasks import SentTasks
 from celerant.celery.stretches import GroupReader, Stretch
 from celerant.celery.versions import (
     BALANCES_REPRS,
@@ -127,9 +127,9 @@ class _Sending:
             options.pop("group_index", None)
         self._chord = options.pop("chord", None)
         self._options = options
-        self._sent_tasks = SentTasks(app)
+        self._member_tasks = MemberTasks(app)
         self._stretches = GroupReader(
-            app, self._sent_tasks, self._group_id, options, uuid4=SETTINGS.uuid4
+            app, self._member_tasks, self._group_id, options, uuid4=SETTINGS.uuid4
         ).stretches(members, self._chord)
         #: Results that the body of the members' chord waits for.
         self._chord_size = 0
@@ -186,7 +186,7 @@ class _Sending:
             positions = [self._position] * len(stretch)
         is_plain = positions == list(range(len(stretch)))
         spans = Spans(stretch.tasks)
-        blueprints = CeleryBlueprints(app, self._sent_tasks, options, spans)
+        blueprints = CeleryBlueprints(app, self._member_tasks, options, spans)
         order = Order(
             source=stretch.canvases,
             roster=roster,
@@ -206,12 +206,12 @@ class _Sending:
             positions=None if is_plain else positions,
             hooks=Hooks(
                 before_last=before_last,
-                listener=Hearing() if self._sent_tasks.are_heard() else None,
+                listener=Hearing() if self._member_tasks.are_heard() else None,
             ),
         )
         # Replies come to the thread that sends, even if another one looks at them.
         own = app.backend if isinstance(app.backend, RPCBackend) else None
-        self._segments.append(Segment(roster, stretch.sent_tasks, own))
+        self._segments.append(Segment(roster, stretch.member_tasks, own))
         order.ledger.grow(len(stretch))
         self._reports.append(Report(order.ledger))
         try:

@@ -24,7 +24,7 @@ from celerant.celery.eligibility import (
     of_signature,
 )
 from celerant.celery.generators import drawn
-from celerant.celery.sent_tasks import SentChain, SentTask, SentTasks
+from celerant.celery.member_tasks import MemberChain, MemberTask, MemberTasks
 from celerant.celery.versions import SKIPS_EMPTY_CHAINS
 
 __all__ = ["GroupReader", "Slow", "Stretch", "is_taken_apart"]
@@ -74,7 +74,14 @@ class Slow:
 class Stretch:
     """Members next to each other that are sent in the same way."""
 
-    __slots__ = ("canvases", "chord", "is_fast", "originals", "positions", "sent_tasks")
+    __slots__ = (
+        "canvases",
+        "chord",
+        "is_fast",
+        "member_tasks",
+        "originals",
+        "positions",
+    )
 
     def __init__(self, *, is_fast: bool) -> None:
         self.is_fast = is_fast
@@ -84,7 +91,7 @@ class Stretch:
         self.originals: list[Any] = []
         #: `group_index` of each.
         self.positions: list[int] = []
-        self.sent_tasks: list[SentTask | SentChain] = []
+        self.member_tasks: list[MemberTask | MemberChain] = []
         #: The body of the chord that has all of them in its header, if any.
         self.chord: Any = None
 
@@ -93,7 +100,7 @@ class Stretch:
 
     def tasks(self) -> Counter[str]:
         """Count the members of each task."""
-        return Counter(sent.name for sent in self.sent_tasks)
+        return Counter(sent.name for sent in self.member_tasks)
 
 
 class _Pace:
@@ -119,7 +126,7 @@ class GroupReader:
 
     Args:
         app: The group's.
-        sent_tasks: Collects the tasks.
+        member_tasks: Collects the tasks.
         group_id: The group's.
         options: The call's.
         uuid4: Whether members get random ids.
@@ -128,14 +135,14 @@ class GroupReader:
     def __init__(
         self,
         app: Any,
-        sent_tasks: SentTasks,
+        member_tasks: MemberTasks,
         group_id: str,
         options: dict[str, Any],
         *,
         uuid4: bool,
     ) -> None:
         self._app = app
-        self._sent_tasks = sent_tasks
+        self._member_tasks = member_tasks
         self._group_id = group_id
         self._root_id = options.get("root_id")
         self._route_name = options.get("route_name")
@@ -202,7 +209,7 @@ class GroupReader:
             stretch.positions.append(position)
             if sent is not None:
                 stretch.canvases.append(self._plain(original))
-                stretch.sent_tasks.append(sent)
+                stretch.member_tasks.append(sent)
             # A member that may be the last part of a chord waits until that is known.
             is_free = is_fast and chord is None and not is_header
             if pace is not None and is_free and pace.is_due(stretch):
@@ -214,7 +221,7 @@ class GroupReader:
 
     def _walk(
         self, members: Any, *, level: int
-    ) -> Iterator[tuple[int, Any, SentTask | SentChain | None]]:
+    ) -> Iterator[tuple[int, Any, MemberTask | MemberChain | None]]:
         """Yield position, member and task; without a task the member is `Slow`."""
         for position, given in enumerate(drawn(members.tasks)):
             if type(given) is canvas.Signature and level == 0:
@@ -239,17 +246,17 @@ class GroupReader:
 
     def _signature(
         self, position: int, task: Any
-    ) -> tuple[int, Any, SentTask | SentChain | None]:
+    ) -> tuple[int, Any, MemberTask | MemberChain | None]:
         cls = type(task)
         if cls is canvas.Signature or cls in _MAPS:
-            sent = self._sent_tasks.of(task)
+            sent = self._member_tasks.of(task)
             reason = of_signature(task) or sent.reason
             if reason is None:
                 return position, task, sent
         elif cls in CHAINS:
             reason = self._no_chains or of_chain(task)
             if reason is None:
-                chained = self._sent_tasks.of_chain(task)
+                chained = self._member_tasks.of_chain(task)
                 reason = chained.reason
                 if reason is None:
                     return position, task, chained

@@ -11,7 +11,7 @@ from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.dispatching import Many
 from celerant.dispatch.interruption import Abandoned
 from celerant.dispatch.order import Order
-from celerant.dispatch.run import Sent
+from celerant.dispatch.run import Dispatched
 from celerant.dispatch.watching import Departure
 from celerant.dispatch.wires.base import Broken
 from celerant.dispatch.wires.chunk_limits import NEAR
@@ -120,7 +120,7 @@ class Fed(Many):
             self._count_silent()
             self.is_read = True
 
-    def over(self, carriers: Carriers) -> Sent:
+    def over(self, carriers: Carriers) -> Dispatched:
         """Send until the source is at its end or the gate says so.
 
         Returns:
@@ -139,7 +139,7 @@ class Fed(Many):
             error = self._publish_error(exc)
         except BaseException as exc:  # noqa: BLE001 - told to whoever waits
             error = exc
-        return Sent(self._report(), error, self._dispatch.doubts)
+        return Dispatched(self._report(), error, self._dispatch.doubts)
 
     def _turn(self, carrier: Carrier, room: int) -> None:
         """Send as many members as there is room for."""

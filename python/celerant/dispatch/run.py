@@ -17,11 +17,11 @@ from celerant.dispatch.wires.base import Broken, ConnectionRefused, Dispatch, Do
 from celerant.errors import ForkError, PublishError
 from celerant.errors.report import Intervals, Report, runs_of
 
-__all__ = ["Run", "Sent"]
+__all__ = ["Dispatched", "Run"]
 
 
 @dataclass(slots=True)
-class Sent:
+class Dispatched:
     """The result of a dispatch. If not all of it left, `error` is the reason."""
 
     report: Report
@@ -47,7 +47,7 @@ class Run(ABC):
         self._started = False
         self._pid = os.getpid()
 
-    def over(self, carriers: Carriers) -> Sent:
+    def over(self, carriers: Carriers) -> Dispatched:
         """Send the order.
 
         Returns:
@@ -76,7 +76,7 @@ class Run(ABC):
         if error is not None:
             self._count_rest()
         self._conclude()
-        return Sent(self._report(), error, self._dispatch.doubts)
+        return Dispatched(self._report(), error, self._dispatch.doubts)
 
     def _held(self, carriers: Carriers) -> AbstractContextManager[Carrier]:
         if self._order.producer is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celerant.errors import CelerantError, ResultExpired, TaskRevoked
 from celerant.results.handle_format import (
     HAS_ASIDE,
-    Told,
+    HandleData,
     open_name,
     proven,
     sealed_name,
@@ -45,7 +45,7 @@ class Announced:
         #: Held while members are added: two threads may look at once.
         self._adding = Lock()
 
-    def whole(self) -> tuple[Told, dict[str, Any]] | None:
+    def whole(self) -> tuple[HandleData, dict[str, Any]] | None:
         """Return the handle of the whole group and its data; None if it is sent still.
 
         Raises:

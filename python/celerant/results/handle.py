@@ -15,7 +15,7 @@ from celerant.results.handle_format import (
     IS_DONE,
     IS_OPEN,
     IS_STAMPED,
-    Told,
+    HandleData,
     packed,
     proven,
     sealed_name,
@@ -81,7 +81,7 @@ def make_handle(
         elif not has_handle and members.growth is None:
             msg = f"group {group_id} is still being sent: its handle comes with its end"
             raise CelerantError(msg)
-        return text_of(Told(flags | IS_OPEN, roster.seed, 0, sent_at, named), key)
+        return text_of(HandleData(flags | IS_OPEN, roster.seed, 0, sent_at, named), key)
     aside = _aside(result)
     if long_id:
         aside["group_id"] = long_id
@@ -93,7 +93,7 @@ def make_handle(
             store.put_aside(prints_name(roster.uuid), prints)
     flags |= HAS_ASIDE if aside else 0
     flags |= IS_DONE if is_done else 0
-    return text_of(Told(flags, roster.seed, len(barrier), sent_at, named), key)
+    return text_of(HandleData(flags, roster.seed, len(barrier), sent_at, named), key)
 
 
 def short_name(group_id: str, uuid: str) -> tuple[str, str]:

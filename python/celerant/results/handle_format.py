@@ -38,7 +38,7 @@ __all__ = [
     "IS_DONE",
     "IS_OPEN",
     "IS_STAMPED",
-    "Told",
+    "HandleData",
     "is_handle",
     "open_name",
     "packed",
@@ -60,7 +60,7 @@ _LENGTH_MOST = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HandleData:
     """What a handle says."""
 
     flags: int
@@ -71,7 +71,7 @@ class Told:
     named: str = ""
 
 
-def text_of(told: Told, key: bytes) -> str:
+def text_of(told: HandleData, key: bytes) -> str:
     """Return the text of a handle.
 
     Args:
@@ -98,7 +98,7 @@ def is_handle(text: object) -> bool:
 
 def proven(
     handle: str, backend: Backend, store: HandleStore | None
-) -> tuple[Told, HandleStore, bytes]:
+) -> tuple[HandleData, HandleStore, bytes]:
     """Return what a handle says, if an app on this store has made it.
 
     Returns:
@@ -120,7 +120,7 @@ def proven(
         )
         raise HandleError(msg)
     # The proof is right, so the data are as `text_of` wrote them.
-    told = Told(
+    told = HandleData(
         body[0],
         body[1:17],
         int.from_bytes(body[17:21], "big"),

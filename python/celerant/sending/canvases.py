@@ -39,7 +39,7 @@ from celerant.sending.lowering import (
 
 if TYPE_CHECKING:
     from celerant.context.host import App
-    from celerant.dispatch.run import Sent
+    from celerant.dispatch.run import Dispatched
     from celerant.results.tracking.members import Members
     from celerant.sending.holding import Frozen
     from celerant.sending.indexing import Index
@@ -241,7 +241,7 @@ class Canvases:
         canvas.update(kwargs=rebuilt["kwargs"], options=rebuilt["options"])
         return result_from_tuple(frozen.form, self._app.backend)
 
-    def _unsent(self, result: Any, sent: Sent) -> BaseException:
+    def _unsent(self, result: Any, sent: Dispatched) -> BaseException:
         """End all waits for an interrupted canvas; return the error."""
         error = sent.error
         assert error is not None  # noqa: S101 - the caller looked

@@ -10,7 +10,7 @@ from celerant.sending.call import to_resend
 
 if TYPE_CHECKING:
     from celerant._core import Ledger
-    from celerant.dispatch.run import Sent
+    from celerant.dispatch.run import Dispatched
     from celerant.errors.report import Intervals
     from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
@@ -73,7 +73,9 @@ class ChordHeader:
             form = form_of(roster, self._group_id)
             self._outgoing.backend.save_group(self._group_id, form)
 
-    def send(self, only: Intervals | None = None, ledger: Ledger | None = None) -> Sent:
+    def send(
+        self, only: Intervals | None = None, ledger: Ledger | None = None
+    ) -> Dispatched:
         """Send its tasks, or the rest of them."""
         sent = self._outgoing.dispatch(
             self.call.source,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from celerant.canvas.group import group
     from celerant.context.call import Call
     from celerant.context.host import App
-    from celerant.dispatch.run import Sent
+    from celerant.dispatch.run import Dispatched
     from celerant.sending.holding import Frozen
     from celerant.sending.outgoing import Outgoing
 
@@ -239,7 +239,7 @@ class Groups:
         self._mending.retry(result, which, source, call)
 
     def _refuse_unsent(
-        self, sent: Sent, result: GroupResult[Any], call: SentCall
+        self, sent: Dispatched, result: GroupResult[Any], call: SentCall
     ) -> None:
         """Raise what stopped a dispatch, if something did; `resume` can go on then."""
         error = sent.error

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from celerant.context.call import Call
     from celerant.context.host import App
     from celerant.dispatch.journaling import Resumed
-    from celerant.dispatch.run import Sent
+    from celerant.dispatch.run import Dispatched
     from celerant.dispatch.watching import Departure
     from celerant.sending.call import SentCall
     from celerant.sending.feeding import Feeder
@@ -110,7 +110,7 @@ class Outgoing(Asking):
         before_last: Callable[[int], None] | None = None,
         is_again: bool = False,
         resumed: Resumed | None = None,
-    ) -> Sent:
+    ) -> Dispatched:
         """Send members under the ids of a roster; `members` learn of themselves."""
         departure = depart(self._app.name, group_id)
         try:
@@ -214,7 +214,7 @@ class Outgoing(Asking):
 
     def dispatch_one(
         self, signature: Mapping[str, Any], roster: Roster, call: Call, members: Members
-    ) -> Sent:
+    ) -> Dispatched:
         """Send one task under the id of a roster of one."""
         departure = depart(self._app.name, None) if WATCHERS else None
         try:

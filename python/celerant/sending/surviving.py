@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from celerant.canvas.group import group
     from celerant.context.host import App
     from celerant.dispatch.feeding import Fed
-    from celerant.dispatch.run import Sent
+    from celerant.dispatch.run import Dispatched
     from celerant.errors.report import Intervals, Report
     from celerant.results.tracking.members import Members
     from celerant.sending.journal_records import KeptJournal
@@ -246,7 +246,7 @@ class Surviving:
         return masked(self._app.conf.broker_write_url)
 
 
-def end_of(call: SentCall, sent: Sent) -> None:
+def end_of(call: SentCall, sent: Dispatched) -> None:
     """Tell the journal of a group its end, if it has one."""
     if call.journal is not None:
         call.journal.end(sent.report, is_whole=sent.error is None, why=None)

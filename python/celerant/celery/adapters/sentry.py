@@ -19,7 +19,7 @@ from typing import Any
 import kombu.messaging
 
 from celerant.celery.functions import bare
-from celerant.dispatch.run import Sent
+from celerant.dispatch.run import Dispatched
 
 __all__ = ["publishing", "unwrapped"]
 
@@ -49,8 +49,8 @@ def publishing(
     count: Callable[[], Counter[str]],
     routes: AbstractSet[tuple[str, str]],
     app: Any,
-    send: Callable[[], Sent],
-) -> Sent:
+    send: Callable[[], Dispatched],
+) -> Dispatched:
     """Send a volley within the span that Sentry has for publishing.
 
     Args:
@@ -67,7 +67,7 @@ def publishing(
         # kombu publishes one by one, and so Sentry's wrapper runs for each.
         return send()
     counts = count()
-    sent: list[Sent] = []
+    sent: list[Dispatched] = []
 
     def publish(*_: Any, **__: Any) -> None:
         _tell("messaging.batch.message_count", sum(counts.values()))

@@ -12,10 +12,10 @@ from celerant.celery.eligibility import of_task
 from celerant.celery.functions import actual
 from celerant.celery.signals import receivers
 
-__all__ = ["SentChain", "SentTask", "SentTasks"]
+__all__ = ["MemberChain", "MemberTask", "MemberTasks"]
 
 
-class SentTask:
+class MemberTask:
     """A task of some members, as they are sent."""
 
     __slots__ = ("app", "name", "reason", "task")
@@ -34,12 +34,12 @@ class SentTask:
         return owner.AsyncResult(task_id)
 
 
-class SentChain:
+class MemberChain:
     """The tasks of a chain, from the first to the last."""
 
     __slots__ = ("_steps", "name", "reason")
 
-    def __init__(self, steps: list[SentTask]) -> None:
+    def __init__(self, steps: list[MemberTask]) -> None:
         self._steps = steps
         #: The name of the task that leaves.
         self.name = steps[0].name
@@ -63,23 +63,23 @@ class SentChain:
         return result
 
 
-class SentTasks:
+class MemberTasks:
     """The tasks and chains of one group's members."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         #: By name, and the task and app that a signature keeps, by identity.
-        self._found: dict[tuple[str, int, int], SentTask] = {}
+        self._found: dict[tuple[str, int, int], MemberTask] = {}
         self._sent: dict[str, Any] = {}
         #: By the identities of their steps.
-        self._chains: dict[tuple[int, ...], SentChain] = {}
+        self._chains: dict[tuple[int, ...], MemberChain] = {}
         self._heard: set[str] = set()
 
-    def of(self, signature: Any) -> SentTask:
+    def of(self, signature: Any) -> MemberTask:
         """Return the task of a Celery signature."""
         return self._task_of(signature["task"], signature._type, signature._app)  # noqa: SLF001 - Celery has no public ones
 
-    def of_chain(self, chain: Any) -> SentChain:
+    def of_chain(self, chain: Any) -> MemberChain:
         """Return the chain of a Celery chain whose steps are all signatures."""
         tasks, app = chain["kwargs"]["tasks"], chain._app  # noqa: SLF001 - Celery has no public one
         if app is not None:
@@ -89,7 +89,7 @@ class SentTasks:
         key = tuple(map(id, steps))
         found = self._chains.get(key)
         if found is None:
-            found = self._chains[key] = SentChain(steps)
+            found = self._chains[key] = MemberChain(steps)
         return found
 
     def task(self, name: str) -> Any:
@@ -112,7 +112,7 @@ class SentTasks:
         # Celery checks the parameters of the function itself, not of the wrapped one.
         return inspect.signature(task.run, follow_wrapped=False)
 
-    def _task_of(self, name: str, task: Any, app: Any) -> SentTask:
+    def _task_of(self, name: str, task: Any, app: Any) -> MemberTask:
         key = (name, id(task), id(app))
         found = self._found.get(key)
         if found is None:
@@ -123,13 +123,13 @@ class SentTasks:
                     self._heard.add(name)
         return found
 
-    def _look(self, name: str, task: Any, app: Any) -> SentTask:
+    def _look(self, name: str, task: Any, app: Any) -> MemberTask:
         ours = self._app
         if task is None:
             app = actual(get_current_app() if app is None else app)
             if app is not ours:
-                return SentTask(ours, name, None, f"{name} is a task of another app")
+                return MemberTask(ours, name, None, f"{name} is a task of another app")
             task = ours.tasks.get(name)
         elif ours.tasks.get(name) is not task:
-            return SentTask(ours, name, task, f"{name} is not the task of that name")
-        return SentTask(ours, name, task, of_task(ours, name, task))
+            return MemberTask(ours, name, task, f"{name} is not the task of that name")
+        return MemberTask(ours, name, task, of_task(ours, name, task))
