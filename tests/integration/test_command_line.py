@@ -194,7 +194,7 @@ def test_send_tells_what_stopped_a_group(module, capsys):
     assert err.startswith("cel2.")
 
 
-def test_what_send_sent_cancellable_is_cancelled_and_sent_once_more(module, capsys):
+def test_a_group_sent_cancellable_is_cancelled_and_sent_once_more(module, capsys):
     module.canvas = lambda: group(module.halve.s(i + 1) for i in range(4))
     name, app = f"{module.__name__}:canvas", ("-A", module.__name__)
     assert cli.main(["send", name, "--cancellable"]) == 0

@@ -213,7 +213,7 @@ def test_a_group_with_a_journal_in_redis_leaves_no_lease(app, monkeypatch):
         client.delete(*keys)
 
 
-def test_where_there_can_be_no_journal_that_is_said(own_urls, make_app, path):
+def test_a_journal_that_cannot_be_is_refused_with_the_reason(own_urls, make_app, path):
     with (
         Celerant("celerant-test-memory") as memory,
         pytest.raises(SettingError, match="memory:// broker"),

@@ -111,7 +111,7 @@ def test_progress_and_failures_are_of_what_has_left(app, elsewhere, gate):
         assert elsewhere.attach(handle).wait(timeout=30) == 12
 
 
-def test_what_stopped_a_group_is_known_elsewhere(app, elsewhere, gate):
+def test_a_failed_source_is_known_elsewhere(app, elsewhere, gate):
     note = app.tasks["open.note"]
 
     def source():

@@ -119,13 +119,13 @@ def check_points(plan, broker, rng, points):
             assert twice <= named
 
 
-def test_what_a_killed_sender_left_is_sent_once(plan, broker, rng):
+def test_the_rest_of_a_killed_sender_is_sent_once(plan, broker, rng):
     check_points(plan, broker, rng, points=3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_a_sender_left_is_sent_once_wherever_it_was_killed(plan, broker, rng):
+def test_the_rest_of_a_sender_is_sent_once_wherever_it_was_killed(plan, broker, rng):
     check_points(plan, broker, rng, points=50)
 
 

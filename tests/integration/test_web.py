@@ -115,7 +115,7 @@ def test_the_pages_files_are_there(app):
             assert web.get(path).status_code == 200
 
 
-def test_it_works_where_it_is_mounted(app):
+def test_the_site_works_where_it_is_mounted(app):
     result = done(app, 1)
     outer = Starlette(routes=[Mount("/celerant", make_site(app, secret=SECRET))])
     with TestClient(outer) as web:
@@ -165,7 +165,7 @@ def test_a_token_of_expired_results_is_told(app, server):
         read(token, SECRET, app.backend)
 
 
-def test_nobody_cancels_unless_told_so(app):
+def test_cancelling_is_off_unless_a_hook_permits_it(app):
     result = waiting(app)
     same = {"sec-fetch-site": "same-origin"}
     with client(app) as web:
@@ -199,7 +199,7 @@ def test_a_group_is_cancelled_by_the_sites_own_form_alone(app, headers, code):
     assert answer.status_code == code
 
 
-def test_who_may_not_see_sees_nothing(app):
+def test_a_visitor_who_may_not_see_gets_nothing(app):
     result = done(app, 1)
     with client(app, may_see=lambda _: False) as web:
         for path in ("/", "/group", "/events"):

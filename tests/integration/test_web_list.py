@@ -64,7 +64,7 @@ def rows(app):
     return Listing(app).page(1).rows
 
 
-def test_nobody_sees_a_list_unless_told_so(app):
+def test_the_list_is_off_unless_a_hook_permits_it(app):
     result = done(app, 1)
     with TestClient(make_site(app)) as web:
         home = web.get("/")
@@ -76,7 +76,7 @@ def test_nobody_sees_a_list_unless_told_so(app):
         assert web.get("/groups/events").status_code == 403
 
 
-def test_who_may_list_but_not_see_sees_nothing(app):
+def test_a_visitor_who_may_list_but_not_see_gets_nothing(app):
     result = done(app, 1)
     with client(app, may_see=lambda _: False) as web:
         for path in ("/", "/group", "/groups/events"):

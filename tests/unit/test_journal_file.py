@@ -32,7 +32,7 @@ def made(path, *records):
     file.close()
 
 
-def test_what_was_written_is_read(path):
+def test_a_written_journal_is_read(path):
     made(path, EPOCH, [0, 2, 0, 0, "AQACAA=="], [2])
     file, past = JournalFile.open(str(path))
     file.close()

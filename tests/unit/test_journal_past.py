@@ -84,7 +84,7 @@ def test_a_copy_is_refused_of_which_another_sender_went_on():
         past_of().standing(Mark(1).pack())
 
 
-def test_what_was_unknown_and_did_not_leave_again_is_unknown_still():
+def test_an_unknown_member_that_did_not_leave_again_is_unknown_still():
     rest, unknown = [[40, 60], [100, MOST]], [[50, 60]]
     past = past_of(epoch(1), chunk(0, 100, 0), epoch(2, rest, unknown))
     assert past.standing(None) == ([(40, 50), (100, MOST)], [(50, 60)], 100, None)

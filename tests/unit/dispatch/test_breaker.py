@@ -263,7 +263,7 @@ def test_an_async_iterable_has_a_canary_too(shop, queue):
     asyncio.run(main())
 
 
-def test_whoever_waits_for_a_stopped_group_without_failures_hears_why(shop, queue):
+def test_a_wait_for_a_stopped_group_without_failures_ends_with_the_reason(shop, queue):
     result = streamed(shop, 30).apply_async(window=5)
     until(lambda: queue.look() == 5)
     result.feeding.stop("stop_if")

@@ -415,7 +415,7 @@ def test_an_async_iterable_leaves_by_an_event_loop_alone(shop, queue):
     assert queue.look() == 1
 
 
-def test_what_a_task_feeds_has_that_task_as_its_parent(shop):
+def test_members_that_a_task_feeds_have_that_task_as_their_parent(shop):
     found = []
 
     @shop.app.task(name="feeding_test.parent", bind=True)

@@ -65,7 +65,7 @@ def test_failed_members_are_sent_once_more_under_their_ids(desk, result):
     assert result.report.complete
 
 
-def test_what_was_stored_of_them_does_not_come_again(desk, result):
+def test_stored_results_of_mended_members_do_not_come_again(desk, result):
     assert result.failed()
     result.retry([2])
     assert desk.app.backend.read(result.roster.id(2)) is None
@@ -206,7 +206,7 @@ def test_a_group_that_was_cancelled_by_its_ids_is_refused(desk):
 @pytest.mark.parametrize(
     "which", ["all", 3, None, ["1"], [True], [6], [-1], [1.0]], ids=repr
 )
-def test_what_is_no_choice_of_members_is_refused(desk, result, which):
+def test_a_wrong_choice_of_members_is_refused(desk, result, which):
     with pytest.raises(CanvasError, match="retry"):
         result.retry(which)
     assert desk.take() == []

@@ -177,9 +177,7 @@ def test_a_store_that_fails_costs_no_group_and_is_told_once(
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SoftTimeLimitExceeded])
-def test_what_ends_the_running_code_is_no_failure_of_the_store(
-    noting, monkeypatch, raised
-):
+def test_an_interruption_is_no_failure_of_the_store(noting, monkeypatch, raised):
     def end(payload, kept):
         raise raised
 

@@ -68,7 +68,7 @@ def test_task_has_the_attributes_of_its_class(app):
     assert job(4)[0] == "called"
 
 
-def test_none_in_a_class_leaves_an_option_to_the_settings(app):
+def test_an_option_that_is_none_in_a_class_is_left_to_the_settings(app):
     job = app.task(base=Database, name="bases.none")(len)
     app.conf.task_acks_late = True
     assert job.acks_late is True

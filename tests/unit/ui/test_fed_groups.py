@@ -33,7 +33,7 @@ def fed(shop, queue):
     return result
 
 
-def test_what_is_told_has_no_total_until_all_was_sent(fed, queue):
+def test_progress_has_no_total_until_all_was_sent(fed, queue):
     seen = told(fed)
     assert (seen["total"], seen["done"]) == (None, 1)
     assert seen["eta"] is None

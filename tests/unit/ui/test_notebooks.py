@@ -57,7 +57,7 @@ def things(shop):
     }
 
 
-def test_what_is_shown_is_small_and_sound_whatever_the_size(things):
+def test_html_is_small_and_sound_for_any_size(things):
     for thing in things.values():
         assert shown(thing)
 
