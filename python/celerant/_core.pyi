@@ -33,6 +33,7 @@ __all__ = [
     "monotonic",
     "path_of",
     "read_deliveries",
+    "read_envelopes",
     "unroll",
     "wall_time",
 ]
@@ -60,6 +61,9 @@ def build_info() -> dict[str, str]: ...
 def read_deliveries(
     buffer: bytes, channel: int
 ) -> tuple[list[tuple[Any, ...]], int, int]: ...
+def read_envelopes(
+    whole: bytes, lengths: Sequence[int]
+) -> list[dict[str, Any] | None]: ...
 def monotonic() -> float: ...
 def wall_time() -> float: ...
 

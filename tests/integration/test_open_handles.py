@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -19,9 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture
 def gate():
     """Lets one run of the task end each time that it is released."""
-    gate = threading.Semaphore(0)
-    yield gate
-    gate.release(1000)
+    return threading.Semaphore(0)
 
 
 @pytest.fixture
@@ -38,6 +37,16 @@ def app(request, make_app, runs, gate):
         return index
 
     return app
+
+
+@contextmanager
+def working(app, gate, slots=2):
+    """Run a worker, and let its tasks end however the test does."""
+    with app.worker(concurrency=slots):
+        try:
+            yield
+        finally:
+            gate.release(1000)
 
 
 @pytest.fixture
@@ -72,7 +81,7 @@ print(result.progress().done, result.counts()["SUCCESS"], result.id)
 @pytest.mark.parametrize("app", BROKERS, indirect=True)
 def test_another_process_follows_a_group_to_its_end(app, gate):
     note = app.tasks["open.note"]
-    with app.worker(concurrency=20):
+    with working(app, gate, 20):
         result = group(note.s(i) for i in range(20)).apply_async(window=5)
         with subprocess.Popen(
             [sys.executable, "-c", ELSEWHERE, app.conf.result_backend, result.handle],
@@ -92,7 +101,7 @@ def test_another_process_follows_a_group_to_its_end(app, gate):
 
 def test_progress_and_failures_are_of_what_has_left(app, elsewhere, gate):
     note = app.tasks["open.note"]
-    with app.worker(concurrency=20):
+    with working(app, gate, 20):
         members = (note.s(i, "fail") for i in range(12))
         result = group(members, app=app).apply_async(window=8)
         handle = result.handle
@@ -119,7 +128,7 @@ def test_a_failed_source_is_known_elsewhere(app, elsewhere, gate):
             yield note.s(index)
         raise OSError("no more rows")
 
-    with app.worker(concurrency=2):
+    with working(app, gate):
         result = group(source(), app=app).apply_async(window=3)
         attached = elsewhere.attach(result.handle)
         gate.release(5)
@@ -134,7 +143,7 @@ def test_a_failed_source_is_known_elsewhere(app, elsewhere, gate):
 def test_a_breaker_is_known_elsewhere(app, elsewhere, gate):
     note = app.tasks["open.note"]
     members = [note.s(i, "fail" * (i < 50)) for i in range(200)]
-    with app.worker(concurrency=2):
+    with working(app, gate):
         result = group(members, app=app).apply_async(window=10, stop_if=3)
         attached = elsewhere.attach(result.handle)
         gate.release(200)
@@ -146,7 +155,7 @@ def test_a_breaker_is_known_elsewhere(app, elsewhere, gate):
 @pytest.mark.parametrize("app", BROKERS, indirect=True)
 def test_a_cancel_elsewhere_stops_the_feeding(app, elsewhere, gate):
     note = app.tasks["open.note"]
-    with app.worker(concurrency=2):
+    with working(app, gate):
         members = (note.s(i) for i in range(100_000))
         result = group(members, app=app).apply_async(window=100)
         attached = elsewhere.attach(result.handle)
@@ -167,12 +176,11 @@ def test_members_with_ids_of_their_own_come_with_the_whole(app, elsewhere, gate)
         note.s(i) if i < 2 else note.s(i).set(task_id=f"{app.name}-{i}")
         for i in range(6)
     )
-    with app.worker(concurrency=6):
+    with working(app, gate, 6):
         result = group(members, app=app).apply_async(window=4)
         attached = elsewhere.attach(result.handle)
         until(lambda: len(result.members.barrier) == 4)
-        attached.progress()
-        assert len(attached.members.barrier) == 2
+        until(lambda: attached.progress() and len(attached.members.barrier) == 2)
         gate.release(6)
         assert attached.get(timeout=30) == list(range(6))
         assert [one.id for one in attached] == [one.id for one in result]
@@ -181,7 +189,7 @@ def test_members_with_ids_of_their_own_come_with_the_whole(app, elsewhere, gate)
 def test_chains_of_a_group_are_followed(app, elsewhere, gate):
     note = app.tasks["open.note"]
     members = (note.si(i) | note.si(10 + i) for i in range(6))
-    with app.worker(concurrency=2):
+    with working(app, gate):
         result = group(members, app=app).apply_async(window=3)
         attached = elsewhere.attach(result.handle)
         gate.release(6)
@@ -197,7 +205,7 @@ def test_a_group_that_goes_on_is_followed_by_those_that_come_later(
 ):
     note = app.tasks["open.note"]
     members = [note.s(i) for i in range(100)]
-    with app.worker(concurrency=2):
+    with working(app, gate):
         sent = group(members, app=app)
         result = sent.apply_async(window=10)
         handle = result.handle
@@ -216,7 +224,7 @@ def test_a_store_that_refuses_announcements_is_told_of_once(
     app, gate, monkeypatch, caplog
 ):
     note = app.tasks["open.note"]
-    with app.worker(concurrency=2):
+    with working(app, gate):
         result = group(note.s(i) for i in range(50)).apply_async(window=5)
         assert result.handle
 

@@ -94,7 +94,7 @@ class BrokerSource:
         self._volleys: RedisIntake | None = None
         #: Whether it was stopped and has given its unstarted messages back.
         self._is_emptied = False
-        self._generation = 0
+        self._generation = self._prefetch = 0
         self._backlog = Backlog(refuse)
         self._waker = Waker()
         self._queues = ConsumedQueues(queues, self._waker.wake)
@@ -102,7 +102,6 @@ class BrokerSource:
         self.settling = Settling(self._waker.wake)
         self._cancelled = threading.Event()
         self._finished = threading.Event()
-        self._prefetch = 0
         self._wake: Callable[[int], None] | None = None
         #: Set once messages and remote control arrive, or the broker has refused.
         self.begun = threading.Event()
@@ -217,9 +216,11 @@ class BrokerSource:
             if connection.transport.driver_type == "amqp":
                 with contextlib.suppress(socket.timeout):
                     connection.drain_events(timeout=0)
-            # The first turn subscribes to broadcasts, and must not wait for a message.
-            self._waker.wake()
             loop, alarm = turns(hub, connection, self._mailbox), None
+            # A turn without a wait subscribes to broadcasts, before any task begins.
+            self._waker.wake()
+            next(loop)
+            self._waker.wake()
             while not self._is_over():
                 self._tick()
                 due = self._backlog.held.next_due()

@@ -39,6 +39,8 @@ __all__ = ["Delivery", "Reader"]
 _JSON = "application/json"
 
 _BODY_LENGTH = 3
+#: The depth at which the core's JSON reader gives up.
+_DEEPEST = 200
 #: How many characters of a wrong value a refusal may show.
 _SHOWN = 80
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
@@ -89,6 +91,8 @@ class Reader:
         self.limits = limits
         #: A body of at most this many bytes is within both limits.
         self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
+        #: Whether what the core has read is within the limits: it reads no deeper.
+        self._takes_fields = _JSON in accept and (limits.depth or _DEEPEST) >= _DEEPEST
         self._memory_pid = memory_pid
         self._tasks = tasks
         self._accept = accept
@@ -100,6 +104,9 @@ class Reader:
         Raises:
             Refused: The message is broken or its task is not registered.
         """
+        ready = self._ready(message)
+        if ready is not None:
+            return ready
         request = None
         try:
             request = self._request(message)
@@ -112,6 +119,22 @@ class Reader:
             unread = _unread(exc, request)
             unread.message = message
             raise unread from exc
+        tell_received(delivery, self._hostname)
+        return delivery
+
+    def _ready(self, message: Any) -> Delivery | None:
+        """Return a delivery whose request is read already; None: it is to be read."""
+        fields = getattr(message, "fields", None)
+        if fields is None or not self._takes_fields:
+            return None
+        task = self._tasks.get(fields["task"])
+        if task is None:
+            return None
+        request = Request.of_fields(fields)
+        request.hostname = self._hostname
+        if "ignore_result" not in fields:
+            request.ignore_result = bool(task.ignore_result)
+        delivery = Delivery(message, request, task)
         tell_received(delivery, self._hostname)
         return delivery
 

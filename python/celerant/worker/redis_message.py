@@ -1,4 +1,8 @@
-"""Read messages from lists of Redis, many from one reply."""
+"""Read messages from lists of Redis, many from one reply.
+
+The core reads those of the usual form into the fields of their requests; the others
+are read one by one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from kombu.utils import json as kombu_json
 
+from celerant._core import read_envelopes
 from celerant.common.printable import shown
 from celerant.worker.envelopes import unreadable
 from celerant.worker.memory_message import MemoryMessage
@@ -30,13 +35,44 @@ _NO_LIMITS = [None, None]
 
 
 class RedisMessage(MemoryMessage):
-    """The parts of a message that a worker reads, and its queue."""
+    """The parts of a message that a worker reads, and its queue.
 
-    __slots__ = ("noted_as", "queue")
+    One of the usual form is taken apart when somebody asks for a part.
+    """
+
+    __slots__ = ("fields", "noted_as", "queue", "text")
 
     #: The tag under which it is noted.
     noted_as: str
     queue: str
+    #: The fields of its request, if it is of the usual form.
+    fields: dict[str, Any] | None
+    #: The list's item, if it is of the usual form.
+    text: bytes
+
+    def __init__(self, raw: dict[str, Any], body: bytes) -> None:
+        super().__init__(raw, body)
+        self.fields = None
+
+    @classmethod
+    def usual(cls, text: bytes, fields: dict[str, Any]) -> RedisMessage:
+        """Return a message of the usual form.
+
+        Args:
+            text: The list's item.
+            fields: Those of its request.
+        """
+        made = cls.__new__(cls)
+        made.text, made.fields = text, fields
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for a part that is not there yet.
+        if name not in MemoryMessage.__slots__:
+            raise AttributeError(name)
+        raw = kombu_json.loads(self.text.decode())
+        MemoryMessage.__init__(self, raw, a2b_base64(raw["body"]))
+        return getattr(self, name)
 
     @classmethod
     def read(cls, raw: dict[str, Any], channel: Any) -> Any:
@@ -80,33 +116,37 @@ def read_messages(
         channel: kombu's; it reads messages that are compressed or encoded differently.
         limits: The limits of messages.
     """
-    values = None
+    usual: Sequence[dict[str, Any] | None] = [None] * len(lengths)
     if limits.size is None or max(lengths, default=0) <= limits.size:
-        values = _values(whole, len(lengths))
-    if values is None:
-        # At least one is broken or large; read one by one, so that only it is refused.
-        yield from _each(whole, lengths, channel, limits)
-        return
+        usual = read_envelopes(whole, lengths)
     at = 1
-    for value, length in zip(values, lengths, strict=True):
-        try:
-            if not _is_exact(value):
-                value = kombu_json.loads(whole[at : at + length].decode())  # noqa: PLW2901 - the same, read again
-            yield RedisMessage.read(value, channel)
-        except Exception as exc:  # noqa: BLE001 - a message may hold anything
-            yield unreadable(exc, shown(value))
+    for fields, length in zip(usual, lengths, strict=True):
+        text = whole[at : at + length]
         at += length + 1
+        if fields is None:
+            yield _unusual(text, channel, limits)
+        else:
+            yield RedisMessage.usual(text, fields)
 
 
-def _values(whole: bytes, count: int) -> list[Any] | None:
-    if _MARK in whole:
-        return None
+def _unusual(text: bytes, channel: Any, limits: Limits) -> Any | Refused:
     try:
-        values: list[Any] = orjson.loads(whole)
-    except ValueError:
-        return None
-    # Two broken messages may be valid JSON together.
-    return values if len(values) == count else None
+        limits.check_size(len(text))
+        return RedisMessage.read(_value(text), channel)
+    except Exception as exc:  # noqa: BLE001 - a message may hold anything
+        return unreadable(exc, shown(text[:_SHOWN].decode(errors="replace")))
+
+
+def _value(text: bytes) -> Any:
+    if _MARK not in text:
+        try:
+            value = orjson.loads(text)
+            if _is_exact(value):
+                return value
+        except (ValueError, KeyError):
+            # kombu's reader says what is wrong.
+            pass
+    return kombu_json.loads(text.decode())
 
 
 def _is_exact(envelope: Any) -> bool:
@@ -118,17 +158,3 @@ def _is_exact(envelope: Any) -> bool:
         if type(value) not in _EXACT and value and value != _NO_LIMITS:
             return False
     return type(envelope["properties"].get("priority")) is not float
-
-
-def _each(
-    whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits
-) -> Iterator[Any | Refused]:
-    at = 1
-    for length in lengths:
-        raw = whole[at : at + length]
-        at += length + 1
-        try:
-            limits.check_size(length)
-            yield RedisMessage.read(kombu_json.loads(raw.decode()), channel)
-        except Exception as exc:  # noqa: BLE001 - a message may hold anything
-            yield unreadable(exc, shown(raw[:_SHOWN].decode(errors="replace")))

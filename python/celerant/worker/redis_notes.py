@@ -53,7 +53,9 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        self._tag_prefix = f"{uuid.uuid4().hex}-"
+        # Longer than `zset-max-listpack-value` (64): Redis keeps a small index of
+        # shorter tags as a list, and compares a new tag with each, for 11 us a message.
+        self._tag_prefix = f"{uuid.uuid4().hex}{uuid.uuid4().hex}-"
         self._number = 0
         #: Of a command whose reply has not come: the number before its first tag, and
         #: how many tags it may have used. None if all replies have come.

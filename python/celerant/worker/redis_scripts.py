@@ -29,19 +29,19 @@ local queues = #ARGV - 6
 local steps = (#KEYS - 2) / queues
 local order, empty = {}, {}
 for at = 1, queues do order[at] = at end
-local function pop()
+local function pop(count)
   for step = 0, steps - 1 do
     for at = 1, queues do
       local place = order[at]
       local key = step * queues + place + 2
       if not empty[key] then
-        local raw = redis.call('RPOP', KEYS[key])
-        if raw then
+        local many = redis.call('RPOP', KEYS[key], count)
+        if many then
           if turns then
             table.remove(order, at)
             order[queues] = place
           end
-          return raw, place
+          return many, place
         end
         empty[key] = true
       end
@@ -49,12 +49,11 @@ local function pop()
   end
 end
 local found, places, lengths, index, notes = {}, {}, {}, {}, {}
-local taken, size = 0, 0
-while taken < most and size < room do
-  local raw, place = pop()
-  if not raw then break end
+local taken, size, longest = 0, 0, 0
+local function add(raw, place)
   taken = taken + 1
   size = size + #raw
+  if #raw > longest then longest = #raw end
   found[taken], places[taken], lengths[taken] = raw, place, #raw
   -- A restoring worker would fail at a text that is no object: it is not noted.
   if string.sub(raw, 1, 1) == '{' and string.sub(raw, -1) == '}' then
@@ -64,6 +63,16 @@ while taken < most and size < room do
     notes[#notes + 1] = tag
     notes[#notes + 1] = '[' .. raw .. ARGV[place + 6]
   end
+end
+while taken < most and size < room do
+  local count = 1
+  -- Many at a time, once it is known how long they are.
+  if longest > 0 and (queues == 1 or not turns) then
+    count = math.min(most - taken, math.floor((room - size) / longest) + 1)
+  end
+  local many, place = pop(count)
+  if not many then break end
+  for _, raw in ipairs(many) do add(raw, place) end
 end
 if taken == 0 then return false end
 if #index > 0 then
@@ -100,7 +109,7 @@ PROBE = """
 redis.call('ZADD', KEYS[2], '0', ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], '')
 local refusal
-for _, command in ipairs({{'RPOP', KEYS[2]}, {'RPUSH', KEYS[2], ''},
+for _, command in ipairs({{'RPOP', KEYS[2], '1'}, {'RPUSH', KEYS[2], ''},
                           {'LPUSH', KEYS[2], ''}}) do
   -- The index is no list, so a user who may run the command gets WRONGTYPE.
   local answer = redis.pcall(unpack(command))

@@ -7,6 +7,7 @@
 
 pub mod barrier;
 pub mod canvas;
+pub mod envelope;
 pub mod error;
 pub mod failures;
 pub mod id;

@@ -10,6 +10,9 @@ use jiter::{Jiter, JiterResult};
 
 pub use jiter::JsonValue;
 
+/// The key of an object in which kombu keeps a value of a type that JSON does not have.
+pub(crate) const MARK: &str = "__type__";
+
 /// A record, as far as a waiter needs it.
 #[derive(Debug, PartialEq)]
 pub enum Meta<'a> {
@@ -82,7 +85,7 @@ impl Field {
         match key {
             "status" => Self::Status,
             "result" => Self::Result,
-            "__type__" => Self::Foreign,
+            MARK => Self::Foreign,
             _ => Self::Other,
         }
     }
@@ -100,13 +103,13 @@ fn ready_state(status: &str) -> Option<State> {
 /// Whether Python's `json` would make the same value of it, without kombu's hook.
 ///
 /// Recursion is bounded by the parser's own limit of 200 levels.
-fn is_plain(value: &JsonValue<'_>) -> bool {
+pub(crate) fn is_plain(value: &JsonValue<'_>) -> bool {
     match value {
         JsonValue::BigInt(_) => false,
         JsonValue::Array(items) => items.iter().all(is_plain),
         JsonValue::Object(items) => items
             .iter()
-            .all(|(key, value)| key != "__type__" && is_plain(value)),
+            .all(|(key, value)| key != MARK && is_plain(value)),
         _ => true,
     }
 }

@@ -13,6 +13,7 @@ mod clock;
 mod convert;
 mod deliveries;
 mod embedding;
+mod envelopes;
 mod error;
 mod failures;
 mod frames;
@@ -57,6 +58,8 @@ mod _core {
     use crate::clock::{monotonic, wall_time};
     #[pymodule_export]
     use crate::deliveries::read_deliveries;
+    #[pymodule_export]
+    use crate::envelopes::read_envelopes;
     #[pymodule_export]
     use crate::failures::PyFailures;
     #[pymodule_export]

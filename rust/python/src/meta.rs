@@ -74,7 +74,10 @@ pub(crate) fn put(
 }
 
 /// The value that Python's `json.loads` would make of it. Bounded by the parser's 200 levels.
-fn to_python<'py>(py: Python<'py>, value: &JsonValue<'_>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_python<'py>(
+    py: Python<'py>,
+    value: &JsonValue<'_>,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         JsonValue::Null => py.None().into_bound(py),
         JsonValue::Bool(value) => PyBool::new(py, *value).to_owned().into_any(),

@@ -1,0 +1,154 @@
+//! `read_envelopes`: many messages of kombu's virtual transports at once.
+
+use celerant_core::envelope::{Arguments, Envelope, arguments, header_names, read};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::meta::to_python;
+
+/// Read the task messages of a JSON array, as far as they are of the usual form.
+///
+/// Args:
+///     whole: The array, with one character between two messages.
+///     lengths: The length of each message in bytes.
+///
+/// Returns:
+///     For each message the fields of its request, or None: it is unusual or broken.
+///
+/// Raises:
+///     `ValueError`: The lengths are not those of the messages.
+#[pyfunction]
+#[pyo3(signature = (whole, lengths))]
+pub(crate) fn read_envelopes<'py>(
+    py: Python<'py>,
+    whole: &[u8],
+    lengths: Vec<usize>,
+) -> PyResult<Bound<'py, PyList>> {
+    let found = PyList::empty(py);
+    let mut names = Names::default();
+    let mut start = 1_usize;
+    for length in lengths {
+        let stop = start.saturating_add(length);
+        let Some(envelope) = whole.get(start..stop) else {
+            return Err(PyValueError::new_err(format!(
+                "no message at {start} to {stop} of {} bytes",
+                whole.len()
+            )));
+        };
+        let usual = read(envelope).and_then(|read| read.body().map(|body| (read, body)));
+        let fields = match &usual {
+            Some((envelope, body)) => arguments(body)
+                .map(|arguments| names.fields(py, envelope, &arguments))
+                .transpose()?,
+            None => None,
+        };
+        found.append(fields)?;
+        start = stop.saturating_add(1);
+    }
+    Ok(found)
+}
+
+/// Names that most messages share, as Python has them.
+#[derive(Default)]
+struct Names<'py> {
+    task: Option<(String, Bound<'py, PyString>)>,
+    exchange: Option<(String, Bound<'py, PyString>)>,
+    routing_key: Option<(String, Bound<'py, PyString>)>,
+    properties: Vec<(String, Bound<'py, PyString>)>,
+}
+
+impl<'py> Names<'py> {
+    fn fields(
+        &mut self,
+        py: Python<'py>,
+        envelope: &Envelope<'_>,
+        arguments: &Arguments<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        fields.set_item(intern!(py, "id"), envelope.id.as_ref())?;
+        fields.set_item(
+            intern!(py, "task"),
+            shared(py, &mut self.task, &envelope.task),
+        )?;
+        fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
+        fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
+        let known = headers(py);
+        for (at, value) in &envelope.headers {
+            fields.set_item(&known[*at], to_python(py, value)?)?;
+        }
+        for (name, text) in [
+            (intern!(py, "reply_to"), &envelope.reply_to),
+            (intern!(py, "correlation_id"), &envelope.correlation_id),
+        ] {
+            if let Some(text) = text {
+                fields.set_item(name, text.as_ref())?;
+            }
+        }
+        fields.set_item(intern!(py, "properties"), self.properties(py, envelope)?)?;
+        let info = PyDict::new(py);
+        for (name, last, text) in [
+            (
+                intern!(py, "exchange"),
+                &mut self.exchange,
+                &envelope.exchange,
+            ),
+            (
+                intern!(py, "routing_key"),
+                &mut self.routing_key,
+                &envelope.routing_key,
+            ),
+        ] {
+            info.set_item(name, text.as_ref().map(|text| shared(py, last, text)))?;
+        }
+        info.set_item(intern!(py, "priority"), envelope.priority)?;
+        info.set_item(intern!(py, "redelivered"), envelope.is_redelivered)?;
+        fields.set_item(intern!(py, "delivery_info"), info)?;
+        Ok(fields)
+    }
+
+    fn properties(
+        &mut self,
+        py: Python<'py>,
+        envelope: &Envelope<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let properties = PyDict::new(py);
+        for (at, (name, value)) in envelope.properties.iter().enumerate() {
+            // Messages of one sender have them in one order.
+            if self.properties.get(at).is_none_or(|(last, _)| last != name) {
+                self.properties.truncate(at);
+                self.properties
+                    .push((name.to_string(), PyString::intern(py, name)));
+            }
+            properties.set_item(&self.properties[at].1, to_python(py, value)?)?;
+        }
+        Ok(properties)
+    }
+}
+
+/// The text, which is the last message's in most cases.
+fn shared<'py>(
+    py: Python<'py>,
+    last: &mut Option<(String, Bound<'py, PyString>)>,
+    text: &str,
+) -> Bound<'py, PyString> {
+    if let Some((known, made)) = last
+        && known == text
+    {
+        return made.clone();
+    }
+    let made = PyString::intern(py, text);
+    *last = Some((text.to_owned(), made.clone()));
+    made
+}
+
+fn headers(py: Python<'_>) -> &[Py<PyString>] {
+    static NAMES: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
+    NAMES.get_or_init(py, || {
+        header_names()
+            .map(|name| PyString::intern(py, name).unbind())
+            .collect()
+    })
+}
