@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 import pytest
 
 from celerant import Celerant, group
-from celerant.errors import CelerantError, TaskRevoked
+from celerant.errors import CelerantError, ForkError, HandleError, TaskRevoked
+from celerant.results.handle_format import open_name
+from harness.forking import in_child
 from harness.until import until
 
 BROKERS = ["redis", "rabbitmq"]
@@ -218,6 +221,42 @@ def test_a_group_that_goes_on_is_followed_by_those_that_come_later(
         assert (later.sealed, later.stopped_by) == (False, None)
         gate.release(100)
         assert later.get(timeout=60) == list(range(100))
+
+
+def test_a_group_whose_announcement_was_changed_fails_alone(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        changed, other = (
+            group(note.s(i) for i in range(9)).apply_async(window=3) for _ in range(2)
+        )
+        attached = elsewhere.attach(changed.handle)
+        waited = elsewhere.attach(other.handle)
+        assert not attached.ready()
+        assert not waited.ready()
+        # All that there is room for has been announced.
+        until(lambda: len(attached.members.barrier) == 3)
+        app.backend.put_aside(open_name(changed.roster.uuid), b"x" * 40)
+        with pytest.raises(HandleError, match="changed by somebody else"):
+            attached.get(timeout=30)
+        gate.release(18)
+        assert waited.get(timeout=30) == list(range(9))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_does_not_announce_its_parents_group(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        result = group(note.s(i) for i in range(9)).apply_async(window=3)
+
+        def take():
+            with pytest.raises(ForkError, match="is fed by process"):
+                _ = result.handle
+            return True
+
+        assert in_child(take) is True
+        attached = elsewhere.attach(result.handle)
+        gate.release(9)
+        assert attached.get(timeout=30) == list(range(9))
 
 
 def test_a_store_that_refuses_announcements_is_told_of_once(

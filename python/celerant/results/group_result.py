@@ -285,14 +285,10 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
         """A short text from which `app.attach` makes this result in any process.
 
         It has fewer than 200 bytes for any number of members. If it has no room for
-        some data, these are stored once beside the results, for as long as results are
-        kept.
-
-        The handle of a group that is fed (``window=``, ``canary=``, ``stop_if=``) leads
-        to the members that have left, and to later ones as they leave: what is attached
-        is told of them about once a second. A group with ``journal=True`` that is not
-        fed has its handle from the beginning too; `attach` takes it once all of the
-        group is sent.
+        some data, these are stored beside the results, for as long as results are kept.
+        The handle of a group that is fed (``window=`` and the like) leads to the
+        members that have left, and about once a second to later ones. With
+        ``journal=True`` alone it is taken once all of the group is sent.
 
         Raises:
             CelerantError: The results are in this process only (memory://).

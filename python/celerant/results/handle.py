@@ -74,11 +74,12 @@ def make_handle(
     named, long_id = short_name(group_id, roster.uuid)
     key, sent_at = store.handle_key(), int(members.sent_at)
     flags = IS_STAMPED if members.stamps else 0
+    feeding = None if barrier.is_sealed else result.feeding
+    if feeding is not None:
+        feeding.announce(group_id, backend)
     if not barrier.is_sealed:
         has_handle = members.survival is not None and members.survival.has_handle
-        if result.feeding is not None:
-            result.feeding.announce(group_id, backend)
-        elif not has_handle and members.growth is None:
+        if feeding is None and not has_handle and members.growth is None:
             msg = f"group {group_id} is still being sent: its handle comes with its end"
             raise CelerantError(msg)
         return text_of(HandleData(flags | IS_OPEN, roster.seed, 0, sent_at, named), key)

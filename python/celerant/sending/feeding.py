@@ -226,10 +226,13 @@ class Feeder(FeedingGate):
 
     def announce(self, group_id: str, backend: Backend) -> None:
         """Tell other processes from now on how many members have left."""
-        if self._announcer is None and not self.is_over:
-            announcer = Announcer(group_id, self._members, backend)
-            announcer.begin()
-            self._announcer = announcer
+        self._refuse_forked()
+        # If it is being concluded, all of it is known afterwards.
+        with self._ending:
+            if self._announcer is None and not self.is_over:
+                announcer = Announcer(group_id, self._members, backend)
+                announcer.begin()
+                self._announcer = announcer
 
     def close(self) -> None:
         """Stop it, for its app is closed; in a forked child it is the parent's."""

@@ -226,7 +226,7 @@ class Consumer:
                 service.read_chunk()
         if not service.is_reading and (self._failures or was_reading):
             self._on_back()
-        if service.is_sweep_due():
+        if service.until_next_sweep() == 0.0:
             service.sweep_all()
         if service.is_busy or self._orders:
             return 0.0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from celerant._core import Barrier, monotonic
 from celerant.results.consuming.feed import ConsumerBackend, Feed
+from celerant.results.consuming.learning import learn
 from celerant.results.consuming.routes import Routes, Watch
 from celerant.results.consuming.subscriptions import SUBSCRIBE_FIRST, Subscriptions
 from celerant.results.consuming.sweeping import SweepClock, rest_after
@@ -323,18 +324,11 @@ class Service:
             if members is not None:
                 self._absorb(members, indices, records)
 
-    def is_sweep_due(self) -> bool:
-        """Whether a sweep of all pending members is due."""
-        return self.until_next_sweep() == 0.0
-
     def until_next_sweep(self) -> float | None:
         """Return the seconds until the next sweep is due; None if none will be."""
-        if not self._must_sweep():
+        if not self.routes.watches or self.feed.is_complete:
             return None
         return self.clock.left(is_alone=self.subscriptions.is_alone)
-
-    def _must_sweep(self) -> bool:
-        return bool(self.routes.watches) and not self.feed.is_complete
 
     def sweep_all(self) -> None:
         """Read the pending members of small groups now, and begin on large ones."""
@@ -345,8 +339,11 @@ class Service:
             members = watch.members()
             if members is None:
                 continue
-            if members.growth is not None and not members.barrier.is_sealed:
-                members.growth.look(members)
+            error = learn(members, self._backend)
+            if error is not None:
+                self._end(watch)
+                members.fail(error)
+                continue
             if watch in self._sweeps:
                 continue
             if self.subscriptions.is_unheard(watch):
