@@ -126,6 +126,30 @@ def test_a_connection_that_is_cut_in_the_middle_loses_none(place):
     assert place.waiting() == 0
 
 
+# With rpc the reply goes the way of the acknowledgement.
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
+def test_a_result_that_is_stored_and_not_acknowledged_may_run_twice_and_is_there(place):
+    url = services.RABBITMQ
+    with TcpProxy(services.RABBITMQ_PORT) as proxy:
+        url = url.replace(f":{services.RABBITMQ_PORT}", f":{proxy.port}")
+        with place.worker(concurrency=1, broker=url) as first:
+            result = place.send("hold", 1)
+            until(lambda: place.runs() == {0: 1})
+            # Nothing that it says to the broker arrives from here on.
+            proxy.watch(lambda *_: True)
+            place.let_go()
+            assert result.get(timeout=60) == [0]
+            kill_9(first)
+    for _ in range(2):
+        # It may have got the message once more before it was killed.
+        place.let_go()
+    with place.worker():
+        until(lambda: place.runs()[0] >= 2, 30)
+        until(lambda: place.waiting() == 0)
+    assert place.runs()[0] <= 3
+    assert result.get(timeout=10) == [0]
+
+
 def test_a_worker_holds_no_more_than_its_prefetch_count(place):
     with place.worker(concurrency=1):
         place.send("hold", 100)
