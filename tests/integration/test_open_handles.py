@@ -113,7 +113,7 @@ def test_progress_and_failures_are_of_what_has_left(app, elsewhere, gate):
         gate.release(2)
         until(lambda: attached.progress().done == 2)
         assert (attached.progress().total, attached.sealed) == (None, False)
-        until(lambda: len(attached.members.barrier) == 10 and attached.progress())
+        until(lambda: attached.progress() and len(attached.members.barrier) == 10)
         assert attached.failures().total == 2
         assert not attached.members.is_watched
         gate.release(10)
@@ -196,7 +196,8 @@ def test_chains_of_a_group_are_followed(app, elsewhere, gate):
         result = group(members, app=app).apply_async(window=3)
         attached = elsewhere.attach(result.handle)
         gate.release(6)
-        assert attached.wait(count=3, timeout=30) >= 3
+        # Of six runs no more than four are first steps.
+        assert attached.wait(count=2, timeout=30) >= 2
         assert attached[0].parent.get(timeout=30) == 0
         gate.release(6)
         assert attached.get(timeout=30) == [10 + i for i in range(6)]
