@@ -137,6 +137,11 @@ def _draw(plot: Plot, series: dict[str, list[_Point]], file: Path) -> Path:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()
+        if "y" in plot.log:
+            # Such an axis has no place for nothing.
+            series = {
+                name: [(x, max(y, 1)) for x, y in line] for name, line in series.items()
+            }
         words = list(dict.fromkeys(x for line in series.values() for x, _ in line))
         if isinstance(words[0], str):
             _bars(axes, series, words)
@@ -170,8 +175,9 @@ def _bars(axes: Axes, series: dict[str, list[_Point]], words: list[str]) -> None
         label, colour = _SERIES[name]
         lefts = [words.index(word) + place * width for word, _ in points]
         bars = axes.bar(lefts, [y for _, y in points], width, label=label, color=colour)
-        axes.bar_label(bars, fmt="{:,.0f}", padding=2, color=_GREY)
-    axes.set_xticks([i + 0.4 - width / 2 for i in range(len(words))], words)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, color=_GREY, fontsize=8)
+    places = [i + 0.4 - width / 2 for i in range(len(words))]
+    axes.set_xticks(places, words, fontsize=8)
 
 
 def main(figures: str, folder: str) -> None:

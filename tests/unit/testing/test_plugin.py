@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+from celerant import Celerant, chain, chord, group, testing, worker
 
 pytest_plugins = ["pytester"]
 
@@ -29,6 +33,24 @@ celerant_app = shop:app
 pythonpath = .
 filterwarnings = error
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept():
+    """Import what the projects' tests use.
+
+    pytester forgets the modules that a run in this process was the first to import;
+    the next run would have classes of its own beside those that the plugin knows.
+    """
+    for package in (testing, worker):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(found.name)
+    with Celerant("kept", set_as_current=False) as app:
+        add = app.task(name="kept.add")(lambda x: x)
+        with app.worker(concurrency=1):
+            header = group(add.s(1), chain(add.s(1), add.s()))
+            chord(header, add.s()).apply_async().get(timeout=20)
+        add.s(1).apply()
 
 
 @pytest.fixture
