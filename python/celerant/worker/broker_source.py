@@ -100,8 +100,7 @@ class BrokerSource:
         self._queues = ConsumedQueues(queues, self._waker.wake)
         #: Takes the slots' settlements to the broker.
         self.settling = Settling(self._waker.wake)
-        self._cancelled = threading.Event()
-        self._finished = threading.Event()
+        self._cancelled, self._finished = threading.Event(), threading.Event()
         self._wake: Callable[[int], None] | None = None
         #: Set once messages and remote control arrive, or the broker has refused.
         self.begun = threading.Event()
