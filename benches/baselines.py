@@ -6,7 +6,6 @@ Each returns tasks (or results) per second, and asserts its outcome.
 from __future__ import annotations
 
 import json
-import socket
 import time
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from amqp.transport import TCPTransport
 from celery import Celery
 from celery import group as celery_group
 from kombu import Connection, Exchange, Producer, Queue
+from ready import pushing
 from versus import rate
 
 REDIS = "redis://127.0.0.1:6379/11"
@@ -130,25 +130,8 @@ def delete(queue: str) -> None:
 def raw_redis_socket(n: int, chunk: int = 500, in_flight: int = 1) -> float:
     """A bare socket: ready RESP, variadic LPUSH, so many chunks without a reply."""
     message = _message("redis")
-    key = QUEUE.encode()
-    item = b"$%d\r\n%s\r\n" % (len(message), message)
-    head = b"*%d\r\n$5\r\nLPUSH\r\n$%d\r\n%s\r\n" % (chunk + 2, len(key), key)
-    blob = head + item * chunk
-    with socket.create_connection(("127.0.0.1", 6379)) as sock:
-        sock.sendall(b"SELECT 11\r\n")
-        sock.recv(64)
-
-        def send() -> None:
-            left = 0
-            for _ in range(0, n, chunk):
-                sock.sendall(blob)
-                left += 1
-                while left >= in_flight:
-                    left -= sock.recv(256).count(b"\n")
-            while left:
-                left -= sock.recv(256).count(b"\n")
-
-        reached = rate(n, send)
+    with pushing(message, QUEUE, chunk=chunk, in_flight=in_flight) as push:
+        reached = rate(n, lambda: push(n))
     assert arrived("redis", n)
     purge("redis")
     return reached

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from memory import Peak
+from ready import pushing
 
 BROKER = "redis://127.0.0.1:6379/11"
 QUEUE = "celerant-bench"
-#: Members of a chunk of ready bytes, and chunks that are ahead of their replies.
-_CHUNK, _AHEAD = 500, 4
 
 Send = Callable[[int], Any]
+#: Connections that end with the process.
+_KEPT = ExitStack()
 
 
 def celerant() -> Send:
@@ -58,12 +59,12 @@ def celery_batch() -> Send:
 
 def ardiq() -> Send:
     """ArdiQ's `enqueue_many`, its only call for many tasks."""
-    # Only a later Python has it.
+    # Only a later Python has it; one library a process.
     from ardiq import Ardiq  # type: ignore[import-not-found]  # noqa: PLC0415
 
     app = Ardiq(redis_url=BROKER, queue_name=QUEUE)
 
-    @app.task(name="bench.add")  # type: ignore[untyped-decorator]
+    @app.task(name="bench.add")  # type: ignore[untyped-decorator]  # not found
     async def add(x: int, y: int) -> int:
         return x + y
 
@@ -78,31 +79,7 @@ def ardiq() -> Send:
 def ready_bytes() -> Send:
     """One socket and bytes made before, some chunks ahead of the replies."""
     # As long as the message of one such task.
-    message = b"m" * 1100
-    key = QUEUE.encode()
-    item = b"$%d\r\n%s\r\n" % (len(message), message)
-    sock = socket.create_connection(("127.0.0.1", 6379))
-    sock.sendall(b"SELECT 11\r\n")
-    sock.recv(64)
-
-    def push(count: int) -> bytes:
-        head = b"*%d\r\n$5\r\nLPUSH\r\n$%d\r\n%s\r\n" % (count + 2, len(key), key)
-        return head + item * count
-
-    whole = push(_CHUNK)
-
-    def send(n: int) -> None:
-        unanswered = 0
-        for start in range(0, n, _CHUNK):
-            count = min(_CHUNK, n - start)
-            sock.sendall(whole if count == _CHUNK else push(count))
-            unanswered += 1
-            while unanswered >= _AHEAD:
-                unanswered -= sock.recv(256).count(b"\n")
-        while unanswered:
-            unanswered -= sock.recv(256).count(b"\n")
-
-    return send
+    return _KEPT.enter_context(pushing(b"m" * 1100, QUEUE, in_flight=4))
 
 
 def _celery() -> tuple[Any, Any, Any]:
@@ -111,7 +88,7 @@ def _celery() -> tuple[Any, Any, Any]:
     app = Celery("bench", broker=BROKER, set_as_current=False)
     app.conf.update(task_default_queue=QUEUE, task_ignore_result=True)
 
-    @app.task(name="bench.add", shared=False)  # type: ignore[untyped-decorator]
+    @app.task(name="bench.add", shared=False)  # type: ignore[untyped-decorator]  # Celery has no types
     def add(x: int, y: int) -> int:
         return x + y
 

@@ -22,6 +22,7 @@ import redis
 from baselines import RABBITMQ, REDIS, RESULTS, delete
 from celery import Celery
 from celery import group as celery_group
+from memory import resident
 from versus import Versus, rate
 
 from celerant import Celerant, group
@@ -145,8 +146,7 @@ class Side:
 
     def rss(self) -> float:
         """Return the worker's memory, in MiB."""
-        told = Path(f"/proc/{self._worker.pid}/status").read_text(encoding="ascii")
-        return int(told.split("VmRSS:")[1].split()[0]) / 1024
+        return resident(pid=self._worker.pid) / 1024
 
     @contextlib.contextmanager
     def _awake(self) -> Iterator[None]:

@@ -232,10 +232,11 @@ def test_a_group_whose_announcement_was_changed_fails_alone(app, elsewhere, gate
         )
         attached = elsewhere.attach(changed.handle)
         waited = elsewhere.attach(other.handle)
+        # All that there is room for has been announced. Nobody watches it yet, so that
+        # each look asks the store, however long the consumer rests between two sweeps.
+        until(lambda: attached.progress() and len(attached.members.barrier) == 3)
         assert not attached.ready()
         assert not waited.ready()
-        # All that there is room for has been announced.
-        until(lambda: len(attached.members.barrier) == 3)
         app.backend.put_aside(open_name(changed.roster.uuid), b"x" * 40)
         with pytest.raises(HandleError, match="changed by somebody else"):
             attached.get(timeout=30)

@@ -13,6 +13,8 @@ from celerant.cli.finding import attached, load_canvas
 from celerant.cli.options import app_option, given_app, json_option, print_json
 from celerant.cli.results import HANDLE_HELP
 from celerant.common.printable import shown
+from celerant.results.tracking.member_values import STATE_NAMES
+from celerant.sending.mending import MENDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +25,6 @@ __all__ = ["cancel", "failures", "retry"]
 
 #: The most characters of an error in a line.
 _ERROR_MOST = 200
-#: The states of members that are sent once more.
-_STATES = {"failed": ("FAILURE",), "missing": ("NOT_SENT", "REVOKED", "EXPIRED")}
 
 
 @click.command(epilog=HANDLE_HELP)
@@ -101,7 +101,7 @@ def retry(
     with given_app(app_path) as app:
         found = attached(app, handle)
         counts = found.counts()
-        sent = sum(counts[state] for state in _STATES[which])
+        sent = sum(counts[STATE_NAMES[state]] for state in MENDED[which])
         found.retry(which, source=_members(source))
         pending = found.counts()["PENDING"]
     if as_json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from celerant.results.async_result import AsyncResult
     from celerant.results.group_result import GroupResult
 
-__all__ = ["HANDLE_HELP", "report", "result", "watch"]
+__all__ = ["HANDLE_HELP", "looks", "report", "result", "watch"]
 
 #: Seconds between two reads of the counts, and until Ctrl-C is noticed.
 _LOOK_INTERVAL = 0.1
@@ -74,12 +74,12 @@ def watch(
         else:
             with ProgressBar(found):
                 # In steps, because on some systems Ctrl-C does not end a long wait.
-                for _ in _looks(over, timeout):
+                for _ in looks(over, timeout):
                     pass
         return _code(found.counts())
 
 
-def _looks(over: threading.Event, timeout: float | None) -> Any:
+def looks(over: threading.Event, timeout: float | None) -> Any:
     """Yield at intervals until `over` is set or the time has passed."""
     left = float("inf") if timeout is None else timeout
     while not over.wait(min(left, _LOOK_INTERVAL)) and left > 0:
@@ -91,7 +91,7 @@ def _print_changes(
     found: GroupResult[Any], over: threading.Event, timeout: float | None
 ) -> None:
     last = _print_told(found, None)
-    for _ in _looks(over, timeout):
+    for _ in looks(over, timeout):
         last = _print_told(found, last)
     _print_told(found, last)
 

@@ -13,6 +13,7 @@ from celerant.cli.exits import FAILED, UNREACHABLE
 from celerant.cli.finding import load_canvas, look_here
 from celerant.cli.options import json_option, print_json
 from celerant.cli.rehearsal import Rehearsal, rehearse
+from celerant.cli.results import looks
 from celerant.common.extras import extra
 from celerant.common.printable import shown
 from celerant.errors import CelerantError, PublishError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["send"]
 
 _FIRST_MOST = 4_000
-#: Seconds until Ctrl-C is noticed.
-_LOOK_INTERVAL = 0.1
 
 
 def _amount(text: str) -> int | float:
@@ -137,7 +136,7 @@ def _fed(result: GroupResult[Any]) -> BaseException | None:
     over = threading.Event()
     result.on("sealed", lambda _: over.set())
     # In steps, because on some systems Ctrl-C does not end a long wait.
-    while not over.wait(_LOOK_INTERVAL):
+    for _ in looks(over, None):
         pass
     if result.source_error is not None or result.stopped_by is None:
         return result.source_error

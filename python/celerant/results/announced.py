@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from celerant._core import Roster
 from celerant.errors import CelerantError, ResultExpired, TaskRevoked
 from celerant.results.handle_format import (
     HAS_ASIDE,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from celerant.results.backends.handle_store import HandleStore
     from celerant.results.tracking.members import Members
 
-__all__ = ["Announced", "end_of", "fill", "stored_aside"]
+__all__ = ["Announced", "aside_of", "end_of", "fill"]
 
 
 class Announced:
@@ -54,12 +55,8 @@ class Announced:
         stored = self._store.take_aside(sealed_name(self._uuid))
         if not stored:
             return None
-        told, _, _ = proven(stored.decode(), self._backend, self._store)
-        aside: dict[str, Any] = {}
-        if told.flags & HAS_ASIDE:
-            found = self._store.take_aside(self._uuid)
-            aside = self._opened(stored_aside(found, self._uuid, self._backend))
-        return told, aside
+        told, store, key = proven(stored.decode(), self._backend, self._store)
+        return told, aside_of(told, self._backend, store, key)
 
     def so_far(self) -> dict[str, Any] | None:
         """Return what is known of a group that is sent still; None if nothing is.
@@ -68,7 +65,10 @@ class Announced:
             HandleError: Somebody else has changed it.
         """
         stored = self._store.take_aside(open_name(self._uuid))
-        return None if stored is None else self._opened(stored)
+        if stored is None:
+            return None
+        where = self._backend.as_uri()
+        return unpacked(stored, self._key, self._seed, uuid=self._uuid, where=where)
 
     def look(self, members: Members) -> None:
         """Add the members that were sent by now, and end the group if all were.
@@ -88,24 +88,27 @@ class Announced:
             elif aside is not None:
                 fill(members, aside["count"], aside)
 
-    def _opened(self, stored: bytes) -> dict[str, Any]:
-        where = self._backend.as_uri()
-        return unpacked(stored, self._key, self._seed, uuid=self._uuid, where=where)
 
-
-def stored_aside(stored: bytes | None, uuid: str, backend: Backend) -> bytes:
-    """Return what is stored beside a group's results, if it is there.
+def aside_of(
+    told: HandleData, backend: Backend, store: HandleStore, key: bytes
+) -> dict[str, Any]:
+    """Return the data that a handle has no room for.
 
     Raises:
-        ResultExpired: It is not.
+        ResultExpired: They are gone.
+        HandleError: Somebody else has changed them.
     """
-    if stored is not None:
-        return stored
-    msg = (
-        f"group {uuid} is gone from {backend.as_uri()}: what was stored beside its "
-        "results has expired or was deleted"
-    )
-    raise ResultExpired(msg)
+    if not told.flags & HAS_ASIDE:
+        return {}
+    uuid, where = Roster(told.seed).uuid, backend.as_uri()
+    stored = store.take_aside(uuid)
+    if stored is None:
+        msg = (
+            f"group {uuid} is gone from {where}: what was stored beside its results "
+            "has expired or was deleted"
+        )
+        raise ResultExpired(msg)
+    return unpacked(stored, key, told.seed, uuid=uuid, where=where)
 
 
 def fill(members: Members, count: int, aside: dict[str, Any]) -> None:

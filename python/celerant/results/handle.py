@@ -9,7 +9,7 @@ from celerant._core import Barrier, Roster
 from celerant.common.printable import line
 from celerant.errors import CelerantError, TaskRevoked
 from celerant.errors.report import runs_of
-from celerant.results.announced import Announced, end_of, fill, stored_aside
+from celerant.results.announced import Announced, aside_of, end_of, fill
 from celerant.results.handle_format import (
     HAS_ASIDE,
     IS_DONE,
@@ -20,7 +20,6 @@ from celerant.results.handle_format import (
     proven,
     sealed_name,
     text_of,
-    unpacked,
 )
 from celerant.results.tracking.members import Members
 from celerant.results.tree import CLASSES, from_line, line_of
@@ -154,7 +153,6 @@ def attach(
     """
     told, store, key = proven(handle, backend, store)
     uuid = Roster(told.seed).uuid
-    aside: dict[str, Any] = {}
     growth = None
     if told.flags & IS_OPEN:
         announced = Announced(uuid, told.seed, backend, store, key)
@@ -164,10 +162,8 @@ def attach(
         else:
             aside = _so_far(announced, uuid)
             told, growth = replace(told, count=aside["count"]), announced
-    elif told.flags & HAS_ASIDE:
-        stored = stored_aside(store.take_aside(uuid), uuid, backend)
-        where = backend.as_uri()
-        aside = unpacked(stored, key, told.seed, uuid=uuid, where=where)
+    else:
+        aside = aside_of(told, backend, store, key)
     made = rebuilt(
         backend,
         seed=told.seed,

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from celerant.sending.indexing import Index
     from celerant.sending.outgoing import Outgoing
 
-__all__ = ["Mending"]
+__all__ = ["MENDED", "Mending"]
 
 #: By the word that names them, the states of members that are sent once more.
-_STATES = {
+MENDED = {
     "failed": (Barrier.FAILURE,),
     "missing": (Barrier.NOT_SENT, Barrier.REVOKED, Barrier.EXPIRED),
 }
@@ -244,7 +244,7 @@ def _chosen(result: GroupResult[Any], which: Any) -> list[int]:
     barrier = result.members.barrier
     size = len(barrier)
     if isinstance(which, str):
-        states = _STATES.get(which)
+        states = MENDED.get(which)
         if states is None:
             msg = f"retry takes 'failed', 'missing' or indices, not {which!r}"
             raise CanvasError(msg, path="group")
