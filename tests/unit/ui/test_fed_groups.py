@@ -70,7 +70,7 @@ def test_watch_prints_no_total_until_all_was_sent(fed, queue, capsys, monkeypatc
         queue.finish_all(fed)
         assert over.wait(timeout)
 
-    monkeypatch.setattr(results, "_looks", looks)
+    monkeypatch.setattr(results, "looks", looks)
     results._print_changes(fed, over, timeout=20)
     first, *_, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["total"], first["done"]) == (None, 1)
