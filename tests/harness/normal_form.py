@@ -20,6 +20,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: First cells of the rows, and the functions that hide the difference.
 _hidden: dict[str, list[str]] = {}
 
+#: Seconds by which a message may be compared later than it was to run.
+_LATE_S = 25
+
 _MAPS = ("celery.map", "celery.starmap", "celery.chunks")
 
 
@@ -51,7 +54,8 @@ def rows() -> dict[str, str]:
 def in_seconds(moment: Any) -> Any:
     """Return a moment as seconds from now, to the next 30.
 
-    Two senders take time, on a busy machine many seconds.
+    Two senders take time, on a busy machine many seconds, and Celery looks after a
+    chord one second from now. Up to `_LATE_S` later that moment is told alike.
     """
     try:
         at = datetime.fromisoformat(moment)
@@ -60,7 +64,7 @@ def in_seconds(moment: Any) -> Any:
     if at.tzinfo is None:
         return moment
     ahead = (at - datetime.now(timezone.utc)).total_seconds()
-    return f"in {math.ceil(ahead / 30) * 30} s, {at.tzinfo}"
+    return f"in {math.ceil((ahead + _LATE_S) / 30) * 30} s, {at.tzinfo}"
 
 
 @hides("`map`, `starmap` and `chunks` inside a message, or as JSON")
