@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -100,6 +101,82 @@ def test_another_process_follows_a_group_to_its_end(app, gate):
             assert next(lines) == "True 20 20 True\n"
             assert next(lines) == f"20 20 {result.id}\n"
         assert result.get(timeout=30) == list(range(20))
+
+
+@pytest.fixture
+def heard(caplog):
+    """Wait until a sender has heard what another process asks for."""
+    caplog.set_level(logging.INFO, "celerant")
+
+    def wait(word):
+        told = f"another process asks to {word}"
+        until(lambda: any(told in line for line in caplog.messages))
+
+    return wait
+
+
+def test_another_process_pauses_the_feeding(app, elsewhere, gate, runs, heard):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        members = (note.s(i) for i in range(20))
+        result = group(members, app=app).apply_async(window=4)
+        until(lambda: len(result.members.barrier) == 4)
+        attached = elsewhere.attach(result.handle)
+        attached.pause()
+        attached.pause()
+        heard("pause")
+        gate.release(20)
+        until(lambda: result.wait(count=4, timeout=30) == 4)
+        assert (result.size, len(result.members.barrier)) == (None, 4)
+        attached.resume_feeding()
+        assert attached.get(timeout=30) == result.get(timeout=30) == list(range(20))
+    assert runs.seen() == list(range(20))
+
+
+def test_the_sender_goes_on_after_a_pause_of_another_process(
+    app, elsewhere, gate, heard
+):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        result = group((note.s(i) for i in range(9)), app=app).apply_async(window=3)
+        until(lambda: len(result.members.barrier) == 3)
+        attached = elsewhere.attach(result.handle)
+        attached.pause()
+        heard("pause")
+        gate.release(9)
+        assert result.wait(count=3, timeout=30) == 3
+        result.resume_feeding()
+        assert result.get(timeout=30) == list(range(9))
+
+
+def test_a_paused_group_is_cancelled_from_elsewhere(app, elsewhere, gate):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        result = group((note.s(i) for i in range(9)), app=app).apply_async(window=3)
+        attached = elsewhere.attach(result.handle)
+        result.pause()
+        attached.cancel()
+        until(lambda: result.stopped_by == "cancel")
+        gate.release(9)
+        with pytest.raises(TaskRevoked):
+            result.get(timeout=30)
+
+
+def test_a_group_that_was_paused_and_sent_once_more_is_not_paused(
+    app, elsewhere, gate, heard
+):
+    note = app.tasks["open.note"]
+    with working(app, gate):
+        members = [note.s(i) for i in range(9)]
+        result = group(members, app=app).apply_async(window=3)
+        attached = elsewhere.attach(result.handle)
+        attached.pause()
+        heard("pause")
+        attached.cancel()
+        until(lambda: result.sealed)
+        gate.release(9)
+        result.retry("missing", members)
+        assert result.get(timeout=30) == list(range(9))
 
 
 def test_progress_and_failures_are_of_what_has_left(app, elsewhere, gate):

@@ -1,9 +1,10 @@
-"""Learn how many members a group has while another process sends it."""
+"""A group that another process sends: learn how many members it has, and steer it."""
 
 from __future__ import annotations
 
+import secrets
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import Roster
 from celerant.errors import CelerantError, ResultExpired, TaskRevoked
@@ -11,8 +12,10 @@ from celerant.results.handle_format import (
     HAS_ASIDE,
     HandleData,
     open_name,
+    packed,
     proven,
     sealed_name,
+    steering_name,
     unpacked,
 )
 
@@ -87,6 +90,20 @@ class Announced:
                 members.seal(whole[0].count)
             elif aside is not None:
                 fill(members, aside["count"], aside)
+
+    def pause(self) -> None:
+        """Ask the sender to pause; see `Growth`."""
+        self._steer("pause")
+
+    def resume(self) -> None:
+        """Ask the sender to go on; see `Growth`."""
+        self._steer("resume")
+
+    def _steer(self, word: Literal["pause", "resume"]) -> None:
+        # Each request is another text: the sender obeys one that it has not seen.
+        asked = {"steer": word, "request": secrets.token_hex(8)}
+        name = steering_name(self._uuid)
+        self._store.put_aside(name, packed(self._key, self._seed, asked))
 
 
 def aside_of(

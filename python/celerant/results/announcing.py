@@ -1,25 +1,32 @@
 """Announce how many members of a group have left, for handles in other processes.
 
 What is announced is stored beside the group's results: as members leave, their number
-and what else a view on them needs; at the end a handle of the whole.
+and what else a view on them needs; at the end a handle of the whole. What others ask
+of the sender (to pause the group, to go on, to cancel it) is stored there too.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from celerant._core import monotonic
 from celerant.common.group_stamp import cancel_mark
 from celerant.common.printable import line
 from celerant.results.handle import keep_handle, short_name
-from celerant.results.handle_format import open_name, packed, sealed_name
+from celerant.results.handle_format import (
+    open_name,
+    packed,
+    sealed_name,
+    steering_name,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
     from celerant.results.tracking.members import Members
 
-__all__ = ["Announcer"]
+__all__ = ["Announcer", "Asked"]
 
 logger = logging.getLogger("celerant")
 
@@ -27,6 +34,9 @@ logger = logging.getLogger("celerant")
 _INTERVAL = 0.5
 #: The most bytes of an announcement. Members of many outcomes are announced at the end.
 _MOST = 64 << 10
+
+#: What another process asks of a sender.
+Asked = Literal["pause", "resume", "cancel"]
 
 
 class Announcer:
@@ -46,10 +56,12 @@ class Announcer:
         self._key = backend.handle_key()
         #: How many members were announced last; None: none yet.
         self._told: int | None = None
+        #: The last request to pause or to go on, obeyed or from before.
+        self._request: bytes | None = None
         self._next = 0.0
         self._has_failed = False
 
-    def tell(self, *, is_pausing: bool = True) -> bool:
+    def tell(self, *, is_pausing: bool = True) -> Asked | None:
         """Announce the members that have left, if there are more than before.
 
         Args:
@@ -57,18 +69,18 @@ class Announcer:
                 intervals.
 
         Returns:
-            Whether another process has cancelled the group.
+            What another process asks for; None if nothing new.
         """
         now = monotonic()
         if not is_pausing and now < self._next:
-            return False
+            return None
         self._next = now + _INTERVAL
         try:
             self._tell()
-            return self._is_cancelled()
+            return "cancel" if self._is_cancelled() else self._asked()
         except Exception as exc:  # noqa: BLE001 - sending goes on all the same
             self._complain(exc)
-            return False
+            return None
 
     def begin(self) -> None:
         """Announce what has left so far.
@@ -79,6 +91,8 @@ class Announcer:
         # Whoever has a handle of the end that is not the end any more looks on.
         self._backend.put_aside(sealed_name(self._uuid), b"")
         self._told = None
+        # Who sends a paused group once more wants it to leave.
+        self._request = self._backend.take_aside(steering_name(self._uuid))
         self._tell()
 
     def again(self) -> None:
@@ -126,6 +140,16 @@ class Announcer:
         return bool(stamps) and (
             self._backend.take_aside(cancel_mark(stamps[-1])) is not None
         )
+
+    def _asked(self) -> Asked | None:
+        request = self._backend.take_aside(steering_name(self._uuid))
+        if not request or request == self._request:
+            return None
+        self._request = request
+        seed, where = self._members.roster.seed, self._backend.as_uri()
+        asked = unpacked(request, self._key, seed, uuid=self._uuid, where=where)
+        word: Asked = asked["steer"]
+        return word
 
     def _complain(self, exc: Exception) -> None:
         level = logging.DEBUG if self._has_failed else logging.WARNING

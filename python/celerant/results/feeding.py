@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from celerant.results.backends.base import Backend
+    from celerant.results.tracking.growth import Growth
     from celerant.results.tracking.members import Members
 
 __all__ = ["FedResult", "Feeding"]
@@ -80,18 +81,21 @@ class FedResult:
     def pause(self) -> None:
         """Send no more members until `resume_feeding`; a second call does nothing.
 
-        Once this returns, no member leaves. Members in the broker still run.
+        Once this returns, no member leaves; if another process feeds the group, within
+        two seconds. Members in the broker still run.
 
         Raises:
-            CelerantError: This process does not feed the group.
+            CelerantError: The group is not fed: it was sent at once, or it was sent
+                whole before its handle was attached.
+            Exception: The store's own, if another process feeds the group.
         """
         self._fed().pause()
 
     def resume_feeding(self) -> None:
-        """Go on after `pause`; without a `pause` it does nothing.
+        """Go on after `pause` in any process; without a `pause` it does nothing.
 
         Raises:
-            CelerantError: This process does not feed the group.
+            CelerantError, Exception: As by `pause`.
         """
         self._fed().resume()
 
@@ -155,11 +159,12 @@ class FedResult:
         app.sender.retry(self, which, source)
         return self
 
-    def _fed(self) -> Feeding:
-        if self.feeding is None:
+    def _fed(self) -> Feeding | Growth:
+        fed = self.members.growth if self.feeding is None else self.feeding
+        if fed is None:
             msg = (
-                f"group {self.id} is not fed from here: it left at once, or another "
-                "process feeds it; send it with apply_async(window=...) to pause it"
+                f"group {self.id} is not fed: it was sent at once, or has been sent "
+                "whole; send it with apply_async(window=...) to pause it"
             )
             raise CelerantError(msg)
-        return self.feeding
+        return fed

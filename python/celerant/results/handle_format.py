@@ -44,6 +44,7 @@ __all__ = [
     "packed",
     "proven",
     "sealed_name",
+    "steering_name",
     "text_of",
     "unpacked",
 ]
@@ -170,6 +171,11 @@ def sealed_name(uuid: str) -> str:
 def open_name(uuid: str) -> str:
     """Return the name under which is kept how much of a group has left."""
     return f"open-{uuid}"
+
+
+def steering_name(uuid: str) -> str:
+    """Return the name under which others ask the sender of a group to pause it."""
+    return f"steering-{uuid}"
 
 
 def _proof(key: bytes, *parts: bytes) -> bytes:

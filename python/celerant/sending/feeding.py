@@ -233,6 +233,8 @@ class Feeder(FeedingGate):
                 announcer = Announcer(group_id, self._members, backend)
                 announcer.begin()
                 self._announcer = announcer
+                # It looks for requests of other processes from now on.
+                self._news.set()
 
     def close(self) -> None:
         """Stop it, for its app is closed; in a forked child it is the parent's."""

@@ -1,7 +1,8 @@
 """Says how many members of a group may leave now: as many as there is room for.
 
 Room comes as members finish: the barrier counts them, and whoever lets one arrive
-wakes the thread that sends, if there is enough of it. Nothing is polled.
+wakes the thread that sends, if there is enough of it. Nothing is polled but requests of
+other processes, once a second.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _NO_END = 1 << 30
 _PART = 4
 #: Seconds to wait before results are watched again that could not be.
 _PAUSE = 1.0
+#: Seconds between two looks for requests of other processes while nothing leaves.
+_LOOK_INTERVAL = 1.0
 
 
 class FeedingGate:
@@ -94,18 +97,19 @@ class FeedingGate:
     def wait(self) -> int:
         """Return how many members may leave, once that is worth a turn; 0: stopped."""
         while not self.stopping.is_set():
-            self._open.wait()
             self._announce()
             self._news.clear()
             # Cleared first, looked second.
-            if self._has_tripped():
-                break
-            room = self._room()
-            if room >= self._least:
-                return room
-            if not self.stopping.is_set() and self._open.is_set():
+            if self._open.is_set():
+                if self._has_tripped():
+                    break
+                room = self._room()
+                if room >= self._least:
+                    return room
+                if self.stopping.is_set():
+                    break
                 self._watch()
-                self._news.wait()
+            self._news.wait(None if self._announcer is None else _LOOK_INTERVAL)
         return 0
 
     def _hear(self) -> None:
@@ -158,7 +162,8 @@ class FeedingGate:
     def passing(self) -> Iterator[None]:
         """Hold back who wants to stop it while something leaves; see `Gate`."""
         while True:
-            self._open.wait()
+            while not self._open.wait(_LOOK_INTERVAL):
+                self._announce()
             with self._sending:
                 if self.stopping.is_set():
                     raise Abandoned("its feeding was stopped")
@@ -168,8 +173,18 @@ class FeedingGate:
         self._announce(is_pausing=False)
 
     def _announce(self, *, is_pausing: bool = True) -> None:
-        """Tell other processes how many have left, and stop if one has cancelled it."""
+        """Tell other processes how many have left, and do what one has asked for."""
         announcer = self._announcer
-        if announcer is not None and announcer.tell(is_pausing=is_pausing):
+        asked = None if announcer is None else announcer.tell(is_pausing=is_pausing)
+        if asked is None:
+            return
+        uuid = self._members.roster.uuid
+        logger.info("feeding group %s: another process asks to %s", uuid, asked)
+        if asked == "cancel":
             self.stopped_by = self.stopped_by or "cancel"
             self.stopping.set()
+            self._open.set()
+        elif asked == "pause":
+            self._open.clear()
+        else:
+            self._open.set()

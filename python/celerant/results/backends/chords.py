@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celerant.errors import CelerantError, ChordError
 from celerant.results.backends.beside import Beside
 from celerant.results.tracking.exceptions import rebuild, shown
+from celerant.states import PROPAGATE_STATES
 
 if TYPE_CHECKING:
     from celerant.context.request import Request
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChordCounter", "ChordResults", "CompleteChord"]
 
-_PROPAGATED = frozenset({"FAILURE", "REVOKED"})
 #: The index of a part without a `group_index`, which comes after all others.
 _LAST = "+inf"
 
@@ -285,7 +285,7 @@ class ChordResults(Beside):
 
 
 def _value(task_id: str, state: str, stored: Any) -> Any:
-    if state not in _PROPAGATED:
+    if state not in PROPAGATE_STATES:
         return stored
     msg = f"Dependency {task_id} raised {shown(stored)}"
     meta = {"result": stored}

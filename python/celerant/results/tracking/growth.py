@@ -1,4 +1,4 @@
-"""The protocol by which members learn of more members that another process sends."""
+"""The protocol of a group that another process sends: learn of it, and steer it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,24 @@ __all__ = ["Growth"]
 
 
 class Growth(Protocol):
-    """Tells what another process has sent of a group."""
+    """A group that another process sends; any thread may call it."""
 
     def look(self, members: Members) -> None:
         """Add the members that were sent by now, and end the group if all were.
 
-        Any thread may call it.
+        Raises:
+            Exception: The store's own.
+        """
+
+    def pause(self) -> None:
+        """Ask its sender to send no more members until `resume`.
+
+        Raises:
+            Exception: The store's own.
+        """
+
+    def resume(self) -> None:
+        """Ask its sender to go on after `pause`.
 
         Raises:
             Exception: The store's own.
