@@ -26,7 +26,8 @@ class Listener:
         self._context = context
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self):
         while True:
@@ -43,7 +44,11 @@ class Listener:
                 self.accepted.append(False)
 
     def close(self):
+        # `close` alone does not end an `accept` of another thread.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(20)
         self._socket.close()
+        assert not self._thread.is_alive()
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import celerant
+from harness.type_checks import mypy_errors
 
 pytest.importorskip("mypy")
-
-from mypy import api
 
 
 def test_the_program_uses_every_public_name():
@@ -23,16 +22,4 @@ def test_the_program_uses_every_public_name():
 @pytest.mark.timeout(180)
 def test_a_users_program_passes_mypy_strict(tmp_path):
     program = Path(__file__).with_name("user_program.py")
-    configuration = tmp_path / "mypy.ini"
-    configuration.write_text("[mypy]\nstrict = True\n")
-
-    out, err, status = api.run(
-        [
-            "--config-file",
-            str(configuration),
-            f"--cache-dir={tmp_path / 'cache'}",
-            str(program),
-        ]
-    )
-
-    assert (err, status) == ("", 0), out
+    assert mypy_errors(tmp_path, "[mypy]\nstrict = True\n", program) == ""
