@@ -12,6 +12,7 @@ from celerant.errors import (
 )
 from celerant.errors import (
     ChordError,
+    DuplicateTaskNameWarning,
     Ignore,
     IncompleteStream,
     MaxRetriesExceededError,
@@ -40,6 +41,7 @@ from celerant.errors import (
 __all__ = [
     "CeleryError",
     "ChordError",
+    "DuplicateTaskNameWarning",
     "Ignore",
     "ImproperlyConfigured",
     "IncompleteStream",

@@ -32,9 +32,11 @@ __all__ = [
     "app_of",
     "counted",
     "forget",
+    "is_stopped",
     "members_of",
     "run_killed",
     "run_to_death",
+    "start",
 ]
 
 #: Seconds that a sender has to come to its end, on a machine that is busy.
@@ -62,6 +64,8 @@ class Plan:
     resumes: bool = False
     #: It kills itself as it reads this member.
     dies_at: int | None = None
+    #: It stops itself as it reads this member, until it is told to go on.
+    stops_at: int | None = None
     #: Where it writes the handle of its result.
     handle_to: str = ""
     #: Seconds that its lease lives; None: as long as always.
@@ -90,6 +94,8 @@ def members_of(app: Celerant, plan: Plan, go: threading.Event | None = None) -> 
         for index in range(plan.size):
             if index == plan.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if index == plan.stops_at:
+                os.kill(os.getpid(), signal.SIGSTOP)
             if index == 1 and plan.header:
                 yield chord([note.clone((i,)) for i in range(plan.header)], note)
             else:
@@ -122,7 +128,8 @@ def _send(plan: Plan) -> None:
     os._exit(0)
 
 
-def _start(plan: Plan) -> Any:
+def start(plan: Plan) -> Any:
+    """Run a sender in a process of its own."""
     process = _context.Process(target=_send, args=(plan,), daemon=True)
     process.start()
     return process
@@ -130,9 +137,15 @@ def _start(plan: Plan) -> Any:
 
 def run_to_death(plan: Plan) -> None:
     """Run a sender until it kills itself at a member."""
-    process = _start(plan)
+    process = start(plan)
     process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
+
+
+def is_stopped(process: Any) -> bool:
+    """Whether a sender was stopped, and may be told to go on."""
+    status = Path(f"/proc/{process.pid}/stat").read_text()
+    return status.rpartition(")")[2].split()[0] == "T"
 
 
 def run_killed(plan: Plan, proxy: TcpProxy, at: int, *, loses_reply: bool) -> bool:
@@ -144,7 +157,7 @@ def run_killed(plan: Plan, proxy: TcpProxy, at: int, *, loses_reply: bool) -> bo
         at: Bytes to the broker.
         loses_reply: Whether the last of them arrive.
     """
-    process = _start(plan)
+    process = start(plan)
     seen = Counter()
     is_killed = threading.Event()
 

@@ -31,16 +31,15 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _MUTABLE = (list, dict)
 
 
+def _anything(*args: Any, **kwargs: Any) -> None:
+    """Take what comes."""
+
+
 def _side(
     app: Any, library: Any, visitor: type, *, flat: bool, **common: Any
 ) -> SimpleNamespace:
-    tasks = {}
-    for name in NAMES:
-
-        def anything(*args: Any, **kwargs: Any) -> None:
-            """Take what comes."""
-
-        tasks[name] = app.task(anything, name=name, **common)
+    # One function, because two sides have one app.
+    tasks = {name: app.task(_anything, name=name, **common) for name in NAMES}
     return SimpleNamespace(
         app=app,
         tasks=tasks,

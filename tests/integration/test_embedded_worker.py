@@ -397,8 +397,11 @@ def start_cli(folder, *arguments):
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_command_line_runs_tasks_and_stops_warm(module, pool, number):
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
+)
+def test_command_line_runs_tasks_and_stops_warm(module, pool, number, to_all):
     folder, twin = module
     process = start_cli(folder, "-P", pool, "-c", "2", "-n", "w@here")
     try:
@@ -406,7 +409,7 @@ def test_command_line_runs_tasks_and_stops_warm(module, pool, number):
         assert (pid == process.pid) == (pool == "threads")
         running = twin.send_task("linger")
         assert process.stdout.readline() == "LINGERING\n"
-        if number == signal.SIGINT:  # as a terminal does: to the children as well
+        if to_all:  # as terminals and supervisors do: to the children as well
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)

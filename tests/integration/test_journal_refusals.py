@@ -289,7 +289,8 @@ def test_an_event_loop_goes_on_with_an_async_iterable(app, path, window):
             {"journal": path} if window is None else {"journal": path, "window": 2000}
         )
         torn = await group(rows(600, ends=False), app=app).asend(**options)
-        await until_in_loop(lambda: torn.sealed, 60)
+        # Its journal is closed after it is sealed.
+        await until_in_loop(lambda: not torn.feeding.is_running, 60)
         assert isinstance(torn.source_error, TornError)
         result = await group(rows(900), app=app).aresume(path)
         await until_in_loop(lambda: result.sealed, 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -15,7 +16,7 @@ from celerant import Celerant, group
 from celerant.errors import CelerantError, ForkError, HandleError, TaskRevoked
 from celerant.results.handle_format import open_name
 from harness.forking import in_child
-from harness.until import until
+from harness.until import until, until_in_loop
 
 BROKERS = ["redis", "rabbitmq"]
 pytestmark = pytest.mark.timeout(120)
@@ -175,6 +176,8 @@ def test_a_group_that_was_paused_and_sent_once_more_is_not_paused(
         attached.cancel()
         until(lambda: result.sealed)
         gate.release(9)
+        # The worker drops what it has not begun.
+        assert result.wait(timeout=30) == 9
         result.retry("missing", members)
         assert result.get(timeout=30) == list(range(9))
 
@@ -248,6 +251,31 @@ def test_a_cancel_elsewhere_stops_the_feeding(app, elsewhere, gate):
         assert len(result) < 1000
         until(lambda: attached.sealed)
         assert attached.stopped_by == "cancel"
+
+
+def test_a_cancel_elsewhere_stops_an_event_loop_that_sends_without_a_window(
+    app, elsewhere
+):
+    note = app.tasks["open.note"]
+
+    async def members():
+        for index in range(100_000):
+            yield note.s(index)
+            # The source is slow: the sender looks for requests between its members.
+            await asyncio.sleep(0.01)
+
+    async def main():
+        result = await group(members(), app=app).asend()
+        await until_in_loop(lambda: len(result.members.barrier))
+        handle = await asyncio.to_thread(lambda: result.handle)
+        attached = elsewhere.attach(handle)
+        await asyncio.to_thread(attached.cancel)
+        await until_in_loop(lambda: result.stopped_by == "cancel")
+        with pytest.raises(TaskRevoked):
+            await result
+        return result
+
+    assert len(asyncio.run(main())) < 10_000
 
 
 def test_members_with_ids_of_their_own_come_with_the_whole(app, elsewhere, gate):

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from celerant import Celerant, Task, group
+from celerant import Celerant, Task, chord, group
 from celerant.errors import CelerantError
 from harness import services
 
@@ -108,6 +108,13 @@ class Counted(Task):
         self.told.append(("after", status, self.request.id == task_id))
 
 
+class Classed(Task):
+    abstract = True
+
+    def __call__(self, *args, **kwargs):
+        return self.run(*args, **kwargs)
+
+
 def test_class_of_a_task_is_there_in_celery(app):
     @app.task(base=Counted, bind=True, name="h3.classed")
     def classed(self, x):
@@ -139,6 +146,19 @@ def test_hooks_of_failures_and_retries_run_in_celery(app):
         ("failure", "KeyError('x')", True),
         ("after", "FAILURE", True),
     ]
+
+
+@pytest.mark.parametrize("base", [None, Task, Classed])
+def test_task_with_autoretry_retries_in_celery(app, base):
+    runs = []
+
+    @app.task(name="h3.tries", base=base, autoretry_for=(KeyError,), max_retries=2)
+    def tries():
+        runs.append(1)
+        raise KeyError
+
+    result = app.to_celery().tasks["h3.tries"].apply()
+    assert (result.state, len(runs)) == ("FAILURE", 3)
 
 
 def test_hook_that_is_an_option_runs_in_celery(app):
@@ -248,6 +268,54 @@ def test_a_task_called_as_a_function_is_not_a_request_of_its_own(app):
     request = made.tasks["h6.outer"].apply(task_id="the-outer").get()
     assert (request.id, request.task) == ("the-outer", "h6.outer")
     assert current_request.get() is None
+
+
+@pytest.mark.parametrize("how", ["task", "chain", "group", "chord"])
+def test_replaced_task_has_the_value_of_its_replacement_in_place(app, how):
+    add = app.task(name="h7.add")(lambda x, y: x + y)
+    total = app.task(name="h7.total")(sum)
+
+    def canvas():
+        parts = [add.s(1, 2), add.s(3, 4)]
+        return {
+            "task": parts[0],
+            "chain": parts[0] | add.s(4),
+            "group": group(parts),
+            "chord": chord(parts, total.s()),
+        }[how]
+
+    @app.task(name="h7.classed", bind=True, base=Classed)
+    def classed(self):
+        return self.replace(canvas())
+
+    @app.task(name="h7.plain")
+    def plain():
+        raise plain.replace(canvas())
+
+    made = app.to_celery()
+    values = {"task": 3, "chain": 7, "group": [3, 7], "chord": 10}
+    for name in ("h7.classed", "h7.plain"):
+        result = made.tasks[name].apply()
+        assert (result.state, result.get()) == ("SUCCESS", values[how])
+
+
+def test_failure_of_a_replacement_and_a_retry_are_the_tasks_in_place(app):
+    fails = app.task(name="h8.fails")(lambda: {}["no"])
+
+    @app.task(name="h8.raises", bind=True, base=Classed)
+    def raises(self):
+        return self.replace(fails.s())
+
+    @app.task(name="h8.retried", bind=True, base=Classed)
+    def retried(self):
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+        return self.request.retries
+
+    made = app.to_celery()
+    with pytest.raises(KeyError, match="no"):
+        made.tasks["h8.raises"].apply().get()
+    assert made.tasks["h8.retried"].apply().get() == 2
 
 
 LINEAGE = """

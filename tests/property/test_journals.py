@@ -55,7 +55,7 @@ class Listed(KeptJournal):
         self.records.append(orjson.loads(orjson.dumps(record)))
 
     def write_begin(self):
-        self.append(record_of(self.assignment))
+        self.append(record_of(self))
         return ()
 
     def write_leaving(self, start, stop, has_generic):
@@ -88,11 +88,14 @@ class Sender:
         self.double = set(past.double)
         self.named = past.double | self.doubtful
         self.known = standing.known
+        assert all(index < self.known for index, _ in broker.counts)
         self.journal = Listed(
             records,
             self.step,
             mark_name(past.seed),
-            past.next_assignment(number, self.rest, standing.unknown),
+            past.next_assignment(
+                number, self.rest, standing.unknown, known=standing.known
+            ),
             Prints(),
         )
         self.ledger = Ledger()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 
 import pytest
 
@@ -14,6 +15,8 @@ TASK = "from celerant import shared_task\n@shared_task\ndef run():\n    return 1
 def packages(tmp_path, monkeypatch):
     """Packages on the path: one with tasks, one without, one whose tasks are broken."""
     monkeypatch.setattr(apps, "_shared", {})
+    # Apps that are not collected yet have tasks of the same names.
+    monkeypatch.setattr(apps, "_apps", weakref.WeakSet())
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     for name, files in {

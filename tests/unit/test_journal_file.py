@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -53,6 +54,72 @@ def test_a_record_that_was_cut_off_is_dropped(path):
     file, past = JournalFile.open(str(path))
     file.close()
     assert past.epochs[0].high == 2
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Let so many more bytes fit on the disk."""
+    write = os.write
+
+    def fill(room):
+        def write_some(fd, line):
+            nonlocal room
+            if not room:
+                raise OSError(errno.ENOSPC, "no space left")
+            written = write(fd, line[:room])
+            room -= written
+            return written
+
+        monkeypatch.setattr(os, "write", write_some)
+        return lambda: monkeypatch.setattr(os, "write", write)
+
+    return fill
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("room", [0, 1, 20])
+def test_a_record_for_which_there_is_no_room_leaves_nothing(path, full, is_late, room):
+    file = JournalFile.create(str(path), HEAD)
+    file.append(EPOCH)
+    if is_late:
+        file.close()
+    before = path.read_bytes()
+    empty = full(room)
+    with pytest.raises(OSError, match="no space left"):
+        file.append_late({"used": [[0, 1]], "failed": []})
+    empty()
+    assert path.read_bytes() == before
+    file.append_late({"used": [[1, 2]], "failed": []})
+    file.close()
+    file, past = JournalFile.open(str(path))
+    file.close()
+    assert past.used == [(1, 2)]
+
+
+def test_a_journal_for_which_there_is_no_room_is_gone(path, full):
+    empty = full(20)
+    with pytest.raises(OSError, match="no space left"):
+        JournalFile.create(str(path), HEAD)
+    empty()
+    assert not path.exists()
+    JournalFile.create(str(path), HEAD).close()
+
+
+def test_a_journal_that_was_cut_off_anywhere_is_read_or_refused(path):
+    made(path, EPOCH, [0, 2, 0, 0, "AQACAA=="], [2])
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        if size < len(lines[0]):
+            with pytest.raises(JournalError, match=r"no journal|is empty"):
+                JournalFile.open(str(path))
+            continue
+        file, past = JournalFile.open(str(path))
+        file.close()
+        kept = whole[:size].count(b"\n")
+        assert path.read_bytes() == b"".join(lines[:kept])
+        assert len(past.epochs) == (kept > 1)
 
 
 def test_a_changed_record_is_refused(path):

@@ -18,8 +18,14 @@ def past_of(*records):
     return Past.of("journal x", [HEAD, *records])
 
 
-def epoch(number, rest=ALL, unknown=()):
-    return {"epoch": number, "rest": rest, "unknown": unknown, "total": None}
+def epoch(number, rest=ALL, unknown=(), **more):
+    begun = {"epoch": number, "rest": rest, "unknown": unknown, "total": None}
+    return {**begun, **more}
+
+
+def end(number, token, count=100, **more):
+    told = {"end": None, "of": number, "token": token, "count": count}
+    return {**told, "whole": True, "unsent": [], "unknown": [], **more}
 
 
 def chunk(start, stop, low, has_generic=0):
@@ -122,6 +128,52 @@ def test_nothing_is_left_of_a_group_that_was_sent_whole():
 def test_a_sender_that_was_stopped_in_its_source_counts_by_what_it_named():
     past = past_of(epoch(1), chunk(0, 100, 50), {"end": "close"})
     assert past.standing(None) == ([(100, MOST)], [(50, 100)], 100, None)
+
+
+def test_the_end_of_a_sender_that_was_replaced_is_nobodys():
+    begun = [epoch(1, token="a"), chunk(0, 50, 50), epoch(2, [[50, MOST]], token="b")]
+    expected = ([(50, MOST)], [], 50, None)
+    for late in (end(1, "a"), end(2, "c"), end(1, "a", end="cancel")):
+        past = past_of(*begun, late)
+        assert past.end is None
+        assert past.standing(Mark(2).pack()) == expected
+    past = past_of(*begun, end(2, "b"), end(1, "a"))
+    assert past.end["token"] == "b"
+
+
+def test_the_end_of_a_sender_that_had_nothing_to_send_counts():
+    past = past_of(epoch(1, token="a"), chunk(0, 100, 100), end(2, "b"))
+    assert past.standing(None) == ([], [], 100, 100)
+    assert past_of(end(1, "a", end="cancel")).end["end"] == "cancel"
+
+
+@pytest.mark.parametrize("more", [{"known": 10}, {}])
+def test_members_that_had_left_are_known_when_a_part_is_sent_again(more):
+    # Without `known` it is a journal of an older release.
+    past = past_of(epoch(1), chunk(0, 10, 0), epoch(2, [[2, 3]], **more))
+    assert past.standing(None) == ([(2, 3)], [], 10, None)
+    past = past_of(
+        epoch(1), chunk(0, 10, 0), epoch(2, [[2, 3]], **more), chunk(2, 3, 2)
+    )
+    assert past.standing(None) == ([], [(2, 3)], 10, None)
+    past = past_of(
+        epoch(1), chunk(0, 10, 0), epoch(2, [[2, 3]], **more), epoch(3, [[2, 3]])
+    )
+    assert past.standing(None) == ([(2, 3)], [], 10, None)
+
+
+def test_a_mark_knows_nothing_of_members_that_are_not_sent_again():
+    past = past_of(epoch(1), epoch(2, [[2, 3]], known=10))
+    assert past.standing(Mark(2).pack()) == ([(2, 3)], [], 10, None)
+    assert past.standing(Mark(2, 3).pack()) == ([], [], 10, None)
+
+
+def test_a_member_that_has_not_left_was_not_used():
+    used = {"used": [[0, 30], [90, 120]], "failed": [[20, 30]]}
+    past = past_of(epoch(1), chunk(0, 100, 100), epoch(2, [[10, 25]], known=100), used)
+    past.forget_unsent(past.standing(None))
+    assert past.used == [(0, 10), (25, 30), (90, 100)]
+    assert past.failed == [(25, 30)]
 
 
 def test_an_epoch_that_began_twice_is_one():

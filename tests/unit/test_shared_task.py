@@ -3,18 +3,25 @@ from __future__ import annotations
 import inspect
 import pickle
 import uuid
+import weakref
+from unittest import mock
 
 import pytest
+from celery import signals as celerys
 
 from celerant import Celerant, SettingError, Task, group, shared_task
+from celerant.common.receivers import Signal
 from celerant.context import apps
 from celerant.context.apps import set_current_app
+from celerant.exceptions import DuplicateTaskNameWarning
 
 
 @pytest.fixture(autouse=True)
 def _no_other_shared_tasks(monkeypatch):
     """Let none of these tasks reach the apps of later tests."""
     monkeypatch.setattr(apps, "_shared", {})
+    # Nor those that are not collected yet: they have tasks of the same names.
+    monkeypatch.setattr(apps, "_apps", weakref.WeakSet())
 
 
 @pytest.fixture
@@ -99,17 +106,23 @@ def test_a_task_of_a_script_is_named_after_the_app():
     assert task.name == "script.run"
 
 
-def test_a_second_one_of_a_name_replaces_the_first():
+def test_the_first_one_of_a_name_stays():
     app = Celerant("shop")
-    for answer in (1, 2):
 
-        def tell(answer=answer):
-            return answer
+    @shared_task(name="shared.tell")
+    def first():
+        return 1
 
-        told = shared_task(tell)
-    assert told() == 2
-    assert [name for name in app.tasks if name.endswith(".tell")] == [told.name]
-    assert Celerant("later").tasks[told.name]() == 2
+    with pytest.warns(
+        DuplicateTaskNameWarning, match=r"first.*second.*first one stays"
+    ):
+
+        @shared_task(name="shared.tell")
+        def second():
+            return 2
+
+    assert app.tasks["shared.tell"]() == first() == second() == 1
+    assert Celerant("later").tasks["shared.tell"]() == 1
 
 
 def test_a_wrong_option_is_refused_if_there_is_an_app(app):
@@ -126,3 +139,67 @@ def test_an_attribute_that_is_set_is_the_tasks(add, app):
     add.queue = "elsewhere"
     assert app.tasks[add.name].queue == "elsewhere"
     assert repr(add) == f"<@shared_task: {__name__}.add>"
+
+
+def test_a_shared_task_equals_the_current_apps_task(add):
+    hash(add)
+    assert add == add  # noqa: PLR0124 - without an app it equals itself
+    first = Celerant("first")
+    own = first.tasks[add.name]
+    assert add == own
+    assert own == add
+    assert hash(add) == hash(own)
+    assert {own: 1}[add] == {add: 1}[own] == 1
+    assert add != "add"
+    assert add == mock.ANY
+    second = Celerant("second")
+    assert add == second.tasks[add.name] != own
+
+
+@pytest.fixture(params=["celerant", "celery"])
+def finished(request, monkeypatch):
+    """The signal of success, of our class or of Celery's."""
+    if request.param == "celerant":
+        monkeypatch.setattr(celerys, "task_success", Signal("task_success"))
+    yield celerys.task_success
+    celerys.task_success.receivers.clear()
+
+
+def test_receivers_connected_to_a_shared_task_hear_of_it(add, finished):
+    early, late, own, other = [], [], [], []
+
+    def note(calls):
+        def receive(sender, result, **_named):
+            calls.append((sender.app.name, result))
+
+        return receive
+
+    # As a module does it that is imported before there is an app.
+    finished.connect(note(early), sender=add, weak=False)
+    app = Celerant("signalling")
+    finished.connect(note(late), sender=add, weak=False)
+    finished.connect(note(own), sender=app.tasks[add.name], weak=False)
+    finished.connect(note(other), sender=app.task(len), weak=False)
+    with app.worker(concurrency=1):
+        assert add.delay(1, 2).get(timeout=10) == 3
+    assert early == late == own == [("signalling", 3)]
+    assert other == []
+
+
+def test_receiver_connected_to_a_shared_task_and_its_task_is_called_once(add, finished):
+    calls = []
+
+    def receive(**named):
+        calls.append(named["result"])
+
+    app = Celerant("signalling")
+    finished.connect(receive, sender=app.tasks[add.name])
+    finished.connect(receive, sender=add)
+    with app.worker(concurrency=1):
+        assert add.delay(1, 2).get(timeout=10) == 3
+    assert calls == [3]
+    assert finished.disconnect(receive, sender=add)
+    finished.disconnect(receive, sender=app.tasks[add.name])
+    with app.worker(concurrency=1):
+        assert add.delay(3, 4).get(timeout=10) == 7
+    assert calls == [3]

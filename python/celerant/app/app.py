@@ -32,6 +32,7 @@ from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
 from celerant.config.default_backend import backend_url
 from celerant.context.apps import load_app, register, set_current_app
+from celerant.context.call import Call
 from celerant.markup import table
 from celerant.tasks.task import Task as RegisteredTask
 
@@ -178,7 +179,8 @@ class Celerant(TaskRegistry, FamiliarApp):
         **options: Unpack[SendOptions],
     ) -> AsyncResult[Any]:
         """Send a task by name; its code need not be here."""
-        return self.signature(name, args, kwargs).apply_async(**options)
+        signature = self.signature(name, args, kwargs)
+        return self.sender.send_one(signature, Call((), {}, {**options}))
 
     @overload
     async def asend(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,7 +19,14 @@ from celerant.common.receivers import tell
 from celerant.context.apps import share
 from celerant.tasks.annotations import check_annotations
 from celerant.tasks.builtins import builtin_tasks
-from celerant.tasks.making import adopt, base_of, make_task, name_of, settle
+from celerant.tasks.making import (
+    adopt,
+    base_of,
+    make_task,
+    name_of,
+    rebase,
+    settle,
+)
 from celerant.tasks.registry import Registry
 from celerant.tasks.task import Task as RegisteredTask
 
@@ -46,7 +52,9 @@ class TaskRegistry:
 
     def _fill_registry(self) -> None:
         """Begin with the tasks that every app has."""
-        self._tasks = Registry(builtin_tasks(self._whole))
+        self._tasks = Registry(self._whole, builtin_tasks(self._whole))
+        #: Those whose base is the app's `Task`.
+        self._without_base: list[RegisteredTask[Any, Any]] = []
         self._discovery = Discovery()
         self.conf.on_change(self._annotate_tasks)
 
@@ -88,6 +96,9 @@ class TaskRegistry:
     ) -> Any:
         """Register a function as a task; use as ``@app.task`` or ``@app.task(...)``.
 
+        If another task has the name already, that one is returned, with a
+        `DuplicateTaskNameWarning`.
+
         Args:
             name: By default the function's module and name.
             bind: Pass the task itself as first argument.
@@ -107,16 +118,20 @@ class TaskRegistry:
         def register(function: Callable[..., Any]) -> Any:
             module = getattr(function, "__module__", None) or type(function).__module__
             own = name or self.gen_task_name(name_of(function), module)
-            made = make_task(
-                self._whole,
-                function,
-                name=own,
-                bind=bind,
-                base=base or self.Task,
-                pydantic=pydantic,
-                options=options,
-            )
-            self._tasks[made.name] = made
+            made = self._tasks.first_of(own, function)
+            if made is None:
+                made = make_task(
+                    self._whole,
+                    function,
+                    name=own,
+                    bind=bind,
+                    base=base or self.Task,
+                    pydantic=pydantic,
+                    options=options,
+                )
+                self._tasks[own] = made
+                if base is None:
+                    self._without_base.append(made)
             if shared:
 
                 def decorate(app: Any) -> None:
@@ -133,13 +148,14 @@ class TaskRegistry:
         """Register an instance of a class derived from `celerant.Task`, or the class.
 
         It is called by its method `run`, and by its attribute `name`, else by the names
-        of its class and module.
+        of its class and module. It replaces a task of the same name, with a
+        `DuplicateTaskNameWarning`.
 
         Raises:
             SettingError: It is no task, or has an option that no task can have.
         """
         made = adopt(self._whole, task)
-        self._tasks[made.name] = made
+        self._tasks.replace(made)
         return made
 
     def _annotate_tasks(self, changed: Iterable[str]) -> None:
@@ -150,7 +166,9 @@ class TaskRegistry:
 
     @property
     def Task(self) -> type[RegisteredTask[Any, Any]]:  # noqa: N802 - Celery's name
-        """The base of tasks without a `base` of their own; it can be set.
+        """The base of tasks without a `base` of their own, made before or after.
+
+        It can be set, best before a worker runs. The tasks stay the same objects.
 
         Raises:
             SettingError: The value is not a class derived from `celerant.Task`.
@@ -160,6 +178,8 @@ class TaskRegistry:
     @Task.setter
     def Task(self, cls: type[RegisteredTask[Any, Any]]) -> None:  # noqa: N802 - the same
         self._task_class = base_of("tasks", cls)
+        for task in vars(self).get("_without_base", ()):
+            rebase(task, cls)
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the name of a task without a given name."""
@@ -169,9 +189,9 @@ class TaskRegistry:
         return f"{module}.{name}"
 
     @property
-    def tasks(self) -> Mapping[str, RegisteredTask[Any, Any]]:
+    def tasks(self) -> Registry:
         """Registered tasks by name."""
-        return MappingProxyType(self._tasks)
+        return self._tasks
 
     def autodiscover_tasks(
         self,

@@ -13,6 +13,7 @@ from celerant.context.request import Request, current_request
 from celerant.errors import (
     MaxRetriesExceeded,
     Reject,
+    Replaced,
     Retry,
     SoftTimeLimitExceeded,
     TaskControl,
@@ -142,7 +143,7 @@ def _run_in_celery(
         token = current_request.set(request)
         joins = may_join.set(_celery_allows)
         try:
-            value = function(*args, **kwargs)
+            value = _value(function, args, kwargs)
             _send_successors(request)
         except (TaskControl, MaxRetriesExceeded) as exc:
             raise _theirs(exc, theirs, request) from exc
@@ -171,6 +172,14 @@ def _run_in_celery(
     return run
 
 
+def _value(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except Replaced as done:
+        # The replacement has run in place.
+        return done.value
+
+
 def _hook(task: Any, hook: str) -> Callable[..., None]:
     """Return a method of Celery's task that calls the hook of ours."""
 
@@ -191,7 +200,8 @@ def _static(function: Callable[..., Any]) -> Any:
 
 def _elsewhere(task: Any) -> Callable[[Any, str], Any]:
     def find(_theirs: Any, name: str) -> Any:
-        if name.startswith("__"):
+        # By `_orig_run` Celery sees that a task retries already; theirs does not yet.
+        if name.startswith("__") or name == "_orig_run":
             raise AttributeError(name)
         return getattr(task, name)
 

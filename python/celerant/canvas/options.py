@@ -126,7 +126,7 @@ class GroupOptions(SendOptions, total=False):
     #: this one failure does.
     stop_if: float | None
     #: Whether `cancel` finds members by a stamp, and not by their ids; groups
-    #: with one of the above always have it.
+    #: with one of the above, and those of async iterables, always have it.
     cancellable: bool | None
     #: Where it is kept what has left, so that `group.resume` sends exactly the rest
     #: after this process was killed: the path of a file, or True: in Redis, which is

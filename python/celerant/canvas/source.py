@@ -127,6 +127,11 @@ class AsyncStream(Stream):
         self._items = drawn
         self.drawn = drawn
 
+    @property
+    def at_hand(self) -> int:
+        """How many items can be had without waiting."""
+        return 0 if self.drawn is None else self.drawn.at_hand
+
     def close(self) -> None:
         """Have nothing more drawn."""
         if self.drawn is not None:
@@ -138,6 +143,10 @@ class Drawn(Protocol):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield what is drawn."""
+
+    @property
+    def at_hand(self) -> int:
+        """How many items are drawn."""
 
     def close(self) -> None:
         """Draw no more."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -12,6 +11,7 @@ import click
 from celerant.cli.bench import bench
 from celerant.cli.doctor import doctor
 from celerant.cli.exits import FAILED, INTERRUPTED, UNREACHABLE, USAGE, is_unreachable
+from celerant.cli.logs import log_to_stderr
 from celerant.cli.mending import cancel, failures, retry
 from celerant.cli.options import app_option, given_app
 from celerant.cli.results import report, result, watch
@@ -23,7 +23,6 @@ from celerant.errors import CanvasError, CelerantError, HandleError, SettingErro
 __all__ = ["run"]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def _version() -> str:
@@ -72,6 +71,11 @@ class _Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 )
 @click.option("-E", "--task-events", is_flag=True, help="Send events for monitors.")
 @click.option("-n", "--hostname", metavar="NAME", help="The worker's name.")
+@click.option(
+    "--without-mingle",
+    is_flag=True,
+    help="Do not ask the other workers at the start what was revoked.",
+)
 def worker(  # noqa: PLR0913, PLR0917 - the options
     app_path: str | None,
     concurrency: int | None,
@@ -80,9 +84,11 @@ def worker(  # noqa: PLR0913, PLR0917 - the options
     loglevel: str,
     task_events: bool,  # noqa: FBT001 - called by click
     hostname: str | None,
+    without_mingle: bool,  # noqa: FBT001 - called by click
 ) -> int:
     """Run tasks until told to stop."""
-    logging.basicConfig(level=loglevel.upper(), format=_FORMAT, stream=sys.stderr)
+    begin_log = partial(log_to_stderr, loglevel.upper())
+    begin_log()
     app = given_app(app_path)
     if task_events:
         app.conf.worker_send_task_events = True
@@ -95,6 +101,8 @@ def worker(  # noqa: PLR0913, PLR0917 - the options
         )
     except CelerantError as exc:
         raise click.UsageError(str(exc)) from exc
+    made.child_setup.append(begin_log)
+    made.mingles = None if without_mingle else "before"
     return serve(app, made)
 
 

@@ -79,24 +79,29 @@ class Signal:
         if not _takes_keywords(receiver):
             msg = f"receiver {receiver!r} of {self.name} must take keyword arguments"
             raise ValueError(msg)
-        key = (dispatch_uid or _key(receiver), _key(sender))
+        name = dispatch_uid or _key(receiver)
         kept: Any = receiver
         if weak:
             is_method = hasattr(receiver, "__self__") and hasattr(receiver, "__func__")
             kept = (weakref.WeakMethod if is_method else weakref.ref)(receiver)
         with self._lock:
             self._drop_dead()
-            if key not in [known for known, _ in self.receivers]:
-                self.receivers.append((key, kept))
+            of = _keys(sender)
+            if not any(key[0] == name and key[1] in of for key, _ in self.receivers):
+                self.receivers.append(((name, _key(sender)), kept))
         return receiver
 
     def disconnect(
         self, receiver: Any = None, sender: Any = None, dispatch_uid: Any = None
     ) -> bool:
         """Stop calling it; return whether it was connected."""
-        key = (dispatch_uid or _key(receiver), _key(sender))
+        name, of = dispatch_uid or _key(receiver), _keys(sender)
         with self._lock:
-            left = [entry for entry in self.receivers if entry[0] != key]
+            left = [
+                entry
+                for entry in self.receivers
+                if entry[0][0] != name or entry[0][1] not in of
+            ]
             is_found = len(left) < len(self.receivers)
             self.receivers[:] = left
         return is_found
@@ -122,13 +127,10 @@ class Signal:
     send_robust = send
 
     def _live_receivers(self, sender: Any) -> list[Any]:
-        wanted = {_key(None), _key(sender)}
+        wanted = {_key(None), *_keys(sender)}
         with self._lock:
             kept = [kept for (_, of), kept in self.receivers if of in wanted]
-        found = [
-            one() if isinstance(one, weakref.ReferenceType) else one for one in kept
-        ]
-        return [receiver for receiver in found if receiver is not None]
+        return _alive(kept)
 
     def _drop_dead(self) -> None:
         self.receivers[:] = [
@@ -148,6 +150,17 @@ def _key(target: Any) -> Any:
     if function is not None:
         return id(getattr(target, "__self__", None)), id(function)
     return id(target)
+
+
+def _keys(sender: Any) -> set[Any]:
+    """Return the keys of a sender: its own, and those of all that stand for it."""
+    others = sender.stand_ins if hasattr(type(sender), "stand_ins") else ()
+    return {_key(sender), *map(_key, others)}
+
+
+def _alive(kept: list[Any]) -> list[Any]:
+    found = [one() if isinstance(one, weakref.ReferenceType) else one for one in kept]
+    return [receiver for receiver in found if receiver is not None]
 
 
 def _takes_keywords(receiver: Callable[..., Any]) -> bool:
@@ -178,3 +191,27 @@ def tell(name: str, sender: Any, /, **named: Any) -> None:
         if is_interrupt(exc):
             raise
         logger.exception("a receiver of %s raised", name)
+    if not isinstance(signal, Signal):
+        _tell_of_stand_ins(signal, name, sender, named)
+
+
+def _tell_of_stand_ins(
+    signal: Any, name: str, sender: Any, named: dict[str, Any]
+) -> None:
+    """Call the receivers that are connected to what stands for a sender.
+
+    Celery's signals find the receivers of the sender itself.
+    """
+    others = _keys(sender) - {_key(sender)}
+    if not others:
+        return
+    entries = list(signal.receivers)
+    called = {who for (who, of), _ in entries if of == _key(sender)}
+    kept = [kept for (who, of), kept in entries if of in others and who not in called]
+    for receiver in _alive(kept):
+        try:
+            receiver(signal=signal, sender=sender, **named)
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
+            logger.exception("receiver %r of %s raised", receiver, name)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from celerant.common.tls import redis_options
-from celerant.common.urls import AMQP, split, transport
+from celerant.common.urls import AMQP, scheme, split, transport
 from celerant.config import Settings
 
-__all__ = ["backend_reach", "backend_url"]
+__all__ = ["backend_reach", "backend_url", "keeps_results_here"]
 
 _OWN_STORE = frozenset({"memory", "redis", "rediss", "redis+socket"})
 #: Options that are needed to reach the store by the broker's Sentinels.
@@ -35,6 +35,12 @@ def backend_url(conf: Settings) -> str | None:
     if name == "sentinel":  # many Sentinels, one store
         return ";".join(brokers)
     return "rpc://" if name in AMQP else None
+
+
+def keeps_results_here(conf: Settings) -> bool:
+    """Whether results are in the memory of the process that stores them."""
+    url = backend_url(conf)
+    return url is not None and scheme(url) == "memory"
 
 
 def backend_reach(conf: Settings) -> dict[str, Any]:

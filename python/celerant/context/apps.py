@@ -37,8 +37,8 @@ def register(app: App) -> None:
 
 
 def share(name: str, add_to: Callable[[App], None]) -> None:
-    """Give all apps a task, later ones too; a second task of a name replaces it."""
-    _shared[name] = add_to
+    """Give all apps a task, later ones too; later ones get the first of a name."""
+    _shared.setdefault(name, add_to)
     for app in list(_apps):
         add_to(app)
 

@@ -18,6 +18,9 @@ class Door(Protocol):
     def send(self, canvas: Any, call: Call) -> Any:
         """Send it and return its result."""
 
+    def send_one(self, canvas: Any, call: Call) -> Any:
+        """Send one task, past an `apply_async` that its class has of its own."""
+
     def run(self, canvas: Any, call: Call) -> Any:
         """Run it in place and return its finished result."""
 

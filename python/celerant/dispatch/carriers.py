@@ -6,6 +6,7 @@ costs no channel, mark or template of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,8 +24,13 @@ from celerant.dispatch.wires.base import Broken, ConnectionRefused, Dispatch, br
 
 __all__ = ["Carriers"]
 
+logger = logging.getLogger("celerant")
+
 #: Seconds until a connection of ours is tried again after the broker refused one.
 _REFUSED = 30.0
+#: Seconds for which nobody waits for a connection after a wait in vain: each turn of a
+#: group would wait anew.
+_FULL = 30.0
 #: Seconds that a broker has for its goodbye.
 _CLOSE_TIMEOUT = 0.1
 
@@ -37,6 +43,8 @@ class Carriers:
         limit: How many there may be; None: each dispatch makes its own.
         lend: Lends a connection of another pool, if the broker takes no more of ours;
             None: no pool does.
+        waits: Seconds that a dispatch waits while all are in use; then it makes one of
+            its own. None: it waits until one is free.
     """
 
     def __init__(
@@ -44,8 +52,15 @@ class Carriers:
         make: Callable[[], Connection],
         limit: int | None,
         lend: Callable[[], AbstractContextManager[Connection]] | None = None,
+        *,
+        waits: float | None = None,
     ) -> None:
         self._lend = lend
+        self._waits = waits
+        #: Whether it was said that all are in use.
+        self._has_said = False
+        #: Monotonic; until then nobody waits again: a wait was in vain.
+        self._full_until = 0.0
         #: Monotonic; until then no connection of ours is tried.
         self._refused_until = 0.0
         self._make = make
@@ -61,8 +76,9 @@ class Carriers:
     def acquire(self, dispatch: Dispatch) -> Iterator[Carrier]:
         """Hold a carrier for a dispatch.
 
-        Waits while all are in use. A thread that holds one already, because it sends
-        from within a generator that is being sent, gets one beyond the limit.
+        Waits while all are in use, as long as was said. A thread that holds one
+        already, because it sends from within a generator that is being sent, gets one
+        beyond the limit.
 
         Raises:
             Broken: No broker answered within the retry policy, or it refused.
@@ -140,7 +156,27 @@ class Carriers:
                 if own.pool is None:
                     own.pool = _Pool(self._make, self._limit)
                 pool = own.pool
-        return pool if pool.free.acquire(blocking=wait) else None
+        if not wait:
+            return pool if pool.free.acquire(blocking=False) else None
+        waits = 0.0 if monotonic() < self._full_until else self._waits
+        if pool.free.acquire(timeout=waits):
+            return pool
+        if waits:
+            self._be_full()
+        return None
+
+    def _be_full(self) -> None:
+        """Note and log that connections beyond the limit are made."""
+        self._full_until = monotonic() + _FULL
+        level = logging.DEBUG if self._has_said else logging.WARNING
+        self._has_said = True
+        logger.log(
+            level,
+            "all %s connections have been in use for %s s, which is so if the sources "
+            "of so many groups are slow: more are made, and closed after use",
+            self._limit,
+            self._waits,
+        )
 
     @staticmethod
     def _give_back(

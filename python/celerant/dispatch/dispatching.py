@@ -125,8 +125,8 @@ class Many(Run):
         if resumed.total is not None and self._plan.count > resumed.total:
             path = self._path(resumed.total)
             msg = (
-                f"{path}: the source had {resumed.total} members, all of which were "
-                "sent, and now it has more; nothing is sent of it"
+                f"{path}: the source had {resumed.total} members when it was sent, and "
+                "now it has more; nothing is sent of these"
             )
             raise CanvasError(msg, path=path)
         return resumed.rest_of(chunk)
@@ -137,13 +137,16 @@ class Many(Run):
         Raises:
             CanvasError: It does.
         """
-        if self._is_behind:
-            resumed = self._hooks.resumed
-            assert resumed is not None  # noqa: S101 - it is behind it
-            count = self._plan.count
+        count, known = self._plan.count, 0
+        resumed, only = self._hooks.resumed, self._order.only
+        if resumed is not None:
+            known = max(resumed.known, resumed.total or 0)
+        elif self._hooks.is_again and only and count < only[-1][1]:
+            known = self._known
+        if count < known:
             msg = (
-                f"group[{count}]: the source ends here, and {resumed.known} members of "
-                "it were sent, so this source is another; nothing is sent of it"
+                f"group[{count}]: the source ends here, and it had {known} members "
+                "when it was sent, so this source is another; nothing is sent of it"
             )
             raise CanvasError(msg, path=f"group[{count}]")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from celerant._core import Barrier, Chunk
+from celerant._core import Barrier, Chunk, Fate
 from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.carriers import Carriers
 from celerant.dispatch.dispatching import Many
@@ -33,6 +33,9 @@ class Gate(Protocol):
     def room(self) -> int:
         """Return how many may leave now, if that is worth a chunk; else 0."""
 
+    def at_hand(self) -> int | None:
+        """Return how many members can be read without waiting; None: nobody knows."""
+
     def passing(self) -> AbstractContextManager[None]:
         """Hold back who wants to stop it while something leaves.
 
@@ -57,14 +60,18 @@ class Fed(Many):
         #: Members that are known and were not read yet: of a list that was frozen, or
         #: sent before.
         self.ahead = 0
-        #: Whether the source was read to its end.
+        #: Members that were read while it caught up, and have not left yet.
+        self.held: list[range] = []
+        #: Whether the source was read to its end, and nothing of it is under way.
         self.is_read = False
         #: Members that were read or passed over.
         self.count = 0
         #: Whether members were read that did not leave.
         self.is_torn = False
-        #: What was read while it caught up, and is sent in the first turn.
+        #: Their messages; they leave before anything else.
         self._held_back: list[tuple[Chunk, bool]] = []
+        #: Whether the last of it that has left goes on in the next.
+        self._is_amid = False
         #: Members that may be in a queue twice, as the report has them.
         self._double: Intervals = []
         self._count_ahead()
@@ -110,13 +117,15 @@ class Fed(Many):
             rest = self._rest_of(chunk)
             self._grow(plan.count)
             if len(rest):
-                self._ledger.expect(rest)
                 self._held_back.append((rest, plan.is_amid))
                 self.is_torn = True
-        if resumed.total is not None and (more := plan.read(1, NEAR.bytes)):
+        if plan.count != resumed.total:
+            # What the last sender read, and did not send, is read in turns.
+            return
+        if (more := plan.read(1, NEAR.bytes)) is not None:
             # Says that there should be none.
             self._rest_of(more)
-        if resumed.total is not None and not self._held_back:
+        if not self._held_back:
             self._count_silent()
             self.is_read = True
 
@@ -139,26 +148,34 @@ class Fed(Many):
             error = self._publish_error(exc)
         except BaseException as exc:  # noqa: BLE001 - told to whoever waits
             error = exc
+        # What was read after it had been stopped is no part of the group.
+        self._order.roster.resize(max(len(self._ledger), self._known))
         return Dispatched(self._report(), error, self._dispatch.doubts)
 
     def _turn(self, carrier: Carrier, room: int) -> None:
         """Send as many members as there is room for."""
         self._renderer.carrier = carrier
-        while self._held_back:
-            with self._gate.passing():
-                ready, is_amid = self._held_back[0]
-                self._send(carrier, ready, is_amid=is_amid)
-                del self._held_back[0]
+        is_over = False
         # A member that has begun to leave goes on: it may be several messages.
-        while room > 0 or self._plan.is_amid:
+        while self._held_back and (room > 0 or self._is_amid):
+            with self._gate.passing():
+                self._send_held_back(carrier, max(1, room))
+            self.is_torn = bool(self._held_back)
+            room = self._gate.room()
+        while not self._held_back and (room > 0 or self._plan.is_amid):
             limits = carrier.wires[0].limits
             most = max(0, min(limits.members, room))
+            at_hand = self._gate.at_hand()
+            if at_hand is not None:
+                # Those that came together leave before the next one is awaited.
+                most = min(most, max(1, at_hand))
             self.is_torn = True
             chunk = self._plan.read(most, limits.bytes, whole=True)
             with self._gate.passing():
                 if chunk is None:
+                    self._refuse_short()
                     self._count_silent()
-                    self.is_read = True
+                    is_over = True
                     break
                 self._refuse_ignored(chunk)
                 self._rest_of(chunk)
@@ -167,12 +184,33 @@ class Fed(Many):
                 self._count_ahead()
                 self._send(carrier, chunk, is_amid=self._plan.is_amid)
             self.is_torn = False
+            if self._gate.at_hand() == 0:
+                self._settle(carrier)
             room = self._gate.room()
+        self._settle(carrier)
+        # Only now: if it is stopped before, the last chunk may not be in.
+        self.is_read = is_over
+        if self._dispatch.maybe_double:
+            self._double[:] = self._report().maybe_double
+
+    def _settle(self, carrier: Carrier) -> None:
+        """Learn what became of all that has left."""
         carrier.wires[0].flush()
         if self._hooks.journal is not None:
             self._hooks.journal.settle(self._ledger, self._dispatch.maybe_double)
-        if self._dispatch.maybe_double:
-            self._double[:] = self._report().maybe_double
+
+    def _send_held_back(self, carrier: Carrier, most: int) -> None:
+        """Send so many members of those that were held back, as far as they go."""
+        ready, is_amid = self._held_back.pop(0)
+        now, later = _split(ready.ranges(), most)
+        if later:
+            self._held_back.insert(0, (ready.within(later), is_amid))
+            ready, is_amid = ready.within(now), False
+        # They count as sent before they are: whoever stops it now finds them so.
+        self._count_ahead()
+        self._ledger.expect(ready)
+        self._is_amid = is_amid
+        self._send(carrier, ready, is_amid=is_amid)
 
     def _refuse_ignored(self, chunk: Chunk) -> None:
         ignored = chunk.ignored()
@@ -188,6 +226,8 @@ class Fed(Many):
     def _count_ahead(self) -> None:
         self.count = self._plan.count
         self.ahead = sum(map(len, self._ranges_ahead()))
+        held = (one for chunk, _ in self._held_back for one in chunk.ranges())
+        self.held = [range(*one) for one in held]
 
     def _ranges_ahead(self) -> list[range]:
         """Return the members that are known and were not read yet."""
@@ -195,6 +235,16 @@ class Fed(Many):
         known = [(0, self._known)] if only is None else only
         ranges = (range(max(start, self.count), stop) for start, stop in known)
         return [each for each in ranges if each]
+
+    def _ranges_unsent(self) -> list[range]:
+        """Return the members that are held back and are in no doubt."""
+        unsent = self._ledger.intervals(Fate.UNSENT)
+        parts = (
+            range(max(one.start, start), min(one.stop, stop))
+            for one in self.held
+            for start, stop in unsent
+        )
+        return [each for each in parts if each]
 
     def conclude(self, error: BaseException | None, *, is_over: bool) -> None:
         """Say of which members no result is to come, and that there are no more.
@@ -207,7 +257,7 @@ class Fed(Many):
         assert tally is not None  # noqa: S101 - who feeds counts
         if not is_over:
             # What left may not be confirmed yet: all that was read has left.
-            for each in self._ranges_ahead():
+            for each in self._ranges_ahead() + self._ranges_unsent():
                 tally.settle(each, Barrier.NOT_SENT)
             tally.seal(total)
         else:
@@ -217,3 +267,16 @@ class Fed(Many):
         departure, self._departure = self._departure, None
         if departure is not None:
             departure.end(self._report(), error)
+
+
+def _split(ranges: Intervals, most: int) -> tuple[Intervals, Intervals]:
+    """Return the first `most` members of ascending ranges, and the others."""
+    first: Intervals = []
+    for at, (start, stop) in enumerate(ranges):
+        if stop - start > most:
+            cut = start + most
+            now = [*first, (start, cut)] if most else first
+            return now, [(cut, stop), *ranges[at + 1 :]]
+        first.append((start, stop))
+        most -= stop - start
+    return first, []

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from celerant._core import Chunk, Ledger, Prints
+from celerant.errors import JournalError
 from celerant.errors.report import Intervals
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "Mark",
     "Resumed",
     "ahead_of",
-    "taken_over",
 ]
 
 #: One more than the index of any member: the end of a range that is open.
@@ -100,6 +100,8 @@ class Assignment(NamedTuple):
     unknown: Intervals = []  # noqa: RUF012 - the same
     #: How many members the source gave, if it was at its end; None: nobody knows.
     total: int | None = None
+    #: Members before it that are not to be sent have left before.
+    known: int = 0
 
 
 class Journal(ABC):
@@ -119,11 +121,13 @@ class Journal(ABC):
     mark: Mark
     #: Whether the epoch has begun.
     is_begun: bool
+    #: Whether another sender goes on by it: this one keeps nothing more.
+    is_lost: bool
 
     def __init__(self, name: bytes, assignment: Assignment, prints: Prints) -> None:
         self.name = name
         self.prints = prints
-        #: What the wire of a Redis sends before the transaction of the last chunk.
+        #: What the wire of a Redis adds to the transaction of the last chunk.
         self.beside: Sequence[Command] = ()
         #: Chunks that have left and were not confirmed: first index, and ranges.
         self._open: deque[tuple[int, Intervals]] = deque()
@@ -132,7 +136,7 @@ class Journal(ABC):
     def renew(self, assignment: Assignment) -> None:
         """Be the journal of another sender."""
         self.assignment, self.mark = assignment, Mark(assignment.epoch)
-        self.is_begun = False
+        self.is_begun = self.is_lost = False
         #: How many of those that may be double are kept.
         self._doubles = 0
         self._open.clear()
@@ -149,6 +153,14 @@ class Journal(ABC):
             return ()
         self.is_begun = True
         return self.write_begin()
+
+    def lose(self) -> JournalError:
+        """Leave it to another sender; return what this one is told."""
+        self.is_lost = True
+        return JournalError(
+            "another sender goes on with this group by its journal, so this one sends "
+            "no more of it"
+        )
 
     def leaving(
         self, chunk: Chunk, ledger: Ledger, double: set[int], *, is_amid: bool
@@ -226,11 +238,3 @@ class Journal(ABC):
 def ahead_of(ranges: Intervals, position: int) -> Intervals:
     """Return the parts of ascending ranges that are not before `position`."""
     return [(max(start, position), stop) for start, stop in ranges if stop > position]
-
-
-def taken_over() -> str:
-    """Return what a sender is told whose group another one goes on with."""
-    return (
-        "another sender goes on with this group by its journal, so this one sends no "
-        "more of it"
-    )

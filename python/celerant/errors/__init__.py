@@ -27,6 +27,8 @@ TaskControl(Exception)
 ├─ Retry                        the task runs again later
 ├─ Ignore                       nothing is stored, nothing follows
 └─ Reject                       the broker is told that the message is refused
+
+Warnings: DuplicateTaskNameWarning(UserWarning), two tasks of one name
 """
 
 from __future__ import annotations
@@ -318,6 +320,10 @@ class Reject(TaskControl):
 
     def __repr__(self) -> str:
         return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class DuplicateTaskNameWarning(UserWarning):
+    """Two tasks of an app have one name."""
 
 
 def _shown(exc: BaseException) -> str:

@@ -11,9 +11,9 @@ from celerant.errors import ResultTimeout
 from celerant.results.backends.disabled import DisabledBackend
 from celerant.results.base import Result
 from celerant.results.familiar import FamiliarResult
-from celerant.results.recorded import fields
+from celerant.results.recorded import fields, traceback_in
 from celerant.results.tracking.awaiting import wait_in_loop
-from celerant.results.tracking.exceptions import RemoteTraceback
+from celerant.results.tracking.exceptions import RemoteTraceback, with_exception
 from celerant.results.tracking.following import Line
 from celerant.results.tracking.listening import WaitHooks
 from celerant.results.tracking.member_values import STATE_NAMES
@@ -255,20 +255,21 @@ class AsyncResult(FamiliarResult, Generic[R], kind="task"):
 
     @property
     def result(self) -> R | Any:
-        """The value, a failed task's exception, or the data of an unfinished one."""
+        """The value, the exception that failed or retried it, or its data so far."""
         record = self._look()
         if self._is_done():
             control = self.members.control(self.position)
             return self.members.value(self.position) if control is None else control
-        return record.get("result")
+        return with_exception(record).get("result")
 
     info = result
 
     @property
     def traceback(self) -> str | None:
-        """The traceback in the worker, as text; None if there is none."""
+        """The traceback in the worker, as text, also of a run that is retried."""
+        record = self._look()
         if not self.failed() and self._code != Barrier.REVOKED:
-            return None
+            return traceback_in(record)
         cause = self.members.exception(self.position).__cause__
         return cause.text if isinstance(cause, RemoteTraceback) else None
 
@@ -384,8 +385,7 @@ class AsyncResult(FamiliarResult, Generic[R], kind="task"):
         if self._is_done():
             return {}
         members = self.members
-        # Absorbed here, because the consumer may hear of it later, and two reads must
-        # not contradict each other.
+        # Absorbed here: two reads must agree, even if the consumer hears of it later.
         record = members.take(self.position)
         return {} if self._is_done() else fields(self.backend, record)
 

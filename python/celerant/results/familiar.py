@@ -93,7 +93,7 @@ class FamiliarResult(Recorded):
         Raises:
             RuntimeError: No exception is given, and the task has not failed.
         """
-        value = exc if exc is not None else self.result
+        value = exc if exc is not None else self.result if self.ready() else None
         if isinstance(value, BaseException):
             raise value
         msg = f"task {self.id} has raised nothing"

@@ -106,8 +106,10 @@ class FedResult:
     ) -> Cancelled:
         """Stop the group: no more members leave, and those in queues do not run.
 
-        If the group was sent with ``window=`` or ``cancellable=True``, one broadcast of
-        constant size tells the workers. Otherwise broadcasts name the tasks' ids.
+        If the group was sent with ``window=`` or ``cancellable=True``, or from an async
+        iterable, one broadcast of constant size tells the workers. Otherwise broadcasts
+        name the tasks' ids. Workers are told unless all members have succeeded, have
+        failed or never left, so a second call with `terminate` ends what still runs.
         Celerant's workers that start later learn of it from the result store; stock
         workers that are not running now do not.
 
@@ -135,9 +137,9 @@ class FedResult:
     ) -> Self:
         """Send members again, under the same ids and at the same positions.
 
-        Their stored records are deleted first. The group must have been sent with
-        ``window=``, ``canary=``, ``stop_if=`` or ``cancellable=True``: only then is it
-        known what its members were sent with.
+        Their stored records are deleted, once the source was checked. The group must
+        have been sent with ``window=``, ``canary=``, ``stop_if=`` or
+        ``cancellable=True``: only then is it known what its members were sent with.
 
         Args:
             which: ``"failed"`` for members whose task raised; ``"missing"`` for members
@@ -150,8 +152,9 @@ class FedResult:
 
         Raises:
             CanvasError: The group is still being sent. Or a member may still run, is a
-                chord, or ends in a group. Or the source is needed, or differs; the
-                error names the first such member. No message is sent.
+                chord, or ends in a group. Or the source is needed, or differs, or ends
+                before a chosen member; the error names the first such member. No
+                message is sent, and nothing is changed.
             PublishError: The broker refused or vanished.
         """
         this: Any = self

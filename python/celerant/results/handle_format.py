@@ -44,6 +44,7 @@ __all__ = [
     "packed",
     "proven",
     "sealed_name",
+    "stamps_name",
     "steering_name",
     "text_of",
     "unpacked",
@@ -171,6 +172,11 @@ def sealed_name(uuid: str) -> str:
 def open_name(uuid: str) -> str:
     """Return the name under which is kept how much of a group has left."""
     return f"open-{uuid}"
+
+
+def stamps_name(uuid: str) -> str:
+    """Return the name under which the stamps of a group's messages are kept."""
+    return f"stamps-{uuid}"
 
 
 def steering_name(uuid: str) -> str:

@@ -12,7 +12,7 @@ from celerant.results.tree import result_from_tuple
 if TYPE_CHECKING:
     from celerant.results.backends.base import Backend
 
-__all__ = ["Recorded", "fields"]
+__all__ = ["Recorded", "fields", "traceback_in"]
 
 T = TypeVar("T")
 
@@ -64,9 +64,11 @@ class Recorded(Result):
         return _of(str, self.record().get("name"))
 
     @property
-    def args(self) -> list[Any] | None:
+    def args(self) -> list[Any] | tuple[Any, ...] | None:
         """The task's arguments; needs ``result_extended``, reads the record."""
-        return _of(list, self.record().get("args"))
+        args = self.record().get("args")
+        # A serializer such as pickle keeps tuples.
+        return args if isinstance(args, tuple) else _of(list, args)
 
     @property
     def kwargs(self) -> dict[str, Any] | None:
@@ -95,6 +97,11 @@ def fields(backend: Backend, record: bytes | None) -> dict[str, Any]:
         return backend.decode(record)
     except Exception:  # noqa: BLE001 - a serializer may raise anything
         return {}
+
+
+def traceback_in(record: dict[str, Any]) -> str | None:
+    """Return the traceback in a record's fields, if there is one."""
+    return _of(str, record.get("traceback"))
 
 
 def _of(kind: type[T], value: Any) -> T | None:

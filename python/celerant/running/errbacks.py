@@ -88,14 +88,15 @@ def _takes_failure(app: Any, errback: Any) -> bool:
     task = app.tasks.get(errback.task)
     if task is None or getattr(task, "bind", False):
         return False
-    call = task.run
+    # With `autoretry_for`, `run` takes anything.
+    call = run = getattr(task, "_orig_run", task.run)
     if not errback.immutable and (errback.args or errback.kwargs):
         # Counts the links that the failure still has to call.
         call = functools.partial(call, *errback.args, **errback.kwargs)
     try:
         taken = inspect.signature(call, follow_wrapped=False)
     except (TypeError, ValueError):
-        taken = inspect.signature(task.run, follow_wrapped=False)
+        taken = inspect.signature(run, follow_wrapped=False)
     parameters = taken.parameters.values()
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return True

@@ -23,20 +23,29 @@ class Breaker:
         members: Of the group.
         canary: How many leave first, alone; 0: none.
         stop_if: More failures than that stop it: a count, or a share of those done.
+        counts_all: Whether failures from before count, too.
     """
 
-    def __init__(self, members: Members, canary: int, stop_if: float) -> None:
+    def __init__(
+        self, members: Members, canary: int, stop_if: float, *, counts_all: bool = False
+    ) -> None:
         self._members = members
         self.canary = canary
         self._stop_if = stop_if
         self._least = canary or _LEAST
         self._done, self._failed = 0, 0
-        self._done, self._failed = self._counts()
+        if not counts_all:
+            self._done, self._failed = self._counts()
 
     @property
     def is_proving(self) -> bool:
         """Whether the canary is not done yet."""
-        return self._counts()[0] < self.canary
+        return self.done < self.canary
+
+    @property
+    def done(self) -> int:
+        """How many members are done."""
+        return self._counts()[0]
 
     @property
     def trips(self) -> bool:

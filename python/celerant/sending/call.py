@@ -20,6 +20,7 @@ class SentCall:
     __slots__ = (
         "args",
         "doubts",
+        "is_short",
         "journal",
         "kwargs",
         "losses",
@@ -50,6 +51,8 @@ class SentCall:
         self.journal: KeptJournal | None = None
         #: Unknown members that the broker can be asked about.
         self.doubts: list[Doubt] = []
+        #: Whether members were left out whose own `apply_async` sent nothing.
+        self.is_short = False
         #: Names of the tasks that were sent so far.
         self.tasks: set[str] = set()
 

@@ -28,6 +28,12 @@ class Caught:
         except BaseException as exc:  # noqa: BLE001 - told to whoever waits
             self.error = exc
 
+    @property
+    def at_hand(self) -> int | None:
+        """How many items can be had without waiting; None: nobody knows."""
+        items = self._items
+        return items.at_hand if isinstance(items, AsyncStream) else None
+
     def close(self) -> None:
         """Have an event loop draw no more of them."""
         if isinstance(self._items, AsyncStream):

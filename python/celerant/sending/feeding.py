@@ -165,12 +165,21 @@ class Feeder(FeedingGate):
         return self._whole is not None and self._whole.is_read
 
     @property
+    def is_torn(self) -> bool:
+        """Whether members of its source were read that did not leave."""
+        return self._whole is not None and self._whole.is_torn
+
+    @property
     def can_go_on(self) -> bool:
         """Whether it stands between two members of a source that is still there."""
         fed, error = self._whole, self._was[0] or self.source_error
         return (
             fed is not None and error is None and not (self.is_running or fed.is_torn)
         )
+
+    def at_hand(self) -> int | None:
+        """Return how many members can be read without waiting; None: nobody knows."""
+        return None if self._caught is None else self._caught.at_hand
 
     def _run(self, fed: Fed, carriers: Carriers) -> None:
         waiter = Waiter(self._hear, hears_all=True)
@@ -266,12 +275,13 @@ class Feeder(FeedingGate):
                     error = _stopped(members.roster.uuid, self.stopped_by)
             members.cut_short, members.stopped_by = error, self.stopped_by
             fed.conclude(error, is_over=is_over)
-            if not self.sends_again:
-                end_of_fed(self.call, fed, error, self.stopped_by, is_over=is_over)
+            is_ours = self.sends_again or end_of_fed(
+                self.call, fed, error, self.stopped_by, is_over=is_over
+            )
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
             if self._announcer is not None:
-                self._announcer.end()
+                (self._announcer.end if is_ours else self._announcer.leave)()
         at_end, self.at_end = self.at_end, None
         if at_end is not None:
             at_end()

@@ -19,7 +19,7 @@ from celerant.dispatch.wires.chunk_limits import NEAR
 if TYPE_CHECKING:
     from celerant.canvas.feed_options import FeedOptions
     from celerant.dispatch.feeding import Fed
-    from celerant.results.announcing import Announcer
+    from celerant.results.announcing import Announcer, Asked
     from celerant.results.tracking.members import Members
     from celerant.sending.breaker import Breaker
 
@@ -68,6 +68,8 @@ class FeedingGate:
         self._news = threading.Event()
         #: Held while something leaves.
         self._sending = threading.Lock()
+        #: Whether the thread that sends holds it; set by that thread alone.
+        self._is_sending = False
         self._is_watched = False
         #: What is sent now.
         self._fed: Fed | None = None
@@ -85,14 +87,26 @@ class FeedingGate:
         fed, room = self._fed, _NO_END
         assert fed is not None  # noqa: S101 - set before its thread starts
         if self._window is not None:
-            room = self._window - (self._members.barrier.remaining - fed.ahead)
+            room = self._window - self._out(fed)
         breaker = self.breaker
         if breaker is not None:
             if breaker.trips:
                 return 0
             if breaker.is_proving:
-                room = min(room, breaker.canary - fed.count)
+                # Who is done in between counts twice, not never.
+                out = self._out(fed)
+                room = min(room, breaker.canary - out - breaker.done)
         return room
+
+    def _out(self, fed: Fed) -> int:
+        """Return how many unfinished members are in the broker."""
+        barrier = self._members.barrier
+        out = barrier.remaining - fed.ahead
+        for each in fed.held:
+            # The sender before may have sent one of them: its result may be there.
+            pending = barrier.pending(each.start, len(each))
+            out -= sum(index < each.stop for index in pending)
+        return out
 
     def wait(self) -> int:
         """Return how many members may leave, once that is worth a turn; 0: stopped."""
@@ -161,21 +175,55 @@ class FeedingGate:
     @contextmanager
     def passing(self) -> Iterator[None]:
         """Hold back who wants to stop it while something leaves; see `Gate`."""
+        announcer = self._announcer
+        if announcer is not None:
+            # The source may have been slow: it may be paused since the last look.
+            self._obey(announcer.look())
         while True:
-            while not self._open.wait(_LOOK_INTERVAL):
-                self._announce()
+            self._wait_until_open()
             with self._sending:
                 if self.stopping.is_set():
                     raise Abandoned("its feeding was stopped")
                 if self._open.is_set():
-                    yield
+                    self._is_sending = True
+                    try:
+                        yield
+                    finally:
+                        self._is_sending = False
                     break
         self._announce(is_pausing=False)
+
+    def rest(self, seconds: float) -> bool:
+        """Wait between two tries; see `Resting`.
+
+        Nothing leaves meanwhile, so whoever pauses it need not wait.
+        """
+        is_sending = self._is_sending
+        if is_sending:
+            self._sending.release()
+        self.stopping.wait(seconds)
+        while True:
+            self._wait_until_open()
+            if not is_sending:
+                break
+            self._sending.acquire()
+            if self._open.is_set() or self.stopping.is_set():
+                break
+            self._sending.release()
+        return not self.stopping.is_set()
+
+    def _wait_until_open(self) -> None:
+        while not self._open.wait(_LOOK_INTERVAL):
+            self._announce()
 
     def _announce(self, *, is_pausing: bool = True) -> None:
         """Tell other processes how many have left, and do what one has asked for."""
         announcer = self._announcer
-        asked = None if announcer is None else announcer.tell(is_pausing=is_pausing)
+        if announcer is not None:
+            self._obey(announcer.tell(is_pausing=is_pausing))
+
+    def _obey(self, asked: Asked | None) -> None:
+        """Do what another process has asked for."""
         if asked is None:
             return
         uuid = self._members.roster.uuid

@@ -1,16 +1,15 @@
-"""How often a group that is fed tries a broker that is away."""
+"""How often a group that is fed tries a broker that is away, and what stops that."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from celerant.dispatch.connections import Patience
 from celerant.dispatch.interruption import Abandoned
 
-__all__ = ["FeedingPatience"]
+__all__ = ["FeedingPatience", "Resting"]
 
 logger = logging.getLogger("celerant")
 
@@ -18,14 +17,21 @@ logger = logging.getLogger("celerant")
 _INTERVAL_MOST = 5.0
 
 
+class Resting(Protocol):
+    """Whoever can stop a feeding, or pause it, between two tries."""
+
+    def rest(self, seconds: float) -> bool:
+        """Wait, and go on waiting while it is paused; return whether it goes on."""
+
+
 class FeedingPatience(Patience):
     """Tries for as long as it takes, unless the call says otherwise; can be stopped."""
 
     def __init__(
-        self, policy: Mapping[str, Any], *, enabled: bool, stop: threading.Event
+        self, policy: Mapping[str, Any], *, enabled: bool, feeder: Resting
     ) -> None:
         super().__init__(policy, enabled=enabled)
-        self._stop = stop
+        self._feeder = feeder
 
     @classmethod
     def lasting(cls, policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,5 +48,5 @@ class FeedingPatience(Patience):
         """
         seconds = self.next(exc)
         logger.warning("broker lost (%s); try %d follows", exc, self.tries + 1)
-        if self._stop.wait(seconds):
+        if not self._feeder.rest(seconds):
             raise Abandoned("its feeding was stopped")

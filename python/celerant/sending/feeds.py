@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from celerant._core import Ledger, unroll
+from celerant._core import Fate, Ledger, unroll
 from celerant.canvas.readable import readable
-from celerant.canvas.source import Mapped, is_async, stream_in
+from celerant.canvas.source import Mapped, stream_in
 from celerant.dispatch.journaling import MOST
 from celerant.errors import CanvasError, SettingError
 from celerant.sending.breaker import Breaker
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from celerant.sending.surviving import Surviving, TakenUp
 
 __all__ = ["Feeds"]
+
+#: What has stopped a group that had too many failures.
+_BROKEN = ("canary", "stop_if")
 
 
 class Feeds:
@@ -113,7 +116,8 @@ class Feeds:
                 "members again with `result.retry`"
             )
             raise CanvasError(msg, path="group")
-        if is_kept(source):
+        if is_kept(source) or not feeder.is_torn:
+            # Its thread may still note its end.
             feeder.await_end()
         outgoing, members = self._outgoing, result.members
         size = check_origin(source, result, call) if is_kept(source) else 0
@@ -149,7 +153,11 @@ class Feeds:
         else:
             self._surviving.again(call, report, [(report.total, MOST)])
             members.send_again()
-        breaker = _breaker_anew(members, feeder.options)
+        canary = 0
+        if feeder.breaker is not None and feeder.stopped_by not in _BROKEN:
+            left = report.total - report.ledger.count(Fate.UNSENT)
+            canary = feeder.breaker.canary if left <= feeder.breaker.canary else 0
+        breaker = _breaker_anew(members, feeder.options, canary)
         self._feeders.add(feeder)
         # The handle of the part that had left is not the whole's.
         result.sent_again(report)
@@ -190,7 +198,11 @@ class Feeds:
         if options.canary is not None or options.stop_if is not None:
             # Failures from before are no news.
             members.look()
-        feeder.breaker = _breaker_anew(members, options)
+        canary = 0
+        if (taken.past.end or {}).get("end") not in _BROKEN:
+            size = _size_of(call.source) or taken.past.head.get("size") or 0
+            canary = _canary_after(options, resumed.known, size)
+        feeder.breaker = _breaker_anew(members, options, canary)
         result.feeding, result.report = feeder, fed.report
         self._feeders.add(feeder)
         feeder.at_end = self._index.at_end(result, call)
@@ -211,8 +223,6 @@ class Feeds:
         source, caught = Caught.of(source)
         outgoing, members = self._outgoing, result.members
         call = feeder.call
-        if call.stamp is not None:
-            members.stamps.append(call.stamp)
         fed = outgoing.feed(
             source,
             call,
@@ -252,11 +262,37 @@ class Feeds:
             raise SettingError(msg, name="window", path="group")
 
 
-def _breaker_anew(members: Members, options: FeedOptions) -> Breaker | None:
-    """Return what counts failures from now on, if they are to be counted."""
+def _breaker_anew(
+    members: Members, options: FeedOptions, canary: int
+) -> Breaker | None:
+    """Return what counts failures from now on, if they are to be counted.
+
+    Args:
+        members: Of the group.
+        options: Its own.
+        canary: How many members its canary has, if that was not done: then failures
+            from before count, too. Else 0.
+    """
     if options.canary is None and options.stop_if is None:
         return None
-    return Breaker(members, 0, options.stop_if or 0)
+    return Breaker(members, canary, options.stop_if or 0, counts_all=canary > 0)
+
+
+def _canary_after(options: FeedOptions, known: int, size: int) -> int:
+    """Return how many members the canary has of a group that another process began.
+
+    Args:
+        options: The group's.
+        known: How many members may have left.
+        size: How many the list has.
+
+    Returns:
+        0 if more than the canary has left: it was done.
+    """
+    canary = options.canary or 0
+    if isinstance(canary, float):
+        canary = max(1, int(size * canary))
+    return canary if known <= canary else 0
 
 
 def _canary_of(source: Any, canary: float | None) -> int:
@@ -267,16 +303,19 @@ def _canary_of(source: Any, canary: float | None) -> int:
     """
     if canary is None:
         return 0
-    size, is_whole = _size_of(source, canary)
-    if isinstance(canary, float):
-        if not is_whole:
+    size = _size_of(source)
+    if size is None:
+        if isinstance(canary, float):
             msg = (
                 f"group: a canary of {canary} is a share of a list; of a generator "
                 "nobody knows the length: give a number of members"
             )
             raise SettingError(msg, name="canary", path="group")
+        # Only the thread that sends reads it: if it has fewer, all are the canary.
+        return canary
+    if isinstance(canary, float):
         return max(1, int(size * canary))
-    if size < canary and not is_async(source):
+    if size < canary:
         msg = (
             f"group: a canary of {canary} is more than the group's {size} members; "
             "send it without"
@@ -285,20 +324,10 @@ def _canary_of(source: Any, canary: float | None) -> int:
     return canary
 
 
-def _size_of(source: Any, least: float) -> tuple[int, bool]:
-    """Return how many members there are, and whether that is all of them.
-
-    Of a generator as many are looked at as are asked for.
-    """
-    stream = stream_in(source)
-    if is_async(source):
-        return 0, False
-    if stream is None and isinstance(source, Mapped) and source.size is not None:
-        return source.size, True
-    if stream is None:
-        return len(unroll(source, readable())), True
-    if isinstance(least, float):
-        return 0, False
-    ahead = stream.ahead(int(least))
-    is_flat = isinstance(source, Mapped) or len(ahead) == least
-    return len(ahead if is_flat else unroll(ahead, readable())), False
+def _size_of(source: Any) -> int | None:
+    """Return how many members there are; None if that is known at their end."""
+    if stream_in(source) is not None:
+        return None
+    if isinstance(source, Mapped) and source.size is not None:
+        return source.size
+    return len(unroll(source, readable()))

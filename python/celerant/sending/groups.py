@@ -87,6 +87,9 @@ class Groups:
         merged = members.merged_options(call.options)
         check_links(merged, "group")
         source = members["kwargs"]["tasks"]
+        if is_async(source):
+            # It is fed, so another process may cancel it while members leave.
+            feed_options = feed_options._replace(cancellable=True)
         given = source if held is None else held.origin["kwargs"]["tasks"]
         sent_call = SentCall(given, call.args, call.kwargs, merged, app.backend.losses)
         if held is None:
@@ -168,6 +171,12 @@ class Groups:
             msg = (
                 "a group made from a generator or by group.map cannot be resumed: its "
                 "members are gone; send what the report calls unsent as a new group"
+            )
+            raise CanvasError(msg, path="group")
+        if call is not None and call.is_short:
+            msg = (
+                "members of this group were left out, for their own apply_async sent "
+                "nothing: send what the report calls unsent as a new group"
             )
             raise CanvasError(msg, path="group")
         if call is not None:

@@ -59,7 +59,11 @@ class JournalFile:
                 "it is, by group(source).resume(path), or give another path"
             )
             raise JournalError(msg)
-        made.append(head)
+        try:
+            made.append(head)
+        except BaseException:
+            made.discard()
+            raise
         return made
 
     @classmethod
@@ -169,7 +173,7 @@ class FileJournal(KeptJournal):
         self.file = file
 
     def write_begin(self) -> Sequence[Command]:
-        self.file.append(record_of(self.assignment))
+        self.file.append(record_of(self))
         return ()
 
     def write_leaving(self, start: int, stop: int, has_generic: bool) -> None:  # noqa: FBT001 - as declared
@@ -197,15 +201,37 @@ class FileJournal(KeptJournal):
             file.close()
             msg = f"journal {file.path} is another group's by now"
             raise JournalError(msg)
+        try:
+            assignment = past.again(self, report, number, rest)
+        except BaseException:
+            file.close()
+            raise
         self.file = file
-        self.renew(past.next_assignment(number, rest, report.unknown))
+        self.renew(assignment)
 
 
 def _write(fd: int, record: Any) -> None:
+    """Add a record, or nothing of it.
+
+    Raises:
+        OSError: There is no room for it.
+    """
     text = orjson.dumps(record)
     line = b"%08x %b\n" % (zlib.crc32(text), text)
-    while line:
-        line = line[os.write(fd, line) :]
+    written = os.write(fd, line)
+    if written == len(line):
+        return
+    size = os.fstat(fd).st_size
+    try:
+        while written < len(line):
+            written += os.write(fd, line[written:])
+            size = os.fstat(fd).st_size
+    except OSError:
+        # What is behind a part of a record cannot be read. The part is the last of
+        # the file, unless another has written meanwhile.
+        if os.fstat(fd).st_size == size:
+            os.ftruncate(fd, size - written)
+        raise
 
 
 def _record(path: str, number: int, line: bytes) -> Any:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celerant._core import Roster
 from celerant.dispatch.journaling import MOST, Assignment, Mark, ahead_of
 from celerant.errors import JournalError
 from celerant.errors.report import Intervals
 from celerant.sending.journal_records import VERSION, mark_name
+
+if TYPE_CHECKING:
+    from celerant.errors.report import Report
+    from celerant.sending.journal_records import KeptJournal
 
 __all__ = ["Epoch", "Past", "Standing"]
 
@@ -29,6 +33,10 @@ class Epoch:
     unknown: Intervals
     #: How many members there are; None: nobody knows.
     total: int | None
+    #: All before it that is not in `rest` has left, or may have.
+    known: int = 0
+    #: Of its sender alone; None in a journal of an older release.
+    token: str | None = None
     #: All that it was to send before it is confirmed.
     low: int = 0
     #: Behind the last member that has left.
@@ -115,13 +123,18 @@ class Past:
         self.prints[2 * start : 2 * start + len(packed)] = packed
 
     def _take_named(self, record: dict[str, Any]) -> None:
-        if "epoch" in record:
+        if "end" in record:
+            if self._is_of_the_last(record):
+                self.end = record
+        elif "epoch" in record:
             rest, unknown = _intervals(record["rest"]), _intervals(record["unknown"])
             made = Epoch(record["epoch"], rest, unknown, record["total"])
             made.low = made.high = rest[0][0] if rest else 0
+            made.token = record.get("token")
             if self.epochs and self.epochs[-1].number == made.number:
                 # It began twice, because a reply was lost.
                 del self.epochs[-1]
+            made.known = self._known_before(record.get("known"), rest)
             self.epochs.append(made)
             self.end = None
         elif "double" in record:
@@ -131,7 +144,24 @@ class Past:
             self.used += _intervals(record["used"])
             self.failed += _intervals(record["failed"])
         else:
-            self.end = record
+            msg = f"no record: {sorted(record)}"
+            raise ValueError(msg)
+
+    def _known_before(self, known: int | None, rest: Intervals) -> int:
+        """Return the members that were known when an epoch began."""
+        if known is None:
+            # Of an older release.
+            named = max((epoch.high for epoch in self.epochs), default=0)
+            known = _open_at(rest) or named
+        return max(known, *(epoch.known for epoch in self.epochs), 0)
+
+    def _is_of_the_last(self, end: dict[str, Any]) -> bool:
+        """Whether a sender's end is not that of one that was replaced by then."""
+        if not self.epochs or "of" not in end:
+            return True
+        last = self.epochs[-1]
+        # An epoch in which there was nothing to send has not begun.
+        return end["token"] == last.token or int(end["of"]) > last.number
 
     @property
     def seed(self) -> bytes:
@@ -149,10 +179,42 @@ class Past:
         rest: Intervals,
         unknown: Intervals,
         total: int | None = None,
+        known: int = 0,
     ) -> Assignment:
         """Return what the next sender is to send; arguments as of `Assignment`."""
         epoch = self.epochs[-1].number + 1 if self.epochs else 1
-        return Assignment(epoch, number, rest, unknown, total)
+        return Assignment(epoch, number, rest, unknown, total, known)
+
+    def again(
+        self, journal: KeptJournal, report: Report, number: int | None, rest: Intervals
+    ) -> Assignment:
+        """Return what a sender is to send that goes on in its process.
+
+        Args:
+            journal: Its own.
+            report: What became of the members so far.
+            number: Of the mark; None: there is none.
+            rest: What is to be sent.
+
+        Raises:
+            JournalError: Another sender has gone on since.
+        """
+        last, epoch = self.epochs[-1] if self.epochs else None, journal.assignment.epoch
+        is_other = last is not None and (
+            last.number >= epoch and last.token != journal.token
+        )
+        if not is_other and number is not None:
+            # From a copy of the journal.
+            is_other = last is None or Mark.of(number).epoch > last.number
+        if is_other:
+            msg = (
+                f"{self.where}: another sender has gone on with this group since: go "
+                "on by the journal, as it did, and not by this result"
+            )
+            raise JournalError(msg)
+        left = _merged(report.unsent + report.rejected)
+        known = max(_known(report.total, left), _open_at(rest))
+        return self.next_assignment(number, rest, report.unknown, None, known)
 
     def standing(self, number: int | None) -> Standing:
         """Return where the group stands.
@@ -188,6 +250,16 @@ class Past:
                 unknown += _between(epoch.rest, known, known + 1)
         return _standing(epoch, rest, unknown, known, epoch.total)
 
+    def forget_unsent(self, standing: Standing) -> None:
+        """Count no member as used that has not left: its end was that it was not sent.
+
+        Args:
+            standing: Where the group stands.
+        """
+        unsent = [*standing.rest, (standing.known, MOST)]
+        self.used = _without(self.used, unsent)
+        self.failed = _without(self.failed, unsent)
+
     def _standing_at_end(
         self, end: dict[str, Any], epoch: Epoch, mark: Mark | None
     ) -> Standing:
@@ -200,8 +272,7 @@ class Past:
             behind = _unmarked(epoch)
             unknown = [part for one in behind for part in _between(unknown, *one)]
             unknown += amid
-        # Behind it nothing has left.
-        known = rest[-1][0] if rest and rest[-1][1] == count else count
+        known = _known(count, rest)
         if not is_whole:
             rest = [*rest, (count, MOST)]
         return _standing(epoch, rest, unknown, known, count if is_whole else None)
@@ -218,16 +289,19 @@ def _standing(
     for start, stop in epoch.unknown:
         unknown = unknown + _between(rest, start, stop)
     unknown = _merged(unknown)
-    for start, stop in unknown:
-        rest = [
-            part
-            for one in rest
-            for part in ((one[0], min(one[1], start)), (max(one[0], stop), one[1]))
-            if part[0] < part[1]
-        ]
-    base = epoch.rest[-1][0] if epoch.rest and epoch.rest[-1][1] == MOST else 0
-    known = max(known, base, *(stop for _, stop in unknown))
+    rest = _without(rest, unknown)
+    known = max(known, epoch.known, *(stop for _, stop in unknown))
     return Standing(_merged(rest), unknown, known, total)
+
+
+def _known(count: int, left: Intervals) -> int:
+    """Return behind which of `count` members none has left."""
+    return left[-1][0] if left and left[-1][1] == count else count
+
+
+def _open_at(ranges: Intervals) -> int:
+    """Return where the last of ranges begins, if it has no end; else 0."""
+    return ranges[-1][0] if ranges and ranges[-1][1] == MOST else 0
 
 
 def _unmarked(epoch: Epoch) -> Intervals:
@@ -246,6 +320,18 @@ def _merged(ranges: Intervals) -> Intervals:
         else:
             merged.append((start, stop))
     return merged
+
+
+def _without(ranges: Intervals, others: Intervals) -> Intervals:
+    """Return the parts of ranges that are not in others."""
+    for start, stop in others:
+        ranges = [
+            part
+            for one in ranges
+            for part in ((one[0], min(one[1], start)), (max(one[0], stop), one[1]))
+            if part[0] < part[1]
+        ]
+    return ranges
 
 
 def _between(ranges: Intervals, start: int, stop: int) -> Intervals:

@@ -6,14 +6,16 @@ JSON. A journal in Redis is a list of the same JSON.
 ```text
 {"celerant": 1, "seed": .., "group": .., ..}   what is sent, and how; the first record
 {"epoch": 1, "rest": [[0, 4294967295]], ..}    a sender begins, and what it is to send;
-                                               "unknown" of that may have left before
+                                               "unknown" of that may have left before,
+                                               all else before "known" has left;
+                                               "token" is the sender's own
 [start, stop, low, generic, prints]            members start to stop leave; all before
                                                low are confirmed
 [low]                                          all before low are confirmed
 {"double": [[0, 9]]}                           members that may be in a queue twice
 {"used": [[0, 9]], "failed": [[3, 4]]}         members whose results are deleted, and
                                                those among them that failed
-{"end": why, ..}                               the sender ended by itself
+{"end": why, "of": 1, "token": .., ..}         the sender of that epoch ended by itself
 ```
 """
 
@@ -44,6 +46,14 @@ VERSION = 1
 class KeptJournal(Journal):
     """The journal of a group, which tells its own end, too."""
 
+    #: Tells this sender from another of the same epoch.
+    token: str
+
+    def renew(self, assignment: Assignment) -> None:
+        """Be the journal of another sender."""
+        super().renew(assignment)
+        self.token = os.urandom(8).hex()
+
     @abstractmethod
     def append(self, record: Any) -> None:
         """Keep a record."""
@@ -64,7 +74,18 @@ class KeptJournal(Journal):
             report: What became of the members so far.
             number: Of the mark now; None: there is none.
             rest: What is to be sent.
+
+        Raises:
+            JournalError: Another sender has gone on by it, or does so now.
         """
+
+    def is_replaced(self) -> bool:
+        """Whether another sender goes on by it, or has done so.
+
+        Raises:
+            JournalError, PublishError: The broker does not say so.
+        """
+        return self.is_lost
 
     def append_late(self, record: Any) -> None:
         """Keep a record, also after `close`."""
@@ -76,6 +97,8 @@ class KeptJournal(Journal):
 
     def write_double(self, double: set[int]) -> None:
         """Keep which members may be in a queue twice."""
+        if self.is_lost:
+            return
         self.append({"double": runs_of(double)})
 
     def end(self, report: Report, *, is_whole: bool, why: str | None) -> None:
@@ -87,7 +110,7 @@ class KeptJournal(Journal):
             why: What stopped it, if not that.
         """
         record = {
-            "end": why,
+            **self._end(why),
             "count": report.total,
             "whole": is_whole,
             "unsent": sorted(report.unsent + report.rejected),
@@ -97,23 +120,33 @@ class KeptJournal(Journal):
 
     def stop(self, why: str | None) -> None:
         """Close it while it is not known what became of the last members."""
-        self._append_last({"end": why})
+        self._append_last(self._end(why))
+
+    def _end(self, why: str | None) -> dict[str, Any]:
+        return {"end": why, "of": self.assignment.epoch, "token": self.token}
 
     def _append_last(self, record: Any) -> None:
         try:
-            self.append(record)
+            # What became of the members is the other's to tell.
+            if self.is_replaced():
+                self.is_lost = True
+            else:
+                self.append(record)
         except (CelerantError, OSError) as exc:
             logger.warning("the end of a group is not in its journal: %s", exc)
         finally:
             self.close()
 
 
-def record_of(assignment: Assignment) -> dict[str, Any]:
+def record_of(journal: KeptJournal) -> dict[str, Any]:
     """Return the record of a sender that begins."""
+    assignment = journal.assignment
     return {
         "epoch": assignment.epoch,
+        "token": journal.token,
         "rest": assignment.rest,
         "unknown": assignment.unknown,
+        "known": assignment.known,
         "total": assignment.total,
         "sender": sender(),
     }

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from celerant._core import Prints
-from celerant.dispatch.journaling import Assignment
+from celerant.dispatch.journaling import Assignment, Mark
 from celerant.errors import CelerantError, JournalError
 from celerant.sending.journal_past import Past
 from celerant.sending.journal_records import KeptJournal, mark_name, record_of, sender
@@ -60,6 +60,7 @@ class RedisJournal(KeptJournal):
     ) -> None:
         super().__init__(name, assignment, prints)
         self._keys = keys
+        keys.is_mark_ours = self._is_mark_ours
         #: Called at its end.
         self.on_end: Callable[[], None] | None = None
 
@@ -99,7 +100,7 @@ class RedisJournal(KeptJournal):
             raise
 
     def write_begin(self) -> Sequence[Command]:
-        record = orjson.dumps(record_of(self.assignment))
+        record = orjson.dumps(record_of(self))
         return [("RPUSH", self._keys.records, record)]
 
     def write_leaving(self, start: int, stop: int, has_generic: bool) -> None:  # noqa: FBT001 - as declared
@@ -119,9 +120,19 @@ class RedisJournal(KeptJournal):
     def append(self, record: Any) -> None:
         self._keys.append(record)
 
+    def is_replaced(self) -> bool:
+        return self.is_lost or self._keys.are_anothers()
+
+    def _is_mark_ours(self, number: int | None) -> bool:
+        """Whether no other sender has set the mark; None: it is gone."""
+        assignment = self.assignment
+        if number is None or number == assignment.before:
+            return True
+        return self.is_begun and Mark.of(number).epoch == assignment.epoch
+
     def close(self) -> None:
         self._keys.release()
-        if self.on_end is not None:
+        if self.on_end is not None and not self.is_lost:
             try:
                 self.on_end()
             except CelerantError as exc:
@@ -135,10 +146,11 @@ class RedisJournal(KeptJournal):
         self._keys.lease()
         try:
             past = self._keys.read()
+            assignment = past.again(self, report, number, rest)
         except BaseException:
             self._keys.release()
             raise
-        self.renew(past.next_assignment(number, rest, report.unknown))
+        self.renew(assignment)
 
 
 class Keys:
@@ -151,6 +163,8 @@ class Keys:
         self._lease = name + b".lease"
         self._token = f"{sender()}, {os.urandom(4).hex()}".encode()
         self._released: threading.Event | None = None
+        #: Whether the mark, as it was read, is that of the sender with this lease.
+        self.is_mark_ours: Callable[[int | None], bool] = lambda _: True
 
     def lease(self) -> None:
         """Be the only sender, from now on.
@@ -182,17 +196,28 @@ class Keys:
     def _renew(self, released: threading.Event) -> None:
         while not released.wait(_RENEW):
             try:
-                (holder,) = self._tell(("GET", self._lease))
-                if holder not in {None, self._token}:
+                if self.are_anothers():
                     # The mark keeps this one from sending more.
                     return
                 self._tell(
-                    ("SET", self._lease, self._token, "PX", _LEASE_MS),
+                    # It is not set if another has taken it at this moment.
+                    ("SET", self._lease, self._token, "NX", "PX", _LEASE_MS),
+                    ("PEXPIRE", self._lease, _LEASE_MS),
                     ("EXPIRE", self.records, _TTL),
                     ("EXPIRE", self.prints, _TTL),
                 )
             except CelerantError as exc:
                 logger.warning("the lease of a group's journal is not renewed: %s", exc)
+
+    def are_anothers(self) -> bool:
+        """Whether another sender goes on with the group, or has done so.
+
+        Raises:
+            JournalError, PublishError: Redis does not say so.
+        """
+        holder, mark = self._tell(("GET", self._lease), ("GET", self.name))
+        number = None if mark is None else int(mark)
+        return holder not in {None, self._token} or not self.is_mark_ours(number)
 
     def release(self) -> None:
         """Let others go on."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Fate, Ledger, Prints
 from celerant.canvas.group_members import members_of
 from celerant.canvas.parts import is_group
 from celerant.canvas.source import is_async
-from celerant.common.printable import shown
 from celerant.errors import CanvasError
-from celerant.errors.report import runs_of
+from celerant.errors.report import Report, runs_of
 from celerant.results.handle import prints_name
+from celerant.results.saving import forget_records
+from celerant.results.stamped import keep_stamp, next_stamp
+from celerant.results.tracking.forms import member_tasks
 from celerant.sending.call import SentCall
 from celerant.sending.feeding import Feeder
+from celerant.sending.mendable import (
+    MENDED,
+    chosen,
+    refuse_open,
+    refuse_queued,
+    refuse_unfit,
+)
 from celerant.sending.origin import is_kept
+from celerant.sending.rereading import checked
 
 if TYPE_CHECKING:
     from celerant.context.host import App
+    from celerant.errors.report import Intervals
     from celerant.results.group_result import GroupResult
     from celerant.results.tracking.members import Members
     from celerant.sending.feeds import Feeds
@@ -28,12 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MENDED", "Mending"]
 
-#: By the word that names them, the states of members that are sent once more.
-MENDED = {
-    "failed": (Barrier.FAILURE,),
-    "missing": (Barrier.NOT_SENT, Barrier.REVOKED, Barrier.EXPIRED),
-}
-_FORGET_CHUNK, _LOOK_CHUNK = 10_000, 1000
+_FATES = (Fate.CONFIRMED, Fate.REJECTED, Fate.UNKNOWN, Fate.UNSENT)
+_CHUNK = 1000
 
 
 class Mending:
@@ -66,59 +73,46 @@ class Mending:
             PublishError: The broker refused or vanished.
         """
         members = result.members
-        _refuse_open(result)
+        refuse_open(result)
         feeder = result.feeding if isinstance(result.feeding, Feeder) else None
         if feeder is not None:
             feeder.await_end()
         given, call = self._source_of(result, source, call)
         members.look()
-        indices = _chosen(result, which)
+        indices = chosen(result, which)
         if not indices:
             return
-        _refuse_unfit(result, indices)
-        _refuse_queued(result, indices)
+        refuse_unfit(result, indices)
+        refuse_queued(result, indices)
         self._recall(result)
-        call.stamp = _next_stamp(members)
-        ledger = self._ledger(result, indices)
-        ids = iter(members.roster.select(indices))
-        size = len(members.barrier)
-
-        def forget() -> None:
-            # What is stored comes again, else.
-            while chunk := list(islice(ids, _FORGET_CHUNK)):
-                result.backend.forget(chunk)
-            members.mend(indices)
-            is_all = ledger.count(Fate.UNSENT) == len(indices)
-            if is_all and len(ledger) == size and is_kept(call.source):
-                # Once these are, all of the list was sent.
-                members.cut_short = None
-                if feeder is not None:
-                    feeder.be_whole()
-
+        given = checked(self._outgoing, result, given, call, indices)
+        mend = _Mend(result, call, feeder, indices)
         window = None if feeder is None else feeder.options.window
         most = members.barrier.remaining + len(indices)
         if feeder is not None and window is not None and most > window:
-            forget()
+            mend.begin()
             again = self._feeds.feed_again(
-                result, feeder, given, ledger, runs_of(indices)
+                result, feeder, given, mend.ledger, runs_of(indices)
             )
             result.sent_again(again)
             return
+        again_call = copy(call)
+        again_call.stamp = mend.stamp
         sent = self._outgoing.dispatch(
             given,
             members.roster,
-            call,
+            again_call,
             members,
             group_id=result.id,
             only=runs_of(indices),
-            ledger=ledger,
-            before_first=forget,
+            ledger=mend.working,
+            before_first=mend.begin,
             is_again=True,
         )
-        if call.stamp is not None:
-            members.stamps.append(call.stamp)
-        result.sent_again(sent.report)
-        self._index.note(result, call)
+        if mend.has_begun:
+            call.tasks = again_call.tasks
+            result.sent_again(Report(mend.end(), sent.report.maybe_double))
+            self._index.note(result, call)
         if sent.error is not None:
             raise sent.error
 
@@ -166,103 +160,118 @@ class Mending:
             raise CanvasError(msg, path="group")
         members.prints.restart()
 
-    @staticmethod
-    def _ledger(result: GroupResult[Any], indices: list[int]) -> Ledger:
-        """Return the account of the members, of whom these have not left."""
-        size, report = len(result.members.barrier), result.report
-        ledger = Ledger() if report is None else report.ledger
-        known = len(ledger)
-        ledger.grow(size)
-        if known < size:
-            ledger.mark_range(known, size, Fate.CONFIRMED)
-        for start, stop in runs_of(indices):
+
+class _Mend:
+    """What a group knows of its members, and what becomes of that as some leave again.
+
+    Nothing is changed before the first of them leaves: until then the sending may be
+    refused.
+
+    Args:
+        result: Of the group.
+        call: With what it was sent.
+        feeder: Has fed it; None: nobody has.
+        indices: The members that leave, ascending.
+    """
+
+    def __init__(
+        self,
+        result: GroupResult[Any],
+        call: SentCall,
+        feeder: Feeder | None,
+        indices: list[int],
+    ) -> None:
+        self._result = result
+        self._call = call
+        self._feeder = feeder
+        self._indices = indices
+        self.stamp = next_stamp(result.members)
+        #: Of all members.
+        self.ledger = _account_of(result)
+        #: A copy, in which members have not left that are to leave.
+        self.working = _copied(self.ledger)
+        self._mark(self.working)
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """Delete what is stored of the members, and wait for them; then they may leave.
+
+        Raises:
+            Exception: The store's own. They must not leave.
+        """
+        members, backend = self._result.members, self._result.backend
+        stamps = members.stamps
+        if self.stamp is not None:
+            # Before a message bears it: whoever cancels the group names it from now on.
+            stamps = keep_stamp(members, backend, self.stamp)
+        # What is stored comes again, else.
+        forget_records(backend, _tasks_of(members, self._indices))
+        members.mend(self._indices)
+        members.stamps, self._call.stamp = stamps, self.stamp
+        self._mark(self.ledger)
+        self.has_begun = True
+        ledger = self.ledger
+        is_all = ledger.count(Fate.UNSENT) == len(self._indices)
+        size = len(members.barrier)
+        if is_all and len(ledger) == size and is_kept(self._call.source):
+            # Once these are, all of the list was sent.
+            members.cut_short = None
+            if self._feeder is not None:
+                self._feeder.be_whole()
+
+    def end(self) -> Ledger:
+        """Take over what became of the members; return the account of all."""
+        for fate in _FATES:
+            told = self.working.intervals(fate)
+            for start, stop in _shared(told, runs_of(self._indices)):
+                self.ledger.mark_range(start, stop, fate)
+        return self.ledger
+
+    def _mark(self, ledger: Ledger) -> None:
+        for start, stop in runs_of(self._indices):
             ledger.mark_range(start, stop, Fate.UNSENT)
-        return ledger
 
 
-def _refuse_open(result: GroupResult[Any]) -> None:
-    if not result.members.barrier.is_sealed:
-        msg = (
-            f"group {result.id} is still being sent: wait for its end, or cancel it, "
-            "before members are sent once more"
-        )
-        raise CanvasError(msg, path="group")
-    if result.members.is_barred:
-        msg = (
-            f"group {result.id} was cancelled by the ids of its tasks, which workers "
-            "remember for hours: send its members as a new group; one that is sent "
-            "with cancellable=True can be mended"
-        )
-        raise CanvasError(msg, path="group")
+def _account_of(result: GroupResult[Any]) -> Ledger:
+    """Return the account of all members.
 
-
-def _refuse_unfit(result: GroupResult[Any], indices: list[int]) -> None:
-    """Refuse members that may run still, and those that are groups."""
-    members = result.members
-    for index in indices:
-        if members.barrier.state(index) == Barrier.PENDING:
-            msg = (
-                f"{members.where(index)} is not done and may run: wait for it, or "
-                "cancel the group, before it is sent once more"
-            )
-            raise CanvasError(msg, path=f"group[{index}]")
-        if index in members.nested:
-            msg = (
-                f"{members.where(index)} ends in a group and cannot be sent once more "
-                "by itself: send it as a new group"
-            )
-            raise CanvasError(msg, path=f"group[{index}]")
-
-
-def _refuse_queued(result: GroupResult[Any], indices: list[int]) -> None:
-    """Refuse members that were cancelled and whose messages wait in a queue still.
-
-    Whoever finds such a message drops it, and stores that: that would be taken for the
-    end of what is sent now.
+    Those that it does not know have left, unless their states say that they have not.
     """
-    members = result.members
-    state = members.barrier.state
-    revoked = iter([i for i in indices if state(i) == Barrier.REVOKED])
-    while chunk := list(islice(revoked, _LOOK_CHUNK)):
-        records = result.backend.fetch(members.roster.select(chunk))
-        for index, record in zip(chunk, records, strict=True):
-            if record is None:
-                msg = (
-                    f"{members.where(index)} was cancelled, and no worker has dropped "
-                    "its message yet: wait until one has, or purge the queue and "
-                    "send a new group"
-                )
-                raise CanvasError(msg, path=f"group[{index}]")
+    barrier, report = result.members.barrier, result.report
+    ledger = Ledger() if report is None else report.ledger
+    known, size = len(ledger), len(barrier)
+    if known < size:
+        ledger.grow(size)
+        ledger.mark_range(known, size, Fate.CONFIRMED)
+        for start, stop in runs_of(barrier.select(Barrier.NOT_SENT, known, size)):
+            ledger.mark_range(start, stop, Fate.UNSENT)
+    return ledger
 
 
-def _chosen(result: GroupResult[Any], which: Any) -> list[int]:
-    """Return the indices that `which` means, ascending, each once.
-
-    Raises:
-        CanvasError: It means nothing, or a member that is not there.
-    """
-    barrier = result.members.barrier
-    size = len(barrier)
-    if isinstance(which, str):
-        states = MENDED.get(which)
-        if states is None:
-            msg = f"retry takes 'failed', 'missing' or indices, not {which!r}"
-            raise CanvasError(msg, path="group")
-        return sorted(i for state in states for i in barrier.select(state, 0, size))
-    if not isinstance(which, Iterable):
-        msg = f"retry takes 'failed', 'missing' or indices, not {shown(which)}"
-        raise CanvasError(msg, path="group")
-    indices = set(which)
-    for index in indices:
-        if not isinstance(index, int) or isinstance(index, bool):
-            msg = f"retry takes indices of members, not {shown(index)}"
-            raise CanvasError(msg, path="group")
-        if not 0 <= index < size:
-            msg = f"retry: no member {index}: group {result.id} has {size}"
-            raise CanvasError(msg, path="group")
-    return sorted(indices)
+def _copied(ledger: Ledger) -> Ledger:
+    made = Ledger()
+    made.grow(len(ledger))
+    for fate in _FATES:
+        for start, stop in ledger.intervals(fate):
+            made.mark_range(start, stop, fate)
+    return made
 
 
-def _next_stamp(members: Members) -> str | None:
-    stamps = members.stamps
-    return f"{stamps[0]}.{len(stamps)}" if stamps else None
+def _shared(one: Intervals, other: Intervals) -> Iterator[tuple[int, int]]:
+    """Yield what is in both; each has its ranges in order."""
+    rest = iter(other)
+    current = next(rest, None)
+    for start, stop in one:
+        while current is not None and current[0] < stop:
+            first, last = max(start, current[0]), min(stop, current[1])
+            if first < last:
+                yield first, last
+            if current[1] > stop:
+                break
+            current = next(rest, None)
+
+
+def _tasks_of(members: Members, indices: list[int]) -> Iterator[str]:
+    """Yield the ids of members, with those of the steps before them."""
+    for start in range(0, len(indices), _CHUNK):
+        yield from member_tasks(members.roster, indices[start : start + _CHUNK])

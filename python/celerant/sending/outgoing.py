@@ -14,7 +14,6 @@ from celerant._core import ChordSize, Ledger, Readable, Roster, Rules
 from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_canvas, producer_of
 from celerant.common.per_process import PerProcess, ProcessLock
-from celerant.common.urls import scheme
 from celerant.context.request import current_request
 from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
 from celerant.dispatch.carriers import Carriers
@@ -25,12 +24,15 @@ from celerant.dispatch.feeding import Fed
 from celerant.dispatch.order import Hooks, Order
 from celerant.dispatch.watching import WATCHERS, depart
 from celerant.dispatch.wires.base import Broken
-from celerant.errors import CelerantError, ForkError
+from celerant.errors import CelerantError
 from celerant.results.tracking.forms import clipped
 from celerant.results.tracking.members import Members
 from celerant.sending.asking import Asking
 from celerant.sending.feeding_patience import FeedingPatience
+from celerant.sending.forked_memory import refuse_forked_memory
 from celerant.sending.lowering import end_is_ignored
+from celerant.sending.own_sending import members_noted
+from celerant.tasks.noting import are_any
 
 if TYPE_CHECKING:
     from celerant.context.call import Call
@@ -45,6 +47,9 @@ __all__ = ["Outgoing"]
 
 #: Connections of groups that are fed, which each has while it sends and no longer.
 _FEEDING_MOST = 100
+#: Seconds that a group waits for one of them. A turn of a group whose source does not
+#: wait takes less, so after that it is the sources that hold them all.
+_FEEDING_WAITS = 1.0
 
 
 class Outgoing(Asking):
@@ -88,12 +93,12 @@ class Outgoing(Asking):
         """Return the connections of groups that are fed, made once.
 
         Of their own: a slow source keeps one for as long as its turn takes, and must
-        not keep it from others.
+        not keep it from others. If slow sources have all of them, more are made.
         """
         with self._lock:
             if self._feeding is None:
                 make = self._app.connection_for_write
-                self._feeding = Carriers(make, _FEEDING_MOST)
+                self._feeding = Carriers(make, _FEEDING_MOST, waits=_FEEDING_WAITS)
             return self._feeding
 
     def dispatch(  # noqa: PLR0913 - one dispatch's whole context
@@ -124,9 +129,8 @@ class Outgoing(Asking):
                 journal=None if is_again else call.journal,
                 resumed=resumed,
             )
-            order = self._order(source, roster, call, group_id, hooks, departure)
+            order = self._order(source, roster, call, group_id, hooks, departure, only)
             order = order._replace(
-                only=only,
                 ledger=Ledger() if ledger is None else ledger,
                 tally=members,
             )
@@ -141,6 +145,13 @@ class Outgoing(Asking):
         if departure is not None:
             departure.end(sent.report, sent.error)
         return sent
+
+    def order_again(
+        self, source: Any, roster: Roster, call: SentCall, result: Any, only: Any
+    ) -> Order:
+        """Return an order of members that left before, to compare them."""
+        hooks = Hooks(vet=self._vet, prints=result.members.prints, is_again=True)
+        return self._order(source, roster, call, result.id, hooks, None, only)
 
     def feed(  # noqa: PLR0913 - as `dispatch`
         self,
@@ -167,13 +178,12 @@ class Outgoing(Asking):
         departure = depart(self._app.name, group_id)
         roster = members.roster
         try:
-            order = self._order(source, roster, call, group_id, hooks, departure)
+            order = self._order(source, roster, call, group_id, hooks, departure, only)
             policy, enabled = self._policy(call.options)
             if call.options.get("retry_policy") is None:
                 policy = FeedingPatience.lasting(policy)
             order = order._replace(
-                patience=FeedingPatience(policy, enabled=enabled, stop=feeder.stopping),
-                only=only,
+                patience=FeedingPatience(policy, enabled=enabled, feeder=feeder),
                 ledger=Ledger() if ledger is None else ledger,
                 tally=members,
             )
@@ -191,11 +201,14 @@ class Outgoing(Asking):
         group_id: str | None,
         hooks: Hooks,
         departure: Departure | None,
+        only: list[tuple[int, int]] | None,
     ) -> Order:
-        self._refuse_forked_memory()
-        lasting = self._lasting()
+        refuse_forked_memory(self._app, self._pid)
+        lasting, options = self._lasting(), call.options
+        if are_any() and group_id is not None:
+            source, options = members_noted(self._app, source, roster, call, only)
         drawing = self._blueprints(
-            lasting.basis, group_id, call.options, departure, call.stamp
+            lasting.basis, group_id, options, departure, call.stamp
         )
         call.tasks = drawing.task_names
         return Order(
@@ -203,12 +216,13 @@ class Outgoing(Asking):
             roster=roster,
             blueprints=drawing,
             rules=lasting.rules,
-            patience=self._patience(call.options),
+            patience=self._patience(options),
             ledger=Ledger(),
+            only=only,
             args=call.args,
             kwargs=call.kwargs,
             grouped=group_id is not None,
-            producer=producer_of(call.options),
+            producer=producer_of(options),
             hooks=hooks,
         )
 
@@ -218,7 +232,7 @@ class Outgoing(Asking):
         """Send one task under the id of a roster of one."""
         departure = depart(self._app.name, None) if WATCHERS else None
         try:
-            self._refuse_forked_memory()
+            refuse_forked_memory(self._app, self._pid)
             lasting = self._lasting()
             order = Order(
                 (signature,),
@@ -313,29 +327,6 @@ class Outgoing(Asking):
             self._app.backend.ensure_chords_allowed()
         check_canvas(canvas, canvas.get("subtask_type") or "canvas")
         return end_is_ignored(self._app, canvas)
-
-    def _refuse_forked_memory(self) -> None:
-        app, pid, request = self._app, os.getpid(), current_request.get()
-        is_of_worker = request is not None and request.memory_pid not in {0, pid}
-        if pid == self._pid and not is_of_worker:
-            return
-        if scheme(app.conf.broker_write_url) != "memory":
-            return
-        if pid != self._pid:
-            msg = (
-                f"app {app.name!r} sends through memory of process {self._pid}, which "
-                f"its forked child {pid} does not share; use a broker, or make "
-                "the app after the fork"
-            )
-            raise ForkError(msg, created_in_pid=self._pid)
-        if request is not None:
-            msg = (
-                f"task {request.task} runs in child process {pid} of the "
-                f"worker in process {request.memory_pid}; what it sends through "
-                f"memory:// of app {app.name!r} would never leave the child: use a "
-                "broker such as redis://, or pool='threads'"
-            )
-            raise ForkError(msg, created_in_pid=request.memory_pid)
 
     def members(self, roster: Roster, call: SentCall) -> Members:
         """Return the members of a group that is about to be sent."""

@@ -16,6 +16,8 @@ __all__ = ["Pump", "open_pump"]
 
 #: Items that are drawn ahead, and how few are left when more are drawn.
 _MOST, _FEW = 1000, 500
+#: Seconds between two looks whether the loop was closed, of which nobody tells.
+_LOOK_INTERVAL = 0.5
 
 
 def open_pump(canvas: Any, app: Any) -> None:
@@ -58,10 +60,7 @@ class Pump:
                     if len(self._drawn) >= _MOST:
                         await self._wanted.wait()
         except asyncio.CancelledError as exc:
-            self._error = CelerantError(
-                "the event loop ended that reads the group's source, before it was at "
-                "its end; wait for the group in that loop"
-            )
+            self._error = _cut_short()
             self._error.__cause__ = exc
             raise
         except BaseException as exc:  # noqa: BLE001 - raised by whoever iterates
@@ -83,7 +82,7 @@ class Pump:
                 self._news.clear()
                 # Cleared first, looked second.
                 if not drawn and not self._is_over:
-                    self._news.wait()
+                    self._wait()
                 if not drawn and self._is_over:
                     break
                 continue
@@ -92,6 +91,20 @@ class Pump:
             yield item
         if self._error is not None:
             raise self._error
+
+    @property
+    def at_hand(self) -> int:
+        """How many items are drawn."""
+        return len(self._drawn)
+
+    def _wait(self) -> None:
+        """Wait for items, or for the end."""
+        while not self._news.wait(_LOOK_INTERVAL):
+            # A loop that only rests may go on; one that is closed ends no task of its.
+            if self._loop.is_closed():
+                self._error = self._error or _cut_short()
+                self._is_over = True
+                return
 
     def close(self) -> None:
         """Draw no more; whoever iterates gets what is drawn, and the end."""
@@ -103,3 +116,10 @@ class Pump:
         # A loop that is closed has no tasks any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act)
+
+
+def _cut_short() -> CelerantError:
+    return CelerantError(
+        "the event loop ended that reads the group's source, before it was at its end; "
+        "wait for the group in that loop"
+    )

@@ -14,11 +14,14 @@ from celerant.sending.groups import Groups
 from celerant.sending.holding import Frozen, Held, check_held
 from celerant.sending.indexing import Index
 from celerant.sending.outgoing import Outgoing
+from celerant.sending.own_sending import apply_async_of, first_noted
 from celerant.sending.tasks import Tasks
+from celerant.tasks.noting import are_any
 
 if TYPE_CHECKING:
     from celerant.context.call import Call
     from celerant.context.host import App
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["Sender"]
 
@@ -32,9 +35,10 @@ class Sender:
         index = Index(app)
         canvases = Canvases(app, outgoing, index)
         self._groups = Groups(app, outgoing, index)
+        self._tasks = Tasks(app, outgoing)
         #: By class; a subclass is added when it is first sent.
         self._doors: dict[type, Any] = {
-            Signature: Tasks(app, outgoing),
+            Signature: self._tasks,
             group: self._groups,
             Chain: canvases,
             chord: canvases,
@@ -47,11 +51,28 @@ class Sender:
 
     def send(self, canvas: Any, call: Call) -> Any:
         """Send a canvas; see `Canvas.apply_async`."""
+        if are_any():
+            own = apply_async_of(self._app, canvas)
+            if own is not None:
+                args, kwargs = canvas.merged(call.args, call.kwargs)
+                return own(args, kwargs, **canvas.merged_options(call.options))
+            canvas, call = self._noted(canvas, call)
         try:
             door = self._doors[type(canvas)]
         except KeyError:
             door = self._door(canvas)
         return door.send(canvas, call)
+
+    def send_one(self, canvas: Any, call: Call) -> AsyncResult[Any]:
+        """Send one task; see `Task.apply_async`."""
+        return self._tasks.send(canvas, call)
+
+    def _noted(self, canvas: Any, call: Call) -> tuple[Any, Call]:
+        """Have tasks with their own `apply_async` called that leave first."""
+        if self._app.conf.task_always_eager or isinstance(canvas, (group, chord)):
+            # The members of groups and headers are noted as they are read.
+            return canvas, call
+        return first_noted(self._app, canvas, call)
 
     def run(self, canvas: Any, call: Call) -> Any:
         """Run a canvas in place; see `Canvas.apply`."""
@@ -85,8 +106,13 @@ class Sender:
         if named:
             frozen.options.pop("task_id", None)
         result = door.freeze(frozen, named)
-        send = partial(door.send, frozen, call, Frozen(result, canvas))
+        send = partial(self._send_held, door, frozen, call, Frozen(result, canvas))
         return Held(result, send, unsent=unsent)
+
+    def _send_held(self, door: Any, frozen: Any, call: Call, held: Frozen) -> Any:
+        if are_any():
+            frozen, call = self._noted(frozen, call)
+        return door.send(frozen, call, held)
 
     def resume(self, canvas: Any, result: Any, unknown: Literal["send", "skip"]) -> Any:
         """Send the rest of an interrupted send of a canvas; return `result`."""

@@ -165,6 +165,7 @@ class Surviving:
         self._refuse_other(members, past)
         number = self._outgoing.look(past.mark_name)
         standing = past.standing(number)
+        past.forget_unsent(standing)
         rest = standing.rest
         if unknown == "send":
             rest = sorted(rest + standing.unknown)
@@ -259,7 +260,7 @@ def end_of_fed(
     why: str | None,
     *,
     is_over: bool,
-) -> None:
+) -> bool:
     """Tell the journal of a group that was fed its end, if it has one.
 
     Args:
@@ -269,15 +270,19 @@ def end_of_fed(
         why: What stopped it, if something did.
         is_over: Whether its thread is done with it; else it may be in its source, and
             what left last may not be confirmed yet.
+
+    Returns:
+        Whether no other sender goes on with the group by its journal.
     """
     journal = call.journal
     if journal is None:
-        return
+        return True
     if is_over:
         is_whole = fed.is_read and error is None
         journal.end(fed.report, is_whole=is_whole, why=why)
     else:
         journal.stop(why)
+    return not journal.is_lost
 
 
 @contextmanager
@@ -330,7 +335,8 @@ def _anew(taken: TakenUp, number: int | None) -> tuple[bytes, Assignment, Prints
     assert prints is not None  # noqa: S101 - it was given them
     unknown = taken.ledger.intervals(Fate.UNKNOWN)
     total = resumed.total
-    assignment = past.next_assignment(number, resumed.rest, unknown, total)
+    rest, known = resumed.rest, resumed.known
+    assignment = past.next_assignment(number, rest, unknown, total, known)
     return past.mark_name, assignment, prints
 
 

@@ -18,13 +18,13 @@ from celerant.tasks.annotations import annotate
 from celerant.tasks.group_results import WithResults, is_first, parameters_of
 from celerant.tasks.models import WithModels
 from celerant.tasks.options import HOOKS, OPTIONS, check_task_options
-from celerant.tasks.retry import check_retry_options, with_autoretry
+from celerant.tasks.retry import check_retry_options, retry_automatically
 from celerant.tasks.task import Task
 
 if TYPE_CHECKING:
     from celerant.context.host import App
 
-__all__ = ["adopt", "base_of", "make_task", "name_of", "settle"]
+__all__ = ["adopt", "base_of", "make_task", "name_of", "rebase", "settle"]
 
 #: Options that have a setting's value if they are None.
 _BY_SETTING = frozenset(
@@ -83,10 +83,9 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
         "dump_models": None if dump is None else staticmethod(dump),
         "__doc__": function.__doc__,
         "__module__": getattr(function, "__module__", None) or __name__,
-        **_from_settings(cls),
         **{k: v for k, v in own.items() if not (v is None and k in _BY_SETTING)},
     }
-    made: Task[Any, Any] = type(name_of(function), (cls,), space)()
+    made: Task[Any, Any] = _class_of(name_of(function), cls, space)()
     # Its attributes are not copied: one called `name` or `run` would hide the task's.
     functools.update_wrapper(made, function, updated=())
     settle(made)
@@ -109,6 +108,7 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
         )
         raise SettingError(msg, name="base")
     cls = type(task)
+    _plain_run(task)
     name = task.name or app.gen_task_name(cls.__name__, cls.__module__)
     given = {n: v for n in OPTIONS if (v := task.own_option(n)) is not None}
     given.pop("app", None)
@@ -134,6 +134,20 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
     return task
 
 
+def rebase(task: Task[Any, Any], base: type[Task[Any, Any]]) -> None:
+    """Give a task of `make_task` another base; it stays the same object."""
+    cls = type(task)
+    task.__class__ = _class_of(cls.__name__, base, vars(cls)["_space"])
+    type(task).__init__(task)
+    settle(task)
+    task.on_bound(task.app)
+
+
+def _class_of(name: str, base: type, space: dict[str, Any]) -> type[Task[Any, Any]]:
+    # The task's own attributes are kept, for `rebase`.
+    return type(name, (base,), {**_from_settings(base), **space, "_space": space})
+
+
 def settle(task: Task[Any, Any]) -> None:
     """Annotate a task as the settings say now, and apply its options."""
     annotate(task, task.app.conf.task_annotations)
@@ -143,11 +157,18 @@ def settle(task: Task[Any, Any]) -> None:
         for hook in HOOKS
         if inspect.getattr_static(cls, hook) is not inspect.getattr_static(Task, hook)
     )
+    if "hooks" in vars(task):
+        # Some of them were set on the task itself.
+        task.hooks |= cls.hooks
     check_retry_options(task)
-    cls._body = None
-    if task.autoretry_for:
-        cls._body = staticmethod(with_autoretry(task))
+    retry_automatically(task)
     task.__dict__.pop("_given_options", None)
+
+
+def _plain_run(task: Task[Any, Any]) -> None:
+    """Drop the retrying `run` of a task that is registered again."""
+    if vars(task).pop("_orig_run", None) is not None:
+        vars(task).pop("run", None)
 
 
 def name_of(function: Any) -> str:

@@ -6,6 +6,7 @@ celery 5.7.0.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import random
 import sys
@@ -26,8 +27,8 @@ __all__ = [
     "ask_again",
     "ask_retry",
     "check_retry_options",
+    "retry_automatically",
     "signature_of",
-    "with_autoretry",
 ]
 
 
@@ -104,7 +105,9 @@ def signature_of(
     options: Mapping[str, Any],
 ) -> Signature[Any]:
     """Return a request's call as a signature, which is sent again with `options`."""
-    merged = {**_options(request), **_route(request), **options}
+    given = {k: v for k, v in options.items() if k != "queue" or v}
+    route = _route(request, is_sent_elsewhere="queue" in given)
+    merged = {**_options(request), **route, **given}
     present = {name: value for name, value in merged.items() if value is not None}
     return Signature(task.name, args, dict(kwargs), present, app=task.app)
 
@@ -115,10 +118,13 @@ def _options(request: Request) -> dict[str, Any]:
     return {**options, "ignore_result": request.ignore_result}
 
 
-def _route(request: Request) -> dict[str, Any]:
+def _route(request: Request, *, is_sent_elsewhere: bool) -> dict[str, Any]:
     info = request.delivery_info
-    exchange, routing_key = info.get("exchange"), info.get("routing_key")
     route = {"priority": info.get("priority")}
+    if is_sent_elsewhere:
+        # An exchange goes before a queue: the retry would go the old way.
+        return route
+    exchange, routing_key = info.get("exchange"), info.get("routing_key")
     if exchange == "" and routing_key:
         # The exchange without a name takes a queue's name as routing key.
         return {**route, "queue": routing_key}
@@ -165,16 +171,25 @@ def _arguments(
     return bound.args, {**bound.kwargs, **rest}
 
 
-def with_autoretry(task: Task[Any, Any]) -> Callable[..., Any]:
-    """Return `task.run`, which retries the task after the errors of its options."""
-    wanted = tuple(task.autoretry_for)
-    unwanted = tuple(task.dont_autoretry_for)
+def retry_automatically(task: Task[Any, Any]) -> None:
+    """Let `task.run` retry the task after the errors of its options.
 
+    It is the method itself, because a ``__call__`` of the user's own may call it. The
+    one below is `_orig_run`, as in Celery.
+    """
+    if task.autoretry_for and "_orig_run" not in vars(task):
+        task._orig_run = task.run  # noqa: SLF001 - Celery's name
+        task.run = _retrying(task)  # type: ignore[method-assign]
+
+
+def _retrying(task: Task[Any, Any]) -> Callable[..., Any]:
+    @functools.wraps(task.run)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return task.run(*args, **kwargs)
-        except wanted as exc:
-            if isinstance(exc, unwanted) or isinstance(
+            return task._orig_run(*args, **kwargs)  # noqa: SLF001 - Celery's name
+        # Looked up each time: annotations may change them.
+        except tuple(task.autoretry_for) as exc:
+            if isinstance(exc, tuple(task.dont_autoretry_for)) or isinstance(
                 control_flow.read(exc), (Ignore, Retry)
             ):
                 raise

@@ -66,20 +66,28 @@ def shared_task(
         msg = f"{function!r} is a shared task already: remove the second @shared_task"
         raise TypeError(msg)
 
-    def add_to(app: Any) -> None:
-        app.task(name=name, bind=bind, **options)(function)
-
-    def find() -> Task[Any, Any]:
-        app: Any = current_app()
+    def task_of(app: Any) -> Task[Any, Any]:
         known = name or app.gen_task_name(name_of(function), function.__module__)
         return cast("Task[Any, Any]", app.tasks[known])
 
+    made = functools.update_wrapper(
+        _SharedTask(lambda: task_of(current_app())), function
+    )
+
+    def add_to(app: Any) -> None:
+        app.task(name=name, bind=bind, **options)(function)
+        task_of(app).stand_ins += (made,)
+
     share(name or f"{function.__module__}.{name_of(function)}", add_to)
-    return functools.update_wrapper(_SharedTask(find), function)
+    return made
 
 
 class _SharedTask:
-    """Stands for the current app's task; `isinstance` takes it for one, too."""
+    """Stands for the current app's task, is equal to it, and passes for an instance.
+
+    Receivers that are connected to it hear of the task of every app: it is connected
+    when no app may be there yet.
+    """
 
     def __init__(self, find: Callable[[], Task[Any, Any]]) -> None:
         # Not by our own __setattr__, which sets the task's attributes.
@@ -90,6 +98,9 @@ class _SharedTask:
         return Task
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and self._task() is self:
+            # Python and signals ask for such names while there is no app.
+            raise AttributeError(name)
         return getattr(self._find(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -101,6 +112,30 @@ class _SharedTask:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._find()(*args, **kwargs)
+
+    @property
+    def stand_ins(self) -> tuple[Any, ...]:
+        """The task that it stands for, and all others that do."""
+        task = self._task()
+        return () if task is self else (task, *task.stand_ins)
+
+    def _task(self) -> Any:
+        """Return the task, or itself while there is none."""
+        try:
+            return self._find()
+        except (KeyError, RuntimeError):
+            return self
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is _SharedTask:
+            other = other._task()
+        # The other one may know better, as `mock.ANY` does.
+        return self._task() is other or NotImplemented
+
+    def __hash__(self) -> int:
+        # Its own as long as there is no app: tools hash the objects of a module.
+        task = self._task()
+        return object.__hash__(self) if task is self else hash(task)
 
     def __reduce__(self) -> Any:
         return self._find().__reduce__()

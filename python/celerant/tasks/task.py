@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
+from celerant.canvas.data import positional
 from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.signature import Signature
 from celerant.common.listing import without
-from celerant.context.apps import current_app, task_by_name
+from celerant.context.apps import task_by_name
+from celerant.context.call import Call
 from celerant.context.request import (
     Request,
     current_request,
@@ -17,9 +19,11 @@ from celerant.context.request import (
     enter,
     own_request,
 )
-from celerant.errors import CelerantError, MaxRetriesExceeded, PublishError, Retry
+from celerant.errors import MaxRetriesExceeded, PublishError, Retry
+from celerant.tasks.attributes import AppMadeLast, FromSetting
 from celerant.tasks.hooks import TaskHooks
-from celerant.tasks.options import OPTIONS, SENT
+from celerant.tasks.noting import NOTING, note_one
+from celerant.tasks.options import HOOKS, OPTIONS, SENT
 from celerant.tasks.replace import extend_chord, hand_over, replacement
 from celerant.tasks.retry import ask_again, ask_retry
 from celerant.tasks.state import store_state
@@ -40,29 +44,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _FromSetting:
-    """The value of an option that the task leaves to the app's settings."""
-
-    def __init__(self, setting: str) -> None:
-        self._setting = setting
-
-    def __get__(self, task: Any, owner: type) -> Any:
-        return None if task is None else getattr(task.app.conf, self._setting)
-
-
-class _AppMadeLast:
-    """The app of a task that was not registered, as Celery has it."""
-
-    def __get__(self, task: Task[Any, Any] | None, owner: type) -> App:
-        if task is not None and not task.name:
-            msg = (
-                f"a task of class {owner.__name__} has no name: register it with "
-                "app.register_task, or give its class an attribute `name`"
-            )
-            raise CelerantError(msg)
-        return current_app()
-
-
 #: Public for other rooms of the package only.
 _INTERNAL = frozenset(
     {
@@ -74,6 +55,7 @@ _INTERNAL = frozenset(
         "parameters",
         "retry_lost",
         "sent_options",
+        "stand_ins",
         "takes_header",
     }
 )
@@ -100,7 +82,7 @@ class Task(TaskHooks, Generic[P, R]):
     #: Its name in the registry.
     name: str = ""
     #: The app that has it; if it is not registered, the app made last.
-    app: App = cast("App", _AppMadeLast())
+    app: App = cast("App", AppMadeLast())
     #: Whether the function gets the task as its first argument.
     bind: bool = False
     #: The parameters for arguments (without `self` of a bound task), if checked.
@@ -113,8 +95,8 @@ class Task(TaskHooks, Generic[P, R]):
     takes_header: bool = False
     #: The methods for classes of your own that a subclass has replaced.
     hooks: frozenset[str] = frozenset()
-    #: `run` with the retries of `autoretry_for`; None without any.
-    _body: Callable[..., Any] | None = None
+    #: The shared tasks that stand for it: their receivers of signals hear of it.
+    stand_ins: tuple[Any, ...] = ()
 
     if TYPE_CHECKING:
 
@@ -125,10 +107,20 @@ class Task(TaskHooks, Generic[P, R]):
         msg = f"task {self.name}: its class has no method 'run'"
         raise NotImplementedError(msg)
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if cls.apply_async is not Task.apply_async:
+            note_one()
+
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in SENT:
             self.__dict__.pop("_given_options", None)
+        elif name == "apply_async":
+            # As tests do that replace it.
+            note_one()
+        elif name in HOOKS:
+            super().__setattr__("hooks", self.hooks | {name})
 
     def own_option(self, name: str) -> Any:
         """Return an option as the task or its class gives it; None: neither does."""
@@ -180,8 +172,7 @@ class Task(TaskHooks, Generic[P, R]):
         """Run the function here."""
         token = enter(self.name, args, kwargs)
         try:
-            # Looked up each time: tests replace `run` by another function.
-            value: R = (self._body or self.run)(*args, **kwargs)
+            value: R = self.run(*args, **kwargs)
             return value
         finally:
             own_request.reset(token)
@@ -334,8 +325,19 @@ class Task(TaskHooks, Generic[P, R]):
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[SendOptions],
     ) -> AsyncResult[R]:
-        """Send it with arguments and options; see `Signature.apply_async`."""
-        return self.s().apply_async(args, kwargs, **options)
+        """Send it with arguments and options; see `Signature.apply_async`.
+
+        A class of your own may have another `apply_async`, which goes on to this one.
+        It is called for each send of the task: in groups, chains and chords too, by
+        callbacks and retries.
+        """
+        noted = NOTING.get()
+        if noted is not None and noted.task is self and noted.call is None:
+            result: AsyncResult[R] = noted.take(args, kwargs, options)
+        else:
+            call = Call(positional(args), kwargs or {}, {**options})
+            result = self.app.sender.send_one(self.s(), call)
+        return result
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send it with these arguments once Django's transaction is committed."""
@@ -380,7 +382,7 @@ class Task(TaskHooks, Generic[P, R]):
 
 for _name, _option in OPTIONS.items():
     if _option.setting is not None:
-        setattr(Task, _name, _FromSetting(_option.setting))
+        setattr(Task, _name, FromSetting(_option.setting))
     elif _option.treatment != "refused" and not hasattr(Task, _name):
         setattr(Task, _name, _option.default)
 

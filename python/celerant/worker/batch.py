@@ -16,7 +16,8 @@ from celerant._core import monotonic
 from celerant.common.stock_errors import task_revoked, time_limit_exceeded, worker_lost
 from celerant.running.succession import unpack_successors
 from celerant.running.trace import FAILURE, REVOKED, Outcome
-from celerant.worker.child import unpack
+from celerant.worker.changes import apply_changes
+from celerant.worker.outcomes import unpack
 from celerant.worker.process import ChildDied
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class Batch:
         self._step(first.run, self._runner.begin)
         jobs = self._jobs
         while jobs:
-            # The child begins the first job at once, so its ack and its state
-            # "started" are sent before.
+            # The child begins the first job at once, so its ack and, in memory, its
+            # state "started" are sent before.
             jobs[0].begun_at = monotonic()
             self._again = []
             self._left = dict(enumerate(jobs, self._child.sent + 1))
@@ -171,6 +172,8 @@ class Batch:
         packed = pickle.loads(answer)  # noqa: S301 - made by our own child
         request.successors = unpack_successors(packed.successors)
         request.children += packed.children
+        if packed.changes is not None:
+            apply_changes(request, packed.changes)
         self.runtimes[request.task] = packed.runtime
         self._runner.end(run, unpack(packed))
 

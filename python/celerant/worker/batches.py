@@ -117,13 +117,20 @@ class Batches:
         run, is_over = TaskRun(delivery), True
         try:
             if self._runner.admit(run):
+                starts_there = (
+                    self._engine.shares_store and self._runner.stores_started(run)
+                )
                 try:
-                    payload, limit = self._engine.pack(delivery)
+                    payload, limit = self._engine.pack(
+                        delivery,
+                        stores_started=starts_there,
+                        shows_value=self._runner.shows_value(run),
+                    )
                 except Exception as exc:  # noqa: BLE001 - reducers raise what they like
                     self._runner.begin(run)
                     self._runner.end(run, failure(exc, 0.0))
                 else:
-                    is_over = False
+                    is_over, run.is_started_there = False, starts_there
                     return Job(run, payload, limit)
         except BaseException as exc:  # noqa: BLE001 - a task must not end its slot
             self._runner.rescue(run, exc)

@@ -1,8 +1,4 @@
-"""Functions that run inside a spawned child process of the pool.
-
-The child serialises the values that tasks return. So a value that cannot be serialised
-fails its task and never breaks the pool.
-"""
+"""Functions that run inside a spawned child process of the pool."""
 
 from __future__ import annotations
 
@@ -15,63 +11,28 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kombu.serialization import dumps, loads
-
-from celerant.common.foreign import (
-    args_of,
-    class_name,
-    is_a,
-    said,
-    stored_as,
-    traceback_text,
-)
-from celerant.common.printable import shown
+from celerant.common.foreign import said, stored_as, traceback_text
 from celerant.common.receivers import tell
-from celerant.common.stock_errors import encode_error, named_exception
-from celerant.common.with_form import plain_value
-from celerant.errors import TaskControl
 from celerant.running.logged import logged
 from celerant.running.softlimit import Limited, listen
+from celerant.running.storing import Storing
 from celerant.running.succession import pack_successors
 from celerant.running.telling import end, is_told
-from celerant.running.trace import FAILURE, SUCCESS, Outcome, run_task
-from celerant.tasks import control_flow
-from celerant.worker.jobs import unpack_request
+from celerant.running.trace import FAILURE, STARTED, SUCCESS, failure, run_task
+from celerant.worker.changes import changes_since, followers_of
+from celerant.worker.jobs import Terms, unpack_request
+from celerant.worker.outcomes import Packed, checked, pack, pack_unused, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = [
-    "Checked",
-    "Packed",
-    "check",
-    "pack",
-    "prepare",
-    "run",
-    "run_job",
-    "unpack",
-]
+    from celerant.context.request import Request
+    from celerant.running.trace import Outcome
+
+__all__ = ["Checked", "check", "prepare", "run", "run_job"]
 
 _tasks: dict[bytes, Any] = {}
 _failed_imports: dict[str, str] = {}
-
-
-class Packed(NamedTuple):
-    """An outcome as plain data, which travels by pickle."""
-
-    state: str
-    #: (content type, content encoding, body) of the value; None if there is none.
-    value: tuple[str, str, Any] | None
-    #: (class, module, arguments) of the exception; None if there is none.
-    exception: tuple[str, str, tuple[Any, ...]] | None
-    traceback: str | None
-    runtime: float
-    #: A packed Retry, Ignore or Reject; None if the task raised none.
-    control: tuple[Any, ...] | None = None
-    #: The canvases that the parent sends in the task's place, pickled.
-    successors: bytes | None = None
-    #: Results of the canvases that the task has sent.
-    children: tuple[Any, ...] = ()
 
 
 class Checked(NamedTuple):
@@ -82,7 +43,7 @@ class Checked(NamedTuple):
     missing: dict[str, str]
 
 
-def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) -> None:
+def prepare(modules: Sequence[str], set_up: Sequence[Callable[[], Any]] = ()) -> None:
     """Make this child ready: import the tasks' modules, and end with the parent.
 
     Args:
@@ -96,9 +57,9 @@ def prepare(modules: Sequence[str], set_up: Callable[[], None] | None = None) ->
     if parent is not None:
         watch = threading.Thread(target=_follow, args=(parent,), daemon=True)
         watch.start()
-    if set_up is not None:
+    for step in set_up:
         try:
-            set_up()
+            step()
         except BaseException as exc:  # noqa: BLE001 - `check` tells it
             _failed_imports["the app"] = f"{type(exc).__name__}: {exc}"
     for module in modules:
@@ -150,37 +111,63 @@ def run(job: bytes) -> bytes:
 
 
 def run_job(
-    reference: bytes,
-    packed_request: tuple[str, str, dict[str, Any]],
-    serializer: str,
-    soft_limit: float | None = None,
+    reference: bytes, packed_request: tuple[str, str, dict[str, Any]], *terms: Any
 ) -> Packed:
     """Run a task and return its packed outcome.
 
     Args:
         reference: The task, pickled.
         packed_request: The task's request, as `jobs.pack_job` packs it.
-        serializer: Name of the serializer that encodes the value.
-        soft_limit: Seconds after which the task gets a SoftTimeLimitExceeded; None is
-            without limit.
+        terms: The fields of `jobs.Terms`.
     """
-    task, request = _find(reference), unpack_request(packed_request)
-    outcome = run_task(task, request, Limited(task, soft_limit))
-    if request.ignore_result and not (
-        request.callbacks or request.chain or request.chord
-    ):
-        outcome.value = None
+    task, request, under = (
+        _find(reference),
+        unpack_request(packed_request),
+        Terms(*terms),
+    )
+    before = followers_of(request)
+    if under.stores_started:
+        _store_started(task, request)
+    outcome = run_task(task, request, Limited(task, under.soft_limit))
     successors, outcome = pack_successors(request, outcome)
-    packed = pack(outcome, serializer)
+    try:
+        changes = changes_since(before, request)
+    except BaseException as exc:  # noqa: BLE001 - reducers raise what they like
+        changes, outcome = None, failure(exc, outcome.runtime)
+    packed, told = _packed(task, request, outcome, under)
     if is_told(task):
         # Receivers are told here, because the task's own state is in this process.
         with logged("telling of", request):
-            end(
-                task,
-                request,
-                outcome if outcome.state == packed.state else unpack(packed),
-            )
-    return packed._replace(successors=successors, children=tuple(request.children))
+            end(task, request, told)
+    return packed._replace(
+        successors=successors, children=tuple(request.children), changes=changes
+    )
+
+
+def _store_started(task: Any, request: Request) -> None:
+    # Here, so that it comes before the states that the task itself stores.
+    with logged("storing the start of", request):
+        about = {"pid": os.getpid(), "hostname": request.hostname}
+        Storing(task.app.backend)(request, about, STARTED)
+
+
+def _packed(
+    task: Any, request: Request, outcome: Outcome, under: Terms
+) -> tuple[Packed, Outcome]:
+    """Return an outcome as it travels, and as hooks and receivers are told of it."""
+    serializer = under.serializer
+    is_kept = request.chord or not request.ignore_result
+    is_sent = request.callbacks or request.chain
+    if outcome.state == SUCCESS:
+        if not (is_kept or is_sent):
+            return pack_unused(outcome, is_shown=under.shows_value), outcome
+        if is_kept and is_sent and is_told(task):
+            # Told is what is stored later, as far as that is known here.
+            outcome = checked(outcome, serializer)
+    packed = pack(outcome, serializer, request)
+    if outcome.state == packed.state:
+        return packed, outcome
+    return packed, unpack(packed)
 
 
 def _find(reference: bytes) -> Any:
@@ -190,82 +177,3 @@ def _find(reference: bytes) -> Any:
         task = pickle.loads(reference)  # noqa: S301 - made by our own parent
         _tasks[reference] = task
     return task
-
-
-def pack(outcome: Outcome, serializer: str) -> Packed:
-    """Return an outcome as plain data; a value that cannot be encoded is a failure."""
-    if outcome.state == SUCCESS:
-        try:
-            value = dumps(plain_value(outcome.value, serializer), serializer)
-            body = value[2]
-            plain = body if isinstance(body, (str, bytes)) else bytes(body)
-        except BaseException as exc:  # noqa: BLE001 - the value's own code may raise it
-            outcome = Outcome(
-                FAILURE,
-                exception=encode_error(unserialisable(outcome.value, serializer, exc)),
-                runtime=outcome.runtime,
-            )
-        else:
-            packed = (value[0], value[1], plain)
-            return Packed(SUCCESS, packed, None, None, outcome.runtime)
-    raised, control, named = outcome.exception, None, None
-    if is_a(raised, TaskControl):
-        control = control_flow.pack(raised, _portable, _exception)
-    elif raised is not None:
-        named = _exception(raised)
-    return Packed(
-        outcome.state, None, named, outcome.traceback, outcome.runtime, control
-    )
-
-
-def _exception(raised: BaseException) -> tuple[str, str, tuple[Any, ...]]:
-    name, module = stored_as(type(raised))
-    # A spawned child calls the script's module by another name.
-    module = "__main__" if module == "__mp_main__" else module
-    return name, module, tuple(map(_portable, args_of(raised)))
-
-
-def unserialisable(value: Any, serializer: str, exc: BaseException) -> str:
-    """Return the error text for a value that `serializer` does not take."""
-    return (
-        f"the task returned {shown(value)} of type {class_name(value)}, "
-        f"which the serializer {serializer!r} does not take ({said(exc)}); return "
-        f"plain data or set result_serializer"
-    )
-
-
-def _portable(value: Any) -> Any:
-    # As plain data, because the parent may not have the child's classes.
-    try:
-        body = dumps(value, "json")
-        return loads(body[2], body[0], body[1])
-    except BaseException:  # noqa: BLE001 - the value's own code may raise it
-        return shown(value)
-
-
-def unpack(packed: Packed) -> Outcome:
-    """Return the outcome that a child packed.
-
-    An exception comes back with the same name and arguments, but not as the same class.
-    The stored record is the same, and the parent needs none of the task's modules.
-    """
-    if packed.state == SUCCESS and packed.value is not None:
-        content_type, encoding, body = packed.value
-        value = loads(body, content_type, encoding, force=True)
-        return Outcome(SUCCESS, value, runtime=packed.runtime, is_told=True)
-    if packed.control is not None:
-        return Outcome(
-            packed.state,
-            exception=control_flow.unpack(packed.control),
-            traceback=packed.traceback,
-            runtime=packed.runtime,
-            is_told=True,
-        )
-    name, module, args = packed.exception or ("Exception", "builtins", ())
-    return Outcome(
-        packed.state,
-        exception=named_exception(name, module, *args),
-        traceback=packed.traceback,
-        runtime=packed.runtime,
-        is_told=True,
-    )

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Any
+
+from celerant.worker.sigterm import MeantEnd
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
@@ -32,6 +35,8 @@ class Claims:
         self._lock: Any = context.Lock()
         #: The numbers of the last begun job and of the last recalled one.
         self._numbers: Any = context.RawArray("Q", 2)
+        #: Tells the parent's SIGTERM from that of others.
+        self.meant_end = MeantEnd(context)
 
     def begin(self, number: int) -> bool:
         """Note in the child that a job begins; return False if it must not."""
@@ -81,6 +86,8 @@ class Claims:
         if begun < number:
             return False
         if begun == number:
+            if signal == SIGTERM:
+                self.meant_end.mean()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal)
         return True

@@ -88,10 +88,16 @@ def heartbeat(panel: Panel, **_: Any) -> Any:
 
 
 def hello(
-    panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any
+    panel: Panel,
+    from_node: str,
+    revoked: Iterable[str] | None = None,
+    sender: str | None = None,
+    **_: Any,
 ) -> Any:
     """Exchange revoked ids with a worker that starts."""
-    if from_node == panel.hostname:
+    # Celery's workers name no sender.
+    own = from_node == panel.hostname if sender is None else sender == panel.identity
+    if own:
         return None
     panel.worker_state.revoked.add(revoked or ())
     panel.end_revoked()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celerant.context.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["pack_job", "unpack_request"]
+__all__ = ["Terms", "pack_job", "unpack_request"]
 
 #: Fields of a request besides its id and its task's name; most keep their defaults.
 _FIELDS = [f for f in dataclasses.fields(Request) if f.name not in {"id", "task"}]
@@ -24,6 +24,19 @@ _NAMES = tuple(field.name for field in _FIELDS)
 _values = attrgetter(*_NAMES)
 #: The defaults of these fields, which need not travel.
 _DEFAULTS: Sequence[Any] = _values(Request("", ""))
+
+
+class Terms(NamedTuple):
+    """What a child process must know of a run besides the task and its request."""
+
+    #: Name of the serializer of results.
+    serializer: str
+    #: Seconds after which the task gets a SoftTimeLimitExceeded; None is without limit.
+    soft_limit: float | None = None
+    #: Whether the child stores the state STARTED.
+    stores_started: bool = False
+    #: Whether a log or an event shows the task's value.
+    shows_value: bool = True
 
 
 def pack_job(function: Any, reference: bytes, request: Request, *args: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal as signals
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ class Panel:
         self.engine = engine
         self.shutdown = shutdown
         self.since = monotonic()
+        #: Tells the worker from others, which may have its name.
+        self.identity = uuid.uuid4().hex
         self.source: Source
         self._slots: Pool
         self._marker: ThreadPoolExecutor | None = None

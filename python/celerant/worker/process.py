@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import pickle
 import select
+import signal
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from celerant._core import monotonic
 from celerant.common.receivers import tell
 from celerant.worker.claims import Claims
 from celerant.worker.serving import FRAME, LARGE, RING, serve
+from celerant.worker.sigterm import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +46,7 @@ class ChildProcess:
     """
 
     def __init__(
-        self, modules: Sequence[str], set_up: Callable[[], None] | None = None
+        self, modules: Sequence[str], set_up: Sequence[Callable[[], Any]] = ()
     ) -> None:
         """Prepare a child; `start` starts its process.
 
@@ -52,7 +54,7 @@ class ChildProcess:
             modules: Names of the modules that it imports before its first task.
             set_up: Called in the child before the imports.
         """
-        self._set_up = set_up
+        self._set_up = tuple(set_up)
         self._modules = tuple(modules)
         self._process: Any = None
         self._jobs: socket.socket
@@ -244,9 +246,14 @@ class ChildProcess:
         before = self.terminated, self.is_worn
         # Set first, because the slot of the job may see the process end at once.
         self.terminated = self.is_worn = True
-        has_begun = self._claims.signal(job, self.sent, self._process.pid, number)
+        process, claims = self._process, self._claims
+        has_begun = claims.signal(job, self.sent, process.pid, number)
         if not has_begun:
             self.terminated, self.is_worn = before
+        elif number == signal.SIGTERM:
+            insist = threading.Timer(GRACE, _insist, (process, claims))
+            insist.daemon = True
+            insist.start()
         return has_begun
 
     def replace(self) -> None:
@@ -284,3 +291,9 @@ class ChildProcess:
         if process is not None:
             process.kill()
             process.join(_GONE)
+
+
+def _insist(process: Any, claims: Claims) -> None:
+    """Kill a process whose task keeps it from noticing that its end is meant."""
+    if not claims.meant_end.is_noticed and process.is_alive():
+        process.kill()

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from celerant.errors import SettingError
 from celerant.running.header_results import with_values
 from celerant.worker.child import Checked, check, run_job
-from celerant.worker.jobs import pack_job
+from celerant.worker.jobs import Terms, pack_job
 from celerant.worker.pool import Engine
 from celerant.worker.process import ChildDied, ChildProcess
 from celerant.worker.time_limits import TimeLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from celerant.worker.batch import Batch, Job
     from celerant.worker.message import Delivery
@@ -38,13 +38,15 @@ class Processes(Engine):
 
     name = "processes"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker says of its pool
         self,
         size: int,
         tasks: Mapping[str, Any],
         serializer: str,
         max_tasks: int | None = None,
-        set_up: Callable[[], None] | None = None,
+        set_up: Sequence[Callable[[], Any]] = (),
+        *,
+        shares_store: bool = True,
     ) -> None:
         """Prepare `size` children for `tasks`; `start` starts them.
 
@@ -54,11 +56,13 @@ class Processes(Engine):
             serializer: Name of the serializer that encodes return values.
             max_tasks: How many tasks a child runs before it is replaced; None is
                 without limit.
-            set_up: Called in each child before its imports; it travels by pickle.
+            set_up: Called in each child before its imports; they travel by pickle.
+            shares_store: Whether what a child stores of a result is found by others.
         """
         self._tasks = tasks
         self._serializer = serializer
         self._max_tasks = max_tasks
+        self.shares_store = shares_store
         self._limits = TimeLimits()
         self._references: dict[str, bytes] = {}
         self._modules = sorted({_module_of(t) for t in tasks.values()} - {"__main__"})
@@ -131,8 +135,19 @@ class Processes(Engine):
         most = self._max_tasks
         return None if not most else max(1, most - child.served)
 
-    def pack(self, delivery: Delivery) -> tuple[bytes, float | None]:
+    def pack(
+        self,
+        delivery: Delivery,
+        *,
+        stores_started: bool = False,
+        shows_value: bool = True,
+    ) -> tuple[bytes, float | None]:
         """Return a delivery's job for a child, and its hard time limit in seconds.
+
+        Args:
+            delivery: The delivery.
+            stores_started: Whether the child stores the state STARTED.
+            shows_value: Whether a log or an event shows the task's value.
 
         Raises:
             Exception: An argument cannot be pickled.
@@ -142,10 +157,8 @@ class Processes(Engine):
         task = delivery.task
         if task.takes_header and not task.backend.supports_handles:
             with_values(delivery.request, task.backend)
-        job = pack_job(
-            run_job, reference, delivery.request, self._serializer, limit.soft
-        )
-        return job, limit.hard
+        terms = Terms(self._serializer, limit.soft, stores_started, shows_value)
+        return pack_job(run_job, reference, delivery.request, *terms), limit.hard
 
     def run(self, batch: Batch, child: ChildProcess) -> None:
         """Run a batch in a lent child."""

@@ -53,6 +53,8 @@ class TaskRun:
     is_settled: bool = False
     #: How many processes have died just before they began it.
     deaths: int = 0
+    #: Whether the process that runs it stores the state STARTED.
+    is_started_there: bool = False
 
 
 class Runner:
@@ -138,11 +140,26 @@ class Runner:
         request = delivery.request
         if not policy.acks_late:
             run.is_settled = self.settling.settle_early(delivery)
-        if policy.tracks_started and not request.ignore_result:
+        if self.stores_started(run) and not run.is_started_there:
             about = {"pid": os.getpid(), "hostname": self._hostname}
             self.ending.storing(request, about, STARTED)
         if self._events.tells_tasks and policy.sends_events:
             self._events.started(request)
+
+    @staticmethod
+    def stores_started(run: TaskRun) -> bool:
+        """Whether the state STARTED is stored for an admitted run."""
+        policy = run.policy
+        assert policy is not None  # noqa: S101 - it was admitted
+        return policy.tracks_started and not run.delivery.request.ignore_result
+
+    def shows_value(self, run: TaskRun) -> bool:
+        """Whether a log or an event shows what the task of an admitted run returns."""
+        policy = run.policy
+        assert policy is not None  # noqa: S101 - it was admitted
+        return logger.isEnabledFor(logging.INFO) or (
+            self._events.tells_tasks and policy.sends_events
+        )
 
     def end(self, run: TaskRun, outcome: Outcome) -> None:
         """Store the outcome and send the later tasks."""

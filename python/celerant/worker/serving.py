@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celerant.worker.child import prepare, run
 
@@ -31,7 +31,7 @@ def serve(
     answers: socket.socket,
     claims: Claims,
     modules: Sequence[str],
-    set_up: Callable[[], None] | None,
+    set_up: Sequence[Callable[[], Any]],
 ) -> None:
     """Run batches of jobs until the parent closes the socket.
 
@@ -48,6 +48,7 @@ def serve(
     for end in (jobs, answers):
         # A program may give all new sockets a timeout, before it is imported here too.
         end.settimeout(None)
+    claims.meant_end.listen()
     prepare(modules, set_up)
     _Serving(jobs, answers, claims).run()
 

@@ -14,6 +14,7 @@ from kombu.serialization import prepare_accept_content
 from celerant.common.limits import Limits
 from celerant.common.mailbox import make_mailbox
 from celerant.common.receivers import tell
+from celerant.config.default_backend import keeps_results_here
 from celerant.context.workers import add_worker
 from celerant.errors import SettingError
 from celerant.worker.batches import Batches
@@ -24,6 +25,8 @@ from celerant.worker.flow import Flow
 from celerant.worker.mailbox import MailboxNode
 from celerant.worker.memory_source import MemorySource
 from celerant.worker.message import Reader
+from celerant.worker.mingling import Mingling
+from celerant.worker.names import own_tasks, queue_names
 from celerant.worker.panel import Panel
 from celerant.worker.pool import Engine, Pool, Threads
 from celerant.worker.processes import Processes
@@ -47,9 +50,6 @@ logger = logging.getLogger("celerant.worker")
 #: Seconds that `start` waits until the worker consumes. The broker may be lost again
 #: meanwhile, so the wait has a limit.
 _BEGIN_TIMEOUT = 2.0
-
-#: The most names of tasks in a line of the log.
-_SHOWN_TASKS = 20
 
 
 class Worker:
@@ -95,7 +95,7 @@ class Worker:
         self.app = app
         self.concurrency = int(size)
         self.pool = pool
-        self.queues = _queue_names(app, queues)
+        self.queues = queue_names(app, queues)
         self.hostname = hostname or f"celerant@{socket.gethostname()}"
         self._source: MemorySource | BrokerSource | None = None
         self._slots: Pool | None = None
@@ -108,6 +108,12 @@ class Worker:
         self.panel: Panel | None = None
         #: Called when remote control stops the worker; must not wait for the stop.
         self.on_shutdown: Callable[[], Any] = self._stop_aside
+        #: When the other workers are asked what was revoked: "before" the first message
+        #: is taken, which costs a second, or "aside", meanwhile; None: never.
+        self.mingles: Literal["before", "aside"] | None = "aside"
+        self._mingling = Mingling()
+        #: Called in each child process before its imports; they travel by pickle.
+        self.child_setup: list[Callable[[], Any]] = []
         add_worker(self)
 
     @property
@@ -143,8 +149,10 @@ class Worker:
         if self.panel is not None:
             self.panel.join(source, slots)
         engine.start()
+        mingling = self._mingling
         try:
-            source.open()
+            with mingling.before():
+                source.open()
         except BaseException as exc:
             source.close()
             source.run(slots.wake)
@@ -174,9 +182,11 @@ class Worker:
             self.app.connection_for_read().as_uri(),
             self.concurrency,
             self.pool,
-            _own_tasks(self.app.tasks),
+            own_tasks(self.app.tasks),
         )
         tell("worker_ready", self)
+        # Last, so that it does not make the start longer.
+        mingling.aside()
 
     def _make_engine(self) -> Threads | Processes:
         if self.pool == "threads":
@@ -187,7 +197,8 @@ class Worker:
             self.app.tasks,
             conf.result_serializer,
             conf.worker_max_tasks_per_child,
-            self.app.child_setup,
+            (*self.child_setup, self.app.child_setup),
+            shares_store=not keeps_results_here(conf),
         )
 
     def _make_slots(
@@ -267,6 +278,7 @@ class Worker:
             mailbox = None
             if conf.worker_enable_remote_control is not False:
                 mailbox = MailboxNode(panel, make_mailbox(conf))
+                self._mingling = Mingling(app, panel, self.mingles)
             source = BrokerSource(
                 app.connection_for_read,
                 queues,
@@ -328,6 +340,7 @@ class Worker:
         thread.join()
         if self._engine is not None:
             self._engine.stop()
+        self._mingling.close()
         if self.panel is not None:
             self.panel.close()
         if self._events is not None:
@@ -377,22 +390,5 @@ class Worker:
         )
 
 
-def _own_tasks(tasks: Iterable[str]) -> str:
-    """Return the names of the users' own tasks as one text."""
-    names = sorted(name for name in tasks if not name.startswith("celery."))
-    shown = ", ".join(names[:_SHOWN_TASKS])
-    more = len(names) - _SHOWN_TASKS
-    return f"{shown} and {more} more" if more > 0 else shown or "none"
-
-
 def _is_positive(value: Any) -> bool:
     return isinstance(value, int) and value > 0
-
-
-def _queue_names(app: App, queues: Iterable[str] | str | None) -> list[str]:
-    """Return the names of the queues to consume, with aliases resolved."""
-    if queues is None:
-        return list(app.queues.declared)
-    if isinstance(queues, str):
-        queues = filter(None, map(str.strip, queues.split(",")))
-    return list(dict.fromkeys(app.queues[name].name for name in queues))

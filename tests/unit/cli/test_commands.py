@@ -109,6 +109,20 @@ def test_app_is_named_by_the_environment(module, monkeypatch):
     assert [app.name for app in served] == ["h3cli"]
 
 
+@pytest.mark.parametrize(
+    ("more", "mingles"), [([], "before"), (["--without-mingle"], None)]
+)
+def test_a_worker_of_the_command_line_asks_the_others_first(
+    module, monkeypatch, more, mingles
+):
+    served = []
+    monkeypatch.setattr(
+        commands, "serve", lambda _app, worker: served.append(worker.mingles) or 0
+    )
+    assert cli.main(["worker", "-A", "h3cli:app", *more]) == 0
+    assert served == [mingles]
+
+
 def test_no_command_shows_the_help(capsys):
     assert cli.main([]) == 2
     assert "worker" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_a_limit_that_is_no_count_or_share_is_refused(shop, queue, stop_if):
     assert queue.look() == 0
 
 
-@FORMS
+@pytest.mark.parametrize("made", [listed, mapped])
 def test_a_canary_that_is_more_than_the_group_is_refused(shop, queue, made):
     members = made(shop, 3)
     with pytest.raises(SettingError, match="more than the group's 3 members"):
@@ -154,6 +154,40 @@ def test_a_canary_that_is_more_than_the_group_is_refused(shop, queue, made):
     until(lambda: queue.look() == 3)
 
 
+def test_all_members_of_a_short_generator_are_the_canary(shop, queue):
+    result = streamed(shop, 3).apply_async(canary=4)
+    queue.finish_all(result)
+    assert len(result.get(timeout=WAIT)) == 3
+    assert result.stopped_by is None
+
+
+def test_the_caller_does_not_wait_for_a_source_with_a_canary(shop, queue):
+    go = threading.Event()
+
+    def slow():
+        assert go.wait(WAIT)
+        yield shop.echo.s(0)
+
+    result = group(slow(), app=shop.app).apply_async(canary=5)
+    go.set()
+    queue.finish_all(result)
+    assert len(result.get(timeout=WAIT)) == 1
+
+
+def test_what_comes_before_an_error_of_the_source_leaves_in_a_canary(shop, queue):
+    def torn():
+        yield shop.echo.s(0)
+        yield shop.echo.s(1)
+        raise OSError("the disk is gone")
+
+    result = group(torn(), app=shop.app).apply_async(window=50, canary=5)
+    until(lambda: result.sealed)
+    assert queue.look() == 2
+    assert str(result.source_error) == "the disk is gone"
+    with pytest.raises(OSError, match="the disk is gone"):
+        result.get(timeout=WAIT)
+
+
 def test_a_canary_counts_members_of_nested_groups(shop, queue):
     def nested():
         yield group(shop.echo.s(0), shop.echo.s(1))
@@ -162,8 +196,9 @@ def test_a_canary_counts_members_of_nested_groups(shop, queue):
     result = group(nested()).apply_async(canary=3)
     until(lambda: queue.look() == 3)
     queue.finish_all(result)
-    with pytest.raises(SettingError, match="more than the group's 4 members"):
-        group(nested()).apply_async(canary=5)
+    listed_ones = [group(shop.echo.s(0), shop.echo.s(1)), shop.echo.s(2)]
+    with pytest.raises(SettingError, match="more than the group's 3 members"):
+        group(listed_ones).apply_async(canary=5)
 
 
 def test_a_share_of_a_generator_is_refused(shop, queue):
@@ -269,3 +304,64 @@ def test_a_wait_for_a_stopped_group_without_failures_ends_with_the_reason(shop, 
     result.feeding.stop("stop_if")
     with pytest.raises(CelerantError, match=r"stopped \(stop_if\).*resume"):
         result.get(timeout=WAIT)
+
+
+@FORMS
+def test_a_canary_that_was_not_done_is_proved_once_it_goes_on(shop, queue, made):
+    members = made(shop, 30)
+    result = members.apply_async(window=100, canary=5)
+    until(lambda: queue.look() == 5)
+    queue.finish(3)
+    result.members.begin()
+    until(lambda: result.members.barrier.remaining <= 2)
+    result.feeding.stop("close")
+    members.resume(result)
+    assert result.feeding.breaker.is_proving
+    queue.finish(1, "FAILURE")
+    until(lambda: result.sealed)
+    assert result.stopped_by == "canary"
+    assert queue.look() == 5
+    members.resume(result)
+    until(lambda: result.sealed)
+    assert queue.look() == 30
+
+
+def test_the_rest_leaves_once_a_canary_is_done_that_was_stopped(shop, queue):
+    members = listed(shop, 30)
+    result = members.apply_async(window=100, canary=5)
+    until(lambda: queue.look() == 5)
+    result.feeding.stop("close")
+    members.resume(result)
+    queue.finish(4)
+    until(lambda: result.members.barrier.count(Barrier.SUCCESS) == 4)
+    assert queue.look() == 5
+    queue.finish(1)
+    until(lambda: result.sealed)
+    assert queue.look() == 30
+
+
+def test_a_generator_goes_on_while_its_end_is_still_noted(shop, queue, monkeypatch):
+    members = streamed(shop, 30)
+    result = members.apply_async(window=100, canary=5)
+    ending, go = threading.Event(), threading.Event()
+    await_end = result.feeding.await_end
+
+    def note_slowly():
+        ending.set()
+        go.wait(WAIT)
+
+    def await_noted():
+        go.set()
+        await_end()
+
+    result.feeding.at_end = note_slowly
+    monkeypatch.setattr(result.feeding, "await_end", await_noted)
+    until(lambda: queue.look() == 5)
+    queue.finish(5, "FAILURE")
+    assert ending.wait(WAIT)
+    try:
+        assert members.resume(result) is result
+    finally:
+        go.set()
+    until(lambda: result.sealed)
+    assert queue.look() == 30

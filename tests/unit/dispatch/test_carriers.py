@@ -113,6 +113,7 @@ def test_options_of_a_task_that_change_are_followed(shop):
 
 def test_a_task_that_is_defined_anew_is_followed(shop):
     shop.add.delay(1, 1)
+    shop.app.tasks.unregister(shop.add)
 
     @shop.app.task(name=shop.add.name)
     def add(x):
@@ -195,12 +196,35 @@ def _dispatch():
     return Dispatch(Ledger(), Patience({}, enabled=False))
 
 
-def _carriers(limit, made):
+def _carriers(limit, made, waits=None):
     def make():
         made.append(Connection("memory://"))
         return made[-1]
 
-    return Carriers(make, limit)
+    return Carriers(make, limit, waits=waits)
+
+
+def test_a_dispatch_that_waits_in_vain_makes_a_connection_of_its_own(caplog):
+    made = []
+    carriers = _carriers(1, made, waits=0.01)
+    took = []
+
+    def take():
+        with carriers.acquire(_dispatch()):
+            took.append(len(made))
+
+    with carriers.acquire(_dispatch()):
+        for _ in range(2):
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join(10)
+    assert took == [2, 3]
+    assert not any(one.connected for one in made[1:])
+    # It is said once.
+    assert [r.levelname for r in caplog.records if "in use" in r.message] == ["WARNING"]
+    with carriers.acquire(_dispatch()):
+        pass
+    assert len(made) == 3
 
 
 def test_a_dispatch_that_fails_gives_its_connection_back():

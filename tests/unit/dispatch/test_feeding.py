@@ -425,6 +425,8 @@ def test_members_that_a_task_feeds_have_that_task_as_their_parent(shop):
         found.append(self.request.id)
         return [r.id for r in result]
 
+    shop.app.tasks.unregister("celerant_test.echo")
+
     @shop.app.task(name="celerant_test.echo", bind=True)
     def echo(self, *_):
         found.append(self.request.parent_id)

@@ -6,39 +6,12 @@ import pytest
 
 from celerant import chain, chord, group
 from celerant.common.group_stamp import GROUP_STAMP
-from celerant.errors import CanvasError
-from harness.capture import drain
+from celerant.dispatch.carrier import Carrier
+from celerant.dispatch.wires.base import Broken
+from celerant.errors import CanvasError, PublishError
 from harness.until import until
 
 WAIT = 10
-
-
-class Shop:
-    """A shop whose queue the test serves by hand."""
-
-    def __init__(self, shop):
-        self.echo, self.app = shop.echo, shop.app
-        self.app.backend.obstacle = lambda: None
-        self.app.backend.revoke = lambda *_, **__: None
-        self.app.backend.revoke_by_stamped_headers = lambda *_, **__: None
-
-    def take(self):
-        """Return what has left since the last time, as (id, argsrepr, stamp)."""
-        found = drain("memory://", self.app.conf.task_default_queue)
-        return [
-            (m.headers["id"], m.headers["argsrepr"], m.headers["stamps"][GROUP_STAMP])
-            for m in found
-        ]
-
-    def finish(self, result, *indices, state="SUCCESS"):
-        for index in indices:
-            value = index if state == "SUCCESS" else ValueError("no")
-            self.app.backend.store_result(result.roster.id(index), value, state)
-
-
-@pytest.fixture
-def desk(shop):
-    return Shop(shop)
 
 
 @pytest.fixture
@@ -57,7 +30,8 @@ def test_failed_members_are_sent_once_more_under_their_ids(desk, result):
     assert result.retry("failed") is result
     again = desk.take()
     assert [each[:2] for each in again] == [desk.first[i][:2] for i in (2, 4)]
-    assert {each[2] for each in again} == {f"{result.id}.1"}
+    assert {each[2] for each in again} == {result.members.stamps[1]}
+    assert result.members.stamps[1].startswith(f"{result.id}.")
     assert result.counts()["PENDING"] == 2
     assert not result.failed()
     desk.finish(result, 2, 4)
@@ -76,7 +50,7 @@ def test_stored_results_of_mended_members_do_not_come_again(desk, result):
 def test_a_member_can_fail_and_be_sent_again_and_again(desk, result):
     for count in (1, 2, 3):
         result.retry("failed")
-        assert {stamp for _, _, stamp in desk.take()} == {f"{result.id}.{count}"}
+        assert {stamp for _, _, stamp in desk.take()} == {result.members.stamps[count]}
         desk.finish(result, 2, 4, state="FAILURE")
         until(result.ready)
     result.retry("failed")
@@ -107,7 +81,7 @@ def test_missing_members_are_those_that_were_cancelled_or_not_sent(desk):
     desk.finish(result, 1, 2, 3, state="REVOKED")
     result.retry("missing")
     until(lambda: taken.extend(desk.take()) or len(taken) == 8)
-    assert {stamp for _, _, stamp in taken[4:]} == {f"{result.id}.1"}
+    assert {stamp for _, _, stamp in taken[4:]} == {result.members.stamps[1]}
     for index in range(1, 20):
         # Of those that left twice, this one is the next.
         until(lambda at=index: taken.extend(desk.take()) or len(taken) - 4 >= at)
@@ -122,7 +96,8 @@ def test_a_cancel_after_a_retry_names_both_stamps(desk, result):
     desk.app.backend.revoke_by_stamped_headers = lambda what, **_: told.append(what)
     result.retry("failed")
     result.cancel()
-    assert told == [{GROUP_STAMP: [result.id, f"{result.id}.1"]}]
+    (again,) = {stamp for _, _, stamp in desk.take()}
+    assert told == [{GROUP_STAMP: [result.id, again]}]
 
 
 def test_a_generator_is_asked_for_once_more(desk):
@@ -161,12 +136,6 @@ def test_a_source_that_changed_is_refused_by_its_first_difference(desk, result, 
     assert result[2].failed()
     result.retry("failed")
     assert len(desk.take()) == 2
-
-
-def test_a_source_that_is_too_short_sends_what_there_is_of_it(desk, result):
-    result.retry("failed", source=[desk.echo.s(i) for i in range(4)])
-    assert [each[1] for each in desk.take()] == ["(2,)"]
-    assert result.counts()["NOT_SENT"] == 1
 
 
 def test_members_that_may_run_are_refused(desk):
@@ -235,3 +204,50 @@ def test_a_waiting_thread_hears_of_members_that_are_sent_once_more(desk, result)
     assert result[2].get(timeout=WAIT) == 2
     desk.finish(result, 4)
     assert result[4].get(timeout=WAIT) == 4
+
+
+@pytest.mark.parametrize("options", [{"cancellable": True}, {"window": 9}], ids=repr)
+def test_what_a_broker_refuses_of_a_retry_can_leave_later(desk, monkeypatch, options):
+    members = group([desk.echo.s(i) for i in range(6)])
+    result = members.apply_async(**options)
+    until(lambda: result.sealed)
+    desk.take()
+    desk.finish(result, 0, 1, 3, 5)
+    desk.finish(result, 2, 4, state="FAILURE")
+    until(result.ready)
+
+    def refuse(*_):
+        raise Broken("the broker is away", recoverable=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Carrier, "send", refuse)
+        with pytest.raises(PublishError, match="the broker is away"):
+            result.retry("failed")
+    assert result.report.unsent == [(2, 3), (4, 5)]
+    assert result.counts()["NOT_SENT"] == 2
+    if "window" in options:
+        members.resume(result)
+    else:
+        result.retry("missing")
+    taken = []
+    until(lambda: taken.extend(desk.take()) or len(taken) == 2)
+    assert {stamp for _, _, stamp in taken} == {result.members.stamps[-1]}
+    desk.finish(result, 2, 4)
+    assert result.get(timeout=WAIT) == list(range(6))
+    assert result.report.complete
+
+
+def test_members_that_never_left_are_unsent_after_a_retry_of_others(desk):
+    result = group([desk.echo.s(i) for i in range(6)]).apply_async(window=2)
+    taken = []
+    until(lambda: taken.extend(desk.take()) or len(taken) == 2)
+    result.feeding.stop("close")
+    desk.finish(result, 0, state="FAILURE")
+    desk.finish(result, 1)
+    until(result.ready)
+    # As in a process that has the group's handle.
+    result.feeding = result.report = None
+    result.retry("failed", source=[desk.echo.s(i) for i in range(6)])
+    assert result.report.confirmed == [(0, 2)]
+    assert result.report.unsent == [(2, 6)]
+    assert result.counts()["NOT_SENT"] == 4

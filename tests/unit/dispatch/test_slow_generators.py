@@ -8,8 +8,11 @@ import pytest
 
 from celerant import chain, chord, group
 from celerant.errors import PublishError
+from celerant.sending import outgoing
 from harness.capture import drain
+from harness.until import until
 
+WAIT = 10
 #: Longer than a member may wait for the next one, in seconds.
 PAUSE = 0.03
 
@@ -123,3 +126,25 @@ def test_the_size_of_a_chord_is_told_before_its_last_message(
     # A list's is known before anything leaves.
     assert before < count
     assert before + source.sent() == count
+
+
+def test_groups_that_wait_for_their_sources_hold_up_no_other_group(
+    shop, queue, monkeypatch, caplog
+):
+    monkeypatch.setattr(outgoing, "_FEEDING_MOST", 2)
+    monkeypatch.setattr(outgoing, "_FEEDING_WAITS", 0.01, raising=False)
+    go = threading.Event()
+
+    def slow():
+        yield shop.echo.s(0)
+        go.wait(WAIT)
+
+    results = [group(slow()).apply_async(window=5) for _ in range(2)]
+    until(lambda: queue.look() == 2)
+    results.append(group([shop.echo.s(1)]).apply_async(window=5))
+    until(lambda: queue.look() == 3)
+    assert "all 2 connections have been in use" in caplog.text
+    go.set()
+    queue.finish(3)
+    for result in results:
+        assert len(result.get(timeout=WAIT)) == 1

@@ -47,6 +47,67 @@ def test_a_revoked_task_raises_task_revoked(memory):
     assert not result.failed()
 
 
+@pytest.fixture(params=["json", "pickle"])
+def extended(request):
+    """A store of this serializer, whose records tell of the task."""
+    backend = open_backend(
+        "memory://",
+        name=f"extended-{request.param}",
+        extended=True,
+        serializer=request.param,
+        accept=["json", "pickle"],
+    )
+    yield backend
+    backend.close()
+
+
+def test_a_task_that_is_retried_tells_the_reason(extended):
+    extended.store_result("a", KeyError("once more"), "RETRY", "remote tb")
+    result = AsyncResult("a", extended)
+    assert result.state == "RETRY"
+    assert repr(result.result) == repr(result.info) == "KeyError('once more')"
+    assert result.traceback == "remote tb"
+    assert not result.ready()
+    # It is no failure yet.
+    assert repr(result.maybe_throw()) == "KeyError('once more')"
+    with pytest.raises(RuntimeError, match="has raised nothing"):
+        result.throw()
+    extended.store_result("a", 3, "SUCCESS")
+    assert (result.get(timeout=5), result.traceback) == (3, None)
+
+
+@pytest.mark.parametrize("stored", [None, {"mine": 1}, "text"])
+def test_data_that_is_no_exception_stays_data(memory, stored):
+    memory.store_result("a", stored, "RETRY")
+    result = AsyncResult("a", memory)
+    assert (result.state, result.info, result.traceback) == ("RETRY", stored, None)
+
+
+def test_records_that_are_listened_to_have_exceptions(extended):
+    extended.store_result("a", KeyError("once more"), "RETRY")
+    result, heard = AsyncResult("a", extended), []
+
+    def hear(meta):
+        heard.append((meta["status"], repr(meta["result"])))
+        extended.store_result("a", ValueError("over"), "FAILURE")
+
+    with pytest.raises(ValueError, match="over"):
+        result.get(timeout=5, on_message=hear)
+    assert heard[0] == ("RETRY", "KeyError('once more')")
+    assert set(heard[1:]) <= {("FAILURE", "ValueError('over')")}
+
+
+def test_arguments_of_a_record_may_be_a_tuple(extended):
+    request = Request("a", "shop.add", args=(1, (2, 3)), kwargs={"y": 2})
+    request.children.append(AsyncResult("b", extended).as_tuple())
+    extended.store_result("a", 3, "SUCCESS", request=request)
+    result = AsyncResult("a", extended)
+    is_pickle = extended.codec.serializer == "pickle"
+    assert result.args == ((1, (2, 3)) if is_pickle else [1, [2, 3]])
+    assert result.kwargs == {"y": 2}
+    assert [child.id for child in result.children] == ["b"]
+
+
 def test_progress_of_a_running_task_is_seen(memory):
     memory.store_result("a", {"done": 3}, "PROGRESS")
     result = AsyncResult("a", memory)

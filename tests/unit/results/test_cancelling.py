@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from celerant import group
+from celerant._core import Barrier
 from celerant.common.group_stamp import GROUP_STAMP
 from celerant.errors import SettingError, TaskRevoked
 from harness.capture import drain
-from harness.until import until
+from harness.until import until, until_in_loop
 
 WAIT = 10
 
@@ -128,6 +131,67 @@ def test_cancelling_twice_or_after_the_end_changes_nothing(shop, told):
     assert result.cancel() == (1, 0, 0)
     assert result.get(timeout=WAIT) == [0]
     assert told == []
+
+
+def test_members_whose_results_are_ignored_are_cancelled_too(shop, told):
+    result = group([shop.ignored.s(i) for i in range(3)]).apply_async(cancellable=True)
+    assert result.ready()
+    assert result.cancel() == (0, 0, 3)
+    assert told[0][:2] == ("stamps", {GROUP_STAMP: [result.id]})
+
+
+def test_members_whose_results_would_have_expired_are_cancelled_too(shop, told):
+    result = group([shop.echo.s(i) for i in range(3)]).apply_async(cancellable=True)
+    finish(result, 0)
+    result.counts()
+    result.members.settle([1, 2], Barrier.EXPIRED)
+    assert result.cancel() == (1, 0, 2)
+    assert told[0][:2] == ("stamps", {GROUP_STAMP: [result.id]})
+
+
+def test_a_second_cancel_terminates_what_the_first_let_run(shop, told):
+    result = group([shop.echo.s(i) for i in range(3)]).apply_async(cancellable=True)
+    result.cancel()
+    until(result.ready)
+    result.cancel(terminate=True)
+    assert [how["terminate"] for _, _, how in told] == [False, True]
+
+
+def test_members_that_end_while_the_workers_are_told_are_counted_once(shop, told):
+    result = group([shop.echo.s(i) for i in range(4)]).apply_async(cancellable=True)
+    finish(result, 0, 1, 2, state="STARTED")
+
+    def end_them(*_, **__):
+        finish(result, 0, 1, 3)
+        result.members.take(0)
+        result.members.take(1)
+        result.members.take(3)
+
+    shop.app.backend.revoke_by_stamped_headers = end_them
+    assert result.cancel() == (3, 1, 0)
+
+
+def test_a_group_that_ran_in_this_process_needs_no_broadcast(shop, told):
+    result = group([shop.ignored.s(0), shop.echo.s(1)]).apply()
+    assert sum(result.cancel()) == 2
+    assert told == []
+
+
+async def rows(shop):
+    for index in range(3):
+        yield shop.echo.s(index)
+
+
+def test_a_group_from_an_async_iterable_is_cancelled_by_its_stamp(shop, told):
+    async def main():
+        result = await group(rows(shop), app=shop.app).asend()
+        await until_in_loop(lambda: result.sealed)
+        return result
+
+    result = asyncio.run(main())
+    assert stamps_in(shop.app) == [{GROUP_STAMP: result.id}] * 3
+    result.cancel()
+    assert told[0][:2] == ("stamps", {GROUP_STAMP: [result.id]})
 
 
 @pytest.mark.parametrize("value", [1, "yes"])

@@ -17,6 +17,7 @@ from celerant.context.call import Call
 from celerant.errors import CelerantError, NotSent, PublishError
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
+from harness.until import until
 
 WAIT = 10
 _names = itertools.count()
@@ -55,6 +56,21 @@ def test_members_that_come_after_the_first_look_are_waited_for(growing):
     growing.members.seal(5)
     store(growing, 4, 2, 1)
     assert growing.get(timeout=WAIT) == [0, 1, 2, 3, 4]
+
+
+def test_a_result_of_a_member_that_another_sender_sent_stops_no_wait(growing):
+    # This sender has read it, and is not the one that sends it.
+    growing.roster.resize(5)
+    arrivals = growing.as_completed(timeout=WAIT)
+    waiting = threading.Thread(target=lambda: next(arrivals))
+    waiting.start()
+    until(lambda: growing.members.is_watched)
+    store(growing, 4, 0)
+    waiting.join(WAIT)
+    assert growing.counts()["SUCCESS"] == 1
+    store(growing, 1, 2)
+    growing.members.seal(3)
+    assert growing.get(timeout=WAIT) == [0, 1, 2]
 
 
 def test_the_seal_wakes_a_waiting_thread_and_calls_back_once(growing):

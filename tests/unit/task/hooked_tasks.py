@@ -73,6 +73,11 @@ def works(x):
     return x
 
 
+@app.task(base=Noting, name="hooked.quiet", ignore_result=True)
+def quiet(x):
+    return {"x": x}
+
+
 @app.task(base=Noting, name="hooked.fails")
 def fails():
     raise KeyError("x")

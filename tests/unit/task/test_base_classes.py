@@ -168,6 +168,58 @@ def test_retries_of_a_class_are_its_tasks(app):
     assert len(runs) == 3
 
 
+class Context(Task):
+    """As Flask's documentation has it."""
+
+    def __call__(self, *args, **kwargs):
+        return self.run(*args, **kwargs)
+
+
+@pytest.mark.parametrize("how", ["base", "app", "registered", "annotated"])
+def test_task_is_retried_if_its_class_calls_run(app, how):
+    runs = []
+    retries = {
+        "autoretry_for": (ValueError,),
+        "retry_kwargs": {"max_retries": 2, "countdown": 0},
+    }
+
+    def job(x):
+        runs.append(x)
+        if len(runs) < 3:
+            raise ValueError
+        return len(runs)
+
+    if how == "base":
+        task = app.task(base=Context, **retries)(job)
+    elif how == "app":
+        app.Task = Context
+        task = app.task(**retries)(job)
+    elif how == "annotated":
+        task = app.task(base=Context, name="bases.job")(job)
+        app.conf.task_annotations = {"bases.job": retries}
+    else:
+        space = {"run": staticmethod(job), **retries}
+        task = app.register_task(type("Job", (Context,), space))
+    with app.worker(concurrency=1):
+        assert task.delay("x").get(timeout=10) == 3
+    assert runs == ["x"] * 3
+    # The function itself, as in Celery.
+    assert task._orig_run("y") == 4
+    assert task.run("z") == 5
+
+
+def test_class_that_is_registered_again_is_retried_once(app):
+    class Job(Task):
+        autoretry_for = (ValueError,)
+
+        def run(self):
+            raise ValueError
+
+    first = app.register_task(Job)
+    assert app.register_task(first) is first
+    assert vars(first)["_orig_run"].__func__ is Job.run
+
+
 class Wrapped(Task):
     queue = "special"
 
@@ -192,12 +244,28 @@ def test_app_makes_tasks_of_the_class_that_it_is_given(given):
             assert double.delay(2).get(timeout=10) == expected
 
 
-def test_class_set_on_the_app_is_that_of_tasks_made_from_then_on(app):
-    @app.task
-    def before(x):
+def test_class_set_on_the_app_is_that_of_tasks_made_before_and_after(app):
+    @app.task(bind=True, max_retries=7, name="bases.before")
+    def before(self, x):
+        """Return x."""
+        assert self is before
         return x
 
+    @app.task(base=Task)
+    def with_base(x):
+        return x
+
+    own = app.register_task(type("Own", (Task,), {"run": lambda _self, x: x}))
+    before.priority = 5
+    was = before
+
     class Context(app.Task):
+        queue = "special"
+        time_limit = None
+
+        def __init__(self):
+            self.made = [self.name]
+
         def __call__(self, *args, **kwargs):
             return ["context", self.run(*args, **kwargs)]
 
@@ -207,13 +275,55 @@ def test_class_set_on_the_app_is_that_of_tasks_made_from_then_on(app):
     def after(x):
         return x
 
-    @app.task(base=Task)
-    def with_base(x):
-        return x
+    assert was is app.tasks["bases.before"]
+    assert isinstance(before, Context)
+    assert (before(1), after(1)) == (["context", 1], ["context", 1])
+    assert (with_base(1), own(1)) == (1, 1)
+    assert before.made == ["bases.before"]
+    assert (before.__doc__, before.__name__) == ("Return x.", "before")
+    assert (before.queue, before.priority, before.max_retries) == ("special", 5, 7)
+    app.conf.task_time_limit = 9
+    assert before.time_limit == 9
+    with app.worker(concurrency=1, queues=["bases", "special"]):
+        for task in (before, after):
+            assert task.delay(1).get(timeout=10) == ["context", 1]
 
-    assert (before(1), after(1), with_base(1)) == (1, ["context", 1], 1)
-    with app.worker(concurrency=1):
-        assert after.delay(1).get(timeout=10) == ["context", 1]
+    app.Task = Task
+    assert (before(1), before.queue) == (1, None)
+
+
+def test_shared_tasks_get_the_class_set_on_the_app(app):
+    @shared_task(name="bases.late")
+    def shared():
+        return "plain"
+
+    class Late(Task):
+        def __call__(self):
+            return ["late", self.run()]
+
+    app.Task = Late
+    assert shared() == ["late", "plain"]
+    assert Celerant("other").tasks["bases.late"]() == "plain"
+
+
+def test_retries_and_annotations_of_a_class_set_on_the_app_are_the_tasks(app):
+    app.conf.task_annotations = {"bases.job": {"max_retries": 1}}
+    runs = []
+
+    @app.task(name="bases.job")
+    def job():
+        runs.append(1)
+        raise KeyError
+
+    class Tries(Task):
+        autoretry_for = (KeyError,)
+        retry_kwargs: ClassVar = {"countdown": 0}
+
+    app.Task = Tries
+    assert job.max_retries == 1
+    with app.worker(), pytest.raises(KeyError):
+        job.delay().get(timeout=10)
+    assert len(runs) == 2
 
 
 def test_app_refuses_classes_other_than_tasks(app):

@@ -155,7 +155,8 @@ def test_retry_is_told_while_it_waits(app):
         result = wait.delay()
         assert stored.wait(20)
         assert result.state == "RETRY"
-        assert result.info["exc_type"] == "ValueError"
+        assert repr(result.info) == repr(result.result) == "ValueError('busy')"
+        assert "Retry in 600s: ValueError('busy')" in result.traceback
         assert not result.ready()
 
 

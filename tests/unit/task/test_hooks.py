@@ -109,6 +109,21 @@ def test_hooks_and_signals_come_in_celerys_order(hooked_tasks, worker, name):
 
 
 @pytest.mark.usefixtures("worker")
+def test_value_that_is_not_stored_is_told_all_the_same(hooked_tasks):
+    hooked_tasks.notes.delay().get(timeout=20)
+    hooked_tasks.quiet.delay(7)
+    value = {"x": 7}
+    assert plain(hooked_tasks.notes.delay().get(timeout=20)) == [
+        PRERUN,
+        ["before_start", [7], True],
+        ["on_success", value, [7], True],
+        ["task_success", {"result": value}],
+        ["after_return", "SUCCESS", value, True, None],
+        postrun("SUCCESS"),
+    ]
+
+
+@pytest.mark.usefixtures("worker")
 def test_ignored_run_has_no_end_but_the_last_signal(hooked_tasks):
     hooked_tasks.notes.delay().get(timeout=20)
     hooked_tasks.ignores.delay()

@@ -8,7 +8,7 @@ import pytest
 from celerant import AsyncResult
 from celerant.results.backends import open_backend
 from celerant.running.trace import SUCCESS, Outcome
-from celerant.worker.child import pack, unpack
+from celerant.worker.outcomes import pack, unpack
 
 
 def results():

@@ -54,7 +54,8 @@ def shop():  # noqa: C901 - many small tasks
         def on_failure(request, exc, traceback):
             app.told.put(("here", request.id, repr(exc), traceback))
 
-        @app.task(name="on_id")
+        # What is asked for its parameters is the function, not the retries around it.
+        @app.task(name="on_id", autoretry_for=(OSError,))
         def on_id(task_id):
             request = current_request.get()
             app.told.put(("sent", task_id, request.parent_id, request.root_id))

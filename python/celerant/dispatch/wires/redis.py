@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant._core import Chunk, Fate, Layout, monotonic
 from celerant.dispatch.envelope import Blueprint
-from celerant.dispatch.journaling import Command, taken_over
+from celerant.dispatch.journaling import Command
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare
 from celerant.dispatch.wires.chunk_limits import NEAR, ChunkLimits
 from celerant.dispatch.wires.redis_flight import Flight, is_in
@@ -147,18 +147,16 @@ class RedisWire(Wire):
             self._send(chunk.select(positions))
 
     def _send(self, chunk: Chunk) -> None:
-        journal, beside, packed = self._watch.journal, 0, b""
+        journal = self._watch.journal
         if journal is None:
             step = self._step = self._step + 1
         else:
             step = journal.mark.pack()
         # The chunk is encoded while the one before is under way.
         buffer, commands = chunk.redis(self._watch.key, step, os.urandom(16))
-        if journal is not None and journal.beside:
-            beside = len(journal.beside)
-            packed = self._talk.pack(map(self._watch.command, journal.beside))
+        opening = self._watch.opening()
         self.flush()
-        flight = Flight(chunk, buffer, commands, step, packed, beside)
+        flight = Flight.of(chunk, buffer, commands, step, *opening)
         self._flight = flight
         try:
             if self._watch.is_aging():
@@ -177,9 +175,8 @@ class RedisWire(Wire):
         if flight is None:
             return
         try:
-            for _ in range(flight.beside):
-                self._talk.reply()
-            replies = [self._talk.reply() for _ in range(flight.commands + 2)]
+            count = flight.beside + flight.commands + 2
+            replies = [self._talk.reply() for _ in range(count)]
             if self._watch.key is not None:
                 self._talk.reply()
             if self._talk.limits is not NEAR:
@@ -308,7 +305,7 @@ class RedisWire(Wire):
                 # Whoever looks at its mark touches it.
                 self._discarded = 0
             return
-        at = 0
+        at = flight.beside
         for commands, members in flight.chunk.by_route():
             is_refused = isinstance(refusals[at], Exception)
             if is_refused and culprit is None:
@@ -378,7 +375,7 @@ class RedisWire(Wire):
                     raise Broken("redis lost the dispatch's mark", recoverable=True)
                 if is_in(value, flight.step) is None:
                     self._drop(Fate.UNKNOWN)
-                    raise JournalError(taken_over())
+                    raise self._watch.lost()
                 self._talk.write(flight.buffer, flight.before)
                 self.flush()
             except _LOST as again:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from celerant._core import Chunk
 from celerant.dispatch.journaling import Mark
 
-__all__ = ["Flight", "is_in"]
+__all__ = ["MULTI", "Flight", "is_in"]
+
+#: How each transaction begins.
+MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 
 
 @dataclass(slots=True)
@@ -15,14 +18,32 @@ class Flight:
     """A chunk whose reply is awaited."""
 
     chunk: Chunk
-    buffer: bytes
+    buffer: memoryview
     #: Between MULTI and EXEC.
     commands: int
     #: The mark's number once it is in.
     step: int
-    #: Commands of its journal that go before, and how many they are.
+    #: MULTI and commands of its journal, if it has some, and how many those are. They
+    #: are no part of the buffer then.
     before: bytes = b""
     beside: int = 0
+
+    @classmethod
+    def of(  # noqa: PLR0913, PLR0917 - called by position alone
+        cls,
+        chunk: Chunk,
+        transaction: bytes,
+        commands: int,
+        step: int,
+        before: bytes,
+        beside: int,
+    ) -> Flight:
+        """Return a flight, given its whole transaction and what goes before."""
+        buffer = memoryview(transaction)
+        if before:
+            assert transaction.startswith(MULTI)  # noqa: S101 - as the core wrote it
+            buffer = buffer[len(MULTI) :]
+        return cls(chunk, buffer, commands, step, before, beside)
 
 
 def is_in(value: int | None, step: int) -> bool | None:

@@ -100,15 +100,14 @@ class Talk:
         finally:
             redis.socket_timeout, redis.socket_connect_timeout = before
 
-    def write(self, buffer: bytes, before: bytes = b"") -> None:
+    def write(self, buffer: memoryview, before: bytes = b"") -> None:
         """Write in pieces; the limit for a server that stalls is one for each.
 
         Args:
             buffer: Commands.
             before: Short ones, which go with the first piece.
         """
-        whole = memoryview(buffer)
-        pieces = [whole[at : at + _WRITE] for at in range(0, len(whole), _WRITE)]
+        pieces = [buffer[at : at + _WRITE] for at in range(0, len(buffer), _WRITE)]
         if before:
             pieces[0] = memoryview(b"".join((before, pieces[0])))
         self._redis.send_packed_command(pieces, check_health=False)

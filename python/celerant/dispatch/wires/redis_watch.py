@@ -16,8 +16,9 @@ from redis.exceptions import (
 )
 
 from celerant._core import monotonic
-from celerant.dispatch.journaling import Command, Journal, Mark, taken_over
+from celerant.dispatch.journaling import Command, Journal, Mark
 from celerant.dispatch.wires.base import Broken, Unavailable
+from celerant.dispatch.wires.redis_flight import MULTI
 from celerant.dispatch.wires.redis_marks import Marks
 from celerant.dispatch.wires.redis_talk import Talk
 from celerant.errors import JournalError
@@ -123,7 +124,7 @@ class MarkWatch:
             return
         self.reached = int(found)
         if Mark.of(self.reached).epoch != self.journal.mark.epoch:
-            raise JournalError(taken_over())
+            raise self.lost()
 
     def follow(self, journal: Journal | None) -> None:
         """Watch the mark of a journal, or the connection's own again.
@@ -161,7 +162,7 @@ class MarkWatch:
                 ("EXEC",),
             )[-1]
         if executed is None:
-            raise JournalError(taken_over())
+            raise journal.lose()
 
     def prefixed(self, name: bytes) -> bytes:
         """Return a key with kombu's prefix."""
@@ -171,6 +172,25 @@ class MarkWatch:
         """Return a command with its key prefixed."""
         name, key, *rest = command
         return (name, self.prefixed(key), *rest)
+
+    def opening(self) -> tuple[bytes, int]:
+        """Return the begin of a transaction in which the journal keeps something.
+
+        A sender that was replaced changes nothing then.
+
+        Returns:
+            MULTI and its commands, and how many those are; b"" and 0 if there are none.
+        """
+        journal = self.journal
+        if journal is None or not journal.beside:
+            return b"", 0
+        commands = map(self.command, journal.beside)
+        return MULTI + self._talk.pack(commands), len(journal.beside)
+
+    def lost(self) -> JournalError:
+        """Return what is raised once the mark is another sender's."""
+        assert self.journal is not None  # noqa: S101 - only its mark has epochs
+        return self.journal.lose()
 
     def _replies(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Return the replies, or refuse the first that is an error."""
@@ -195,12 +215,14 @@ class MarkWatch:
         if ttl is None:
             ttl = _MARK_TTL if self.journal is None else _JOURNAL_TTL
         values = self._talk.ask(
+            # Else the transaction does nothing if another has touched what is watched.
+            ("UNWATCH",),
             ("MULTI",),
             ("GET", mark),
             ("EXPIRE", mark, ttl),
             ("EXEC",),
             ("WATCH", mark),
-        )[3]
+        )[4]
         found = values if isinstance(values, Exception) else values[0]
         if isinstance(found, Exception):
             raise Broken(f"redis refused: {found}", recoverable=True) from found

@@ -105,12 +105,16 @@ class Routes:
         """Yield each watch that has a member with this id, and the member's index."""
         for watch in self._by_id.get(task_id, ()):
             index = watch.roster.index(task_id)
-            if index is not None:
+            if index is not None and index < len(watch.barrier):
                 yield watch, index
         for watch in self._by_prefix.get(task_id[:_PREFIX_LENGTH], ()):
             index = watch.roster.index(task_id)
+            # A member that was read, and not sent here, may have been sent by another
+            # sender of the group.
+            if index is None or index >= len(watch.barrier):
+                continue
             # An id that does not derive from the seed may look like one that does.
-            if index is not None and index not in watch.own:
+            if index not in watch.own:
                 yield watch, index
 
 

@@ -126,9 +126,10 @@ class Service:
         if members.is_group or not watch.barrier.is_sealed:
             # Even sealed members may be sent again.
             members.on_growth = partial(_note_growth, self._grown, self.feed, watch)
-        if not watch.barrier.is_sealed:
+        if not watch.barrier.is_sealed or watch.covered < len(watch.barrier):
             # Checked after it is registered, so that no growth is missed.
             self._grown.append(watch)
+        members.nested.begin_fresh()  # of members that came after the look
         if members.barrier.is_complete:
             # Checked after it is registered, so that no end is missed.
             self._over.append(watch)

@@ -123,7 +123,7 @@ class Arrivals(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _made(self, found: list[int]) -> T:
         if self._forgetting is not None:
-            self._forgetting.yielded = found
+            self._forgetting.use(found)
         return self._make(found)
 
     def _has_news(self) -> bool:

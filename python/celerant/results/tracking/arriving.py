@@ -19,6 +19,7 @@ from celerant.results.tracking.pace import Pace
 from celerant.results.tracking.waiters import Follower, Waiters
 
 if TYPE_CHECKING:
+    from celerant.results.tracking.forgetting import Forgetting
     from celerant.results.tracking.member_backend import MemberBackend
     from celerant.results.tracking.nested import Nested
     from celerant.results.tracking.sampling import Sampling
@@ -37,10 +38,12 @@ class Arriving(MemberValues):
         "_arrivals",
         "_before",
         "_but",
+        "_forgetting",
         "_home",
         "_kept",
         "_nested",
         "_sampling",
+        "_stale",
         "_waiters",
         "_watched",
         "callbacks",
@@ -56,6 +59,7 @@ class Arriving(MemberValues):
         "refuse_waiting",
         "sent_at",
         "sent_since",
+        "unqueued",
     )
 
     def __init__(  # noqa: PLR0913 - what a dispatch leaves behind
@@ -102,6 +106,9 @@ class Arriving(MemberValues):
         self._sampling: Sampling | None = None
         #: Members that are groups themselves; None until the first look.
         self._nested: Nested | None = None
+        #: The records of failures whose members were sent again since, by member: one
+        #: may be on its way still.
+        self._stale: dict[int, bytes] = {}
         #: The backend's `losses` that these members have taken into account.
         self.losses = backend.losses if losses is None else losses
         #: Running members, which a cancelled group still waits for; None if the group
@@ -119,6 +126,11 @@ class Arriving(MemberValues):
         self._waiters = Waiters()
         #: Told of members that arrive, for as long as users hold them.
         self._arrivals: set[weakref.ref[Follower]] = set()
+        #: What deletes used results, for as long as users hold it.
+        self._forgetting: weakref.WeakSet[Forgetting] = weakref.WeakSet()
+        #: Cancelled members whose messages a worker has dropped, and whose records were
+        #: deleted since, because they were used.
+        self.unqueued: set[int] = set()
 
     @property
     def is_watched(self) -> bool:
@@ -166,6 +178,10 @@ class Arriving(MemberValues):
         """Tell `arrivals` of members that arrive, for as long as a user holds it."""
         self._move_in()
         self._arrivals.add(weakref.ref(arrivals, self._arrivals.discard))
+
+    def heed(self, forgetting: Forgetting) -> None:
+        """Tell `forgetting` of members that are sent once more."""
+        self._forgetting.add(forgetting)
 
     def check_waiting(self) -> None:
         """Raise if a wait could not end, because the members are sent only after it."""
@@ -250,6 +266,13 @@ class Arriving(MemberValues):
             indices: The member of each record.
             records: Records as stored; None for a member without one.
         """
+        if self._stale:
+            records = [
+                None
+                if record is not None and record == self._stale.get(index)
+                else record
+                for index, record in zip(indices, records, strict=True)
+            ]
         barrier, values = self.barrier, self.values
         completed, failed, deferred = barrier.absorb(indices, records, values)
         for position in deferred:

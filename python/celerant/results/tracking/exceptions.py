@@ -20,8 +20,9 @@ from celerant.errors import (
     TaskError,
     TaskRevoked,
 )
+from celerant.states import EXCEPTION_STATES, REVOKED
 
-__all__ = ["RemoteTraceback", "add_note", "rebuild", "shown"]
+__all__ = ["RemoteTraceback", "add_note", "rebuild", "shown", "with_exception"]
 
 #: Celery's errors, and Celerant's errors that stand for them.
 _COUNTERPARTS: dict[tuple[str, str], type[Exception]] = {
@@ -69,6 +70,19 @@ def rebuild(meta: Mapping[str, Any], *, is_revoked: bool = False) -> BaseExcepti
     if traceback:
         with_cause(made, RemoteTraceback(traceback))
     return made
+
+
+def with_exception(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return a record's fields with an exception instead of the data of one.
+
+    Celery reads them so, in the states in which a task has raised.
+    """
+    state, stored = meta.get("status"), meta.get("result")
+    if state not in EXCEPTION_STATES:
+        return meta
+    if not (isinstance(stored, Mapping) and "exc_type" in stored):
+        return meta
+    return {**meta, "result": rebuild(meta, is_revoked=state == REVOKED)}
 
 
 def add_note(exc: BaseException, note: str) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "has_groups",
     "ids_in",
     "line_in",
+    "member_tasks",
     "parted",
     "shape_of",
     "task_ids",
@@ -123,6 +124,16 @@ def task_ids(roster: Roster) -> Iterator[str]:
             yield from ids_in(roster.form(index))
         at = stop
     yield from roster.ids(at, len(roster))
+
+
+def member_tasks(roster: Roster, indices: list[int]) -> Iterator[str]:
+    """Yield the ids of members, each with those of the steps before it."""
+    for index, task_id in zip(indices, roster.select(indices), strict=True):
+        form = roster.form(index)
+        if form is None:
+            yield task_id
+        else:
+            yield from ids_in(form)
 
 
 def groups_in(roster: Roster, start: int = 0) -> Iterator[int]:

@@ -11,7 +11,7 @@ from celerant.errors import TaskError
 if TYPE_CHECKING:
     from celerant.results.tracking.member_backend import MemberBackend
 
-__all__ = ["read", "unreadable"]
+__all__ = ["read", "tells_end", "unreadable"]
 
 _READY = {
     "SUCCESS": Barrier.SUCCESS,
@@ -45,6 +45,11 @@ def read(
         return Barrier.FAILURE, unreadable(task_id, exc)
     state = _READY.get(status)
     return None if state is None else (state, kept)
+
+
+def tells_end(backend: MemberBackend, task_id: str, record: bytes | None) -> bool:
+    """Whether there is a record, and it says that the task is done."""
+    return record is not None and read(backend, task_id, record) is not None
 
 
 def _read(backend: MemberBackend, record: bytes | None) -> tuple[str, Any]:

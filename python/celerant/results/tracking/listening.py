@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
+from celerant.results.tracking.exceptions import with_exception
 from celerant.results.tracking.waiters import Waiter
 from celerant.results.tracking.waiting import refuse_inside_callback
 
@@ -28,8 +29,9 @@ class WaitHooks:
     """Functions that a wait calls, in the thread that waits.
 
     Args:
-        on_message: Called with each record that comes in, as a dict. A record may be of
-            a task that is not done, for instance of a custom state.
+        on_message: Called with each record that comes in, as a dict in which
+            exceptions are made again. A record may be of a task that is not done, for
+            instance of a custom state.
         on_interval: Called at intervals while no record comes.
         interval: Seconds between two such calls; None is half a second.
     """
@@ -160,7 +162,7 @@ class Listening:
             at = id(view), index
             if self._hooks.on_message is not None and self._seen.get(at) != record:
                 self._seen[at] = record
-                self._hooks.on_message(view.backend.decode(record))
+                self._hooks.on_message(with_exception(view.backend.decode(record)))
 
     def hear(
         self, view: Members, indices: Sequence[int], records: Sequence[bytes | None]

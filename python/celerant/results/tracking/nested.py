@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,10 @@ class Nested:
         # Weak, because a user who drops the outer result waits for none of them.
         wake = partial(_pass_on, self._outer, index, weakref.ref(inner))
         self._arrivals[index] = Waiter(wake)
-        self._fresh.append(index)
-        # Last, because another thread may use it as soon as it is there.
+        # After its arrival, because another thread may use it as soon as it is there.
         self._members[index] = inner
+        # Last, because `begin` drops it in another thread, and begins what is above.
+        self._fresh.append(index)
 
     def __contains__(self, index: int) -> bool:
         return index in self._members
@@ -100,13 +102,16 @@ class Nested:
     def begin(self) -> None:
         """Let all of them be watched from now on."""
         self._fresh.clear()
-        for index in tuple(self._arrivals):
+        for index in self:
             self._begin(index)
 
     def begin_fresh(self) -> None:
         """Let those be watched that were added since `begin`."""
-        while self._fresh:
-            self._begin(self._fresh.pop())
+        # Another thread may take the last one meanwhile.
+        with suppress(IndexError):
+            while True:
+                index = self._fresh.pop()
+                self._begin(index)
 
     def _begin(self, index: int) -> None:
         arrival = self._arrivals.get(index)

@@ -51,9 +51,18 @@ class Steered(Arriving):
     def mend(self, indices: Sequence[int]) -> None:
         """Make some members (ascending) pending, to be sent again in any state."""
         self.cancelled_but = None
+        self.unqueued.difference_update(indices)
+        if self.survival is not None:
+            self.survival.reuse(indices)
+        # Their new results are not those that were used.
+        for forgetting in tuple(self._forgetting):
+            forgetting.spare(indices)
         edges = [-1, *indices, len(self.barrier)]
         gaps = [(one + 1, other) for one, other in pairwise(edges)]
         for index in indices:
+            record = self.values.get(index)
+            if isinstance(record, bytes):
+                self._stale[index] = record
             self.values.set(index, None)
         self._renew([gap for gap in gaps if gap[0] < gap[1]], Barrier.PENDING)
 

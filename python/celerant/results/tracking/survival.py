@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,3 +20,15 @@ class Survival:
     has_handle: bool = False
     #: Half-open ranges of members whose results were used before this process.
     used: list[tuple[int, int]] = field(default_factory=list)
+
+    def reuse(self, indices: Sequence[int]) -> None:
+        """Have other results of members (ascending): they are sent once more."""
+        rest = []
+        for start, stop in self.used:
+            at = start
+            first, last = bisect_left(indices, start), bisect_left(indices, stop)
+            for index in (*indices[first:last], stop):
+                if at < index:
+                    rest.append((at, index))
+                at = index + 1
+        self.used = rest
