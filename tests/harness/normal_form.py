@@ -12,7 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["PAGE", "hidden", "hides", "in_seconds", "maps_as_tasks", "rows"]
+__all__ = [
+    "PAGE",
+    "hidden",
+    "hides",
+    "in_seconds",
+    "maps_as_tasks",
+    "rows",
+    "without_twins",
+]
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,3 +82,22 @@ def maps_as_tasks(signature: dict[str, Any]) -> dict[str, Any]:
         return signature
     options = {k: v for k, v in signature["options"].items() if k != "route_name"}
     return {**signature, "options": options, "subtask_type": None}
+
+
+@hides("an errback that a task has already, in a canvas from JSON")
+def without_twins(value: Any) -> Any:
+    """Return plain data in which no task has one errback twice."""
+    if isinstance(value, dict):
+        return {
+            name: _once(part) if name in {"errbacks", "link_error"} else part
+            for name, part in ((k, without_twins(v)) for k, v in value.items())
+        }
+    if isinstance(value, list):
+        return [without_twins(part) for part in value]
+    return value
+
+
+def _once(errbacks: Any) -> Any:
+    if not isinstance(errbacks, list):
+        return errbacks
+    return [one for at, one in enumerate(errbacks) if one not in errbacks[:at]]
