@@ -64,7 +64,7 @@ def ardiq() -> Send:
 
     app = Ardiq(redis_url=BROKER, queue_name=QUEUE)
 
-    @app.task(name="bench.add")  # type: ignore[untyped-decorator]  # not found
+    @app.task(name="bench.add")  # type: ignore[untyped-decorator]  # no types where it is not installed
     async def add(x: int, y: int) -> int:
         return x + y
 

@@ -15,6 +15,8 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from kombu import Connection
 from celerant import Celerant, chord, group
 from celerant.dispatch.wires import chunk_limits
 from celerant.sending import journal_redis
+from harness.noted_runs import NotedRuns
 from harness.tcp_proxy import TcpProxy
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "run_killed",
     "run_to_death",
     "start",
+    "working",
 ]
 
 #: Seconds that a sender has to come to its end, on a machine that is busy.
@@ -82,6 +86,20 @@ def app_of(plan: Plan) -> Celerant:
         control_exchange=plan.name,
         set_as_current=False,
     )
+
+
+@contextmanager
+def working(plan: Plan, runs: NotedRuns) -> Iterator[Celerant]:
+    """Run a worker of a plan's queue, whose tasks note that they run."""
+    with app_of(plan) as app:
+
+        @app.task(name="fed.note")
+        def note(index: int) -> int:
+            runs.note(index)
+            return index
+
+        with app.worker(concurrency=4):
+            yield app
 
 
 def members_of(app: Celerant, plan: Plan, go: threading.Event | None = None) -> group:

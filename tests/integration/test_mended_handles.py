@@ -6,10 +6,11 @@ import threading
 
 import pytest
 
-from celerant import Celerant, group
+from celerant import group
 from celerant.common.group_stamp import GROUP_STAMP
 from celerant.errors import CanvasError
 from celerant.results.handle_format import sealed_name, stamps_name
+from harness.elsewhere import app_elsewhere
 from harness.redis_queue import stamps_of
 from harness.until import until
 
@@ -54,16 +55,8 @@ def process(app):
     made = []
 
     def make():
-        other = Celerant(
-            app.name,
-            broker=app.conf.broker_url,
-            backend=app.conf.result_backend,
-            task_default_queue=app.conf.task_default_queue,
-            control_exchange=app.name,
-            set_as_current=False,
-        )
-        made.append(other)
-        return other
+        made.append(app_elsewhere(app))
+        return made[-1]
 
     yield make
     for other in made:

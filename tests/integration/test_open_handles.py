@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from celerant import Celerant, group
+from celerant import group
 from celerant.errors import CelerantError, ForkError, HandleError, TaskRevoked
 from celerant.results.handle_format import open_name
+from harness.elsewhere import app_elsewhere
 from harness.forking import in_child
 from harness.until import until, until_in_loop
 
@@ -57,14 +58,7 @@ def working(app, gate, slots=2):
 @pytest.fixture
 def elsewhere(app):
     """Another app on the same store, as another process has it."""
-    with Celerant(
-        app.name,
-        broker=app.conf.broker_url,
-        backend=app.conf.result_backend,
-        task_default_queue=app.conf.task_default_queue,
-        control_exchange=app.name,
-        set_as_current=False,
-    ) as other:
+    with app_elsewhere(app) as other:
         yield other
 
 

@@ -55,18 +55,24 @@ def members_of(app, go):
         yield app.signature("fed", (number,))
 
 
+def fed_without_broker(app, proxy, own_urls, caplog):
+    """Return the result of a group whose broker is away since its first member."""
+    go = threading.Event()
+    result = group(members_of(app, go), app=app).apply_async(window=1000)
+    until(lambda: indices_in(app, own_urls) == [0])
+    proxy.watch(lambda *_: True)
+    proxy.cut()
+    go.set()
+    until(lambda: "broker lost" in caplog.text, WAIT)
+    return result
+
+
 def test_nothing_leaves_after_a_pause_while_the_broker_was_away(
     app_by, own_urls, caplog
 ):
-    go = threading.Event()
     with TcpProxy(services.REDIS_PORT) as proxy:
         app = app_by(proxy.port)
-        result = group(members_of(app, go), app=app).apply_async(window=1000)
-        until(lambda: indices_in(app, own_urls) == [0])
-        proxy.watch(lambda *_: True)
-        proxy.cut()
-        go.set()
-        until(lambda: "broker lost" in caplog.text, WAIT)
+        result = fed_without_broker(app, proxy, own_urls, caplog)
         began = time.monotonic()
         result.pause()
         # Nothing is leaving, so there is nothing to wait for.
@@ -89,15 +95,9 @@ def test_nothing_leaves_after_a_pause_while_the_broker_was_away(
 def test_a_group_that_is_paused_while_the_broker_is_away_can_be_closed(
     app_by, own_urls, caplog
 ):
-    go = threading.Event()
     with TcpProxy(services.REDIS_PORT) as proxy:
         app = app_by(proxy.port)
-        result = group(members_of(app, go), app=app).apply_async(window=1000)
-        until(lambda: indices_in(app, own_urls) == [0])
-        proxy.watch(lambda *_: True)
-        proxy.cut()
-        go.set()
-        until(lambda: "broker lost" in caplog.text, WAIT)
+        result = fed_without_broker(app, proxy, own_urls, caplog)
         result.pause()
         app.close()
         until(lambda: not result.feeding.is_running)

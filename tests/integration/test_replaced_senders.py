@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import pytest
 import redis
 from kombu import Connection, Exchange, Queue
 
-from celerant import Celerant, group
+from celerant import group
 from celerant.errors import JournalError, PublishError
 from celerant.results.handle import seed_of
+from harness.elsewhere import app_elsewhere
 from harness.journal_sender import (
     PATIENCE,
     Plan,
@@ -26,6 +26,7 @@ from harness.journal_sender import (
     is_stopped,
     members_of,
     start,
+    working,
 )
 from harness.until import until
 
@@ -71,20 +72,6 @@ def running():
     for process in processes:
         process.kill()
         process.join(PATIENCE)
-
-
-@contextmanager
-def working(plan, runs):
-    """Run a worker of a plan's queue, whose tasks note that they run."""
-    with app_of(plan) as app:
-
-        @app.task(name="fed.note")
-        def note(index):
-            runs.note(index)
-            return index
-
-        with app.worker(concurrency=4):
-            yield app
 
 
 def resumed(app, plan, handle):
@@ -276,7 +263,7 @@ def test_a_result_is_not_gone_on_with_after_another_went_on(
 
     made = plan(broker)
     journal = True if kind == "redis" else made.journal
-    with elsewhere(app) as other, app.worker(concurrency=2):
+    with app_elsewhere(app) as other, app.worker(concurrency=2):
         members = group([note.s(index) for index in range(200)], app=app)
         first = members.apply_async(window=20, canary=5, journal=journal)
         nothing_left.append(first.roster.seed)
@@ -312,20 +299,6 @@ def test_members_that_have_not_left_were_not_used(make_app, plan, runs):
         rest = {one.index: one.get() for one in result.as_completed(timeout=60)}
     assert rest == {index: index for index in range(20, 100)}
     assert runs.counts() == Counter(range(100))
-
-
-@contextmanager
-def elsewhere(app):
-    """Another app of the same name, as another process has it."""
-    with Celerant(
-        app.name,
-        broker=app.conf.broker_url,
-        backend=app.conf.result_backend,
-        task_default_queue=app.conf.task_default_queue,
-        control_exchange=app.name,
-        set_as_current=False,
-    ) as other:
-        yield other
 
 
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])

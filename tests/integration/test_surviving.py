@@ -8,7 +8,6 @@ import random
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from harness.journal_sender import (
     members_of,
     run_killed,
     run_to_death,
+    working,
 )
 from harness.tcp_proxy import TcpProxy
 from harness.until import until
@@ -144,20 +144,6 @@ def test_members_in_doubt_count_as_sent_if_they_are_to_be_skipped(plan, rabbitmq
 
 
 # -- groups that are fed ---------------------------------------------------------------
-
-
-@contextmanager
-def working(plan, runs):
-    """Run a worker of a plan's queue, whose tasks note that they run."""
-    with app_of(plan) as app:
-
-        @app.task(name="fed.note")
-        def note(index):
-            runs.note(index)
-            return index
-
-        with app.worker(concurrency=4):
-            yield app
 
 
 def direct(plan, own_urls, broker):

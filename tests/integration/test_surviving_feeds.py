@@ -182,11 +182,7 @@ def test_members_in_doubt_leave_though_they_fill_the_window(doubted, runs):
 
 def test_members_in_doubt_leave_only_as_there_is_room(doubted):
     made = doubted
-    rewrite(
-        made.journal,
-        lambda head: head | {"feed": head["feed"] | {"window": 4}},
-        of="celerant",
-    )
+    set_window(made, 4)
     left: Counter[int] = Counter()
     with app_of(made) as app:
         app.backend.obstacle = lambda: None
@@ -202,11 +198,7 @@ def test_members_in_doubt_leave_only_as_there_is_room(doubted):
 
 def test_members_in_doubt_are_so_still_if_it_is_closed_before_they_leave(doubted):
     made = doubted
-    rewrite(
-        made.journal,
-        lambda head: head | {"feed": head["feed"] | {"window": 4}},
-        of="celerant",
-    )
+    set_window(made, 4)
     left: Counter[int] = Counter()
     with app_of(made) as app:
         app.backend.obstacle = lambda: None
@@ -216,11 +208,7 @@ def test_members_in_doubt_are_so_still_if_it_is_closed_before_they_leave(doubted
         until(lambda: not result.feeding.is_running)
         assert result.report.unknown == [(4, 20)]
         assert result.report.unsent == [(20, 100)]
-    rewrite(
-        made.journal,
-        lambda head: head | {"feed": head["feed"] | {"window": 400}},
-        of="celerant",
-    )
+    set_window(made, 400)
     with app_of(made) as app:
         app.backend.obstacle = lambda: None
         result = members_of(app, made).resume(made.journal)
@@ -228,6 +216,15 @@ def test_members_in_doubt_are_so_still_if_it_is_closed_before_they_leave(doubted
         assert result.report.maybe_double == [(0, 20)]
         left += counted(made.broker, made.name, 96)
     assert left == Counter(range(100))
+
+
+def set_window(made, window):
+    """Have the journal say another window."""
+    rewrite(
+        made.journal,
+        lambda head: head | {"feed": head["feed"] | {"window": window}},
+        of="celerant",
+    )
 
 
 def take(made, left):

@@ -91,12 +91,7 @@ class Announcer:
         if not is_pausing and now < self._next:
             return None
         self._next = self._next_look = now + _INTERVAL
-        try:
-            self._tell()
-            return self._wanted()
-        except Exception as exc:  # noqa: BLE001 - sending goes on all the same
-            self._complain(exc)
-            return None
+        return self._answer(tells=True)
 
     def look(self) -> Asked | None:
         """Return what another process asks for; looks only at intervals."""
@@ -104,8 +99,14 @@ class Announcer:
         if now < self._next_look:
             return None
         self._next_look = now + _INTERVAL
+        return self._answer()
+
+    def _answer(self, *, tells: bool = False) -> Asked | None:
+        """Return what another process asks for, after telling what has left."""
         try:
-            return self._wanted()
+            if tells:
+                self._tell()
+            return "cancel" if self._is_cancelled() else self._asked()
         except Exception as exc:  # noqa: BLE001 - sending goes on all the same
             self._complain(exc)
             return None
@@ -206,9 +207,6 @@ class Announcer:
             # No sender has written that.
             return True
         return bool(told.get("by") == self._token)
-
-    def _wanted(self) -> Asked | None:
-        return "cancel" if self._is_cancelled() else self._asked()
 
     def _is_cancelled(self) -> bool:
         stamps = self._members.stamps

@@ -280,8 +280,11 @@ class Feeder(FeedingGate):
             )
             # Of a group that is cut short the end is known before its members'.
             members.waiters.wake_for_news()
-            if self._announcer is not None:
-                (self._announcer.end if is_ours else self._announcer.leave)()
+            announcer = self._announcer
+            if announcer is not None and is_ours:
+                announcer.end()
+            elif announcer is not None:
+                announcer.leave()
         at_end, self.at_end = self.at_end, None
         if at_end is not None:
             at_end()

@@ -56,7 +56,8 @@ class Sender:
             if own is not None:
                 args, kwargs = canvas.merged(call.args, call.kwargs)
                 return own(args, kwargs, **canvas.merged_options(call.options))
-            canvas, call = self._noted(canvas, call)
+            if isinstance(canvas, Chain):
+                canvas, call = self._noted(canvas, call)
         try:
             door = self._doors[type(canvas)]
         except KeyError:

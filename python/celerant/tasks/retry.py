@@ -179,7 +179,7 @@ def retry_automatically(task: Task[Any, Any]) -> None:
     """
     if task.autoretry_for and "_orig_run" not in vars(task):
         task._orig_run = task.run  # noqa: SLF001 - Celery's name
-        task.run = _retrying(task)  # type: ignore[method-assign]
+        task.run = _retrying(task)  # type: ignore[method-assign]  # as Celery does
 
 
 def _retrying(task: Task[Any, Any]) -> Callable[..., Any]:
