@@ -17,7 +17,7 @@ from kombu.transport.pyamqp import Message
 
 from celerant._core import read_deliveries
 from celerant.common.amqp_message import AmqpMessage
-from celerant.results.backends.rpc_frames import Reply, published
+from celerant.results.backends.rpc_frames import BUNDLE, Reply, published
 from harness import services
 
 CHANNEL = 3
@@ -190,6 +190,7 @@ def test_replies_are_the_bytes_that_kombu_publishes(size, mode):
     replies = [
         Reply(b"x" * size, "celerant-test-nowhere", "one"),
         Reply(b"{}", "celerant-test-nowhere-ö", "two-ä"),
+        Reply(b"", "celerant-test-nowhere", "", is_bundle=True),
     ]
     with Connection(services.RABBITMQ) as connection:
         channel = connection.default_channel
@@ -198,7 +199,8 @@ def test_replies_are_the_bytes_that_kombu_publishes(size, mode):
         # A view of a buffer that is used again.
         heard = SimpleNamespace(write=lambda part: written.append(bytes(part)))
         raw._frame_writer = frame_writer(raw, heard)
-        for record, reply_to, correlation_id in replies:
+        for record, reply_to, correlation_id, is_bundle in replies:
+            kind = {"type": BUNDLE} if is_bundle else {}
             Producer(channel, auto_declare=False).publish(
                 record,
                 exchange="",
@@ -207,6 +209,7 @@ def test_replies_are_the_bytes_that_kombu_publishes(size, mode):
                 content_type="application/json",
                 content_encoding="utf-8",
                 delivery_mode=mode,
+                **kind,
             )
         theirs = b"".join(written)
         raw._frame_writer = kept

@@ -343,8 +343,8 @@ def test_messages_run_in_the_order_of_their_priorities(both, broker):
             for result in results:
                 life.record(result)
         notes = [json.loads(n) for n in life.store.lrange(f"{life.key}-notes", 0, -1)]
-        # No order is promised among equals: py-amqp gives back a message that comes
-        # before it has noted the consumer.
+        # No order among equals: in Celery's worker, py-amqp gives back a message that
+        # comes before it has noted the consumer.
         return sorted(notes), [priority for _, priority in notes]
 
     notes, order = both(scenario, settings)

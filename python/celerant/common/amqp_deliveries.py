@@ -19,7 +19,7 @@ from celerant.common.amqp_message import AmqpMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Deliveries", "suits"]
+__all__ = ["Deliveries", "expect", "suits"]
 
 #: Bytes read at once.
 _READ = 1 << 18
@@ -33,6 +33,21 @@ def suits(channel: Any) -> bool:
         type(channel) is pyamqp.Channel
         and type(channel.connection) is pyamqp.Connection
     )
+
+
+def expect(channel: Any, tag: str, receive: Callable[[Any], None]) -> None:
+    """Name the callback of a consumer before ``basic.consume`` leaves.
+
+    py-amqp does so after the broker's answer. A delivery that comes before that would
+    be rejected, and come again behind others.
+
+    Args:
+        channel: Of kombu; only one that `suits` is changed.
+        tag: The consumer's.
+        receive: Is called with each message of py-amqp.
+    """
+    if suits(channel):
+        channel.callbacks[tag] = receive
 
 
 class Deliveries:

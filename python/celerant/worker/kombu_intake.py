@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import Consumer
 
+from celerant.common.amqp_deliveries import expect
 from celerant.running.policy import Settlement
 from celerant.worker.delays import are_quorum
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 __all__ = ["KombuIntake"]
+
+
+class _Expecting(Consumer):
+    """A consumer that is ready for deliveries before the broker has answered."""
+
+    def _add_tag(self, queue: Any, consumer_tag: str | None = None) -> str:
+        tag: str = super()._add_tag(queue, consumer_tag)
+        expect(self.channel, tag, self._receive_callback)
+        return tag
 
 
 class KombuIntake:
@@ -37,7 +47,7 @@ class KombuIntake:
         self._held = -1
         self._is_cancelled = False
         self._channel = channel
-        self._consumer = Consumer(
+        self._consumer = _Expecting(
             channel,
             queues,
             accept=accept,

@@ -2,11 +2,13 @@
 
 Source: ``celery.backends.rpc.RPCBackend`` of celery 5.7.0. A worker publishes the
 record to the default exchange. The routing key is the request's `reply_to`, and the
-`correlation_id` is the task's id.
+`correlation_id` is the task's id. To a reply queue of Celerant, Celerant's workers
+publish many records in one message (`rpc_bundles.py`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +27,9 @@ from celerant.common.weakly import weakly
 from celerant.errors import CelerantError, ForkError, SettingError
 from celerant.results.backends.base import Backend
 from celerant.results.backends.inbox import Inbox
+from celerant.results.backends.rpc_bundles import PREFIX, records_of
 from celerant.results.backends.rpc_feed import RpcFeed
-from celerant.results.backends.rpc_frames import Reply
+from celerant.results.backends.rpc_frames import BUNDLE, Reply
 from celerant.results.backends.rpc_replies import Replies
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from celerant.results.tracking.members import Members
 
 __all__ = ["RpcBackend"]
+
+logger = logging.getLogger("celerant")
 
 
 class RpcBackend(Backend):
@@ -193,12 +198,35 @@ class RpcBackend(Backend):
     def _on_loss(self) -> None:
         self.losses += 1
 
-    def _normalize(self, message: Any) -> tuple[str, bytes]:
-        """Return a message's task id and its record, encoded as this backend's are."""
-        task_id = message.properties.get("correlation_id")
+    def _normalize(self, message: Any) -> list[tuple[str, bytes]]:
+        """Return tasks' ids and their records, encoded as this backend's are."""
+        if message.properties.get("type") != BUNDLE:
+            task_id = message.properties.get("correlation_id")
+            return [self._record(task_id, message, partial(self._body, message))]
+        found: list[tuple[str, bytes]] = []
         try:
-            body = body_of(message, self.codec.limits, self.codec.accepted)
-            record = body.encode() if isinstance(body, str) else bytes(body)
+            for task_id, record in records_of(bytes(message.body)):
+                found.append(
+                    self._record(task_id, message, partial(self._measured, record))
+                )
+        except ValueError as exc:
+            logger.warning("results that came cannot be read: %s", exc)
+        return found
+
+    def _body(self, message: Any) -> bytes:
+        body = body_of(message, self.codec.limits, self.codec.accepted)
+        return body.encode() if isinstance(body, str) else bytes(body)
+
+    def _measured(self, record: bytes) -> bytes:
+        self.codec.limits.check_size(len(record))
+        return record
+
+    def _record(
+        self, task_id: str | None, message: Any, read: Callable[[], bytes]
+    ) -> tuple[str, bytes]:
+        """Return a task's id and its record, or a failure that says what is wrong."""
+        try:
+            record = read()
             if task_id and message.content_type == self.codec.content[0]:
                 return task_id, record
             meta = loads(
@@ -231,5 +259,5 @@ class _Replied:
     """The reply queue of one process, and the records that have come."""
 
     def __init__(self, expires: int) -> None:
-        self.queue = f"celerant-reply-{uuid.uuid4().hex}"
+        self.queue = f"{PREFIX}{uuid.uuid4().hex}"
         self.inbox = Inbox(expires)

@@ -14,7 +14,7 @@ from amqp.exceptions import NotFound
 
 from celerant._core import monotonic
 from celerant.common.abandoned import abandon
-from celerant.common.amqp_deliveries import Deliveries, suits
+from celerant.common.amqp_deliveries import Deliveries, expect, suits
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.unopened import leave_unopened
 from celerant.common.waker import Waker
@@ -32,6 +32,8 @@ _BATCH = 2000
 #: Messages that RabbitMQ sends without acknowledgement: several batches, so that it
 #: never waits for us.
 _PREFETCH = 4 * _BATCH
+#: The consumer's tag, on a channel of its own.
+_TAG = "results"
 #: Milliseconds after which RabbitMQ deletes the queue if it never had a consumer.
 _UNUSED_MS = 60_000
 _SOCKET_TIMEOUT_S = 5.0
@@ -44,7 +46,7 @@ class RpcFeed(CompleteFeed):
         connect: Makes a kombu connection, not connected yet.
         queue: The queue's name.
         inbox: Keeps records without a waiter.
-        normalize: Returns the task id and the record of a kombu message.
+        normalize: Returns the tasks' ids and the records of a kombu message.
         on_loss: Called if a reconnect finds the queue, and so its messages, gone.
         limits: The limits of records.
     """
@@ -56,7 +58,7 @@ class RpcFeed(CompleteFeed):
         connect: Callable[[], Connection],
         queue: str,
         inbox: Inbox,
-        normalize: Callable[[Any], tuple[str, bytes]],
+        normalize: Callable[[Any], list[tuple[str, bytes]]],
         on_loss: Callable[[], None],
         *,
         limits: Limits = NO_LIMITS,
@@ -100,8 +102,9 @@ class RpcFeed(CompleteFeed):
         self._deliveries = None
         if suits(channel):
             self._deliveries = Deliveries(channel, self._on_delivery, _pass_by)
-        channel.basic_consume(self._queue, callback=self._on_message)
         self._last_tag = None
+        expect(channel, _TAG, self._on_message)
+        channel.basic_consume(self._queue, _TAG, callback=self._on_message)
         self.is_open = self._was_open = True
 
     def _declare(self) -> None:
@@ -134,7 +137,7 @@ class RpcFeed(CompleteFeed):
 
     def _on_delivery(self, message: Any) -> None:
         self._last_tag = message.delivery_tag
-        self._found.append(self._normalize(message))
+        self._found += self._normalize(message)
 
     def receive(self, timeout: float | None) -> list[tuple[str, bytes]]:
         """Wait for new records and return them; none come without a connection."""

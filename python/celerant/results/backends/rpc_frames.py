@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Reply", "published"]
+__all__ = ["BUNDLE", "Reply", "published"]
+
+#: The ``type`` of a message with many records.
+BUNDLE = "celerant-records"
 
 _HEAD = Struct(">BHI")
 _METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
@@ -21,6 +24,7 @@ _PUBLISH = b"\x00\x3c\x00\x28\x00\x00\x00"
 _CONTENT = Struct(">HHQH")
 #: Content type and encoding, headers, delivery mode, priority, correlation id.
 _FLAGS = 0x8000 | 0x4000 | 0x2000 | 0x1000 | 0x0800 | 0x0400
+_TYPE_FLAG = 0x0020
 _BASIC = 60
 _OVERHEAD = 8
 _NO_HEADERS = b"\x00\x00\x00\x00"
@@ -32,8 +36,10 @@ class Reply(NamedTuple):
     record: bytes
     #: The reply queue of the task's sender.
     reply_to: str
-    #: The task's id.
+    #: The task's id; "" for a bundle.
     correlation_id: str
+    #: Whether it has many records (`rpc_bundles.py`).
+    is_bundle: bool = False
 
 
 def published(
@@ -56,12 +62,15 @@ def published(
     properties = _short(content[0]) + _short(content[1]) + _NO_HEADERS
     properties += bytes((delivery_mode, 0))
     parts: list[bytes] = []
-    for record, reply_to, correlation_id in replies:
+    bundle = _short(BUNDLE)
+    for record, reply_to, correlation_id, is_bundle in replies:
         # Neither mandatory nor immediate: a message to a lost queue is dropped.
         method = _PUBLISH + _short(reply_to) + b"\x00"
-        head = _CONTENT.pack(_BASIC, 0, len(record), _FLAGS)
+        flags = _FLAGS | _TYPE_FLAG if is_bundle else _FLAGS
+        head = _CONTENT.pack(_BASIC, 0, len(record), flags) + properties
+        head += _short(correlation_id) + (bundle if is_bundle else b"")
         parts += _frame(_METHOD, channel_id, method)
-        parts += _frame(_HEADER, channel_id, head + properties + _short(correlation_id))
+        parts += _frame(_HEADER, channel_id, head)
         for piece in _pieces(record, frame_max - _OVERHEAD):
             parts += _frame(_BODY, channel_id, piece)
     return b"".join(parts)

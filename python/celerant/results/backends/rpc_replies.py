@@ -14,6 +14,7 @@ from kombu import Connection, Producer
 from celerant.common.amqp_deliveries import suits
 from celerant.common.per_process import PerProcess
 from celerant.results.backends.base import RETRY_POLICY
+from celerant.results.backends.rpc_bundles import bundled
 from celerant.results.backends.rpc_confirms import Confirms
 from celerant.results.backends.rpc_frames import Reply, published
 
@@ -98,23 +99,24 @@ class Replies:
     ) -> None:
         channel = producer.channel
         if not suits(channel) or channel.connection.confirm_publish:
-            for record, reply_to, correlation_id in replies:
+            for record, reply_to, correlation_id, _ in replies:
                 self._publish(producer, record, reply_to, correlation_id, content)
             return
+        messages = bundled(replies)
         connection = channel.connection
         confirms = self._confirms.get(channel)
         if confirms is None:
             confirms = self._confirms[channel] = Confirms(channel)
         frames = published(
-            replies,
+            messages,
             channel_id=channel.channel_id,
             frame_max=connection.frame_max,
             content=content,
             delivery_mode=self._delivery_mode,
         )
-        confirms.expect(len(replies))
+        confirms.expect(len(messages))
         connection.transport.write(frames)
-        connection.bytes_sent += len(replies)
+        connection.bytes_sent += len(messages)
         confirms.wait()
 
     def close(self) -> None:
