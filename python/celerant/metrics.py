@@ -2,7 +2,8 @@
 
 `install` switches them on. It needs ``prometheus_client``, the extra ``metrics``. The
 application serves them by ``prometheus_client.start_http_server``, or by its WSGI and
-ASGI apps. `examples/grafana_dashboard.json` is a dashboard for them.
+ASGI apps. `examples/grafana_dashboard.json` is a dashboard for them. Workers of one
+name are summed.
 
 
 | metric | labels | meaning |
@@ -18,6 +19,7 @@ ASGI apps. `examples/grafana_dashboard.json` is a dashboard for them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -150,14 +152,22 @@ class _Now:
                 workers[id(worker)] = app.name, worker
         for name, count in pending.items():
             unfinished.add_metric([name], count)
+        # Summed, for workers may have one name, and a series is there once.
+        at_a_time: Counter[tuple[str, ...]] = Counter()
+        now: Counter[tuple[str, ...]] = Counter()
+        begun: Counter[tuple[str, ...]] = Counter()
         for name, worker in workers.values():
-            labels, panel = [name, worker.hostname], worker.panel
+            labels, panel = (name, worker.hostname), worker.panel
             if panel is None:
                 continue
-            slots.add_metric(labels, panel.pool()["max-concurrency"])
-            busy.add_metric(labels, len(panel.worker_state.active()))
+            at_a_time[labels] += panel.pool()["max-concurrency"]
+            now[labels] += len(panel.worker_state.active())
             for task, count in panel.worker_state.total().items():
-                tasks.add_metric([*labels, task], count)
+                of_task = (*labels, task)
+                begun[of_task] += count
+        for metric, counts in ((slots, at_a_time), (busy, now), (tasks, begun)):
+            for of_one, count in counts.items():
+                metric.add_metric(of_one, count)
         return iter(metrics)
 
 

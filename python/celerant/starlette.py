@@ -89,7 +89,8 @@ def progress_events(
     It sends an event ``progress`` for each change, and an event ``end`` when all
     members are done. Their data are JSON: ``{"id", "total", "done", "failed", "rate",
     "eta", "counts"}``. ``total`` is null while members are still being sent. In a
-    browser: ``new EventSource(url).addEventListener("progress", ...)``.
+    browser: ``new EventSource(url).addEventListener("progress", ...)``. If the result
+    store is away, the stream ends without ``end``, and a browser asks again.
 
     The handler must check before that the user may see the group.
 

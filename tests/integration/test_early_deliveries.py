@@ -16,10 +16,12 @@ def unready(monkeypatch):
     tags = []
     send = pyamqp.Channel.send_method
 
-    def send_method(self, sig, format=None, args=None, *others, **more):
-        if sig == spec.Basic.Consume and args[2] not in self.callbacks:
-            tags.append(args[2])
-        return send(self, sig, format, args, *others, **more)
+    def send_method(self, sig, *args, **options):
+        if sig == spec.Basic.Consume:
+            tag = args[1][2]
+            if tag not in self.callbacks:
+                tags.append(tag)
+        return send(self, sig, *args, **options)
 
     monkeypatch.setattr(pyamqp.Channel, "send_method", send_method)
     return tags

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import signal
+import subprocess
+import sys
 import uuid
+from urllib.parse import quote
 
 import pytest
 from starlette.applications import Starlette
@@ -13,6 +18,9 @@ from starlette.testclient import TestClient
 
 from celerant import Celerant, HandleError, group
 from celerant.web import make_site, read, sign
+from harness.redis_server import free_port
+from harness.services import is_listening
+from harness.until import until
 from harness.without_package import error_without
 
 SECRET = "of the tests alone"
@@ -100,7 +108,7 @@ def test_nothing_is_of_another_site_and_nothing_is_inline(app):
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
-            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["referrer-policy"] == "same-origin"
             assert not re.search(r"(src|href)=\"(https?:)?//", answer.text)
             assert not re.search(r"<style|\sstyle=|\son\w+=", answer.text)
 
@@ -217,6 +225,66 @@ def test_a_store_that_is_away_is_told():
         with client(app) as web:
             answer = web.get("/group", params={"handle": handle})
     assert answer.status_code == 503
+
+
+def test_a_broker_that_is_away_is_told(app, server):
+    handle = waiting(app).handle
+    away = {"task_default_queue": app.conf.task_default_queue}
+    store = f"redis://127.0.0.1:{server.port}/0"
+    with Celerant(
+        "h3webaway", broker="redis://127.0.0.1:1/0", backend=store, **away
+    ) as (other):
+        site = make_site(other, secret=SECRET, may_change=everybody)
+        with TestClient(site) as web:
+            answer = web.post(
+                "/cancel",
+                data={"handle": handle},
+                headers={"sec-fetch-site": "same-origin"},
+                follow_redirects=False,
+            )
+    assert answer.status_code == 503
+    assert "refused" in answer.text
+
+
+def test_a_store_that_goes_away_while_a_group_is_read_is_told(app, monkeypatch):
+    result = done(app, 1, 0)
+
+    def fetch(_ids):
+        raise app.backend.connection_errors[0]("the store is away")
+
+    with client(app) as web:
+        monkeypatch.setattr("celerant.web.groups.told", lambda _: {})
+        monkeypatch.setattr(app.backend, "fetch", fetch)
+        answer = web.get("/group", params={"handle": result.handle})
+    assert answer.status_code == 503
+    assert "the store is away" in answer.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_the_page_though_a_browser_follows_a_group(
+    app, server, tmp_path, number
+):
+    handle, port = waiting(app).handle, free_port()
+    url = f"redis://127.0.0.1:{server.port}/0"
+    (tmp_path / "served.py").write_text(
+        f"from celerant import Celerant\napp = Celerant('served', broker='{url}')\n"
+    )
+    command = [sys.executable, "-m", "celerant", "web", "-A", "served:app"]
+    page = subprocess.Popen(
+        [*command, "--port", str(port)], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    try:
+        until(lambda: is_listening(port), 30)
+        stream = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        stream.request("GET", f"/events?handle={quote(handle)}")
+        assert stream.getresponse().readline() == b"event: progress\n"
+        page.send_signal(number)
+        page.wait(10)
+        stream.close()
+    finally:
+        page.kill()
+        _, logged = page.communicate()
+    assert b"Traceback" not in logged
 
 
 def test_a_missing_extra_is_named():

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from celery import Celery
 
 from celerant import SettingError
 
@@ -88,3 +89,36 @@ def test_a_missing_source_is_named(app, settings_module):
         app.config_from_object(f"{settings_module}:none")
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         app.config_from_object("nowhere.at_all")
+
+
+@pytest.mark.parametrize("namespace", ["celery", "CELERY"])
+@pytest.mark.parametrize(
+    "name", ["celery_task_serializer", "CELERY_TASK_SERIALIZER", "task_serializer"]
+)
+def test_a_namespace_reads_the_names_that_celery_reads(app, namespace, name):
+    stock = Celery("stock", set_as_current=False)
+    for side in (stock, app):
+        side.config_from_object({name: "pickle"}, namespace=namespace)
+    read = stock.conf.task_serializer
+    assert app.conf.task_serializer == ("pickle" if read == "pickle" else "json")
+    # In capitals it is clear in any case what is meant.
+    assert read == "pickle" or (name, namespace) in {
+        ("celery_task_serializer", "CELERY"),
+        ("CELERY_TASK_SERIALIZER", "celery"),
+    }
+
+
+def test_names_in_a_namespace_come_before_others(app):
+    app.config_from_object(
+        {"task_serializer": "yaml", "celery_task_serializer": "pickle"},
+        namespace="celery",
+    )
+    assert app.conf.task_serializer == "pickle"
+
+
+def test_a_missing_module_is_no_error_if_so_wished(app, monkeypatch):
+    app.config_from_object("no_such_module_of_settings", silent=True)
+    monkeypatch.setenv("OUR_SETTINGS", "no_such_module_of_settings")
+    assert app.config_from_envvar("OUR_SETTINGS", silent=True)
+    with pytest.raises(ModuleNotFoundError):
+        app.config_from_object("no_such_module_of_settings")

@@ -141,6 +141,24 @@ def test_an_attribute_that_is_set_is_the_tasks(add, app):
     assert repr(add) == f"<@shared_task: {__name__}.add>"
 
 
+def test_attributes_of_the_function_do_not_hide_the_shared_tasks(none_yet):
+    def tell(x):
+        return x
+
+    tell.name = tell.queue = "the function's"
+    # As decorators leave them there.
+    tell.retry = tell.delay = tell.s = lambda *_: "the function's"
+    shared = shared_task(tell)
+    with Celerant("attributes") as app:
+        task = app.tasks[f"{__name__}.tell"]
+        assert (shared.name, shared.queue) == (task.name, None)
+        assert shared.retry == task.retry
+        assert shared.s(1) == task.s(1)
+        with app.worker(concurrency=1):
+            assert shared.delay(1).get(timeout=10) == 1
+    assert (shared.__name__, shared.__wrapped__) == ("tell", tell)
+
+
 def test_a_shared_task_equals_the_current_apps_task(add):
     hash(add)
     assert add == add  # noqa: PLR0124 - without an app it equals itself

@@ -32,8 +32,9 @@ from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
 from celerant.config.default_backend import backend_url
 from celerant.context.apps import load_app, register, set_current_app
-from celerant.context.call import Call
+from celerant.context.call import Call, given
 from celerant.markup import table
+from celerant.tasks.options import cleared
 from celerant.tasks.task import Task as RegisteredTask
 
 if TYPE_CHECKING:
@@ -139,24 +140,23 @@ class Celerant(TaskRegistry, FamiliarApp):
     def config_from_object(
         self,
         obj: Any,
-        silent: bool = False,  # noqa: ARG002, FBT001, FBT002 - Celery's order
+        silent: bool = False,  # noqa: FBT001, FBT002 - Celery's order
         force: bool = False,  # noqa: ARG002, FBT001, FBT002 - the same
         namespace: str | None = None,
     ) -> None:
         """Set the values of an object, a mapping or a module; they are read now.
 
         Args:
-            obj: The object, or its name: ``"package.module"``,
-                ``"django.conf:settings"``.
-            silent: Ignored: a missing module is an error.
+            obj: The object, or its name, such as ``"django.conf:settings"``.
+            silent: A missing module is no error.
             force: Ignored: it is always read now.
-            namespace: Read only names that begin with it: ``"CELERY"`` reads
-                ``CELERY_BROKER_URL`` as ``broker_url``. By default the app's.
+            namespace: The begin of the names: ``"CELERY"``; by default the app's.
         Raises:
             SettingError: A setting that does not exist.
             ImportError: There is no such module.
         """
-        self.conf.configure(read_settings(obj, namespace or self._namespace))
+        namespace = namespace or self._namespace
+        self.conf.configure(read_settings(obj, namespace, silent=silent))
 
     # -- sending ----------------------------------------------------------------------
 
@@ -179,8 +179,8 @@ class Celerant(TaskRegistry, FamiliarApp):
         **options: Unpack[SendOptions],
     ) -> AsyncResult[Any]:
         """Send a task by name; its code need not be here."""
-        signature = self.signature(name, args, kwargs)
-        return self.sender.send_one(signature, Call((), {}, {**options}))
+        signature = self.signature(name, args, kwargs, **cleared(options))
+        return self.sender.send_one(signature, Call((), {}, given(options)))
 
     @overload
     async def asend(

@@ -17,7 +17,9 @@ __all__ = ["read_settings"]
 _OF_OLD_NAMES = "CELERY_"
 
 
-def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
+def read_settings(
+    source: Any, namespace: str | None = None, *, silent: bool = False
+) -> dict[str, Any]:
     """Return the settings that `source` has, under their lower-case names.
 
     Celery's old names, such as ``BROKER_URL`` and ``CELERYD_CONCURRENCY``, are taken
@@ -28,14 +30,23 @@ def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
         source: A mapping, an object with attributes, or the name of one:
             ``"package.module"``, ``"package.module:attribute"`` or
             ``"package.module.attribute"``.
-        namespace: Read only names that begin with it and an underscore, all in
-            capitals: ``"CELERY"`` reads ``CELERY_TASK_ROUTES`` as ``task_routes``.
-            Without one, an object's names that are no settings are ignored.
+        namespace: Read names that begin with it and an underscore: ``"CELERY"`` reads
+            ``CELERY_TASK_ROUTES`` as ``task_routes``, and ``"celery"`` takes
+            ``celery_task_routes`` too. As in Celery, ``task_routes`` itself is read if
+            there is no such name. An object's names that are no settings are ignored,
+            and in a namespace those in small letters.
+        silent: Return none of a module that is not there.
+
     Raises:
         SettingError: A name in the namespace, or in a mapping, that is no setting.
         ImportError: There is no such module.
     """
-    found = _imported(source) if isinstance(source, str) else source
+    try:
+        found = _imported(source) if isinstance(source, str) else source
+    except ImportError:
+        if silent:
+            return {}
+        raise
     is_mapping = isinstance(found, Mapping)
     if is_mapping:
         values = dict(found)
@@ -43,7 +54,9 @@ def read_settings(source: Any, namespace: str | None = None) -> dict[str, Any]:
         values = {name: getattr(found, name) for name in dir(found) if _public(name)}
     zone = values.pop("TIME_ZONE", None)
     if namespace:
-        settings = _of_namespace(values, namespace.upper().rstrip("_") + "_")
+        settings = _of_namespace(
+            values, namespace.rstrip("_") + "_", is_strict=is_mapping
+        )
     else:
         settings = _of_any(values, is_strict=is_mapping)
     if zone and settings.get("timezone") is None:
@@ -63,20 +76,26 @@ def _of_any(values: Mapping[Any, Any], *, is_strict: bool) -> dict[str, Any]:
     return {**old, **new}
 
 
-def _of_namespace(values: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+def _of_namespace(
+    values: Mapping[Any, Any], prefix: str, *, is_strict: bool
+) -> dict[str, Any]:
     old: dict[str, Any] = {}
+    bare: dict[str, Any] = {}
     new: dict[str, Any] = {}
     for name, value in values.items():
-        if not isinstance(name, str) or not name.isupper():
+        if not isinstance(name, str):
             continue
-        rest = name.removeprefix(prefix).lower()
-        if name.startswith(prefix) and rest in SETTINGS:
+        is_in_it = name.startswith((prefix, prefix.upper()))
+        rest = name[len(prefix) :].lower()
+        if is_in_it and rest in SETTINGS:
             new[rest] = value
-        elif prefix == _OF_OLD_NAMES and (known := canonical(name)):
-            old[known] = value
-        elif name.startswith(prefix):
-            raise _unknown(prefix, rest)
-    return {**old, **new}
+        elif name in SETTINGS:
+            bare[name] = value
+        elif prefix.upper() == _OF_OLD_NAMES and name.isupper() and canonical(name):
+            old[str(canonical(name))] = value
+        elif is_in_it and (is_strict or name.isupper()):
+            raise _unknown(name[: len(prefix)], rest)
+    return {**old, **bare, **new}
 
 
 def _imported(path: str) -> Any:
@@ -124,7 +143,8 @@ def _public(name: str) -> bool:
 
 def _unknown(prefix: str, name: str) -> SettingError:
     near = nearest(name, SETTINGS)
-    shown, near_shown = f"{prefix}{name.upper()}", f"{prefix}{(near or '').upper()}"
+    names = (f"{prefix}{name}", f"{prefix}{near or ''}")
+    shown, near_shown = map(str.upper, names) if prefix.isupper() else names
     hint = f"; did you mean {near_shown!r}" if near else ""
     msg = f"unknown setting {shown!r}{hint}"
     return SettingError(msg, name=shown, nearest=near_shown if near else None)

@@ -43,7 +43,7 @@ class FamiliarApp:
 
         Args:
             variable_name: The environment variable's.
-            silent: Do nothing if it is not set.
+            silent: Do nothing if it is not set, or its module is not there.
         Returns:
             Whether it was set.
         Raises:
@@ -51,7 +51,7 @@ class FamiliarApp:
         """
         module = os.environ.get(variable_name)
         if module:
-            _app(self).config_from_object(module)
+            _app(self).config_from_object(module, silent=silent)
         elif not silent:
             msg = f"the environment has no {variable_name}: set it to a module's name"
             raise LookupError(msg)

@@ -14,7 +14,7 @@ from celerant.canvas.showing import called, shown
 from celerant.canvas.stamping import stamp
 from celerant.common.listed import listed
 from celerant.common.listing import without
-from celerant.context.call import Call
+from celerant.context.call import Call, given
 from celerant.errors import CanvasError, CelerantError
 from celerant.markup import lines
 
@@ -102,7 +102,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
         """
         if type(args) is not tuple:
             args = positional(args)
-        call = Call(args, kwargs or {}, {**options})
+        call = Call(args, kwargs or {}, given(options))
         result: Result_co = self.app.sender.send(self, call)
         return result
 
@@ -153,7 +153,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
                 raise
             msg = "sending on commit needs Django: pip install 'celerant[django]'"
             raise CelerantError(msg) from exc
-        call = Call(positional(args), kwargs or {}, {**options})
+        call = Call(positional(args), kwargs or {}, given(options))
         result: Result_co = send_on_commit(self, call, using)
         return result
 
@@ -170,7 +170,7 @@ class Canvas(CanvasData, Generic[R, Result_co]):
             kwargs: As `apply_async`.
             options: As `apply_async`, and `throw`: raise the exception of a task.
         """
-        call = Call(positional(args), kwargs or {}, {**options})
+        call = Call(positional(args), kwargs or {}, given(options))
         result: Result_co = self.app.sender.run(self, call)
         return result
 

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from celerant.canvas.base import Canvas
+from celerant.canvas.base import Canvas, check_callback
 from celerant.canvas.chain import Chain
 from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
+from celerant.canvas.group_members import signed
 from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.canvas.source import Mapped, Stream
@@ -117,7 +118,7 @@ class chord(  # noqa: N801 - Celery's name
 
     @body.setter
     def body(self, body: Any) -> None:
-        self["kwargs"]["body"] = body
+        self["kwargs"]["body"] = maybe_signature(body, self._app)
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -130,15 +131,43 @@ class chord(  # noqa: N801 - Celery's name
     ) -> chord[R]:
         """Return a copy of header and body; the header's tasks get the arguments."""
         tasks = [maybe_signature(task, self._app) for task in self.tasks]
-        made: chord[R] = chord([t.clone(args, kwargs) for t in tasks], app=self._app)
-        made.body = None if self.body is None else self.body.clone()
+        own = self.args
+        if self.immutable:
+            args, kwargs = (), None
+        elif own:
+            # They come before those of its tasks.
+            args, own = (), (*args, *own)
+        header = [task.clone(args, kwargs) for task in tasks]
+        made = self._like(header, None if self.body is None else self.body.clone())
+        made["args"] = own
         made["options"] = copy.deepcopy(self.merged_options(options))
+        return made
+
+    def _like(self, header: Any, body: Any) -> chord[Any]:
+        """Return a chord of these with its own arguments and options."""
+        made: chord[Any] = chord(header, body, app=self._app)
+        made["kwargs"]["kwargs"] = dict(self["kwargs"].get("kwargs") or {})
+        made["args"], made["immutable"] = self["args"], self["immutable"]
+        made["options"] = self.options
         return made
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say of every task of the header whether it ignores a call's arguments."""
-        for task in self.tasks:
+        for task in self._signed():
             task.set_immutable(immutable)
+
+    def _signed(self) -> list[Any]:
+        """Return the header's tasks as canvases, which the chord has from now on."""
+        tasks = signed(self.tasks, self._app)
+        if tasks is not self.tasks:
+            header = self["kwargs"]["header"]
+            holder, key = (
+                (header["kwargs"], "tasks")
+                if isinstance(header, dict)
+                else (self["kwargs"], "header")
+            )
+            holder[key] = tasks
+        return cast("list[Any]", tasks)
 
     def link(self, callback: _C) -> _C:
         """Send `callback` with the body's result; returns it."""
@@ -151,8 +180,10 @@ class chord(  # noqa: N801 - Celery's name
         With ``task_allow_error_cb_on_chord_header`` it is also called for each failed
         task of the header.
         """
+        check_callback(self, "link_error", errback)
+        errback = maybe_signature(errback, self._app)
         allowed = self.app.conf.task_allow_error_cb_on_chord_header
-        for task in self.tasks:
+        for task in self._signed():
             if allowed:
                 task.link_error(errback.clone())
             if isinstance(task, chord):
@@ -181,8 +212,7 @@ class chord(  # noqa: N801 - Celery's name
         """Send it with `body`; keywords are options here, as in Celery."""
         if body is None:
             return self.apply_async(**options)
-        made: chord[Any] = chord(self["kwargs"]["header"], body, app=self._app)
-        made["options"] = self.options
+        made = self._like(self["kwargs"]["header"], body)
         return made.apply_async(**options)
 
     def resume(
@@ -252,14 +282,17 @@ def _header(header: Any, app: App | None) -> Any:
         header = maybe_signature(header, app)
     if isinstance(header, group):
         tasks = header["kwargs"]["tasks"]
-        return tasks if isinstance(tasks, (Stream, Mapped)) else list(tasks)
+        is_list = isinstance(tasks, (list, tuple))
+        return list(signed(tasks, app or header.own_app)) if is_list else tasks
     if isinstance(header, Chain):
         # Celery's reading: the steps at the same time.
-        return list(header.tasks)
+        return list(signed(header.tasks, app or header.own_app))
     if isinstance(header, Canvas):
         return [header]
     if isinstance(header, (Stream, Mapped)):
         return header
     # A group checks its members, and words the errors.
     tasks = cast("Any", group(header, app=app))["kwargs"]["tasks"]
+    if isinstance(tasks, (list, tuple)):
+        tasks = signed(tasks, app)
     return list(tasks) if isinstance(tasks, tuple) else tasks

@@ -185,7 +185,7 @@ class CanvasData(dict[str, Any]):
     def merged_options(self, call: Mapping[str, Any]) -> dict[str, Any]:
         """Return its own options with a call's laid over them.
 
-        A None in the call is dropped; `group_id` and stamps stay.
+        Its own `group_id` and stamps stay.
         """
         own = self.options
         if not call:
@@ -196,7 +196,7 @@ class CanvasData(dict[str, Any]):
             **{
                 name: value
                 for name, value in call.items()
-                if value is not None and not (name in fixed and name in own)
+                if not (name in fixed and name in own)
             },
         }
 

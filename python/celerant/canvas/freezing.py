@@ -63,7 +63,6 @@ def is_ignored(app: Any, task: Mapping[str, Any], options: Mapping[str, Any]) ->
         task: A signature in any form.
         options: The options it is sent with.
     """
-    said = options.get("ignore_result")
-    if said is None and task.get("task") in app.tasks:
-        said = app.tasks[task["task"]].ignore_result
-    return bool(said)
+    if "ignore_result" in options or task.get("task") not in app.tasks:
+        return bool(options.get("ignore_result"))
+    return bool(app.tasks[task["task"]].ignore_result)

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast, overloa
 from celerant.canvas.base import Canvas, check_callback
 from celerant.canvas.comparing import same_members
 from celerant.canvas.data import maybe_signature
-from celerant.canvas.group_members import checked, mapped, members_of, refuse_strangers
+from celerant.canvas.group_members import (
+    checked,
+    groups_in,
+    mapped,
+    mark_members,
+    members_of,
+    refuse_strangers,
+    signed,
+)
 from celerant.canvas.kinds import Kind
-from celerant.canvas.parts import Part, is_group, walk
+from celerant.canvas.parts import is_group
 from celerant.canvas.source import Mapped, Stream, is_async
 from celerant.errors import CanvasError
 
@@ -192,10 +200,8 @@ class group(  # noqa: N801 - Celery's name
 
     def set_immutable(self, immutable: bool) -> None:  # noqa: FBT001 - Celery's name and form
         """Say for every member whether it ignores the arguments of a call."""
-        for part in self._groups():
-            for member in part.canvas["kwargs"]["tasks"]:
-                if not is_group(member):
-                    member["immutable"] = immutable
+        for part in groups_in(self):
+            mark_members(part, immutable, getattr(part.canvas, "_app", self._app))
 
     def clone(
         self,
@@ -219,7 +225,7 @@ class group(  # noqa: N801 - Celery's name
             copied: Copies a member that is no group; gets the group that takes the
                 copy.
         """
-        groups = self._groups()
+        groups = groups_in(self)
         made: dict[int, group[Any]] = {}
         for part in groups:
             new: group[Any] = group(app=getattr(part.canvas, "_app", self._app))
@@ -239,21 +245,17 @@ class group(  # noqa: N801 - Celery's name
             )
         return made[id(self)]
 
-    def _groups(self) -> list[Part]:
-        """Return it and all groups inside; members from a generator are held."""
-        groups = list(walk(self, "group", takes=is_group, hold=True))
-        for part in groups:
-            kwargs = part.canvas.get("kwargs")
-            tasks = kwargs.get("tasks") if isinstance(kwargs, dict) else None
-            if not isinstance(tasks, (list, tuple)):
-                msg = f"{part.path}: this group has no list of tasks"
-                raise CanvasError(msg, path=part.path)
-        return groups
-
     def _take(self, members: list[Any]) -> None:
         """Have these members, in a list that is the group's own."""
         self["kwargs"]["tasks"] = members
         self._owns = True
+
+    def _signed(self) -> list[Any]:
+        """Return the members as canvases, which the group has from now on."""
+        members: list[Any] = signed(self.tasks, self._app)
+        if members is not self.tasks:
+            self._take(members)
+        return members
 
     def skew(
         self, start: float = 1.0, stop: float | None = None, step: float = 1.0
@@ -265,13 +267,11 @@ class group(  # noqa: N801 - Celery's name
             stop: If it is given, later members all wait as long as this.
             step: How many seconds longer each member waits than the one before.
         """
-        members = [maybe_signature(member, self._app) for member in self.tasks]
         wait = start
-        for member in members:
+        for member in self._signed():
             is_over = bool(stop) and wait > cast("float", stop)
             member.set(countdown=wait - step if is_over else wait)
             wait += 0 if is_over else step
-        self._take(members)
         return self
 
     def link(self, callback: Canvas[Any]) -> Canvas[Any]:
@@ -287,18 +287,15 @@ class group(  # noqa: N801 - Celery's name
         if not self.tasks:
             msg = "group: an empty group has no member to link a callback to"
             raise CanvasError(msg, path="group")
-        first = maybe_signature(self.tasks[0], self._app)
-        self.tasks[0] = first
-        linked: Canvas[Any] = first.link(callback.clone().set(immutable=True))
+        copied = maybe_signature(callback, self._app).clone().set(immutable=True)
+        linked: Canvas[Any] = self._signed()[0].link(copied)
         return linked
 
     def link_error(self, errback: Canvas[Any]) -> tuple[Canvas[Any], ...]:
         """Call `errback` for each member that fails; returns a copy for each."""
         check_callback(self, "link_error", errback)
-        members = [maybe_signature(member, self._app) for member in self.tasks]
-        if not isinstance(self["kwargs"]["tasks"], tuple):
-            self.tasks[:] = members
-        return tuple(member.link_error(errback.clone()) for member in members)
+        errback = maybe_signature(errback, self._app)
+        return tuple(member.link_error(errback.clone()) for member in self._signed())
 
     def freeze(self, **options: Unpack[SendOptions]) -> GroupResult[R]:
         """Give the group and its members their ids; returns its result.

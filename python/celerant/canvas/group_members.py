@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.base import Canvas
 from celerant.canvas.columns import columnar
-from celerant.canvas.data import stranger
-from celerant.canvas.parts import Part, is_group
+from celerant.canvas.data import CanvasData, maybe_signature, stranger
+from celerant.canvas.parts import Part, is_group, walk
 from celerant.canvas.source import AsyncStream, Mapped, Stream
 from celerant.errors import CanvasError
 
-__all__ = ["checked", "mapped", "members_of", "refuse_strangers"]
+if TYPE_CHECKING:
+    from celerant.context.host import App
+
+__all__ = [
+    "checked",
+    "groups_in",
+    "mapped",
+    "mark_members",
+    "members_of",
+    "refuse_strangers",
+    "signed",
+]
 
 #: Polars' frame that has no rows yet: its package and name.
 _LAZY_FRAME = ("polars", "LazyFrame")
@@ -62,6 +73,46 @@ def checked(member: Any, position: int, part: Part) -> Any:
             member, Part(member, "member", "tasks", position, part).path, _WHAT
         )
     return member
+
+
+def signed(members: list[Any] | tuple[Any, ...], app: App | None) -> Any:
+    """Return members as canvases; the same list or tuple if all of them are."""
+    if all(issubclass(kind, CanvasData) for kind in set(map(type, members))):
+        return members
+    refuse_strangers(members)
+    return [maybe_signature(member, app) for member in members]
+
+
+def groups_in(members: Canvas[Any]) -> list[Part]:
+    """Return a group and all groups inside; members from a generator are held."""
+    groups = list(walk(members, "group", takes=is_group, hold=True))
+    for part in groups:
+        kwargs = part.canvas.get("kwargs")
+        tasks = kwargs.get("tasks") if isinstance(kwargs, dict) else None
+        if not isinstance(tasks, (list, tuple)):
+            msg = f"{part.path}: this group has no list of tasks"
+            raise CanvasError(msg, path=part.path)
+    return groups
+
+
+def mark_members(
+    part: Part,
+    immutable: bool,  # noqa: FBT001 - as of `set_immutable`
+    app: App | None,
+) -> None:
+    """Say of a group's members, but not of groups, whether they ignore a call's args.
+
+    A group in plain dicts gets canvases for members: a chord marks its header itself.
+    """
+    kwargs = part.canvas["kwargs"]
+    members = []
+    for position, member in enumerate(kwargs["tasks"]):
+        made = checked(member, position, part)
+        if not is_group(made):
+            made = maybe_signature(made, app)
+            made.set_immutable(immutable)
+        members.append(made)
+    kwargs["tasks"] = members
 
 
 def _read(items: Any, *, star: bool) -> Any:

@@ -10,6 +10,7 @@ from celerant.canvas.data import CanvasData, maybe_signature
 from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.config import suggestion
+from celerant.context.apps import all_apps
 from celerant.errors import NotRegistered
 
 if TYPE_CHECKING:
@@ -32,6 +33,40 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
     """
 
     __slots__ = ()
+
+    def __init__(  # noqa: PLR0913 - the six keys of the format
+        self,
+        task: Any,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+        options: Any = None,
+        subtask_type: str | None = None,
+        *,
+        immutable: bool = False,
+        app: App | None = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            task: A task's name, or the task.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: Options of the send.
+            subtask_type: The kind of canvas that it stands for; None: a task.
+            immutable: Whether it ignores the arguments of a call.
+            app: The app that has the task; None: the task's own, else the one made
+                last.
+        """
+        if type(task) is not str:
+            task, app = _named(task, app)
+        # Not by the base's, which would take half as long again: there are many.
+        self["task"] = task
+        self["args"] = args
+        self["kwargs"] = {} if kwargs is None else kwargs
+        self["options"] = {} if options is None else options
+        self["subtask_type"] = subtask_type
+        self["immutable"] = immutable
+        self._app = app
 
     def merged(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
@@ -57,7 +92,7 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
             # Most steps of chains; it takes half the time of merging.
             merged_args, merged_kwargs, merged = self["args"], self["kwargs"], {}
         else:
-            merged_args, merged_kwargs = self.merged(args, kwargs)
+            merged_args, merged_kwargs = self.merged(tuple(args or ()), kwargs)
             merged = copy.deepcopy(self.merged_options(options))
         return Signature(
             self["task"],
@@ -120,9 +155,24 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
         )
 
 
+def _named(task: Any, app: App | None) -> tuple[Any, App | None]:
+    """Return the name of a task, and the app that sends it.
+
+    What is no task has its name refused by the send.
+    """
+    if isinstance(task, str):
+        return task, app
+    name = getattr(task, "name", task)
+    if app is None:
+        # Celery's own tasks are sent by name.
+        own = getattr(task, "app", None)
+        app = next((one for one in all_apps() if one is own), None)
+    return name, app
+
+
 def signature(  # noqa: PLR0913 - Celery's, and an app
-    task: str | Mapping[str, Any],
-    args: tuple[Any, ...] | list[Any] = (),
+    task: Any,
+    args: tuple[Any, ...] | list[Any] | None = (),
     kwargs: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     *,
@@ -130,15 +180,15 @@ def signature(  # noqa: PLR0913 - Celery's, and an app
     app: App | None = None,
     **more: Unpack[SendOptions],
 ) -> Any:
-    """Make a signature by name, rebuild one from a dict, or clone one.
+    """Make a signature of a task, rebuild one from a dict, or clone one.
 
     Args:
-        task: A task's name, or a canvas; it may be in plain dicts.
+        task: A task or its name, or a canvas; it may be in plain dicts.
         args: Positional arguments.
         kwargs: Keyword arguments.
         options: Options of the send.
         immutable: Whether it ignores the arguments of a call.
-        app: The app that has the task; None: the app made last.
+        app: The app that has the task; None: the task's own, else the app made last.
         more: Options by name.
     Returns:
         A `Signature`, or the canvas that the dict describes.
@@ -151,7 +201,7 @@ def signature(  # noqa: PLR0913 - Celery's, and an app
         return maybe_signature(task, app)
     return Signature(
         task,
-        tuple(args),
+        tuple(args or ()),
         dict(kwargs or {}),
         {**(options or {}), **more},
         immutable=immutable,

@@ -16,7 +16,7 @@ import click
 
 from celerant.app import Celerant
 from celerant.canvas.group import group
-from celerant.cli.options import json_option, print_json
+from celerant.cli.options import OutputFile, json_option, print_json
 from celerant.common.extras import extra
 from celerant.common.urls import masked
 
@@ -32,7 +32,7 @@ _FEWER = 20
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--svg",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=OutputFile(path_type=Path),
     help="Also write the table as a picture.",
 )
 @json_option
@@ -145,9 +145,11 @@ def _draw(told: dict[str, Any], svg: Path | None, *, is_printed: bool) -> None:
     rich = extra("rich.console", of="cli", needed_by="`celerant bench`")
     bars = extra("rich.bar", of="cli", needed_by="`celerant bench`")
     tables = extra("rich.table", of="cli", needed_by="`celerant bench`")
+    texts = extra("rich.text", of="cli", needed_by="`celerant bench`")
+    title = f"groups to {told['broker']}, round trip {told['round_trip_ms']} ms"
+    # Text, because rich would read [fe80::1] as its markup.
     table = tables.Table(
-        title=f"groups to {told['broker']}, round trip {told['round_trip_ms']} ms",
-        title_justify="left",
+        title=texts.Text(title, style="table.title"), title_justify="left"
     )
     table.add_column("sender")
     table.add_column("members per second", justify="right")

@@ -10,15 +10,13 @@ from celerant.app.loading import load_app, named
 from celerant.canvas.base import Canvas
 from celerant.common.printable import shown
 from celerant.errors import CelerantError, HandleError
+from celerant.results.handle_format import is_handle
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
     from celerant.results.group_result import GroupResult
 
 __all__ = ["attached", "load_app", "load_canvas", "look_here"]
-
-#: The first characters of all handles.
-_HANDLE = "cel"
 
 
 def look_here() -> None:
@@ -53,7 +51,7 @@ def attached(app: Celerant, text: str) -> GroupResult[Any]:
         HandleError: The text is neither.
         CelerantError: The store is not reachable, or is in one process only.
     """
-    if text.startswith(_HANDLE):
+    if is_handle(text):
         return app.attach(text)
     saved: GroupResult[Any] | None = app.GroupResult.restore(text)
     if saved is None:

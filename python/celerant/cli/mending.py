@@ -9,17 +9,24 @@ import click
 
 from celerant.canvas.group import group
 from celerant.cli.exits import FAILED
-from celerant.cli.finding import attached, load_canvas
-from celerant.cli.options import app_option, given_app, json_option, print_json
+from celerant.cli.finding import attached
+from celerant.cli.options import (
+    app_option,
+    given_app,
+    given_canvas,
+    json_option,
+    print_json,
+)
 from celerant.cli.results import HANDLE_HELP
 from celerant.common.printable import shown
+from celerant.results.group_result import GroupResult
 from celerant.results.tracking.member_values import STATE_NAMES
 from celerant.sending.mending import MENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from celerant.results.group_result import GroupResult
+    from celerant.results.async_result import AsyncResult
 
 __all__ = ["cancel", "failures", "retry"]
 
@@ -45,25 +52,39 @@ def failures(
     with given_app(app_path) as app:
         result = attached(app, handle)
         found = result.failures()
-        failed = _failed(result) if name_all else []
+        failed = [*_failed(result)] if name_all else []
     if as_json:
         ways = [asdict(failure) for failure in found]
         told = {"id": found.group_id, "failed": found.total, "failures": ways}
         print_json({**told, "members": failed} if name_all else told)
     else:
         click.echo(str(found))
-        for one in failed:
-            click.echo(f"[{one['index']}] {one['id']}  {one['error']}")
+        _print_failed(failed)
     return FAILED if found.total else 0
 
 
-def _failed(result: GroupResult[Any]) -> list[dict[str, Any]]:
-    """Return position, id and error of each failed member."""
-    return [
-        {"index": one.index, "id": one.id, "error": shown(one.result, _ERROR_MOST)}
-        for one in result
-        if one.failed()
-    ]
+def _failed(result: GroupResult[Any]) -> Iterator[dict[str, Any]]:
+    """Yield position, id and error of each failed member.
+
+    A member that is a group has its own failed members beside these.
+    """
+    one: AsyncResult[Any] | GroupResult[Any]
+    for one in result:
+        told: dict[str, Any] = {"index": one.index, "id": one.id}
+        if isinstance(one, GroupResult):
+            if one.ready() and one.members.has_failed():
+                first = one.members.first_exception()
+                told["error"] = shown(first, _ERROR_MOST)
+                yield {**told, "members": [*_failed(one)]}
+        elif one.failed():
+            yield {**told, "error": shown(one.result, _ERROR_MOST)}
+
+
+def _print_failed(failed: Sequence[dict[str, Any]], above: str = "") -> None:
+    for one in failed:
+        place = f"{above}[{one['index']}]"
+        click.echo(f"{place} {one['id']}  {one['error']}")
+        _print_failed(one.get("members", ()), place)
 
 
 @click.command(epilog=HANDLE_HELP)
@@ -102,7 +123,7 @@ def retry(
         found = attached(app, handle)
         counts = found.counts()
         sent = sum(counts[STATE_NAMES[state]] for state in MENDED[which])
-        found.retry(which, source=_members(source))
+        found.retry(which, source=_group(source))
         pending = found.counts()["PENDING"]
     if as_json:
         print_json({"id": found.id, "sent": sent, "pending": pending})
@@ -114,10 +135,11 @@ def retry(
     return 0
 
 
-def _members(path: str) -> Sequence[Any]:
-    canvas = load_canvas(path)
+def _group(path: str) -> group[Any]:
+    """Return the group at a path: with it come the options of its members."""
+    canvas = given_canvas(path)
     if isinstance(canvas, group):
-        return canvas.tasks
+        return canvas
     msg = f"{path}: --source must name the group that was sent"
     raise click.UsageError(msg)
 

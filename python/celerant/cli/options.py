@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
 
-from celerant.cli.finding import load_app, look_here
+from celerant.cli.finding import load_app, load_canvas, look_here
 from celerant.common.printable import shown
 from celerant.errors import CelerantError
 
 if TYPE_CHECKING:
     from celerant.app import Celerant
+    from celerant.canvas.base import Canvas
 
-__all__ = ["app_option", "given_app", "json_option", "print_json"]
+__all__ = [
+    "OutputFile",
+    "app_option",
+    "given_app",
+    "given_canvas",
+    "json_option",
+    "json_text",
+    "print_json",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,12 +74,86 @@ def given_app(app_path: str | None) -> Celerant:
         raise click.UsageError(str(exc)) from exc
 
 
+def given_canvas(path: str) -> Canvas[Any]:
+    """Return the canvas that the command line names as ``module:attribute``.
+
+    Raises:
+        click.UsageError: There is none.
+    """
+    look_here()
+    try:
+        return load_canvas(path)
+    except CelerantError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+class OutputFile(click.Path):
+    """A path where a file can be written; its folder must be there before the work."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(dir_okay=False, writable=True, **options)
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        """Return the path; a path that cannot be written is a wrong command line."""
+        path = super().convert(value, param, ctx)
+        file = Path(os.fsdecode(path)).absolute()
+        if not file.parent.is_dir():
+            self.fail(f"there is no folder {shown(str(file.parent))}", param, ctx)
+        if not (file.exists() or os.access(file.parent, os.W_OK)):
+            msg = f"folder {shown(str(file.parent))} takes no new file"
+            self.fail(msg, param, ctx)
+        return path
+
+
 def print_json(value: Any, *, lines: bool = False) -> None:
-    """Print a value as JSON; parts that JSON does not know are printed as text.
+    """Print a value as `json_text` gives it."""
+    click.echo(json_text(value, lines=lines))
+
+
+def json_text(value: Any, *, lines: bool = False) -> str:
+    """Return a value as JSON; parts that JSON does not know are text.
 
     Args:
         value: The value.
-        lines: Whether to print it on one line, for output of many values.
+        lines: Whether it is one line, for output of many values.
     """
     flags = orjson.OPT_NON_STR_KEYS | (0 if lines else orjson.OPT_INDENT_2)
-    click.echo(orjson.dumps(value, default=shown, option=flags).decode())
+    try:
+        return orjson.dumps(value, default=shown, option=flags).decode()
+    except TypeError:
+        # orjson refuses integers beyond 64 bits and lone surrogates; json does not.
+        plain = _plain(value)
+    if lines:
+        return json.dumps(plain, separators=(",", ":"))
+    return json.dumps(plain, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    """Return what json writes as orjson would write `value`."""
+    if isinstance(value, dict):
+        return {_key(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list) or type(value) is tuple:
+        return [_plain(part) for part in value]
+    if isinstance(value, (int, str)):
+        return value
+    try:
+        return orjson.loads(
+            orjson.dumps(value, default=shown, option=orjson.OPT_NON_STR_KEYS)
+        )
+    except TypeError:
+        return shown(value)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    try:
+        text = orjson.dumps({key: None}, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return shown(key)
+    return str(next(iter(orjson.loads(text))))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
 from kombu import Connection, Producer
 
+from celerant.cli.options import json_text
 from celerant.common.urls import AMQP, transport
 from celerant.config.default_backend import backend_url
 
@@ -97,7 +98,7 @@ class _Recorder(Producer):  # type: ignore[misc]
         exchange = str(properties.get("exchange") or "")
         key = str(properties.get("routing_key") or "")
         queue, task = self._queue(exchange, key), str(headers.get("task"))
-        size = len(body) + len(orjson.dumps(headers, default=str))
+        size = len(body) + len(json_text(headers, lines=True).encode())
         counts = self._made.counts
         count = counts.setdefault((queue, task), Count(queue, task))
         count.messages += 1
@@ -127,7 +128,8 @@ class _Recorder(Producer):  # type: ignore[misc]
 
 def _readable(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        # Not by orjson, which rounds large integers and refuses lone surrogates.
+        return json.loads(body)
+    except ValueError:
         # The body has another serializer, or is compressed.
         return repr(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import traceback
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,15 +15,21 @@ from celerant.cli.finding import attached
 from celerant.cli.options import app_option, given_app, json_option, print_json
 from celerant.common.extras import extra
 from celerant.common.printable import shown
+from celerant.results.group_result import GroupResult
+from celerant.results.handle_format import is_handle
 from celerant.ui.bar import ProgressBar
 from celerant.ui.telling import done_and_failed, told
 
 if TYPE_CHECKING:
+    from celerant.app import Celerant
     from celerant.results.async_result import AsyncResult
-    from celerant.results.group_result import GroupResult
 
 __all__ = ["HANDLE_HELP", "looks", "report", "result", "watch"]
 
+#: States of members that are done and did not fail.
+_WELL = frozenset({"IGNORED", "SUCCESS"})
+#: The most characters of a value that are shown.
+_VALUE_MOST = 10_000
 #: Seconds between two reads of the counts, and until Ctrl-C is noticed.
 _LOOK_INTERVAL = 0.1
 
@@ -121,28 +128,66 @@ def result(
     """Show one result: of a group's member, or of a task.
 
     HANDLE is a group's handle, then --index says which member; or the id of a task.
-    Exit code: 0 if it succeeded, 1 if it failed, 4 if it is pending.
+    Exit code: 0 if it succeeded or its result is ignored, 1 if it failed, 4 if it is
+    pending. A member that ends in a group fails if one of its own members does.
     """
     with given_app(app_path) as app:
-        if index is None:
-            one: AsyncResult[Any] = app.AsyncResult(handle)
-            if handle.startswith("cel"):
-                msg = "a group's handle needs --index, the position of a member"
-                raise click.UsageError(msg)
-        else:
-            try:
-                one = attached(app, handle)[index]
-            except IndexError as exc:
-                raise click.UsageError(str(exc)) from exc
+        one = _found(app, handle, index)
         if timeout is not None:
             with contextlib.suppress(TimeoutError):
                 one.get(timeout=timeout, propagate=False)
-        state, is_pending = one.state, not one.ready()
-        value = None if is_pending else one.get(timeout=0, propagate=False)
-        _print_one(one, state, value, as_json=as_json)
+        if isinstance(one, GroupResult):
+            state, is_pending = _state_of_group(one), not one.ready()
+            _print_group(one, state, as_json=as_json)
+        else:
+            state, is_pending = one.state, not one.ready()
+            value = None if is_pending else one.get(timeout=0, propagate=False)
+            _print_one(one, state, value, as_json=as_json)
     if is_pending:
         return PENDING
-    return 0 if state == "SUCCESS" else FAILED
+    return 0 if state in _WELL else FAILED
+
+
+def _found(
+    app: Celerant, handle: str, index: int | None
+) -> AsyncResult[Any] | GroupResult[Any]:
+    """Return the result of a task by its id, or of a member of a group."""
+    if index is None and is_handle(handle):
+        msg = "a group's handle needs --index, the position of a member"
+        raise click.UsageError(msg)
+    if index is None:
+        task: AsyncResult[Any] = app.AsyncResult(handle)
+        return task
+    try:
+        return attached(app, handle)[index]
+    except IndexError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+def _state_of_group(one: GroupResult[Any]) -> str:
+    """Return the state of a member that is a group."""
+    if not one.ready():
+        return "PENDING"
+    return "FAILURE" if _code(one.counts()) == FAILED else "SUCCESS"
+
+
+def _print_group(one: GroupResult[Any], state: str, *, as_json: bool) -> None:
+    """Print a member that is a group: its counts, and its failures or its values."""
+    counts, found = one.counts(), one.failures()
+    value = one.get(timeout=0, propagate=False) if state == "SUCCESS" else None
+    if as_json:
+        told: dict[str, Any] = {"id": one.id, "index": one.index, "state": state}
+        told["counts"] = counts
+        told["failures"] = [asdict(failure) for failure in found]
+        print_json(told if value is None else {**told, "value": value})
+        return
+    click.echo(f"{one.id}  {state}")
+    named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    click.echo(f"{sum(counts.values()):,} members: {named}")
+    if found:
+        click.echo(str(found))
+    elif value is not None:
+        click.echo(shown(value, _VALUE_MOST))
 
 
 def _print_one(one: AsyncResult[Any], state: str, value: Any, *, as_json: bool) -> None:
@@ -161,9 +206,10 @@ def _print_one(one: AsyncResult[Any], state: str, value: Any, *, as_json: bool) 
         text = one.traceback or "".join(
             traceback.format_exception_only(type(value), value)
         )
-        click.echo(text.rstrip())
+        # It may have lone surrogates, which UTF-8 does not know.
+        click.echo(text.rstrip().encode(errors="backslashreplace").decode())
     elif state == "SUCCESS":
-        click.echo(shown(value, 10_000))
+        click.echo(shown(value, _VALUE_MOST))
 
 
 def _print_counts(found: GroupResult[Any], counts: dict[str, int]) -> None:

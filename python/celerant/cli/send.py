@@ -6,16 +6,19 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-import orjson
 
 from celerant.canvas.group import group
 from celerant.cli.exits import FAILED, UNREACHABLE
-from celerant.cli.finding import load_canvas, look_here
-from celerant.cli.options import json_option, print_json
+from celerant.cli.options import (
+    OutputFile,
+    given_canvas,
+    json_option,
+    json_text,
+    print_json,
+)
 from celerant.cli.rehearsal import Rehearsal, rehearse
 from celerant.cli.results import looks
 from celerant.common.extras import extra
-from celerant.common.printable import shown
 from celerant.errors import CelerantError, PublishError
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def _amount(text: str) -> int | float:
 )
 @click.option(
     "--journal",
-    type=click.Path(dir_okay=False),
+    type=OutputFile(),
     metavar="FILE",
     help="Note what leaves, so that `group.resume(FILE)` goes on after a kill.",
 )
@@ -81,11 +84,7 @@ def send(
     does not answer.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    look_here()
-    try:
-        found = load_canvas(canvas)
-    except CelerantError as exc:
-        raise click.UsageError(str(exc)) from exc
+    found = given_canvas(canvas)
     if given and not isinstance(found, group):
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         msg = f"{canvas} is no group, and {named} are for groups"
@@ -168,6 +167,8 @@ def _name(result: Any) -> str:
 
 
 def _print(made: Rehearsal) -> None:
+    # Else rich would read names as its markup.
+    plain = extra("rich.text", of="cli", needed_by="`celerant send`").Text
     table = extra("rich.table", of="cli", needed_by="`celerant send`").Table(
         title="would leave", title_justify="left"
     )
@@ -177,10 +178,11 @@ def _print(made: Rehearsal) -> None:
         table.add_column(name, justify="right")
     for count in made.counts.values():
         numbers = (count.messages, count.total_bytes, count.largest_bytes)
-        table.add_row(count.queue, count.task, *(f"{n:,}" for n in numbers))
+        names = (plain(count.queue), plain(count.task))
+        table.add_row(*names, *(f"{n:,}" for n in numbers))
     extra("rich", of="cli", needed_by="`celerant send`").print(table)
     if made.first is None:
         return
     click.echo("first message:")
-    text = orjson.dumps(made.first, default=shown, option=orjson.OPT_INDENT_2).decode()
+    text = json_text(made.first)
     click.echo(text if len(text) <= _FIRST_MOST else f"{text[:_FIRST_MOST]} ...")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -12,6 +14,9 @@ from celerant.common.extras import extra
 __all__ = ["web"]
 
 _LOOPBACK = ["127.0.0.1", "localhost"]
+#: Seconds for answers at the end. The streams of open pages go on until their groups
+#: end, and would be waited for.
+_LAST_SECONDS = 1
 
 
 @click.command()
@@ -53,4 +58,26 @@ def web(
                 "starlette.middleware.trustedhost", of="web", needed_by=needed
             )
             site = hosts.TrustedHostMiddleware(site, allowed_hosts=_LOOPBACK)
-        server.run(site, host=host, port=port)
+        server.run(
+            _Ending(site), host=host, port=port, timeout_graceful_shutdown=_LAST_SECONDS
+        )
+
+
+class _Ending:
+    """Has the server end quietly although it cancels the streams of open pages.
+
+    Args:
+        site: An ASGI app.
+    """
+
+    def __init__(self, site: Any) -> None:
+        self._site = site
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._site(scope, receive, send)
+        except asyncio.CancelledError:
+            # Nobody waits for this task, and the server would log it as a failed one. A
+            # stream is whole wherever it ends; what has not begun cannot be ended.
+            with suppress(RuntimeError):
+                await send({"type": "http.response.body"})

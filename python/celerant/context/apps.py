@@ -71,8 +71,9 @@ def task_by_name(app: str, name: str) -> Any:
 
 
 def apps_named(name: str) -> Iterator[App]:
-    """Yield the apps of this name that are still referenced."""
-    return (app for app in list(_apps) if app.name == name)
+    """Yield the apps of this name that are still referenced; first the current one."""
+    found, first = [app for app in _apps if app.name == name], _Current.app()
+    return iter(sorted(found, key=lambda app: app is not first))
 
 
 class _Current:

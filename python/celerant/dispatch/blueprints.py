@@ -104,6 +104,9 @@ class Blueprints:
         self._stamp = stamp
         self._given = options
         self._call = {k: v for k, v in options.items() if v is not None}
+        if group_id is not None:
+            # Its members are the result's, whatever id the call gives.
+            self._call.pop("group_id", None)
         self._origin = f"gen{os.getpid()}@{_HOSTNAME}"
         #: None: nobody watches.
         self._departure = departure
@@ -162,9 +165,10 @@ class Blueprints:
             told.append(found)
             if found and "serializer" in options:
                 serializers.append(options["serializer"])
-        ignored = self._call.get("ignore_result", own.get("ignore_result"))
+        of_both = {**own, **self._call}
+        ignored = of_both.get("ignore_result")
         if task is not None:
-            ignored = task.ignore_result if ignored is None else ignored
+            ignored = of_both.get("ignore_result", task.ignore_result)
             told.append((task, ignored, task.typing))
         return (
             name,
@@ -211,7 +215,6 @@ class Blueprints:
                 self._queues.values(),
                 countdown=countdown,
                 eta=eta,
-                zone=self._basis.zone,
             )
         times = times_of(
             countdown=countdown, eta=eta, expires=expires, zone=self._basis.zone
@@ -239,7 +242,8 @@ class Blueprints:
 
     def _merge(self, task: Any, own: Mapping[str, Any]) -> dict[str, Any]:
         fixed = {"group_id", "stamped_headers", *(own.get("stamped_headers") or ())}
-        merged = {k: v for k, v in own.items() if v is not None}
+        # A None of its own takes away what the task has.
+        merged = dict(own)
         for option, value in self._call.items():
             if not (option in fixed and option in merged):
                 merged[option] = value
@@ -248,8 +252,8 @@ class Blueprints:
             merged.setdefault("ignore_result", task.ignore_result)
         for option in NO_PART_OF_A_MESSAGE:
             merged.pop(option, None)
-        if self._group_id is not None:
-            merged.setdefault("group_id", self._group_id)
+        if self._group_id is not None and merged.get("group_id") is None:
+            merged["group_id"] = self._group_id
         return merged
 
     def _inherit_priority(self, options: dict[str, Any]) -> None:

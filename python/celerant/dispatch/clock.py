@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from celerant.config import Settings
 from celerant.errors import SettingError
 
-__all__ = ["Times", "times_of", "zone_of"]
+__all__ = ["Times", "moment_of", "times_of", "zone_of"]
 
 logger = logging.getLogger("celerant")
 
@@ -59,7 +59,7 @@ def times_of(
             seconds = float(expires)
             expires = _later(now, seconds, "expires")
         else:
-            seconds = (_moment(expires, "expires", zone) - now).total_seconds()
+            seconds = (moment_of(expires, "expires") - now).total_seconds()
         if seconds < 0:
             logger.warning(
                 "expires is %.0f s in the past: the task will be revoked unrun",
@@ -78,7 +78,19 @@ def _later(now: datetime, seconds: float, name: str) -> datetime:
         raise SettingError(msg, name=name) from exc
 
 
-def _moment(value: Any, name: str, zone: tzinfo | None) -> datetime:
+def moment_of(value: Any, name: str) -> datetime:
+    """Return the time of a datetime or a text; one without a zone is UTC.
+
+    Workers read the message's field so, whatever zone the sender is in.
+    Source: ``subtract_datetimes`` of celery 5.7.0.
+
+    Args:
+        value: A datetime or its ISO 8601 text.
+        name: Of the option.
+
+    Raises:
+        SettingError: It is neither.
+    """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -88,7 +100,7 @@ def _moment(value: Any, name: str, zone: tzinfo | None) -> datetime:
     if not isinstance(value, datetime):
         msg = f"{name} must be a datetime, text or seconds, not {type(value).__name__}"
         raise SettingError(msg, name=name)
-    return value if value.tzinfo else value.replace(tzinfo=zone).astimezone(zone)
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
 def _iso(value: Any, name: str) -> str | None:

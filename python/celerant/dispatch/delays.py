@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timezone
 from typing import Any
 
 from kombu import Exchange, Queue
 from kombu.transport.native_delayed_delivery import calculate_routing_key
+
+from celerant.dispatch.clock import moment_of
 
 __all__ = ["delay_by_broker"]
 
@@ -28,7 +30,6 @@ def delay_by_broker(
     *,
     countdown: float | None,
     eta: datetime | str | None,
-    zone: tzinfo | None,
 ) -> None:
     """Change the destination of a message that runs later, if RabbitMQ can hold it.
 
@@ -40,7 +41,6 @@ def delay_by_broker(
         queues: All queues of the app.
         countdown: Seconds.
         eta: A date, or its ISO 8601 text; over `countdown`.
-        zone: For dates without one.
     """
     if not any(_is_quorum(queue) for queue in queues):
         return
@@ -58,10 +58,8 @@ def delay_by_broker(
         )
         return
     if eta is not None:
-        moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone or timezone.utc)
-        countdown = (moment - datetime.now(timezone.utc)).total_seconds()
+        left = moment_of(eta, "eta") - datetime.now(timezone.utc)
+        countdown = left.total_seconds()
     # Below a second there is nothing to hold.
     if countdown is None or int(countdown) < 1:
         return

@@ -24,13 +24,15 @@ from django.http import (
 from django.views.decorators.http import require_GET
 
 from celerant.common.lately_used import LatelyUsed
+from celerant.common.printable import line
 from celerant.context.apps import current_app
 from celerant.errors import CelerantError, HandleError, ResultExpired
 from celerant.results.parked import park, parked
-from celerant.ui.events import HEADERS, MEDIA_TYPE, event, events
+from celerant.ui.events import HEADERS, MEDIA_TYPE, Shared, event, events
 
 if TYPE_CHECKING:
     from celerant.context.host import App
+    from celerant.results.backends.base import Backend
     from celerant.results.group_result import GroupResult
 
 __all__ = ["progress", "read", "sign"]
@@ -45,6 +47,8 @@ _RETRY_MS = 1000
 #: Groups that are remembered between requests, and for how many seconds: a second look
 #: costs less than the first.
 _known: LatelyUsed[GroupResult[Any]] = LatelyUsed(200, 30.0)
+#: Those that streams follow, which have all values and are not kept any longer.
+_followed: Shared[GroupResult[Any]] = Shared()
 
 
 def sign(result: GroupResult[Any]) -> str:
@@ -79,16 +83,21 @@ def read(token: str, app: App | None = None, max_age: float = _AGE) -> GroupResu
             old; or the results have expired.
         CelerantError: The store is not reached.
     """
+    name, backend = _parked(token, app, max_age)
+    return _known.get((name, id(backend)), lambda: parked(name, backend))
+
+
+def _parked(token: str, app: App | None, max_age: float) -> tuple[str, Backend]:
+    """Return the name that a token stands for, and the store that knows it."""
     try:
-        name = TimestampSigner(salt=_SALT).unsign(token, max_age=max_age)
+        name: str = TimestampSigner(salt=_SALT).unsign(token, max_age=max_age)
     except SignatureExpired as exc:
         msg = f"the token is older than {max_age:g} s; make another one by sign()"
         raise HandleError(msg) from exc
     except BadSignature as exc:
         msg = "the token was not made with this site's SECRET_KEY, or was changed"
         raise HandleError(msg) from exc
-    backend = (app or current_app()).backend
-    return _known.get((name, id(backend)), lambda: parked(name, backend))
+    return name, (app or current_app()).backend
 
 
 @require_GET  # type: ignore[untyped-decorator]  # Django ships no types
@@ -110,12 +119,12 @@ def progress(
         app: The Celerant app; by default the one made last.
     """
     try:
-        result = read(token, app)
         is_stream = MEDIA_TYPE in request.headers.get("Accept", "")
         if is_stream and isinstance(request, ASGIRequest):
+            result = _followed.one_of(parked(*_parked(token, app, _AGE)))
             told = events(result, _INTERVAL)
             return StreamingHttpResponse(told, content_type=MEDIA_TYPE, headers=HEADERS)
-        seen, is_over = _looked(result)
+        seen, is_over = _looked(read(token, app))
     except (HandleError, ResultExpired) as exc:
         raise Http404(str(exc)) from exc
     except CelerantError as exc:
@@ -129,12 +138,21 @@ def progress(
 
 
 def _looked(result: GroupResult[Any]) -> tuple[dict[str, Any], bool]:
-    """Return what is told of a group by one look, and whether it is over."""
-    seen = result.progress()
-    if seen.margin and seen.done == seen.total:
-        # A sample says that all are done: that is for all of them to say.
-        result.ready()
+    """Return what is told of a group by one look, and whether it is over.
+
+    Raises:
+        CelerantError: The store is not reached.
+    """
+    backend = result.backend
+    try:
         seen = result.progress()
+        while seen.margin and seen.done == seen.total:
+            # A sample says that all are done: that is for all of them to say. Samples
+            # say it too, and keep no values, for this result is remembered.
+            seen = result.progress()
+    except backend.connection_errors as exc:
+        msg = f"result backend {backend.as_uri()} failed: {line(exc)}"
+        raise CelerantError(msg) from exc
     told = {
         "id": result.id,
         "total": seen.total,

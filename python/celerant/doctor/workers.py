@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celerant.app.task_queues import own_tasks, queues_of_tasks
 from celerant.common.printable import line
-from celerant.common.urls import masked, transport
-from celerant.config.default_backend import backend_url
+from celerant.common.urls import transport
+from celerant.doctor import places
 from celerant.doctor.finding import Finding, ok, problem, warning
 from celerant.doctor.settings import REDIS, visibility
 
@@ -18,13 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
+#: A worker's name, and what it has told.
+_Answer = tuple[str, Any]
+
 _MOST = 5
 
 
 def check(app: Celerant, timeout: float) -> Iterator[Finding]:
     """Ask the workers on the app's broker."""
-    inspect = app.control.inspect(timeout=timeout)
-    queues: Mapping[str, Any] | None = inspect.active_queues()
+
+    def asked(command: str, **arguments: Any) -> list[_Answer]:
+        told = app.control.broadcast(command, arguments, reply=True, timeout=timeout)
+        return [
+            (str(worker), answer)
+            for one in told
+            if isinstance(one, Mapping)
+            for worker, answer in one.items()
+        ]
+
+    queues = asked("active_queues")
     if not queues:
         if transport(app.conf.broker_url) == "memory":
             # The check of the broker has told it.
@@ -36,18 +49,32 @@ def check(app: Celerant, timeout: float) -> Iterator[Finding]:
             "worker; if one runs, it has another broker_url or control_exchange",
         )
         return
-    yield ok("workers", f"{len(queues)} answer: {_listed(sorted(queues))}")
+    names = Counter(worker for worker, _ in queues)
+    yield ok("workers", f"{len(queues)} answer: {_listed(sorted(names))}")
+    yield from _of_one_name(names)
     yield from _unserved(app, queues)
-    yield from _unknown(app, inspect.registered() or {})
-    yield from _stores(app, inspect.conf(with_defaults=True) or {})
+    yield from _unknown(app, asked("registered", taskinfoitems=()))
+    yield from places.check(app, asked("conf", with_defaults=True))
     if transport(app.conf.broker_url) in REDIS:
-        yield from _far_etas(app, inspect.scheduled() or {})
+        yield from _far_etas(app, asked("scheduled"))
 
 
-def _unserved(app: Celerant, queues: Mapping[str, Any]) -> Iterator[Finding]:
+def _of_one_name(names: Counter[str]) -> Iterator[Finding]:
+    for name, count in sorted(names.items()):
+        if count > 1:
+            yield warning(
+                "workers",
+                f"{count} workers are named {line(name)}",
+                "give each a name of its own (--hostname, -n, or "
+                "app.worker(hostname=...)): monitors and remote control take them for "
+                "one, and on RabbitMQ a command reaches one of them only",
+            )
+
+
+def _unserved(app: Celerant, queues: list[_Answer]) -> Iterator[Finding]:
     served = {
         queue["name"]: worker
-        for worker, of_worker in queues.items()
+        for worker, of_worker in queues
         for queue in of_worker or ()
         if isinstance(queue, Mapping) and "name" in queue
     }
@@ -64,16 +91,15 @@ def _unserved(app: Celerant, queues: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _unknown(app: Celerant, registered: Mapping[str, Any]) -> Iterator[Finding]:
+def _unknown(app: Celerant, registered: list[_Answer]) -> Iterator[Finding]:
     # A task with such fields is told as "name [field=value]".
-    known = {
-        worker: {str(task).partition(" ")[0] for task in tasks or ()}
-        for worker, tasks in registered.items()
-    }
+    known = [
+        {str(task).partition(" ")[0] for task in tasks or ()} for _, tasks in registered
+    ]
     nowhere, somewhere = [], []
     for name in sorted(own_tasks(app)):
-        lacking = [worker for worker, tasks in known.items() if name not in tasks]
-        if known and len(lacking) == len(known):
+        lacking = sum(name not in tasks for tasks in known)
+        if known and lacking == len(known):
             nowhere.append(name)
         elif lacking:
             somewhere.append(name)
@@ -96,38 +122,10 @@ def _unknown(app: Celerant, registered: Mapping[str, Any]) -> Iterator[Finding]:
         yield ok("workers", "all workers know all tasks of this app")
 
 
-def _stores(app: Celerant, confs: Mapping[str, Any]) -> Iterator[Finding]:
-    ours = _place(backend_url(app.conf))
-    for worker, conf in sorted(confs.items()):
-        told = conf.get("result_backend") if isinstance(conf, Mapping) else None
-        # An embedded worker without the setting stores beside its broker, as this app.
-        if not told:
-            continue
-        theirs = _place(str(told))
-        if theirs == ours:
-            yield ok(
-                "store", f"{line(worker)} stores results where they are looked for"
-            )
-        else:
-            yield problem(
-                "store",
-                f"{line(worker)} stores results on {theirs}, and this app looks for "
-                f"them on {ours}",
-                "give both the same result_backend",
-            )
-
-
-def _place(url: str | None) -> str:
-    """Return where a store is, without user, password and query."""
-    shown = masked(url or "disabled://")
-    kind, _, rest = shown.partition("://")
-    return f"{kind}://{rest.rpartition('@')[2]}".rstrip("/")
-
-
-def _far_etas(app: Celerant, scheduled: Mapping[str, Any]) -> Iterator[Finding]:
+def _far_etas(app: Celerant, scheduled: list[_Answer]) -> Iterator[Finding]:
     seconds, now = visibility(app), datetime.now(timezone.utc)
     far = 0
-    for of_worker in scheduled.values():
+    for _, of_worker in scheduled:
         for one in of_worker or ():
             eta = _eta(one.get("eta") if isinstance(one, Mapping) else None)
             if eta is not None and (eta - now).total_seconds() > seconds:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from celerant.common.listing import without
 from celerant.common.with_form import WithForm
 from celerant.results.graph import ResultGraph
-from celerant.results.saving import reduced
+from celerant.results.saving import copied, reduced
 from celerant.results.tracking.forms import form_with_parents, ids_in
 from celerant.results.tree import CLASSES
 
@@ -122,3 +122,10 @@ class Result(WithForm):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reduced(self)
+
+    def __copy__(self) -> Any:
+        # A pickle is made again by the app's name, and two apps may have one name.
+        return copied(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copied(self)

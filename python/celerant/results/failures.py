@@ -136,6 +136,9 @@ class Failures(Sequence[Failure]):
 
 def failures_of(members: Members, group_id: str) -> Failures:
     """Return the failures of members; see `GroupResult.failures`."""
+    if next(iter(members.nested), None) is not None:
+        # No record is a group's: its own members tell whether it failed.
+        members.look()
     counter = Counter()
     _add_known(counter, members)
     if not (members.is_watched or members.barrier.is_complete):
@@ -168,12 +171,17 @@ def _add_known(counter: Counter, members: Members) -> None:
 
 
 def _add_stored(counter: Counter, members: Members) -> None:
-    """Count the failures in the store."""
+    """Count the failures in the store, and end members whose records have expired."""
     barrier, start = members.barrier, 0
+    is_late = barrier.is_sealed and members.may_have_expired()
     while indices := barrier.pending(start, _CHUNK):
         start = indices[-1] + 1
         records = members.backend.fetch(members.roster.select(indices))
         _read(counter, members, indices, records)
+        if is_late:
+            found = zip(indices, records, strict=True)
+            gone = [index for index, record in found if record is None]
+            members.settle(gone, Barrier.EXPIRED)
 
 
 def _read(

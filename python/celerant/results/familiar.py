@@ -22,9 +22,18 @@ class FamiliarResult(Recorded):
     def result(self) -> Any:
         """The value, a failed task's exception, or the data of an unfinished one."""
 
+    @property
+    @abstractmethod
+    def ignored(self) -> bool:
+        """Whether the task's result is not stored."""
+
     @abstractmethod
     def ready(self) -> bool:
         """Whether the task is done, successfully or not."""
+
+    @abstractmethod
+    def successful(self) -> bool:
+        """Whether the task returned a value."""
 
     def iterdeps(
         self,
@@ -79,8 +88,9 @@ class FamiliarResult(Recorded):
             callback: Called with the id and the returned value.
         """
         value = self.result
-        if propagate and self.ready() and isinstance(value, BaseException):
-            raise value
+        if propagate and self._has_raised():
+            # Read again: the task may have ended in between.
+            raise self.result
         if callback is not None:
             callback(self.id, value)
         return value
@@ -93,11 +103,18 @@ class FamiliarResult(Recorded):
         Raises:
             RuntimeError: No exception is given, and the task has not failed.
         """
-        value = exc if exc is not None else self.result if self.ready() else None
+        value = self.result if exc is None and self._has_raised() else exc
         if isinstance(value, BaseException):
             raise value
         msg = f"task {self.id} has raised nothing"
         raise RuntimeError(msg)
+
+    def _has_raised(self) -> bool:
+        """Whether the task is over and `result` is the reason why it has no value.
+
+        Its state decides, since a task may have returned an exception.
+        """
+        return self.ready() and not (self.successful() or self.ignored)
 
     def revoke_by_stamped_headers(  # noqa: PLR0913, PLR0917 - Celery's
         self,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from celerant.results.group_result import GroupResult
 
 __all__ = [
+    "NotAnnounced",
     "attach",
     "keep_handle",
     "make_handle",
@@ -45,6 +46,10 @@ _ID_MOST = 64
 #: The most bytes of prints that are stored beside a handle: those of two million
 #: members.
 _PRINTS_MOST = 4 << 20
+
+
+class NotAnnounced(CelerantError):  # noqa: N818 - named after what is known
+    """What the sender of a group announces while it sends is not in the store."""
 
 
 def make_handle(
@@ -148,8 +153,9 @@ def attach(
     Raises:
         HandleError: The text is no handle, or no app on this store has made it.
         ResultExpired: The data stored beside the results are gone.
-        CelerantError: `backend` is not shared between processes. Or nothing is known
-            yet of a group that is being sent.
+        NotAnnounced: Nothing is known of a group that was being sent: nothing yet, or
+            its sender has died and the store has dropped what it announced.
+        CelerantError: `backend` is not shared between processes.
     """
     told, store, key = proven(handle, backend, store)
     uuid = Roster(told.seed).uuid
@@ -186,7 +192,7 @@ def _so_far(announced: Announced, uuid: str) -> dict[str, Any]:
             "sender has not come to its end: attach later, or go on with it by "
             "group(source).resume(handle)"
         )
-        raise CelerantError(msg)
+        raise NotAnnounced(msg)
     return aside
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GroupResults",
+    "copied",
     "delete",
     "forget_records",
     "reduced",
@@ -135,6 +137,15 @@ def _check(group_id: str, backend: Backend) -> None:
 
 def reduced(result: Result) -> tuple[Any, ...]:
     """Return how a result is pickled: by its ids and those before it."""
+    return _unpickle(result), (_state_of(result),)
+
+
+def copied(result: Result) -> Any:
+    """Return a copy, which asks the same store."""
+    return unpickled(copy.deepcopy(_state_of(result)), result.backend)
+
+
+def _state_of(result: Result) -> dict[str, Any]:
     members, index = result.members, result.position
     done: tuple[bytes, list[Any]]
     if index is None:
@@ -152,7 +163,7 @@ def reduced(result: Result) -> tuple[Any, ...]:
     if members.ran_here:
         # It has no record, so its states and values are pickled too.
         state["done"] = done
-    return _unpickle(result), (state,)
+    return state
 
 
 def unpickled(state: dict[str, Any], backend: Backend) -> Any:

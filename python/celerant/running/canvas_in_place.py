@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celerant.canvas.chain import Chain
-from celerant.canvas.chord import chord
+from celerant.canvas.chord import chord, drop_waiting
 from celerant.canvas.data import maybe_signature
 from celerant.canvas.group import group
+from celerant.canvas.send_options import check_options
 from celerant.common.listed import listed
 from celerant.results.async_result import AsyncResult
 from celerant.running.header_results import takes_result
@@ -24,8 +25,6 @@ __all__ = ["run_canvas"]
 
 #: States of a step after which the others do not run.
 _ENDS = frozenset({"IGNORED", "REJECTED"})
-#: Options of a chord's call that are its body's.
-_OF_BODY = ("task_id", "throw")
 
 
 def run_canvas(app: App, canvas: Any, call: Call) -> Any:
@@ -91,24 +90,75 @@ def _run_steps(app: App, step: _Step) -> tuple[Any, _Step | None]:
         args, kwargs = (last.get(disable_sync_subtasks=False),), {}
     end = step.copied(end)
     _extend_links(end, callbacks)
-    if task_id is not None:
-        options["task_id"] = task_id
+    _name(end, task_id)
     return last, _Step(end, args, kwargs, options, is_copy=True)
 
 
 def _run_header(app: App, step: _Step) -> tuple[Any, _Step]:
     """Run a chord's header; return its result, and the body to run."""
     canvas: chord[Any] = step.task
-    body = step.copied(canvas.bodied())
+    of_body = {"throw": step.options.pop("throw", None)}
+    check_options(step.options, "chord")
+    body = _called_body(step)
     tasks: Any = group(canvas.tasks, app=canvas.own_app or app)
-    header = tasks.apply(step.args, step.kwargs)
-    _extend_links(body, listed(step.options.get("link")))
-    of_body = {k: v for k, v in step.options.items() if k in _OF_BODY}
+    args = canvas.args if canvas.immutable else (*step.args, *canvas.args)
+    kwargs = {**(canvas.kwargs.get("kwargs") or {}), **step.kwargs}
+    header = tasks.apply(args, kwargs)
     values: Any = header.get(disable_sync_subtasks=False)
     if takes_result(app.tasks, body):
         header.members.were_done = True
         values = header
     return header, _Step(body, (values,), {}, of_body, is_copy=True)
+
+
+def _called_body(step: _Step) -> Any:
+    """Return a copy of a chord's body, with the options of the chord and of the call.
+
+    As in a send; Celery's `apply` forgets most of them.
+    """
+    canvas: chord[Any] = step.task
+    body = step.copied(canvas.bodied())
+    options = drop_waiting({**canvas.options, **step.options})
+    for callback in listed(options.pop("link", None)):
+        if _is_empty(body):
+            body.append_to_list_option("link", callback)
+        else:
+            body.link(callback)
+    for errback in listed(options.pop("link_error", None)):
+        if isinstance(body, group):
+            _link_to_members(body, maybe_signature(errback, body.own_app))
+        else:
+            body.append_to_list_option("link_error", errback)
+    _name(body, options.pop("task_id", None))
+    body.options.update(options)
+    return body
+
+
+def _name(canvas: Any, task_id: str | None) -> None:
+    """Give the last task of a copy the id of a call, if it has none of its own.
+
+    The id of a chain or chord is none: a frozen chord has its header's.
+    """
+    is_last = not isinstance(canvas, (Chain, chord))
+    if task_id is not None and not (is_last and canvas.options.get("task_id")):
+        canvas.options["task_id"] = task_id
+
+
+def _link_to_members(canvas: Any, errback: Any, *, runs_as_group: bool = True) -> None:
+    """Link an errback to each task of a group that is a chord's body.
+
+    Source: ``_link_error_to_body_tasks`` of ``celery.canvas`` of celery 5.7.0.
+    """
+    if isinstance(canvas, chord):
+        _link_to_members(canvas.bodied(), errback)
+    elif not isinstance(canvas, group):
+        canvas.link_error(errback.clone())
+    elif runs_as_group and canvas.options.get("link_error") is not None:
+        # It takes the place of those of the members when the group runs.
+        canvas.append_to_list_option("link_error", errback.clone())
+    else:
+        for member in canvas.tasks:
+            _link_to_members(member, errback, runs_as_group=False)
 
 
 def _following(result: Any, followed: list[Any]) -> Any:
@@ -130,7 +180,7 @@ def _first_of(result: Any) -> Any:
 def _extend_links(canvas: Any, callbacks: list[Any]) -> None:
     """Let `callbacks` run after a copy of the canvas, or after each task of a group."""
     if isinstance(canvas, chord):
-        _extend_links(canvas.body, callbacks)
+        _extend_links(canvas.bodied(), callbacks)
     elif callbacks:
         own = listed(canvas.options.get("link"))
         canvas.options["link"] = [*own, *callbacks]

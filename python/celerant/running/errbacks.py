@@ -34,9 +34,10 @@ def call_errbacks(
 ) -> None:
     """Call errbacks that take (request, exc, traceback) here, and send the others.
 
-    An errback whose task is registered here, is not bound and takes more than one
-    argument is called at once, in this thread; all others get the failed task's id,
-    as one group. Raises nothing: an error of an errback is logged.
+    An errback is called at once, in this thread, if its task is registered here and is
+    a decorated function that is not bound and takes more than one argument. All others
+    get the failed task's id, as one group. Raises nothing: an error of an errback is
+    logged.
 
     Args:
         app: Has the tasks, and sends.
@@ -86,7 +87,7 @@ def _takes_failure(app: Any, errback: Any) -> bool:
     if not isinstance(errback, Signature):
         return False
     task = app.tasks.get(errback.task)
-    if task is None or getattr(task, "bind", False):
+    if task is None or task.bind or not task.is_decorated:
         return False
     # With `autoretry_for`, `run` takes anything.
     call = run = getattr(task, "_orig_run", task.run)

@@ -72,12 +72,16 @@ def run_group(app: App, members: group[Any], call: Call) -> GroupResult[Any]:
         if isinstance(task, Signature):
             ends.append(runs.run(task, roster.id(index), index))
             continue
-        result = task.apply(args, kwargs, task_id=roster.id(index), throw=throw)
+        of_call = {**merged, "task_id": roster.id(index), "throw": throw}
+        result = task.apply(args, kwargs, **of_call)
         value = None
         if isinstance(result, GroupResult):
             nested[index] = result
         else:
             value = result.get(propagate=False, disable_sync_subtasks=False)
+            if result.id != roster.id(index):
+                # Its last task has an id of its own.
+                roster.adopt(index, result.id)
         # Its state decides, since a task may have returned an exception.
         failed = result.failed()
         ends.append((Barrier.FAILURE if failed else Barrier.SUCCESS, value))

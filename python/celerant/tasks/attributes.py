@@ -1,4 +1,4 @@
-"""Attributes of a task that its app gives."""
+"""Attributes of a task that its app gives, and names of those that users do not see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from celerant.errors import CelerantError
 if TYPE_CHECKING:
     from celerant.context.host import App
 
-__all__ = ["AppMadeLast", "FromSetting"]
+__all__ = ["INTERNAL", "AppMadeLast", "FromSetting"]
+
+#: Public for other rooms of the package only.
+INTERNAL = frozenset(
+    {
+        "dump_models",
+        "given_options",
+        "hooks",
+        "is_decorated",
+        "of_results",
+        "own_option",
+        "parameters",
+        "retry_lost",
+        "sent_options",
+        "stand_ins",
+        "takes_header",
+    }
+)
 
 
 class FromSetting:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any
 
 from celerant.common.per_process import PerProcess
+from celerant.tasks.imported_names import imported_name
 
 __all__ = ["WithResults", "is_first", "parameters_of"]
 
@@ -25,7 +26,7 @@ _UNIONS = (typing.Union, types.UnionType)
 #: Of annotations whose names cannot be looked up: type checkers alone import them.
 _UNION_WRITTEN = re.compile(r"(?:\w+\.)*(?:Optional|Union)\[(.*)\]", re.DOTALL)
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
-_LISTS = frozenset({list, "list", "List"})
+_LISTS = frozenset({list, "typing.List"})
 #: Names of tasks of which it was said that they get lists.
 _told: PerProcess[set[str]] = PerProcess(set)
 
@@ -156,7 +157,7 @@ def _is_result(annotation: Any, space: Mapping[str, Any]) -> bool:
 
 def _is_ours(arm: Any) -> bool:
     if isinstance(arm, str):
-        return arm == "GroupResult"
+        return arm.startswith("celerant.") and arm.endswith(".GroupResult")
     # By its name: the module is heavy, and few programs that only send need it.
     return (
         isinstance(arm, type)
@@ -173,7 +174,8 @@ def _arms(annotation: Any, space: Mapping[str, Any]) -> Iterator[Any]:
         try:
             annotation = eval(annotation, {**space})  # noqa: S307 - the program's own
         except Exception:  # noqa: BLE001 - a name that only type checkers import
-            yield from _written(annotation)
+            for name in _written(annotation):
+                yield from _named(name, space)
             return
     origin = typing.get_origin(annotation)
     if origin in _UNIONS or origin is typing.Annotated:
@@ -183,10 +185,22 @@ def _arms(annotation: Any, space: Mapping[str, Any]) -> Iterator[Any]:
         yield origin or annotation
 
 
+def _named(name: str, space: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what an arm's name stands for; the name, if only type checkers know it."""
+    try:
+        found = eval(name, {**space})  # noqa: S307 - the program's own
+    except Exception:  # noqa: BLE001 - a name that only type checkers import
+        yield imported_name(name, space)
+        return
+    if not isinstance(found, str):
+        yield from _arms(found, space)
+
+
 def _written(text: str) -> Iterator[str]:
+    """Yield the names of the arms of an annotation, without what is in brackets."""
     union = _UNION_WRITTEN.fullmatch(text.strip())
     text = text if union is None else union[1]
     while (shorter := _BRACKETS.sub("", text)) != text:
         text = shorter
     for arm in re.split("[|,]", text):
-        yield arm.strip().rpartition(".")[2]
+        yield arm.strip()

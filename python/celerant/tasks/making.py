@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from celerant.tasks.annotations import annotate
 from celerant.tasks.group_results import WithResults, is_first, parameters_of
 from celerant.tasks.models import WithModels
 from celerant.tasks.options import HOOKS, OPTIONS, check_task_options
+from celerant.tasks.parameters import parameters_of_call
 from celerant.tasks.retry import check_retry_options, retry_automatically
 from celerant.tasks.task import Task
 
@@ -57,7 +57,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
     models = {option: own.pop(option, None) for option in _MODEL_OPTIONS}
     check_task_options(name, own)
     cls = base_of(name, base)
-    parameters = _parameters(function, bind=bind)
+    parameters = parameters_of_call(function, bind=bind)
     run, dump = function, None
     if pydantic:
         run = WithModels(
@@ -76,6 +76,7 @@ def make_task(  # noqa: PLR0913 - what ``@app.task`` takes
         "app": app,
         "name": name,
         "bind": bind,
+        "is_decorated": True,
         "parameters": parameters,
         "run": _method(run) if bind else staticmethod(run),
         "of_results": of_results,
@@ -120,15 +121,17 @@ def adopt(app: App, task: Any) -> Task[Any, Any]:
     task.__class__ = type(cls.__name__, (cls,), space)
     task.__dict__.pop("app", None)
     task.name = name
-    if task.parameters is None:
-        type(task).parameters = _parameters(task.run, bind=False)
-    of_results = parameters_of(task.run, task.parameters)
+    taken = task.parameters or parameters_of_call(task.run, bind=False)
+    # A call of its own may add arguments to those that are sent.
+    if cls.__call__ is Task.__call__:
+        type(task).parameters = taken
+    of_results = parameters_of(task.run, taken)
     if of_results:
         run = WithResults(task.run, app=app, name=name, parameters=of_results)
         own: Any = type(task)
         own.run = staticmethod(run)
         own.of_results = of_results
-        own.takes_header = is_first(of_results, task.parameters)
+        own.takes_header = is_first(of_results, taken)
     settle(task)
     task.on_bound(app)
     return task
@@ -183,7 +186,8 @@ def _check_function(name: str, function: Any) -> None:
     if not callable(function):
         msg = f"task {name}: {function!r} is no function"
         raise TypeError(msg)
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+    # Itself, not what it wraps: a plain function may run a coroutine to its end.
+    if inspect.iscoroutinefunction(function):
         msg = (
             f"task {name}: a coroutine function cannot be a task, for no worker "
             "awaits it; call asyncio.run inside a plain function"
@@ -222,29 +226,8 @@ def _method(function: Any) -> Any:
     if inspect.isfunction(function):
         return function
 
+    @functools.wraps(function, updated=())
     def run(task: Any, *args: Any, **kwargs: Any) -> Any:
         return function(task, *args, **kwargs)
 
     return run
-
-
-def _parameters(function: Any, *, bind: bool) -> inspect.Signature | None:
-    """Return the parameters of a function as it is called, decorators included.
-
-    Celery too counts the parameters of the wrapper, not of the function inside.
-    """
-    told: dict[str, Any] = {}
-    if sys.version_info >= (3, 14):
-        # Names that only type checkers import cannot be evaluated.
-        import annotationlib  # noqa: PLC0415 - new in Python 3.14
-
-        told["annotation_format"] = annotationlib.Format.STRING
-    try:
-        found = inspect.signature(function, follow_wrapped=False, **told)
-    except (TypeError, ValueError):
-        return None
-    if bind:
-        rest = list(found.parameters.values())
-        if rest and rest[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-            found = found.replace(parameters=rest[1:])
-    return found

@@ -45,7 +45,8 @@ class WithModels:
             raise SettingError(msg, name="pydantic") from exc
         self._model: type[Any] = BaseModel
         self._function = function
-        self._signature = inspect.signature(function, follow_wrapped=False)
+        # Of a decorated function too, its models are told inside.
+        self._signature = inspect.signature(function)
         self._strict = strict
         self._context = {
             **(context or {}),
@@ -64,8 +65,7 @@ class WithModels:
             if model is not None and not (value is None and self._may_be_none(name)):
                 bound.arguments[name] = self._validated(model, value)
         returned = self._function(*bound.args, **bound.kwargs)
-        model = self._model_in(self._hint("return", self._signature.return_annotation))
-        if model is not None and isinstance(returned, model):
+        if isinstance(returned, self._model) and self._is_declared(returned):
             return returned.model_dump(**self._dump_kwargs)
         return returned
 
@@ -131,14 +131,24 @@ class WithModels:
     def _model_of(self, name: str) -> type[Any] | None:
         return self._model_in(self._parameter_hint(name))
 
+    def _is_declared(self, returned: Any) -> bool:
+        """Whether it is of the class that the function says it returns."""
+        cls = _class_in(self._hint("return", self._signature.return_annotation))
+        return cls is not None and isinstance(returned, cls)
+
     def _may_be_none(self, name: str) -> bool:
         return _optional(self._parameter_hint(name)) is not None
 
     def _model_in(self, hint: Any) -> type[Any] | None:
-        found = _optional(hint) or hint
-        if isinstance(found, type) and not isinstance(found, types.GenericAlias):
-            return found if issubclass(found, self._model) else None
-        return None
+        found = _class_in(hint)
+        return found if found is not None and issubclass(found, self._model) else None
+
+
+def _class_in(hint: Any) -> type[Any] | None:
+    """Return the class that a hint is, or that it has beside None."""
+    found = _optional(hint) or hint
+    is_class = isinstance(found, type) and not isinstance(found, types.GenericAlias)
+    return found if is_class else None
 
 
 def _optional(hint: Any) -> Any:

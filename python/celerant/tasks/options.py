@@ -14,7 +14,15 @@ from celerant.canvas import option_values as values
 from celerant.config import nearest
 from celerant.errors import SettingError
 
-__all__ = ["DECORATOR", "HOOKS", "OPTIONS", "SENT", "TaskOption", "check_task_options"]
+__all__ = [
+    "DECORATOR",
+    "HOOKS",
+    "OPTIONS",
+    "SENT",
+    "TaskOption",
+    "check_task_options",
+    "cleared",
+]
 
 #: Arguments of the decorator itself: they are no attributes of the task.
 DECORATOR: dict[str, str] = {
@@ -159,6 +167,19 @@ SENT = (
     "immediate",
     "mandatory",
 )
+
+_CLEARED = (*SENT, "ignore_result")
+
+
+def cleared(options: Mapping[str, Any]) -> dict[str, None]:
+    """Return the options of a call of a task that take away the task's own.
+
+    As in Celery, a None does that in a call of the task, and not in one of a canvas.
+    """
+    if None not in options.values():
+        return {}
+    return {name: None for name in _CLEARED if options.get(name, name) is None}
+
 
 #: How similar a name of the user's own and an option's may be.
 _TOO_NEAR = 0.8

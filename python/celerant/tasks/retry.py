@@ -16,6 +16,7 @@ from celerant.canvas.send_options import check_options
 from celerant.canvas.signature import Signature
 from celerant.errors import Ignore, MaxRetriesExceeded, Retry, SettingError
 from celerant.tasks import control_flow
+from celerant.tasks.parameters import taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,8 +145,11 @@ def _arguments(
     own_args, own_kwargs = tuple(request.args), request.kwargs
     given = own_args if args is None else tuple(args)
     named = own_kwargs if kwargs is None else kwargs
-    parameters = task.parameters
-    if parameters is None or (args is None) == (kwargs is None):
+    if (args is None) == (kwargs is None):
+        return given, named
+    # Those of a decorated function, whose wrapper tells no names.
+    parameters = taken_by(task.run, follow_wrapped=True)
+    if parameters is None:
         return given, named
     if args is not None:
         positional = [

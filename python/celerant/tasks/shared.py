@@ -70,8 +70,9 @@ def shared_task(
         known = name or app.gen_task_name(name_of(function), function.__module__)
         return cast("Task[Any, Any]", app.tasks[known])
 
+    # Its attributes are not copied: one called `retry` would hide the task's.
     made = functools.update_wrapper(
-        _SharedTask(lambda: task_of(current_app())), function
+        _SharedTask(lambda: task_of(current_app())), function, updated=()
     )
 
     def add_to(app: Any) -> None:

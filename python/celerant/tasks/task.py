@@ -11,7 +11,7 @@ from celerant.canvas.mapping import chunks, mapped
 from celerant.canvas.signature import Signature
 from celerant.common.listing import without
 from celerant.context.apps import task_by_name
-from celerant.context.call import Call
+from celerant.context.call import Call, given
 from celerant.context.request import (
     Request,
     current_request,
@@ -20,10 +20,11 @@ from celerant.context.request import (
     own_request,
 )
 from celerant.errors import MaxRetriesExceeded, PublishError, Retry
-from celerant.tasks.attributes import AppMadeLast, FromSetting
+from celerant.tasks.attributes import INTERNAL, AppMadeLast, FromSetting
+from celerant.tasks.call_order import of_apply, of_apply_async
 from celerant.tasks.hooks import TaskHooks
 from celerant.tasks.noting import NOTING, note_one
-from celerant.tasks.options import HOOKS, OPTIONS, SENT
+from celerant.tasks.options import HOOKS, OPTIONS, SENT, cleared
 from celerant.tasks.replace import extend_chord, hand_over, replacement
 from celerant.tasks.retry import ask_again, ask_retry
 from celerant.tasks.state import store_state
@@ -31,7 +32,7 @@ from celerant.tasks.state import store_state
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from celerant.canvas.options import ApplyOptions, MessageOptions, SendOptions
     from celerant.context.host import App
@@ -42,23 +43,6 @@ __all__ = ["Task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-#: Public for other rooms of the package only.
-_INTERNAL = frozenset(
-    {
-        "dump_models",
-        "given_options",
-        "hooks",
-        "of_results",
-        "own_option",
-        "parameters",
-        "retry_lost",
-        "sent_options",
-        "stand_ins",
-        "takes_header",
-    }
-)
 
 
 class Task(TaskHooks, Generic[P, R]):
@@ -85,6 +69,8 @@ class Task(TaskHooks, Generic[P, R]):
     app: App = cast("App", AppMadeLast())
     #: Whether the function gets the task as its first argument.
     bind: bool = False
+    #: Whether it was made of a function, not of a class of the user's own.
+    is_decorated: bool = False
     #: The parameters for arguments (without `self` of a bound task), if checked.
     parameters: inspect.Signature | None = None
     #: Writes models among the arguments; None if the task takes none.
@@ -296,7 +282,7 @@ class Task(TaskHooks, Generic[P, R]):
 
     def signature(
         self,
-        args: tuple[Any, ...] | list[Any] = (),
+        args: tuple[Any, ...] | list[Any] | None = (),
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
         *,
@@ -306,7 +292,7 @@ class Task(TaskHooks, Generic[P, R]):
         """Make a signature with arguments and options, which may be named."""
         return Signature(
             self.name,
-            tuple(args),
+            tuple(args or ()),
             dict(kwargs or {}),
             {**(options or {}), **more},
             immutable=immutable,
@@ -321,22 +307,25 @@ class Task(TaskHooks, Generic[P, R]):
 
     def apply_async(
         self,
-        args: tuple[Any, ...] | list[Any] = (),
+        args: tuple[Any, ...] | list[Any] | None = (),
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[SendOptions],
     ) -> AsyncResult[R]:
         """Send it with arguments and options; see `Signature.apply_async`.
 
         A class of your own may have another `apply_async`, which goes on to this one.
         It is called for each send of the task: in groups, chains and chords too, by
-        callbacks and retries.
+        callbacks and retries. `more` are options by position, in Celery's order.
         """
-        noted = NOTING.get()
+        noted, named = NOTING.get(), of_apply_async(more, options)
         if noted is not None and noted.task is self and noted.call is None:
-            result: AsyncResult[R] = noted.take(args, kwargs, options)
+            result: AsyncResult[R] = noted.take(args, kwargs, named)
         else:
-            call = Call(positional(args), kwargs or {}, {**options})
-            result = self.app.sender.send_one(self.s(), call)
+            call = Call(positional(args), kwargs or {}, given(named))
+            signature = self.s()
+            signature.options.update(cleared(named))
+            result = self.app.sender.send_one(signature, call)
         return result
 
     def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
@@ -356,24 +345,32 @@ class Task(TaskHooks, Generic[P, R]):
 
     def apply(
         self,
-        args: tuple[Any, ...] | list[Any] = (),
+        args: tuple[Any, ...] | list[Any] | None = (),
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[ApplyOptions],
     ) -> AsyncResult[R]:
         """Run it here and return its finished result."""
-        return self.s().apply(args, kwargs, **options)
+        return self.s().apply(args or (), kwargs, **of_apply(more, options))
 
     def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's name
         """Return the result of this task by its id."""
         result: AsyncResult[R] = self.app.AsyncResult(task_id, **options)
         return result
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # There is one of its name in its app.
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A task is pickled by name: the other process has its own app.
         return task_by_name, (self.app.name, self.name)
 
     def __dir__(self) -> list[str]:
-        return without(self, _INTERNAL)
+        return without(self, INTERNAL)
 
     def __repr__(self) -> str:
         app = self.own_option("app")

@@ -103,7 +103,10 @@ class ProgressBar:
         self._over.set()
         is_due, self._is_due = self._is_due, False
         if is_due:
-            self._console.print(self.line(), highlight=False, soft_wrap=True)
+            # A group's id is any text, and none of rich's markup.
+            self._console.print(
+                self.line(), markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
 
     def get(self, timeout: float | None = None) -> list[Any]:
         """Wait for all values as the result's own `get`, and show the bar meanwhile.

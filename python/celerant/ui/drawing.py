@@ -31,7 +31,8 @@ class _Terminal:
     def __init__(self, console: Any, group_id: str) -> None:
         progress = extra("rich.progress", of="ui", needed_by="progress_bar()")
         self._bar: Any = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            # A group's id is any text, and none of rich's markup.
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("[red]{task.fields[failed]}"),

@@ -8,6 +8,7 @@ from typing import Any
 from celerant.common.printable import line
 from celerant.results.failures import Failure
 from celerant.results.group_result import GroupResult
+from celerant.results.tracking.exceptions import RemoteTraceback
 from celerant.ui.telling import told
 
 __all__ = ["Told", "Way", "told_of"]
@@ -77,5 +78,14 @@ def _way(result: GroupResult[Any], failure: Failure) -> Way:
         error=f"{failure.exc_type}{said}",
         frame=failure.frame or "",
         members=", ".join(map(str, failure.indices)) + more,
-        traceback=result[failure.indices[0]].traceback or "",
+        traceback=_traceback(result, failure.indices[0]),
     )
+
+
+def _traceback(result: GroupResult[Any], index: int) -> str:
+    member: object = result[index]
+    if isinstance(member, GroupResult):
+        # It ends in a group, and has failed as the first member of that group did.
+        cause = result.members.exception(index).__cause__
+        return cause.text if isinstance(cause, RemoteTraceback) else ""
+    return result[index].traceback or ""

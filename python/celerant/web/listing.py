@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.common.lately_used import LatelyUsed
 from celerant.common.printable import line
-from celerant.errors import HandleError, ResultExpired
+from celerant.errors import CelerantError, HandleError, ResultExpired
 from celerant.results.backends.beside import INDEX_MOST
+from celerant.results.handle import NotAnnounced
 from celerant.results.indexed import Entry, entries, result_of
 from celerant.results.progress import in_words
 from celerant.ui.events import KEEP_ALIVE, STILL_HERE, event
@@ -129,7 +130,7 @@ class Listing:
                 progress = f"being sent by {entry.sender}"
                 return _row(entry, "being sent", progress=progress)
             row = _row_of(entry, _looked(result))
-        except (HandleError, ResultExpired) as exc:
+        except (HandleError, ResultExpired, NotAnnounced) as exc:
             row = _row(entry, "gone", progress=line(exc))
             result = None
         if result is None or row.state in _ENDS:
@@ -179,7 +180,11 @@ def _row(  # noqa: PLR0913 - the fields of a row
     rate: str = "",
     left: str = "",
 ) -> Row:
-    at = datetime.fromtimestamp(entry.sent_at, timezone.utc)
+    try:
+        at = datetime.fromtimestamp(entry.sent_at, timezone.utc)
+    except (OverflowError, OSError, ValueError):
+        # Another program has written the note.
+        at = datetime.fromtimestamp(0, timezone.utc)
     return Row(
         id=entry.id,
         tasks=", ".join(entry.tasks) or "not known yet",
@@ -199,6 +204,8 @@ async def page_events(
 ) -> AsyncIterator[bytes]:
     """Yield a page of the list as an event ``groups``, again after each change.
 
+    It ends if the store is away: browsers ask again.
+
     Args:
         listing: Of the app.
         number: Of the page.
@@ -207,7 +214,10 @@ async def page_events(
     last: Page | None = None
     quiet = 0.0
     while True:
-        page = await asyncio.to_thread(listing.lately, number)
+        try:
+            page = await asyncio.to_thread(listing.lately, number)
+        except CelerantError:
+            return
         quiet += interval
         if page != last:
             last, quiet = page, 0.0

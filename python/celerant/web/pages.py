@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celerant.common.extras import extra
-from celerant.errors import HandleError
+from celerant.common.printable import line
+from celerant.errors import CelerantError, HandleError
 from celerant.results.indexed import entry_of, live, result_of
 from celerant.starlette import progress_events
-from celerant.ui.events import HEADERS, MEDIA_TYPE
-from celerant.web.access import Access, Address
+from celerant.ui.events import HEADERS, MEDIA_TYPE, Shared
+from celerant.web.access import Access, Address, answer_of
 from celerant.web.groups import told_of
 from celerant.web.listing import Listing, page_events
 from celerant.web.tokens import read
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["Pages", "SourceOf"]
 
 #: Returns the members of a group as they were sent, or None.
-SourceOf = Callable[["GroupResult[Any]"], "Iterable[Any] | None"]
+SourceOf = Callable[
+    ["GroupResult[Any]"], "Iterable[Any] | Awaitable[Iterable[Any] | None] | None"
+]
 
+R = TypeVar("R")
+
+#: Packages of the clients of brokers and stores.
+_SERVERS = frozenset({"amqp", "kombu", "redis"})
+#: No list has as many pages.
+_DIGITS_MOST = 9
 #: Seconds between two looks at the list.
 _LIST_INTERVAL = 2.0
 
 
 class Pages:
-    """The pages; Starlette calls those that ask the store in threads.
+    """The pages; what asks the store runs in threads.
 
     Args:
         app: The app.
@@ -53,6 +62,7 @@ class Pages:
         self._access = access
         self._source_of = source_of
         self._listing = Listing(app)
+        self._followed: Shared[GroupResult[Any]] = Shared()
         jinja = extra("jinja2", of="web", needed_by="celerant.web")
         templating = extra("starlette.templating", of="web", needed_by="celerant.web")
         environment = jinja.Environment(
@@ -62,17 +72,20 @@ class Pages:
 
     # -- the list ------------------------------------------------------------------
 
-    def home(self, request: Request) -> Response:
+    async def home(self, request: Request) -> Response:
         """List the groups if that is allowed, and ask for a handle."""
-        self._access.check_see(request)
-        page = None
-        if self._access.may_list(request):
-            page = self._listing.lately(_number(request))
-        return self._shown(request, "home.html", {"page": page})
+        await self._access.check_see(request)
+        is_listed = await self._access.lists(request)
 
-    def list_events(self, request: Request) -> Response:
+        def shown() -> Response:
+            page = self._listing.lately(_number(request)) if is_listed else None
+            return self._shown(request, "home.html", {"page": page})
+
+        return await _in_thread(shown)
+
+    async def list_events(self, request: Request) -> Response:
         """Tell the list as it changes."""
-        self._access.check_list(request)
+        await self._access.check_list(request)
         responses = extra("starlette.responses", of="web", needed_by="celerant.web")
         told = page_events(self._listing, _number(request), _LIST_INTERVAL)
         response: Response = responses.StreamingResponse(
@@ -82,16 +95,18 @@ class Pages:
 
     # -- one group -----------------------------------------------------------------
 
-    def group(self, request: Request) -> Response:
+    async def group(self, request: Request) -> Response:
         """Show a group."""
-        self._access.check_see(request)
-        address = Address.of(request.query_params)
-        result, sender = self._found(request, address)
+        address = await self._asked(request)
+        may_change = await self._access.changes(request)
+        return await _in_thread(lambda: self._group(request, address, may_change))
+
+    def _group(self, request: Request, address: Address, may_change: bool) -> Response:  # noqa: FBT001 - a permission
+        result, sender = self._found(address)
         if result is None:
             context: dict[str, Any] = {"id": address.group, "sender": sender}
             return self._shown(request, "sending.html", context)
         told = told_of(result)
-        may_change = self._access.may_change(request)
         context = {
             "group": told,
             "address": address.fields,
@@ -100,47 +115,60 @@ class Pages:
         }
         return self._shown(request, "group.html", context)
 
-    def events(self, request: Request) -> Response:
+    async def events(self, request: Request) -> Response:
         """Tell a group's progress as it goes."""
-        self._access.check_see(request)
-        return progress_events(self._reached(request, Address.of(request.query_params)))
+        address = await self._asked(request)
+        result = await _in_thread(lambda: self._reached(address))
+        return progress_events(self._followed.one_of(result))
 
     def progress(self, request: Request) -> Response:
         """Tell the progress of the group of a token: counts, and nothing else."""
         token = request.path_params["token"]
-        return progress_events(read(token, self._secret, self._app.backend))
+        result = read(token, self._secret, self._app.backend)
+        return progress_events(self._followed.one_of(result))
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a group, and show it again."""
-        return await self._changed(request, lambda result: result.cancel())
+
+        async def stop(result: GroupResult[Any]) -> None:
+            await _in_thread(result.cancel)
+
+        return await self._changed(request, stop)
 
     async def retry(self, request: Request) -> Response:
         """Send the members of a group that failed once more, and show it again."""
 
-        def send(result: GroupResult[Any]) -> object:
-            given = None if self._source_of is None else self._source_of(result)
-            return result.retry("failed", given)
+        async def send(result: GroupResult[Any]) -> None:
+            given: Iterable[Any] | None = None
+            if self._source_of is not None:
+                given = await answer_of(self._source_of, result)
+            await _in_thread(lambda: result.retry("failed", given))
 
         return await self._changed(request, send)
 
     async def _changed(
-        self, request: Request, change: Callable[[GroupResult[Any]], object]
+        self, request: Request, change: Callable[[GroupResult[Any]], Awaitable[None]]
     ) -> Response:
-        concurrency = extra("starlette.concurrency", of="web", needed_by="celerant.web")
         responses = extra("starlette.responses", of="web", needed_by="celerant.web")
-        self._access.check_change(request)
+        await self._access.check_change(request)
         address = Address.of(await request.form())
-
-        def act() -> None:
-            change(self._reached(request, address))
-
-        await concurrency.run_in_threadpool(act)
+        await self._access.check_address(request, address)
+        await change(await _in_thread(lambda: self._reached(address)))
         url = request.url_for("group").include_query_params(**address.fields)
+        # Host and scheme are those of a proxy, or none that a visitor can reach.
+        url = url.replace(scheme="", netloc="")
         response: Response = responses.RedirectResponse(url, status_code=303)
         return response
 
-    def _reached(self, request: Request, address: Address) -> GroupResult[Any]:
-        result, sender = self._found(request, address)
+    async def _asked(self, request: Request) -> Address:
+        """Return which group a visitor wants to see; refuse who may not."""
+        await self._access.check_see(request)
+        address = Address.of(request.query_params)
+        await self._access.check_address(request, address)
+        return address
+
+    def _reached(self, address: Address) -> GroupResult[Any]:
+        result, sender = self._found(address)
         if result is None:
             msg = (
                 f"group {address.group} is still being sent by {sender}: it can be "
@@ -149,16 +177,13 @@ class Pages:
             raise HandleError(msg)
         return result
 
-    def _found(
-        self, request: Request, address: Address
-    ) -> tuple[GroupResult[Any] | None, str]:
+    def _found(self, address: Address) -> tuple[GroupResult[Any] | None, str]:
         """Return a group's result, None if another process sends it, and who does."""
         backend = self._app.backend
         if address.handle is not None:
             result = self._app.attach(address.handle)
             # What this process has sent it can stop and send again.
             return live(result.roster.uuid) or result, ""
-        self._access.check_list(request)
         entry = entry_of(backend, address.group or "")
         return result_of(entry, backend), entry.sender
 
@@ -169,7 +194,7 @@ class Pages:
     # -- what went wrong -----------------------------------------------------------
 
     def wrong(self, request: Request, exc: Exception) -> Response:
-        """Tell that a handle or token is none of this site's."""
+        """Tell that a handle or token is none of this site's, or leads to nothing."""
         return self._shown(request, "wrong.html", {"error": str(exc)}, 404)
 
     def refused(self, request: Request, exc: Exception) -> Response:
@@ -193,4 +218,23 @@ class Pages:
 def _number(request: Request) -> int:
     """Return the number of the page that is asked for."""
     given = request.query_params.get("page", "1")
-    return max(1, int(given)) if given.isascii() and given.isdigit() else 1
+    is_number = given.isascii() and given.isdigit() and len(given) <= _DIGITS_MOST
+    return max(1, int(given)) if is_number else 1
+
+
+async def _in_thread(work: Callable[[], R]) -> R:
+    concurrency = extra("starlette.concurrency", of="web", needed_by="celerant.web")
+    try:
+        done: R = await concurrency.run_in_threadpool(work)
+    except Exception as exc:
+        if _is_of_a_server(exc):
+            raise CelerantError(line(exc)) from exc
+        raise
+    return done
+
+
+def _is_of_a_server(exc: Exception) -> bool:
+    """Whether an error is that of a broker or store, which is away for one."""
+    # By the names of their packages, because redis-py and py-amqp may not be installed.
+    package = type(exc).__module__.partition(".")[0]
+    return package in _SERVERS or isinstance(exc, ConnectionError | TimeoutError)

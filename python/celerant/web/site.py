@@ -6,7 +6,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from celerant.common.extras import extra
-from celerant.errors import CanvasError, CelerantError, HandleError
+from celerant.errors import CanvasError, CelerantError, HandleError, ResultExpired
+from celerant.results.handle import NotAnnounced
 from celerant.web.access import Access, Allows
 from celerant.web.pages import Pages, SourceOf
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["make_site"]
 
 #: Nothing of another site, nothing inline, and no frame around it. A handle is in the
-#: address: no other site must get that as a referrer.
+#: address: no other site must get that as a referrer. This one gets it, or browsers
+#: would hide from it where a form comes from (`Origin: null`).
 _HEADERS = {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src "
     b"'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
     b"frame-ancestors 'none'",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",
     b"x-content-type-options": b"nosniff",
     b"cache-control": b"no-store",
 }
@@ -50,7 +52,8 @@ def make_site(  # noqa: PLR0913 - one for each thing that an owner decides
         app: The app; its result store must be shared with the senders.
         secret: Of `celerant.web.sign`; None: no token is taken.
         may_see: Called with each request for a page: whether it may be answered.
-            Tokens are for everybody. None: with any handle.
+            Tokens are for everybody. None: with any handle. Like the other functions
+            here, it may be a coroutine; others are called in threads.
         may_change: The same for cancelling, and for sending failed members once more.
             None: nobody.
         may_list: The same for the list of groups that the setting
@@ -88,6 +91,8 @@ def make_site(  # noqa: PLR0913 - one for each thing that an owner decides
         middleware=[middleware.Middleware(_Guarded)],
         exception_handlers={
             HandleError: pages.wrong,
+            ResultExpired: pages.wrong,
+            NotAnnounced: pages.wrong,
             CanvasError: pages.refused,
             CelerantError: pages.failed,
         },

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import pytest
 from kombu.utils.json import dumps
 
-from celerant import Celerant, Signature, chain, group
+from celerant import Celerant, Signature, chain, chord, group
 from celerant.errors import CanvasError
 from harness.capture import drain
 
@@ -162,3 +163,21 @@ def test_a_generator_that_raises_when_it_is_looked_at_raises_when_it_is_sent():
 def test_a_chain_names_a_bad_member_of_its_group():
     with pytest.raises(CanvasError, match=r"group\[0\].*not int"):
         chain(group(i for i in range(1)), Signature("after"))
+
+
+def test_linking_leaves_the_callers_list_and_dicts_alone(shop):
+    given = [json.loads(json.dumps(shop.echo.s(i))) for i in (1, 2)]
+    before = json.loads(json.dumps(given))
+    group(given).link(shop.echo.s(3))
+    group(given).link_error(shop.echo.s(3))
+    group(given).set_immutable(True)
+    chord(given, shop.echo.s()).set_immutable(True)
+    assert given == before
+
+
+def test_a_member_that_is_no_canvas_is_refused_by_its_place(shop):
+    made = group(member for member in [shop.echo.s(1), 5])
+    with pytest.raises(CanvasError, match=r"group\[1\]: a member must be"):
+        made.link_error(shop.echo.s(3))
+    with pytest.raises(CanvasError, match=r"group\[1\]: a member must be"):
+        made.set_immutable(True)

@@ -32,6 +32,8 @@ def module(tmp_path, monkeypatch):
             "def made(): return chord([add.s(1, 1)], total.s())\n"
             "one = add.s(1, 2)\n"
             "bad = add.s(1)\n"
+            "big = add.s(2**70, '\\udc80')\n"
+            "heavy = add.s(1, 1).set(headers={'n': 2**70})\n"
         )
         return names[-1]
 
@@ -85,6 +87,16 @@ def test_a_dry_run_shows_a_table_and_one_message(module, capsys):
     shown = capsys.readouterr().out
     assert "1,000" in shown
     assert '"argsrepr": "(0, 0)"' in shown
+
+
+def test_a_dry_run_shows_numbers_and_text_as_they_are(module, capsys):
+    name = module()
+    code, found = told(["send", f"{name}:big", "--dry-run", "--json"], capsys)
+    assert (code, found["first"]["body"][0]) == (0, [2**70, "\udc80"])
+    assert cli.main(["send", f"{name}:big", "--dry-run"]) == 0
+    assert f"{2**70}" in capsys.readouterr().out
+    code, found = told(["send", f"{name}:heavy", "--dry-run", "--json"], capsys)
+    assert (code, found["first"]["headers"]["n"]) == (0, 2**70)
 
 
 def test_a_bad_member_is_told_by_a_dry_run(module, capsys):

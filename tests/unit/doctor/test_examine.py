@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from celerant import Celerant
 from celerant.doctor import examine
+from celerant.doctor.places import check as check_stores
 from celerant.doctor.workers import check as check_workers
 
 CLOSED = "redis://127.0.0.1:1/0"
@@ -79,3 +82,108 @@ def test_a_queue_that_nobody_consumes_is_a_problem(app):
     with app.worker(concurrency=1):
         problems = [f for f in check_workers(app, 1.0) if f.level == "problem"]
     assert ["far" in f.text and "-Q far" in f.remedy for f in problems] == [True]
+
+
+# -- stores of workers ---------------------------------------------------------------
+
+
+def levels(app, ours, theirs):
+    """Return the levels of what is found of a worker's store, and the texts."""
+    app.conf.result_backend = ours
+    found = list(check_stores(app, [("w@there", {"result_backend": theirs})]))
+    return [f.level for f in found], " ".join(f.text for f in found)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("redis://127.0.0.1/9", "redis://127.0.0.1:6379/9"),
+        ("redis://localhost:6379/9", "redis://127.0.0.1:6379/9"),
+        ("redis://LOCALHOST:6379/9", "redis://[::1]/9"),
+        ("redis://store", "redis://:**@store:6379/0"),
+        ("redis://store/", "redis://user:**@Store:6379//0"),
+        ("redis:///3", "redis://localhost/3"),
+        ("redis", "redis://localhost:6379/0"),
+        ("redis://store:6379/1?socket_timeout=3", "redis://store/1"),
+        ("rediss://store:6379/1", "redis://store/1"),
+        ("redis+socket:///run/redis.sock?virtual_host=2", "socket:///run/redis.sock"),
+        ("sentinel://a/1;sentinel://b:26379/1", "sentinel://b/1;sentinel://a:26379/1"),
+        ("rpc://", "rpc"),
+    ],
+)
+def test_one_store_in_other_words_is_one(app, ours, theirs):
+    assert levels(app, ours, theirs)[0] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("redis://127.0.0.1:6379/9", "redis://redis:6379/9"),
+        ("redis://localhost:16379", "redis://redis"),
+        ("redis://store:6379", "rediss://store:6380"),
+        ("redis://master", "sentinel://a;sentinel://b"),
+        ("sentinel://a;sentinel://b", "sentinel://b;sentinel://c"),
+        ("redis://localhost", "redis+socket:///run/redis.sock"),
+    ],
+)
+def test_hosts_of_two_names_may_be_one_store(app, ours, theirs):
+    found, text = levels(app, ours, theirs)
+    assert found == ["warning"]
+    assert "may be one" in text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("redis://store/1", "redis://store/2"),
+        ("redis://store", "redis://store/2"),
+        ("redis://store:6379", "redis://store:6380"),
+        ("redis://store/1", "redis://other/2"),
+        ("redis://store", "rpc://"),
+        ("redis+socket:///run/one.sock", "redis+socket:///run/two.sock"),
+        ("redis://store", "db+postgresql://store/results"),
+        ("redis://store", "redis://store:port"),
+        ("redis://store", "redis://["),
+    ],
+)
+def test_two_stores_are_a_problem(app, ours, theirs):
+    found, text = levels(app, ours, theirs)
+    assert found == ["problem"]
+    assert "this app looks for them on redis" in text
+
+
+def test_places_are_told_without_secrets(app):
+    _, text = levels(app, "redis://u:ours@store/1?key=x", "redis://:theirs@store/2")
+    assert not {"ours", "theirs", "key", "u:"} & set(re.split(r"[/@:?=, ]+", text))
+    assert "redis://store:6379/2" in text
+
+
+# -- workers of one name -------------------------------------------------------------
+
+
+def test_workers_of_one_name_are_told_and_both_are_examined(app, caplog):
+    app.task(name="near")(lambda: None)
+    app.task(name="far", queue="far")(lambda: None)
+    near = app.conf.task_default_queue
+    with app.worker(concurrency=1, queues=near), app.worker(queues="far"):
+        findings = list(check_workers(app, 1.0))
+    (told,) = [f for f in findings if f.level != "ok"]
+    assert told.level == "warning"
+    assert "2 workers are named celerant@" in told.text
+    assert "--hostname" in told.remedy
+    assert any(f.text.startswith("2 answer: ") for f in findings)
+    assert caplog.messages == []
+
+
+def test_a_task_that_one_of_two_workers_of_one_name_lacks_is_told(app, monkeypatch):
+    app.task(name="known")(lambda: None)
+    queue = {"name": app.conf.task_default_queue}
+    answers = {
+        "active_queues": [{"w@a": [queue]}, {"w@a": [queue]}, "no answer"],
+        "registered": [{"w@a": ["known [rate_limit=1]"]}, {"w@a": []}],
+    }
+    monkeypatch.setattr(
+        type(app.control), "broadcast", lambda _, name, *_a, **_k: answers.get(name, [])
+    )
+    texts = [f.text for f in check_workers(app, 1.0) if f.level == "warning"]
+    assert texts == ["2 workers are named w@a", "some workers do not know known"]

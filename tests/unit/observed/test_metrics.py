@@ -91,6 +91,21 @@ def test_slots_of_workers_are_seen_as_they_are(app, registry):
         assert registry.get_sample_value("celerant_worker_tasks_total", labels) == 1
 
 
+def test_workers_of_one_name_are_one_series(app, registry):
+    app.task(name="quick")(lambda: None)
+    names = {"hostname": "w@here"}
+    with app.worker(concurrency=2, **names), app.worker(concurrency=3, **names):
+        results = [app.tasks["quick"].delay() for _ in range(4)]
+        for result in results:
+            result.get(timeout=10)
+        told = generate_latest(registry).decode().splitlines()
+    series = [line.rpartition(" ") for line in told if "worker=" in line]
+    found = {name.partition("{")[0]: float(value) for name, _, value in series}
+    assert len(series) == len(found) == 3
+    assert found["celerant_worker_slots"] == 5
+    assert found["celerant_worker_tasks_total"] == 4
+
+
 def test_the_metrics_of_two_threads_do_not_mix(app, registry):
     def send():
         for _ in range(50):

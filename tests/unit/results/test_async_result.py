@@ -76,6 +76,35 @@ def test_a_task_that_is_retried_tells_the_reason(extended):
     assert (result.get(timeout=5), result.traceback) == (3, None)
 
 
+def test_an_exception_that_was_returned_is_no_failure():
+    backend = open_backend(
+        "memory://", name="returned", serializer="pickle", accept=["pickle"]
+    )
+    backend.store_result("a", ValueError("returned"), "SUCCESS")
+    result, called = AsyncResult("a", backend), []
+    for look in (result.get, result.maybe_throw, result.maybe_reraise):
+        assert repr(look()) == "ValueError('returned')"
+    result.maybe_throw(callback=lambda *told: called.append(told))
+    assert repr(called) == "[('a', ValueError('returned'))]"
+    with pytest.raises(RuntimeError, match="has raised nothing"):
+        result.throw()
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("exc", "state"), [(KeyError("k"), "FAILURE"), (TaskRevoked("k"), "REVOKED")]
+)
+def test_a_failure_is_thrown(memory, exc, state):
+    memory.store_result("a", exc, state)
+    result = AsyncResult("a", memory)
+    for throw in (result.maybe_throw, result.throw):
+        with pytest.raises(type(exc), match="k"):
+            throw()
+    assert isinstance(result.maybe_throw(propagate=False), type(exc))
+    with pytest.raises(ZeroDivisionError):
+        result.throw(ZeroDivisionError())
+
+
 @pytest.mark.parametrize("stored", [None, {"mine": 1}, "text"])
 def test_data_that_is_no_exception_stays_data(memory, stored):
     memory.store_result("a", stored, "RETRY")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from celerant import Celerant, group
@@ -116,6 +118,34 @@ def test_failures_have_unsent_and_expired_members_but_no_revoked_ones(fed):
     assert failures.total == 14
 
 
+@pytest.mark.parametrize("ago", [0, 10])
+def test_what_a_shared_store_does_not_have_any_more_is_a_failure(fake, ago):
+    fake.supports_handles = True
+    fake.expires = 5
+    result = group_of(1500, fake, sent_at=time.time() - ago)
+    fake.store_result(result.roster.id(0), 1, "SUCCESS")
+    fail(fake, result.roster.id(1), ValueError("no"))
+    failures = result.failures()
+    late = [("celerant.errors.ResultExpired", 1498, (2, 3, 4, 5, 6))] if ago else []
+    assert [(one.exc_type, one.count, one.indices) for one in failures] == [
+        *late,
+        ("ValueError", 1, (1,)),
+    ]
+    # The others are as they were.
+    assert not result.members.is_watched
+    assert result[0].get(timeout=WAIT) == 1
+    assert result.failures().total == failures.total
+
+
+def test_members_of_a_group_that_is_being_sent_are_not_taken_for_expired(fake):
+    fake.supports_handles = True
+    fake.expires = 5
+    fed = Fed(fake)
+    fed.members.sent_at = time.time() - 10
+    fed.grow(3)
+    assert fed.result.failures().total == 0
+
+
 def test_failures_of_a_store_that_only_kombu_reads_are_told():
     backend = open_backend(
         "memory://", name="pickled", serializer="pickle", accept=["pickle"]
@@ -172,6 +202,16 @@ def test_a_failure_inside_a_member_that_is_a_group_is_told(memory):
     fed.store(0)
     memory.store_result("b", 1, "SUCCESS")
     fed.result.wait(WAIT)
+    assert told(fed.result.failures()) == [("ValueError", "inside", 1, (1,))]
+
+
+def test_a_failure_inside_of_a_group_on_a_shared_store_is_told_without_a_wait(fake):
+    fake.supports_handles = True
+    fed = Fed(fake)
+    fed.grow(2, shapes={1: [("inner", [[("b", None)], [("c", None)]])]})
+    fed.seal()
+    fail(fake, "c", ValueError("inside"))
+    fake.store_result("b", 1, "SUCCESS")
     assert told(fed.result.failures()) == [("ValueError", "inside", 1, (1,))]
 
 

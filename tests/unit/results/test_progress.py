@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -141,6 +143,56 @@ def test_a_few_that_are_left_of_many_are_drawn_fairly(shared, monkeypatch):
         drawn |= {result.roster.index(task_id) for task_id in shared.fetched[-1]}
     # Each of the fifty is drawn by one of forty samples of ten, but for one in 7,000.
     assert drawn == set(range(150, 200))
+
+
+@pytest.mark.parametrize(("size", "step"), [(1500, 1), (3000, 3)])
+def test_threads_that_look_at_once_each_get_an_estimate(
+    shared, monkeypatch, size, step
+):
+    result = group_of(size, shared)
+    store(shared, result, range(0, size, step))
+    together, fetch = threading.Barrier(3, timeout=WAIT), shared.fetch
+
+    def meet(ids):
+        found = fetch(ids)
+        # All wait for the store at once: none of them holds up another.
+        together.wait()
+        return found
+
+    monkeypatch.setattr(shared, "fetch", meet)
+    with ThreadPoolExecutor(3) as pool:
+        seen = list(pool.map(lambda _: result.progress(), range(3)))
+    for progress in seen:
+        assert progress.total == size
+        assert abs(progress.done - size // step) < max(1, 2 * progress.margin)
+
+
+def test_threads_that_look_again_and_again_are_right(shared, short_switches):
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            result = group_of(1500, shared)
+            store(shared, result, range(1500))
+            looks = [pool.submit(result.progress) for _ in range(8)]
+            assert {look.result(WAIT).done for look in looks} == {1500}
+
+
+@pytest.mark.timeout(WAIT)
+def test_a_draw_ends_though_others_have_found_most_members():
+    barrier = Barrier()
+    barrier.grow(1500)
+    barrier.arrive_range(0, 600, Barrier.SUCCESS)
+    assert len(sampling._drawn(barrier, 1500)) == 900
+
+
+def test_members_that_are_sent_once_more_are_not_known_to_be_done(shared):
+    result = group_of(5, shared)
+    store(shared, result, range(5), "FAILURE")
+    assert result.progress().done == 5
+    result.members.mend([1, 2])
+    result.members.seal(5)
+    for index in (1, 2):
+        del shared.records[result.roster.id(index)]
+    assert result.progress().done == 3
 
 
 def coverage(population, drawn, done):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 
 import celery
 import pytest
+from pydantic import BaseModel
 
 from celerant import Celerant
 
@@ -213,3 +215,96 @@ def test_run_is_called_without_the_task_as_in_celery():
             return [self.name, x]
 
         assert own.run(1) == [own.name, 1]
+
+
+def logged(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return call
+
+
+def awaited(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return asyncio.run(function(*args, **kwargs))
+
+    return call
+
+
+async def later(x):
+    return x + 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [awaited(later), logged(awaited(later)), functools.partial(awaited(later))],
+    ids=["wrapped", "twice", "partial"],
+)
+def test_plain_function_that_awaits_a_coroutine_function_is_a_task(function):
+    with Celerant("f") as app:
+        task = app.task(name="f.task")(function)
+        with app.worker():
+            assert task.delay(1).get(timeout=10) == 2
+
+
+@pytest.mark.parametrize(
+    "function", [later, functools.partial(later, 1)], ids=["function", "partial"]
+)
+def test_coroutine_function_is_refused(function):
+    with Celerant("f") as app, pytest.raises(TypeError, match=r"asyncio\.run"):
+        app.task(name="f.task")(function)
+
+
+def again(self, x, y=0):
+    if x == 1:
+        raise self.retry(args=(5,), countdown=0)
+    return [x, y]
+
+
+def again_by_keyword(self, x, y=0):
+    if x == 1:
+        raise self.retry(kwargs={"x": 5}, countdown=0)
+    return [x, y]
+
+
+class Again:
+    def __call__(self, task, x, y=0):
+        return again(task, x, y)
+
+
+RETRIED = {
+    "plain": (again, (), {"x": 1}),
+    "keyword": (again_by_keyword, (1,), {}),
+    "wrapped": (logged(again), (), {"x": 1}),
+    "wrapped, keyword": (logged(again_by_keyword), (1,), {}),
+    "partial": (functools.partial(again, y=0), (), {"x": 1}),
+    "object": (Again(), (), {"x": 1}),
+}
+
+
+@pytest.mark.parametrize("row", RETRIED)
+@pytest.mark.parametrize("options", [{}, {"autoretry_for": (OSError,)}], ids=repr)
+def test_retry_replaces_arguments_however_the_function_is_wrapped(row, options):
+    function, args, kwargs = RETRIED[row]
+    with Celerant("f") as app:
+        task = app.task(name="f.task", bind=True, **options)(function)
+        assert task.apply(args, kwargs).get() == [5, 0]
+        with app.worker():
+            assert task.apply_async(args, kwargs).get(timeout=10) == [5, 0]
+
+
+def test_retry_replaces_arguments_of_a_task_with_models():
+    class Point(BaseModel):
+        x: int
+
+    def moved(self, point: Point, by: int = 0) -> list[int]:
+        if point.x == 1:
+            raise self.retry(args=({"x": 5},), countdown=0)
+        return [point.x, by]
+
+    moved.__annotations__.update(point=Point)
+    with Celerant("f") as app:
+        task = app.task(name="f.task", bind=True, pydantic=True)(moved)
+        assert task.apply((), {"point": {"x": 1}}).get() == [5, 0]

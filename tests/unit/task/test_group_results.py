@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import typing
@@ -190,10 +191,12 @@ def written(annotation: str) -> bool:
         "GroupResult[int]",
         "GroupResult[int] | list[int]",
         "typing.Optional[GroupResult[int]]",
-        # Names that type checkers alone import.
-        "unknown.GroupResult[list[unknown.Shop]]",
-        "unknown.Other[int] | unknown.GroupResult[int, str]",
-        "typing.Optional[unknown.GroupResult[list[int]]]",
+        # Others of its names cannot be looked up.
+        "GroupResult[list[unknown.Shop]]",
+        "unknown.Other[int] | GroupResult[int, str]",
+        "typing.Optional[GroupResult[list[unknown.Shop]]]",
+        "celerant.GroupResult[int]",
+        "celerant.results.group_result.GroupResult | None",
     ],
     ids=repr,
 )
@@ -210,10 +213,92 @@ def test_annotations_that_ask_for_a_result(annotation):
         "celery.result.GroupResult",
         "list[GroupResult[int]]",
         "list[unknown.GroupResult[int]]",
+        "list[celerant.GroupResult[int]]",
         "unknown.MyGroupResult",
+        "unknown.GroupResult[int]",
+        "celery.result.GroupResult[unknown.Shop]",
         "GroupResultish",
     ],
     ids=repr,
 )
 def test_annotations_that_do_not(annotation):
     assert not written(annotation)
+
+
+@pytest.fixture
+def module(tmp_path):
+    """Return a function that makes a module of its source."""
+
+    def make(source: str) -> Any:
+        file = tmp_path / f"annotated_{uuid.uuid4().hex}.py"
+        file.write_text(source)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        return made
+
+    return make
+
+
+#: A function whose annotation has names that type checkers alone import.
+CHECKED = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    {imports}
+
+def run(values: {annotation}):
+    return values
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "annotation", "is_ours"),
+    [
+        ("from celerant import GroupResult", "GroupResult", True),
+        ("from celerant import GroupResult", "GroupResult[list[Shop]] | None", True),
+        ("from celerant import GroupResult as OurGroupResult", "OurGroupResult", True),
+        ("from celerant.results.group_result import GroupResult", "GroupResult", True),
+        ("import celerant", "celerant.GroupResult[int]", True),
+        ("import celerant as ce", "ce.GroupResult[int]", True),
+        ("import celerant.results.group_result", "celerant.results.GroupResult", True),
+        ("from reports import GroupResult", "GroupResult", False),
+        ("from .reports import GroupResult", "GroupResult[int] | None", False),
+        ("from celery.result import GroupResult", "GroupResult", False),
+        ("import celery.result as celerant", "celerant.GroupResult", False),
+        ("class GroupResult: ...", "GroupResult", False),
+        ("from celerant import GroupResult", "other.GroupResult", False),
+        (
+            "from celerant import GroupResult; from reports import GroupResult",
+            "GroupResult",
+            False,
+        ),
+    ],
+)
+def test_name_that_type_checkers_import_is_looked_up_in_the_source(
+    module, imports, annotation, is_ours
+):
+    run = module(CHECKED.format(imports=imports, annotation=annotation)).run
+    found = group_results.parameters_of(run, inspect.signature(run))
+    assert found == (["values"] if is_ours else [])
+
+
+def test_class_of_another_module_with_the_same_name_gets_the_values(shop, module):
+    text = CHECKED.format(
+        imports="from reports import GroupResult", annotation="GroupResult"
+    )
+    body = shop.task(name="body")(module(text).run)
+    with shop.worker(concurrency=1):
+        assert chord([shop.tasks["add"].s(1, 1)])(body.s()).get(timeout=WAIT) == [2]
+        assert body.delay("plain text").get(timeout=WAIT) == "plain text"
+
+
+def test_names_of_a_module_without_source_are_not_looked_up(module):
+    source = CHECKED.format(
+        imports="from celerant import GroupResult", annotation="GroupResult"
+    )
+    space = {"__name__": "nowhere"}
+    exec(compile(source, "<nowhere>", "exec"), space)
+    run = space["run"]
+    assert group_results.parameters_of(run, inspect.signature(run)) == []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import abc
+import functools
 from datetime import date
-from typing import Optional
+from typing import Any, Optional
 
 import celery
 import pytest
 from pydantic import BaseModel, ValidationError
 
 import celerant
-from celerant import Celerant, EncodeError, SettingError, group
+from celerant import Celerant, EncodeError, SettingError, TaskError, group
 
 
 class Point(BaseModel):
@@ -34,6 +36,42 @@ def other(point: Point) -> dict:
     return {"kind": type(point).__name__, "x": point.x}
 
 
+class Shape(abc.ABC):  # noqa: B024 - only a name
+    pass
+
+
+class Circle(Point, Shape):
+    pass
+
+
+def shape() -> Shape:
+    return Circle(x=1)
+
+
+def maybe_shape() -> Shape | None:
+    return Circle(x=1)
+
+
+def something() -> object:
+    return Circle(x=1)
+
+
+def anything() -> Any:
+    return {"x": 1}
+
+
+def not_a_model() -> Shape:
+    return {"x": 1}
+
+
+def logged(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return call
+
+
 CALLS = [
     (scaled, ({"x": 1},), {}),
     (scaled, ({"x": "4"},), {"by": 3}),
@@ -43,6 +81,14 @@ CALLS = [
     (maybe, (None,), {}),
     (maybe, ({"x": 3},), {}),
     (other, ({"x": 3, "more": 4},), {}),
+    (logged(other), ({"x": "3"},), {}),
+    (logged(scaled), (Point(x=5),), {}),
+    (logged(logged(scaled)), (), {"point": {"x": 5}, "by": 3}),
+    (shape, (), {}),
+    (maybe_shape, (), {}),
+    (something, (), {}),
+    (anything, (), {}),
+    (not_a_model, (), {}),
 ]
 
 
@@ -60,7 +106,9 @@ def eager(library, function, args, kwargs, **options):
 
 
 @pytest.mark.parametrize(
-    ("function", "args", "kwargs"), CALLS, ids=[str(i) for i in range(len(CALLS))]
+    ("function", "args", "kwargs"),
+    CALLS,
+    ids=[f"{i}-{call[0].__name__}" for i, call in enumerate(CALLS)],
 )
 def test_values_are_celerys(function, args, kwargs):
     theirs = eager(celery, function, args, kwargs)
@@ -80,6 +128,15 @@ def test_models_are_sent_run_and_returned(app):
         found = group(task.s(Point(x=i), by=3) for i in range(3))().get(timeout=10)
         assert [point["x"] for point in found] == [0, 3, 6]
         assert (task.s(Point(x=2)) | task.s()).delay().get(timeout=10)["x"] == 8
+
+
+def test_decorated_function_gets_models(app):
+    task = app.task(pydantic=True, name="models.other")(logged(other))
+    with app.worker():
+        sent = task.delay({"x": "2"})
+        assert sent.get(timeout=10) == {"kind": "Point", "x": 2}
+        with pytest.raises(TaskError, match="ValidationError"):
+            task.delay({"x": "no number"}).get(timeout=10)
 
 
 def test_bound_task_gets_models(app):

@@ -234,6 +234,41 @@ def test_own(celerant_app, celerant_worker):
 
 
 @pytest.mark.timeout(60)
+def test_messages_on_a_broker_of_the_projects_own_are_left_there(project):
+    # kombu's transport in files stands for a broker that others use too.
+    ran = project(
+        """
+from kombu import Connection
+
+def waiting(folder):
+    options = {"data_folder_in": folder, "data_folder_out": folder}
+    return Connection("filesystem://", transport_options=options)
+
+class TestElsewhere:
+    @pytest.fixture
+    def celerant_config(self, tmp_path_factory):
+        folder = str(tmp_path_factory.getbasetemp())
+        options = {"data_folder_in": folder, "data_folder_out": folder}
+        with waiting(folder) as connection:
+            connection.SimpleQueue("celery").put("of somebody else")
+        return {
+            "broker_url": "filesystem://",
+            "broker_transport_options": options,
+        }
+
+    def test_it(self, celerant_app):
+        pass
+
+def test_the_message_is_there(tmp_path_factory):
+    with waiting(str(tmp_path_factory.getbasetemp())) as connection:
+        message = connection.SimpleQueue("celery").get(block=False)
+    assert message.payload == "of somebody else"
+"""
+    )
+    ran.assert_outcomes(passed=2)
+
+
+@pytest.mark.timeout(60)
 def test_a_wrong_name_of_the_app_is_told(pytester, plugin_arguments):
     pytester.makeini("[pytest]\ncelerant_app = nowhere:app\n")
     pytester.makepyfile("def test_it(celerant_app): pass")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from celerant import CanvasError, Celerant, CelerantError, group
+from celerant import CanvasError, Celerant, CelerantError, chain, group
 from celerant.cli import web as cli_web
 from celerant.web import make_site, read, sign
+from celerant.web.listing import Listing, page_events
 from harness.fed_queue import Queue
 from harness.until import until
 
@@ -89,3 +92,46 @@ def test_celerant_web_lists_groups_if_it_is_told_so(noting, monkeypatch, argumen
         assert (result.id in client.get("/").text) is bool(arguments)
         # A site whose name was made to lead to this machine.
         assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_a_member_that_ends_in_a_group_is_shown_with_its_failure(noting, web):
+    add, fail = noting.add, noting.fail
+    shallow = chain(add.s(1, 1), group(fail.s(), add.s(1)))
+    deep = chain(add.s(0, 1), group(chain(add.s(1), group(add.s(1), fail.s()))))
+    with noting.app.worker(concurrency=1):
+        result = group([shallow, deep, add.s(1, 1)]).apply_async()
+        result.get(timeout=20, propagate=False)
+    page = web.get("/group", params={"group": result.id})
+    assert page.status_code == 200
+    assert "2 x ValueError" in page.text
+    assert "Traceback" in page.text
+
+
+def test_streams_of_one_group_share_what_they_read(noting, web, monkeypatch):
+    followed = []
+
+    def follow(result):
+        followed.append(result)
+        return PlainTextResponse("")
+
+    monkeypatch.setattr("celerant.web.pages.progress_events", follow)
+    result = group(noting.add.s(i, i) for i in range(3)).apply_async()
+    token = sign(result, SECRET)
+    for _ in range(2):
+        web.get(f"/progress/{token}")
+    assert followed[0] is followed[1]
+
+
+def test_a_store_that_is_away_ends_the_stream_of_the_list(noting, monkeypatch):
+    def index():
+        raise CelerantError("the store is away")
+
+    async def follow():
+        told = page_events(Listing(noting.app), 1, 0.01)
+        first = await anext(told)
+        monkeypatch.setattr("celerant.web.listing._PAGE_AGE", 0.0)
+        monkeypatch.setattr(noting.app.backend, "index", index)
+        return [first, *[part async for part in told]]
+
+    (only,) = asyncio.run(asyncio.wait_for(follow(), 20))
+    assert only.startswith(b"event: groups")

@@ -1,7 +1,7 @@
 """Many records in one message, from Celerant's workers to Celerant's senders.
 
-RabbitMQ works for each message, whatever is in it. Only a reply queue with `PREFIX` gets
-bundles: whoever reads another one knows messages with one record.
+RabbitMQ works for each message, whatever is in it. Only a reply queue with `PREFIX`
+gets bundles: whoever reads another one knows messages with one record.
 
 The body is, for each record: the length of the task's id (1 byte), the length of the
 record (4 bytes, big-endian), the id, the record.
@@ -27,7 +27,7 @@ _LENGTHS = Struct(">BI")
 
 
 def bundled(replies: Iterable[Reply]) -> list[Reply]:
-    """Return the same records in fewer messages; each queue gets them in their order."""
+    """Return the same records in fewer messages; each queue's keep their order."""
     found: list[Reply] = []
     waiting: dict[str, list[Reply]] = {}
     sizes: dict[str, int] = {}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from celerant._core import Barrier, Values
+from celerant.common.per_process import ProcessLock
 from celerant.results.tracking.intake import read
 
 if TYPE_CHECKING:
@@ -43,8 +45,11 @@ class Sampling:
     """
 
     def __init__(self, members: Members) -> None:
+        #: Held while states are drawn from or added to, but not while the store is
+        #: asked: one that is slow or away must not hold up other threads.
+        self._lock = ProcessLock()
+        self._barrier = members.barrier
         self._known = Barrier()
-        self._known.grow(len(members.barrier))
         #: How many arrived members were taken over from their barrier.
         self._told = 0
 
@@ -54,39 +59,54 @@ class Sampling:
         Raises:
             Exception: The store's own.
         """
-        known, size = self._known, len(members.barrier)
+        with self._lock:
+            known = self._caught_up(members)
+            before, left = known.counts(), known.remaining
+            drawn = _drawn(known, left)
+        if not drawn:
+            return Estimate([float(count) for count in before], 0)
+        # What this sample has found: other threads find more meanwhile.
+        came = self._read(members, known, drawn)
+        worth = left / len(drawn)
+        counts = [
+            count + came[state] * worth for state, count in enumerate(before[1:], 1)
+        ]
+        found = len(drawn) - came[Barrier.PENDING]
+        margin = margin_of(found, len(drawn), left)
+        return Estimate([sum(before) - sum(counts), *counts], margin)
+
+    def _caught_up(self, members: Members) -> Barrier:
+        """Return the known states, with those that the members' barrier has by now."""
+        barrier = members.barrier
+        if barrier is not self._barrier:
+            # They are sent once more, and what was found of them is over.
+            self._barrier, self._known, self._told = barrier, Barrier(), 0
+        known, size = self._known, len(barrier)
         if size > len(known):
             known.grow(size - len(known))
-        arrived = members.barrier.arrived
+        arrived = barrier.arrived
         if arrived != self._told:
             # Only if the number has changed, because a million members take a while.
-            known.inherit(members.barrier, Barrier.PENDING, 0, size)
+            known.inherit(barrier, Barrier.PENDING, 0, size)
             self._told = arrived
-        before, left = known.counts(), known.remaining
-        drawn = _drawn(known, left)
-        self._read(members, drawn)
-        counts: list[float] = [float(count) for count in known.counts()]
-        found = known.arrived - (size - left)
-        unread = left - len(drawn)
-        if drawn and unread > 0:
-            for state in range(1, len(counts)):
-                share = (counts[state] - before[state]) / len(drawn)
-                counts[state] += share * unread
-            counts[0] = size - sum(counts[1:])
-        return Estimate(counts, margin_of(found, len(drawn), left))
+        return known
 
-    def _read(self, members: Members, drawn: list[int]) -> None:
-        if not drawn:
-            return
-        records = members.backend.fetch(members.roster.select(drawn))
-        # The values are dropped.
-        _, _, deferred = self._known.absorb(drawn, records, Values())
-        for position in deferred:
-            index = drawn[position]
-            task_id = members.roster.id(index)
-            found = read(members.backend, task_id, records[position])
-            if found is not None:
-                self._known.arrive(index, found[0])
+    def _read(self, members: Members, known: Barrier, drawn: list[int]) -> Counter[int]:
+        """Read members' records, and return how many of them are in each state."""
+        backend, roster = members.backend, members.roster
+        records = backend.fetch(roster.select(drawn))
+        with self._lock:
+            # The values are dropped.
+            _, _, deferred = known.absorb(drawn, records, Values())
+        late = [
+            (drawn[position], read(backend, roster.id(drawn[position]), record))
+            for position, record in ((at, records[at]) for at in deferred)
+        ]
+        with self._lock:
+            for index, found in late:
+                if found is not None:
+                    known.arrive(index, found[0])
+            return Counter(map(known.state, drawn))
 
 
 def _drawn(known: Barrier, left: int) -> list[int]:
@@ -97,7 +117,7 @@ def _drawn(known: Barrier, left: int) -> list[int]:
     if left < _SHARE * size:
         return sorted(random.sample(known.pending(0, size), SAMPLE))
     drawn: set[int] = set()
-    while len(drawn) < SAMPLE:
+    while len(drawn) < min(SAMPLE, known.remaining):
         index = random.randrange(size)  # noqa: S311 - a sample, not a secret
         if known.state(index) == Barrier.PENDING:
             drawn.add(index)

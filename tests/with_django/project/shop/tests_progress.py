@@ -129,6 +129,24 @@ class ProgressTest(SimpleTestCase):
             answer = self.client.get(url_of(token))
         self.assertContains(answer, "the store is away", status_code=503)
 
+    @skipUnless(IS_SHARED, "a store in memory is never away")
+    def test_a_store_that_goes_away_after_the_token_was_read_is_told(self):
+        token = sign(self.waiting())
+        away = app.backend.connection_errors[0]("the store is away")
+        with mock.patch.object(type(app.backend), "fetch", side_effect=away):
+            answer = self.client.get(url_of(token))
+        self.assertContains(answer, "the store is away", status_code=503)
+
+    @skipUnless(IS_SHARED, "what is in memory is kept there anyway")
+    async def test_a_stream_that_was_left_keeps_no_values(self):
+        token = sign(self.waiting())
+        with mock.patch("celerant.django.progress._known._age", 30):
+            answer = await self.async_client.get(url_of(token), headers=STREAM)
+            parts = aiter(answer)
+            await anext(parts)
+            self.assertFalse(read(token).members.is_watched)
+            answer.close()
+
     def test_nothing_but_get_is_answered(self):
         token = sign(self.done(["a"]))
         self.assertEqual(self.client.post(url_of(token)).status_code, 405)
@@ -138,8 +156,10 @@ class ProgressTest(SimpleTestCase):
 
     @skipUnless(IS_SHARED, "what comes to this process alone is known exactly")
     def test_a_large_group_is_over_when_all_of_it_is(self):
-        result = self.done(*([["a"]] * 1_500))
+        token = sign(self.done(*([["a"]] * 1_500)))
         with mock.patch("celerant.django.progress._known._age", 30):
-            answer = self.client.get(url_of(sign(result)), headers=STREAM)
+            answer = self.client.get(url_of(token), headers=STREAM)
+            kept = read(token)
         ((name, told),) = events(answer.content.decode())
         self.assertEqual((name, told["done"], told["total"]), ("end", 1_500, 1_500))
+        self.assertEqual(len(kept.members.values), 0)

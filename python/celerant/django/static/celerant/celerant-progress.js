@@ -3,6 +3,10 @@
 // Shows a group's progress. It needs nothing but this file. Events: "progress" for each
 // change and "end" at last, both with what the server told as `event.detail`.
 
+// Milliseconds until a server that gave no stream is asked again, at first and at most.
+const FIRST_PAUSE = 1000;
+const LONGEST_PAUSE = 60_000;
+
 const style = new CSSStyleSheet();
 style.replaceSync(`
   :host { display: block; font: inherit; }
@@ -14,6 +18,8 @@ class CelerantProgress extends HTMLElement {
   static observedAttributes = ["src"];
 
   #events = null;
+  #again = null;
+  #pause = FIRST_PAUSE;
   #bar = document.createElement("progress");
   #text = document.createElement("span");
   #failed = document.createElement("span");
@@ -52,14 +58,27 @@ class CelerantProgress extends HTMLElement {
     const src = this.getAttribute("src");
     if (!src || this.hasAttribute("over")) return;
     this.#events = new EventSource(src);
-    this.#events.addEventListener("progress", (event) => this.#hear(event));
+    this.#events.addEventListener("error", () => this.#lose());
+    this.#events.addEventListener("progress", (event) => {
+      this.#pause = FIRST_PAUSE;
+      this.#hear(event);
+    });
     this.#events.addEventListener("end", (event) => {
       this.#stop();
       this.#hear(event);
     });
   }
 
+  #lose() {
+    // A stream that breaks off is asked for again by the browser, but not after an answer
+    // that is no stream: the server may be away.
+    if (this.#events?.readyState !== EventSource.CLOSED) return;
+    this.#again = setTimeout(() => this.#follow(), this.#pause);
+    this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
+  }
+
   #stop() {
+    clearTimeout(this.#again);
     this.#events?.close();
     this.#events = null;
   }

@@ -1,0 +1,124 @@
+"""Check that workers store results where an app looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
+
+from kombu.utils.url import url_to_parts
+
+from celerant.common.printable import line
+from celerant.common.urls import masked, scheme, split
+from celerant.config.default_backend import backend_url
+from celerant.doctor.finding import Finding, ok, problem, warning
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
+
+__all__ = ["check"]
+
+#: Default ports of the ways to reach a Redis, by schemes; a socket has none.
+_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379}
+_SOCKET = "redis+socket"
+_SOCKETS = frozenset({"socket", _SOCKET})
+_HERE = "localhost"
+_NAMES_OF_HERE = frozenset({"", "127.0.0.1", "::1", _HERE})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a store is."""
+
+    kind: str
+    #: Hosts and ports of a Redis, or of its Sentinels; a socket's path has port 0.
+    addresses: frozenset[tuple[str, int]] = frozenset()
+    #: None: not known, or the store has none.
+    database: str | None = None
+
+    def __str__(self) -> str:
+        named = ",".join(starmap(_address, sorted(self.addresses)))
+        end = "" if self.database is None else f"/{self.database}"
+        return line(f"{self.kind}://{named}{end}")
+
+    def is_same(self, other: _Place) -> bool:
+        """Whether both are one store, as far as the names tell."""
+        if not self.addresses:
+            return self == other
+        here = (self.addresses, self.database)
+        return here == (other.addresses, other.database)
+
+    def may_be(self, other: _Place) -> bool:
+        """Whether both may be one store, under two names or by two ways."""
+        if not (self.addresses and other.addresses):
+            return False
+        if len({self.database, other.database} - {None}) > 1:
+            return False
+        return self.kind != other.kind or self._hosts() != other._hosts()
+
+    def _hosts(self) -> set[str]:
+        return {host for host, port in self.addresses if port}
+
+
+def check(app: Celerant, confs: Sequence[tuple[str, Any]]) -> Iterator[Finding]:
+    """Compare the stores of workers with the app's.
+
+    Args:
+        app: The app.
+        confs: Names of workers, and the settings that they have told.
+    """
+    ours = _place(backend_url(app.conf) or "disabled")
+    for worker, conf in sorted(confs, key=lambda told: told[0]):
+        told = conf.get("result_backend") if isinstance(conf, Mapping) else None
+        # An embedded worker without the setting stores beside its broker, as this app.
+        if told:
+            yield _compared(line(worker), _place(str(told)), ours)
+
+
+def _compared(worker: str, theirs: _Place, ours: _Place) -> Finding:
+    if theirs.is_same(ours):
+        return ok("store", f"{worker} stores results where they are looked for")
+    text = f"{worker} stores results on {theirs}, and this app looks for them on {ours}"
+    if theirs.may_be(ours):
+        return warning(
+            "store",
+            f"{text}: these may be one server under two names",
+            "if they are two, give both the same result_backend",
+        )
+    return problem("store", text, "give both the same result_backend")
+
+
+def _place(urls: str) -> _Place:
+    """Return where a store is, without user, password and query."""
+    kind = scheme(urls)
+    # A password may stand in any of them, and is hidden first.
+    shown = [masked(url if "://" in url else f"{url}://") for url in split(urls)]
+    try:
+        if kind in _SOCKETS:
+            paths = [url_to_parts(url).path or "" for url in shown]
+            return _Place(_SOCKET, frozenset((f"/{path}", 0) for path in paths))
+        if kind in _PORTS:
+            return _of_redis(kind, shown)
+    except ValueError:
+        # A worker may tell anything.
+        pass
+    rest = ";".join(url.partition("://")[2].rpartition("@")[2] for url in shown)
+    return _Place(kind, database=rest.strip("/") or None)
+
+
+def _of_redis(kind: str, urls: Sequence[str]) -> _Place:
+    parts = [url_to_parts(url) for url in urls]
+    addresses = {(_host(one.hostname), one.port or _PORTS[kind]) for one in parts}
+    database = (parts[0].path or "").strip("/") or "0"
+    return _Place(kind, frozenset(addresses), database)
+
+
+def _host(name: str | None) -> str:
+    host = (name or "").lower().rstrip(".")
+    return _HERE if host in _NAMES_OF_HERE else host
+
+
+def _address(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
