@@ -104,6 +104,10 @@ def register(made: celery.Celery, task: Any) -> None:
         space["_dump_pydantic_arguments"] = staticmethod(task.dump_models)
     if task.takes_header:
         space["apply_async"] = apply_with_handle(made, task)
+    if not task.is_decorated:
+        # As in Celery, nobody checks the arguments of a class, and as an errback it is
+        # sent the id: Celery tells that by the type of this.
+        space["__header__"] = functools.partial(_unchecked)
     # Attributes of the user's own.
     space["__getattr__"] = _elsewhere(task)
     made.task(
@@ -113,6 +117,10 @@ def register(made: celery.Celery, task: Any) -> None:
         shared=False,
         **space,
     )(_run_in_celery(made, task, run, is_entered=not is_classed))
+
+
+def _unchecked(*args: Any, **kwargs: Any) -> None:
+    """Take any arguments."""
 
 
 def _is_own(task: Any, name: str, option: TaskOption) -> bool:

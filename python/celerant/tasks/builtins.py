@@ -31,7 +31,8 @@ def builtin_tasks(app: App) -> dict[str, Task[Any, Any]]:
 
 def is_builtin(task: Task[Any, Any]) -> bool:
     """Whether it is one of these, and not a user's replacement."""
-    return _FUNCTIONS.get(task.name) is getattr(task, "__wrapped__", None)
+    function = _FUNCTIONS.get(task.name)
+    return function is not None and function is getattr(task, "__wrapped__", None)
 
 
 def accumulate(_task: Task[Any, Any], *args: Any, **kwargs: Any) -> Any:

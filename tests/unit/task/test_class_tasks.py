@@ -9,6 +9,7 @@ import pytest
 
 import celerant
 from celerant import Celerant, Task
+from celerant.app.task_queues import queues_of_tasks
 
 WAIT = 10
 
@@ -97,3 +98,39 @@ def test_class_whose_call_adds_arguments_is_sent_and_run_as_in_celery(app, cls):
         assert task.s(x=1).delay().get(timeout=WAIT) == ["db", 1]
         with pytest.raises(TypeError, match="positional"):
             task.delay(1, 2).get(timeout=WAIT)
+
+
+def test_errback_of_a_class_is_sent_the_id_by_celerys_worker(app):
+    told = []
+
+    class OfClass(Task):
+        name = "told_there"
+
+        def run(self, uuid, note="x"):
+            told.append((uuid, note))
+
+    @app.task(name="fails_there")
+    def boom():
+        raise ValueError
+
+    app.register_task(OfClass)
+    theirs = app.to_celery()
+    theirs.conf.task_always_eager = True
+    failing = theirs.tasks["fails_there"].s().on_error(theirs.tasks["told_there"].s())
+    failing.apply_async(task_id="the-id")
+    assert told == [("the-id", "x")]
+
+
+def test_a_class_is_a_task_of_the_celery_app_and_the_doctor_knows_its_queue(app):
+    class OfClass(Task):
+        name = "counted"
+        queue = "of-classes"
+
+        def run(self, x):
+            return x + 1
+
+    app.register_task(OfClass)
+    app.conf.task_always_eager = True
+    theirs = app.to_celery()
+    assert theirs.tasks["counted"].delay(1).get() == 2
+    assert "of-classes" in queues_of_tasks(app)

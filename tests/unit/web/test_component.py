@@ -127,3 +127,28 @@ def test_the_component_asks_again_after_growing_pauses(tmp_path):
     assert seen["isOff"]
     assert seen["timer"] is None
     assert seen["count"] == 10
+
+
+#: The list's page; its server is away for two requests.
+LIST = """
+const page = { newest: "1", earlier: [], rows: [] };
+for (const state of [2, 2, 0]) {
+  sources[sources.length - 1].fail(state);
+  const act = timer; timer = null; act?.();
+}
+sources[sources.length - 1].tell("groups", page);
+console.log(JSON.stringify({ pauses, count: sources.length }));
+"""
+
+
+def test_the_list_asks_again_for_a_stream_that_it_did_not_get(tmp_path):
+    (script,) = (path for path in SCRIPTS if path.name == "groups.js")
+    of_list = "Node.prototype.dataset = { newest: '1', events: '/events' };\n"
+    of_list += "document.querySelector = () => new Node();\n"
+    module = tmp_path / "list.mjs"
+    module.write_text(BROWSER + of_list + script.read_text() + LIST)
+    ran = subprocess.run(
+        [*_node(), str(module)], capture_output=True, text=True, check=True
+    )
+    # Of a stream that breaks off, a browser asks again by itself.
+    assert json.loads(ran.stdout) == {"pauses": [5000, 5000], "count": 3}

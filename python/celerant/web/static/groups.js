@@ -24,9 +24,21 @@ function show(row) {
   }
 }
 
-const events = new EventSource(list.dataset.events);
-events.addEventListener("groups", (event) => {
-  const page = JSON.parse(event.data);
-  [...page.earlier, ...page.rows].forEach(show);
-  if (page.newest !== newest) news.hidden = false;
-});
+// Milliseconds until a server that gave no stream is asked again.
+const PAUSE = 5000;
+
+function follow() {
+  const events = new EventSource(list.dataset.events);
+  events.addEventListener("groups", (event) => {
+    const page = JSON.parse(event.data);
+    [...page.earlier, ...page.rows].forEach(show);
+    if (page.newest !== newest) news.hidden = false;
+  });
+  events.addEventListener("error", () => {
+    // A stream that breaks off is asked for again by the browser, but not after an answer
+    // that is no stream: the server may be away.
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, PAUSE);
+  });
+}
+
+follow();
