@@ -277,3 +277,21 @@ def test_the_rate_of_a_group_attached_to_is_the_mean_since_it_was_sent(shared):
 )
 def test_progress_is_shown_as_one_line(progress, text):
     assert text in str(progress)
+
+
+@pytest.mark.parametrize(("ago", "gone"), [(0, 0), (10, 495)])
+def test_members_whose_results_have_expired_have_failed(shared, ago, gone):
+    shared.expires = 5
+    result = group_of(500, shared, sent_at=time.time() - ago)
+    store(shared, result, range(5))
+    progress = result.progress()
+    assert (progress.succeeded, progress.failed) == (5, gone)
+    assert progress.done == 5 + gone
+
+
+def test_members_of_a_group_that_is_being_sent_have_not_expired(shared):
+    shared.expires = 5
+    fed = Fed(shared)
+    fed.members.sent_at = time.time() - 10
+    fed.grow(3)
+    assert fed.result.progress().done == 0

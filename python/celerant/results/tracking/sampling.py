@@ -98,6 +98,10 @@ class Sampling:
         with self._lock:
             # The values are dropped.
             _, _, deferred = known.absorb(drawn, records, Values())
+            if members.barrier.is_sealed and members.may_have_expired():
+                for index, record in zip(drawn, records, strict=True):
+                    if record is None:
+                        known.arrive(index, Barrier.EXPIRED)
         late = [
             (drawn[position], read(backend, roster.id(drawn[position]), record))
             for position, record in ((at, records[at]) for at in deferred)
