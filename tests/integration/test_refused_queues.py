@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from kombu import Connection, Queue
 
+from celerant.worker import consumed_queues
+from celerant.worker.declaring import declare
 from harness import services
 from harness.inside import connections_made, hears
 from harness.until import until
@@ -55,6 +57,38 @@ def test_a_refused_queue_is_answered_with_an_error_and_forgotten(shop):
         assert connections_made(worker) == 1
         assert "no longer" in _told(app, "cancel_consumer", queue=other)["ok"]
         assert ok.delay().get(timeout=WAIT) == "ok"
+
+
+def test_a_command_that_comes_while_another_waits_is_handled_after_it(
+    shop, monkeypatch
+):
+    app, _, other, _ = shop
+    order = []
+    with app.worker(concurrency=1) as worker:
+        handle = worker.panel.handle
+
+        def noted(command, arguments):
+            order.append(f"{command} begins")
+            answer = handle(command, arguments)
+            order.append(f"{command} ends")
+            return answer
+
+        def slow(connection, queue):
+            app.control.broadcast("ping")
+            connection.drain_events(timeout=WAIT)
+            declare(connection, queue)
+
+        monkeypatch.setattr(worker.panel, "handle", noted)
+        monkeypatch.setattr(consumed_queues, "declare", slow)
+        assert "refuses" in _told(app, "add_consumer", queue=other)["error"]
+        until(lambda: "ping ends" in order)
+    commands = [line for line in order if not line.startswith("hello")]
+    assert commands == [
+        "add_consumer begins",
+        "add_consumer ends",
+        "ping begins",
+        "ping ends",
+    ]
 
 
 def test_a_queue_refused_at_the_start_is_named(shop):

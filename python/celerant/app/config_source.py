@@ -89,7 +89,7 @@ def _of_namespace(
         rest = name[len(prefix) :].lower()
         if is_in_it and rest in SETTINGS:
             new[rest] = value
-        elif name in SETTINGS:
+        elif name in SETTINGS and name.islower():
             bare[name] = value
         elif prefix.upper() == _OF_OLD_NAMES and name.isupper() and canonical(name):
             old[str(canonical(name))] = value

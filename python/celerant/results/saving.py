@@ -137,7 +137,8 @@ def _check(group_id: str, backend: Backend) -> None:
 
 def reduced(result: Result) -> tuple[Any, ...]:
     """Return how a result is pickled: by its ids and those before it."""
-    return _unpickle(result), (_state_of(result),)
+    state = _state_of(result)
+    return _unpickle(result), (state,)
 
 
 def copied(result: Result) -> Any:

@@ -47,7 +47,11 @@ def turns(hub: Hub, connection: Any, mailbox: MailboxNode | None) -> Iterator[No
     loop = hub.create_loop()
     while True:
         try:
+            if mailbox is not None:
+                mailbox.turn()
             next(loop)
+            if mailbox is not None:
+                mailbox.turn()
         except StopIteration:
             loop = hub.create_loop()
         except connection.channel_errors:

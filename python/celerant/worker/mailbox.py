@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils import json
@@ -32,6 +34,8 @@ class MailboxNode:
         self._channel: Any = None
         self._consumer: Any = None
         self._listen_again: Callable[[], None] | None = None
+        #: Handles the messages that have come, one after the other.
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def listen(self, connection: Any, guard: Callable[[Any], None]) -> None:
         """Hear broadcasts on a new channel of a connection.
@@ -50,7 +54,26 @@ class MailboxNode:
         node.on_decode_error = _not_understood
         self._channel = node.channel = connection.channel()
         guard(node.channel)
-        self._consumer = node.listen(callback=self._receiver(node))
+        receive = self._receiver(node)
+        if connection.transport.driver_type == "amqp":
+            # A command may wait for the broker, and py-amqp gives out what comes
+            # meanwhile. Handled then, a message would get the answer to the first.
+            receive = partial(self._keep, receive)
+        self._consumer = node.listen(callback=receive)
+
+    def _keep(
+        self, receive: Callable[[Any, Any], None], body: Any, message: Any
+    ) -> None:
+        self._waiting.append(partial(receive, body, message))
+
+    def turn(self) -> None:
+        """Handle the messages that have come.
+
+        Raises:
+            Exception: The connection is lost.
+        """
+        while self._waiting:
+            self._waiting.popleft()()
 
     def mend(self) -> bool:
         """Listen again if the broker has closed the channel; return whether it had.

@@ -16,6 +16,7 @@ from celerant.errors import (
     TaskRevoked,
 )
 from celerant.results.backends import open_backend
+from celerant.results.consuming import sweeping
 from harness.until import until
 
 
@@ -71,7 +72,8 @@ def test_await_without_propagate_puts_failures_in_their_places(memory, group_of)
     assert result.get(timeout=0, propagate=False)[1] is values[1]
 
 
-def test_looking_again_asks_nobody(fake, group_of):
+def test_looking_again_asks_nobody(fake, group_of, monkeypatch):
+    monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     result = group_of(2500, fake)
     assert result.completed_count() == 0
     asked = len(fake.fetched)
