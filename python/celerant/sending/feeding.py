@@ -9,9 +9,12 @@ import contextvars
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from celerant._core import monotonic
+from celerant.common.printable import line
 from celerant.dispatch.interruption import ABANDONED
 from celerant.errors import CanvasError, CelerantError, ForkError, TaskRevoked
 from celerant.results.announcing import Announcer
@@ -36,6 +39,8 @@ logger = logging.getLogger("celerant")
 
 #: Seconds that a send under way has to end, and then the thread that did it.
 _SEND_MOST, _END_MOST = 5.0, 0.5
+#: Seconds that sources have to give their next member when the interpreter ends.
+_SOURCE_MOST = 2.0
 
 
 class Feeder(FeedingGate):
@@ -102,6 +107,7 @@ class Feeder(FeedingGate):
             name="celerant-feed",
             daemon=True,
         )
+        _fed.add(self)
         self._thread.start()
 
     def go_on(
@@ -250,6 +256,12 @@ class Feeder(FeedingGate):
         if os.getpid() == self._pid:
             self.stop("close")
 
+    def leave_source(self, deadline: float) -> None:
+        """Wait until its thread has left the source; no longer than `deadline`."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(deadline - monotonic(), 0))
+
     def _let_pass(self) -> None:
         """Wait for what is leaving."""
         if self._thread is threading.current_thread():
@@ -296,6 +308,31 @@ class Feeder(FeedingGate):
                 f"{os.getpid()}: steer it there"
             )
             raise ForkError(msg, created_in_pid=self._pid)
+
+
+_fed: weakref.WeakSet[Feeder] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    """End all threads before the interpreter does.
+
+    It ends a daemon thread where it stands. In a source that stands in the core, which
+    cannot be left that way: the process would abort.
+    """
+    feeders = [feeder for feeder in _fed if feeder.is_running]
+    for feeder in feeders:
+        feeder.stopping.set()
+    deadline = monotonic() + _SOURCE_MOST
+    for feeder in feeders:
+        try:
+            feeder.close()
+        except BaseException as exc:  # noqa: BLE001 - the others have to end, too
+            logger.error("the feeding of a group does not end: %s", line(exc))  # noqa: TRY400 - said
+        feeder.leave_source(deadline)
+
+
+# As of a worker's pools (`worker/pool.py`): `atexit` comes later.
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001 - Python has no public one
 
 
 def _stopped(group_id: str, why: str | None) -> CelerantError:
