@@ -130,7 +130,7 @@ class Failures(Sequence[Failure]):
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} of group {self.group_id}: {self.total} of "
-            f"{self.size} members, {len(self)} ways>"
+            f"{self.size} members, {len(self)} way{'' if len(self) == 1 else 's'}>"
         )
 
 
@@ -215,10 +215,18 @@ def _add_lost(counter: Counter, members: Members) -> None:
         for index in examples:
             last = index == examples[-1]
             count = members.barrier.count(state) - len(examples) + 1 if last else 1
-            _add(counter, index, members.exception(index), count)
+            # Raised by a wait, it has a traceback of the caller's, who did not fail.
+            _add(counter, index, members.exception(index), count, has_run=False)
 
 
-def _add(counter: Counter, index: int, exc: BaseException, count: int = 1) -> None:
+def _add(
+    counter: Counter,
+    index: int,
+    exc: BaseException,
+    count: int = 1,
+    *,
+    has_run: bool = True,
+) -> None:
     kind = type(exc)
     name, module, message = kind.__qualname__, kind.__module__, line(exc)
     if isinstance(exc, TaskError) and exc.exc_type:
@@ -228,5 +236,6 @@ def _add(counter: Counter, index: int, exc: BaseException, count: int = 1) -> No
     if isinstance(cause, RemoteTraceback):
         text = cause.text
     else:
-        text = "".join(traceback.format_exception(exc)) if exc.__traceback__ else ""
+        is_told = has_run and exc.__traceback__ is not None
+        text = "".join(traceback.format_exception(exc)) if is_told else ""
     counter.add(index, name, module, message, text, count)

@@ -122,6 +122,8 @@ class Mending:
         """Return what the members come from, and with what they are sent."""
         if source is None:
             if call is None or not is_kept(call.source):
+                # If another source would be refused, it is not asked for.
+                self._recall(result)
                 msg = (
                     f"the members of group {result.id} are not kept here: give them "
                     "once more, as retry(..., source=)"
@@ -153,9 +155,10 @@ class Mending:
             members.prints = None if packed is None else Prints.unpack(packed)
         if members.prints is None:
             msg = (
-                f"nobody knows any more with what the members of group {result.id} "
-                "were sent, so another source would pass for theirs: send a group that "
-                "may be mended with window= or cancellable=True"
+                f"group {result.id} was sent without window= or cancellable=True, or "
+                "has expired: nothing shows whether a source is the one that was sent; "
+                "send its failed members as a new group, by the indices of those that "
+                "failed()"
             )
             raise CanvasError(msg, path="group")
         members.prints.restart()

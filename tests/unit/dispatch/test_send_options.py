@@ -169,3 +169,36 @@ def test_limits_and_countdown_of_zero_are_none(app):
 def test_timedelta_is_no_time(app):
     with pytest.raises(SettingError, match="expires must be"):
         app.tasks["o.task"].apply_async(expires=timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("windw", "window"),
+        ("canry", "canary"),
+        ("stopif", "stop_if"),
+        ("cancelable", "cancellable"),
+        ("jurnal", "journal"),
+        ("coutdown", "countdown"),
+    ],
+)
+def test_an_unknown_option_of_a_group_is_told_with_the_nearest_that_it_has(
+    app, name, near
+):
+    with pytest.raises(SettingError, match=f"did you mean '{near}'") as caught:
+        group([app.tasks["o.task"].s()]).apply_async(**{name: 3})
+    assert caught.value.nearest == near
+
+
+@pytest.mark.parametrize("name", ["window", "canary", "stop_if", "journal"])
+def test_an_option_of_groups_is_told_as_such_where_it_cannot_be(app, name):
+    task = app.tasks["o.task"]
+    sends = [
+        lambda: task.apply_async((1,), **{name: 3}),
+        lambda: (task.si() | task.si()).apply_async(**{name: 3}),
+        lambda: group([task.s().set(**{name: 3})]).apply_async(),
+    ]
+    for send in sends:
+        with pytest.raises(SettingError, match="only a group's apply_async") as caught:
+            send()
+        assert "did you mean" not in str(caught.value)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from celerant import group
+from celerant.errors import NotSent
 from harness.until import until
 
 
@@ -43,3 +44,13 @@ def test_a_group_that_was_frozen_keeps_its_members_after_a_cancel(shop):
     result.cancel()
     until(lambda: not result.feeding.is_running)
     assert len(result) == len(result.task_ids()) == len(result.as_tuple()[1]) == 6
+
+
+def test_a_list_with_a_bad_member_says_why_none_was_sent(shop):
+    shop.app.backend.obstacle = lambda: None
+    result = group([shop.echo.s(0), shop.echo.s(object())]).apply_async(window=3)
+    with pytest.raises(NotSent, match=r"was not sent: group\[1\]: task") as caught:
+        result.get(timeout=10)
+    assert caught.value.__cause__ is result.source_error
+    (failure,) = result.failures()
+    assert (failure.count, "group[1]" in failure.message) == (2, True)

@@ -9,6 +9,7 @@ import pytest
 from celerant import Celerant, group
 from celerant._core import Barrier
 from celerant._core import Failures as Counter
+from celerant.errors import ResultExpired
 from celerant.results.backends import open_backend
 from harness.groups import Fed, group_of
 from harness.until import until
@@ -272,3 +273,16 @@ def test_misuse_of_the_counter_is_an_error():
         counter.read([0, 1], [b"{}"])
     assert counter.read([0, 1, 2], [None, "text", b"{}"]) == [1, 2]
     assert counter.ranked() == []
+
+
+def test_what_a_wait_has_raised_is_no_other_way_to_fail(fake):
+    fake.supports_handles = True
+    fake.expires = 5
+    result = group_of(5, fake, sent_at=time.time() - 10)
+    with pytest.raises(ResultExpired):
+        result.get(timeout=WAIT)
+    failures = result.failures()
+    assert [(one.exc_type, one.count, one.frame) for one in failures] == [
+        ("celerant.errors.ResultExpired", 5, None)
+    ]
+    assert "1 way>" in repr(failures)

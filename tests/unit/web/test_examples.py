@@ -29,13 +29,19 @@ def loaded(tmp_path):
 
 
 def test_the_example_of_the_page_runs(loaded, tmp_path):
-    (source,) = BLOCK.findall((ROOT / "docs" / "fastapi.md").read_text())
+    blocks = BLOCK.findall((ROOT / "docs" / "fastapi.md").read_text())
     script = tmp_path / "h3fastapi.py"
-    script.write_text(source)
+    script.write_text("\n".join(blocks))
     module = loaded(script, "h3fastapi")
     with TestClient(module.web) as client:
         assert client.get("/doubles/4").json() == [0, 2, 4, 6]
         assert "event: end" in client.get("/progress/3").text
+        page = client.get("/bar/5").text
+        (component,) = re.findall('<script type="module" src="([^"]+)"', page)
+        assert "customElements.define" in client.get(component).text
+        (stream,) = re.findall('<celerant-progress src="([^"]+)"', page)
+        assert '"done":5' in client.get(stream).text
+        assert client.get("/celerant/").status_code == 403
 
 
 def test_the_progress_page_runs(loaded):

@@ -171,6 +171,12 @@ class MemberValues(ABC):
         if state == Barrier.NOT_SENT and self.unsent is not None:
             msg = f"{self.where(index)} was not sent: {self.unsent}"
             made = NotSent(msg, group_index=index)
+        elif state == Barrier.NOT_SENT and self.cut_short is not None:
+            made = NotSent(
+                f"{self.where(index)} was not sent: {line(self.cut_short)}",
+                group_index=index,
+            )
+            made.__cause__ = self.cut_short
         elif state == Barrier.NOT_SENT:
             made = NotSent(
                 f"{self.where(index)} never reached the broker; "
