@@ -286,6 +286,20 @@ def test_doctor_finds_a_wrong_queue_a_task_unknown_and_another_store(module, ser
     assert "/5, and this app looks for them on" in texts
 
 
+def test_doctor_finds_a_worker_that_stores_beside_its_broker_by_default(module, server):
+    other = Celerant(
+        "h3other",
+        broker=module.app.conf.broker_url,
+        backend=f"redis://127.0.0.1:{server.port}/5",
+        task_default_queue=module.__name__,
+        control_exchange=module.app.conf.control_exchange,
+        set_as_current=False,
+    )
+    with other, module.app.worker(concurrency=1):
+        (found,) = problems(other)
+    assert "/0, and this app looks for them on" in found.text
+
+
 def test_doctor_finds_a_redis_that_may_delete_queues(module, server):
     with redis.Redis(port=server.port) as client:
         client.config_set("maxmemory", "100mb")

@@ -99,6 +99,16 @@ def test_explain_says_whether_the_swap_in_is_in_place(side):
     assert explain(celerant.celery.group(plain(side)))
 
 
+def test_without_the_swap_in_no_member_leaves_in_a_volley(side):
+    install()
+    celerant.celery.uninstall()
+    found = explain(group(plain(side)))
+    assert found.volleyed == 0
+    first, second = str(found).splitlines()
+    assert first == "the swap-in is not in place; no member leaves in a volley"
+    assert "call celerant.celery.install()" in second
+
+
 def test_explain_names_an_earlier_wrapper(side, monkeypatch):
     original = celery.group.apply_async
 
@@ -126,6 +136,45 @@ def test_nothing_is_drawn_from_a_generator(side):
     assert not made
     assert found
     assert [note.path for note in found.notes] == ["group"]
+
+
+def test_the_first_member_of_a_generator_is_not_taken_for_the_whole(side):
+    made = []
+
+    def members():
+        for task in plain(side):
+            made.append(task)
+            yield task
+
+    with install():
+        found = explain(group(members()))
+        later = explain(group(members(), app=side.app))
+    # The first tells the group's app.
+    assert len(made) == 1
+    assert (found.volleyed, found.is_counted) == (1, False)
+    assert str(found).splitlines()[0] == (
+        "the swap-in is in place; at least 1 member leaves in a volley"
+    )
+    assert str(later).splitlines()[0] == (
+        "the swap-in is in place; no member that its generator has given so far "
+        "leaves in a volley"
+    )
+
+
+def test_one_member_is_told_in_the_singular(side):
+    with install():
+        found = explain(group(plain(side, 1)))
+    assert str(found) == "the swap-in is in place; 1 member leaves in a volley"
+
+
+def test_callbacks_that_a_group_hands_to_its_members_are_no_reason(side, volleys):
+    canvas = group(plain(side)).set(link=side.echo.s())
+    with install():
+        assert explain(canvas)
+        canvas.apply_async()
+        found = explain(group(plain(side)), link=side.echo.s())
+    assert volleys == [3]
+    assert told(found) == [("group", "a group takes no link and no link_error")]
 
 
 def test_chunks_are_the_group_that_they_become(side):

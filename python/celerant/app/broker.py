@@ -7,6 +7,7 @@ from typing import Any
 
 from kombu import Connection
 
+from celerant.common.extras import need_redis
 from celerant.common.stalls import limit_stalls
 from celerant.common.tls import checked_options
 from celerant.common.urls import AMQP, check, masked, split
@@ -50,8 +51,10 @@ def make_connection(
     Raises:
         SettingError: TLS options that the broker's transport does not know, or a URL
             that cannot be read.
+        CelerantError: redis-py is not installed, and a URL is of a Redis.
     """
     check("broker_url", urls)
+    need_redis(urls)
     connection = _Connection(
         # kombu warns about a URL without a host, and memory needs none.
         "memory://localhost//" if split(urls) == ["memory://"] else urls,

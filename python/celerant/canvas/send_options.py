@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from kombu import Producer
 
 from celerant.canvas import option_values as values
+from celerant.canvas.feed_options import FeedOptions
 from celerant.canvas.kinds import kind_of
 from celerant.canvas.parts import Part, following, walk
 from celerant.config import nearest
@@ -152,6 +153,8 @@ NO_PART_OF_A_MESSAGE = (
 _CHECKED_ELSEWHERE = frozenset({"link", "link_error", "immutable"})
 #: Names that a message has already, and not as an added property.
 _OWN_FIELDS = frozenset(OPTIONS) - MESSAGE_PROPERTIES | {"delivery_info"}
+#: Options that only the call has that sends a group by itself.
+_OF_GROUPS = frozenset(FeedOptions._fields)
 
 
 def producer_of(options: Mapping[str, Any]) -> Producer | None:
@@ -222,10 +225,7 @@ def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
         if option is None:
             if name in stamps:
                 continue
-            near = nearest(name, frozenset(OPTIONS))
-            hint = f"; did you mean {near!r}" if near else ""
-            msg = f"{prefix}unknown option {name!r}{hint}"
-            raise SettingError(msg, name=name, nearest=near, path=path)
+            raise _unknown(name, prefix, path)
         if option.treatment == "refused":
             msg = f"{prefix}option {name!r} cannot be given: {option.remark}"
             raise SettingError(msg, name=name, path=path)
@@ -239,6 +239,18 @@ def _check_own(options: Mapping[str, Any], path: str, whose: str) -> None:
             msg = f"{prefix}properties cannot have {name!r}; give that as an option"
             raise SettingError(msg, name="properties", path=path)
     values.check_limits(options, prefix, path)
+
+
+def _unknown(name: str, prefix: str, path: str) -> SettingError:
+    """Return the error for a name that is no option there."""
+    if name in _OF_GROUPS:
+        msg = f"{prefix}unknown option {name!r}: only a group's apply_async takes it"
+        return SettingError(msg, name=name, path=path)
+    known = frozenset(OPTIONS)
+    near = nearest(name, known | _OF_GROUPS if path == "group" else known)
+    hint = f"; did you mean {near!r}" if near else ""
+    msg = f"{prefix}unknown option {name!r}{hint}"
+    return SettingError(msg, name=name, nearest=near, path=path)
 
 
 def _shown(name: str, value: Any) -> str:

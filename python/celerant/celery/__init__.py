@@ -11,6 +11,9 @@ why others take Celery's own path.
 
 from __future__ import annotations
 
+import celerant.celery.needed  # noqa: F401 - before any module that imports Celery
+
+# isort: split
 from celerant.celery.canvas import group
 from celerant.celery.explaining import Explanation, Reason, explain
 from celerant.celery.installing import Installation, install, uninstall

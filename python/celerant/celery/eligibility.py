@@ -6,6 +6,7 @@ Celery's own and no code listens: then skipping it has no visible effect.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,6 +79,10 @@ OPTIONS = frozenset(
 )
 #: Options of a call, too: kombu's behaviour when the broker is lost.
 CALL_OPTIONS = OPTIONS | {"retry", "retry_policy"}
+#: Parameters of `group.apply_async` that are no options.
+_PARAMETERS = frozenset(
+    {"add_to_parent", "args", "kwargs", "link", "link_error", "producer"}
+)
 
 #: Attributes that an unchanged signature keeps beside its dict.
 _OWN = frozenset({"_app", "_type", "app", "type", "AsyncResult", "_apply_async"})
@@ -133,12 +138,24 @@ def is_of(function: Any, module: ModuleType) -> bool:
     return file_of(unwrapped(function)) == module.__file__
 
 
-def of_call(members: Any, producer: Any, options: dict[str, Any]) -> str | None:
-    """Return why a group is not sent as a volley, looking at the call alone."""
+def of_call(app: Any, members: Any, call: Mapping[str, Any]) -> str | None:
+    """Return why a group is not sent as a volley, looking at the call alone.
+
+    Args:
+        app: The group's.
+        members: The group.
+        call: The keyword arguments of its `apply_async`.
+    """
+    if any(call.get(name) is not None for name in ("link", "link_error")):
+        return "a group takes no link and no link_error"
+    if app.conf.task_always_eager:
+        return "task_always_eager"
     if type(members) not in GROUPS:
         return f"{type(members).__name__} is a subclass of group"
-    if producer is not None:
+    if call.get("producer") is not None:
         return "the call brings a producer"
+    given = {k: v for k, v in call.items() if k not in _PARAMETERS}
+    options = {**members.options, **given}
     others = options.keys() - CALL_OPTIONS - set(options.get("stamped_headers") or ())
     if others:
         return f"option {min(others)!r} is not carried by a volley"

@@ -11,7 +11,7 @@ from celerant.celery.canvas import group
 from celerant.celery.eligibility import of_app, of_call
 from celerant.celery.functions import actual
 from celerant.celery.generators import app_of, pulled
-from celerant.celery.installing import obstacle
+from celerant.celery.installing import is_lazy, obstacle
 from celerant.celery.member_tasks import MemberTasks
 from celerant.celery.sending import SETTINGS
 from celerant.celery.stretches import GroupReader, is_taken_apart
@@ -42,12 +42,15 @@ class Explanation:
 
     #: Whether `install` is in place, with no other code in its way.
     is_installed: bool
-    #: Members that leave in volleys, as far as they are known.
+    #: Members that leave in volleys, as far as they are known; none does without the
+    #: swap-in.
     volleyed: int
     #: The parts that take Celery's own path, in the order of the canvas.
     reasons: tuple[Reason, ...]
     #: Parts that cannot be known, or that this process does not send.
     notes: tuple[Reason, ...] = ()
+    #: Whether all members are known: a generator's are not, before it has given them.
+    is_counted: bool = True
 
     def __bool__(self) -> bool:
         return not self.reasons
@@ -55,17 +58,27 @@ class Explanation:
     def __str__(self) -> str:
         place = "in place" if self.is_installed else "not in place"
         lines = [
-            f"the swap-in is {place}; {self.volleyed} members leave in volleys",
+            f"the swap-in is {place}; {self._count()}",
             *(f"Celery's own path: {reason}" for reason in self.reasons),
             *(f"note: {note}" for note in self.notes),
         ]
         return "\n".join(lines)
 
+    def _count(self) -> str:
+        if self.volleyed == 0:
+            which = "" if self.is_counted else " that its generator has given so far"
+            return f"no member{which} leaves in a volley"
+        count = "" if self.is_counted else "at least "
+        if self.volleyed == 1:
+            return f"{count}1 member leaves in a volley"
+        return f"{count}{self.volleyed} members leave in volleys"
+
 
 def explain(canvas_: Any, /, **options: Any) -> Explanation:
     """Say which members leave in volleys, and why others take Celery's own path.
 
-    Nothing is sent, and no generator is drawn from.
+    Nothing is sent. Of a generator at most the first member is drawn, which tells the
+    group's app; it stays with the group.
 
     Args:
         canvas_: A group, chord, chain or signature of Celery's; a list or tuple is
@@ -85,13 +98,22 @@ def explain(canvas_: Any, /, **options: Any) -> Explanation:
         )
         raise CanvasError(msg, path="")
     found = _Looking(options)
-    path, missing = _name(canvas_), obstacle()
+    path = _name(canvas_)
+    found.canvas(canvas_, path)
+    # Only now: the app may have made the loader that installs.
+    missing = obstacle()
     # A group of ours needs no installing.
     if missing is not None and type(canvas_) is not group:
-        found.reasons.append(Reason(path, missing))
-    found.canvas(canvas_, path)
+        found.reasons.insert(0, Reason(path, missing))
+        found.volleyed = 0
+    if is_lazy():
+        found.notes.append(Reason("CELERY_LOADER", _LAZY))
     return Explanation(
-        missing is None, found.volleyed, tuple(found.reasons), tuple(found.notes)
+        missing is None,
+        found.volleyed,
+        tuple(found.reasons),
+        tuple(found.notes),
+        found.is_counted,
     )
 
 
@@ -100,8 +122,10 @@ def _name(member: Any) -> str:
     return kind if kind in {"group", "chord", "chain"} else "task"
 
 
-#: Options of a call that a group does not take.
-_LINKS = ("link", "link_error")
+_LAZY = (
+    "it installed the swap-in when an app first needed its loader, at the latest in "
+    "this call; a group sent before that took Celery's own path"
+)
 
 
 class _Looking:
@@ -110,6 +134,7 @@ class _Looking:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = dict(options)
         self.volleyed = 0
+        self.is_counted = True
         self.reasons: list[Reason] = []
         self.notes: list[Reason] = []
 
@@ -163,17 +188,11 @@ class _Looking:
         except AttributeError:
             self._own(path, "its first member is a plain dict, which has no app")
             return
-        merged = {**found.options, **options}
-        producer = merged.pop("producer", None)
-        for name in ("args", "kwargs", "add_to_parent"):
-            merged.pop(name, None)
-        reason = "task_always_eager" if app.conf.task_always_eager else None
-        if reason is None and any(merged.pop(name, None) for name in _LINKS):
-            reason = "a group takes no link and no link_error"
-        reason = reason or of_call(found, producer, merged) or of_app(app)
+        reason = of_call(app, found, options) or of_app(app)
         if reason is not None:
             self._own(path, reason)
             return
+        merged = {**found.options, **options}
         reader = GroupReader(app, MemberTasks(app), "", merged, uuid4=SETTINGS.uuid4)
         self._members(found, path, reader, level=0)
 
@@ -192,5 +211,6 @@ class _Looking:
             else:
                 self._own(at, reason)
         if not are_all:
+            self.is_counted = False
             told = "what its generator has not given yet is looked at when it comes"
             self.notes.append(Reason(path, told))

@@ -6,7 +6,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, MutableMapping
-from types import FunctionType, TracebackType
+from types import FrameType, FunctionType, TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,16 +15,27 @@ from celery import canvas
 from celery.backends import redis
 from celery.result import GroupResult
 
-from celerant.celery import headers
+from celerant.celery import announcing, headers
+from celerant.celery.canvas import group
 from celerant.celery.eligibility import is_of, of_frozen
+from celerant.celery.functions import bare
 from celerant.celery.results import late_result
-from celerant.celery.sending import SETTINGS, apply_group
+from celerant.celery.sending import SETTINGS, apply_group, tell
 from celerant.celery.versions import is_served
 from celerant.common.per_process import ProcessLock
 
-__all__ = ["Installation", "install", "obstacle", "uninstall"]
+__all__ = [
+    "Installation",
+    "install",
+    "install_lazily",
+    "is_lazy",
+    "obstacle",
+    "uninstall",
+]
 
 _lock = ProcessLock()
+
+_WRAPPED = "somebody had wrapped {} before install()"
 
 
 class _Patch:
@@ -74,7 +85,7 @@ class _Patch:
             return f"somebody has put Celery's own {name} back since install()"
         module = sys.modules[self._owner.__module__]
         if self._is_ours(current) and not is_of(self._made[current], module):
-            return f"somebody had wrapped {name} before install()"
+            return _WRAPPED.format(name)
         return None
 
     def take(self) -> None:
@@ -91,6 +102,8 @@ class _State:
     """Whether replacements do something; else they pass through."""
 
     is_active = False
+    #: Whether `CELERY_LOADER` did it, so that groups may have left before.
+    is_lazy = False
 
 
 class Installation:
@@ -122,6 +135,9 @@ def install(*, uuid4: bool = False) -> Installation:
 
     A Celery older than 5.5 or newer than 5.7 is left alone, with a `RuntimeWarning`:
     groups take its own path.
+
+    The logger `celerant` says at level INFO that it is installed. A worker that has not
+    set up logging by then says it when it starts.
     """
     with _lock:
         SETTINGS.uuid4 = uuid4
@@ -133,10 +149,41 @@ def install(*, uuid4: bool = False) -> Installation:
                 stacklevel=2,
             )
             return Installation()
+        is_new = not _State.is_active
         _State.is_active = True
         for patch in _PATCHES:
             patch.put()
+        announcing.begin(obstacle)
+    # Not under the lock: a handler may send a group.
+    if is_new:
+        announcing.tell(obstacle)
     return Installation()
+
+
+def install_lazily() -> None:
+    """Install as a Celery app makes its loader, unless it is installed.
+
+    Celery reads the name of the loader as the app is made, and makes the loader when it
+    first needs a setting. That may be in the middle of `group.apply_async`.
+    """
+    with _lock:
+        if _State.is_active:
+            return
+        running = bare(vars(canvas.group)["apply_async"])
+    install()
+    _State.is_lazy = _State.is_active
+    if running is not None and _is_in(running):
+        tell("it was being sent when its app made the loader that installs the swap-in")
+
+
+def _is_in(function: FunctionType) -> bool:
+    """Whether this thread is in a call of `function`."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the same as `inspect.currentframe`
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def uninstall() -> None:
@@ -146,9 +193,15 @@ def uninstall() -> None:
     replacement under it passes through.
     """
     with _lock:
-        _State.is_active = False
+        _State.is_active = _State.is_lazy = False
         for patch in _PATCHES:
             patch.take()
+        announcing.end()
+
+
+def is_lazy() -> bool:
+    """Whether `CELERY_LOADER` has installed it, so that groups may have left before."""
+    return _State.is_lazy
 
 
 def obstacle() -> str | None:
@@ -163,8 +216,12 @@ def _group_apply_async(original: Any) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def apply_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # One of ours comes here when it has decided for Celery's own path.
+        if not _State.is_active or isinstance(self, group):
+            return original(self, *args, **kwargs)
         # A wrapper that was there before must be called for each group.
-        if is_wrapped or not _State.is_active:
+        if is_wrapped:
+            tell(_WRAPPED.format("group.apply_async"))
             return original(self, *args, **kwargs)
         # A subclass's `super()` comes here too, with its own `self`.
         return apply_group(functools.partial(original, self), self, *args, **kwargs)

@@ -44,7 +44,7 @@ from celerant.dispatch.order import Hooks, Order
 from celerant.errors import EncodeError, PublishError
 from celerant.errors.report import Report
 
-__all__ = ["SETTINGS", "apply_group"]
+__all__ = ["SETTINGS", "apply_group", "tell"]
 
 logger = logging.getLogger("celerant")
 
@@ -60,6 +60,11 @@ class _Settings:
 
 
 SETTINGS = _Settings()
+
+
+def tell(reason: str) -> None:
+    """Log why a whole group takes Celery's own path."""
+    logger.debug("a group takes Celery's own path: %s", reason)
 
 
 def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
@@ -88,24 +93,16 @@ def apply_group(  # noqa: PLR0913, PLR0917 - as `group.apply_async` of Celery
     Returns:
         A `celery.result.GroupResult`.
     """
+    own = {"producer": producer, "link": link, "link_error": link_error}
     app = actual(app_of(members))
-    reason: str | None = "Celery's own matter"
-    if link is None and link_error is None and not app.conf.task_always_eager:
-        reason = of_call(members, producer, {**members.options, **options})
-        if reason is None and first(members.tasks) is not None:
-            reason = of_app(app)
-            if reason is None:
-                return _Sending(app, members, args, kwargs, options).over(add_to_parent)
-            logger.debug("a group takes Celery's own path: %s", reason)
-    return original(
-        args,
-        kwargs,
-        add_to_parent=add_to_parent,
-        producer=producer,
-        link=link,
-        link_error=link_error,
-        **options,
-    )
+    reason = of_call(app, members, {**options, **own})
+    if reason is None and first(members.tasks) is not None:
+        reason = of_app(app)
+        if reason is None:
+            return _Sending(app, members, args, kwargs, options).over(add_to_parent)
+    if reason is not None:
+        tell(reason)
+    return original(args, kwargs, add_to_parent=add_to_parent, **own, **options)
 
 
 class _Sending:
@@ -136,6 +133,8 @@ class _Sending:
         self._segments: list[Segment | list[Any]] = []
         #: One for each stretch that was taken up.
         self._reports: list[Report] = []
+        #: Reasons of members that were logged.
+        self._told: set[str] = set()
 
     def over(self, add_to_parent: bool) -> Any:  # noqa: FBT001 - the call's own
         """Send all members and return their result."""
@@ -285,6 +284,7 @@ class _Sending:
     def _prepared(self, stretch: Stretch) -> Iterator[tuple[Any, Any, str]]:
         if not stretch.is_fast:
             for slow in stretch.originals:
+                self._tell(slow.reason)
                 yield from slow.prepare()
             return
         # They are counted already, as members of a volley.
@@ -299,6 +299,12 @@ class _Sending:
                 group_id=self._group_id, root_id=root_id, group_index=position
             )
             yield signature, found, self._group_id
+
+    def _tell(self, reason: str) -> None:
+        """Log why a member takes Celery's own path, once for all that do for it."""
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.debug("a member of a group takes Celery's own path: %s", reason)
 
     def _announce(self, _results: int) -> None:
         self._app.backend.set_chord_size(self._group_id, self._chord_size)

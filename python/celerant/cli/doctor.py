@@ -14,6 +14,8 @@ __all__ = ["doctor"]
 
 _MARKS = {"ok": "ok", "note": "note", "warning": "warning", "problem": "PROBLEM"}
 _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
+#: What stops tasks comes first.
+_RANKS = {level: rank for rank, level in enumerate(reversed(_MARKS))}
 _WIDTH = max(map(len, _MARKS.values()))
 
 
@@ -36,18 +38,19 @@ def doctor(
 ) -> int:
     """Look at an app, its broker, its result store and its workers.
 
-    Each finding says what to do. Exit code: 0, or 1 if there is a problem.
+    Each finding says what to do; problems come first. Exit code: 0, or 1 if there is a
+    problem, also if the broker or the store does not answer.
     """
     with given_app(app_path) as app:
-        found = []
-        for finding in examine(app, timeout=timeout):
-            found.append(finding)
-            if not as_json and (verbose or finding.level != "ok"):
-                _print(finding)
+        found = list(examine(app, timeout=timeout))
     counts = {level: sum(f.level == level for f in found) for level in _MARKS}
     if as_json:
         print_json({"findings": [asdict(f) for f in found], "counts": counts})
     else:
+        # The sort is stable: findings of one level keep the order of the checks.
+        for finding in sorted(found, key=lambda one: _RANKS[one.level]):
+            if verbose or finding.level != "ok":
+                _print(finding)
         told = ", ".join(f"{count} {level}" for level, count in counts.items())
         click.echo(f"{len(found)} checks: {told}")
     return FAILED if counts["problem"] else 0

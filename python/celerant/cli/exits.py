@@ -14,7 +14,7 @@ __all__ = ["FAILED", "INTERRUPTED", "PENDING", "UNREACHABLE", "USAGE", "is_unrea
 FAILED = 1
 #: The command line is wrong: there is no such app, handle, queue or option.
 USAGE = 2
-#: The broker or the result store does not answer.
+#: The broker or the result store does not answer; to `doctor` that is a problem.
 UNREACHABLE = 3
 #: The group or task is not done, and the time to wait has passed.
 PENDING = 4

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from celerant.canvas.group import group
 from celerant.cli.exits import FAILED
 from celerant.cli.finding import attached
 from celerant.cli.options import (
     app_option,
     given_app,
-    given_canvas,
+    given_members,
     json_option,
     print_json,
 )
@@ -101,7 +100,7 @@ def _print_failed(failed: Sequence[dict[str, Any]], above: str = "") -> None:
     "--source",
     required=True,
     metavar="MODULE:GROUP",
-    help="The group that was sent, or a function that returns it.",
+    help="The group that was sent, all its signatures, or a function that returns it.",
 )
 @json_option
 def retry(
@@ -114,7 +113,8 @@ def retry(
     """Send members of a group once more, under their ids and into their places.
 
     The group must have been sent with window=, canary=, stop_if= or cancellable=True.
-    Does not wait for them: `celerant watch` does.
+    Options that were set on the group count only if --source names a group. Does not
+    wait for the members: `celerant watch` does.
     """
     if which is None:
         msg = "say which members: --failed or --missing"
@@ -123,7 +123,7 @@ def retry(
         found = attached(app, handle)
         counts = found.counts()
         sent = sum(counts[STATE_NAMES[state]] for state in MENDED[which])
-        found.retry(which, source=_group(source))
+        found.retry(which, source=given_members(source))
         pending = found.counts()["PENDING"]
     if as_json:
         print_json({"id": found.id, "sent": sent, "pending": pending})
@@ -133,15 +133,6 @@ def retry(
             f"{pending:,} of the group are pending now"
         )
     return 0
-
-
-def _group(path: str) -> group[Any]:
-    """Return the group at a path: with it come the options of its members."""
-    canvas = given_canvas(path)
-    if isinstance(canvas, group):
-        return canvas
-    msg = f"{path}: --source must name the group that was sent"
-    raise click.UsageError(msg)
 
 
 @click.command(epilog=HANDLE_HELP)

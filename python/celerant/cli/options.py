@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from celerant.cli.finding import load_app, load_canvas, look_here
+from celerant.cli.finding import load_app, load_canvas, load_members, look_here
 from celerant.common.printable import shown
 from celerant.errors import CelerantError
 
@@ -24,12 +24,14 @@ __all__ = [
     "app_option",
     "given_app",
     "given_canvas",
+    "given_members",
     "json_option",
     "json_text",
     "print_json",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def app_option(command: F) -> F:
@@ -69,7 +71,7 @@ def given_app(app_path: str | None) -> Celerant:
         raise click.UsageError(msg)
     look_here()
     try:
-        return load_app(path)
+        return load_app(path, str(context.info_name))
     except CelerantError as exc:
         raise click.UsageError(str(exc)) from exc
 
@@ -80,9 +82,22 @@ def given_canvas(path: str) -> Canvas[Any]:
     Raises:
         click.UsageError: There is none.
     """
+    return _given(load_canvas, path)
+
+
+def given_members(path: str) -> Any:
+    """Return the group's members that the command line names, as `load_members` does.
+
+    Raises:
+        click.UsageError: There are none.
+    """
+    return _given(load_members, path)
+
+
+def _given(load: Callable[[str], T], path: str) -> T:
     look_here()
     try:
-        return load_canvas(path)
+        return load(path)
     except CelerantError as exc:
         raise click.UsageError(str(exc)) from exc
 

@@ -15,6 +15,7 @@ from celerant.cli.finding import attached
 from celerant.cli.options import app_option, given_app, json_option, print_json
 from celerant.common.extras import extra
 from celerant.common.printable import shown
+from celerant.errors import HandleError
 from celerant.results.group_result import GroupResult
 from celerant.results.handle_format import is_handle
 from celerant.ui.bar import ProgressBar
@@ -153,7 +154,15 @@ def _found(
 ) -> AsyncResult[Any] | GroupResult[Any]:
     """Return the result of a task by its id, or of a member of a group."""
     if index is None and is_handle(handle):
-        msg = "a group's handle needs --index, the position of a member"
+        try:
+            attached(app, handle)
+        except HandleError as exc:
+            raise click.UsageError(str(exc)) from exc
+        msg = (
+            "a group's handle needs --index, the position of a member; `celerant "
+            "report HANDLE` counts all members, and in Python app.attach(handle).get() "
+            "gives all values"
+        )
         raise click.UsageError(msg)
     if index is None:
         task: AsyncResult[Any] = app.AsyncResult(handle)

@@ -67,7 +67,7 @@ def _amount(text: str) -> int | float:
     "--journal",
     type=OutputFile(),
     metavar="FILE",
-    help="Note what leaves, so that `group.resume(FILE)` goes on after a kill.",
+    help="Note what leaves, so that `group(source).resume(FILE)` goes on after a kill.",
 )
 @json_option
 def send(

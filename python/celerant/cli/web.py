@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from celerant.cli.options import app_option, given_app
 from celerant.common.extras import extra
+from celerant.errors import CelerantError
+
+if TYPE_CHECKING:
+    from celerant.app import Celerant
 
 __all__ = ["web"]
 
@@ -58,9 +62,28 @@ def web(
                 "starlette.middleware.trustedhost", of="web", needed_by=needed
             )
             site = hosts.TrustedHostMiddleware(site, allowed_hosts=_LOOPBACK)
-        server.run(
-            _Ending(site), host=host, port=port, timeout_graceful_shutdown=_LAST_SECONDS
-        )
+        _warn_of_store(app)
+        try:
+            server.run(
+                _Ending(site),
+                host=host,
+                port=port,
+                timeout_graceful_shutdown=_LAST_SECONDS,
+            )
+        except SystemExit as exc:
+            # uvicorn has logged why. Its own code means something else here.
+            msg = (
+                f"cannot serve on {host}, port {port}; choose another --port or --host"
+            )
+            raise click.UsageError(msg) from exc
+
+
+def _warn_of_store(app: Celerant) -> None:
+    """Say if the page can show no group, because no other process sees results."""
+    try:
+        app.backend.refuse_handles()
+    except CelerantError as exc:
+        click.echo(f"Warning: the page can show no group: {exc}", err=True)
 
 
 class _Ending:

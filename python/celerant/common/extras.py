@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
+from celerant.common.urls import scheme, split
 from celerant.errors import CelerantError
 
-__all__ = ["extra"]
+__all__ = ["extra", "need_redis"]
+
+#: Schemes of URLs that redis-py serves, as a broker or a store.
+_REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel", "socket"})
 
 
 def extra(module: str, *, of: str, needed_by: str) -> ModuleType:
@@ -29,3 +34,14 @@ def extra(module: str, *, of: str, needed_by: str) -> ModuleType:
             f"pip install 'celerant[{of}]'"
         )
         raise CelerantError(msg) from exc
+
+
+def need_redis(urls: str | Sequence[str] | None) -> None:
+    """Refuse URLs of a Redis if redis-py is not installed.
+
+    Raises:
+        CelerantError: As of `extra`.
+    """
+    for url in split(urls):
+        if (kind := scheme(url)) in _REDIS:
+            extra("redis", of="redis", needed_by=f"{kind}://")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.url import url_to_parts
@@ -25,6 +27,12 @@ _SOCKET = "redis+socket"
 _SOCKETS = frozenset({"socket", _SOCKET})
 _HERE = "localhost"
 _NAMES_OF_HERE = frozenset({"", "127.0.0.1", "::1", _HERE})
+#: Begins the names of settings that only the embedded worker has.
+_OWN_SETTINGS = "celerant_"
+#: No store.
+_NOWHERE = "disabled"
+#: A Celery worker's store in its report, which knows its environment too.
+_REPORTED = re.compile(r"\bresults:(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +69,66 @@ class _Place:
         return {host for host, port in self.addresses if port}
 
 
-def check(app: Celerant, confs: Sequence[tuple[str, Any]]) -> Iterator[Finding]:
+def check(
+    app: Celerant,
+    confs: Sequence[tuple[str, Any]],
+    reports: Callable[[], Sequence[tuple[str, Any]]],
+) -> Iterator[Finding]:
     """Compare the stores of workers with the app's.
 
     Args:
         app: The app.
         confs: Names of workers, and the settings that they have told.
+        reports: Asks all workers for their reports; called only if settings of a
+            Celery worker do not tell its store.
     """
-    ours = _place(backend_url(app.conf) or "disabled")
-    for worker, conf in sorted(confs, key=lambda told: told[0]):
-        told = conf.get("result_backend") if isinstance(conf, Mapping) else None
-        # An embedded worker without the setting stores beside its broker, as this app.
-        if told:
-            yield _compared(line(worker), _place(str(told)), ours)
+    ours = backend_url(app.conf) or _NOWHERE
+    told = [(name, conf) for name, conf in confs if isinstance(conf, Mapping)]
+    silent = any(
+        not conf.get("result_backend") and not _is_own(conf) for _, conf in told
+    )
+    reported = _reported(reports()) if silent else {}
+    for worker, conf in sorted(told, key=lambda one: one[0]):
+        theirs = conf.get("result_backend") or (
+            _default(app, conf, ours) if _is_own(conf) else reported.get(worker)
+        )
+        if theirs and not (theirs == ours == _NOWHERE):
+            yield _compared(line(worker), _place(str(theirs)), _place(ours))
+
+
+def _is_own(conf: Mapping[str, Any]) -> bool:
+    """Whether settings are those of an embedded worker."""
+    return any(str(name).startswith(_OWN_SETTINGS) for name in conf)
+
+
+def _default(app: Celerant, conf: Mapping[str, Any], ours: str) -> str:
+    """Return the store of an embedded worker that none was given."""
+    if app.conf.result_backend is None:
+        # Both are beside the broker by which the worker has answered, whatever name
+        # each has for it.
+        return ours
+    broker = conf.get("broker_url")
+    if not isinstance(broker, (str, list)):
+        return ""
+    known = SimpleNamespace(result_backend=None, broker_url=broker)
+    return backend_url(known) or _NOWHERE  # type: ignore[arg-type]  # all that it reads
+
+
+def _reported(reports: Sequence[tuple[str, Any]]) -> dict[str, str]:
+    """Return the stores that Celery workers report."""
+    found = {}
+    for worker, report in reports:
+        text = report.get("ok") if isinstance(report, Mapping) else None
+        if isinstance(text, str) and (store := _REPORTED.search(text)):
+            found[worker] = store[1]
+    return found
 
 
 def _compared(worker: str, theirs: _Place, ours: _Place) -> Finding:
     if theirs.is_same(ours):
         return ok("store", f"{worker} stores results where they are looked for")
-    text = f"{worker} stores results on {theirs}, and this app looks for them on {ours}"
+    stores = f"on {theirs}" if theirs.kind != _NOWHERE else "nowhere"
+    text = f"{worker} stores results {stores}, and this app looks for them on {ours}"
     if theirs.may_be(ours):
         return warning(
             "store",

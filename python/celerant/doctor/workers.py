@@ -54,7 +54,8 @@ def check(app: Celerant, timeout: float) -> Iterator[Finding]:
     yield from _of_one_name(names)
     yield from _unserved(app, queues)
     yield from _unknown(app, asked("registered", taskinfoitems=()))
-    yield from places.check(app, asked("conf", with_defaults=True))
+    confs = asked("conf", with_defaults=True)
+    yield from places.check(app, confs, lambda: asked("report"))
     if transport(app.conf.broker_url) in REDIS:
         yield from _far_etas(app, asked("scheduled"))
 

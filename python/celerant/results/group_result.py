@@ -106,12 +106,11 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
         if not self._wait(is_done, deadline, timeout, hooks):
             remaining = members.barrier.remaining
             where = f" ({members.path})" if members.path else ""
-            what = (
-                f"{remaining} of {len(members.barrier)} results of group "
-                f"{self.id}{where} "
-                f"are missing after {timeout} s"
-            )
-            raise ResultTimeout(because(members.backend, what), remaining=remaining)
+            total = len(members.barrier)
+            what = f"{remaining} of {total} results of group {self.id}{where} "
+            what += f"are missing after {timeout} s"
+            text = because(members.backend, what, has_none=remaining == total)
+            raise ResultTimeout(text, remaining=remaining)
         if propagate:
             self._raise_first()
         return members.collect()

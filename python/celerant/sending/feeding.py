@@ -341,5 +341,5 @@ def _stopped(group_id: str, why: str | None) -> CelerantError:
         return TaskRevoked(f"group {group_id} was cancelled before all of it was sent")
     return CelerantError(
         f"the feeding of group {group_id} was stopped ({why}): not all of its source "
-        "was sent; `group.resume(result)` goes on"
+        "was sent; `group(source).resume(result)` goes on"
     )

@@ -6,6 +6,9 @@ mounted in another one; `sign` makes the token that `<celerant-progress>` shows.
 
 from __future__ import annotations
 
+import celerant.web.needed  # noqa: F401 - before any module that imports Starlette
+
+# isort: split
 from celerant.web.site import make_site
 from celerant.web.tokens import read, sign
 

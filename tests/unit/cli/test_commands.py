@@ -59,12 +59,23 @@ def test_a_wrong_app_is_told_and_exits_with_two(module, path, told, capsys):
     assert told in capsys.readouterr().err
 
 
-def test_a_celery_app_is_sent_to_celery(module, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["worker"], "start its worker with `celery -A h3cli:app worker`"),
+        (["doctor"], "celery -A h3cli:app inspect ping"),
+        (["report", "x"], "app.GroupResult.restore(ID)"),
+        (["result", "x"], "app.AsyncResult(ID)"),
+        (["cancel", "x"], "revoke()"),
+        (["web"], "`celerant web` is for groups that Celerant's apps have sent"),
+    ],
+)
+def test_a_celery_app_is_told_what_serves_it(module, tmp_path, arguments, told, capsys):
     (tmp_path / "h3cli.py").write_text(
         "import celery\napp = celery.Celery('x', set_as_current=False)\n"
     )
-    with pytest.raises(CelerantError, match="start it with celery -A"):
-        load_app("h3cli:app")
+    assert cli.main([*arguments, "-A", "h3cli:app"]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,22 @@ def test_retry_sends_members_with_the_options_of_their_group(module, run, failed
         drain("memory://", "clidesk-special")
 
 
-@pytest.mark.parametrize("source", ["elsewhere:members", "{}:nowhere", "{}:app"])
+@pytest.mark.parametrize("kind", [iter, list])
+def test_retry_takes_signatures_that_are_no_group(module, run, failed, kind):
+    module.orders = lambda: kind([module.fail.s(i) for i in range(3)])
+    source = ("--source", f"{module.__name__}:orders")
+    code, out, err = run("retry", failed.handle, "--failed", "--json", *source)
+    assert code == 0, err
+    assert json.loads(out)["sent"] == 3
+
+
+@pytest.mark.parametrize(
+    "source", ["elsewhere:members", "{}:nowhere", "{}:app", "{}:step", "{}:__name__"]
+)
 def test_a_source_that_is_not_there_is_a_wrong_command_line(
     module, run, failed, source
 ):
+    module.step = module.fail.s(1)
     named = source.format(module.__name__)
     assert run("retry", failed.handle, "--failed", "--source", named)[0] == 2
 

@@ -113,3 +113,22 @@ def test_an_error_is_shown_whatever_text_it_has(module, run):
     code, out, _ = run("result", result.handle, "--index", "0")
     assert code == 1
     assert "ValueError: \\udc80" in out
+
+
+def test_a_result_without_an_index_is_told_how_to_see_the_whole_group(module, run):
+    handle = done(module, group([module.add.s(1, 1)])).handle
+    code, _, err = run("result", handle)
+    told = " ".join(err.split())
+    assert code == 2
+    assert "needs --index" in told
+    assert "`celerant report HANDLE`" in told
+    assert "app.attach(handle).get()" in told
+
+
+@pytest.mark.parametrize("cut", [20, -4])
+def test_a_handle_that_was_cut_short_is_told_before_the_index(module, run, cut):
+    handle = done(module, group([module.add.s(1, 1)])).handle[:cut]
+    code, _, err = run("result", handle)
+    assert code == 2
+    assert "was cut or changed on its way" in " ".join(err.split())
+    assert "--index" not in err

@@ -90,7 +90,7 @@ def test_a_queue_that_nobody_consumes_is_a_problem(app):
 def levels(app, ours, theirs):
     """Return the levels of what is found of a worker's store, and the texts."""
     app.conf.result_backend = ours
-    found = list(check_stores(app, [("w@there", {"result_backend": theirs})]))
+    found = list(check_stores(app, [("w@there", {"result_backend": theirs})], list))
     return [f.level for f in found], " ".join(f.text for f in found)
 
 
@@ -156,6 +156,60 @@ def test_places_are_told_without_secrets(app):
     _, text = levels(app, "redis://u:ours@store/1?key=x", "redis://:theirs@store/2")
     assert not {"ours", "theirs", "key", "u:"} & set(re.split(r"[/@:?=, ]+", text))
     assert "redis://store:6379/2" in text
+
+
+@pytest.mark.parametrize(
+    ("broker", "ours", "found"),
+    [
+        ("redis://:**@store:6379/7", "redis://store/8", ["problem"]),
+        ("redis://store:6379/7", "redis://store/7", ["ok"]),
+        ("amqp://u:**@broker", "redis://store/8", ["problem"]),
+        (["redis://a", "redis://b"], "redis://a", ["problem"]),
+        ("redis://known-here-by-another-name/7", None, ["ok"]),
+        (None, "redis://store/8", []),
+    ],
+)
+def test_a_worker_without_a_store_of_its_own_stores_beside_its_broker(
+    app, broker, ours, found
+):
+    app.conf.result_backend = ours
+    conf = {"broker_url": broker, "result_backend": None, "celerant_stall_timeout": 5}
+    told = list(check_stores(app, [("w@there", conf)], list))
+    assert [f.level for f in told] == found
+
+
+@pytest.mark.parametrize(
+    ("report", "found"),
+    [
+        ({"ok": "transport:redis results:disabled\n"}, ["problem"]),
+        ({"ok": "transport:redis results:redis://:**@store:6379/8\n"}, ["ok"]),
+        ({"ok": "no such line"}, []),
+        ("no report", []),
+    ],
+)
+def test_a_celery_worker_without_the_setting_reports_its_store(app, report, found):
+    app.conf.result_backend = "redis://store/8"
+    confs = [("w@there", {"broker_url": "redis://store/7", "result_backend": None})]
+    told = list(check_stores(app, confs, lambda: [("w@there", report)]))
+    assert [f.level for f in told] == found
+    if found == ["problem"]:
+        assert "stores results nowhere, and this app looks" in told[0].text
+
+
+def test_nothing_is_told_of_stores_where_neither_side_has_one(app):
+    app.conf.result_backend = "disabled"
+    report = [("w@there", {"ok": "results:disabled"})]
+    assert list(check_stores(app, [("w@there", {})], lambda: report)) == []
+
+
+def test_the_settings_of_an_embedded_worker_tell_that_it_is_one(app):
+    app.task(name="known")(lambda: None)
+    with app.worker(concurrency=1):
+        told = app.control.broadcast("conf", {"with_defaults": True}, reply=True)
+    confs = [item for one in told for item in one.items()]
+    app.conf.result_backend = "redis://other"
+    (finding,) = check_stores(app, confs, list)
+    assert "stores results on memory://" in finding.text
 
 
 # -- workers of one name -------------------------------------------------------------

@@ -72,6 +72,22 @@ def test_await_without_propagate_puts_failures_in_their_places(memory, group_of)
     assert result.get(timeout=0, propagate=False)[1] is values[1]
 
 
+def test_a_timeout_without_any_result_names_doctor(fake, group_of, monkeypatch):
+    result = group_of(2, fake)
+    doctor = "`celerant doctor -A MODULE:APP` looks for the cause"
+    with pytest.raises(ResultTimeout, match=rf"missing after 0 s; {doctor}$"):
+        result.get(timeout=0)
+    # Another process does not see the memory of this one.
+    with monkeypatch.context() as patch:
+        patch.setattr(fake, "as_uri", lambda: "memory://")
+        with pytest.raises(ResultTimeout, match=r"missing after 0 s$"):
+            result.get(timeout=0)
+    begun = group_of(2, fake)
+    store(begun, 0, 1)
+    with pytest.raises(ResultTimeout, match=r"1 of 2 .* missing after 0.2 s$"):
+        begun.get(timeout=0.2)
+
+
 def test_looking_again_asks_nobody(fake, group_of, monkeypatch):
     monkeypatch.setattr(sweeping, "_SWEEP_INTERVAL", 3600.0)
     result = group_of(2500, fake)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from celerant.common.extras import need_redis
 from celerant.common.limits import Limits
 from celerant.common.urls import masked, scheme
 from celerant.errors import SettingError
@@ -40,8 +41,10 @@ def open_backend(
 
     Raises:
         SettingError: The scheme is not supported, or a setting is impossible.
+        CelerantError: redis-py is not installed.
     """
     kind = scheme(url or "disabled")
+    need_redis(url)
     memory_limit = settings.pop("memory_limit", None)
     if kind in _REDIS_SCHEMES:
         from celerant.results.backends.redis import RedisBackend  # noqa: PLC0415 - redis-py is an extra

@@ -180,7 +180,7 @@ class MemberValues(ABC):
         elif state == Barrier.NOT_SENT:
             made = NotSent(
                 f"{self.where(index)} never reached the broker; "
-                "`group.resume(result)` sends it under the same id",
+                "`group(source).resume(result)` sends it under the same id",
                 group_index=index,
             )
         elif state == Barrier.EXPIRED:

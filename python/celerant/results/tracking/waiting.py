@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from celerant._core import monotonic
 from celerant.common.printable import line
+from celerant.common.urls import scheme
 from celerant.context.request import current_request
 
 if TYPE_CHECKING:
@@ -49,12 +50,13 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + timeout
 
 
-def because(backend: MemberBackend, what: str) -> str:
+def because(backend: MemberBackend, what: str, *, has_none: bool = False) -> str:
     """Return the text of an error about results that did not come in time.
 
     Args:
         backend: The store of the results.
         what: The first words, which say what is missing.
+        has_none: Whether of many results not one has come.
     """
     trouble = backend.trouble
     if trouble is not None:
@@ -65,7 +67,12 @@ def because(backend: MemberBackend, what: str) -> str:
             f"not answered for {seconds:.1f} s{last}; the tasks may have run"
         )
     reason = backend.obstacle()
-    return f"{what}: {reason}" if reason else what
+    if reason:
+        return f"{what}: {reason}"
+    # At a store in memory no other process can look.
+    if has_none and not scheme(backend.as_uri()).endswith("memory"):
+        return f"{what}; `celerant doctor -A MODULE:APP` looks for the cause"
+    return what
 
 
 def refuse_inside_callback(backend: MemberBackend) -> None:
