@@ -79,7 +79,7 @@ def test_messages_are_those_of_celery_under_sentry(
     assert volleys == [9]
 
 
-@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("broker", BROKERS)
 def test_every_message_continues_a_span_of_the_senders(make_app, volleys, broker):
     side = make_app(broker)
     with sentry() as kept, celerant.celery.install():

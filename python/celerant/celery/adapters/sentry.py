@@ -34,7 +34,7 @@ _WRAPPERS = {
 _INNER = "sentry_patched_function"
 _VERSION = "2."
 #: Transports for which messages are made here.
-_WIRED = frozenset({"redis", "amqp"})
+_WIRED = frozenset({"amqp", "memory", "redis"})
 
 
 def unwrapped(function: Any) -> Any:
