@@ -20,6 +20,7 @@ __all__ = [
     "memory_waiters",
     "redis_socket",
     "unsent_events",
+    "worker_socket",
 ]
 
 
@@ -83,3 +84,8 @@ def redis_socket(source: Any) -> Any:
 def unsent_events(events: Any) -> int:
     """Return how many task events wait for the broker."""
     return len(events._outbox._waiting)
+
+
+def worker_socket(worker: Any) -> Any:
+    """Return the socket on which a worker consumes from RabbitMQ."""
+    return worker._source._connection.connection.sock

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from kombu import Connection, Queue
 
 from celerant.worker import consumed_queues
 from celerant.worker.declaring import declare
 from harness import services
-from harness.inside import connections_made, hears
+from harness.inside import connections_made, hears, worker_socket
 from harness.until import until
 
 pytestmark = pytest.mark.timeout(120)
@@ -145,4 +147,19 @@ def test_a_queue_deleted_under_its_consumer_is_made_again(shop):
         assert ok.delay().get(timeout=WAIT) == "ok"
         connection.default_channel.queue_delete(app.name)
         until(lambda: connections_made(worker) >= 2 and hears(worker), WAIT)
+        assert ok.delay().get(timeout=WAIT) == "ok"
+
+
+def test_a_connection_that_an_answer_has_made_anew_is_consumed(shop, monkeypatch):
+    app, ok, _, _ = shop
+    with app.worker(concurrency=1) as worker:
+        handle = worker.panel.handle
+
+        def cut(command, arguments):
+            worker_socket(worker).shutdown(socket.SHUT_RDWR)
+            return handle(command, arguments)
+
+        monkeypatch.setattr(worker.panel, "handle", cut)
+        app.control.broadcast("ping", reply=True, timeout=2, limit=1)
+        monkeypatch.undo()
         assert ok.delay().get(timeout=WAIT) == "ok"

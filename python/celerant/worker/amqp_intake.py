@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import RecoverableConnectionError
-
 from celerant.common.amqp_deliveries import Deliveries, suits
 from celerant.running.policy import Settlement
 from celerant.worker.amqp_acks import Acks
@@ -62,12 +60,10 @@ class AmqpIntake(KombuIntake):
     def turn(self) -> None:
         """Give out the messages that were read, and settle those that are due."""
         self._deliveries.give_out()
+        super().turn()
         frames = self._acks.take()
         if frames:
             connection = self._channel.connection
-            if connection is None:
-                msg = "the channel was closed"
-                raise RecoverableConnectionError(msg)
             connection.transport.write(b"".join(frames))
             connection.bytes_sent += len(frames)
 

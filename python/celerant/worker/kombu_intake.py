@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from amqp.exceptions import RecoverableConnectionError
 from kombu import Consumer
 
-from celerant.common.amqp_deliveries import expect
+from celerant.common.amqp_deliveries import expect, suits
 from celerant.running.policy import Settlement
 from celerant.worker.delays import are_quorum
 
@@ -47,6 +48,7 @@ class KombuIntake:
         self._held = -1
         self._is_cancelled = False
         self._channel = channel
+        self._is_of_py_amqp = suits(channel)
         self._consumer = _Expecting(
             channel,
             queues,
@@ -62,7 +64,15 @@ class KombuIntake:
         self._consumer.consume()
 
     def turn(self) -> None:
-        """Do nothing: kombu settles messages at once."""
+        """See that the channel is there; kombu settles messages at once.
+
+        Raises:
+            RecoverableConnectionError: An answer to remote control has made the
+                connection anew, without its consumers.
+        """
+        if self._is_of_py_amqp and self._channel.connection is None:
+            msg = "the channel was closed"
+            raise RecoverableConnectionError(msg)
 
     def hold(self, wanted: int) -> None:
         """Set the channel's prefetch count."""
