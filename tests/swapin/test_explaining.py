@@ -123,16 +123,17 @@ def test_explain_names_an_earlier_wrapper(side, monkeypatch):
         assert "had wrapped group.apply_async before install()" in str(found)
 
 
+def drawn(side, made):
+    """Yield members, and note those that were drawn."""
+    for task in plain(side):
+        made.append(task)
+        yield task
+
+
 def test_nothing_is_drawn_from_a_generator(side):
     made = []
-
-    def members():
-        for task in plain(side):
-            made.append(task)
-            yield task
-
     with install():
-        found = explain(group(members(), app=side.app))
+        found = explain(group(drawn(side, made), app=side.app))
     assert not made
     assert found
     assert [note.path for note in found.notes] == ["group"]
@@ -140,15 +141,9 @@ def test_nothing_is_drawn_from_a_generator(side):
 
 def test_the_first_member_of_a_generator_is_not_taken_for_the_whole(side):
     made = []
-
-    def members():
-        for task in plain(side):
-            made.append(task)
-            yield task
-
     with install():
-        found = explain(group(members()))
-        later = explain(group(members(), app=side.app))
+        found = explain(group(drawn(side, made)))
+        later = explain(group(drawn(side, made), app=side.app))
     # The first tells the group's app.
     assert len(made) == 1
     assert (found.volleyed, found.is_counted) == (1, False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celerant.canvas.kinds import Kind, class_of, kind_of, register
 from celerant.common.listed import listed
-from celerant.context.apps import current_app
+from celerant.context.apps import all_apps, current_app
 from celerant.errors import CanvasError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class CanvasData(dict[str, Any]):
 
     def __init__(  # noqa: PLR0913 - the six keys of the format
         self,
-        task: str,
+        task: Any,
         args: Any = (),
         kwargs: dict[str, Any] | None = None,
         options: Any = None,
@@ -52,6 +52,20 @@ class CanvasData(dict[str, Any]):
         immutable: bool = False,
         app: App | None = None,
     ) -> None:
+        """Make one.
+
+        Args:
+            task: A task's name, or the task.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            options: Options of the send.
+            subtask_type: The kind of canvas that it stands for; None: a task.
+            immutable: Whether it ignores the arguments of a call.
+            app: The app that has the task; None: the task's own, else the one made
+                last.
+        """
+        if type(task) is not str:
+            task, app = _named(task, app)
         # One by one: half as long as by keywords, which make a dict of their own.
         self["task"] = task
         self["args"] = args
@@ -291,3 +305,18 @@ def stranger(found: Any, path: str, what: str) -> CanvasError:
     """Return the error about something that should be a member or step and is none."""
     msg = f"{path}: {what}, not {type(found).__name__}; use task.s(...)"
     return CanvasError(msg, path=path)
+
+
+def _named(task: Any, app: App | None) -> tuple[Any, App | None]:
+    """Return the name of a task, and the app that sends it.
+
+    What is no task has its name refused by the send.
+    """
+    if isinstance(task, str):
+        return task, app
+    name = getattr(task, "name", task)
+    if app is None:
+        # Celery's own tasks are sent by name.
+        own = getattr(task, "app", None)
+        app = next((one for one in all_apps() if one is own), None)
+    return name, app

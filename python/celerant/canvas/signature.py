@@ -10,7 +10,6 @@ from celerant.canvas.data import CanvasData, maybe_signature
 from celerant.canvas.kinds import Kind
 from celerant.canvas.single import Single
 from celerant.config import suggestion
-from celerant.context.apps import all_apps
 from celerant.errors import NotRegistered
 
 if TYPE_CHECKING:
@@ -33,40 +32,6 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
     """
 
     __slots__ = ()
-
-    def __init__(  # noqa: PLR0913 - the six keys of the format
-        self,
-        task: Any,
-        args: Any = (),
-        kwargs: dict[str, Any] | None = None,
-        options: Any = None,
-        subtask_type: str | None = None,
-        *,
-        immutable: bool = False,
-        app: App | None = None,
-    ) -> None:
-        """Make one.
-
-        Args:
-            task: A task's name, or the task.
-            args: Positional arguments.
-            kwargs: Keyword arguments.
-            options: Options of the send.
-            subtask_type: The kind of canvas that it stands for; None: a task.
-            immutable: Whether it ignores the arguments of a call.
-            app: The app that has the task; None: the task's own, else the one made
-                last.
-        """
-        if type(task) is not str:
-            task, app = _named(task, app)
-        # Not by the base's, which would take half as long again: there are many.
-        self["task"] = task
-        self["args"] = args
-        self["kwargs"] = {} if kwargs is None else kwargs
-        self["options"] = {} if options is None else options
-        self["subtask_type"] = subtask_type
-        self["immutable"] = immutable
-        self._app = app
 
     def merged(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
@@ -153,21 +118,6 @@ class Signature(Single[R], kind=Kind(None, {}, is_composed=False)):
             immutable=bool(plain.get("immutable")),
             app=app,
         )
-
-
-def _named(task: Any, app: App | None) -> tuple[Any, App | None]:
-    """Return the name of a task, and the app that sends it.
-
-    What is no task has its name refused by the send.
-    """
-    if isinstance(task, str):
-        return task, app
-    name = getattr(task, "name", task)
-    if app is None:
-        # Celery's own tasks are sent by name.
-        own = getattr(task, "app", None)
-        app = next((one for one in all_apps() if one is own), None)
-    return name, app
 
 
 def signature(  # noqa: PLR0913 - Celery's, and an app

@@ -327,7 +327,7 @@ def _end_all() -> None:
         try:
             feeder.close()
         except BaseException as exc:  # noqa: BLE001 - the others have to end, too
-            logger.error("the feeding of a group does not end: %s", line(exc))  # noqa: TRY400 - said
+            logger.error("the feeding of a group does not end: %s", line(exc))  # noqa: TRY400 - a traceback tells nothing more
         feeder.leave_source(deadline)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KombuIntake"]
 
 
-class _Expecting(Consumer):  # type: ignore[misc]
+class _Expecting(Consumer):  # type: ignore[misc]  # kombu has no types
     """A consumer that is ready for deliveries before the broker has answered."""
 
     def _add_tag(self, queue: Any, consumer_tag: str | None = None) -> str:

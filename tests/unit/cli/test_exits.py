@@ -71,7 +71,7 @@ def test_an_error_without_a_number_that_a_client_raises_is_of_its_server():
 
 
 def test_an_error_of_a_canvas_keeps_its_traceback(module):
-    module.broken = lambda: open("/nonexistent/orders.csv")  # noqa: SIM115, PTH123
+    module.broken = lambda: open("/nonexistent/orders.csv")  # noqa: SIM115, PTH123 - as a user's code may
     with pytest.raises(FileNotFoundError):
         cli.main(["send", f"{module.__name__}:broken"])
 

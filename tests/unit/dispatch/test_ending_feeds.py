@@ -20,6 +20,7 @@ def same(x):
 def slow():
     for number in range(100_000):
         began.set()
+        # Each member takes its time, as one read from a database.
         time.sleep(0.01)
         yield same.s(number)
 
