@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 
+from celerant.common.clients import is_of_client
 from celerant.errors import CelerantError, PublishError
 
 __all__ = ["FAILED", "INTERRUPTED", "PENDING", "UNREACHABLE", "USAGE", "is_unreachable"]
@@ -21,7 +22,6 @@ PENDING = 4
 #: Ctrl-C was pressed; shells use this code.
 INTERRUPTED = 130
 
-_SERVERS = frozenset({"amqp", "kombu", "redis"})
 _AWAY = frozenset({"ConnectionError", "OperationalError", "TimeoutError"})
 #: Python's own classes of errors of a connection.
 _OF_NETWORK = (
@@ -58,9 +58,9 @@ def is_unreachable(exc: BaseException | None) -> bool:
         is_own = isinstance(exc, CelerantError)
         if isinstance(exc, OSError) and not is_own and _is_of_network(exc):
             return True
-        # By the names of classes, because redis-py and py-amqp may not be installed.
+        # By the names of classes, for the same reason as the packages'.
         for cls in type(exc).__mro__:
-            if _is_of_client(cls.__module__) and cls.__name__ in _AWAY:
+            if is_of_client(cls.__module__) and cls.__name__ in _AWAY:
                 return True
         exc = exc.__cause__
     return False
@@ -73,11 +73,6 @@ def _is_of_network(exc: OSError) -> bool:
     place = exc.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    return place is not None and _is_of_client(
+    return place is not None and is_of_client(
         str(place.tb_frame.f_globals.get("__name__"))
     )
-
-
-def _is_of_client(module: str) -> bool:
-    """Whether a module is of a package that talks to servers."""
-    return module.partition(".")[0] in _SERVERS

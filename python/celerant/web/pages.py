@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from celerant.common.clients import is_of_client
 from celerant.common.extras import extra
 from celerant.common.printable import line
 from celerant.errors import CelerantError, HandleError
@@ -32,8 +33,6 @@ SourceOf = Callable[
 
 R = TypeVar("R")
 
-#: Packages of the clients of brokers and stores.
-_SERVERS = frozenset({"amqp", "kombu", "redis"})
 #: No list has as many pages.
 _DIGITS_MOST = 9
 #: Seconds between two looks at the list.
@@ -235,6 +234,5 @@ async def _in_thread(work: Callable[[], R]) -> R:
 
 def _is_of_a_server(exc: Exception) -> bool:
     """Whether an error is that of a broker or store, which is away for one."""
-    # By the names of their packages, because redis-py and py-amqp may not be installed.
-    package = type(exc).__module__.partition(".")[0]
-    return package in _SERVERS or isinstance(exc, ConnectionError | TimeoutError)
+    is_of_network = isinstance(exc, ConnectionError | TimeoutError)
+    return is_of_network or is_of_client(type(exc).__module__)
