@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -26,16 +27,23 @@ class _Interrupt(BaseException):
 _is_lost = threading.Event()
 
 
-def _raise(_signal, frame):
-    # Python drops what is raised in a weak reference's callback.
-    if frame is not None and frame.f_code.co_filename.endswith("_weakrefset.py"):
-        _is_lost.set()
-        return
+def _raise(_signal, _frame):
     raise _Interrupt
 
 
 @pytest.fixture
-def interruptible():
+def interruptible(monkeypatch):
+    told = sys.unraisablehook
+
+    def hook(about):
+        # Python drops what is raised in the callback of a weak reference, or of the
+        # garbage collector.
+        if about.exc_type is _Interrupt:
+            _is_lost.set()
+        else:
+            told(about)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
     before = signal.signal(signal.SIGUSR1, _raise)
     yield
     signal.signal(signal.SIGUSR1, before)

@@ -58,6 +58,8 @@ class Deliveries:
         channel: Any,
         receive: Callable[[AmqpMessage], None],
         stray: Callable[[int], None],
+        *,
+        longest: int = 0,
     ) -> None:
         """Read for `channel`, which `suits`.
 
@@ -65,10 +67,13 @@ class Deliveries:
             channel: Of kombu, with consumers.
             receive: Is told of each message to one of them.
             stray: Is told the tags of messages to consumers that are no more.
+            longest: The most bytes of a body whose message is read as a task's; 0 reads
+                none.
         """
         self._channel = channel
         self._receive = receive
         self._stray = stray
+        self._longest = longest
         #: What was read, and is to be given out.
         self._read: deque[tuple[Any, ...]] = deque()
 
@@ -90,7 +95,9 @@ class Deliveries:
                 is_over = not part
                 parts.append(part)
         buffer = b"".join(parts)
-        items, used, frames = read_deliveries(buffer, self._channel.channel_id)
+        items, used, frames = read_deliveries(
+            buffer, self._channel.channel_id, self._longest
+        )
         # First: what is given out may have py-amqp read.
         transport._read_buffer = buffer[used:]  # noqa: SLF001 - as above
         # By this it knows that the broker lives.

@@ -23,6 +23,7 @@ class AmqpMessage:
         "content_type",
         "delivery_info",
         "delivery_tag",
+        "fields",
         "headers",
         "is_packed",
         "properties",
@@ -40,7 +41,10 @@ class AmqpMessage:
         routing_key: str,
         properties: dict[str, Any],
         body: bytes,
+        fields: dict[str, Any] | None,
     ) -> None:
+        #: Those of its request, if it is of the usual form.
+        self.fields = fields
         self.body = body
         self.properties = properties
         self.headers = headers = properties.get("application_headers") or _NO_HEADERS

@@ -6,6 +6,7 @@ reads the socket, and settles many messages in one write.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from celerant.common.amqp_deliveries import Deliveries, suits
@@ -15,9 +16,10 @@ from celerant.worker.kombu_intake import KombuIntake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from collections.abc import Set as AbstractSet
 
     from kombu.asynchronous import Hub
+
+    from celerant.worker.message import Reader
 
 __all__ = ["AmqpIntake", "reads"]
 
@@ -39,12 +41,14 @@ class AmqpIntake(KombuIntake):
         channel: Any,
         queues: Sequence[Any],
         receive: Callable[[Any], None],
-        accept: AbstractSet[str],
+        reader: Reader,
     ) -> None:
         """Declare `queues` (kombu's); `receive` is called with each message."""
-        super().__init__(channel, queues, receive, accept)
+        super().__init__(channel, queues, receive, reader)
         self._acks = Acks(channel.channel_id)
-        self._deliveries = Deliveries(channel, receive, self._give_up)
+        self._deliveries = Deliveries(
+            channel, receive, self._give_up, longest=reader.limits.size or sys.maxsize
+        )
 
     def begin(self, hub: Hub | None) -> None:
         """Subscribe, and read the socket in place of kombu's transport."""

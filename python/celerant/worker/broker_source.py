@@ -27,7 +27,6 @@ from celerant.worker.settling import Settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from collections.abc import Set as AbstractSet
 
     from celerant.worker.events import Events
     from celerant.worker.flow import Flow
@@ -62,7 +61,6 @@ class BrokerSource:
         reader: Reader,
         refuse: Callable[[Refused, str], None],
         *,
-        accept: AbstractSet[str],
         flow: Flow,
         events: Events,
         mailbox: MailboxNode | None = None,
@@ -75,7 +73,6 @@ class BrokerSource:
             queues: kombu's.
             reader: Makes deliveries of messages.
             refuse: Called with each refused message and its queue.
-            accept: Content types that kombu may decode.
             flow: How many messages to hold.
             events: Tells monitors of received messages.
             mailbox: Hears remote control on the same connections.
@@ -83,7 +80,6 @@ class BrokerSource:
         """
         self._connect = connect
         self._reader = reader
-        self._accept = accept
         self._flow = flow
         self._events = events
         self._mailbox = mailbox
@@ -158,7 +154,7 @@ class BrokerSource:
                 limits=self._reader.limits,
             )
         return self._volleys or new_intake(
-            self._connection, channel, queues, self._receive, self._accept
+            self._connection, channel, queues, self._receive, self._reader
         )
 
     def run(self, wake: Callable[[int], None]) -> None:

@@ -8,9 +8,9 @@ from celerant.worker.kombu_intake import KombuIntake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from collections.abc import Set as AbstractSet
 
     from celerant.worker.intake import Intake
+    from celerant.worker.message import Reader
     from celerant.worker.redis_intake import RedisIntake
 
 __all__ = ["new_intake", "redis_volleys"]
@@ -39,15 +39,20 @@ def new_intake(
     channel: Any,
     queues: Sequence[Any],
     receive: Callable[[Any], None],
-    accept: AbstractSet[str],
+    reader: Reader,
 ) -> Intake:
     """Return an intake for one connection (kombu's).
 
-    `receive` is called with each message.
+    Args:
+        connection: Connected.
+        channel: The connection's.
+        queues: kombu's.
+        receive: Is called with each message.
+        reader: Reads them; it knows what is accepted.
     """
     if connection.transport.driver_type == "amqp":
         from celerant.worker.amqp_intake import AmqpIntake, reads  # noqa: PLC0415 - py-amqp may be absent
 
         if reads(channel, queues):
-            return AmqpIntake(channel, queues, receive, accept)
-    return KombuIntake(channel, queues, receive, accept)
+            return AmqpIntake(channel, queues, receive, reader)
+    return KombuIntake(channel, queues, receive, reader)

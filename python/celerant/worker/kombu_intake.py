@@ -13,7 +13,8 @@ from celerant.worker.delays import are_quorum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from collections.abc import Set as AbstractSet
+
+    from celerant.worker.message import Reader
 
 __all__ = ["KombuIntake"]
 
@@ -39,7 +40,7 @@ class KombuIntake:
         channel: Any,
         queues: Sequence[Any],
         receive: Callable[[Any], None],
-        accept: AbstractSet[str],
+        reader: Reader,
     ) -> None:
         """Declare `queues` (kombu's); `receive` is called with each message."""
         # RabbitMQ applies a changed prefetch count to running consumers only if it is
@@ -52,7 +53,7 @@ class KombuIntake:
         self._consumer = _Expecting(
             channel,
             queues,
-            accept=accept,
+            accept=reader.accept,
             on_message=receive,
             # A message that kombu cannot decompress is refused like other broken ones.
             on_decode_error=lambda message, _exc: receive(message),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from binascii import a2b_base64
 from typing import Any
 
+from celerant._core import read_raw
+from celerant.common.limits import NO_LIMITS, Limits
+
 __all__ = ["MemoryMessage"]
 
 
@@ -12,7 +15,9 @@ class MemoryMessage:
     """The parts of a message that a worker reads.
 
     kombu's own class also has channels, acknowledgements and encodings, and takes 8 us
-    a message. `read` uses it for messages that are compressed or encoded differently.
+    a message.
+    A message of the usual form, which the core has read, is taken apart when somebody
+    asks for a part.
 
     Source: ``kombu.transport.virtual.base.Message`` of kombu 5.7.0.
     """
@@ -23,6 +28,7 @@ class MemoryMessage:
         "content_encoding",
         "content_type",
         "delivery_info",
+        "fields",
         "headers",
         "properties",
     )
@@ -32,7 +38,15 @@ class MemoryMessage:
     #: Compressed messages are of kombu's own class.
     is_packed = False
 
+    #: The fields of its request, if it is of the usual form.
+    fields: dict[str, Any] | None
+    _raw: dict[str, Any]
+
     def __init__(self, raw: dict[str, Any], body: bytes) -> None:
+        self.fields = None
+        self._take_apart(raw, body)
+
+    def _take_apart(self, raw: dict[str, Any], body: bytes) -> None:
         properties = raw["properties"]
         self._raw = raw
         self.body = body
@@ -42,14 +56,39 @@ class MemoryMessage:
         self.properties = properties
         self.delivery_info = properties.get("delivery_info") or {}
 
+    def __getattr__(self, name: str) -> Any:
+        # Called for a part of a usual message that is not there yet.
+        if name not in MemoryMessage.__slots__:
+            raise AttributeError(name)
+        raw = self._envelope()
+        self._take_apart(raw, a2b_base64(raw["body"]))
+        return getattr(self, name)
+
+    def _envelope(self) -> dict[str, Any]:
+        return self._raw
+
     @classmethod
-    def read(cls, raw: dict[str, Any], channel: Any) -> Any:
+    def of_queue(
+        cls, raw: dict[str, Any], channel: Any, limits: Limits = NO_LIMITS
+    ) -> Any:
         """Return a queue's item as a message of this class or of kombu's.
+
+        Args:
+            raw: The item.
+            channel: kombu's; it reads messages that are compressed or encoded
+                differently.
+            limits: The limits of messages.
 
         Raises:
             Exception: The item is no message.
         """
         body, headers = raw.get("body"), raw.get("headers")
+        if limits.size is None or len(body or ()) <= limits.size:
+            fields = read_raw(raw)
+            if fields is not None:
+                made = cls.__new__(cls)
+                made._raw, made.fields = raw, fields
+                return made
         if (
             isinstance(body, str)
             and raw["properties"].get("body_encoding") == "base64"

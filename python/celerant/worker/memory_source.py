@@ -247,7 +247,7 @@ class MemorySource(Settles):
 
     def _message(self, raw: Any) -> Any:
         try:
-            return MemoryMessage.read(raw, self._channel)
+            return MemoryMessage.of_queue(raw, self._channel, self._reader.limits)
         except Exception as exc:
             msg = f"it is no message but {shown(raw)}"
             raise Refused(msg, None) from exc

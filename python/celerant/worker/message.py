@@ -89,13 +89,14 @@ class Reader:
             limits: The largest size and depth of bodies.
         """
         self.limits = limits
+        #: Content types of bodies that are read.
+        self.accept = accept
         #: A body of at most this many bytes is within both limits.
         self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
         #: Whether what the core has read is within the limits: it reads no deeper.
         self._takes_fields = _JSON in accept and (limits.depth or _DEEPEST) >= _DEEPEST
         self._memory_pid = memory_pid
         self._tasks = tasks
-        self._accept = accept
         self._hostname = hostname
 
     def read(self, message: Any) -> Delivery:
@@ -130,10 +131,12 @@ class Reader:
         task = self._tasks.get(fields["task"])
         if task is None:
             return None
-        request = Request.of_fields(fields)
-        request.hostname = self._hostname
+        fields["hostname"] = self._hostname
+        if self._memory_pid:
+            fields["memory_pid"] = self._memory_pid
         if "ignore_result" not in fields:
-            request.ignore_result = bool(task.ignore_result)
+            fields["ignore_result"] = bool(task.ignore_result)
+        request = Request.of_fields(fields)
         delivery = Delivery(message, request, task)
         tell_received(delivery, self._hostname)
         return delivery
@@ -210,8 +213,8 @@ class Reader:
             or getattr(message, "is_packed", True)
             or len(body) > self._small
         ):
-            body = body_of(message, self.limits, self._accept)
-        if message.content_type == _JSON and _JSON in self._accept:
+            body = body_of(message, self.limits, self.accept)
+        if message.content_type == _JSON and _JSON in self.accept:
             text = body if isinstance(body, str) else bytes(body).decode()
             # kombu's hook costs a call for each object; only marked ones need it.
             if "__type__" not in text:
@@ -220,7 +223,7 @@ class Reader:
                     self.limits.check_depth(value, text)
                 return value
         value = loads(
-            body, message.content_type, message.content_encoding, accept=self._accept
+            body, message.content_type, message.content_encoding, accept=self.accept
         )
         self.limits.check_depth(value)
         return value

@@ -35,24 +35,15 @@ _NO_LIMITS = [None, None]
 
 
 class RedisMessage(MemoryMessage):
-    """The parts of a message that a worker reads, and its queue.
+    """The parts of a message that a worker reads, and its queue."""
 
-    One of the usual form is taken apart when somebody asks for a part.
-    """
-
-    __slots__ = ("fields", "noted_as", "queue", "text")
+    __slots__ = ("noted_as", "queue", "text")
 
     #: The tag under which it is noted.
     noted_as: str
     queue: str
-    #: The fields of its request, if it is of the usual form.
-    fields: dict[str, Any] | None
     #: The list's item, if it is of the usual form.
     text: bytes
-
-    def __init__(self, raw: dict[str, Any], body: bytes) -> None:
-        super().__init__(raw, body)
-        self.fields = None
 
     @classmethod
     def usual(cls, text: bytes, fields: dict[str, Any]) -> RedisMessage:
@@ -66,13 +57,9 @@ class RedisMessage(MemoryMessage):
         made.text, made.fields = text, fields
         return made
 
-    def __getattr__(self, name: str) -> Any:
-        # Called for a part that is not there yet.
-        if name not in MemoryMessage.__slots__:
-            raise AttributeError(name)
-        raw = kombu_json.loads(self.text.decode())
-        MemoryMessage.__init__(self, raw, a2b_base64(raw["body"]))
-        return getattr(self, name)
+    def _envelope(self) -> dict[str, Any]:
+        raw: dict[str, Any] = kombu_json.loads(self.text.decode())
+        return raw
 
     @classmethod
     def read(cls, raw: dict[str, Any], channel: Any) -> Any:

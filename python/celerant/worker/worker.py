@@ -284,7 +284,6 @@ class Worker:
                 queues,
                 reader,
                 runner.refuse,
-                accept=accept,
                 flow=flow,
                 events=events,
                 mailbox=mailbox,

@@ -10,60 +10,10 @@ use std::borrow::Cow;
 
 use jiter::JsonObject;
 
+use crate::headers::{Meaning, Value, is_address, meaning, place_of};
 use crate::meta::{MARK, is_plain};
 
 pub use jiter::JsonValue;
-
-/// AMQP's limit for a name, which brokers apply to addresses.
-const LONGEST_ADDRESS: usize = 255;
-/// The stores do not keep larger numbers exactly.
-const HIGHEST_INDEX: i64 = 1 << 53;
-
-/// What a header may hold in the usual form, besides null.
-#[derive(Clone, Copy)]
-enum Kind {
-    Id,
-    Task,
-    /// Nobody reads it.
-    Any,
-    /// Two nulls.
-    NoLimits,
-    Nothing,
-    Text,
-    Index,
-    Number,
-    Flag,
-    Texts,
-    Values,
-}
-
-/// The headers of the usual form.
-const HEADERS: [(&str, Kind); 19] = [
-    ("lang", Kind::Any),
-    ("task", Kind::Task),
-    ("id", Kind::Id),
-    ("shadow", Kind::Text),
-    ("eta", Kind::Nothing),
-    ("expires", Kind::Nothing),
-    ("group", Kind::Text),
-    ("group_index", Kind::Index),
-    ("retries", Kind::Number),
-    ("timelimit", Kind::NoLimits),
-    ("root_id", Kind::Text),
-    ("parent_id", Kind::Text),
-    ("argsrepr", Kind::Text),
-    ("kwargsrepr", Kind::Text),
-    ("origin", Kind::Text),
-    ("ignore_result", Kind::Flag),
-    ("replaced_task_nesting", Kind::Number),
-    ("stamped_headers", Kind::Texts),
-    ("stamps", Kind::Values),
-];
-
-/// The names of the headers of the usual form, in their places.
-pub fn header_names() -> impl Iterator<Item = &'static str> {
-    HEADERS.iter().map(|(name, _)| *name)
-}
 
 /// A message of the usual form.
 #[derive(Debug)]
@@ -72,7 +22,7 @@ pub struct Envelope<'a> {
     pub id: Cow<'a, str>,
     /// The task's name.
     pub task: Cow<'a, str>,
-    /// The other headers that are not null, for the request, by their places in `HEADERS`.
+    /// The other headers that are not null, for the request, by their places.
     pub headers: Vec<(usize, JsonValue<'a>)>,
     /// All properties.
     pub properties: JsonObject<'a>,
@@ -176,22 +126,17 @@ impl<'a> Envelope<'a> {
     fn take_headers(&mut self, headers: &JsonObject<'a>) -> Option<()> {
         let mut seen = 0_u32;
         for (name, value) in headers.iter() {
-            let at = HEADERS.iter().position(|(known, _)| known == name)?;
+            let at = place_of(name)?;
             if seen & (1 << at) != 0 {
                 // Python keeps the last of two.
                 return None;
             }
             seen |= 1 << at;
-            let kind = HEADERS[at].1;
-            match (kind, value) {
-                (Kind::Id, JsonValue::Str(text)) => self.id.clone_from(text),
-                (Kind::Task, JsonValue::Str(text)) => self.task.clone_from(text),
-                (Kind::Id | Kind::Task, _) => return None,
-                (Kind::Any, _) | (_, JsonValue::Null) => {}
-                (Kind::NoLimits, JsonValue::Array(limits))
-                    if matches!(limits.as_slice(), [JsonValue::Null, JsonValue::Null]) => {}
-                _ if kind.takes(value) => self.headers.push((at, value.clone())),
-                _ => return None,
+            match (meaning(at, value)?, value) {
+                (Meaning::Id, JsonValue::Str(text)) => self.id.clone_from(text),
+                (Meaning::Task, JsonValue::Str(text)) => self.task.clone_from(text),
+                (Meaning::Field, value) => self.headers.push((at, value.clone())),
+                _ => {}
             }
         }
         Some(())
@@ -218,10 +163,10 @@ impl<'a> Envelope<'a> {
             seen |= bit;
             match (name.as_ref(), value) {
                 ("reply_to" | "correlation_id" | "priority", JsonValue::Null) => {}
-                ("reply_to", JsonValue::Str(text)) if text.len() <= LONGEST_ADDRESS => {
+                ("reply_to", JsonValue::Str(text)) if is_address(text) => {
                     self.reply_to = Some(text.clone());
                 }
-                ("correlation_id", JsonValue::Str(text)) if text.len() <= LONGEST_ADDRESS => {
+                ("correlation_id", JsonValue::Str(text)) if is_address(text) => {
                     self.correlation_id = Some(text.clone());
                 }
                 ("priority", JsonValue::Int(number)) => self.priority = Some(*number),
@@ -256,20 +201,40 @@ impl<'a> Envelope<'a> {
     }
 }
 
-impl Kind {
-    /// Whether the request takes this value, which is not null.
-    fn takes(self, value: &JsonValue<'_>) -> bool {
-        match (self, value) {
-            (Self::Text, JsonValue::Str(_))
-            | (Self::Number, JsonValue::Int(_))
-            | (Self::Flag, JsonValue::Bool(_)) => true,
-            (Self::Index, JsonValue::Int(index)) => (0..=HIGHEST_INDEX).contains(index),
-            (Self::Texts, JsonValue::Array(names)) => {
-                names.iter().all(|name| matches!(name, JsonValue::Str(_)))
-            }
-            (Self::Values, JsonValue::Object(_)) => is_plain(value),
-            _ => false,
+impl Value for JsonValue<'_> {
+    fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            _ => None,
         }
+    }
+
+    fn number(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn is_flag(&self) -> bool {
+        matches!(self, Self::Bool(_))
+    }
+
+    fn is_texts(&self) -> bool {
+        matches!(self, Self::Array(items) if items.iter().all(|item| item.text().is_some()))
+    }
+
+    fn is_nulls(&self, count: usize) -> bool {
+        matches!(self, Self::Array(items) if items.len() == count
+            && items.iter().all(Value::is_null))
+    }
+
+    fn is_table(&self) -> bool {
+        matches!(self, Self::Object(_)) && is_plain(self)
     }
 }
 

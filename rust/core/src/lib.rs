@@ -10,6 +10,7 @@ pub mod canvas;
 pub mod envelope;
 pub mod error;
 pub mod failures;
+pub mod headers;
 pub mod id;
 pub mod json;
 pub mod ledger;

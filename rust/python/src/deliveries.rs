@@ -1,26 +1,32 @@
 //! `read_deliveries`: messages out of the bytes of the broker's socket.
 
 use celerant_core::wire::deliveries::{Delivery, Field, Item, Items, Property, Table};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+use crate::usual::{Parts, fields, is_json};
 
 /// Take what is whole from the front of what was read.
 ///
 /// Args:
 ///     buffer: Begins with a frame.
 ///     channel: Whose deliveries are taken apart.
+///     longest: The most bytes of a body that is read; 0: none is.
 ///
 /// Returns:
 ///     Items in their order, how many bytes they were made of, and how many frames the
 ///     deliveries among them. A delivery is `(consumer_tag, delivery_tag, redelivered,
-///     exchange, routing_key, properties, body)`, with properties as py-amqp has them; any
-///     other frame is `(type, channel, payload)`.
+///     exchange, routing_key, properties, body, fields)`, with properties as py-amqp has
+///     them. `fields` are those of its request, or None if it is not of the usual form, or
+///     is not read. Any other frame is `(type, channel, payload)`.
 #[pyfunction]
-#[pyo3(signature = (buffer, channel))]
+#[pyo3(signature = (buffer, channel, longest = 0))]
 pub(crate) fn read_deliveries<'py>(
     py: Python<'py>,
     buffer: &[u8],
     channel: u16,
+    longest: usize,
 ) -> PyResult<(Bound<'py, PyList>, usize, usize)> {
     let mut items = Items::new(buffer, channel);
     let found = PyList::empty(py);
@@ -29,7 +35,7 @@ pub(crate) fn read_deliveries<'py>(
         match item {
             Item::Delivery(delivery) => {
                 frames += delivery.frames;
-                found.append(taken(py, &delivery)?)?;
+                found.append(taken(py, &delivery, longest)?)?;
             }
             Item::Frame(kind, channel, payload) => {
                 found.append((kind, channel, PyBytes::new(py, payload)))?;
@@ -47,9 +53,10 @@ type Taken<'py> = (
     Bound<'py, PyString>,
     Bound<'py, PyDict>,
     Bound<'py, PyBytes>,
+    Option<Bound<'py, PyDict>>,
 );
 
-fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>) -> PyResult<Taken<'py>> {
+fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>, longest: usize) -> PyResult<Taken<'py>> {
     let properties = PyDict::new(py);
     for (name, value) in &delivery.properties {
         let name = PyString::intern(py, name);
@@ -63,16 +70,53 @@ fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>) -> PyResult<Taken<'py>> 
         [only] => PyBytes::new(py, only),
         parts => PyBytes::new(py, &parts.concat()),
     };
+    // The same for all messages of a queue, nearly always.
+    let exchange = PyString::intern(py, delivery.exchange);
+    let routing_key = PyString::intern(py, delivery.routing_key);
+    let mut read = None;
+    if (1..=longest).contains(&body.as_bytes().len())
+        && let Some(parts) = parts(py, delivery, &properties, &exchange, &routing_key)?
+    {
+        read = fields(py, &parts, body.as_bytes())?;
+    }
     Ok((
-        // The same for all messages of a queue, nearly always.
         PyString::intern(py, delivery.consumer_tag),
         delivery.delivery_tag,
         delivery.redelivered,
-        PyString::intern(py, delivery.exchange),
-        PyString::intern(py, delivery.routing_key),
+        exchange,
+        routing_key,
         properties,
         body,
+        read,
     ))
+}
+
+/// The parts of a message with headers and a body of JSON.
+fn parts<'py>(
+    py: Python<'py>,
+    delivery: &Delivery<'_>,
+    properties: &Bound<'py, PyDict>,
+    exchange: &Bound<'py, PyString>,
+    routing_key: &Bound<'py, PyString>,
+) -> PyResult<Option<Parts<'py>>> {
+    let get = |name: &Bound<'py, PyString>| properties.get_item(name);
+    let (Some(headers), Some(kind), Some(encoding)) = (
+        get(intern!(py, "application_headers"))?,
+        get(intern!(py, "content_type"))?,
+        get(intern!(py, "content_encoding"))?,
+    ) else {
+        return Ok(None);
+    };
+    if !is_json(&kind, &encoding) {
+        return Ok(None);
+    }
+    Ok(Some(Parts {
+        headers: headers.cast_into()?,
+        properties: properties.clone(),
+        exchange: Some(exchange.clone().into_any()),
+        routing_key: Some(routing_key.clone().into_any()),
+        is_redelivered: delivery.redelivered,
+    }))
 }
 
 fn table<'py>(py: Python<'py>, fields: &Table<'_>) -> PyResult<Bound<'py, PyDict>> {

@@ -1,13 +1,13 @@
 //! `read_envelopes`: many messages of kombu's virtual transports at once.
 
-use celerant_core::envelope::{Arguments, Envelope, arguments, header_names, read};
+use celerant_core::envelope::{Arguments, Envelope, arguments, read};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::meta::to_python;
+use crate::usual::header_names;
 
 /// Read the task messages of a JSON array, as far as they are of the usual form.
 ///
@@ -75,7 +75,7 @@ impl<'py> Names<'py> {
         )?;
         fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
         fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
-        let known = headers(py);
+        let known = header_names(py);
         for (at, value) in &envelope.headers {
             fields.set_item(&known[*at], to_python(py, value)?)?;
         }
@@ -142,13 +142,4 @@ fn shared<'py>(
     let made = PyString::intern(py, text);
     *last = Some((text.to_owned(), made.clone()));
     made
-}
-
-fn headers(py: Python<'_>) -> &[Py<PyString>] {
-    static NAMES: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
-    NAMES.get_or_init(py, || {
-        header_names()
-            .map(|name| PyString::intern(py, name).unbind())
-            .collect()
-    })
 }

@@ -39,6 +39,7 @@ mod signatures;
 mod table;
 mod template;
 mod templates;
+mod usual;
 mod values;
 
 /// The extension module `celerant._core`.
@@ -84,6 +85,8 @@ mod _core {
     use crate::table::{PyRows, PyTable};
     #[pymodule_export]
     use crate::template::{PyLayout, PyTemplate};
+    #[pymodule_export]
+    use crate::usual::read_raw;
     #[pymodule_export]
     use crate::values::PyValues;
 

@@ -74,7 +74,7 @@ def test_a_compressed_body_is_read(app, put, headers):
 
 def test_a_message_goes_back_as_it_was():
     raw = _raw(base64.b64encode(b"[]").decode(), priority=3)
-    message = MemoryMessage.read(raw, None)
+    message = MemoryMessage.of_queue(raw, None)
     assert message.body == b"[]"
     assert message.serializable() is raw
 

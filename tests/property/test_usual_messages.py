@@ -12,11 +12,15 @@ import pytest
 from kombu.transport.virtual import Message
 
 from celerant import Celerant
+from celerant._core import read_deliveries
+from celerant.common.amqp_message import AmqpMessage
 from celerant.common.limits import Limits
 from celerant.worker import redis_message
+from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Reader
 from celerant.worker.redis_message import read_messages
 from celerant.worker.refused import Refused
+from conformance.test_amqp_deliveries import delivered
 
 LIMITS = Limits(size=1 << 20, depth=1000)
 TEXTS = ["", "x", "é", '"\\', "\n", "\u2028", "😀", "\x00", "__type__"]
@@ -102,14 +106,19 @@ def told(reader, read):
     parts = ("headers", "properties", "body", "delivery_info", "content_type")
     of_message = {part: getattr(read, part) for part in parts}
     times = delivery.due, delivery.expires
-    return fields, times, of_message, read.serializable()
+    again = getattr(read, "serializable", lambda: None)()
+    return fields, times, of_message, again
+
+
+@pytest.fixture
+def reader():
+    app = Celerant("envelopes", set_as_current=False)
+    app.task(name="t")(lambda *_, **__: None)
+    return Reader(app.tasks, {"application/json"}, "h", limits=LIMITS)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_core_reads_what_kombu_would(seed):
-    app = Celerant("envelopes", set_as_current=False)
-    app.task(name="t")(lambda *_, **__: None)
-    reader = Reader(app.tasks, {"application/json"}, "h", limits=LIMITS)
+def test_the_core_reads_lists_of_redis_as_kombu_would(reader, seed):
     channel = SimpleNamespace(Message=Message)
     rng, usual = random.Random(seed), 0
     for _ in range(1500):
@@ -119,6 +128,60 @@ def test_the_core_reads_what_kombu_would(seed):
         alone = redis_message._unusual(text, channel, LIMITS)
         assert repr(told(reader, read)) == repr(told(reader, alone)), text
     assert usual > 300
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_core_reads_queues_in_memory_as_kombu_would(reader, seed):
+    channel = SimpleNamespace(Message=Message)
+    rng, usual = random.Random(seed), 0
+    for _ in range(1500):
+        text = message(rng)
+        found = []
+        # In memory an item is what the sender has put there.
+        for limits in (LIMITS, Limits(size=1)):
+            try:
+                read = MemoryMessage.of_queue(json.loads(text), channel, limits)
+            except Exception as exc:  # noqa: BLE001 - an item may be anything
+                found.append(type(exc))
+            else:
+                has_fields = getattr(read, "fields", None) is not None
+                assert has_fields <= (limits is LIMITS)
+                usual += has_fields
+                found.append(repr(told(reader, read)))
+        assert found[0] == found[1], text
+    assert usual > 300
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_core_reads_deliveries_as_python_would(reader, seed):
+    rng, usual = random.Random(seed), 0
+    for _ in range(1500):
+        raw = json.loads(message(rng))
+        try:
+            buffer = delivered(amqp_properties(raw), base64.b64decode(raw["body"]))
+        except Exception:  # noqa: BLE001, S112 - no such message can be sent
+            continue
+        ((*parts, fields),) = read_deliveries(buffer, 3, 1 << 20)[0] or [(0, None)]
+        if len(parts) < 7:
+            # Frames, which are left to py-amqp.
+            continue
+        usual += fields is not None
+        ours, theirs = AmqpMessage(*parts, fields), AmqpMessage(*parts, None)
+        assert repr(told(reader, ours)) == repr(told(reader, theirs)), raw
+        short = read_deliveries(buffer, 3, len(parts[-1]) - 1)[0]
+        assert short[0][-1] is None
+    assert usual > 300
+
+
+def amqp_properties(raw):
+    """The properties of the same message over AMQP."""
+    properties = dict(raw["properties"])
+    for name in ("body_encoding", "delivery_info", "delivery_tag"):
+        properties.pop(name, None)
+    properties["application_headers"] = raw["headers"]
+    properties["content_type"] = raw["content-type"]
+    properties["content_encoding"] = raw["content-encoding"]
+    return {name: value for name, value in properties.items() if value is not None}
 
 
 def test_messages_of_one_reply_keep_apart():
