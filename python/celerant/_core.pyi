@@ -35,6 +35,7 @@ __all__ = [
     "read_deliveries",
     "read_envelopes",
     "read_raw",
+    "success_record",
     "unroll",
     "wall_time",
 ]
@@ -66,6 +67,13 @@ def read_envelopes(
     whole: bytes, lengths: Sequence[int]
 ) -> list[dict[str, Any] | None]: ...
 def read_raw(raw: object) -> dict[str, Any] | None: ...
+def success_record(
+    task_id: str,
+    value: object,
+    group_id: str | None,
+    parent_id: str | None,
+    now: float,
+) -> bytes | None: ...
 def monotonic() -> float: ...
 def wall_time() -> float: ...
 

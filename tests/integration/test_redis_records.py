@@ -76,29 +76,6 @@ def test_an_emptied_cache_of_scripts_costs_nothing(place):
     assert backend.decode(backend.read("b"))["result"] == 2
 
 
-def test_the_short_way_writes_the_bytes_of_the_encoder(place, monkeypatch):
-    _, backend = place
-    monkeypatch.setattr(
-        "celerant.results.tracking.record._now", lambda: "2026-11-29T18:00:00+00:00"
-    )
-    requests = [
-        Request("id", "task"),
-        Request('i"d\u2603', "task", group="g\u00e9", parent_id="p"),
-    ]
-    values = [0, -(2**70), True, None, "", 'text "\u2603" \ud800', 2**3_000, "a\n\x00"]
-    for request in requests:
-        for value in values:
-            short = backend.encode_result(request.id, value, "SUCCESS", request=request)
-            with monkeypatch.context() as patch:
-                patch.setattr(
-                    "celerant.results.tracking.record._scalar", lambda _value: None
-                )
-                long = backend.encode_result(
-                    request.id, value, "SUCCESS", request=request
-                )
-            assert short == long
-
-
 @pytest.mark.parametrize("before", [None, "STARTED"])
 @pytest.mark.parametrize("store", ["memory", "redis"])
 def test_a_run_that_ends_while_the_retry_before_it_is_stored_keeps_its_end(

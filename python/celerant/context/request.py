@@ -118,9 +118,12 @@ class Request:
 
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> Request:
-        """Return the request that has these fields, and keeps the dict as its own."""
+        """Return the request that has the fields that the core has read.
+
+        They have those that no two requests may share. The request keeps the dict.
+        """
         request = cls.__new__(cls)
-        request.__dict__ = _fresh(fields)
+        request.__dict__ = fields
         return request
 
     def get(self, name: str, default: Any = None) -> Any:

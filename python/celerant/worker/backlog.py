@@ -50,9 +50,10 @@ class Backlog:
     def take(self) -> Delivery | None:
         """Return the next delivery to run now, None if there is none."""
         while True:
-            due = self.held.pop_due(wall_time())
-            if due is not None:
-                return due
+            if self.held:
+                due = self.held.pop_due(wall_time())
+                if due is not None:
+                    return due
             try:
                 item = self.ready.popleft()
             except IndexError:

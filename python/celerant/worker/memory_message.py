@@ -23,7 +23,6 @@ class MemoryMessage:
     """
 
     __slots__ = (
-        "_raw",
         "body",
         "content_encoding",
         "content_type",
@@ -31,6 +30,7 @@ class MemoryMessage:
         "fields",
         "headers",
         "properties",
+        "raw",
     )
 
     #: The errors of decompressing, as in kombu's messages.
@@ -40,7 +40,7 @@ class MemoryMessage:
 
     #: The fields of its request, if it is of the usual form.
     fields: dict[str, Any] | None
-    _raw: dict[str, Any]
+    raw: dict[str, Any]
 
     def __init__(self, raw: dict[str, Any], body: bytes) -> None:
         self.fields = None
@@ -48,7 +48,7 @@ class MemoryMessage:
 
     def _take_apart(self, raw: dict[str, Any], body: bytes) -> None:
         properties = raw["properties"]
-        self._raw = raw
+        self.raw = raw
         self.body = body
         self.content_type = raw.get("content-type")
         self.content_encoding = raw.get("content-encoding")
@@ -65,7 +65,7 @@ class MemoryMessage:
         return getattr(self, name)
 
     def _envelope(self) -> dict[str, Any]:
-        return self._raw
+        return self.raw
 
     @classmethod
     def of_queue(
@@ -87,7 +87,7 @@ class MemoryMessage:
             fields = read_raw(raw)
             if fields is not None:
                 made = cls.__new__(cls)
-                made._raw, made.fields = raw, fields
+                made.raw, made.fields = raw, fields
                 return made
         if (
             isinstance(body, str)
@@ -99,4 +99,4 @@ class MemoryMessage:
 
     def serializable(self) -> dict[str, Any]:
         """Return the message as it was in its queue."""
-        return self._raw
+        return self.raw

@@ -62,20 +62,26 @@ def _pop(store: Any) -> Any:
     A slot does not wait for the queue's lock while it holds the interpreter's. Two
     slots that did so would hand both locks over at every task from then on.
     """
-    if not _notifies(store):
-        try:
-            return store.get(block=False)
-        except Empty:
-            return _NOTHING
-    while store.queue:
-        if store.mutex.acquire(blocking=False):
+    try:
+        mutex, items = store.mutex, store.queue
+    except AttributeError:
+        return _got(store)
+    while items:
+        if mutex.acquire(blocking=False):
             try:
-                return store.queue.popleft() if store.queue else _NOTHING
+                return items.popleft() if items else _NOTHING
             finally:
-                store.mutex.release()
+                mutex.release()
         # The holder of the lock waits for the interpreter.
         time.sleep(0)
     return _NOTHING
+
+
+def _got(store: Any) -> Any:
+    try:
+        return store.get(block=False)
+    except Empty:
+        return _NOTHING
 
 
 def _notifies(store: Any) -> bool:
@@ -218,15 +224,14 @@ class MemorySource(Settles):
 
     def take(self) -> Delivery | None:
         """Return the next delivery to run now; None if there is none."""
-        due = self._held.pop_due(wall_time())
-        if due is not None:
-            return due
-        with contextlib.suppress(IndexError):
-            if self._returned:
-                return self._returned.popleft()
+        if self._held or self._returned:
+            again = self._take_again()
+            if again is not None:
+                return again
         for name in self._names:
+            store = self._channel._queue_for(name)  # noqa: SLF001 - see `_stores`
             while True:
-                raw = _pop(self._channel._queue_for(name))  # noqa: SLF001 - see `_stores`
+                raw = _pop(store)
                 if raw is _NOTHING:
                     break
                 try:
@@ -244,6 +249,14 @@ class MemorySource(Settles):
                 if self._held.add(held_until(delivery.due), delivery):
                     self._changed.set()
         return None
+
+    def _take_again(self) -> Delivery | None:
+        """Return a delivery that is due, or was put back; None if there is none."""
+        due = self._held.pop_due(wall_time())
+        if due is None:
+            with contextlib.suppress(IndexError):
+                return self._returned.popleft()
+        return due
 
     def _message(self, raw: Any) -> Any:
         try:

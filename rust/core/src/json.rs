@@ -108,7 +108,8 @@ impl Tokens<'_> {
     }
 }
 
-fn write_float(value: f64, out: &mut Vec<u8>) {
+/// Appends a number as Python's `repr` does, or `NaN` or `Infinity`.
+pub fn write_float(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {

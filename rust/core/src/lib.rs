@@ -16,6 +16,7 @@ pub mod json;
 pub mod ledger;
 pub mod message;
 pub mod meta;
+pub mod moment;
 pub mod prints;
 pub mod saferepr;
 pub mod several;

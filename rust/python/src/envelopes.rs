@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::meta::to_python;
-use crate::usual::header_names;
+use crate::usual::{add_fresh, header_names};
 
 /// Read the task messages of a JSON array, as far as they are of the usual form.
 ///
@@ -106,6 +106,7 @@ impl<'py> Names<'py> {
         info.set_item(intern!(py, "priority"), envelope.priority)?;
         info.set_item(intern!(py, "redelivered"), envelope.is_redelivered)?;
         fields.set_item(intern!(py, "delivery_info"), info)?;
+        add_fresh(py, &fields)?;
         Ok(fields)
     }
 

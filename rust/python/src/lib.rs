@@ -31,6 +31,7 @@ mod prints;
 mod progress;
 mod reading;
 mod ready;
+mod record;
 mod roster;
 mod rows;
 mod rules;
@@ -77,6 +78,8 @@ mod _core {
     use crate::prints::PyPrints;
     #[pymodule_export]
     use crate::ready::PyReady;
+    #[pymodule_export]
+    use crate::record::success_record;
     #[pymodule_export]
     use crate::roster::PyRoster;
     #[pymodule_export]

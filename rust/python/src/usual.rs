@@ -121,6 +121,7 @@ pub(crate) fn fields<'py>(
     fields.set_item(intern!(py, "properties"), &parts.properties)?;
     fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
     fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
+    add_fresh(py, &fields)?;
     Ok(Some(fields))
 }
 
@@ -170,6 +171,16 @@ fn take_addresses<'py>(
     let priority = parts.properties.get_item(intern!(py, "priority"))?;
     let priority = priority.unwrap_or_else(|| py.None().into_bound(py));
     Ok((priority.is_none() || priority.is_exact_instance_of::<PyInt>()).then_some(priority))
+}
+
+/// Adds the fields that no two requests may share.
+pub(crate) fn add_fresh<'py>(py: Python<'py>, fields: &Bound<'py, PyDict>) -> PyResult<()> {
+    if !fields.contains(intern!(py, "stamps"))? {
+        fields.set_item(intern!(py, "stamps"), PyDict::new(py))?;
+    }
+    fields.set_item(intern!(py, "headers"), PyDict::new(py))?;
+    fields.set_item(intern!(py, "children"), PyList::empty(py))?;
+    fields.set_item(intern!(py, "successors"), PyList::empty(py))
 }
 
 /// The names of the headers of the usual form, in their places.

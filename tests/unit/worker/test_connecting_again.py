@@ -18,7 +18,6 @@ class Flaky(BrokerSource):
             queues=[],
             reader=None,
             refuse=None,
-            accept=set(),
             flow=None,
             events=None,
         )

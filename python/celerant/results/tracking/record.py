@@ -8,16 +8,17 @@ the mark before a compressed record.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from kombu.compression import compress
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils import json as kombu_json
 
+from celerant._core import success_record
 from celerant.common.foreign import args_of, is_a, said, stored_as
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.printable import shown
@@ -31,10 +32,6 @@ __all__ = ["Codec"]
 _COMPRESSED = b"\x00celery-compressed\x00"
 #: Kept, because kombu makes one for each value, which takes half of the time.
 _JSON = kombu_json.JSONEncoder()
-#: Writes text as `_JSON` does.
-_quoted: Callable[[str], str] = encode_basestring_ascii
-#: Integers with more bits may have more digits than Python agrees to write.
-_FEW_BITS = 1024
 #: Serializers that can carry exception objects.
 _CARRY_EXCEPTIONS = frozenset({"pickle", "yaml"})
 
@@ -56,6 +53,8 @@ class Codec:
     _content_type: str = field(init=False, default="")
     _content_encoding: str = field(init=False, default="")
     _accepted: frozenset[str] | None = field(init=False, default=None)
+    #: Whether records are plain JSON and have nothing besides a result.
+    _is_plain: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         # The lookup that celery itself makes: kombu has no public one.
@@ -71,6 +70,8 @@ class Codec:
         object.__setattr__(self, "_content_encoding", encoding)
         accepted = prepare_accept_content(self.accept)
         object.__setattr__(self, "_accepted", accepted)
+        is_plain = self.serializer == "json" and not (self.compression or self.extended)
+        object.__setattr__(self, "_is_plain", is_plain)
         if self.compression is not None:
             try:
                 compress(b"", self.compression)
@@ -102,9 +103,9 @@ class Codec:
             EncodeError: The serializer does not take the result.
         """
         if state == SUCCESS and traceback is None and request is not None:
-            text = self._short(task_id, result, request)
-            if text is not None:
-                return text.encode()
+            record = self._short(task_id, result, request)
+            if record is not None:
+                return record
         meta: dict[str, Any] = {
             "status": state,
             "result": self.plain(result, state),
@@ -121,30 +122,13 @@ class Codec:
             exc.task = request.task if request is not None else ""
             raise
 
-    def _short(self, task_id: str, result: Any, request: Request) -> str | None:
-        """Return the record of a plain success; None for any other result.
-
-        A dict and an encoder would cost three times as much.
-        """
-        value = _scalar(result)
-        if (
-            value is None
-            or self.serializer != "json"
-            or self.compression is not None
-            or self.extended
-            or request.children
-            or not _writes_json_itself()
-        ):
+    def _short(self, task_id: str, result: Any, request: Request) -> bytes | None:
+        """Return the record of a plain success; None for any other result."""
+        if request.children or not (self._is_plain and _writes_json_itself()):
             return None
-        group, parent = request.group, request.parent_id
-        about = f', "group_id": {_quoted(group)}' if group else ""
-        if parent:
-            about += f', "parent_id": {_quoted(parent)}'
-        return (
-            f'{{"status": "SUCCESS", "result": {value}, "traceback": null, '
-            f'"children": [], "date_done": "{_now()}"{about}, '
-            f'"task_id": {_quoted(task_id)}}}'
-        )
+        # Tests freeze this clock.
+        now = time.time()
+        return success_record(task_id, result, request.group, request.parent_id, now)
 
     def plain(self, result: Any, state: str) -> Any:
         """Return a value or an exception as a record holds it."""
@@ -237,18 +221,6 @@ class Codec:
                 meta["stamped_headers"] = request.stamped_headers
                 meta.update({k: v for k, v in request.stamps.items() if k in names})
         return meta
-
-
-def _scalar(value: Any) -> str | None:
-    """Return a scalar as JSON; None for any other value."""
-    kind = type(value)
-    if kind is str:
-        return _quoted(value)
-    if kind is int:
-        return str(value) if value.bit_length() <= _FEW_BITS else None
-    if kind is bool:
-        return "true" if value else "false"
-    return "null" if value is None else None
 
 
 def _writes_json_itself() -> bool:
