@@ -87,7 +87,10 @@ def celery_dispatch(
     add = app.tasks["bench.add"]
     job = celery_group([add.s(i, i) for i in range(n)])
     with app.producer_pool.acquire(block=True) as producer:
+        purge(broker)
         celery_group([add.s(0, 0)]).apply_async(producer=producer)
+        # Unconfirmed, it may still be on its way.
+        assert arrived(broker, 1)
         purge(broker)
 
         def send() -> None:

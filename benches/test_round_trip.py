@@ -22,6 +22,7 @@ import redis
 from baselines import RABBITMQ, REDIS, RESULTS, delete
 from celery import Celery
 from celery import group as celery_group
+from cpu import named, spent
 from memory import resident
 from versus import Versus, rate
 
@@ -143,6 +144,22 @@ class Side:
         lasted = max(end for _, end in spans) - min(began for began, _ in spans)
         busy = sum(end - began for began, end in spans)
         return float(busy / (slots * lasted))
+
+    def cost(self, n: int, broker: str) -> dict[str, int]:
+        """Return microseconds of a core that a task takes, by who spends them.
+
+        Args:
+            n: How many tasks are measured.
+            broker: The name of the broker's program.
+        """
+        who = {"sender": [os.getpid()], "worker": [self._worker.pid]}
+        who["broker"] = named(broker)
+        before = {name: spent(*pids) for name, pids in who.items()}
+        self.rate(n)
+        return {
+            f"{name}_us": round(1e6 * (spent(*pids) - before[name]) / n)
+            for name, pids in who.items()
+        }
 
     def rss(self) -> float:
         """Return the worker's memory, in MiB."""
@@ -273,6 +290,9 @@ def test_round_trip_over_rabbitmq(
         lambda: started["threads"].rate(N),
         celery=lambda: started["stock"].rate(N_CELERY),
     )
+    if Path("/proc/self/stat").exists():
+        # RabbitMQ's program. One that runs elsewhere costs nothing here.
+        benchmark.extra_info |= started["threads"].cost(N, "beam.smp")
     benchmark.extra_info["plot"] = ["round-trips", title]
 
 

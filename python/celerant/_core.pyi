@@ -68,10 +68,10 @@ def read_envelopes(
 ) -> list[dict[str, Any] | None]: ...
 def read_raw(raw: object) -> dict[str, Any] | None: ...
 def success_record(
-    task_id: str,
+    task_id: object,
     value: object,
-    group_id: str | None,
-    parent_id: str | None,
+    group_id: object,
+    parent_id: object,
     now: float,
 ) -> bytes | None: ...
 def monotonic() -> float: ...

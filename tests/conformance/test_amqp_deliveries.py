@@ -54,10 +54,10 @@ def frame(kind, payload, channel=CHANNEL):
     return struct.pack(">BHI", kind, channel, len(payload)) + payload + b"\xce"
 
 
-def delivered(properties, body, tag=1, channel=CHANNEL, piece=10):
+def delivered(properties, body, tag=1, channel=CHANNEL, piece=10, *, again=True):
     """Return the bytes of a delivery, as a broker writes them."""
     method = struct.pack(">HH", 60, 60)
-    method += dumps("sLbss", ("consumer", tag, True, "exchange", "queue"))
+    method += dumps("sLbss", ("consumer", tag, again, "exchange", "queue"))
     message = basic_message.Message(body, **properties)
     head = struct.pack(">HHQ", 60, 0, len(body)) + message._serialize_properties()
     bodies = [body[at : at + piece] for at in range(0, len(body), piece)]

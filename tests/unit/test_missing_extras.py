@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
+from celerant.common.extras import extra
 from harness.without_package import error_without
 
 SETUP = """
@@ -62,3 +65,15 @@ def test_the_page_names_its_own_extra_and_not_that_of_starlette():
         "celerant.web needs the package starlette; install it with "
         "pip install 'celerant[web]'\n"
     )
+
+
+def test_a_missing_extra_is_an_import_error_too():
+    with pytest.raises(ImportError) as caught:
+        extra("not_here_at_all", of="web", needed_by="the page")
+    missing = pickle.loads(pickle.dumps(caught.value))
+    for error in (caught.value, missing):
+        assert error.name == "not_here_at_all"
+        assert str(error) == (
+            "the page needs the package not_here_at_all; install it with "
+            "pip install 'celerant[web]'"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from celerant.config import SETTINGS, canonical, nearest, unknown_setting
-from celerant.errors import SettingError
+from celerant.errors import ExtraError, SettingError
 
 __all__ = ["read_settings"]
 
@@ -43,8 +43,9 @@ def read_settings(
     """
     try:
         found = _imported(source) if isinstance(source, str) else source
-    except ImportError:
-        if silent:
+    except ImportError as exc:
+        # The module is there if an extra that it needs is missing.
+        if silent and not isinstance(exc, ExtraError):
             return {}
         raise
     is_mapping = isinstance(found, Mapping)

@@ -10,7 +10,7 @@ from celerant.errors import CelerantError
 if TYPE_CHECKING:
     from celerant.app.app import Celerant
 
-__all__ = ["load_app", "named"]
+__all__ = ["as_app", "load_app", "named"]
 
 
 def load_app(path: str, option: str = "-A ") -> Celerant:
@@ -23,14 +23,28 @@ def load_app(path: str, option: str = "-A ") -> Celerant:
     Raises:
         CelerantError: There is no such module or attribute, or it is no app.
     """
+    found, attribute = named(path, option, "app")
+    return as_app(found, attribute, f"{option}{path}")
+
+
+def as_app(found: Any, attribute: str, given: str) -> Celerant:
+    """Return an object that must be an app.
+
+    Args:
+        found: The object.
+        attribute: Its name.
+        given: What the user has written, for errors.
+
+    Raises:
+        CelerantError: It is no app.
+    """
     from celerant.app.app import Celerant  # noqa: PLC0415 - heavy
 
-    found, attribute = named(path, option, "app")
     if isinstance(found, Celerant):
         return found
     cls = f"{type(found).__module__}.{type(found).__qualname__}"
     hint = "; start it with celery -A" if cls.startswith("celery.") else ""
-    msg = f"{option}{path}: {attribute!r} is no Celerant app but a {cls}{hint}"
+    msg = f"{given}: {attribute!r} is no Celerant app but a {cls}{hint}"
     raise CelerantError(msg)
 
 

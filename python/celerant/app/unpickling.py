@@ -26,7 +26,7 @@ def result_of(app: str, module: str, state: dict[str, Any]) -> Any:
     """
     found = next(apps_named(app), None)
     if found is None and module not in {"__main__", "__mp_main__"}:
-        with suppress(ImportError):
+        with suppress(ModuleNotFoundError):
             importlib.import_module(module)
         found = next(apps_named(app), None)
     if found is None:

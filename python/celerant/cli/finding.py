@@ -64,7 +64,7 @@ def load_app(path: str, command: str = "worker") -> Celerant:
         advice = _OF_CELERY.get(command, _GROUPS).format(path=path, command=command)
         msg = f"-A {path}: {attribute!r} is an app of Celery's own; {advice}"
         raise CelerantError(msg)
-    return loading.load_app(path)
+    return loading.as_app(found, attribute, f"-A {path}")
 
 
 def load_canvas(path: str) -> Canvas[Any]:

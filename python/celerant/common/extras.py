@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from celerant.common.urls import scheme, split
-from celerant.errors import CelerantError
+from celerant.errors import ExtraError
 
 __all__ = ["extra", "need_redis"]
 
@@ -24,7 +24,7 @@ def extra(module: str, *, of: str, needed_by: str) -> ModuleType:
         needed_by: What the user asked for: ``"the command line"``.
 
     Raises:
-        CelerantError: It is not installed; the text names the extra.
+        ExtraError: It is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -33,14 +33,14 @@ def extra(module: str, *, of: str, needed_by: str) -> ModuleType:
             f"{needed_by} needs the package {exc.name}; install it with "
             f"pip install 'celerant[{of}]'"
         )
-        raise CelerantError(msg) from exc
+        raise ExtraError(msg, name=exc.name) from exc
 
 
 def need_redis(urls: str | Sequence[str] | None) -> None:
     """Refuse URLs of a Redis if redis-py is not installed.
 
     Raises:
-        CelerantError: As of `extra`.
+        ExtraError: As of `extra`.
     """
     for url in split(urls):
         if (kind := scheme(url)) in _REDIS:

@@ -61,7 +61,7 @@ def task_by_name(app: str, name: str) -> Any:
     for candidate in apps_named(app):
         if name in candidate.tasks:
             return candidate.tasks[name]
-    with suppress(ImportError):
+    with suppress(ModuleNotFoundError):
         importlib.import_module(name.rpartition(".")[0])
     for candidate in apps_named(app):
         if name in candidate.tasks:

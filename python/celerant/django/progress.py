@@ -24,7 +24,6 @@ from django.http import (
 from django.views.decorators.http import require_GET
 
 from celerant.common.lately_used import LatelyUsed
-from celerant.common.printable import line
 from celerant.context.apps import current_app
 from celerant.errors import CelerantError, HandleError, ResultExpired
 from celerant.results.parked import park, parked
@@ -151,8 +150,7 @@ def _looked(result: GroupResult[Any]) -> tuple[dict[str, Any], bool]:
             # say it too, and keep no values, for this result is remembered.
             seen = result.progress()
     except backend.connection_errors as exc:
-        msg = f"result backend {backend.as_uri()} failed: {line(exc)}"
-        raise CelerantError(msg) from exc
+        raise backend.failure_of(exc) from exc
     told = {
         "id": result.id,
         "total": seen.total,

@@ -6,6 +6,7 @@ CelerantError(Exception)
 ├─ EncodeError(TypeError)       an argument that the serializer does not take
 ├─ HandleError(ValueError)      a text that is no handle of an app on this store
 ├─ JournalError(ValueError)     a journal that cannot be gone on with, or not from here
+├─ ExtraError(ImportError)      a package that only an extra installs is missing
 ├─ SettingError(ValueError)     an unknown or impossible setting or option
 ├─ PublishError                 the broker refused or vanished
 ├─ NotSent                      raised by `get` for a member that never left
@@ -49,6 +50,7 @@ __all__ = [
     "CelerantError",
     "ChordError",
     "EncodeError",
+    "ExtraError",
     "ForkError",
     "HandleError",
     "Ignore",
@@ -126,6 +128,18 @@ class JournalError(CelerantError, ValueError):
     #: The first member that differs from what was sent, e.g. ``group[3]``; empty if it
     #: is not about a member.
     path: str = ""
+
+
+class ExtraError(CelerantError, ImportError):
+    """A package that only an extra installs is missing; the text names the extra.
+
+    `name` is the module that was not found.
+    """
+
+    def __init__(self, message: str = "", *, name: str | None = None) -> None:
+        super().__init__(message)
+        # A field of the interpreter's, which the root's `__init__` would hide.
+        self.name = name
 
 
 class SettingError(CelerantError, ValueError):

@@ -6,7 +6,6 @@ reads the socket, and settles many messages in one write.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from celerant.common.amqp_deliveries import Deliveries, suits
@@ -47,7 +46,7 @@ class AmqpIntake(KombuIntake):
         super().__init__(channel, queues, receive, reader)
         self._acks = Acks(channel.channel_id)
         self._deliveries = Deliveries(
-            channel, receive, self._give_up, longest=reader.limits.size or sys.maxsize
+            channel, receive, self._give_up, longest=reader.longest
         )
 
     def begin(self, hub: Hub | None) -> None:

@@ -151,7 +151,7 @@ class BrokerSource:
                 receive=self._take_in,
                 refuse=self._backlog.add_refused,
                 waiting=lambda: len(self._backlog.ready),
-                limits=self._reader.limits,
+                reader=self._reader,
             )
         return self._volleys or new_intake(
             self._connection, channel, queues, self._receive, self._reader

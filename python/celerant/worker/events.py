@@ -126,12 +126,11 @@ class Events:
             return
         if delivery.expires is not None and time.time() > delivery.expires:
             return
-        headers = delivery.message.headers
         fields = {
             "uuid": request.id,
             "name": request.shadow or request.task,
-            "args": _text(headers.get("argsrepr")),
-            "kwargs": _text(headers.get("kwargsrepr")),
+            "args": request.argsrepr or "",
+            "kwargs": request.kwargsrepr or "",
             "root_id": request.root_id,
             "parent_id": request.parent_id,
             "retries": request.retries or 0,
@@ -191,10 +190,6 @@ def _load_average() -> list[float]:
     except (AttributeError, OSError):
         # Windows has none, and some containers hide it.
         return [0.0, 0.0, 0.0]
-
-
-def _text(header: Any) -> str:
-    return header if isinstance(header, str) else ""
 
 
 def _shown(value: Any) -> str:

@@ -104,6 +104,9 @@ def read_headers(headers: dict[str, Any], request: Request) -> Refused | None:
             setattr(request, name, value)
         else:
             problem = problem or wrong(name, value, request)
+    if request.stamps:
+        # In memory the members of a group have one in common.
+        request.stamps = dict(request.stamps)
     # These two are for people to read, so a wrong type does not stop the message.
     text = headers.get("argsrepr")
     if type(text) is str:

@@ -6,7 +6,6 @@ from binascii import a2b_base64
 from typing import Any
 
 from celerant._core import read_raw
-from celerant.common.limits import NO_LIMITS, Limits
 
 __all__ = ["MemoryMessage"]
 
@@ -68,22 +67,20 @@ class MemoryMessage:
         return self.raw
 
     @classmethod
-    def of_queue(
-        cls, raw: dict[str, Any], channel: Any, limits: Limits = NO_LIMITS
-    ) -> Any:
+    def of_queue(cls, raw: dict[str, Any], channel: Any, longest: int) -> Any:
         """Return a queue's item as a message of this class or of kombu's.
 
         Args:
             raw: The item.
             channel: kombu's; it reads messages that are compressed or encoded
                 differently.
-            limits: The limits of messages.
+            longest: The most characters of a body that the core reads.
 
         Raises:
             Exception: The item is no message.
         """
         body, headers = raw.get("body"), raw.get("headers")
-        if limits.size is None or len(body or ()) <= limits.size:
+        if len(body or ()) <= longest:
             fields = read_raw(raw)
             if fields is not None:
                 made = cls.__new__(cls)

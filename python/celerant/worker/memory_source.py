@@ -260,7 +260,7 @@ class MemorySource(Settles):
 
     def _message(self, raw: Any) -> Any:
         try:
-            return MemoryMessage.of_queue(raw, self._channel, self._reader.limits)
+            return MemoryMessage.of_queue(raw, self._channel, self._reader.longest)
         except Exception as exc:
             msg = f"it is no message but {shown(raw)}"
             raise Refused(msg, None) from exc

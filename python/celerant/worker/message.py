@@ -39,8 +39,11 @@ __all__ = ["Delivery", "Reader"]
 _JSON = "application/json"
 
 _BODY_LENGTH = 3
-#: The depth at which the core's JSON reader gives up.
-_DEEPEST = 200
+#: The depth at which the core's JSON reader gives up: 200 lists or objects with items,
+#: and an empty one inside.
+_DEEPEST = 201
+#: The most bytes of a message that the core reads: its values take many times as many.
+_LONGEST = 1 << 20
 #: How many characters of a wrong value a refusal may show.
 _SHOWN = 80
 _scan: Any = vars(json.JSONDecoder())["scan_once"]
@@ -93,8 +96,11 @@ class Reader:
         self.accept = accept
         #: A body of at most this many bytes is within both limits.
         self._small = min(limits.size or sys.maxsize, 2 * (limits.depth or sys.maxsize))
-        #: Whether what the core has read is within the limits: it reads no deeper.
-        self._takes_fields = _JSON in accept and (limits.depth or _DEEPEST) >= _DEEPEST
+        #: The most bytes of a message that the core may read; 0: it reads none. What it
+        #: has read is within the limits, for it reads no deeper.
+        self.longest = 0
+        if _JSON in accept and (limits.depth or _DEEPEST) >= _DEEPEST:
+            self.longest = min(limits.size or _LONGEST, _LONGEST)
         self._memory_pid = memory_pid
         self._tasks = tasks
         self._hostname = hostname
@@ -105,13 +111,12 @@ class Reader:
         Raises:
             Refused: The message is broken or its task is not registered.
         """
-        ready = self._ready(message)
-        if ready is not None:
-            return ready
         request = None
         try:
-            request = self._request(message)
-            delivery = self._read(message, request)
+            delivery = self._ready(message)
+            if delivery is None:
+                request = self._request(message)
+                delivery = self._read(message, request)
         except Refused as refused:
             refused.message = message
             raise
@@ -126,7 +131,7 @@ class Reader:
     def _ready(self, message: Any) -> Delivery | None:
         """Return a delivery whose request is read already; None: it is to be read."""
         fields = getattr(message, "fields", None)
-        if fields is None or not self._takes_fields:
+        if fields is None:
             return None
         task = self._tasks.get(fields["task"])
         if task is None:
@@ -135,11 +140,11 @@ class Reader:
         if self._memory_pid:
             fields["memory_pid"] = self._memory_pid
         if "ignore_result" not in fields:
-            fields["ignore_result"] = bool(task.ignore_result)
-        request = Request.of_fields(fields)
-        delivery = Delivery(message, request, task)
-        tell_received(delivery, self._hostname)
-        return delivery
+            try:
+                fields["ignore_result"] = bool(task.ignore_result)
+            except BaseException:  # noqa: BLE001 - the user's code; `_read` refuses it
+                return None
+        return Delivery(message, Request.of_fields(fields), task)
 
     def _request(self, message: Any) -> Request:
         """Return the request of a message that has a task's name and an id."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kombu.asynchronous import Hub
 
-    from celerant.common.limits import Limits
+    from celerant.worker.message import Reader
 
 __all__ = ["RedisIntake", "open_volleys"]
 
@@ -104,7 +104,7 @@ class RedisIntake:
         receive: Callable[[Any, str], None],
         refuse: Callable[[Refused, str], None],
         waiting: Callable[[], int],
-        limits: Limits,
+        reader: Reader,
     ) -> None:
         """Call `receive` for each message; `open` connects.
 
@@ -112,12 +112,12 @@ class RedisIntake:
             receive: Called with a message and the name of its queue.
             refuse: Called with a refusal and the name of its queue.
             waiting: Returns how many messages have come and not begun.
-            limits: The limits of messages.
+            reader: Reads them.
         """
         self._receive = receive
         self._refuse = refuse
         self._waiting = waiting
-        self._limits = limits
+        self._reader = reader
         self._notes = Notes()
         self._channel: Any = None
         self._cycle: Any = None
@@ -237,7 +237,11 @@ class RedisIntake:
             return
         self._open.update(taken.tags)
         messages = read_messages(
-            taken.whole, taken.lengths, self._channel, self._limits
+            taken.whole,
+            taken.lengths,
+            self._channel,
+            self._reader.limits,
+            self._reader.longest,
         )
         for message, tag, queue in zip(messages, taken.tags, taken.queues, strict=True):
             self._cycle.rotate(queue)

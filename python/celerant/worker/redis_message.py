@@ -93,7 +93,7 @@ def _is_usual(raw: Any) -> bool:
 
 
 def read_messages(
-    whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits
+    whole: bytes, lengths: Sequence[int], channel: Any, limits: Limits, longest: int
 ) -> Iterator[Any | Refused]:
     """Return a message or a refusal for each part of a reply.
 
@@ -102,9 +102,10 @@ def read_messages(
         lengths: The length of each in bytes.
         channel: kombu's; it reads messages that are compressed or encoded differently.
         limits: The limits of messages.
+        longest: The most bytes of a message that the core reads.
     """
     usual: Sequence[dict[str, Any] | None] = [None] * len(lengths)
-    if limits.size is None or max(lengths, default=0) <= limits.size:
+    if max(lengths, default=0) <= longest:
         usual = read_envelopes(whole, lengths)
     at = 1
     for fields, length in zip(usual, lengths, strict=True):

@@ -73,11 +73,11 @@ fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>, longest: usize) -> PyRes
     // The same for all messages of a queue, nearly always.
     let exchange = PyString::intern(py, delivery.exchange);
     let routing_key = PyString::intern(py, delivery.routing_key);
-    let mut read = None;
+    let mut request_fields = None;
     if (1..=longest).contains(&body.as_bytes().len())
-        && let Some(parts) = parts(py, delivery, &properties, &exchange, &routing_key)?
+        && let Some(parts) = parts_of(py, delivery, &properties, &exchange, &routing_key)?
     {
-        read = fields(py, &parts, body.as_bytes())?;
+        request_fields = fields(py, &parts, body.as_bytes())?;
     }
     Ok((
         PyString::intern(py, delivery.consumer_tag),
@@ -87,12 +87,12 @@ fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>, longest: usize) -> PyRes
         routing_key,
         properties,
         body,
-        read,
+        request_fields,
     ))
 }
 
 /// The parts of a message with headers and a body of JSON.
-fn parts<'py>(
+fn parts_of<'py>(
     py: Python<'py>,
     delivery: &Delivery<'_>,
     properties: &Bound<'py, PyDict>,

@@ -7,6 +7,9 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyT
 
 /// Containers within containers that are followed.
 const MAX_NESTING: usize = 100;
+/// Bytes of a record from which on Python writes it: a value at its end may be one that only
+/// Python can write, and all would be written twice.
+const LONGEST: usize = 1 << 16;
 
 /// Return the record of a task that succeeded, as `json.dumps` writes it.
 ///
@@ -18,16 +21,16 @@ const MAX_NESTING: usize = 100;
 ///     now: The time, in seconds since the epoch.
 ///
 /// Returns:
-///     None if the value is not made of JSON's own types alone, or of numbers or depths
-///     that only Python writes.
+///     None if an id is no text; or if the value is not made of JSON's own types alone, is
+///     large, or has numbers or depths that only Python writes.
 #[pyfunction]
 #[pyo3(signature = (task_id, value, group_id, parent_id, now))]
 pub(crate) fn success_record<'py>(
     py: Python<'py>,
-    task_id: &Bound<'py, PyString>,
+    task_id: &Bound<'py, PyAny>,
     value: &Bound<'py, PyAny>,
-    group_id: Option<&Bound<'py, PyString>>,
-    parent_id: Option<&Bound<'py, PyString>>,
+    group_id: &Bound<'py, PyAny>,
+    parent_id: &Bound<'py, PyAny>,
     now: f64,
 ) -> Option<Bound<'py, PyBytes>> {
     let mut out = Vec::with_capacity(300);
@@ -39,14 +42,16 @@ pub(crate) fn success_record<'py>(
     write_utc(now, &mut out);
     out.push(b'"');
     for (name, text) in [("group_id", group_id), ("parent_id", parent_id)] {
-        let Some(text) = text else { continue };
-        if !text.is_empty().ok()? && !write_pair(name, text, &mut out) {
-            return None;
+        if text.is_none() {
+            continue;
+        }
+        let text = text.cast_exact::<PyString>().ok()?.to_str().ok()?;
+        if !text.is_empty() {
+            write_pair(name, text, &mut out);
         }
     }
-    if !write_pair("task_id", task_id, &mut out) {
-        return None;
-    }
+    let task_id = task_id.cast_exact::<PyString>().ok()?.to_str().ok()?;
+    write_pair("task_id", task_id, &mut out);
     out.push(b'}');
     Some(PyBytes::new(py, &out))
 }
@@ -80,11 +85,12 @@ fn write_plain(value: &Bound<'_, PyAny>, nesting: usize, out: &mut Vec<u8>) -> b
     true
 }
 
-fn write_pair(name: &str, text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
+fn write_pair(name: &str, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b", \"");
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\": ");
-    write_text(text, out)
+    out.extend_from_slice(b"\": \"");
+    write_escaped(text.as_bytes(), out);
+    out.push(b'"');
 }
 
 fn write_text(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
@@ -110,7 +116,7 @@ fn write_items<'py>(
         if at > 0 {
             out.extend_from_slice(b", ");
         }
-        if !write_plain(&item, nesting, out) {
+        if out.len() > LONGEST || !write_plain(&item, nesting, out) {
             return false;
         }
     }
@@ -123,7 +129,12 @@ fn write_pairs(dict: &Bound<'_, PyDict>, nesting: usize, out: &mut Vec<u8>) -> b
         return false;
     };
     out.push(b'{');
-    for (at, (key, item)) in dict.iter().enumerate() {
+    if dict.len() > LONGEST {
+        return false;
+    }
+    // Gathered first: PyO3 panics if another thread changes the dict meanwhile.
+    let pairs: Vec<_> = dict.iter().collect();
+    for (at, (key, item)) in pairs.iter().enumerate() {
         if at > 0 {
             out.extend_from_slice(b", ");
         }
@@ -131,11 +142,11 @@ fn write_pairs(dict: &Bound<'_, PyDict>, nesting: usize, out: &mut Vec<u8>) -> b
         let Ok(key) = key.cast_exact::<PyString>() else {
             return false;
         };
-        if !write_text(key, out) {
+        if out.len() > LONGEST || !write_text(key, out) {
             return false;
         }
         out.extend_from_slice(b": ");
-        if !write_plain(&item, nesting, out) {
+        if !write_plain(item, nesting, out) {
             return false;
         }
     }

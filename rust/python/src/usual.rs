@@ -102,7 +102,7 @@ pub(crate) fn fields<'py>(
     body: &[u8],
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
     let fields = PyDict::new(py);
-    // First: replies, which have no headers, need no second reading of their bodies.
+    // First: most unusual messages differ there.
     if !take_headers(py, parts, &fields)? {
         return Ok(None);
     }
@@ -175,9 +175,12 @@ fn take_addresses<'py>(
 
 /// Adds the fields that no two requests may share.
 pub(crate) fn add_fresh<'py>(py: Python<'py>, fields: &Bound<'py, PyDict>) -> PyResult<()> {
-    if !fields.contains(intern!(py, "stamps"))? {
-        fields.set_item(intern!(py, "stamps"), PyDict::new(py))?;
-    }
+    let stamps = match fields.get_item(intern!(py, "stamps"))? {
+        // In memory the members of a group have one in common.
+        Some(stamps) => stamps.cast_into::<PyDict>()?.copy()?,
+        None => PyDict::new(py),
+    };
+    fields.set_item(intern!(py, "stamps"), stamps)?;
     fields.set_item(intern!(py, "headers"), PyDict::new(py))?;
     fields.set_item(intern!(py, "children"), PyList::empty(py))?;
     fields.set_item(intern!(py, "successors"), PyList::empty(py))

@@ -11,6 +11,8 @@ from queue import Queue
 import pytest
 from kombu import Connection
 
+from celerant.context.request import current_request
+from celerant.errors import Reject
 from celerant.worker import Worker, memory_source
 from celerant.worker.memory_message import MemoryMessage
 
@@ -74,9 +76,38 @@ def test_a_compressed_body_is_read(app, put, headers):
 
 def test_a_message_goes_back_as_it_was():
     raw = _raw(base64.b64encode(b"[]").decode(), priority=3)
-    message = MemoryMessage.of_queue(raw, None)
+    message = MemoryMessage.of_queue(raw, None, 1 << 20)
     assert message.body == b"[]"
     assert message.serializable() is raw
+
+
+def test_a_message_of_the_core_is_taken_apart_when_somebody_asks(headers):
+    raw = _raw(base64.b64encode(json.dumps([[1], {}, EMBED]).encode()).decode())
+    raw["headers"] = headers("add", "one")
+    for name in ("body", "headers", "properties", "delivery_info", "content_type"):
+        message = MemoryMessage.of_queue(raw, None, 1 << 20)
+        assert message.fields["args"] == [1]
+        plain = MemoryMessage.of_queue(raw, None, 0)
+        assert plain.fields is None
+        assert getattr(message, name) == getattr(plain, name)
+        assert message.serializable() is raw
+    with pytest.raises(AttributeError, match="nothing"):
+        message.nothing  # noqa: B018 - it raises
+
+
+def test_a_message_that_goes_back_comes_again_as_redelivered(app):
+    seen = []
+
+    def once():
+        request = current_request.get()
+        seen.append(request.delivery_info["redelivered"])
+        if len(seen) == 1:
+            raise Reject(requeue=True)
+
+    app.task("once", once, acks_late=True)
+    with Worker(app, concurrency=1):
+        assert app.backend.last(app.send("once")) == ("SUCCESS", None)
+    assert seen == [False, True]
 
 
 def test_many_threads_take_each_message_once(app):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant.common.limits import NO_LIMITS, Limits
 from celerant.common.per_process import PerProcess
-from celerant.common.printable import frames_of_ours
+from celerant.common.printable import frames_of_ours, line
 from celerant.common.urls import masked
 from celerant.errors import CelerantError
 from celerant.results.backends.chords import ChordResults
@@ -289,6 +289,10 @@ class Backend(ChordResults):
         """Whether an error means that the store is lost and may be back soon."""
         cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
         return isinstance(cause, self.connection_errors)
+
+    def failure_of(self, exc: BaseException) -> CelerantError:
+        """Return the error that tells users of one of the store's."""
+        return CelerantError(f"result backend {self.as_uri()} failed: {line(exc)}")
 
     def read(self, task_id: str) -> bytes | None:
         """Return one stored record; None if there is none."""

@@ -324,8 +324,7 @@ class RedisBackend(Backend):
                 **self.retry_policy,
             )
         except (RedisError, OSError) as exc:
-            msg = f"result backend {self.as_uri()} failed: {exc}"
-            raise CelerantError(msg) from exc
+            raise self.failure_of(exc) from exc
         return result
 
     def _told_away(self, exc: Exception, pauses: Iterator[float], tries: int) -> float:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from celerant._core import Roster, monotonic
 from celerant.common.per_process import PerProcess
-from celerant.common.printable import line
 from celerant.errors import CelerantError
 from celerant.results.consuming.feed import FeedLostError
 from celerant.results.consuming.service import Service
@@ -306,9 +305,7 @@ class Consumer:
         if isinstance(exc, CelerantError):
             error = exc
         else:
-            error = CelerantError(
-                f"result backend {self._backend.as_uri()} failed: {line(exc)}"
-            )
+            error = self._backend.failure_of(exc)
             error.__cause__ = exc
         service = self._known_service()
         waiting = service.drop_all()

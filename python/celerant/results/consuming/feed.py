@@ -26,6 +26,9 @@ class ConsumerBackend(MemberBackend, Protocol):
     def retry_policy(self) -> Mapping[str, Any]:
         """The retry policy for a store that is not reachable, in kombu's terms."""
 
+    def failure_of(self, exc: BaseException) -> CelerantError:
+        """Return the error that tells users of one of the store's."""
+
     def open_feed(self) -> Feed:
         """Return the feed of new records to this process."""
 

@@ -126,9 +126,8 @@ class Codec:
         """Return the record of a plain success; None for any other result."""
         if request.children or not (self._is_plain and _writes_json_itself()):
             return None
-        # Tests freeze this clock.
-        now = time.time()
-        return success_record(task_id, result, request.group, request.parent_id, now)
+        group, parent = request.group, request.parent_id
+        return success_record(task_id, result, group, parent, time.time())
 
     def plain(self, result: Any, state: str) -> Any:
         """Return a value or an exception as a record holds it."""
@@ -237,4 +236,5 @@ def _survives(value: object) -> bool:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat()
+    # By the clock of `success_record`: tests may freeze it.
+    return datetime.fromtimestamp(time.time(), timezone.utc).isoformat()
