@@ -193,7 +193,9 @@ class Sides:
 
     def _start(self, broker: str, kind: str, slots: int) -> Side:
         url, results = BROKERS[broker]
-        queue = f"celerant-bench-{kind}"
+        # Celery's connections outlive its apps, and do not declare a queue again that
+        # was deleted meanwhile.
+        queue = f"celerant-bench-{broker}-{kind}"
         names = {"broker": url, "results": results, "queue": queue}
         app: Any
         if kind == "stock":
