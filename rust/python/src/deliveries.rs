@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use crate::recent::{Keys, Recent};
 use crate::usual::{Parts, fields, is_json};
 
 /// Take what is whole from the front of what was read.
@@ -30,12 +31,13 @@ pub(crate) fn read_deliveries<'py>(
 ) -> PyResult<(Bound<'py, PyList>, usize, usize)> {
     let mut items = Items::new(buffer, channel);
     let found = PyList::empty(py);
+    let mut names = Names::default();
     let mut frames = 0;
     for item in &mut items {
         match item {
             Item::Delivery(delivery) => {
                 frames += delivery.frames;
-                found.append(taken(py, &delivery, longest)?)?;
+                found.append(names.taken(py, &delivery, longest)?)?;
             }
             Item::Frame(kind, channel, payload) => {
                 found.append((kind, channel, PyBytes::new(py, payload)))?;
@@ -56,39 +58,63 @@ type Taken<'py> = (
     Option<Bound<'py, PyDict>>,
 );
 
-fn taken<'py>(py: Python<'py>, delivery: &Delivery<'_>, longest: usize) -> PyResult<Taken<'py>> {
-    let properties = PyDict::new(py);
-    for (name, value) in &delivery.properties {
-        let name = PyString::intern(py, name);
-        match value {
-            Property::Text(text) => properties.set_item(name, text)?,
-            Property::Octet(number) => properties.set_item(name, number)?,
-            Property::Headers(headers) => properties.set_item(name, table(py, headers)?)?,
+/// Names that most deliveries share, as Python has them.
+#[derive(Default)]
+struct Names<'py> {
+    consumer_tag: Recent<'py>,
+    exchange: Recent<'py>,
+    routing_key: Recent<'py>,
+    properties: Keys<'py>,
+    headers: Keys<'py>,
+}
+
+impl<'py> Names<'py> {
+    fn taken(
+        &mut self,
+        py: Python<'py>,
+        delivery: &Delivery<'_>,
+        longest: usize,
+    ) -> PyResult<Taken<'py>> {
+        let properties = PyDict::new(py);
+        for (at, (name, value)) in delivery.properties.iter().enumerate() {
+            let name = self.properties.at(py, at, name);
+            match value {
+                Property::Text(text) => properties.set_item(name, text)?,
+                Property::Octet(number) => properties.set_item(name, number)?,
+                Property::Headers(table) => properties.set_item(name, self.headers(py, table)?)?,
+            }
         }
+        let body = match delivery.body.as_slice() {
+            [only] => PyBytes::new(py, only),
+            parts => PyBytes::new(py, &parts.concat()),
+        };
+        let exchange = self.exchange.of(py, delivery.exchange);
+        let routing_key = self.routing_key.of(py, delivery.routing_key);
+        let mut request_fields = None;
+        if (1..=longest).contains(&body.as_bytes().len())
+            && let Some(parts) = parts_of(py, delivery, &properties, &exchange, &routing_key)?
+        {
+            request_fields = fields(py, &parts, body.as_bytes())?;
+        }
+        Ok((
+            self.consumer_tag.of(py, delivery.consumer_tag),
+            delivery.delivery_tag,
+            delivery.redelivered,
+            exchange,
+            routing_key,
+            properties,
+            body,
+            request_fields,
+        ))
     }
-    let body = match delivery.body.as_slice() {
-        [only] => PyBytes::new(py, only),
-        parts => PyBytes::new(py, &parts.concat()),
-    };
-    // The same for all messages of a queue, nearly always.
-    let exchange = PyString::intern(py, delivery.exchange);
-    let routing_key = PyString::intern(py, delivery.routing_key);
-    let mut request_fields = None;
-    if (1..=longest).contains(&body.as_bytes().len())
-        && let Some(parts) = parts_of(py, delivery, &properties, &exchange, &routing_key)?
-    {
-        request_fields = fields(py, &parts, body.as_bytes())?;
+
+    fn headers(&mut self, py: Python<'py>, table: &Table<'_>) -> PyResult<Bound<'py, PyDict>> {
+        let headers = PyDict::new(py);
+        for (at, (name, value)) in table.iter().enumerate() {
+            headers.set_item(self.headers.at(py, at, name), field(py, value)?)?;
+        }
+        Ok(headers)
     }
-    Ok((
-        PyString::intern(py, delivery.consumer_tag),
-        delivery.delivery_tag,
-        delivery.redelivered,
-        exchange,
-        routing_key,
-        properties,
-        body,
-        request_fields,
-    ))
 }
 
 /// The parts of a message with headers and a body of JSON.

@@ -4,9 +4,10 @@ use celerant_core::envelope::{Arguments, Envelope, arguments, read};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList};
 
 use crate::meta::to_python;
+use crate::recent::{Keys, Recent};
 use crate::usual::{add_fresh, header_names};
 
 /// Read the task messages of a JSON array, as far as they are of the usual form.
@@ -54,10 +55,10 @@ pub(crate) fn read_envelopes<'py>(
 /// Names that most messages share, as Python has them.
 #[derive(Default)]
 struct Names<'py> {
-    task: Option<(String, Bound<'py, PyString>)>,
-    exchange: Option<(String, Bound<'py, PyString>)>,
-    routing_key: Option<(String, Bound<'py, PyString>)>,
-    properties: Vec<(String, Bound<'py, PyString>)>,
+    task: Recent<'py>,
+    exchange: Recent<'py>,
+    routing_key: Recent<'py>,
+    properties: Keys<'py>,
 }
 
 impl<'py> Names<'py> {
@@ -69,10 +70,7 @@ impl<'py> Names<'py> {
     ) -> PyResult<Bound<'py, PyDict>> {
         let fields = PyDict::new(py);
         fields.set_item(intern!(py, "id"), envelope.id.as_ref())?;
-        fields.set_item(
-            intern!(py, "task"),
-            shared(py, &mut self.task, &envelope.task),
-        )?;
+        fields.set_item(intern!(py, "task"), self.task.of(py, &envelope.task))?;
         fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
         fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
         let known = header_names(py);
@@ -101,7 +99,7 @@ impl<'py> Names<'py> {
                 &envelope.routing_key,
             ),
         ] {
-            info.set_item(name, text.as_ref().map(|text| shared(py, last, text)))?;
+            info.set_item(name, text.as_ref().map(|text| last.of(py, text)))?;
         }
         info.set_item(intern!(py, "priority"), envelope.priority)?;
         info.set_item(intern!(py, "redelivered"), envelope.is_redelivered)?;
@@ -117,30 +115,8 @@ impl<'py> Names<'py> {
     ) -> PyResult<Bound<'py, PyDict>> {
         let properties = PyDict::new(py);
         for (at, (name, value)) in envelope.properties.iter().enumerate() {
-            // Messages of one sender have them in one order.
-            if self.properties.get(at).is_none_or(|(last, _)| last != name) {
-                self.properties.truncate(at);
-                self.properties
-                    .push((name.to_string(), PyString::intern(py, name)));
-            }
-            properties.set_item(&self.properties[at].1, to_python(py, value)?)?;
+            properties.set_item(self.properties.at(py, at, name), to_python(py, value)?)?;
         }
         Ok(properties)
     }
-}
-
-/// The text, which is the last message's in most cases.
-fn shared<'py>(
-    py: Python<'py>,
-    last: &mut Option<(String, Bound<'py, PyString>)>,
-    text: &str,
-) -> Bound<'py, PyString> {
-    if let Some((known, made)) = last
-        && known == text
-    {
-        return made.clone();
-    }
-    let made = PyString::intern(py, text);
-    *last = Some((text.to_owned(), made.clone()));
-    made
 }

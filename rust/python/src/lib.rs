@@ -31,6 +31,7 @@ mod prints;
 mod progress;
 mod reading;
 mod ready;
+mod recent;
 mod record;
 mod roster;
 mod rows;
