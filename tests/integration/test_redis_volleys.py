@@ -22,7 +22,7 @@ from kombu import Connection, Consumer, Queue
 from kombu.transport.redis import QoS
 
 from celerant import Celerant, group
-from celerant.common.limits import NO_LIMITS
+from celerant.worker.message import Reader
 from celerant.worker.redis_intake import RedisIntake, open_volleys
 from harness.redis_server import free_port
 from harness.tcp_proxy import TcpProxy
@@ -301,7 +301,7 @@ def test_a_server_that_refuses_keys_of_several_slots_is_left_to_kombu(
             receive=pytest.fail,
             refuse=pytest.fail,
             waiting=lambda: 0,
-            limits=NO_LIMITS,
+            reader=Reader({}, {"application/json"}),
         )
     assert found is None
     (said,) = (r for r in caplog.records if "one at a time" in r.getMessage())
@@ -355,7 +355,7 @@ def _order_by_volleys(connection, queues, count):
         lambda message, _: got.append(message.headers["n"]),
         pytest.fail,
         lambda: 0,
-        NO_LIMITS,
+        Reader({}, {"application/json"}),
     )
     intake.open(connection.channel(), queues)
     intake.hold(7)
