@@ -136,8 +136,10 @@ class ExtraError(CelerantError, ImportError):
     `name` is the module that was not found.
     """
 
-    def __init__(self, message: str = "", *, name: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, name: str | None = None, **fields: Any
+    ) -> None:
+        super().__init__(message, **fields)
         # A field of the interpreter's, which the root's `__init__` would hide.
         self.name = name
 
