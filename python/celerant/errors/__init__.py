@@ -137,11 +137,16 @@ class ExtraError(CelerantError, ImportError):
     """
 
     def __init__(
-        self, message: str = "", *, name: str | None = None, **fields: Any
+        self,
+        message: str = "",
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        **fields: Any,
     ) -> None:
         super().__init__(message, **fields)
-        # A field of the interpreter's, which the root's `__init__` would hide.
-        self.name = name
+        # Fields of the interpreter's own, which do not live in the `__dict__`.
+        self.name, self.path = name, path
 
 
 class SettingError(CelerantError, ValueError):
