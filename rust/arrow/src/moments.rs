@@ -1,8 +1,10 @@
 //! Dates and times as Python's `isoformat` and `repr` write them.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use arrow_schema::TimeUnit;
+use celerant_core::moment::{write_date, write_time};
 use celerant_core::value::Arena;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 
@@ -78,11 +80,11 @@ pub(crate) fn push_datetime(
     let Some(local) = local.filter(|local| is_of_python(local.date())) else {
         return Err(beyond("a datetime"));
     };
-    let (mut json, mut repr) = (String::with_capacity(80), String::with_capacity(80));
-    let _ = write!(json, r#"{{"__type__": "datetime", "__value__": ""#);
+    let (mut json, mut repr) = (Vec::with_capacity(80), String::with_capacity(80));
+    json.extend_from_slice(br#"{"__type__": "datetime", "__value__": ""#);
     write_date(local.date(), &mut json);
-    json.push('T');
-    write_time(&local, micros, &mut json);
+    json.push(b'T');
+    write_time(local.time(), &mut json);
     let _ = write!(
         repr,
         "datetime.datetime({}, {}, {}, ",
@@ -94,7 +96,7 @@ pub(crate) fn push_datetime(
     match zone {
         Zone::None => {}
         Zone::Utc => {
-            json.push_str("+00:00");
+            json.extend_from_slice(b"+00:00");
             repr.push_str(", tzinfo=datetime.timezone.utc");
         }
         Zone::Offset(seconds) => {
@@ -108,9 +110,9 @@ pub(crate) fn push_datetime(
             );
         }
     }
-    json.push_str("\"}");
+    json.extend_from_slice(b"\"}");
     repr.push(')');
-    Ok(arena.push_encoded(json.as_bytes(), repr.as_bytes())?)
+    Ok(arena.push_encoded(&json, repr.as_bytes())?)
 }
 
 /// Pushes a `date`, in days since 1970.
@@ -122,17 +124,16 @@ pub(crate) fn push_date(days: i64, arena: &mut Arena) -> Result<()> {
     let Some(date) = date else {
         return Err(beyond("a date"));
     };
-    let mut json = String::with_capacity(48);
-    json.push_str(r#"{"__type__": "date", "__value__": ""#);
+    let mut json = br#"{"__type__": "date", "__value__": ""#.to_vec();
     write_date(date, &mut json);
-    json.push_str("\"}");
+    json.extend_from_slice(b"\"}");
     let repr = format!(
         "datetime.date({}, {}, {})",
         date.year(),
         date.month(),
         date.day()
     );
-    Ok(arena.push_encoded(json.as_bytes(), repr.as_bytes())?)
+    Ok(arena.push_encoded(&json, repr.as_bytes())?)
 }
 
 /// Pushes a `time`, in `unit` since midnight.
@@ -143,14 +144,13 @@ pub(crate) fn push_time(value: i64, unit: TimeUnit, arena: &mut Arena) -> Result
         return Err(Fault::Refused(format!("{value} is no time of a day")));
     };
     let moment = moment.naive_utc();
-    let mut json = String::with_capacity(48);
-    json.push_str(r#"{"__type__": "time", "__value__": ""#);
-    write_time(&moment, micros, &mut json);
-    json.push_str("\"}");
+    let mut json = br#"{"__type__": "time", "__value__": ""#.to_vec();
+    write_time(moment.time(), &mut json);
+    json.extend_from_slice(b"\"}");
     let mut repr = String::from("datetime.time(");
     write_clock(&moment, micros, &mut repr);
     repr.push(')');
-    Ok(arena.push_encoded(json.as_bytes(), repr.as_bytes())?)
+    Ok(arena.push_encoded(&json, repr.as_bytes())?)
 }
 
 /// Whole seconds, and microseconds on top.
@@ -181,25 +181,7 @@ fn beyond(what: &str) -> Fault {
     ))
 }
 
-// Writing to a string cannot fail.
-
-fn write_date(date: NaiveDate, out: &mut String) {
-    let _ = write!(
-        out,
-        "{:04}-{:02}-{:02}",
-        date.year(),
-        date.month(),
-        date.day()
-    );
-}
-
-fn write_time(moment: &NaiveDateTime, micros: u32, out: &mut String) {
-    let (hour, minute, second) = (moment.hour(), moment.minute(), moment.second());
-    let _ = write!(out, "{hour:02}:{minute:02}:{second:02}");
-    if micros > 0 {
-        let _ = write!(out, ".{micros:06}");
-    }
-}
+// Writing to a string or a vector cannot fail.
 
 /// Hours and minutes, and what follows up to the last that is not 0.
 fn write_clock(moment: &NaiveDateTime, micros: u32, out: &mut String) {

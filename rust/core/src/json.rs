@@ -123,7 +123,8 @@ pub fn write_float(value: f64, out: &mut Vec<u8>) {
     }
 }
 
-fn write_string(wtf8: &[u8], out: &mut Vec<u8>) {
+/// Appends text in quotes, as `write_escaped` writes it.
+pub fn write_string(wtf8: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     write_escaped(wtf8, out);
     out.push(b'"');

@@ -1,65 +1,50 @@
-//! Moments as Python's `datetime.isoformat` writes them.
+//! Dates and times as Python's `isoformat` writes them.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Timelike};
 
 const MICROS: i64 = 1_000_000;
-const DAY: i64 = 86_400;
-/// Days from 0000-03-01 to 1970-01-01, of the Gregorian calendar continued backwards.
-const TO_EPOCH: i64 = 719_468;
-/// Days of 400 years, after which the calendar repeats itself.
-const ERA: i64 = 146_097;
 /// The microseconds of the years that Python's `datetime` has.
 const FIRST: i64 = -62_135_596_800 * MICROS;
 const LAST: i64 = 253_402_300_800 * MICROS - 1;
 
 /// Appends the moment `seconds` after the epoch, in UTC: `2026-11-30T19:00:00.000001+00:00`.
 ///
-/// To the nearest microsecond, and no fraction if there are none; one that is beyond the
-/// years 1 to 9999 becomes the nearest moment inside.
+/// To the nearest microsecond; one that is beyond the years 1 to 9999 becomes the nearest
+/// moment inside.
 pub fn write_utc(seconds: f64, out: &mut Vec<u8>) {
     #[allow(clippy::cast_possible_truncation)] // it saturates
     let micros = ((seconds * 1e6).round() as i64).clamp(FIRST, LAST);
-    let (whole, fraction) = (micros.div_euclid(MICROS), micros.rem_euclid(MICROS));
-    let (days, second) = (whole.div_euclid(DAY), whole.rem_euclid(DAY));
-    let (year, month, day) = date(days);
-    write_padded(year, 4, out);
-    for (mark, number) in [
-        (b'-', month),
-        (b'-', day),
-        (b'T', second / 3600),
-        (b':', second / 60 % 60),
-        (b':', second % 60),
-    ] {
-        out.push(mark);
-        write_padded(number, 2, out);
-    }
-    if fraction != 0 {
-        out.push(b'.');
-        write_padded(fraction, 6, out);
-    }
+    let moment = DateTime::from_timestamp_micros(micros).unwrap_or_default();
+    write_date(moment.date_naive(), out);
+    out.push(b'T');
+    write_time(moment.time(), out);
     out.extend_from_slice(b"+00:00");
 }
 
-/// Year, month and day of the day that is `days` after 1970-01-01.
-///
-/// # Source
-/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: years
-/// begin in March there, so that the leap day is the last of its year.
-const fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + TO_EPOCH;
-    let (era, of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
+/// Appends a date of the years 1 to 9999: `2026-11-30`.
+pub fn write_date(date: NaiveDate, out: &mut Vec<u8>) {
+    write_padded(date.year().unsigned_abs(), 4, out);
+    out.push(b'-');
+    write_padded(date.month(), 2, out);
+    out.push(b'-');
+    write_padded(date.day(), 2, out);
 }
 
-fn write_padded(number: i64, width: usize, out: &mut Vec<u8>) {
+/// Appends a time of whole microseconds, and no fraction if there are none: `19:00:00.000001`.
+pub fn write_time(time: NaiveTime, out: &mut Vec<u8>) {
+    write_padded(time.hour(), 2, out);
+    out.push(b':');
+    write_padded(time.minute(), 2, out);
+    out.push(b':');
+    write_padded(time.second(), 2, out);
+    let micros = time.nanosecond() / 1000;
+    if micros > 0 {
+        out.push(b'.');
+        write_padded(micros, 6, out);
+    }
+}
+
+fn write_padded(number: u32, width: usize, out: &mut Vec<u8>) {
     let mut digits = itoa::Buffer::new();
     let text = digits.format(number);
     out.extend(std::iter::repeat_n(b'0', width.saturating_sub(text.len())));

@@ -13,7 +13,7 @@ use crate::frames::ReadTypes;
 
 /// Containers within containers that are followed. Deeper ones go to kombu's serializer, and
 /// reprs show three levels.
-const MAX_NESTING: usize = 100;
+pub(crate) const MAX_NESTING: usize = 100;
 
 /// Reads values into an arena and notes whether all of them were plain.
 #[derive(Debug)]

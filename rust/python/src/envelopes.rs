@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::meta::to_python;
 use crate::recent::{Keys, Recent};
-use crate::usual::{add_fresh, header_names};
+use crate::usual::{Way, complete, header_names};
 
 /// Read the task messages of a JSON array, as far as they are of the usual form.
 ///
@@ -71,8 +71,6 @@ impl<'py> Names<'py> {
         let fields = PyDict::new(py);
         fields.set_item(intern!(py, "id"), envelope.id.as_ref())?;
         fields.set_item(intern!(py, "task"), self.task.of(py, &envelope.task))?;
-        fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
-        fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
         let known = header_names(py);
         for (at, value) in &envelope.headers {
             fields.set_item(&known[*at], to_python(py, value)?)?;
@@ -86,25 +84,15 @@ impl<'py> Names<'py> {
             }
         }
         fields.set_item(intern!(py, "properties"), self.properties(py, envelope)?)?;
-        let info = PyDict::new(py);
-        for (name, last, text) in [
-            (
-                intern!(py, "exchange"),
-                &mut self.exchange,
-                &envelope.exchange,
-            ),
-            (
-                intern!(py, "routing_key"),
-                &mut self.routing_key,
-                &envelope.routing_key,
-            ),
-        ] {
-            info.set_item(name, text.as_ref().map(|text| last.of(py, text)))?;
-        }
-        info.set_item(intern!(py, "priority"), envelope.priority)?;
-        info.set_item(intern!(py, "redelivered"), envelope.is_redelivered)?;
-        fields.set_item(intern!(py, "delivery_info"), info)?;
-        add_fresh(py, &fields)?;
+        let exchange = envelope.exchange.as_ref();
+        let routing_key = envelope.routing_key.as_ref();
+        let way = Way {
+            exchange: exchange.map(|text| self.exchange.of(py, text).into_any()),
+            routing_key: routing_key.map(|text| self.routing_key.of(py, text).into_any()),
+            priority: envelope.priority.into_pyobject(py)?,
+            is_redelivered: envelope.is_redelivered,
+        };
+        complete(py, &fields, arguments, way)?;
         Ok(fields)
     }
 

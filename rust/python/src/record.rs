@@ -1,12 +1,12 @@
 //! `success_record`: the stored record of a plain value.
 
-use celerant_core::json::{write_escaped, write_float};
+use celerant_core::json::{write_float, write_string};
 use celerant_core::moment::write_utc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-/// Containers within containers that are followed.
-const MAX_NESTING: usize = 100;
+use crate::convert::MAX_NESTING;
+
 /// Bytes of a record from which on Python writes it: a value at its end may be one that only
 /// Python can write, and all would be written twice.
 const LONGEST: usize = 1 << 16;
@@ -88,18 +88,15 @@ fn write_plain(value: &Bound<'_, PyAny>, nesting: usize, out: &mut Vec<u8>) -> b
 fn write_pair(name: &str, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b", \"");
     out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\": \"");
-    write_escaped(text.as_bytes(), out);
-    out.push(b'"');
+    out.extend_from_slice(b"\": ");
+    write_string(text.as_bytes(), out);
 }
 
 fn write_text(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> bool {
     let Ok(text) = text.to_str() else {
         return false;
     };
-    out.push(b'"');
-    write_escaped(text.as_bytes(), out);
-    out.push(b'"');
+    write_string(text.as_bytes(), out);
     true
 }
 

@@ -3,7 +3,7 @@
 //! A message that is unusual or broken in any part is left to Python, which also says what is
 //! wrong.
 
-use celerant_core::envelope::arguments;
+use celerant_core::envelope::{Arguments, arguments};
 use celerant_core::headers::{self, Meaning, Value, is_address, meaning};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -25,22 +25,21 @@ pub(crate) fn read_raw<'py>(
     let Some(raw) = exact_dict(raw) else {
         return Ok(None);
     };
-    let Some(message) = from_queue(py, raw)? else {
+    let Some((parts, body)) = from_queue(py, raw)? else {
         return Ok(None);
     };
-    let text = exact_text(&message.body);
+    let text = exact_text(&body);
     let Some(body) = text.and_then(|text| base64_simd::STANDARD.decode_to_vec(text).ok()) else {
         return Ok(None);
     };
-    fields(py, &message.parts, &body)
+    fields(py, &parts, &body)
 }
 
-struct Queued<'py> {
-    parts: Parts<'py>,
-    body: Bound<'py, PyAny>,
-}
-
-fn from_queue<'py>(py: Python<'py>, raw: &Bound<'py, PyDict>) -> PyResult<Option<Queued<'py>>> {
+/// The parts of an item of a queue, and its body; `None` if it is unusual.
+fn from_queue<'py>(
+    py: Python<'py>,
+    raw: &Bound<'py, PyDict>,
+) -> PyResult<Option<(Parts<'py>, Bound<'py, PyAny>)>> {
     let get = |name: &Bound<'py, PyString>| raw.get_item(name);
     let (Some(body), Some(headers), Some(properties), Some(kind), Some(encoding)) = (
         get(intern!(py, "body"))?,
@@ -65,8 +64,10 @@ fn from_queue<'py>(py: Python<'py>, raw: &Bound<'py, PyDict>) -> PyResult<Option
         .is_some_and(|encoding| is_text(&encoding, "base64"));
     let is_redelivered = match info.get_item(intern!(py, "redelivered"))? {
         None => false,
-        Some(told) if told.is_exact_instance_of::<PyBool>() => told.is_truthy()?,
-        Some(_) => return Ok(None),
+        Some(told) => match told.cast_exact::<PyBool>() {
+            Ok(told) => told.is_true(),
+            Err(_) => return Ok(None),
+        },
     };
     if !(is_base64 && is_json(&kind, &encoding)) {
         return Ok(None);
@@ -78,7 +79,7 @@ fn from_queue<'py>(py: Python<'py>, raw: &Bound<'py, PyDict>) -> PyResult<Option
         routing_key: info.get_item(intern!(py, "routing_key"))?,
         is_redelivered,
     };
-    Ok(Some(Queued { parts, body }))
+    Ok(Some((parts, body)))
 }
 
 /// The parts of a message that its request tells of, as Python has them.
@@ -112,17 +113,49 @@ pub(crate) fn fields<'py>(
     let Some(priority) = take_addresses(py, parts, &fields)? else {
         return Ok(None);
     };
-    let info = PyDict::new(py);
-    info.set_item(intern!(py, "exchange"), &parts.exchange)?;
-    info.set_item(intern!(py, "routing_key"), &parts.routing_key)?;
-    info.set_item(intern!(py, "priority"), priority)?;
-    info.set_item(intern!(py, "redelivered"), parts.is_redelivered)?;
-    fields.set_item(intern!(py, "delivery_info"), info)?;
     fields.set_item(intern!(py, "properties"), &parts.properties)?;
+    let way = Way {
+        exchange: parts.exchange.clone(),
+        routing_key: parts.routing_key.clone(),
+        priority,
+        is_redelivered: parts.is_redelivered,
+    };
+    complete(py, &fields, &arguments, way)?;
+    Ok(Some(fields))
+}
+
+/// The way that a message came.
+pub(crate) struct Way<'py> {
+    pub(crate) exchange: Option<Bound<'py, PyAny>>,
+    pub(crate) routing_key: Option<Bound<'py, PyAny>>,
+    pub(crate) priority: Bound<'py, PyAny>,
+    pub(crate) is_redelivered: bool,
+}
+
+/// Adds the arguments, the way, and the fields that no two requests may share.
+pub(crate) fn complete<'py>(
+    py: Python<'py>,
+    fields: &Bound<'py, PyDict>,
+    arguments: &Arguments<'_>,
+    way: Way<'py>,
+) -> PyResult<()> {
+    let info = PyDict::new(py);
+    info.set_item(intern!(py, "exchange"), way.exchange)?;
+    info.set_item(intern!(py, "routing_key"), way.routing_key)?;
+    info.set_item(intern!(py, "priority"), way.priority)?;
+    info.set_item(intern!(py, "redelivered"), way.is_redelivered)?;
+    fields.set_item(intern!(py, "delivery_info"), info)?;
     fields.set_item(intern!(py, "args"), to_python(py, &arguments.args)?)?;
     fields.set_item(intern!(py, "kwargs"), to_python(py, &arguments.kwargs)?)?;
-    add_fresh(py, &fields)?;
-    Ok(Some(fields))
+    let stamps = match fields.get_item(intern!(py, "stamps"))? {
+        // In memory the members of a group have one in common.
+        Some(stamps) => stamps.cast_into::<PyDict>()?.copy()?,
+        None => PyDict::new(py),
+    };
+    fields.set_item(intern!(py, "stamps"), stamps)?;
+    fields.set_item(intern!(py, "headers"), PyDict::new(py))?;
+    fields.set_item(intern!(py, "children"), PyList::empty(py))?;
+    fields.set_item(intern!(py, "successors"), PyList::empty(py))
 }
 
 /// Puts the headers into the fields; false if one is unusual.
@@ -171,19 +204,6 @@ fn take_addresses<'py>(
     let priority = parts.properties.get_item(intern!(py, "priority"))?;
     let priority = priority.unwrap_or_else(|| py.None().into_bound(py));
     Ok((priority.is_none() || priority.is_exact_instance_of::<PyInt>()).then_some(priority))
-}
-
-/// Adds the fields that no two requests may share.
-pub(crate) fn add_fresh<'py>(py: Python<'py>, fields: &Bound<'py, PyDict>) -> PyResult<()> {
-    let stamps = match fields.get_item(intern!(py, "stamps"))? {
-        // In memory the members of a group have one in common.
-        Some(stamps) => stamps.cast_into::<PyDict>()?.copy()?,
-        None => PyDict::new(py),
-    };
-    fields.set_item(intern!(py, "stamps"), stamps)?;
-    fields.set_item(intern!(py, "headers"), PyDict::new(py))?;
-    fields.set_item(intern!(py, "children"), PyList::empty(py))?;
-    fields.set_item(intern!(py, "successors"), PyList::empty(py))
 }
 
 /// The names of the headers of the usual form, in their places.
