@@ -34,6 +34,20 @@ REQUIRE = {
 RESULTS = services.redis_url(6)
 
 
+@pytest.fixture
+def lines_at(caplog):
+    """Return the lines so far of Celerant's log at a level."""
+
+    def lines(level):
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name == "celerant" and record.levelno == level
+        ]
+
+    return lines
+
+
 @pytest.fixture(autouse=True)
 def uninstalled():
     """Leave Celery as it was, after every test."""

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from functools import partial
 
 import celery
 import pytest
@@ -22,17 +23,9 @@ LINE = (
 
 
 @pytest.fixture
-def logged(caplog):
+def logged(lines_at):
     """Return the lines so far at level INFO."""
-
-    def lines():
-        return [
-            record.getMessage()
-            for record in caplog.records
-            if record.name == "celerant" and record.levelno == logging.INFO
-        ]
-
-    return lines
+    return partial(lines_at, logging.INFO)
 
 
 def start_of_a_worker():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from functools import partial
 
 import celery
 import pytest
@@ -19,18 +20,10 @@ def side(make_app):
 
 
 @pytest.fixture
-def logged(caplog):
+def logged(caplog, lines_at):
     """Return the lines so far about Celery's own path."""
     caplog.set_level(logging.DEBUG, logger="celerant")
-
-    def lines():
-        return [
-            record.getMessage()
-            for record in caplog.records
-            if record.name == "celerant" and record.levelno == logging.DEBUG
-        ]
-
-    return lines
+    return partial(lines_at, logging.DEBUG)
 
 
 class Special(group):

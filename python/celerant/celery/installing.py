@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, MutableMapping
@@ -178,7 +179,7 @@ def install_lazily() -> None:
 
 def _is_in(function: FunctionType) -> bool:
     """Whether this thread is in a call of `function`."""
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the same as `inspect.currentframe`
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         if frame.f_code is function.__code__:
             return True
