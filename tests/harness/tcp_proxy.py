@@ -5,6 +5,8 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 
 __all__ = ["TcpProxy"]
@@ -19,7 +21,7 @@ class TcpProxy:
     `lose_reply`: the request is forwarded and executed, then its reply is dropped and
     the connection closed. `lose_request`: the connection is closed before the last
     piece is forwarded. Together they fire `times` times. `distance`: seconds that each
-    reply is under way.
+    reply is under way. `holds`: whether replies wait until the client has sent more.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class TcpProxy:
         lose_request: Callable[[bytes], bool] | None = None,
         times: int = 1,
         distance: float = 0,
+        holds: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         self._target = ("127.0.0.1", port)
         self._lose_reply = lose_reply
@@ -39,6 +42,7 @@ class TcpProxy:
         self._watch: Callable[[bytes, object], bool] | None = None
         self._watch_loses_reply = False
         self._distance = distance
+        self._holds = holds
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -137,28 +141,34 @@ class TcpProxy:
             self.cuts += 1
             return True
 
-    def _reply(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
-        if server not in self._muted:
-            self._closing.wait(self._distance)
-            client.sendall(data)
-
     def _relay(self, client: socket.socket, server: socket.socket) -> None:  # noqa: C901, PLR0912 - one loop over both ends
         with self._lock:
             self._open |= {client, server}
             if self._mutes_new:
                 self._muted.add(server)
         request = bytearray()
+        #: Replies under way, and the times at which they arrive.
+        replies: deque[tuple[float, bytes]] = deque()
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(client, selectors.EVENT_READ)
                 selector.register(server, selectors.EVENT_READ)
                 while not self._closing.is_set():
-                    ready = [key.fileobj for key, _ in selector.select()]
+                    left = None
+                    if replies and not self._holds(bytes(request)):
+                        left = replies[0][0] - time.monotonic()
+                    ready = [key.fileobj for key, _ in selector.select(left)]
                     if server in ready:
                         data = server.recv(_READ_BYTES)
                         if not data:
+                            client.sendall(b"".join(rest for _, rest in replies))
                             return
-                        self._reply(client, server, data)
+                        if server not in self._muted:
+                            replies.append((time.monotonic() + self._distance, data))
+                    while left is not None and replies:
+                        if replies[0][0] > time.monotonic():
+                            break
+                        client.sendall(replies.popleft()[1])
                     if client in ready:
                         data = client.recv(_READ_BYTES)
                         request += data

@@ -14,6 +14,9 @@ QUEUE = "celerant-test-far"
 SIZE = 5_000
 #: Seconds: from this on a chunk is four times as long as of a near server.
 DISTANCE = 0.003
+#: The end of a transaction that has no EXEC yet, and of one that has.
+OPENED = b"$7\r\nKEEPTTL\r\n"
+COMMITTED = OPENED + b"*1\r\n$4\r\nEXEC\r\n"
 
 
 @pytest.fixture
@@ -70,11 +73,80 @@ def test_each_member_of_a_grown_chunk_is_in_the_queue_exactly_once(
     server = redis_server()
 
     def is_written(stream):
-        return _transactions(stream) == number and b"EXEC" in stream[-200:]
+        return stream.count(COMMITTED) >= number
 
     with TcpProxy(server.port, **{lost: is_written}, distance=DISTANCE) as proxy:
         report = _send(proxy.port)
         assert proxy.cuts == 1
     assert report.confirmed == [(0, SIZE)]
+    with server.client() as client:
+        assert _numbers(client) == list(range(SIZE))
+
+
+def _until_opened(*numbers):
+    """Return whether replies wait until chunks of these numbers have come, once each.
+
+    Only the end of such a chunk is still to come then.
+    """
+    left = set(numbers)
+
+    def holds(stream):
+        number = stream.count(COMMITTED) + 1
+        if stream.endswith(OPENED):
+            left.discard(number)
+        return number in left
+
+    return holds
+
+
+def test_the_next_chunk_is_written_while_the_reply_is_under_way(redis_server):
+    server, opened = redis_server(), []
+
+    def look(stream):
+        if stream.endswith(OPENED):
+            opened.append(_transactions(stream))
+        return False
+
+    ways = {"lose_request": look, "holds": _until_opened(2, 3)}
+    with TcpProxy(server.port, distance=DISTANCE, **ways) as proxy:
+        assert _send(proxy.port).complete
+    # The first one waits for none.
+    assert opened == [2, 3]
+    with server.client() as client:
+        assert _numbers(client) == list(range(SIZE))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("lost", ["lose_reply", "lose_request"])
+def test_each_member_is_in_the_queue_once_if_a_chunk_has_no_end_yet(
+    redis_server, lost, number
+):
+    server = redis_server()
+
+    def is_opened(stream):
+        return _transactions(stream) == number and stream.endswith(OPENED)
+
+    ways = {lost: is_opened, "holds": _until_opened(number)}
+    with TcpProxy(server.port, distance=DISTANCE, **ways) as proxy:
+        report = _send(proxy.port)
+        assert proxy.cuts == 1
+    assert report.confirmed == [(0, SIZE)]
+    with server.client() as client:
+        assert _numbers(client) == list(range(SIZE))
+
+
+def test_a_chunk_without_its_end_waits_for_a_discarded_one(redis_server):
+    server, deleted = redis_server(), []
+
+    def touch(stream):
+        if _transactions(stream) == 1 and not deleted:
+            with server.client() as client:
+                deleted.append(client.delete(*client.scan_iter("_kombu.celerant.*")))
+        return False
+
+    ways = {"lose_request": touch, "holds": _until_opened(2)}
+    with TcpProxy(server.port, distance=DISTANCE, **ways) as proxy:
+        assert _send(proxy.port).confirmed == [(0, SIZE)]
+    assert deleted == [1]
     with server.client() as client:
         assert _numbers(client) == list(range(SIZE))

@@ -49,6 +49,8 @@ class Volley:
         #: When the oldest record came (`monotonic`), or before.
         self._since = 0.0
         self._busy = threading.Lock()
+        #: Held by the slot that stores what is late.
+        self._turn = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -62,23 +64,39 @@ class Volley:
     def store_due(self) -> None:
         """Store the records if they are many, or have been here for long."""
         waiting = len(self._records)
-        if waiting >= _MANY or (waiting and monotonic() - self._since >= _LONG):
-            self.store()
+        if waiting >= _MANY:
+            self._store_some()
+        elif (
+            waiting
+            and monotonic() - self._since >= _LONG
+            # Else each of many slots would store the few records that have come while
+            # another waits for the store.
+            and self._turn.acquire(blocking=False)
+        ):
+            try:
+                self._store_some()
+            finally:
+                self._turn.release()
 
     def store(self) -> None:
-        """Store the records, waiting for a backend that is away."""
+        """Store all records, waiting for a backend that is away."""
         while self._records:
-            records: list[Record] = []
-            self._since = monotonic()
-            try:
-                while len(records) < _MOST:
-                    records.append(self._records.popleft())
-            except IndexError:
-                pass
-            self._storing.many(records)
-            for record in records:
-                if record.then is not None:
-                    record.then()
+            self._store_some()
+
+    def _store_some(self) -> None:
+        records: list[Record] = []
+        self._since = monotonic()
+        try:
+            while len(records) < _MOST:
+                records.append(self._records.popleft())
+        except IndexError:
+            pass
+        if not records:
+            return
+        self._storing.many(records)
+        for record in records:
+            if record.then is not None:
+                record.then()
 
     def store_late(self) -> bool:
         """Store the records that have been here for long.

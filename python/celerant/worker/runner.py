@@ -176,8 +176,12 @@ class Runner:
         final = self.ending.finish(delivery.request, policy, outcome, settle)
         if final is None:
             run.is_settled = True
-            if delivery.is_forgotten:
+            if (
+                delivery.is_forgotten
+                and len(self.ending.volley) >= self._worker_state.running
+            ):
                 # It is acknowledged: if the worker is killed, a waiting result is lost.
+                # No more wait than tasks run, which are lost then, too.
                 self.ending.volley.store()
         else:
             run.settlement = policy.settlement(final)

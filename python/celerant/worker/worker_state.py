@@ -114,6 +114,11 @@ class WorkerState:
         """Return the running requests, with the times (`time.time`) of their begin."""
         return list(self._active.copy().values())
 
+    @property
+    def running(self) -> int:
+        """How many tasks run."""
+        return len(self._active)
+
     def total(self) -> dict[str, int]:
         """Return how many runs have begun, by the tasks' names."""
         total: Counter[str] = Counter()

@@ -4,13 +4,15 @@ Each chunk is ``MULTI, LPUSH .., SET mark n, EXEC, WATCH mark`` in one write. `m
 a key of this wire, n counts its chunks: after a lost reply it tells whether chunk n is
 in, and touching it makes a late EXEC of the old connection fail. So a chunk is enqueued
 exactly once. Between dispatches mark and WATCH stay, and the next costs one round trip.
+
+While a chunk's reply is awaited, the next one is written already, but for its EXEC: a
+far server has it when that comes, and nothing of it is in if it never comes.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
@@ -18,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError, WatchError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from celerant._core import Chunk, Fate, Layout, monotonic
+from celerant._core import Chunk, Fate, Layout
 from celerant.dispatch.envelope import Blueprint
 from celerant.dispatch.journaling import Command
 from celerant.dispatch.wires.base import Broken, Dispatch, Doubt, Wire, declare
@@ -38,6 +40,7 @@ __all__ = ["RedisWire", "carries"]
 
 #: How many transactions of one dispatch may be discarded before it is given up.
 _MAX_DISCARDED = 3
+_T = TypeVar("_T")
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
@@ -69,14 +72,14 @@ class RedisWire(Wire):
         self._watch = MarkWatch(self._talk, self._channel.global_keyprefix)
         self._step = 0
         self._flight: Flight | None = None
+        #: The next chunk, if the server has all of it but its end.
+        self._opened: Flight | None = None
         #: Transactions that did nothing, because the mark had been touched.
         self._discarded = 0
         #: Whether nothing was heard from Redis since the dispatch began.
         self._is_doubtful = False
         #: Whether the right mark is watched for the dispatch.
         self._follows = True
-        #: Monotonic time at which a chunk was written, if it is measured.
-        self._written_at = 0.0
         try:
             self._talk.connect()
             self._watch.find_rights()
@@ -94,7 +97,8 @@ class RedisWire(Wire):
             self._follows = False
 
     def is_alive(self) -> bool:
-        return self._talk.is_alive()
+        # Nobody knows how much was written of a chunk that has no end.
+        return self._opened is None and self._talk.is_alive()
 
     @property
     def limits(self) -> ChunkLimits:
@@ -143,7 +147,7 @@ class RedisWire(Wire):
             if mark != self._watch.key:
                 self.flush()
                 self._watch.key = mark
-                self._probe_again()
+                self._answer(self._watch.set)
             self._send(chunk.select(positions))
 
     def _send(self, chunk: Chunk) -> None:
@@ -152,36 +156,60 @@ class RedisWire(Wire):
             step = self._step = self._step + 1
         else:
             step = journal.mark.pack()
-        # The chunk is encoded while the one before is under way.
+        # The chunk is encoded and written while the one before is under way.
         buffer, commands = chunk.redis(self._watch.key, step, os.urandom(16))
-        opening = self._watch.opening()
+        flight = Flight.of(chunk, buffer, commands, step, *self._watch.opening())
+        if self._flight is not None and not self._watch.is_aging():
+            self._open(flight)
         self.flush()
-        flight = Flight.of(chunk, buffer, commands, step, *opening)
-        self._flight = flight
+        self._flight, opened, self._opened = flight, self._opened, None
+        if opened is None:
+            self._write(flight.buffer, flight.before, renews=self._watch.is_aging())
+        else:
+            self._write(flight.buffer[flight.end :])
+
+    def _write(
+        self, buffer: memoryview, before: bytes = b"", *, renews: bool = False
+    ) -> None:
+        """Write what is left of the chunk that is under way from now on."""
         try:
-            if self._watch.is_aging():
+            if renews:
                 self._watch.set()
-            self._talk.write(flight.buffer, flight.before)
+            self._talk.write(buffer, before)
         except JournalError:
             self._drop(Fate.UNSENT)
             raise
         except _LOST as exc:
             self._recover(exc)
-        if self._talk.limits is not NEAR:
-            self._written_at = monotonic()
+
+    def _open(self, flight: Flight) -> None:
+        """Write a transaction but for its end, behind the one under way."""
+        self._opened = flight
+        try:
+            self._talk.write(flight.buffer[: flight.end], flight.before)
+        except _LOST as exc:
+            self._recover(exc)
+
+    def _retract(self) -> None:
+        """Have the server forget the chunk that has no end yet, and the watch."""
+        flight, self._opened = self._opened, None
+        if flight is None:
+            return
+        try:
+            self._talk.ask(("DISCARD",), behind=flight.replies)
+        except _LOST:
+            # It forgets with the connection, too.
+            self._talk.disconnect()
 
     def flush(self) -> None:
         flight = self._flight
         if flight is None:
             return
         try:
-            count = flight.beside + flight.commands + 2
-            replies = [self._talk.reply() for _ in range(count)]
+            replies = [self._talk.reply() for _ in range(flight.replies + 1)]
             if self._watch.key is not None:
                 self._talk.reply()
-            if self._talk.limits is not NEAR:
-                # This machine, or the server, may have been busy when it was opened.
-                self._talk.measure(monotonic() - self._written_at)
+            self._talk.measure_write()
         except _LOST as exc:
             self._recover(exc)
             return
@@ -194,7 +222,7 @@ class RedisWire(Wire):
         if flight is None or mark is None:
             return
         # Nobody knows how many replies were read, so another connection asks.
-        self._talk.disconnect()
+        self._leave()
         with self._talk.hurried():
             self._talk.connect()
             value = self._watch.ask(mark)
@@ -203,18 +231,14 @@ class RedisWire(Wire):
             self._drop(Fate.CONFIRMED if found else Fate.UNSENT)
 
     def is_in(self, doubt: Doubt) -> bool | None:
-        while True:
-            try:
-                value = self._watch.ask(doubt.mark)
-                if self._watch.key is not None and self._follows:
-                    # The question has ended the watch.
-                    self._watch.set()
-            except _LOST as exc:
-                self._again(exc)
-                with suppress(*_LOST):
-                    self._talk.connect()
-            else:
-                return is_in(value, doubt.step)
+        def ask() -> int | None:
+            value = self._watch.ask(doubt.mark)
+            if self._watch.key is not None and self._follows:
+                # The question has ended the watch.
+                self._watch.set()
+            return value
+
+        return is_in(self._answer(ask), doubt.step)
 
     # -- journals --------------------------------------------------------------
 
@@ -228,38 +252,19 @@ class RedisWire(Wire):
             self._follows = True
             return
         self.flush()
-        while True:
-            try:
-                self._talk.connect()
-                self._watch.follow(journal)
-            except _LOST as exc:
-                self._again(exc)
-            else:
-                self._follows = True
-                return
+        self._answer(lambda: self._watch.follow(journal))
+        self._follows = True
 
     def tell(self, *commands: Command) -> list[Any] | None:
         prefixed = [self._watch.command(command) for command in commands]
-        found: list[Any] = self._asked(lambda: self._talk.ask(*prefixed))
-        return found
+        return self._answer(lambda: self._talk.ask(*prefixed), unwatched=True)
 
     def look(self, name: bytes) -> int | None:
         if self._watch.marks.is_by_slot or self._watch.key is None:
             return None
-        number: int | None = self._asked(lambda: self._watch.look(name))
-        # The question has ended the watch.
+        # The question ends the watch.
         self._follows = False
-        return number
-
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                self._talk.connect()
-                return ask()
-            except _LOST as exc:
-                self._again(exc)
-                # What was watched is watched no more.
-                self._follows = False
+        return self._answer(lambda: self._watch.look(name))
 
     def abort(self) -> None:
         flight = self._flight
@@ -269,12 +274,17 @@ class RedisWire(Wire):
                 doubt = Doubt(flight.chunk, self._watch.key, flight.step)
                 self.dispatch.doubts.append(doubt)
             self._flight = None
-        self._talk.disconnect()
+        self._leave()
 
     def close(self) -> None:
         marks = [] if self._watch.key is None else self._watch.marks.all()
         # Otherwise each has a TTL.
         self._talk.close(*(("DEL", mark) for mark in marks))
+
+    def _leave(self) -> None:
+        """Leave the server, which forgets a chunk without its end."""
+        self._opened = None
+        self._talk.disconnect()
 
     def _drop(self, fate: Fate) -> None:
         """Tell the fate of the chunk in flight, which is in flight no more."""
@@ -293,27 +303,22 @@ class RedisWire(Wire):
         else:
             # EXEC runs all commands; a push that failed pushed nothing.
             refusals, fates = executed, Fate.CONFIRMED
-        culprit: int | None = None
-        cause: Any = next((r for r in refusals if isinstance(r, Exception)), None)
-        if cause is None and isinstance(executed, Exception):
-            cause = executed
-        if not isinstance(executed, Exception):
             self._watch.reached = flight.step
+        culprit: int | None = None
+        answers = (*refusals, executed)
+        cause: Any = next((r for r in answers if isinstance(r, Exception)), None)
         if cause is None:
             self._drop(Fate.CONFIRMED)
             if self._watch.journal is not None:
                 # Whoever looks at its mark touches it.
                 self._discarded = 0
             return
-        at = flight.beside
-        for commands, members in flight.chunk.by_route():
-            is_refused = isinstance(refusals[at], Exception)
+        for members, is_refused in flight.refused(refusals):
             if is_refused and culprit is None:
                 culprit = members[0]
             for index in members:
                 fate = Fate.REJECTED if is_refused else fates
                 self.dispatch.ledger.mark_index(index, fate)
-            at += commands
         self._flight = None
         refuse(cause, culprit)
 
@@ -322,35 +327,33 @@ class RedisWire(Wire):
 
         The mark has expired while a generator paused, or was evicted.
         """
+        self._retract()
         self._discarded += 1
         if self._discarded > _MAX_DISCARDED:
             self._drop(Fate.REJECTED)
             cause = WatchError("the watched mark was touched")
             message = "redis discards the transactions: is something deleting its keys?"
             raise Broken(message, recoverable=True) from cause
-        try:
-            self._watch.set()
-            self._talk.write(flight.buffer, flight.before)
-        except JournalError:
-            self._drop(Fate.UNSENT)
-            raise
-        except _LOST as exc:
-            self._recover(exc)
-            return
+        self._write(flight.buffer, flight.before, renews=True)
         self.flush()
 
     # -- a lost reply -------------------------------------------------------------
 
-    def _probe_again(self) -> None:
-        """Set the mark and watch it, within the retry policy."""
+    def _answer(self, ask: Callable[[], _T], *, unwatched: bool = False) -> _T:
+        """Return the answer to a question, asked again within the retry policy.
+
+        Args:
+            ask: Asks it.
+            unwatched: Whether it watches nothing on a new connection.
+        """
         while True:
             try:
                 self._talk.connect()
-                self._watch.set()
+                return ask()
             except _LOST as exc:
                 self._again(exc)
-            else:
-                return
+                if unwatched:
+                    self._follows = False
 
     def _recover(self, exc: BaseException) -> None:
         """Find out whether the chunk in flight is in; send it again if not."""
@@ -384,7 +387,7 @@ class RedisWire(Wire):
             return
 
     def _again(self, exc: BaseException) -> None:
-        self._talk.disconnect()
+        self._leave()
         if self._is_doubtful:
             # It died while nobody used it; finding that out does not count as a try.
             self._is_doubtful = False

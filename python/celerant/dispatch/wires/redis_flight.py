@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from celerant._core import Chunk
 from celerant.dispatch.journaling import Mark
 
 __all__ = ["MULTI", "Flight", "is_in"]
 
-#: How each transaction begins.
+#: How each transaction begins, and what commits it.
 MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+_EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 
 
 @dataclass(slots=True)
@@ -21,6 +24,8 @@ class Flight:
     buffer: memoryview
     #: Between MULTI and EXEC.
     commands: int
+    #: Where the buffer's end begins, which commits the transaction.
+    end: int
     #: The mark's number once it is in.
     step: int
     #: MULTI and commands of its journal, if it has some, and how many those are. They
@@ -39,11 +44,27 @@ class Flight:
         beside: int,
     ) -> Flight:
         """Return a flight, given its whole transaction and what goes before."""
-        buffer = memoryview(transaction)
+        buffer, end = memoryview(transaction), transaction.rindex(_EXEC)
         if before:
             assert transaction.startswith(MULTI)  # noqa: S101 - as the core wrote it
-            buffer = buffer[len(MULTI) :]
-        return cls(chunk, buffer, commands, step, before, beside)
+            buffer, end = buffer[len(MULTI) :], end - len(MULTI)
+        return cls(chunk, buffer, commands, end, step, before, beside)
+
+    def refused(self, replies: Sequence[Any]) -> Iterator[tuple[list[int], bool]]:
+        """Yield the members of each queue, and whether it takes none.
+
+        Args:
+            replies: To the commands between MULTI and EXEC.
+        """
+        at = self.beside
+        for commands, members in self.chunk.by_route():
+            yield members, isinstance(replies[at], Exception)
+            at += commands
+
+    @property
+    def replies(self) -> int:
+        """How many replies come before that of EXEC."""
+        return 1 + self.beside + self.commands
 
 
 def is_in(value: int | None, step: int) -> bool | None:

@@ -45,6 +45,8 @@ class Talk:
         self._round_trip = math.inf
         #: How much should be written before an answer is awaited.
         self.limits = NEAR
+        #: Monotonic time of the last write to a far server.
+        self._written_at = 0.0
 
     def connect(self) -> None:
         """Connect, unless it is connected."""
@@ -111,15 +113,24 @@ class Talk:
         if before:
             pieces[0] = memoryview(b"".join((before, pieces[0])))
         self._redis.send_packed_command(pieces, check_health=False)
+        if self.limits is not NEAR:
+            self._written_at = monotonic()
 
     def pack(self, commands: Iterable[tuple[Any, ...]]) -> bytes:
         """Return commands as they are written."""
         return b"".join(self._redis.pack_commands(commands))
 
-    def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Send commands in one write and return their replies, error replies too."""
+    def ask(self, *commands: tuple[Any, ...], behind: int = 0) -> list[Any]:
+        """Send commands in one write and return their replies, error replies too.
+
+        Args:
+            commands: The commands.
+            behind: How many replies to earlier commands come before; they are dropped.
+        """
         packed, started = self._redis.pack_commands(commands), monotonic()
         self._redis.send_packed_command(packed, check_health=False)
+        for _ in range(behind):
+            self.reply()
         replies = [self.reply()]
         self.measure(monotonic() - started)
         replies += (self.reply() for _ in commands[1:])
@@ -134,6 +145,14 @@ class Talk:
             return self._redis.read_response()
         except ResponseError as exc:
             return exc
+
+    def measure_write(self) -> None:
+        """Note that the answer to the last `write` has come, if the server seems far.
+
+        This machine, or the server, may have been busy when it was found so.
+        """
+        if self.limits is not NEAR:
+            self.measure(monotonic() - self._written_at)
 
     def measure(self, took: float) -> None:
         """Note that an answer took so many seconds."""
