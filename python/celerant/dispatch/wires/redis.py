@@ -184,9 +184,9 @@ class RedisWire(Wire):
 
     def _open(self, flight: Flight) -> None:
         """Write a transaction but for its end, behind the one under way."""
-        self._opened = flight
+        self._opened, begin = flight, flight.buffer[: flight.end]
         try:
-            self._talk.write(flight.buffer[: flight.end], flight.before)
+            self._talk.write(begin, flight.before, is_whole=False)
         except _LOST as exc:
             self._recover(exc)
 

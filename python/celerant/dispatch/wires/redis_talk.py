@@ -45,7 +45,7 @@ class Talk:
         self._round_trip = math.inf
         #: How much should be written before an answer is awaited.
         self.limits = NEAR
-        #: Monotonic time of the last write to a far server.
+        #: Monotonic time of the last whole write to a far server.
         self._written_at = 0.0
 
     def connect(self) -> None:
@@ -102,18 +102,21 @@ class Talk:
         finally:
             redis.socket_timeout, redis.socket_connect_timeout = before
 
-    def write(self, buffer: memoryview, before: bytes = b"") -> None:
+    def write(
+        self, buffer: memoryview, before: bytes = b"", *, is_whole: bool = True
+    ) -> None:
         """Write in pieces; the limit for a server that stalls is one for each.
 
         Args:
             buffer: Commands.
             before: Short ones, which go with the first piece.
+            is_whole: Whether the answer comes without more being written.
         """
         pieces = [buffer[at : at + _WRITE] for at in range(0, len(buffer), _WRITE)]
         if before:
             pieces[0] = memoryview(b"".join((before, pieces[0])))
         self._redis.send_packed_command(pieces, check_health=False)
-        if self.limits is not NEAR:
+        if is_whole and self.limits is not NEAR:
             self._written_at = monotonic()
 
     def pack(self, commands: Iterable[tuple[Any, ...]]) -> bytes:
@@ -147,7 +150,7 @@ class Talk:
             return exc
 
     def measure_write(self) -> None:
-        """Note that the answer to the last `write` has come, if the server seems far.
+        """Note that the answer to the last whole one has come, if the server seems far.
 
         This machine, or the server, may have been busy when it was found so.
         """
