@@ -183,6 +183,8 @@ class Runner:
                 # It is acknowledged: if the worker is killed, a waiting result is lost.
                 # No more wait than tasks run, which are lost then, too.
                 self.ending.volley.store()
+            # It must not wait until this slot's next task has ended.
+            self.ask_later()
         else:
             run.settlement = policy.settlement(final)
 
@@ -206,8 +208,6 @@ class Runner:
         """Store waiting results if they are many or late; called between two runs."""
         if self.ending.volley:
             self.ending.volley.store_due()
-            # The rest must not wait until this slot's next task has ended.
-            self.ask_later()
 
     def rest(self) -> None:
         """Store and settle all that waits; called when a slot has no more to run."""

@@ -16,6 +16,7 @@ from celerant.worker.message import Delivery
 from celerant.worker.runner import Runner, TaskRun
 from celerant.worker.settling import Settles
 from celerant.worker.worker_state import WorkerState
+from harness.until import until
 
 
 class Store:
@@ -112,17 +113,41 @@ def test_many_records_do_not_wait_for_another_slot():
     assert list(map(len, store.volleys)) == [1, volley._MANY]
 
 
-def test_no_more_results_of_acknowledged_messages_wait_than_tasks_run():
-    store = Store()
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def runner(store):
     app = SimpleNamespace(backend=store)
     events = SimpleNamespace(tells_tasks=False)
     runner = Runner(app, hostname="here", worker_state=WorkerState(), events=events)
     runner.settling = Forgets()
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def runs(runner):
+    """Four that have begun."""
     task = Celerant("here").task(name="t")(lambda: None)
     runs = [TaskRun(Delivery(None, Request(str(n), "t"), task)) for n in range(4)]
     for run in runs:
         assert runner.admit(run)
         runner.begin(run)
+    return runs
+
+
+def test_a_result_is_stored_although_its_slot_runs_on(store, runner, runs):
+    runner.end(runs[0], Outcome(SUCCESS, 1))
+    until(lambda: store.volleys == [["0"]])
+
+
+def test_no_more_results_of_acknowledged_messages_wait_than_tasks_run(
+    store, runner, runs, monkeypatch
+):
+    monkeypatch.setattr(runner, "ask_later", lambda: None)
     seen = []
     for run in runs:
         runner.end(run, Outcome(SUCCESS, 1))
