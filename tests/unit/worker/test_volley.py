@@ -9,7 +9,7 @@ import pytest
 
 from celerant import Celerant
 from celerant.context.request import Request
-from celerant.running import volley
+from celerant.running import ending, volley
 from celerant.running.trace import SUCCESS, Outcome
 from celerant.running.volley import Record, Volley
 from celerant.worker.message import Delivery
@@ -119,7 +119,9 @@ def store():
 
 
 @pytest.fixture
-def runner(store):
+def runner(store, monkeypatch):
+    # A receiver of signals, which another test may have left, hears of each task alone.
+    monkeypatch.setattr(ending, "is_told", lambda _task: False)
     app = SimpleNamespace(backend=store)
     events = SimpleNamespace(tells_tasks=False)
     runner = Runner(app, hostname="here", worker_state=WorkerState(), events=events)
