@@ -32,7 +32,7 @@ class TcpProxy:
         lose_request: Callable[[bytes], bool] | None = None,
         times: int = 1,
         distance: float = 0,
-        holds: Callable[[bytes], bool] = lambda _: False,
+        holds: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._target = ("127.0.0.1", port)
         self._lose_reply = lose_reply
@@ -155,7 +155,8 @@ class TcpProxy:
                 selector.register(server, selectors.EVENT_READ)
                 while not self._closing.is_set():
                     left = None
-                    if replies and not self._holds(bytes(request)):
+                    is_held = self._holds is not None and self._holds(bytes(request))
+                    if replies and not is_held:
                         left = replies[0][0] - time.monotonic()
                     ready = [key.fileobj for key, _ in selector.select(left)]
                     if server in ready:
@@ -165,9 +166,8 @@ class TcpProxy:
                             return
                         if server not in self._muted:
                             replies.append((time.monotonic() + self._distance, data))
-                    while left is not None and replies:
-                        if replies[0][0] > time.monotonic():
-                            break
+                    now = time.monotonic()
+                    while replies and not is_held and replies[0][0] <= now:
                         client.sendall(replies.popleft()[1])
                     if client in ready:
                         data = client.recv(_READ_BYTES)

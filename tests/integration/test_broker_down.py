@@ -7,6 +7,7 @@ import pytest
 from celerant import Celerant, group
 from celerant.errors import NotSent, PublishError
 from harness.redis_server import free_port
+from harness.redis_transactions import COMMITTED
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 
@@ -67,10 +68,6 @@ def test_a_single_task_fails_the_same_way():
         with pytest.raises(PublishError, match=str(port)) as caught:
             tasks.add.delay(1, 2)
     assert "hidden" not in str(caught.value)
-
-
-#: The end of each transaction with members.
-COMMITTED = b"KEEPTTL\r\n*1\r\n$4\r\nEXEC\r\n"
 
 
 class _Interrupted:

@@ -7,6 +7,7 @@ import pytest
 
 from celerant import Celerant, group
 from celerant.dispatch.wires import chunk_limits
+from harness.redis_transactions import COMMITTED, OPENED
 from harness.tasks import define_tasks
 from harness.tcp_proxy import TcpProxy
 
@@ -14,9 +15,6 @@ QUEUE = "celerant-test-far"
 SIZE = 5_000
 #: Seconds: from this on a chunk is four times as long as of a near server.
 DISTANCE = 0.003
-#: The end of a transaction that has no EXEC yet, and of one that has.
-OPENED = b"$7\r\nKEEPTTL\r\n"
-COMMITTED = OPENED + b"*1\r\n$4\r\nEXEC\r\n"
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from functools import partial
 
 import celery
 import pytest
@@ -23,7 +22,7 @@ def side(make_app):
 def logged(caplog, lines_at):
     """Return the lines so far about Celery's own path."""
     caplog.set_level(logging.DEBUG, logger="celerant")
-    return partial(lines_at, logging.DEBUG)
+    return functools.partial(lines_at, logging.DEBUG)
 
 
 class Special(group):
