@@ -59,8 +59,6 @@ impl Seed {
 #[derive(Clone, Debug)]
 pub struct Ids {
     seed: Seed,
-    /// First 64 bits of every id, version included.
-    head: u64,
     head_text: [u8; PREFIX_LEN],
 }
 
@@ -71,17 +69,11 @@ impl Ids {
         let mut hasher = SipHasher128::new_with_key(seed.as_bytes());
         hasher.write(b"celerant prefix");
         let bits = hasher.finish128().h1;
-        // Bits 12..16 of the head are the UUID's version.
-        let head = (bits & !0xf000) | 0x8000;
         let mut text = [0; ID_LEN];
-        write_uuid(head, 0, &mut text);
+        write_uuid(of_version_8(bits), 0, &mut text);
         let mut head_text = [0; PREFIX_LEN];
         head_text.copy_from_slice(&text[..PREFIX_LEN]);
-        Self {
-            seed,
-            head,
-            head_text,
-        }
+        Self { seed, head_text }
     }
 
     /// The seed these ids derive from.
@@ -99,7 +91,8 @@ impl Ids {
 
     /// Writes the id of member `index`.
     pub fn write(&self, index: u32, out: &mut [u8; ID_LEN]) {
-        write_uuid(self.head, VARIANT | self.tail(index), out);
+        out[..PREFIX_LEN].copy_from_slice(&self.head_text);
+        write_tail(VARIANT | self.tail(index), out);
     }
 
     /// The id of member `index` as text.
@@ -121,7 +114,7 @@ impl Ids {
         let hash = hasher.finish128();
         let mut out = [0; ID_LEN];
         write_uuid(
-            (hash.h1 & !0xf000) | 0x8000,
+            of_version_8(hash.h1),
             (hash.h2 & TAIL_MASK) | VARIANT,
             &mut out,
         );
@@ -162,32 +155,38 @@ impl Ids {
     }
 }
 
-/// Fresh ids for things that are sent once, such as a message's `delivery_tag`.
+/// Fresh ids for things that are sent once, such as a message's `delivery_tag`: random numbers
+/// that are counted on.
 #[derive(Debug)]
 pub struct Tags {
-    key: [u8; 16],
+    text: [u8; ID_LEN],
     next: u64,
 }
 
 impl Tags {
-    /// `key`: 16 random bytes, drawn for each use.
+    /// `random`: 16 random bytes, drawn for each use.
     #[must_use]
-    pub const fn new(key: [u8; 16]) -> Self {
-        Self { key, next: 0 }
+    pub fn new(random: [u8; 16]) -> Self {
+        let bits = u128::from_be_bytes(random);
+        let mut text = [0; ID_LEN];
+        write_uuid(of_version_8(high_64(bits)), 0, &mut text);
+        Self {
+            text,
+            next: low_64(bits),
+        }
     }
 
-    /// Writes the next tag, shaped as a UUID of version 8.
-    pub fn write(&mut self, out: &mut [u8; ID_LEN]) {
-        let mut hasher = SipHasher128::new_with_key(&self.key);
-        hasher.write_u64(self.next);
-        self.next += 1;
-        let hash = hasher.finish128();
-        write_uuid(
-            (hash.h1 & !0xf000) | 0x8000,
-            (hash.h2 & TAIL_MASK) | VARIANT,
-            out,
-        );
+    /// The next tag, shaped as a UUID of version 8.
+    pub fn draw(&mut self) -> &[u8; ID_LEN] {
+        write_tail((self.next & TAIL_MASK) | VARIANT, &mut self.text);
+        self.next = self.next.wrapping_add(1);
+        &self.text
     }
+}
+
+/// The first 64 bits of a UUID: bits 12..16 are its version.
+const fn of_version_8(bits: u64) -> u64 {
+    (bits & !0xf000) | 0x8000
 }
 
 #[allow(clippy::cast_possible_truncation)] // the upper half is taken by `high_64`
@@ -206,18 +205,36 @@ const fn low_32(bits: u64) -> u32 {
 }
 
 fn write_uuid(high: u64, low: u64, out: &mut [u8; ID_LEN]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bytes = ((u128::from(high) << 64) | u128::from(low)).to_be_bytes();
-    let mut at = 0;
-    for (i, byte) in bytes.into_iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            out[at] = b'-';
-            at += 1;
-        }
-        out[at] = HEX[usize::from(byte >> 4)];
-        out[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
+    for (at, byte) in [0, 2, 4, 6, 9, 11, 14, 16]
+        .into_iter()
+        .zip(high.to_be_bytes())
+    {
+        out[at..at + 2].copy_from_slice(&hex(byte));
     }
+    out[8] = b'-';
+    out[13] = b'-';
+    write_tail(low, out);
+}
+
+/// Writes the last 64 bits of a UUID, behind its prefix.
+fn write_tail(low: u64, out: &mut [u8; ID_LEN]) {
+    for (at, byte) in [19, 21, 24, 26, 28, 30, 32, 34]
+        .into_iter()
+        .zip(low.to_be_bytes())
+    {
+        out[at..at + 2].copy_from_slice(&hex(byte));
+    }
+    out[18] = b'-';
+    out[23] = b'-';
+}
+
+/// A byte as two digits.
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
 }
 
 /// The last 64 bits of a UUID's text, if it looks like `-vxxx-xxxxxxxxxxxx`.
@@ -283,9 +300,7 @@ mod tests {
         let mut tags = Tags::new([3; 16]);
         let mut seen = std::collections::HashSet::new();
         for _ in 0..1000 {
-            let mut out = [0; ID_LEN];
-            tags.write(&mut out);
-            assert!(seen.insert(out));
+            assert!(seen.insert(*tags.draw()));
         }
     }
 

@@ -1,8 +1,9 @@
 //! JSON exactly as Python's `json.dumps` writes it by default.
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result};
 use crate::float;
-use crate::stack::Stack;
 use crate::value::{Arena, Token, ValueRef};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -31,7 +32,8 @@ pub fn write(arena: &Arena, value: ValueRef, out: &mut Vec<u8>) -> Result<()> {
         rest: arena.tokens_from(value),
         read: 0,
     };
-    let mut open: Stack<Open> = Stack::new();
+    // Arguments of tasks are rarely nested deeper than it goes without allocating.
+    let mut open = SmallVec::<[Open; 8]>::new();
     loop {
         match tokens.next()? {
             Token::Null => out.extend_from_slice(b"null"),
@@ -88,10 +90,9 @@ struct Tokens<'a> {
 
 impl Tokens<'_> {
     fn next(&mut self) -> Result<Token> {
-        let (&first, rest) = self
-            .rest
-            .split_first()
-            .ok_or(Error::Incomplete { at: self.read })?;
+        let Some((&first, rest)) = self.rest.split_first() else {
+            return Err(Error::Incomplete { at: self.read });
+        };
         self.rest = rest;
         self.read += 1;
         Ok(first)

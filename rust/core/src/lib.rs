@@ -25,5 +25,4 @@ pub mod value;
 pub mod wire;
 
 mod float;
-mod stack;
 mod sync;

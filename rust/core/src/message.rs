@@ -227,13 +227,13 @@ impl Chunk {
     }
 
     pub(crate) fn template(&self, member: &Member) -> Result<&Template> {
-        self.templates
-            .get(member.template as usize)
-            .map(AsRef::as_ref)
-            .ok_or(Error::UnknownTemplate {
+        let Some(template) = self.templates.get(member.template as usize) else {
+            return Err(Error::UnknownTemplate {
                 template: member.template,
                 len: self.templates.len(),
-            })
+            });
+        };
+        Ok(template)
     }
 
     /// The member's id as WTF-8; a derived one is written to `derived`.

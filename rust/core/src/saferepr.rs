@@ -1,8 +1,9 @@
 //! `argsrepr` and `kwargsrepr`: Celery's truncating `repr`.
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, Result};
 use crate::float;
-use crate::stack::Stack;
 use crate::value::{Arena, Token, ValueRef};
 
 #[derive(Clone, Copy, Default)]
@@ -12,6 +13,9 @@ struct Open {
     is_dict: bool,
     end: &'static str,
 }
+
+/// The open containers; arguments of tasks are rarely nested deeper than it goes without allocating.
+type Stack = SmallVec<[Open; 8]>;
 
 /// How far a repr goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn print(&mut self) -> Result<()> {
-        let mut open: Stack<Open> = Stack::new();
+        let mut open = Stack::new();
         loop {
             if self.budget <= 0 {
                 self.cut_before_next(&mut open);
@@ -128,7 +132,7 @@ impl Printer<'_> {
 
     /// Finishes an item: separator or end of the container, and so on outwards.
     /// False when the text is complete.
-    fn close(&mut self, open: &mut Stack<Open>) -> Result<bool> {
+    fn close(&mut self, open: &mut Stack) -> Result<bool> {
         loop {
             let Some(top) = open.last_mut() else {
                 return Ok(false);
@@ -154,7 +158,7 @@ impl Printer<'_> {
     }
 
     /// Writes a dict's next key and its colon. False when the budget ended the text.
-    fn key(&mut self, open: &mut Stack<Open>) -> Result<bool> {
+    fn key(&mut self, open: &mut Stack) -> Result<bool> {
         if self.budget <= 0 {
             self.cut(open);
             return Ok(false);
@@ -214,7 +218,7 @@ impl Printer<'_> {
     }
 
     /// Leaves out the next value and the rest.
-    fn cut_before_next(&mut self, open: &mut Stack<Open>) {
+    fn cut_before_next(&mut self, open: &mut Stack) {
         if !self.is_balanced
             && open.len() < self.max_levels
             && let Some((_, frame)) = self.rest.first().copied().and_then(container)
@@ -225,7 +229,7 @@ impl Printer<'_> {
     }
 
     /// Leaves the rest out, and closes all that is open.
-    fn cut(&mut self, open: &mut Stack<Open>) {
+    fn cut(&mut self, open: &mut Stack) {
         self.out.extend_from_slice(b", ...");
         while let Some(Open { end, .. }) = open.pop() {
             self.out.extend_from_slice(end.as_bytes());
@@ -331,7 +335,9 @@ impl Printer<'_> {
     }
 
     fn next(&mut self) -> Result<Token> {
-        let (&first, rest) = self.rest.split_first().ok_or(Error::Incomplete { at: 0 })?;
+        let Some((&first, rest)) = self.rest.split_first() else {
+            return Err(Error::Incomplete { at: 0 });
+        };
         self.rest = rest;
         Ok(first)
     }

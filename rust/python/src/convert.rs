@@ -7,6 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple, PyType,
 };
+use smallvec::SmallVec;
 
 use crate::error::Raised;
 use crate::frames::ReadTypes;
@@ -15,12 +16,15 @@ use crate::frames::ReadTypes;
 /// reprs show three levels.
 pub(crate) const MAX_NESTING: usize = 100;
 
+/// Items of a container, and containers within containers, that cost no allocation.
+const FEW: usize = 8;
+
 /// Reads values into an arena and notes whether all of them were plain.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     arena: &'a mut Arena,
     /// Addresses of the containers that are open.
-    open: Vec<usize>,
+    open: SmallVec<[usize; FEW]>,
     /// Whether the JSON writer may write the values that were read.
     pub(crate) is_plain: bool,
     /// Subclasses of dict that are written as plain ones: signatures.
@@ -31,7 +35,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(arena: &'a mut Arena) -> Self {
         Self {
             arena,
-            open: Vec::new(),
+            open: SmallVec::new(),
             is_plain: true,
             canvases: None,
         }
@@ -64,8 +68,9 @@ impl<'a> Reader<'a> {
 
     /// Reads one value.
     pub(crate) fn value(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Ok(text) = value.cast_exact::<PyString>() {
-            return self.text(text);
+        // Asked first: a failed cast makes an error that holds the value and its type.
+        if value.is_exact_instance_of::<PyString>() {
+            return self.text(value.cast_exact()?);
         }
         if value.is_exact_instance_of::<PyInt>() {
             // Past 64 bits: kombu's.
@@ -78,11 +83,11 @@ impl<'a> Reader<'a> {
         if value.is_none() {
             return self.push(Token::Null);
         }
-        if let Ok(truth) = value.cast_exact::<PyBool>() {
-            return self.push(Token::Bool(truth.is_true()));
+        if value.is_exact_instance_of::<PyBool>() {
+            return self.push(Token::Bool(value.cast_exact::<PyBool>()?.is_true()));
         }
-        if let Ok(float) = value.cast_exact::<PyFloat>() {
-            let number = float.value();
+        if value.is_exact_instance_of::<PyFloat>() {
+            let number = value.cast_exact::<PyFloat>()?.value();
             if number.is_finite() {
                 return self.push(Token::Float(number));
             }
@@ -93,49 +98,49 @@ impl<'a> Reader<'a> {
 
     fn container(&mut self, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let address = value.as_ptr() as usize;
+        if value.is_instance_of::<PyTuple>() {
+            let tuple = value.cast::<PyTuple>()?;
+            self.is_plain &= value.is_exact_instance_of::<PyTuple>();
+            return self.inside(address, Token::Tuple, tuple.iter_borrowed());
+        }
+        if value.is_instance_of::<PyDict>() {
+            self.is_plain &= value.is_exact_instance_of::<PyDict>()
+                || self.canvases.is_some_and(|types| types.is_readable(value));
+            return self.dict(address, value.cast()?);
+        }
         if let Ok(list) = value.cast::<PyList>() {
             self.is_plain &= value.is_exact_instance_of::<PyList>();
             // Gathered first: reading an item may run code that changes the list.
-            let items: Vec<_> = list.iter().collect();
-            return self.inside(address, Token::List, &items);
-        }
-        if let Ok(tuple) = value.cast::<PyTuple>() {
-            self.is_plain &= value.is_exact_instance_of::<PyTuple>();
-            let items: Vec<_> = tuple.iter().collect();
-            return self.inside(address, Token::Tuple, &items);
-        }
-        if let Ok(dict) = value.cast::<PyDict>() {
-            self.is_plain &= value.is_exact_instance_of::<PyDict>()
-                || self.canvases.is_some_and(|types| types.is_readable(value));
-            return self.dict(address, dict);
+            let items: SmallVec<[_; FEW]> = list.iter().collect();
+            return self.inside(address, Token::List, items.iter().map(Bound::as_borrowed));
         }
         self.foreign(value, address)
     }
 
     /// Opens a container and reads its items.
-    fn inside(
+    fn inside<'b, 'py: 'b>(
         &mut self,
         address: usize,
         token: fn(u32) -> Token,
-        items: &[Bound<'_, PyAny>],
+        items: impl ExactSizeIterator<Item = Borrowed<'b, 'py, PyAny>>,
     ) -> PyResult<()> {
         if !self.enter(address) {
             return self.push(token(0));
         }
         self.push(token(length(items.len())?))?;
         for item in items {
-            self.value(item)?;
+            self.value(&item)?;
         }
         self.open.pop();
         Ok(())
     }
 
     fn dict(&mut self, address: usize, dict: &Bound<'_, PyDict>) -> PyResult<()> {
-        if !self.enter(address) {
+        if dict.is_empty() || !self.enter(address) {
             return self.push(Token::Dict(0));
         }
         // Gathered first: PyO3 panics if a dict changes while it is iterated.
-        let items: Vec<_> = dict.iter().collect();
+        let items: SmallVec<[_; FEW]> = dict.iter().collect();
         self.push(Token::Dict(length(items.len())?))?;
         for (key, value) in &items {
             self.is_plain &= key.is_exact_instance_of::<PyString>();
@@ -172,13 +177,17 @@ impl<'a> Reader<'a> {
             && !set.is_empty()
         {
             let items: Vec<_> = set.iter().collect();
-            return self.inside(address, Token::Set, &items);
+            return self.inside(address, Token::Set, items.iter().map(Bound::as_borrowed));
         }
         if let Ok(set) = value.cast_exact::<PyFrozenSet>()
             && !set.is_empty()
         {
             let items: Vec<_> = set.iter().collect();
-            return self.inside(address, Token::FrozenSet, &items);
+            return self.inside(
+                address,
+                Token::FrozenSet,
+                items.iter().map(Bound::as_borrowed),
+            );
         }
         // Source: reprstream of celery 5.7.0: numbers by str, decimals and the rest by repr.
         let by_str = is_number(value);

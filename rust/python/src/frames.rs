@@ -1,6 +1,5 @@
 //! Groups as frames of the unroll: lists, iterators and one task over many arguments.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -72,7 +71,8 @@ impl From<PyErr> for Unreadable {
 /// The types that are read, by address.
 #[derive(Debug, Default)]
 pub(crate) struct ReadTypes {
-    by_type: HashSet<usize>,
+    /// A few: looking at each takes less than hashing.
+    by_type: Vec<usize>,
     mapped: usize,
     /// Keeps the addresses valid.
     _held: Vec<Py<PyType>>,

@@ -17,7 +17,7 @@ use crate::convert::{Reader, from_wtf8, value};
 use crate::error::Raised;
 use crate::frames::ReadTypes;
 use crate::template::PyTemplate;
-use crate::templates::number_of;
+use crate::templates::{Known, number_of};
 
 /// A member as its listener left it; read by its attributes.
 #[derive(FromPyObject)]
@@ -55,7 +55,7 @@ pub(crate) struct Heard {
     pub(crate) is_wired: bool,
     /// Among the members that are wired, or among those that are not.
     pub(crate) position: usize,
-    template: Arc<Py<PyTemplate>>,
+    template: Arc<Known>,
     args: Py<PyAny>,
     kwargs: Py<PyDict>,
     embed: Option<Py<PyDict>>,
@@ -65,7 +65,7 @@ impl Heard {
     pub(crate) fn new<'py>(
         is_wired: bool,
         position: usize,
-        template: &Arc<Py<PyTemplate>>,
+        template: &Arc<Known>,
         call: &Call<'py>,
         embed: Option<Bound<'py, PyDict>>,
     ) -> Self {
@@ -95,7 +95,7 @@ impl Heard {
             part.write_repr(value, &mut out).map_err(Raised::from)?;
             Ok::<_, PyErr>(from_wtf8(py, &out)?.unbind())
         };
-        let told = self.template.get().heard.as_ref();
+        let told = self.template.python.get().heard.as_ref();
         Ok(PyHeard {
             told: told.map_or_else(|| py.None(), |told| told.clone_ref(py)),
             id: from_wtf8(py, part.id(member, &chunk.ids, &mut derived))?.unbind(),
@@ -179,7 +179,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             }
             None => (heard.is_wired, None),
         };
-        let template = template.as_ref().unwrap_or(&heard.template).get();
+        let template = template.as_ref().unwrap_or(&heard.template.python).get();
         let types = Arc::clone(self.types);
         let chunk = self.part(is_wired);
         let mut reader = Reader::new(&mut chunk.arena);

@@ -18,11 +18,11 @@ use crate::roster::PyRoster;
 use crate::template::PyTemplate;
 use crate::templates::{Known, Origin, fingerprint};
 
-impl<'py> Reading<'_, 'py> {
+impl<'a, 'py> Reading<'a, 'py> {
     /// Puts a signature into the chunk, with the arguments and options of its group's call.
     pub(crate) fn signature(&mut self, index: u32, signature: &Bound<'py, PyDict>) -> PyResult<()> {
         let (args, kwargs) = self.brought();
-        let mut call = self.readable(Call::of(signature, &args, &kwargs))?;
+        let mut call = self.readable(Call::of(signature, args, kwargs))?;
         // As if copied from the group: a plain dict is not, and its list shows in the repr.
         let is_copied = self.plan.is_grouped && !signature.is_exact_instance_of::<PyDict>();
         if is_copied && let Ok(list) = call.args.cast::<PyList>() {
@@ -39,14 +39,14 @@ impl<'py> Reading<'_, 'py> {
         mapped: &Mapped,
     ) -> PyResult<()> {
         let (args, kwargs) = self.brought();
-        let call = self.readable(Call::of_item(item, mapped, &args, &kwargs))?;
+        let call = self.readable(Call::of_item(item, mapped, args, kwargs))?;
         self.call(index, &call, Origin::Member)
     }
 
     /// The arguments and options that the call adds to each member.
-    fn brought(&self) -> (Bound<'py, PyTuple>, Bound<'py, PyDict>) {
-        let args = self.plan.args.bind(self.py).clone();
-        (args, self.plan.kwargs.bind(self.py).clone())
+    fn brought(&self) -> (&'a Bound<'py, PyTuple>, &'a Bound<'py, PyDict>) {
+        let plan = self.plan;
+        (plan.args.bind(self.py), plan.kwargs.bind(self.py))
     }
 
     pub(crate) fn readable<T>(&self, read: Result<T, Unreadable>) -> PyResult<T> {
@@ -73,7 +73,10 @@ impl<'py> Reading<'_, 'py> {
         let (py, plan) = (self.py, self.plan);
         let is_final = origin != Origin::Member;
         let number = self.number_of(call, origin)?;
-        let known = self.progress.templates.get(number);
+        let known = match self.last.take() {
+            Some((of, known)) if of == number => known,
+            _ => self.progress.templates.get(number),
+        };
         let template = known.python.get();
         check(template, call)?;
         let (is_wired, registered) = self.register(number, &known);
@@ -122,13 +125,14 @@ impl<'py> Reading<'_, 'py> {
         });
         if template.heard.is_some() {
             let position = chunk.members.len() - 1;
-            let heard = Heard::new(is_wired, position, &known.python, call, whole);
+            let heard = Heard::new(is_wired, position, &known, call, whole);
             self.heard.push(heard);
         }
         // A chain's result is its last step's.
         if template.is_ignored && is_whole {
             extend(&mut self.ignored, index);
         }
+        self.last = Some((number, known));
         Ok(())
     }
 
@@ -163,7 +167,7 @@ impl<'py> Reading<'_, 'py> {
 
     /// Makes sure that the chunk knows a template; returns whether it is wired, and its number.
     pub(crate) fn register(&mut self, number: usize, known: &Known) -> (bool, u32) {
-        if let Some(&registered) = self.registered.get(&number) {
+        if let Some(&Some(registered)) = self.registered.get(number) {
             return registered;
         }
         let layout = known.python.get().layout.get();
@@ -174,7 +178,10 @@ impl<'py> Reading<'_, 'py> {
         let templates = &mut self.part(is_wired).templates;
         templates.push(known.core.clone());
         let last = u32::try_from(templates.len() - 1).unwrap_or(u32::MAX);
-        self.registered.insert(number, (is_wired, last));
+        if self.registered.len() <= number {
+            self.registered.resize(number + 1, None);
+        }
+        self.registered[number] = Some((is_wired, last));
         (is_wired, last)
     }
 }

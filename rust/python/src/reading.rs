@@ -1,6 +1,5 @@
 //! Reads one chunk: members apart, templates looked up, arguments into the arena.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +19,7 @@ use crate::members::refuse_taken;
 use crate::plan::{PyPlan, failed};
 use crate::progress::{Held, Pending, Progress};
 use crate::rows::Shared;
+use crate::templates::Known;
 
 /// A slow generator's members leave when one is drawn and this has passed.
 const LINGER: Duration = Duration::from_millis(20);
@@ -41,11 +41,13 @@ pub(crate) struct Reading<'a, 'py> {
     several: Vec<(u32, u32)>,
     shared: Vec<u32>,
     pub(crate) heard: Vec<Heard>,
-    /// Template number -> (is wired, number in its chunk).
-    pub(crate) registered: HashMap<usize, (bool, u32)>,
+    /// By template number: whether it is wired, and its number in its chunk.
+    pub(crate) registered: Vec<Option<(bool, u32)>>,
     /// The last task without options, and its template: most members have the same as the one
     /// before.
     pub(crate) plainest: Option<(Bound<'py, PyString>, usize)>,
+    /// The template of the member before, and its number.
+    pub(crate) last: Option<(usize, Arc<Known>)>,
     /// The embed of the message before: all tasks of one header carry the same body.
     pub(crate) carried: Option<Carried>,
     /// What the rows of a table share.
@@ -76,8 +78,9 @@ impl<'a, 'py> Reading<'a, 'py> {
             several: Vec::new(),
             shared: Vec::new(),
             heard: Vec::new(),
-            registered: HashMap::new(),
+            registered: Vec::new(),
             plainest: None,
+            last: None,
             by_rows: None,
             carried: None,
             shared_bytes: 0,

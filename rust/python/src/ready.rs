@@ -147,16 +147,16 @@ impl<'py> Filling<'_, 'py> {
             .write_body(member, &mut self.scratch)
             .map_err(failed)?;
         let body = base64_simd::STANDARD.encode_to_string(&self.scratch);
-        let mut tag = [0; ID_LEN];
-        self.tags.write(&mut tag);
-
         let properties = originals.properties.copy()?;
         if originals.is_correlated {
             properties.set_item(intern!(py, "correlation_id"), id)?;
         }
         // A message that goes back to the queue is marked there.
         properties.set_item(intern!(py, "delivery_info"), originals.info.copy()?)?;
-        properties.set_item(intern!(py, "delivery_tag"), from_wtf8(py, &tag)?)?;
+        properties.set_item(
+            intern!(py, "delivery_tag"),
+            from_wtf8(py, self.tags.draw())?,
+        )?;
         let message = originals.message.copy()?;
         message.set_item(intern!(py, "body"), PyString::new(py, &body))?;
         message.set_item(intern!(py, "headers"), headers)?;

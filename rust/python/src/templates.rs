@@ -18,10 +18,10 @@ use crate::template::PyTemplate;
 const TEMPLATES_KEPT: usize = 256;
 
 /// A template, as the core and as Python know it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) core: Arc<Template>,
-    pub(crate) python: Arc<Py<PyTemplate>>,
+    pub(crate) python: Py<PyTemplate>,
 }
 
 /// The origin of options: the rest of a template depends on it.
@@ -43,13 +43,13 @@ type ByOptions = HashMap<Vec<u8>, usize>;
 pub(crate) struct Templates {
     by_task: HashMap<String, ByOptions>,
     /// By the numbers that `by_task` has.
-    known: Vec<Known>,
+    known: Vec<Arc<Known>>,
     routes: Arc<Vec<Route>>,
 }
 
 impl Templates {
-    pub(crate) fn get(&self, number: usize) -> Known {
-        self.known[number].clone()
+    pub(crate) fn get(&self, number: usize) -> Arc<Known> {
+        Arc::clone(&self.known[number])
     }
 
     /// The routes of wired messages, by the numbers that templates have.
@@ -87,10 +87,10 @@ impl Templates {
         let details = template.get();
         let layout = details.layout.get();
         let core = details.core(number_of(&layout.route, &mut self.routes));
-        self.known.push(Known {
+        self.known.push(Arc::new(Known {
             core: Arc::new(core),
-            python: Arc::new(template),
-        });
+            python: template,
+        }));
         self.known.len() - 1
     }
 

@@ -180,9 +180,7 @@ impl<'a> Writer<'a> {
                     out.extend_from_slice(chunk.own_header(member, *number)?);
                 }
                 Part::Slot(Slot::Tag) => {
-                    let mut tag = [0; ID_LEN];
-                    self.tags.write(&mut tag);
-                    out.extend_from_slice(&tag);
+                    out.extend_from_slice(self.tags.draw());
                 }
             }
         }
