@@ -274,11 +274,13 @@ class Task(TaskHooks, Generic[P, R]):
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """Make a signature with these arguments, which may be partial."""
-        return Signature(self.name, args, kwargs, app=self.app)
+        return Signature.of_call(self.name, args, kwargs, self.app)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """Make a signature that ignores arguments of a call or a previous task."""
-        return Signature(self.name, args, kwargs, immutable=True, app=self.app)
+        made = Signature.of_call(self.name, args, kwargs, self.app)
+        made["immutable"] = True
+        return made
 
     def signature(
         self,
