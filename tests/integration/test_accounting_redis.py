@@ -108,6 +108,39 @@ def test_a_redis_out_of_memory_is_reported(redis_server):
             assert client.llen("celerant-t1-full") == 10_000
 
 
+def test_a_redis_without_its_replicas_is_reported(redis_server):
+    server = redis_server()
+    with _shop(server.url(), "celerant-t1-lone").app as app, server.client() as client:
+        members = group([app.tasks["celerant_test.echo"].s(i) for i in range(1_200)])
+        members.apply_async()
+        client.config_set("min-replicas-to-write", "1")
+        error = _interrupted(members)
+        assert error.recoverable
+        assert error.report.counts()["confirmed"] == 0
+        client.config_set("min-replicas-to-write", "0")
+        assert members.resume(error.result).report.complete
+        assert client.llen("celerant-t1-lone") == 2_400
+
+
+def test_each_wire_tells_of_its_own_messages_only(shop, client, monkeypatch):
+    # Messages with `immediate` are kombu's to send, the others the wire's.
+    members = [shop.add.s(i, i) for i in range(10)]
+    members[1::2] = [member.set(immediate=True) for member in members[1::2]]
+
+    def refuse(*_args, **_named):
+        message = "not now"
+        raise ValueError(message)
+
+    group(members).apply_async()
+    assert client.llen(shop.queue) == 10
+    monkeypatch.setattr(Producer, "publish", refuse)
+    error = _interrupted(group(members))
+    assert client.llen(shop.queue) == 15
+    odd = [(i, i + 1) for i in range(1, 10, 2)]
+    assert error.report.confirmed == [(i, i + 1) for i in range(0, 10, 2)]
+    assert sorted([*error.report.unknown, *error.report.unsent]) == odd
+
+
 def test_a_broken_generator_reports_exactly_the_sent_members(shop, client):
     def members():
         for i in range(1_300):

@@ -24,7 +24,7 @@ def test_a_task_that_sends_a_long_chain_gets_its_result(make_app):
 
     with app.worker(concurrency=2):
         result = sends.delay()
-        last = result.get(timeout=WAIT)
+        last = app.AsyncResult(result.get(timeout=WAIT))
         (child,) = result.children
-        assert child.id == last
-        assert child.get(timeout=WAIT) == STEPS
+        assert child.get(timeout=WAIT) == 1
+        assert last.get(timeout=WAIT) == STEPS

@@ -67,6 +67,21 @@ def test_stored_records_are_kept_or_replaced_as_one_by_one(place):
     assert found == {"success": 1, "failure": 2, "started": 2, "none": 2}
 
 
+@pytest.mark.parametrize(
+    ("end", "value"), [("FAILURE", ValueError("x")), ("STARTED", {"pid": 1})]
+)
+def test_a_task_that_is_twice_in_a_volley_keeps_its_success(place, end, value):
+    _, backend = place
+    ids = [f"t{n}" for n in range(3)]
+    backend.store_many(_rows(backend, [(name, {}, "STARTED") for name in ids]))
+    twice = [(name, 1, "SUCCESS") for name in ids]
+    twice += [(name, value, end) for name in ids]
+    backend.store_many(_rows(backend, twice))
+    found = [backend.decode(backend.read(name)) for name in ids]
+    assert [meta["status"] for meta in found] == ["SUCCESS"] * 3
+    assert [meta["result"] for meta in found] == [1] * 3
+
+
 def test_an_emptied_cache_of_scripts_costs_nothing(place):
     server, backend = place
     backend.store_many(_rows(backend, [("a", 1, "SUCCESS")]))

@@ -94,8 +94,13 @@ class Carrier:
 
     def send(self, chunk: Chunk) -> None:
         """Send a chunk; see `Wire.send`."""
-        for wire in self.wires:
-            wire.send(chunk)
+        if not (chunk.has_wired and chunk.has_generic):
+            for wire in self.wires:
+                wire.send(chunk)
+            return
+        # Each wire tells the fate of all that it is given.
+        for wire, part in zip(self.wires, chunk.parted(), strict=True):
+            wire.send(part)
 
     def end(self) -> None:
         """Forget the dispatch."""

@@ -75,8 +75,13 @@ class Run(ABC):
             error = self._interrupted(exc)
         if error is not None:
             self._count_rest()
-        self._conclude()
-        return Dispatched(self._report(), error, self._dispatch.doubts)
+        try:
+            return self._concluded(error)
+        except BaseException as exc:
+            if not is_interruption(exc):
+                raise
+            # What has left is to be told all the same.
+            return self._concluded(exc if error is None else error)
 
     def _held(self, carriers: Carriers) -> AbstractContextManager[Carrier]:
         if self._order.producer is None:
@@ -122,8 +127,15 @@ class Run(ABC):
         if count > len(self._order.roster):
             self._order.roster.resize(count)
 
+    def _concluded(self, error: BaseException | None) -> Dispatched:
+        self._conclude()
+        return Dispatched(self._report(), error, self._dispatch.doubts)
+
     def _conclude(self) -> None:
-        """Tell which members will have no result, and that there are no more."""
+        """Tell which members will have no result, and that there are no more.
+
+        After an interruption anywhere it can be called again.
+        """
         total, tally = len(self._ledger), self._order.tally
         self._order.roster.resize(total)
         if tally is None:

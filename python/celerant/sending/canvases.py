@@ -136,7 +136,7 @@ class Canvases:
             )
             if sent.error is not None:
                 raise self._unsent(result, sent)
-        outgoing.add_to_parent(result, of_send)
+        outgoing.add_to_parent(_first(result), of_send)
         return result
 
     def _send_chord(self, canvas: chord[Any], call: Call, held: Frozen | None) -> Any:
@@ -183,7 +183,7 @@ class Canvases:
             header.result = members
             self._interrupted[result.members] = header
             raise self._unsent(result, sent)
-        outgoing.add_to_parent(result, of_send)
+        outgoing.add_to_parent(_first(result), of_send)
         return result
 
     def resume(
@@ -259,3 +259,15 @@ class Canvases:
                 result.id,
             )
         return error
+
+
+def _first(result: Any) -> Any:
+    """Return the result of what leaves first: a chain's first step, a chord's header.
+
+    As in Celery it is the child of the task that sends; the others are children of
+    each other.
+    """
+    # Of an empty header nothing leaves.
+    while result.parent is not None and getattr(result.parent, "size", True):
+        result = result.parent
+    return result

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from celerant._core import Prints, Roster
+from celerant._core import Fate, Ledger, Prints, Roster
 from celerant.canvas.feed_options import take_feed_options
 from celerant.canvas.freezing import freeze
 from celerant.canvas.send_options import check_links, check_options
 from celerant.canvas.source import is_async
-from celerant.dispatch.interruption import carry
+from celerant.dispatch.interruption import carry, is_interruption
 from celerant.errors import CanvasError
+from celerant.errors.report import Report
 from celerant.results.group_result import GroupResult
 from celerant.results.tracking.members import Members
 from celerant.running.in_place import run_group
@@ -107,28 +109,44 @@ class Groups:
                 feed_options.journal, feed_options, kept, group_id, source, sent_call
             )
         result = GroupResult(group_id, kept) if held is None else held.result
-        with kept_journal(sent_call):
-            if feed_options.feeds or is_async(source):
+        if feed_options.feeds or is_async(source):
+            with kept_journal(sent_call):
                 self._feeds.begin(result, source, sent_call, feed_options)
-                sent = None
-            else:
-                sent = outgoing.dispatch(
-                    source, roster, sent_call, kept, group_id=group_id
-                )
-        if sent is None:
             self._index.note(result, sent_call)
             return result
-        result.report = sent.report
-        end_of(sent_call, sent)
-        self._refuse_unsent(sent, result, sent_call)
-        if feed_options.stamps:
-            # It may be mended.
-            self._mendable[result] = sent_call
-        if held is None:
-            result = result.lone()
-        self._index.note(result, sent_call)
-        outgoing.add_to_parent(result, call.options)
+        ledger = Ledger()
+        with self._telling(result, sent_call, ledger):
+            with kept_journal(sent_call):
+                sent = outgoing.dispatch(
+                    source, roster, sent_call, kept, group_id=group_id, ledger=ledger
+                )
+            result.report = sent.report
+            end_of(sent_call, sent)
+            self._refuse_unsent(sent, result, sent_call)
+            if feed_options.stamps:
+                # It may be mended.
+                self._mendable[result] = sent_call
+            if held is None:
+                result = result.lone()
+            self._index.note(result, sent_call)
+            outgoing.add_to_parent(result, call.options)
         return result
+
+    @contextmanager
+    def _telling(
+        self, result: GroupResult[Any], call: SentCall, ledger: Ledger
+    ) -> Iterator[None]:
+        """Tell an interruption that comes when all is decided what has left."""
+        try:
+            yield
+        except BaseException as exc:
+            is_told = getattr(exc, "report", None) is not None
+            has_left = ledger.count(Fate.UNSENT) < len(ledger)
+            if has_left and not is_told and is_interruption(exc):
+                result.report = result.report or Report(ledger)
+                carry(exc, result, result.report)
+                self._calls[result] = call
+            raise
 
     def close(self) -> None:
         """Feed no group any more."""

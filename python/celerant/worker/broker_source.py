@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import wall_time
 from celerant.common.waker import Waker
-from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.worker.backlog import Backlog
 from celerant.worker.connecting import reach
@@ -28,7 +27,6 @@ from celerant.worker.settling import Settling
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from celerant.worker.events import Events
     from celerant.worker.flow import Flow
     from celerant.worker.intake import Intake
     from celerant.worker.mailbox import MailboxNode
@@ -62,7 +60,7 @@ class BrokerSource:
         refuse: Callable[[Refused, str], None],
         *,
         flow: Flow,
-        events: Events,
+        arrived: Callable[[Delivery], None],
         mailbox: MailboxNode | None = None,
         prepare: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
@@ -74,14 +72,14 @@ class BrokerSource:
             reader: Makes deliveries of messages.
             refuse: Called with each refused message and its queue.
             flow: How many messages to hold.
-            events: Tells monitors of received messages.
+            arrived: Called with each message that has come.
             mailbox: Hears remote control on the same connections.
             prepare: Called with the queues once they are declared.
         """
         self._connect = connect
         self._reader = reader
         self._flow = flow
-        self._events = events
+        self._arrived = arrived
         self._mailbox = mailbox
         self._prepare = prepare
         self._connection: Any = None
@@ -262,9 +260,7 @@ class BrokerSource:
             self._backlog.add_refused(refused, queue)
             return
         delivery.queue, delivery.generation = queue, self._generation
-        if self._events.tells_tasks:
-            with logged("telling monitors of", delivery.request):
-                self._events.received(delivery)
+        self._arrived(delivery)
         self._backlog.add(delivery)
 
     def _pass_refused(self, refused: Refused, queue: str) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import wall_time
 from celerant.common.printable import shown
 from celerant.common.unopened import leave_unopened
-from celerant.running.logged import logged
 from celerant.running.policy import Settlement
 from celerant.worker.memory_message import MemoryMessage
 from celerant.worker.message import Delivery, Reader
@@ -28,7 +27,6 @@ from celerant.worker.settling import Settles
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from celerant.worker.events import Events
 
 __all__ = ["MemorySource"]
 
@@ -103,7 +101,7 @@ class MemorySource(Settles):
         queues: Sequence[Any],
         reader: Reader,
         refuse: Callable[[Refused, str], None],
-        events: Events,
+        arrived: Callable[[Delivery], None],
     ) -> None:
         """Consume `queues` (kombu's) of `connection`; `open` begins."""
         self._connection = connection
@@ -111,7 +109,7 @@ class MemorySource(Settles):
         self._channel: Any = None
         self._reader = reader
         self._refuse = refuse
-        self._events = events
+        self._arrived = arrived
         self._names: list[str] = []
         self._held: Schedule[Delivery] = Schedule()
         #: Deliveries that were taken and did not begin.
@@ -240,9 +238,7 @@ class MemorySource(Settles):
                     self._refuse(refused, name)
                     continue
                 delivery.queue = name
-                if self._events.tells_tasks:
-                    with logged("telling monitors of", delivery.request):
-                        self._events.received(delivery)
+                self._arrived(delivery)
                 if delivery.due is None or delivery.due <= time.time():
                     return delivery
                 # The queue is in this process too, so holding it costs the same.

@@ -27,7 +27,6 @@ from celerant.worker.headers import (
     read_time,
     wrong,
 )
-from celerant.worker.receiving import tell_received
 from celerant.worker.refused import Refused
 
 if TYPE_CHECKING:
@@ -125,7 +124,6 @@ class Reader:
             unread = _unread(exc, request)
             unread.message = message
             raise unread from exc
-        tell_received(delivery, self._hostname)
         return delivery
 
     def _ready(self, message: Any) -> Delivery | None:

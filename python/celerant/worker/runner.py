@@ -13,12 +13,13 @@ from celerant.common.foreign import traceback_text
 from celerant.common.printable import Lines
 from celerant.running.ending import Ending
 from celerant.running.lateness import Lateness
+from celerant.running.logged import logged
 from celerant.running.policy import Policy, Settlement
 from celerant.running.succession import send_successors
 from celerant.running.trace import FAILURE, STARTED, Outcome
 from celerant.tasks.control_flow import RETRY
 from celerant.worker.cancel_marks import CancelMarks
-from celerant.worker.receiving import tell_refused
+from celerant.worker.receiving import tell_received, tell_refused
 from celerant.worker.settling import Settles
 
 if TYPE_CHECKING:
@@ -241,6 +242,20 @@ class Runner:
             return "expired"
         self._marks.look(delivery.request)
         return "revoked" if self._worker_state.revoked.cover(delivery.request) else None
+
+    def receive(self, delivery: Delivery) -> None:
+        """Tell of a message that has come.
+
+        As in Celery, it is told as revoked alone if it is known to be so by now.
+        """
+        if delivery.expires is not None and time.time() > delivery.expires:
+            return
+        if self._worker_state.revoked.cover(delivery.request):
+            return
+        tell_received(delivery, self._hostname)
+        if self._events.tells_tasks:
+            with logged("telling monitors of", delivery.request):
+                self._events.received(delivery)
 
     def refuse(self, refused: Refused, queue: str) -> None:
         """Store the failure of a message that cannot run, and log it once."""

@@ -266,7 +266,9 @@ class Worker:
             shutdown=lambda: self.on_shutdown(),  # noqa: PLW0108 - users may set another
         )
         if is_memory:
-            source = MemorySource(connection, queues, reader, runner.refuse, events)
+            source = MemorySource(
+                connection, queues, reader, runner.refuse, runner.receive
+            )
             runner.settling = source
         else:
             connection.release()
@@ -285,7 +287,7 @@ class Worker:
                 reader,
                 runner.refuse,
                 flow=flow,
-                events=events,
+                arrived=runner.receive,
                 mailbox=mailbox,
                 prepare=partial(
                     offer_delays,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use celerant_core::id::{ID_LEN, Ids, Tags};
 use celerant_core::message::{Chunk, Member};
@@ -58,6 +59,8 @@ pub struct PyChunk {
     pub(crate) shared: Vec<u32>,
     /// Members that somebody hears of.
     pub(crate) hearing: Option<Box<Hearing>>,
+    /// Whether a ledger was told the fate of its messages.
+    pub(crate) is_told: AtomicBool,
 }
 
 impl PyChunk {
@@ -220,7 +223,31 @@ impl PyChunk {
             several: Vec::new(),
             shared: self.shared.clone(),
             hearing: None,
+            is_told: AtomicBool::new(false),
         }
+    }
+
+    /// The messages for the wire, and those for `Producer.publish`, as a chunk each.
+    fn parted(&self, py: Python<'_>) -> (Self, Self) {
+        let wired = self.select((0..self.wired.members.len()).collect());
+        let generic = Self {
+            ids: self.ids.clone(),
+            wired: Chunk::default(),
+            routes: Arc::default(),
+            generic: self.generic.clone(),
+            layouts: self.layouts.iter().map(|one| one.clone_ref(py)).collect(),
+            ignored: Vec::new(),
+            chord_sizes: Vec::new(),
+            results: 0,
+            is_last: self.is_last,
+            is_due: self.is_due,
+            len_bytes: self.len_bytes,
+            several: Vec::new(),
+            shared: self.shared.clone(),
+            hearing: None,
+            is_told: AtomicBool::new(false),
+        };
+        (wired, generic)
     }
 
     /// The same chunk with only the messages of members in `ranges`, half-open and ascending.
@@ -258,6 +285,7 @@ impl PyChunk {
             several: several.copied().collect(),
             shared: self.shared.clone(),
             hearing: None,
+            is_told: AtomicBool::new(false),
         }
     }
 

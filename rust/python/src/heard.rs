@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use celerant_core::id::ID_LEN;
 use celerant_core::message::{Body, Chunk};
@@ -248,6 +249,7 @@ impl<'a, 'py> Rewriting<'a, 'py> {
             several: from.several.clone(),
             shared: from.shared.clone(),
             hearing: None,
+            is_told: AtomicBool::new(false),
         }
     }
 

@@ -1,11 +1,13 @@
 //! `Ledger`: the fate of each member of a dispatch.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use celerant_core::error::Result;
 use celerant_core::ledger::{Fate, Ledger};
 use celerant_core::several::Several;
 use pyo3::prelude::*;
+use pyo3::types::PySet;
 
 use crate::chunk::PyChunk;
 use crate::error::Raised;
@@ -125,12 +127,47 @@ impl PyLedger {
         }
     }
 
-    /// Note one fate for all messages of `chunk`.
+    /// Note one fate for all messages of `chunk`; only the first call for a chunk counts, so that
+    /// whoever is interrupted can call again.
     fn mark(&self, chunk: &PyChunk, fate: PyFate) -> PyResult<()> {
+        if chunk.is_told.swap(true, Relaxed) {
+            return Ok(());
+        }
         Ok(self
             .lock()
             .tell(chunk, fate.into(), Several::note)
             .map_err(Raised::from)?)
+    }
+
+    /// The same with a fate for each part of a chunk: the members of its messages, and their fate.
+    #[allow(clippy::needless_pass_by_value)] // PyO3 hands over what it extracted
+    fn mark_parts(&self, chunk: &PyChunk, parts: Vec<(Vec<u32>, PyFate)>) -> PyResult<()> {
+        if chunk.is_told.swap(true, Relaxed) {
+            return Ok(());
+        }
+        let mut accounts = self.lock();
+        for (members, fate) in parts {
+            for index in members {
+                let noted = accounts.note(index, 1, fate.into(), Several::note);
+                noted.map_err(Raised::from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Note the fate of one message of a member if its position is in `among`, and take it out: in
+    /// one step, so that an interruption finds both done or none.
+    fn close(
+        &self,
+        among: &Bound<'_, PySet>,
+        position: u32,
+        index: u32,
+        fate: PyFate,
+    ) -> PyResult<()> {
+        if !among.discard(position)? {
+            return Ok(());
+        }
+        self.mark_index(index, fate)
     }
 
     /// Note one fate for all messages of `chunk`, which were marked as unknown.

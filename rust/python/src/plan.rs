@@ -27,7 +27,9 @@ struct Order<'py> {
     source: Bound<'py, PyAny>,
     roster: Py<PyRoster>,
     rules: Py<PyRules>,
-    blueprints: Blueprints<'py>,
+    /// [`Blueprints`]. Extracted by itself: an error of its code, such as Ctrl-C, would come out of
+    /// a struct in a struct as another one.
+    blueprints: Bound<'py, PyAny>,
     args: Py<PyTuple>,
     kwargs: Bound<'py, PyMapping>,
     grouped: bool,
@@ -35,7 +37,8 @@ struct Order<'py> {
     only: Option<Vec<(u32, u32)>>,
     /// `group_index` of each member; None: its number among all.
     positions: Option<Vec<u32>>,
-    hooks: Hooks,
+    /// [`Hooks`].
+    hooks: Bound<'py, PyAny>,
 }
 
 /// The source of blueprints for its messages.
@@ -109,7 +112,9 @@ impl PyPlan {
             || source.is_instance_of::<PyLowered>();
         let walk = Walk::watched(source, &order.rules.get().types, &streams)
             .map_err(|error| unreadable(py, error, "group"))?;
-        let options = order.blueprints.call;
+        let blueprints: Blueprints<'_> = order.blueprints.extract()?;
+        let hooks: Hooks = order.hooks.extract()?;
+        let options = blueprints.call;
         let embed = PyDict::new(py);
         for (option, name) in EMBEDDED {
             let value = options.get_item(option)?;
@@ -126,14 +131,14 @@ impl PyPlan {
             final_resolver,
             options: options.unbind(),
             embed: embed.unbind(),
-            reply_to: order.blueprints.reply_to,
-            vet: order.hooks.vet,
+            reply_to: blueprints.reply_to,
+            vet: hooks.vet,
             args: order.args,
             kwargs: kwargs.unbind(),
             is_grouped: order.grouped,
             is_list,
             streams,
-            tells_last: order.hooks.before_last.is_some(),
+            tells_last: hooks.before_last.is_some(),
             only: order.only,
             positions: order.positions,
             progress: Mutex::new(Some(Progress::new(Unroll::new(walk)))),

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,7 @@ impl<'a, 'py> Reading<'a, 'py> {
             several: self.several,
             shared: self.shared,
             hearing: Hearing::of(self.heard, self.plan.types()),
+            is_told: AtomicBool::new(false),
         }))
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pkgutil
 import sys
 import threading
 
@@ -94,6 +95,40 @@ def test_every_kind_of_canvas_that_is_interrupted(shop, make):
     assert report.counts()["confirmed"] == 0
     assert caught.value.result is not None
     assert _sent(shop) == 0
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "celerant.results.tracking.members.Members.seal",
+        "celerant.results.tracking.members.Members.settle",
+        "celerant.results.group_result.GroupResult.lone",
+        "celerant.sending.outgoing.Outgoing.add_to_parent",
+    ],
+)
+def test_an_interruption_after_the_last_member_left(shop, monkeypatch, step):
+    where, _, name = step.rpartition(".")
+    owner = pkgutil.resolve_name(where)
+    plain, raised = getattr(owner, name), []
+
+    def interrupted(self, *args):
+        if not raised:
+            raised.append(KeyboardInterrupt())
+            raise raised[0]
+        return plain(self, *args)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    quiet = shop.add.s(1, 1).set(ignore_result=True)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        group([shop.add.s(1, 1), quiet]).apply_async()
+    result = caught.value.result
+    assert caught.value.report is result.report
+    assert result.report.complete
+    assert _sent(shop) == 2
+    with shop.app.worker(concurrency=1):
+        group([shop.add.s(1, 1), quiet]).resume(result)
+        assert result.members.barrier.is_sealed
+        assert _sent(shop) == 0
 
 
 def test_sending_from_an_event_loop_that_is_interrupted(shop):

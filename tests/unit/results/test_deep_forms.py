@@ -9,7 +9,7 @@ import celery.result
 import pytest
 from kombu.serialization import dumps, enable_insecure_serializers, loads
 
-from celerant import Celerant, chain
+from celerant import Celerant, chain, group
 from celerant.results.async_result import AsyncResult
 from celerant.results.tracking.forms import clipped, ids_in, line_in
 from celerant.results.tree import result_from_tuple
@@ -92,12 +92,14 @@ def test_a_task_that_sends_a_long_chain_gets_its_result():
 
         @app.task(name="long.sends")
         def sends():
-            return chain(add.s(0, 1), *[add.s(1)] * (STEPS - 1)).apply_async().id
+            steps = chain(add.s(0, 1), *[add.s(1)] * (STEPS - 1))
+            return group(steps, add.s(0, 0)).apply_async().results[0].id
 
         with app.worker(concurrency=2):
             result = sends.delay()
             last = result.get(timeout=20)
             (child,) = result.children
-            assert child.id == last
-            assert child.get(timeout=50) == STEPS
-        assert len(child.as_list()) == KEPT
+            assert child.results[0].id == last
+            assert child.get(timeout=50) == [STEPS, 0]
+        # The group is one of them.
+        assert len(child.results[0].as_list()) == KEPT - 1

@@ -19,7 +19,7 @@ class Flaky(BrokerSource):
             reader=None,
             refuse=None,
             flow=None,
-            events=None,
+            arrived=None,
         )
         self.script, self.pauses = list(script), []
         self._cancelled.wait = self._wait

@@ -247,8 +247,10 @@ class AmqpWire(Wire):
             buffer, stop = opened.chunk.amqp(
                 self._channel.channel_id, raw.frame_max, start, _BUFFER
             )
+            self._stream.take(buffer)
+            # From here on `settle` finishes what an interruption leaves over.
             self._window.write(opened, range(start, stop))
-            self._stream.write(buffer)
+            self._stream.finish()
             self._window.note_written(confirms=self._confirms)
             start = stop
             self._poll()

@@ -39,9 +39,8 @@ class FrameStream:
         self._unused = b""
         #: The frame that is being acted upon.
         self._frame: Any = None
-        self._buffer = memoryview(b"")
-        #: How much of the buffer each `send` took.
-        self._sent: list[int] = []
+        #: The buffer, and how much of it each `send` took.
+        self._writing: tuple[memoryview, list[int]] = (memoryview(b""), [])
         receive: Callable[[int], bytes] = transport._quick_recv  # noqa: SLF001 - py-amqp has no other way in
         # An earlier channel on the same connection may have put it there.
         owner = getattr(receive, "__self__", None)
@@ -54,19 +53,19 @@ class FrameStream:
         """Leave the connection to others, as it was."""
         self._transport._quick_recv = self.receive  # noqa: SLF001 - as above
 
-    def write(self, buffer: bytes) -> None:
-        """Write a buffer; `finish` does the rest after an interruption."""
-        self._sent = []
-        self._buffer = memoryview(buffer)
-        self.finish()
+    def take(self, buffer: bytes) -> None:
+        """Take a buffer, which `finish` writes; the one before is written."""
+        # In one step: an interruption finds the new one whole, or the old one.
+        self._writing = memoryview(buffer), []
 
     def finish(self) -> None:
-        """Write the rest of the buffer."""
+        """Write the rest of the buffer; after an interruption, again."""
+        buffer, sent = self._writing
         try:
-            while (at := sum(self._sent)) < len(self._buffer):
+            while (at := sum(sent)) < len(buffer):
                 # Sent and noted in one step: no signal is heard in between.
-                piece = self._buffer[at : at + _PIECE]
-                self._sent.extend(map(self._transport.sock.send, (piece,)))
+                piece = buffer[at : at + _PIECE]
+                sent.extend(map(self._transport.sock.send, (piece,)))
         except OSError:
             # As py-amqp's own `write` does.
             self._transport.connected = False

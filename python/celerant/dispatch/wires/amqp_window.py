@@ -162,9 +162,10 @@ class Window:
 
     def _settle(self, opened: OpenChunk, position: int, fate: Fate) -> None:
         if position in opened.open:
-            index = opened.indices[position]
+            index, task_id = opened.indices[position], ""
             if self._returned:
-                refusal = self._returned.pop(opened.chunk.id(position), None)
+                task_id = opened.chunk.id(position)
+                refusal = self._returned.get(task_id)
                 if refusal is not None:
                     fate = Fate.REJECTED
                     refusal.index = None if self.refusal is None else self.refusal.index
@@ -175,8 +176,8 @@ class Window:
                 and self.refusal.index is None
             ):
                 self.refusal.index = index
-            self.ledger.mark_index(index, fate)
-            opened.open.discard(position)
+            self.ledger.close(opened.open, position, index, fate)
+            self._returned.pop(task_id, None)
         while self.opened and not self.opened[0].open:
             self.opened.popleft()
 

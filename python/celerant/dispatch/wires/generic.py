@@ -113,14 +113,20 @@ class GenericWire(Wire):
         if not messages:
             return
         if self._batches and getattr(self._producer, "supports_batch_publish", False):
-            self._send_batch(messages)
+            self._send_batch(chunk, messages)
             return
         for message in messages:
-            index = message.index
-            self._tried(index, lambda: self._publish(message))  # noqa: B023 - called at once
-            self.dispatch.ledger.mark_index(index, Fate.CONFIRMED)
+            self._tried(message.index, lambda: self._deliver(message))  # noqa: B023 - called at once
 
-    def _send_batch(self, messages: list[Message]) -> None:
+    def _deliver(self, message: Message) -> None:
+        """Publish a message and note it, both within `_tried`.
+
+        An interruption in between finds it unknown.
+        """
+        self._publish(message)
+        self.dispatch.ledger.mark_index(message.index, Fate.CONFIRMED)
+
+    def _send_batch(self, chunk: Chunk, messages: list[Message]) -> None:
         for message in messages:
             self._tried(message.index, lambda: self._declare(message.layout))  # noqa: B023 - called at once
         fate = Fate.UNKNOWN
@@ -135,16 +141,12 @@ class GenericWire(Wire):
         except _BatchPublishError as exc:
             raise Broken(f"broker: {exc}", recoverable=True) from exc
         finally:
-            self._mark(messages, fate)
+            self.dispatch.ledger.mark(chunk, fate)
 
     def _declare(self, layout: GenericLayout) -> None:
         if layout.declared_on != self._connected:
             declare(layout.declare, self._producer.channel)
             layout.declared_on = self._connected
-
-    def _mark(self, messages: list[Message], fate: Fate) -> None:
-        for message in messages:
-            self.dispatch.ledger.mark_index(message.index, fate)
 
     def _publish(self, message: Message) -> None:
         layout: GenericLayout = message.layout

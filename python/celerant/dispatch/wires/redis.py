@@ -288,9 +288,11 @@ class RedisWire(Wire):
 
     def _drop(self, fate: Fate) -> None:
         """Tell the fate of the chunk in flight, which is in flight no more."""
-        flight, self._flight = self._flight, None
+        flight = self._flight
         assert flight is not None  # noqa: S101 - the caller has one
+        # First: an interruption would leave a chunk that is in and is nowhere noted.
         self.dispatch.ledger.mark(flight.chunk, fate)
+        self._flight = None
 
     def _note(self, flight: Flight, executed: Any, queued: list[Any]) -> None:
         """Note the reply of EXEC."""
@@ -313,12 +315,12 @@ class RedisWire(Wire):
                 # Whoever looks at its mark touches it.
                 self._discarded = 0
             return
+        parts: list[tuple[list[int], Fate]] = []
         for members, is_refused in flight.refused(refusals):
             if is_refused and culprit is None:
                 culprit = members[0]
-            for index in members:
-                fate = Fate.REJECTED if is_refused else fates
-                self.dispatch.ledger.mark_index(index, fate)
+            parts.append((members, Fate.REJECTED if is_refused else fates))
+        self.dispatch.ledger.mark_parts(flight.chunk, parts)
         self._flight = None
         refuse(cause, culprit)
 

@@ -9,13 +9,13 @@ from redis.exceptions import (
     ClusterCrossSlotError,
     ClusterDownError,
     ExecAbortError,
-    NoPermissionError,
     RedisError,
     ResponseError,
     TryAgainError,
 )
 
 from celerant._core import monotonic
+from celerant.common.redis_refusals import is_passing
 from celerant.dispatch.journaling import Command, Journal, Mark
 from celerant.dispatch.wires.base import Broken, Unavailable
 from celerant.dispatch.wires.redis_flight import MULTI
@@ -235,13 +235,8 @@ class MarkWatch:
 
 def refuse(cause: Exception, index: int | None = None) -> NoReturn:
     """Raise `Broken` for a refusal of Redis, with the member if one is to blame."""
-    # Out of memory, read-only and the like pass by; a wrong type or right does not.
-    passing = not isinstance(cause, NoPermissionError) and (
-        str(cause).startswith(("OOM", "READONLY", "MISCONF", "LOADING"))
-        or type(cause).__name__ in {"OutOfMemoryError", "ReadOnlyError"}
-    )
     message = f"redis refused the messages: {cause}"
-    raise Broken(message, recoverable=passing, index=index) from cause
+    raise Broken(message, recoverable=is_passing(cause), index=index) from cause
 
 
 def _is_refused(answer: Any) -> bool:

@@ -21,14 +21,13 @@ import redis
 from kombu.utils.functional import retry_over_time
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from celerant.common.printable import line
+from celerant.common.redis_refusals import is_passing
 from celerant.errors import CelerantError
 from celerant.results.backends.base import RETRY_POLICY, Backend
 from celerant.results.backends.beside import INDEX_MOST
@@ -54,9 +53,6 @@ CHUNK = 1000
 _VOLLEY = 500
 #: Bytes of the key for proofs of handles.
 _KEY_LENGTH = 32
-#: The errors of a Redis that takes no records now and may take them soon.
-_PASSING_ERRORS = (ReadOnlyError, OutOfMemoryError)
-_PASSING = ("CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
 
 
 class RedisBackend(Backend):
@@ -203,25 +199,20 @@ class RedisBackend(Backend):
 
     def _replace(self, records: Sequence[tuple[str, bytes, str]]) -> None:
         """Store records of tasks that may have others, as `store_encoded` does."""
-        stored = self.fetch([task_id for task_id, _, _ in records])
-        self._volleys.replace(
-            [
-                record
-                for record, before in zip(records, stored, strict=True)
-                if self.may_replace(before, record[2])
-            ]
-        )
+        ids = [task_id for task_id, _, _ in records]
+        # As if they were stored one after the other: a task may be among them twice.
+        stored = dict(zip(ids, self.fetch(ids), strict=True))
+        last: dict[str, tuple[str, bytes, str]] = {}
+        for record in records:
+            task_id, payload, state = record
+            if self.may_replace(stored[task_id], state):
+                stored[task_id], last[task_id] = payload, record
+        self._volleys.replace(list(last.values()))
 
     def is_away(self, exc: Exception) -> bool:
         """Whether Redis is not reachable, or takes no records now."""
         cause = exc.__cause__ if isinstance(exc, CelerantError) else exc
-        return (
-            super().is_away(exc)
-            or isinstance(cause, _PASSING_ERRORS)
-            or (
-                isinstance(cause, RedisError) and any(w in str(cause) for w in _PASSING)
-            )
-        )
+        return super().is_away(exc) or is_passing(cause)
 
     def forget(self, ids: Sequence[str]) -> None:
         """Delete the records of `ids`."""

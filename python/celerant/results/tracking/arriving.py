@@ -228,7 +228,10 @@ class Arriving(MemberValues):
         self._arrived(indices, completed=completed)
 
     def seal(self, count: int) -> None:
-        """Have no more members; those past `count` were not read and are not sent."""
+        """Have no more members; those past `count` were not read and are not sent.
+
+        Whoever is interrupted can call again.
+        """
         self.grow(count)
         size, before = len(self.barrier), self._before
         self._before = None
@@ -237,7 +240,11 @@ class Arriving(MemberValues):
             self._inherit(before, self.barrier)
         if size > count:
             self.settle(range(count, size), Barrier.NOT_SENT)
-        if self.barrier.seal(size) == "completed":
+        if self.barrier.is_sealed:
+            is_complete = self.barrier.is_complete
+        else:
+            is_complete = self.barrier.seal(size) == "completed"
+        if is_complete:
             self._complete()
             return
         self._note_growth()
