@@ -78,7 +78,7 @@ test-rust:  ## Rust unit and property tests
 	$(CARGO) test $(JOBS) --workspace --quiet
 
 test-py: build  ## Python tests (PYTEST_ARGS="-k name" for some)
-	$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # A target directory of its own: the flag reaches every crate and would rebuild all.
 test-loom:  ## Model-check the barrier, and that each ordering of its accesses is needed
@@ -88,7 +88,7 @@ test-loom:  ## Model-check the barrier, and that each ordering of its accesses i
 
 test-slow: build  ## The slow tests too, with many more examples for Hypothesis
 	HYPOTHESIS_PROFILE=slow CELERANT_ORACLE_EXAMPLES=50000 \
-		$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile \
+		$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile --no-loadscope-reorder \
 		-m 'slow or not slow' $(PYTEST_ARGS)
 
 bench: build  ## Benches against the yardsticks of the same run, and their plots

@@ -19,6 +19,16 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
+#: Files that take minutes. They begin first, or one process would run them at the end
+#: while the others are idle.
+_LONG = frozenset({"test_stock_suite.py", "test_versions.py", "test_worker_lives.py"})
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; the random order of the others stays."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
 
 def _take_a_redis() -> None:
     """Give each of several test processes a Redis of its own.
