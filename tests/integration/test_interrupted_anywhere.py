@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import celerant
-from celerant import Celerant, group
+from celerant import Celerant, chain, chord, group
 from celerant.dispatch.wires.chunk_limits import ChunkLimits
 from harness.capture import drain
 from harness.tasks import define_tasks
@@ -33,9 +33,9 @@ def shop(request, redis_url, rabbitmq_url, queue, monkeypatch):
     for wire in ("base", "redis_talk"):
         monkeypatch.setattr(f"celerant.dispatch.wires.{wire}.NEAR", small)
     url = redis_url["broker"] if request.param == "redis" else rabbitmq_url
-    with Celerant(f"celerant-{queue}", broker=url) as app:
+    results = redis_url["backend"]
+    with Celerant(f"celerant-{queue}", broker=url, backend=results) as app:
         app.conf.task_default_queue = queue
-        app.conf.task_ignore_result = True
         tasks = define_tasks(app)
         tasks.url, tasks.queue = url, queue
         yield tasks
@@ -74,23 +74,43 @@ class _Lines:
         return self._line
 
 
-def _numbers(shop):
-    """Return how often each member is in the queue, which is emptied."""
+def _messages(shop):
+    """Return how often each message is in the queue, which is emptied.
+
+    A message is a member's number, and its own in the member.
+    """
     return Counter(
-        int(message.headers["argsrepr"].split(",")[0].strip("("))
+        tuple(map(int, message.headers["argsrepr"].strip("()").split(",")))
         for message in drain(shop.url, shop.queue)
     )
 
 
+def _of_tasks(shop):
+    return [shop.add.s(i, 0) for i in range(SIZE)]
+
+
+def _of_canvases(shop):
+    """Members of one message, and of several."""
+    return [
+        (
+            shop.add.s(i, 0),
+            chain(shop.add.s(i, 0), shop.add.s(1)),
+            chord([shop.add.s(i, k) for k in range(3)], shop.echo.s()),
+        )[i % 3]
+        for i in range(SIZE // 2)
+    ]
+
+
 @pytest.mark.timeout(300)
-def test_each_line_of_sending_may_be_interrupted(shop):
-    once = Counter(range(SIZE))
-    members = group([shop.add.s(i, 0) for i in range(SIZE)])
+@pytest.mark.parametrize("make", [_of_tasks, _of_canvases])
+def test_each_line_of_sending_may_be_interrupted(shop, make):
+    members = group(make(shop))
     members.apply_async()
-    _numbers(shop)
+    once = _messages(shop)
+    assert set(once.values()) == {1}
     with _Lines() as lines:
         members.apply_async()
-    assert _numbers(shop) == once
+    assert _messages(shop) == once
     wrong = []
     for target, times in lines.seen.items():
         result = report = None
@@ -104,9 +124,9 @@ def test_each_line_of_sending_may_be_interrupted(shop):
             said = {i for a, b in report.unknown for i in range(a, b)}
             result = members.resume(result)
             said |= {i for a, b in result.report.maybe_double for i in range(a, b)}
-        found = _numbers(shop)
-        lost = [i for i in range(SIZE) if not found[i]]
-        doubled = [i for i in found if found[i] > 1 and i not in said]
+        found = _messages(shop)
+        lost = sorted(once - found)
+        doubled = sorted(one for one in found - once if one[0] not in said)
         is_silent = result is None and found in ({}, once)
         if (lost or doubled) and not is_silent:
             path, line = target
