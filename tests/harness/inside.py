@@ -47,9 +47,9 @@ def kept_replies(backend: Any) -> Mapping[str, Any]:
 def locks(app: Any) -> list[Any]:
     """Return the locks of an app that another thread may hold at a fork."""
     return [
-        app._lock,
-        app.sender.outgoing._lock,
-        app._discovery._lock,
+        app._lock.get(),
+        app.sender.outgoing._lock.get(),
+        app._discovery._lock.get(),
         kept_carriers(app).lock,
         app.backend._own.get().lock,
         app.loop_door._own.get().lock,

@@ -266,3 +266,20 @@ def test_a_handle_sends_members_once_more_from_their_source(make_app, own_urls, 
         with app.worker(concurrency=2):
             assert attached.get(timeout=30) == list(range(30))
     assert runs.seen() == list(range(-1, 30))
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_members_that_expire_in_the_queue_make_room_for_others(make_app, runs, broker):
+    app = make_app(broker)
+    note = noting(app, runs)
+    members = group([note.s(i) for i in range(30)], app=app)
+    result = members.apply_async(window=10, expires=0.5)
+    until(lambda: len(result.members.barrier) == 10)
+    # Longer than they live: a broker that dropped them would tell nobody.
+    threading.Event().wait(1)
+    with app.worker(concurrency=2):
+        result.wait(timeout=30)
+        assert result.sealed
+    counts = result.counts()
+    assert counts["REVOKED"] + counts["EXPIRED"] + counts["SUCCESS"] == 30
+    assert counts["SUCCESS"] < 30

@@ -67,6 +67,27 @@ def test_a_child_may_look_at_its_parents_group(redis_url, queue, celery_worker):
         assert in_child(lambda: pending.get(timeout=60)) == list(range(7, 57))
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda result: result.get(timeout=5),
+        lambda result: next(result.as_completed(timeout=5)),
+        lambda result: result.on("complete", print),
+    ],
+    ids=["get", "as_completed", "on"],
+)
+def test_a_child_does_not_wait_for_a_group_that_its_parent_feeds(
+    redis_url, queue, fork, wait
+):
+    with Celerant("celerant-test-fork", **redis_url) as app:
+        app.conf.task_default_queue = queue
+        tasks = define_tasks(app)
+        members = group([tasks.add.s(i, 7) for i in range(5)])
+        result = members.apply_async(window=2)
+        assert in_child(lambda: wait(result), fork).startswith("ForkError")
+        result.cancel()
+
+
 def test_memory_refuses_in_a_forked_child(app, fork):
     tasks = define_tasks(app)
     with app.worker(concurrency=1):
@@ -196,7 +217,7 @@ def test_locks_that_a_thread_of_the_parent_holds_do_not_stop_a_child(
         tasks = define_tasks(app)
         assert not tasks.add.delay(1, 2).ready()
         done, threads = threading.Event(), []
-        for lock in [*locks(app), members._making, member_values._keeping]:
+        for lock in (*locks(app), members._making.get(), member_values._keeping.get()):
             held = threading.Event()
             threads.append(threading.Thread(target=_hold, args=(lock, held, done)))
             threads[-1].start()

@@ -85,6 +85,22 @@ def test_a_cancel_by_the_handle_stops_what_another_process_sent_again(
     assert runs.seen() == list(range(SIZE))
 
 
+def test_what_another_process_has_sent_again_is_not_sent_while_it_may_run(
+    app, source, handle, process, runs
+):
+    late = process().attach(handle)
+    late.wait(timeout=30)
+    process().attach(handle).retry("failed", source=source)
+    # It has seen the first ends only.
+    assert late.counts()["FAILURE"] == 3
+    with pytest.raises(CanvasError, match=r"member 1 was sent once more.*may run"):
+        late.retry("failed", source=source)
+    assert len(stamps_of(app)) == 3
+    with app.worker(concurrency=2):
+        assert process().attach(handle).get(timeout=30) == list(range(SIZE))
+    assert runs.seen() == sorted([*range(SIZE), 1, 3, 5])
+
+
 def test_a_process_sends_again_what_another_sent_again_and_cancelled(
     app, source, handle, process, runs
 ):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
-from celerant.common.per_process import PerProcess, ProcessLock
+from celerant.common.per_process import PerProcess
 from harness.forking import FORKS, in_child
 
 
@@ -54,10 +57,10 @@ def test_threads_of_a_child_agree_on_its_value(fork):
 
 @pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
 def test_a_child_finds_a_lock_free_that_a_thread_of_its_parent_holds(fork, make):
-    lock, held, done = ProcessLock(make), threading.Event(), threading.Event()
+    lock, held, done = PerProcess(make), threading.Event(), threading.Event()
 
     def hold():
-        with lock:
+        with lock.get():
             held.set()
             done.wait(20)
 
@@ -66,7 +69,7 @@ def test_a_child_finds_a_lock_free_that_a_thread_of_its_parent_holds(fork, make)
     assert held.wait(10)
 
     def take():
-        with lock:
+        with lock.get():
             return "taken"
 
     try:
@@ -74,3 +77,29 @@ def test_a_child_finds_a_lock_free_that_a_thread_of_its_parent_holds(fork, make)
     finally:
         done.set()
         thread.join()
+
+
+class _Interrupt(BaseException):
+    """As `KeyboardInterrupt`, which pytest takes for its own."""
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_an_interruption_of_our_code_leaves_no_lock_held(at):
+    lock, events = PerProcess(threading.Lock), itertools.count()
+
+    def trace(frame, event, _arg):
+        if not frame.f_code.co_filename.endswith("per_process.py"):
+            return None
+        if event in {"line", "return"} and next(events) == at:
+            raise _Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with suppress(_Interrupt), lock.get():
+            pass
+    finally:
+        sys.settrace(before)
+    assert next(events) > 0
+    assert lock.get().acquire(blocking=False)

@@ -27,7 +27,7 @@ from celerant.canvas.group import group
 from celerant.canvas.signature import Signature
 from celerant.canvas.signature import signature as make_signature
 from celerant.common.listing import without
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.common.urls import masked
 from celerant.config import Settings, unknown_setting
 from celerant.config.default_backend import backend_url
@@ -128,7 +128,7 @@ class Celerant(TaskRegistry, FamiliarApp):
         #: The module that made it; a child process of a worker imports it.
         self.module = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as namedtuple
         self._fill_registry()
-        self._lock = ProcessLock(threading.RLock)
+        self._lock = PerProcess(threading.RLock)
         self._routing: tuple[int, Queues, Router] | None = None
         self._backend: Backend | None = None
         self._sender: Sender | None = None
@@ -219,7 +219,7 @@ class Celerant(TaskRegistry, FamiliarApp):
             return sender
         from celerant.sending.sender import Sender  # noqa: PLC0415 - heavy
 
-        with self._lock:
+        with self._lock.get():
             if self._sender is None:
                 self._sender = Sender(self)
             return self._sender
@@ -229,7 +229,7 @@ class Celerant(TaskRegistry, FamiliarApp):
         """Return the sender for event loops."""
         from celerant.sending.event_loop import LoopSender  # noqa: PLC0415 - asyncio
 
-        with self._lock:
+        with self._lock.get():
             if self._loop_sender is None:
                 self._loop_sender = LoopSender()
             return self._loop_sender
@@ -245,7 +245,7 @@ class Celerant(TaskRegistry, FamiliarApp):
             return routing[1:]
         from celerant.dispatch.routing import Queues, Router  # noqa: PLC0415 - heavy
 
-        with self._lock:
+        with self._lock.get():
             if self._routing is None or self._routing[0] != version:
                 queues = Queues(self.conf)
                 self._routing = version, queues, Router(self.conf, queues)
@@ -267,7 +267,7 @@ class Celerant(TaskRegistry, FamiliarApp):
             return backend
         from celerant.app.backend import open_backend  # noqa: PLC0415 - heavy
 
-        with self._lock:
+        with self._lock.get():
             if self._backend is None:
                 self._backend = open_backend(self)
             return self._backend
@@ -356,7 +356,7 @@ class Celerant(TaskRegistry, FamiliarApp):
         for sender in (self._loop_sender, self._sender):
             if sender is not None:
                 sender.close()
-        with self._lock:
+        with self._lock.get():
             backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()

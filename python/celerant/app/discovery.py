@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.errors import CelerantError
 
 __all__ = ["Discovery"]
@@ -27,12 +27,12 @@ class Discovery:
     """
 
     def __init__(self) -> None:
-        self._lock = ProcessLock(threading.RLock)
+        self._lock = PerProcess(threading.RLock)
         self._wanted: list[tuple[Packages, str | None]] = []
 
     def add(self, packages: Packages, related_name: str | None) -> None:
         """Search `packages` for a module of that name, when it is time."""
-        with self._lock:
+        with self._lock.get():
             self._wanted.append((packages, related_name))
 
     def run(self, conf: Any) -> None:
@@ -44,7 +44,7 @@ class Discovery:
         """
         # Even if there is no module: imported ones may need Django.
         _set_up_django()
-        with self._lock:
+        with self._lock.get():
             wanted, self._wanted = self._wanted, []
         for module in (*conf.imports, *conf.include):
             importlib.import_module(module)
@@ -53,7 +53,9 @@ class Discovery:
                 for package in _names(packages):
                     find_related_module(package, related_name)
             except BaseException:
-                with self._lock:  # the next time, with its cause mended, it is found
+                with (
+                    self._lock.get()
+                ):  # the next time, with its cause mended, it is found
                     self._wanted[:0] = wanted[at:]
                 raise
 

@@ -45,6 +45,7 @@ def columnar(items: Any, *, star: bool) -> Table | None:
     elif _is_of(items, "pandas", "DataFrame") or _is_of(items, "pandas", "Series"):
         source = _of_pandas(items, star=star)
     elif hasattr(kind, _STREAM):
+        _refuse_objects(items, star=star)
         source = items
     elif _is_of(items, "pyarrow", "Array"):
         source = _pyarrow("a pyarrow array", star=star).chunked_array([items])
@@ -60,6 +61,20 @@ def columnar(items: Any, *, star: bool) -> Table | None:
         return Table(source, star, json.loads)
     except CanvasError as exc:
         raise CanvasError(_where(star=star, reason=str(exc)), path="group") from None
+
+
+def _refuse_objects(items: Any, *, star: bool) -> None:
+    """Refuse Polars' columns of objects, for which it gives their addresses.
+
+    Raises:
+        CanvasError: There is one.
+    """
+    if type(items).__module__.partition(".")[0] != "polars":
+        return
+    kinds = getattr(items, "dtypes", None) or [getattr(items, "dtype", None)]
+    if any(str(kind) == "Object" for kind in kinds):
+        reason = "a column of Polars' type Object has no place in a message; cast it"
+        raise CanvasError(_where(star=star, reason=reason), path="group")
 
 
 def _is_of(items: Any, package: str, name: str) -> bool:

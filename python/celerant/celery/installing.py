@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import threading
 import warnings
 from collections.abc import Callable, MutableMapping
 from types import FrameType, FunctionType, TracebackType
@@ -23,7 +24,7 @@ from celerant.celery.functions import bare
 from celerant.celery.results import late_result
 from celerant.celery.sending import SETTINGS, apply_group, tell
 from celerant.celery.versions import is_served
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 
 __all__ = [
     "Installation",
@@ -34,7 +35,7 @@ __all__ = [
     "uninstall",
 ]
 
-_lock = ProcessLock()
+_lock = PerProcess(threading.Lock)
 
 _WRAPPED = "somebody had wrapped {} before install()"
 
@@ -140,7 +141,7 @@ def install(*, uuid4: bool = False) -> Installation:
     The logger `celerant` says at level INFO that it is installed. A worker that has not
     set up logging by then says it when it starts.
     """
-    with _lock:
+    with _lock.get():
         SETTINGS.uuid4 = uuid4
         if not is_served(celery.__version__):
             warnings.warn(
@@ -167,7 +168,7 @@ def install_lazily() -> None:
     Celery reads the name of the loader as the app is made, and makes the loader when it
     first needs a setting. That may be in the middle of `group.apply_async`.
     """
-    with _lock:
+    with _lock.get():
         if _State.is_active:
             return
         running = bare(vars(canvas.group)["apply_async"])
@@ -193,7 +194,7 @@ def uninstall() -> None:
     If other code has wrapped `group.apply_async` since, its wrapper stays, and the
     replacement under it passes through.
     """
-    with _lock:
+    with _lock.get():
         _State.is_active = _State.is_lazy = False
         for patch in _PATCHES:
             patch.take()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import logging
+import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from celerant.celery.versions import (
     SWALLOWS_GROUP_INDEX,
     repr_levels,
 )
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.common.stalls import limit_stalls
 from celerant.config import SETTINGS as OURS
 from celerant.dispatch.carriers import Carriers
@@ -333,7 +334,7 @@ def _open_replies(app: Any) -> None:
             app.backend.on_task_call(producer, "")
 
 
-_lock = ProcessLock()
+_lock = PerProcess(threading.Lock)
 _of_app: weakref.WeakKeyDictionary[Any, Carriers] = weakref.WeakKeyDictionary()
 
 
@@ -357,7 +358,7 @@ def _close(carriers: Carriers) -> None:
 
 
 def _carriers(app: Any) -> Carriers:
-    with _lock:
+    with _lock.get():
         found = _of_app.get(app)
         if found is None:
             # If an app has no other references, its carriers go with it.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from celerant._core import monotonic
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 
 __all__ = ["LatelyUsed"]
 
@@ -25,7 +26,7 @@ class LatelyUsed(Generic[T]):
     def __init__(self, most: int, age: float) -> None:
         self._most = most
         self._age = age
-        self._lock = ProcessLock()
+        self._lock = PerProcess(threading.Lock)
         #: (monotonic time of making, value), the last used at the end.
         self._kept: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
 
@@ -41,7 +42,7 @@ class LatelyUsed(Generic[T]):
     def find(self, key: Hashable) -> T | None:
         """Return the value of a key; None if there is none."""
         now = monotonic()
-        with self._lock:
+        with self._lock.get():
             made_at, value = self._kept.get(key, (0.0, None))
             if value is None or now - made_at > self._age:
                 return None
@@ -50,7 +51,7 @@ class LatelyUsed(Generic[T]):
 
     def put(self, key: Hashable, value: T) -> None:
         """Keep a value."""
-        with self._lock:
+        with self._lock.get():
             self._kept[key] = monotonic(), value
             self._kept.move_to_end(key)
             while len(self._kept) > self._most:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from celerant.common.abandoned import abandon
 
-__all__ = ["PerProcess", "ProcessLock"]
+__all__ = ["PerProcess"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,9 @@ _making: dict[int, Any] = {}
 
 class PerProcess(Generic[T]):
     """A value that no two processes share.
+
+    A lock is held by ``with lock.get():``. A class around it, with methods of its own
+    for `with`, would leave it locked if a signal interrupted one of them.
 
     Args:
         make: Makes a value.
@@ -56,22 +59,3 @@ class PerProcess(Generic[T]):
                 self._kept = pid, self._make()
                 self._leave(kept[1])
             return self._kept
-
-
-class ProcessLock:
-    """A lock that its holder's forked child finds free.
-
-    Args:
-        make: `threading.Lock` or `threading.RLock`.
-    """
-
-    __slots__ = ("_own",)
-
-    def __init__(self, make: Callable[[], Any] = threading.Lock) -> None:
-        self._own: PerProcess[Any] = PerProcess(make)
-
-    def __enter__(self) -> None:
-        self._own.get().acquire()
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self._own.get().release()

@@ -89,6 +89,7 @@ class Blueprints:
         departure: Departure | None = None,
         stamp: str | None = None,
         task_names: set[str] | None = None,
+        is_fed: bool = False,
     ) -> None:
         self._basis = basis
         self._conf = basis.conf
@@ -112,6 +113,8 @@ class Blueprints:
         self._departure = departure
         #: Of the messages that were drawn.
         self.task_names: set[str] = set() if task_names is None else task_names
+        #: Whether others leave as these end: no broker may drop one unseen.
+        self._is_fed = is_fed
 
     def bare(self, *, is_placed: bool) -> Blueprints:
         """Return the same without group and call, for options that are complete."""
@@ -124,6 +127,7 @@ class Blueprints:
             departure=self._departure,
             stamp=self._stamp,
             task_names=self.task_names,
+            is_fed=self._is_fed,
         )
 
     def reply_to(self) -> str:
@@ -229,7 +233,7 @@ class Blueprints:
             reusable=not (self._router.reads_arguments or names_itself),
             timed=bool(countdown) or expires is not None,
         )
-        if times.expiration_ms is not None:
+        if times.expiration_ms is not None and not self._is_fed:
             blueprint.properties["expiration"] = str(times.expiration_ms)
         self.task_names.add(name)
         if self._departure is not None:

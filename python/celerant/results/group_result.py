@@ -104,11 +104,11 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
         members.check_waiting()
         is_done = self._is_settled if propagate else self._is_complete
         if not self._wait(is_done, deadline, timeout, hooks):
-            remaining = members.barrier.remaining
+            remaining, total = members.barrier.remaining, len(members.barrier)
             where = f" ({members.path})" if members.path else ""
-            total = len(members.barrier)
-            what = f"{remaining} of {total} results of group {self.id}{where} "
-            what += f"are missing after {timeout} s"
+            so_far = "" if members.barrier.is_sealed else " so far, and later ones,"
+            what = f"{remaining} of {total} results{so_far} of group {self.id}{where}"
+            what += f" are missing after {timeout} s"
             text = because(members.backend, what, has_none=remaining == total)
             raise ResultTimeout(text, remaining=remaining)
         if propagate:
@@ -299,8 +299,9 @@ class GroupResult(FedResult, Showing, Result, Reporting[R], ResultSet[R], kind="
     def forget(self) -> None:
         """Delete the stored results, and those of the tasks before the group.
 
-        Values that this process has stay.
+        Values that this process has stay. `CanvasError`: it is still being sent.
         """
+        len(self)  # raises it: what leaves next depends on what has ended
         forget_records(self.backend, task_ids(self.roster))
         if self.parent is not None:
             self.parent.forget()

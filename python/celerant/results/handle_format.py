@@ -213,6 +213,9 @@ def _parts(handle: object) -> tuple[bytes, bytes]:
         with contextlib.suppress(binascii.Error, ValueError):
             padded = text + "=" * (-len(text) % 4)
             decoded = base64.b64decode(padded, altchars=b"-_", validate=True)
+            if base64.urlsafe_b64encode(decoded).decode() != padded:
+                # The last character has bits that say nothing.
+                decoded = b""
     body, proof = decoded[:-_PROOF_LENGTH], decoded[-_PROOF_LENGTH:]
     if len(body) < _FIXED_LENGTH:
         msg = (

@@ -198,6 +198,9 @@ class Feeder(FeedingGate):
         self._members.waiters.discard(waiter)
         if error is None and self._caught is not None:
             error = self._caught.error
+        if error is not None and self._caught is not None:
+            # Nobody reads it any more.
+            self._caught.close()
         self._conclude(error, is_over=True)
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
 from celerant.canvas.source import Mapped
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.common.printable import line
 from celerant.dispatch.interruption import carry, is_interruption
 from celerant.errors import SettingError
@@ -43,7 +43,7 @@ class Index:
         self._app = app
         #: Held while a group is noted that is being sent: its end must not be noted
         #: before its beginning.
-        self._noting = ProcessLock(threading.Lock)
+        self._noting = PerProcess(threading.Lock)
         self._paused_until = 0.0
 
     @property
@@ -78,7 +78,7 @@ class Index:
         if not self.is_on or monotonic() < self._paused_until:
             return
         try:
-            with nullcontext() if result.feeding is None else self._noting:
+            with nullcontext() if result.feeding is None else self._noting.get():
                 put(result, sorted(call.tasks) or _first_task(call.source))
         except BaseException as exc:
             if is_interruption(exc):

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 from celerant._core import Barrier
 from celerant.common.printable import shown
 from celerant.errors import CanvasError
+from celerant.results.stamped import known_stamps
 from celerant.results.tracking.intake import tells_end
 
 if TYPE_CHECKING:
     from celerant.results.group_result import GroupResult
 
-__all__ = ["MENDED", "chosen", "refuse_open", "refuse_queued", "refuse_unfit"]
+__all__ = [
+    "MENDED",
+    "chosen",
+    "refuse_open",
+    "refuse_queued",
+    "refuse_running",
+    "refuse_unfit",
+]
 
 #: By the word that names them, the states of members that are sent once more.
 MENDED = {
@@ -98,6 +106,33 @@ def refuse_unfit(result: GroupResult[Any], indices: list[int]) -> None:
                 "by itself: send it as a new group"
             )
             raise CanvasError(msg, path=f"group[{index}]")
+
+
+def refuse_running(result: GroupResult[Any], indices: list[int]) -> None:
+    """Refuse failed members that another process has sent once more since.
+
+    This one keeps the ends that it has seen; whoever sends members again deletes what
+    is stored of them first, and leaves a stamp.
+
+    Raises:
+        CanvasError: There is one.
+        Exception: The store's own.
+    """
+    members, backend = result.members, result.backend
+    if len(known_stamps(members, backend)) <= 1:
+        return
+    state = members.barrier.state
+    failed = iter([i for i in indices if state(i) == Barrier.FAILURE])
+    while chunk := list(islice(failed, _LOOK_CHUNK)):
+        ids = members.roster.select(chunk)
+        records = backend.fetch(ids)
+        for index, task_id, record in zip(chunk, ids, records, strict=True):
+            if not tells_end(backend, task_id, record):
+                msg = (
+                    f"{members.where(index)} was sent once more, and nothing is stored "
+                    "of its end: it may run; wait for it by `attach(result.handle)`"
+                )
+                raise CanvasError(msg, path=f"group[{index}]")
 
 
 def refuse_queued(result: GroupResult[Any], indices: list[int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from celerant._core import Barrier, Fate, Ledger, Prints
 from celerant.canvas.group_members import members_of
 from celerant.canvas.parts import is_group
 from celerant.canvas.source import is_async
+from celerant.common.per_process import PerProcess
 from celerant.errors import CanvasError
 from celerant.errors.report import Report, runs_of
 from celerant.results.handle import prints_name
@@ -23,6 +26,7 @@ from celerant.sending.mendable import (
     chosen,
     refuse_open,
     refuse_queued,
+    refuse_running,
     refuse_unfit,
 )
 from celerant.sending.origin import is_kept
@@ -53,6 +57,11 @@ class Mending:
         self._index = index
         self._outgoing = outgoing
         self._feeds = feeds
+        #: Held by whoever sends members of a group once more: another waits, and then
+        #: sees that they run. Reentrant, for a source may do so.
+        self._turns: weakref.WeakKeyDictionary[Members, PerProcess[Any]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def retry(
         self,
@@ -61,7 +70,7 @@ class Mending:
         source: Any,
         call: SentCall | None,
     ) -> None:
-        """Send some members once more.
+        """Send some members once more, one call for a group at a time.
 
         Args:
             result: Of the group.
@@ -72,6 +81,17 @@ class Mending:
             CanvasError: Another source, or none; members that may run. Nothing is sent.
             PublishError: The broker refused or vanished.
         """
+        turn = self._turns.setdefault(result.members, PerProcess(threading.RLock))
+        with turn.get():
+            self._retry(result, which, source, call)
+
+    def _retry(
+        self,
+        result: GroupResult[Any],
+        which: Any,
+        source: Any,
+        call: SentCall | None,
+    ) -> None:
         members = result.members
         refuse_open(result)
         feeder = result.feeding if isinstance(result.feeding, Feeder) else None
@@ -83,6 +103,7 @@ class Mending:
         if not indices:
             return
         refuse_unfit(result, indices)
+        refuse_running(result, indices)
         refuse_queued(result, indices)
         self._recall(result)
         given = checked(self._outgoing, result, given, call, indices)

@@ -13,7 +13,7 @@ from kombu.common import oid_from
 from celerant._core import ChordSize, Ledger, Readable, Roster, Rules
 from celerant.canvas.readable import readable
 from celerant.canvas.send_options import check_canvas, producer_of
-from celerant.common.per_process import PerProcess, ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.context.request import current_request
 from celerant.dispatch.blueprints import Basis, Blueprints, Lineage
 from celerant.dispatch.carriers import Carriers
@@ -57,7 +57,7 @@ class Outgoing(Asking):
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._lock = ProcessLock()
+        self._lock = PerProcess(threading.Lock)
         self._pid = os.getpid()
         self._carriers: Carriers | None = None
         self._feeding: Carriers | None = None
@@ -71,7 +71,7 @@ class Outgoing(Asking):
 
     def close(self) -> None:
         """Close the connections; sending again opens new ones."""
-        with self._lock:
+        with self._lock.get():
             all_of_them = self._carriers, self._feeding
             self._carriers = self._feeding = None
         for carriers in all_of_them:
@@ -83,7 +83,7 @@ class Outgoing(Asking):
         carriers = self._carriers
         if carriers is not None:
             return carriers
-        with self._lock:
+        with self._lock.get():
             if self._carriers is None:
                 limit = self._app.conf.broker_pool_limit
                 self._carriers = Carriers(self._app.connection_for_write, limit)
@@ -95,7 +95,7 @@ class Outgoing(Asking):
         Of their own: a slow source keeps one for as long as its turn takes, and must
         not keep it from others. If slow sources have all of them, more are made.
         """
-        with self._lock:
+        with self._lock.get():
             if self._feeding is None:
                 make = self._app.connection_for_write
                 self._feeding = Carriers(make, _FEEDING_MOST, waits=_FEEDING_WAITS)
@@ -178,7 +178,9 @@ class Outgoing(Asking):
         departure = depart(self._app.name, group_id)
         roster = members.roster
         try:
-            order = self._order(source, roster, call, group_id, hooks, departure, only)
+            order = self._order(
+                source, roster, call, group_id, hooks, departure, only, is_fed=True
+            )
             policy, enabled = self._policy(call.options)
             if call.options.get("retry_policy") is None:
                 policy = FeedingPatience.lasting(policy)
@@ -202,13 +204,15 @@ class Outgoing(Asking):
         hooks: Hooks,
         departure: Departure | None,
         only: list[tuple[int, int]] | None,
+        *,
+        is_fed: bool = False,
     ) -> Order:
         refuse_forked_memory(self._app, self._pid)
         lasting, options = self._lasting(), call.options
         if are_any() and group_id is not None:
             source, options = members_noted(self._app, source, roster, call, only)
         drawing = self._blueprints(
-            lasting.basis, group_id, options, departure, call.stamp
+            lasting.basis, group_id, options, departure, call.stamp, is_fed=is_fed
         )
         call.tasks = drawing.task_names
         return Order(
@@ -284,13 +288,15 @@ class Outgoing(Asking):
             found = self._made = _Lasting(types, conf.version, rules, basis)
         return found
 
-    def _blueprints(
+    def _blueprints(  # noqa: PLR0913 - all that they depend on
         self,
         basis: Basis,
         group_id: str | None,
         options: Mapping[str, Any],
         departure: Departure | None,
         stamp: str | None = None,
+        *,
+        is_fed: bool = False,
     ) -> Blueprints:
         request = current_request.get()
         is_plain = group_id is None and request is None and not options
@@ -302,6 +308,7 @@ class Outgoing(Asking):
                 options,
                 departure=departure,
                 stamp=stamp,
+                is_fed=is_fed,
             )
         # Those of a plain `delay` are all the same.
         own = self._own.get()

@@ -18,6 +18,7 @@ __all__ = ["Pump", "open_pump"]
 _MOST, _FEW = 1000, 500
 #: Seconds between two looks whether the loop was closed, of which nobody tells.
 _LOOK_INTERVAL = 0.5
+_OWN_CANCEL = "the group's source raised CancelledError: what it awaits was cancelled"
 
 
 def open_pump(canvas: Any, app: Any) -> None:
@@ -60,14 +61,27 @@ class Pump:
                     if len(self._drawn) >= _MOST:
                         await self._wanted.wait()
         except asyncio.CancelledError as exc:
-            self._error = _cut_short()
+            is_ours = not _is_cancelled()
+            self._error = CelerantError(_OWN_CANCEL) if is_ours else _cut_short()
             self._error.__cause__ = exc
-            raise
+            if not is_ours:
+                raise
         except BaseException as exc:  # noqa: BLE001 - raised by whoever iterates
             self._error = exc
         finally:
             self._is_over = True
             self._news.set()
+            await self._close(items)
+
+    async def _close(self, items: AsyncIterable[Any]) -> None:
+        """Have an async generator give back what it holds, as others are told to."""
+        close = getattr(items, "aclose", None)
+        if close is None:
+            return
+        try:
+            await close()
+        except Exception as exc:  # noqa: BLE001 - the generator's own code
+            self._error = self._error or exc
 
     def _tell(self) -> None:
         if not self._news.is_set():
@@ -116,6 +130,13 @@ class Pump:
         # A loop that is closed has no tasks any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task is told to end, and not something that it awaits."""
+    # Before Python 3.11 a task does not tell.
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 def _cut_short() -> CelerantError:

@@ -1,6 +1,8 @@
 //! Which types of Arrow's have a place in a message.
 
-use arrow_schema::{DataType, Field};
+use std::collections::HashSet;
+
+use arrow_schema::{DataType, Field, Fields};
 
 use crate::fault::{Fault, Result};
 use crate::moments::Zone;
@@ -70,6 +72,9 @@ fn refused(field: &Field, depth: usize) -> Option<(String, &'static str)> {
         | DataType::LargeList(inner)
         | DataType::FixedSizeList(inner, _)
         | DataType::Map(inner, _) => return refused(inner, depth + 1),
+        DataType::Struct(fields) if has_twins(fields) => {
+            "two of its fields have one name, and a dict keeps one of them: rename one"
+        }
         DataType::Struct(fields) => {
             return fields.iter().find_map(|inner| refused(inner, depth + 1));
         }
@@ -82,4 +87,10 @@ fn refused(field: &Field, depth: usize) -> Option<(String, &'static str)> {
         _ => "cast it to another type first",
     };
     Some((kind.to_string(), advice))
+}
+
+/// Whether two fields have one name.
+fn has_twins(fields: &Fields) -> bool {
+    let mut names = HashSet::new();
+    !fields.iter().all(|field| names.insert(field.name()))
 }

@@ -282,6 +282,7 @@ def test_table_without_rows_is_an_empty_group(sender):
         (pa.timestamp("s", "Europe/Berlin"), r"'it'.*Berlin.*convert it to UTC"),
         (pa.list_(pa.duration("s")), r"'it'.*Duration.*cast it to integers"),
         (pa.struct([("x", pa.duration("s"))]), r"'it'.*Duration"),
+        (pa.struct([("x", pa.int8()), ("x", pa.int8())]), r"'it'.*one name.*rename"),
         (pa.dictionary(pa.int8(), pa.duration("s")), r"'it'.*Duration"),
         (pa.uuid(), r"'it'.*arrow.uuid.*cast it to the type that it extends"),
         (pa.run_end_encoded(pa.int32(), pa.int8()), r"'it'.*decode its runs"),
@@ -325,6 +326,17 @@ def test_row_that_is_null_is_refused(sender):
     rows = pa.array([{"x": 1}, None], pa.struct([("x", pa.int8())]))
     with pytest.raises(CanvasError, match="a row is null"):
         group.starmap(sender.tasks["t"], rows).apply_async()
+
+
+def test_objects_of_polars_are_refused():
+    polars = pytest.importorskip("polars")
+    column = polars.Series("it", [{1}], dtype=polars.Object)
+    for make in (
+        lambda: group.map("t", column),
+        lambda: group.starmap("t", polars.DataFrame({"a": [1], "it": column})),
+    ):
+        with pytest.raises(CanvasError, match="Polars' type Object"):
+            make()
 
 
 def test_columns_and_tables_in_each_others_place_are_refused():

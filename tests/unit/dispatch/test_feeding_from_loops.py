@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 
 import pytest
 
-from celerant import group
+from celerant import CanvasError, group
 from harness.until import until, until_in_loop
 
 
@@ -83,3 +85,58 @@ def test_a_loop_that_rests_and_runs_again_goes_on_feeding(shop, queue):
     loop.close()
     assert queue.look() == 2
     assert result.source_error is None
+
+
+@pytest.mark.parametrize("how", ["cancelled", "a bad member"])
+def test_a_source_that_nobody_reads_any_more_gives_back_what_it_holds(shop, queue, how):
+    async def main():
+        closed = asyncio.Event()
+
+        async def rows():
+            try:
+                yield shop.echo.s(0)
+                if how == "a bad member":
+                    yield 5
+                # More than are drawn ahead, so that it stands at one of them.
+                for number in range(10_000):
+                    yield shop.echo.s(number)
+            finally:
+                closed.set()
+
+        result = await group(rows()).asend(window=3)
+        if how == "cancelled":
+            await until_in_loop(lambda: queue.look() == 3)
+            result.cancel()
+        await asyncio.wait_for(closed.wait(), 10)
+        await until_in_loop(lambda: len(asyncio.all_tasks()) == 1)
+        return result
+
+    assert asyncio.run(main()).sealed
+
+
+def test_a_source_that_awaits_what_was_cancelled_says_so(shop, queue):
+    async def main():
+        gone = asyncio.ensure_future(asyncio.Event().wait())
+        gone.cancel()
+
+        async def rows():
+            yield shop.echo.s(0)
+            await gone
+
+        result = await group(rows()).asend(window=3)
+        await until_in_loop(lambda: result.sealed)
+        return result
+
+    result = asyncio.run(main())
+    assert queue.look() == 1
+    said = "awaits was cancelled" if sys.version_info >= (3, 11) else "cancel|ended"
+    assert re.search(said, str(result.source_error))
+
+
+def test_results_of_a_group_that_is_fed_are_not_forgotten(shop, queue):
+    result = group([shop.echo.s(i) for i in range(9)]).apply_async(window=3)
+    until(lambda: queue.look() == 3)
+    with pytest.raises(CanvasError, match="still being sent"):
+        result.forget()
+    result.cancel()
+    result.forget()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 import pytest
 
 from celerant import chain, chord, group
@@ -9,6 +12,7 @@ from celerant.common.group_stamp import GROUP_STAMP
 from celerant.dispatch.carrier import Carrier
 from celerant.dispatch.wires.base import Broken
 from celerant.errors import CanvasError, PublishError
+from celerant.sending import mending
 from harness.until import until
 
 WAIT = 10
@@ -64,6 +68,48 @@ def test_indices_may_be_of_members_that_are_done(desk, result):
     assert result.counts()["SUCCESS"] == 3
     assert result.retry([]) is result
     assert desk.take() == []
+
+
+@pytest.mark.parametrize("options", [{"cancellable": True}, {"window": 2}])
+def test_two_threads_send_failed_members_once(desk, monkeypatch, options):
+    members = group([desk.echo.s(i) for i in range(6)])
+    result = members.apply_async(**options)
+    left = [0]
+
+    def finish_all():
+        left[0] += len(desk.take())
+        pending = result.members.barrier.select(0, 0, 6)
+        desk.finish(result, *pending, state="FAILURE")
+        return result.sealed and result.counts()["FAILURE"] == 6
+
+    until(finish_all)
+    assert left == [6]
+    both, refused = threading.Barrier(2), []
+    plain = mending.refuse_unfit
+
+    def slowly(*args):
+        # Without turns, both would have chosen by now.
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return plain(*args)
+
+    monkeypatch.setattr(mending, "refuse_unfit", slowly)
+
+    def retry():
+        try:
+            result.retry("failed")
+        except CanvasError as exc:
+            refused.append(exc)
+
+    threads = [threading.Thread(target=retry) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    sent = len(desk.take())
+    assert sent == (6 if "cancellable" in options else 2)
+    assert len(refused) == ("window" in options)
+    assert not [m for m in range(6) if result.members.barrier.state(m) == 4]
 
 
 def test_missing_members_are_those_that_were_cancelled_or_not_sent(desk):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import string
 import zlib
 
 import pytest
@@ -86,11 +87,18 @@ _BREAK = {
     "not base64": lambda _: "cel2.é" + "x" * 300,
     "not text": lambda _: None,
     "bytes": lambda handle: handle.encode(),
+    "other bits that say nothing": lambda handle: handle[:-1] + _next(handle[-1]),
     "of an older release": lambda handle: handle.replace("cel2.", "cel1."),
     "of 10 MB": lambda handle: handle + "A" * 10**7,
     "forged with a checksum": lambda _: _forged(checksum=True),
     "forged with no proof": lambda _: _forged(),
 }
+
+
+def _next(digit):
+    """The next digit of base64, whose lowest bit is the only one that differs."""
+    digits = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    return digits[digits.index(digit) ^ 1]
 
 
 def _forged(*, checksum=False):

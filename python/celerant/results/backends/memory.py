@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import monotonic
-from celerant.common.per_process import PerProcess, ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.errors import CelerantError, ForkError
 from celerant.results.backends.base import Backend
 from celerant.results.backends.memory_chord import MemoryChords
@@ -55,7 +56,7 @@ class HandlesInMemory:
 _stores: PerProcess[weakref.WeakValueDictionary[str, MemoryStore]] = PerProcess(
     weakref.WeakValueDictionary
 )
-_stores_lock = ProcessLock()
+_stores_lock = PerProcess(threading.Lock)
 
 
 class MemoryBackend(Backend):
@@ -75,7 +76,7 @@ class MemoryBackend(Backend):
         self._is_open = False
         #: The members of `listen`; they may be there once for each waiting thread.
         self._listening: list[Members] = []
-        with _stores_lock:
+        with _stores_lock.get():
             self._shared = _stores.get().setdefault(name, MemoryStore())
         self._shared.chords.expires = self.chord_expires
         self._shared.limit = math.inf if limit is None else limit

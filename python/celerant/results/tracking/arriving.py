@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster
-from celerant.errors import CelerantError
+from celerant.errors import CelerantError, ForkError
 from celerant.results.tracking.callbacks import Event
 from celerant.results.tracking.intake import read
 from celerant.results.tracking.member_values import MemberValues
@@ -184,9 +184,21 @@ class Arriving(MemberValues):
         self._forgetting.add(forgetting)
 
     def check_waiting(self) -> None:
-        """Raise if a wait could not end, because the members are sent only after it."""
+        """Raise if a wait could not end.
+
+        Raises:
+            CelerantError: The members are sent only after it.
+            ForkError: They are being sent by the process of which this is a child.
+        """
         if self.refuse_waiting is not None:
             self.refuse_waiting()
+        is_open = not self.barrier.is_sealed and self.growth is None
+        if is_open and self.pid != os.getpid():
+            msg = (
+                f"this group is being sent by process {self.pid}, of which this is a "
+                "forked child: give it `result.handle`, and wait by `attach(handle)`"
+            )
+            raise ForkError(msg, created_in_pid=self.pid)
 
     @abstractmethod
     def begin(self) -> None:

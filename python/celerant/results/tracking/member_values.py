@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Prints, Roster, Values
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.common.printable import line
 from celerant.errors import NotSent, ResultExpired, TaskControl
 from celerant.results.tracking.exceptions import add_note, rebuild
@@ -35,7 +36,7 @@ STATE_NAMES = (
 _LOST = (Barrier.NOT_SENT, Barrier.EXPIRED)
 _FAILED = (*_LOST, Barrier.FAILURE, Barrier.REVOKED)
 #: Held while an exception takes the place of its record.
-_keeping = ProcessLock()
+_keeping = PerProcess(threading.Lock)
 #: States of a member that is a group itself and was sent.
 _OF_NESTED = (Barrier.PENDING, Barrier.SUCCESS, Barrier.FAILURE)
 
@@ -190,7 +191,7 @@ class MemberValues(ABC):
             )
         else:
             made = self._rebuilt(index, kept, is_revoked=state == Barrier.REVOKED)
-        with _keeping:
+        with _keeping.get():
             kept = self.values.get(index)
             if not isinstance(kept, BaseException):
                 kept = made

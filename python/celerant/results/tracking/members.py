@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier, Roster, monotonic
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.results.tracking.callbacks import Callback, Event
 from celerant.results.tracking.forms import parted, shape_of
 from celerant.results.tracking.nested import Nested
@@ -44,7 +44,7 @@ __all__ = ["Members", "sealed"]
 #: The seed of a roster whose ids do not derive from a seed.
 _NO_SEED = bytes(16)
 #: Held while `Nested` or `Sampling` is made, so that there is only one.
-_making = ProcessLock()
+_making = PerProcess(threading.Lock)
 
 
 class Members(Steered):
@@ -98,7 +98,7 @@ class Members(Steered):
         """Members that are groups themselves; found when it is first read."""
         nested = self._nested
         if nested is None or nested.is_behind(self):
-            with _making:
+            with _making.get():
                 if self._nested is None:
                     self._nested = Nested(self)
                 nested = self._nested
@@ -109,7 +109,7 @@ class Members(Steered):
     def sampling(self) -> Sampling:
         """Estimates of members that the consumer does not watch."""
         if self._sampling is None:
-            with _making:
+            with _making.get():
                 if self._sampling is None:
                     self._sampling = Sampling(self)
         return self._sampling
@@ -239,6 +239,7 @@ class Members(Steered):
             return
         if entry.is_vain(self):
             return
+        self.check_waiting()
         self.backend.check(self)
         self.callbacks.append(entry)
         self.nested.begin()

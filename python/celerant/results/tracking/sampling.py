@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from celerant._core import Barrier, Values
-from celerant.common.per_process import ProcessLock
+from celerant.common.per_process import PerProcess
 from celerant.results.tracking.intake import read
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Sampling:
     def __init__(self, members: Members) -> None:
         #: Held while states are drawn from or added to, but not while the store is
         #: asked: one that is slow or away must not hold up other threads.
-        self._lock = ProcessLock()
+        self._lock = PerProcess(threading.Lock)
         self._barrier = members.barrier
         self._known = Barrier()
         #: How many arrived members were taken over from their barrier.
@@ -59,7 +60,7 @@ class Sampling:
         Raises:
             Exception: The store's own.
         """
-        with self._lock:
+        with self._lock.get():
             known = self._caught_up(members)
             before, left = known.counts(), known.remaining
             drawn = _drawn(known, left)
@@ -95,7 +96,7 @@ class Sampling:
         """Read members' records, and return how many of them are in each state."""
         backend, roster = members.backend, members.roster
         records = backend.fetch(roster.select(drawn))
-        with self._lock:
+        with self._lock.get():
             # The values are dropped.
             _, _, deferred = known.absorb(drawn, records, Values())
             if members.barrier.is_sealed and members.may_have_expired():
@@ -106,7 +107,7 @@ class Sampling:
             (drawn[position], read(backend, roster.id(drawn[position]), record))
             for position, record in ((at, records[at]) for at in deferred)
         ]
-        with self._lock:
+        with self._lock.get():
             for index, found in late:
                 if found is not None:
                     known.arrive(index, found[0])
