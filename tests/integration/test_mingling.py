@@ -137,3 +137,16 @@ def test_a_worker_without_remote_control_asks_nobody(app, never, monkeypatch):
     with worker:
         assert never.delay(1).get(timeout=20) == 1
     assert panels == []
+
+
+def test_workers_keep_one_clock(app, never):
+    with other_worker(app) as old:
+        old.panel.worker_state.clock.adjust(1_000)
+        with app.worker(concurrency=1, hostname="b@test") as new:
+            clock = new.panel.worker_state.clock
+            until(lambda: clock.value > 1_000)
+            assert never.delay(1).get(timeout=20) == 1
+            told = app.control.inspect(timeout=20).clock()
+            assert told["b@test"]["clock"] > 1_000
+            stats = app.control.inspect(timeout=20).stats()
+            assert int(stats["b@test"]["clock"]) > 1_000

@@ -194,3 +194,38 @@ def test_names_of_classes_are_classes():
 def test_parts_of_an_app_are_the_same_at_each_look(name):
     with celerant.Celerant("parts") as app:
         assert getattr(app, name) is getattr(app, name)
+
+
+#: Pairs of which the first derives from the second in one of the two; as
+#: `docs/compatibility.md` says.
+_OTHER_BASES = {
+    ("OperationalError", "CeleryError"),
+    *((name, "CeleryError") for name in ("Ignore", "Reject", "Retry", "TaskPredicate")),
+    *(
+        (name, "TaskError")
+        for name in (
+            "IncompleteStream",
+            "MaxRetriesExceededError",
+            "QueueNotFound",
+            "TaskRevokedError",
+            "TimeoutError",
+        )
+    ),
+    ("QueueNotFound", "ImproperlyConfigured"),
+    ("ImproperlyConfigured", "QueueNotFound"),
+}
+
+
+def test_exceptions_derive_from_each_other_as_celerys_do():
+    names = celerant.exceptions.__all__
+
+    def derived(module):
+        found = {name: getattr(module, name) for name in names}
+        return {
+            (one, other)
+            for one in names
+            for other in names
+            if one != other and issubclass(found[one], found[other])
+        }
+
+    assert derived(celerant.exceptions) ^ derived(celery.exceptions) == _OTHER_BASES

@@ -213,8 +213,11 @@ class ChordError(TaskError):
     task_id: str | None = None
 
 
-class SoftTimeLimitExceeded(CelerantError):  # noqa: N818 - Celery's own name
-    """The task runs longer than its ``soft_time_limit``; raised inside it."""
+class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's own name
+    """The task runs longer than its ``soft_time_limit``; raised inside it.
+
+    As in Celery, a task that handles the library's errors does not handle this one.
+    """
 
 
 class TaskRevoked(CelerantError):  # noqa: N818 - named after the state REVOKED

@@ -101,7 +101,8 @@ def hello(
         return None
     panel.worker_state.revoked.add(revoked or ())
     panel.end_revoked()
-    return {"revoked": panel.worker_state.revoked.ids(), "clock": 0}
+    state = panel.worker_state
+    return {"revoked": state.revoked.ids(), "clock": state.clock.forward()}
 
 
 def shutdown(

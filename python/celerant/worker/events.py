@@ -68,6 +68,7 @@ class Events:
             hostname=hostname,
             exchange=conf.event_exchange or "celeryev",
             serializer=conf.event_serializer or "json",
+            clock=worker_state.clock,
             beat=self._beat,
             interval=_INTERVAL,
         )

@@ -120,7 +120,7 @@ def stats(panel: Panel, **_: Any) -> Any:
     return {
         "total": panel.worker_state.total(),
         "pid": os.getpid(),
-        "clock": "0",
+        "clock": str(panel.worker_state.clock),
         "uptime": round(monotonic() - panel.since),
         # URLs of a failover list and the transport's options may have passwords.
         **{name: _shown(name, value) for name, value in about.items()},
@@ -142,9 +142,9 @@ def _usage() -> Any:
     }
 
 
-def clock(_panel: Panel, **_: Any) -> Any:
-    """Return the logical clock, which this worker does not keep."""
-    return {"clock": 0}
+def clock(panel: Panel, **_: Any) -> Any:
+    """Return the logical clock."""
+    return {"clock": panel.worker_state.clock.value}
 
 
 def conf(panel: Panel, with_defaults: bool = False, **_: Any) -> Any:  # noqa: FBT001, FBT002 - the command's argument

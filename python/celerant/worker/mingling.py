@@ -116,6 +116,7 @@ class Mingling:
             Limits(conf.celerant_message_size_limit, conf.celerant_message_depth_limit),
         )
         mailbox = make_mailbox(conf)(connection)
+        mailbox.clock = panel.worker_state.clock
         question = {
             "from_node": panel.hostname,
             "revoked": panel.worker_state.revoked.ids(),
@@ -148,9 +149,15 @@ class Mingling:
 
 
 def _take_in(panel: Panel, body: Any, _message: Any) -> None:
-    """Take in an answer: ``{name: {"revoked": ids}}``; the worker's own is None."""
+    """Take in an answer: ``{name: {"revoked": ids, "clock": time}}``.
+
+    The worker's own is None.
+    """
     answers = body.values() if isinstance(body, dict) else ()
     for answer in answers:
+        time = answer.get("clock") if isinstance(answer, dict) else None
+        if isinstance(time, int):
+            panel.worker_state.clock.adjust(time)
         revoked = answer.get("revoked") if isinstance(answer, dict) else None
         # Celery before 5.7 answers with a dict of ids.
         if not isinstance(revoked, (list, dict)):

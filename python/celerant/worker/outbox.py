@@ -20,6 +20,8 @@ from celerant.worker.connecting import reach
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kombu.clocks import LamportClock
+
 __all__ = ["Outbox"]
 
 logger = logging.getLogger("celerant.worker")
@@ -46,6 +48,7 @@ class Outbox:
         hostname: str,
         exchange: str,
         serializer: str,
+        clock: LamportClock,
         beat: Callable[[], Any],
         interval: float,
     ) -> None:
@@ -56,6 +59,7 @@ class Outbox:
             hostname: The worker that sends the events.
             exchange: Name of the exchange.
             serializer: Name of one of kombu's serializers.
+            clock: The worker's logical clock.
             beat: Puts a heartbeat; called at once, and then at intervals.
             interval: Seconds between these calls.
         """
@@ -68,7 +72,7 @@ class Outbox:
         self._waiting: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
         #: Bodies with their routing keys that the broker has not accepted yet.
         self._unsent: deque[tuple[Any, str]] = deque()
-        self._clock = itertools.count(1)
+        self._clock = clock
         self._pid = os.getpid()
         self._woken = threading.Event()
         self._closing = threading.Event()
@@ -100,7 +104,7 @@ class Outbox:
             "hostname": self._hostname,
             "utcoffset": west / 3600,
             "pid": self._pid,
-            "clock": next(self._clock),
+            "clock": self._clock.forward(),
             **fields,
             "timestamp": time.time(),
             "type": kind,

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kombu.clocks import LamportClock
+
 from celerant._core import monotonic
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ class WorkerState:
 
     def __init__(self) -> None:
         self.revoked = Revocations()
+        #: Puts the events of all workers in order: it is set by what others tell.
+        self.clock = LamportClock()
         #: Running requests, with the times at which they began. The keys are the
         #: requests' identities, because a redelivered task may run twice at a time.
         self._active: dict[int, tuple[Request, float]] = {}

@@ -42,14 +42,16 @@ def test_a_worker_does_not_answer_itself(panel, question):
     ],
 )
 def test_another_worker_is_answered_even_if_it_has_the_same_name(panel, question):
+    panel.worker_state.clock.adjust(6)
     answer = COMMANDS["hello"](panel, **question)
-    assert answer == {"revoked": ["known", "new"], "clock": 0}
+    assert answer == {"revoked": ["known", "new"], "clock": 8}
 
 
 @pytest.mark.parametrize("revoked", [["a", "b"], {"a": 1.5, "b": 2.5}])
 def test_ids_of_an_answer_are_revoked(panel, revoked):
     _take_in(panel, {"there@test": {"revoked": revoked, "clock": 3}}, None)
     assert panel.worker_state.revoked.ids() == ["known", "a", "b"]
+    assert panel.worker_state.clock.value == 4
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_ids_of_an_answer_are_revoked(panel, revoked):
         None,
         ["there@test"],
         {"there@test": None},
-        {"there@test": {"error": "no"}},
+        {"there@test": {"error": "no", "clock": "late"}},
         {"there@test": {"revoked": "abc"}},
         {"there@test": {"revoked": [["a"], 1, None]}},
     ],
