@@ -93,6 +93,8 @@ def test_the_result_of_a_dropped_message_says_so(shop):
 def test_results_reach_callbacks_that_were_there_first(shop):
     told = []
     held = hold(shop, group([shop.add.s(1, 1), shop.add.s(2, 2)]))
+    # As in the transaction whose end it waits for.
+    held.refuse_waiting(pytest.fail)
     held.result.then(lambda result: told.append(result.get(timeout=0)))
     with shop.app.worker(concurrency=1):
         held.send()

@@ -188,10 +188,18 @@ class Arriving(MemberValues):
 
         Raises:
             CelerantError: The members are sent only after it.
-            ForkError: They are being sent by the process of which this is a child.
+            ForkError: As by `check_process`.
         """
         if self.refuse_waiting is not None:
             self.refuse_waiting()
+        self.check_process()
+
+    def check_process(self) -> None:
+        """Raise if nobody tells this process of members that are still being sent.
+
+        Raises:
+            ForkError: The process of which this is a child sends them.
+        """
         is_open = not self.barrier.is_sealed and self.growth is None
         if is_open and self.pid != os.getpid():
             msg = (

@@ -239,7 +239,7 @@ class Members(Steered):
             return
         if entry.is_vain(self):
             return
-        self.check_waiting()
+        self.check_process()
         self.backend.check(self)
         self.callbacks.append(entry)
         self.nested.begin()
