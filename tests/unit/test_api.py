@@ -102,7 +102,9 @@ ERRORS = [
     for name in errors.__all__
     if getattr(errors, name).__name__ == name
     and inspect.isclass(getattr(errors, name))
-    and not issubclass(getattr(errors, name), errors.TaskControl)
+    and not issubclass(
+        getattr(errors, name), (errors.TaskControl, errors.SoftTimeLimitExceeded)
+    )
 ]
 CONTROLS = [
     errors.Retry(exc=ValueError("late"), when=3),

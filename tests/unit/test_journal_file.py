@@ -186,3 +186,12 @@ def test_used_members_are_kept_after_the_end_too(path):
     file, past = JournalFile.open(str(path))
     file.close()
     assert (past.used, past.failed) == ([(1, 2)], [(1, 2)])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_what_is_no_file_is_refused_and_stays(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(JournalError, match="is no file"):
+        JournalFile.create(str(path), HEAD)
+    assert path.is_fifo()

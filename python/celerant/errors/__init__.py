@@ -13,7 +13,6 @@ CelerantError(Exception)
 ├─ TaskError                    an error of a task whose class is not imported
 │  ├─ NotRegistered(KeyError)   no task of that name is registered there
 │  └─ ChordError                a member of a chord's header failed
-├─ SoftTimeLimitExceeded        raised in a task that runs longer than it should
 ├─ TaskRevoked                  a task was revoked before it ran to its end
 ├─ MaxRetriesExceeded           a task was retried too often
 ├─ ResultExpired                a result was stored, and its time is over
@@ -21,6 +20,10 @@ CelerantError(Exception)
 ├─ IncompleteStream             the sends of a task are not known before its end
 ├─ BarrierError(RuntimeError)   an unknown member, or use after seal
 └─ ForkError(RuntimeError)      used in a forked child, which cannot work
+
+Raised in a task, and not to be handled as an error of the library:
+
+SoftTimeLimitExceeded(Exception)   it runs longer than it should
 
 Control flow of tasks, not errors:
 

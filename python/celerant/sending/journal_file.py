@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import stat
 import threading
 import weakref
 import zlib
@@ -85,6 +86,11 @@ class JournalFile:
     def _locked(cls, path: str, flags: int) -> JournalFile:
         flags |= os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
         fd = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            # A device, for example, which the end of the group would delete.
+            os.close(fd)
+            msg = f"{path} is no file: give the path of one, or of one to be made"
+            raise JournalError(msg)
         if not try_lock(fd):
             os.close(fd)
             msg = (

@@ -109,9 +109,9 @@ def test_a_source_that_nobody_reads_any_more_gives_back_what_it_holds(shop, queu
             result.cancel()
         await asyncio.wait_for(closed.wait(), 10)
         await until_in_loop(lambda: len(asyncio.all_tasks()) == 1)
-        return result
+        await until_in_loop(lambda: result.sealed)
 
-    assert asyncio.run(main()).sealed
+    asyncio.run(main())
 
 
 def test_a_source_that_awaits_what_was_cancelled_says_so(shop, queue):
