@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -90,9 +91,11 @@ def test_another_process_follows_a_group_to_its_end(app, gate):
             lines = iter(process.stdout.readline, "")
             assert next(lines) == "False None\n"
             gate.release(5)
-            assert next(lines) == "[0, 1, 2, 3, 4]\n"
+            # One that leaves as another ends may pass the gate before one that waits.
+            first = json.loads(next(lines))
+            assert len(first) == 5
             gate.release(15)
-            assert next(lines) == f"{[*range(5, 20)]}\n"
+            assert sorted([*first, *json.loads(next(lines))]) == [*range(20)]
             assert next(lines) == "True 20 20 True\n"
             assert next(lines) == f"20 20 {result.id}\n"
         assert result.get(timeout=30) == list(range(20))
