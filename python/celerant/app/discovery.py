@@ -53,9 +53,8 @@ class Discovery:
                 for package in _names(packages):
                     find_related_module(package, related_name)
             except BaseException:
-                with (
-                    self._lock.get()
-                ):  # the next time, with its cause mended, it is found
+                # The next time, with its cause mended, it is found.
+                with self._lock.get():
                     self._wanted[:0] = wanted[at:]
                 raise
 

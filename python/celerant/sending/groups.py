@@ -263,7 +263,8 @@ class Groups:
             call: SentCall | None = feeder.call
         else:
             call = self._mendable.get(result)
-        self._mending.retry(result, which, source, call)
+        with self._mending.turn(result):
+            self._mending.retry(result, which, source, call)
 
     def _refuse_unsent(
         self, sent: Dispatched, result: GroupResult[Any], call: SentCall

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celerant._core import Barrier
@@ -121,18 +120,13 @@ def refuse_running(result: GroupResult[Any], indices: list[int]) -> None:
     members, backend = result.members, result.backend
     if len(known_stamps(members, backend)) <= 1:
         return
-    state = members.barrier.state
-    failed = iter([i for i in indices if state(i) == Barrier.FAILURE])
-    while chunk := list(islice(failed, _LOOK_CHUNK)):
-        ids = members.roster.select(chunk)
-        records = backend.fetch(ids)
-        for index, task_id, record in zip(chunk, ids, records, strict=True):
-            if not tells_end(backend, task_id, record):
-                msg = (
-                    f"{members.where(index)} was sent once more, and nothing is stored "
-                    "of its end: it may run; wait for it by `attach(result.handle)`"
-                )
-                raise CanvasError(msg, path=f"group[{index}]")
+    failed = [i for i in indices if members.barrier.state(i) == Barrier.FAILURE]
+    for index in _without_end(result, failed):
+        msg = (
+            f"{members.where(index)} was sent once more, and nothing is stored of its "
+            "end: it may run; wait for it by `attach(result.handle)`"
+        )
+        raise CanvasError(msg, path=f"group[{index}]")
 
 
 def refuse_queued(result: GroupResult[Any], indices: list[int]) -> None:
@@ -145,18 +139,24 @@ def refuse_queued(result: GroupResult[Any], indices: list[int]) -> None:
     Raises:
         CanvasError: There is one.
     """
-    members, backend = result.members, result.backend
-    state = members.barrier.state
-    revoked = iter([i for i in indices if state(i) == Barrier.REVOKED])
-    while chunk := list(islice(revoked, _LOOK_CHUNK)):
-        ids = members.roster.select(chunk)
-        records = backend.fetch(ids)
-        for index, task_id, record in zip(chunk, ids, records, strict=True):
-            is_out = index in members.unqueued or tells_end(backend, task_id, record)
-            if not is_out:
-                msg = (
-                    f"{members.where(index)} was cancelled, and no worker has dropped "
-                    "its message yet: wait until one has, or purge the queue and "
-                    "send a new group"
-                )
-                raise CanvasError(msg, path=f"group[{index}]")
+    members = result.members
+    revoked = [i for i in indices if members.barrier.state(i) == Barrier.REVOKED]
+    for index in _without_end(result, revoked):
+        if index not in members.unqueued:
+            msg = (
+                f"{members.where(index)} was cancelled, and no worker has dropped "
+                "its message yet: wait until one has, or purge the queue and "
+                "send a new group"
+            )
+            raise CanvasError(msg, path=f"group[{index}]")
+
+
+def _without_end(result: GroupResult[Any], indices: list[int]) -> Iterator[int]:
+    """Yield the members of which the store has no end."""
+    roster, backend = result.members.roster, result.backend
+    for start in range(0, len(indices), _LOOK_CHUNK):
+        chunk = indices[start : start + _LOOK_CHUNK]
+        ids = roster.select(chunk)
+        for index, task_id, record in zip(chunk, ids, backend.fetch(ids), strict=True):
+            if not tells_end(backend, task_id, record):
+                yield index

@@ -63,6 +63,11 @@ class Mending:
             weakref.WeakKeyDictionary()
         )
 
+    def turn(self, result: GroupResult[Any]) -> Any:
+        """Return the lock of a group, which is held for `retry`."""
+        turns = self._turns.setdefault(result.members, PerProcess(threading.RLock))
+        return turns.get()
+
     def retry(
         self,
         result: GroupResult[Any],
@@ -70,7 +75,7 @@ class Mending:
         source: Any,
         call: SentCall | None,
     ) -> None:
-        """Send some members once more, one call for a group at a time.
+        """Send some members once more; the caller has the group's `turn`.
 
         Args:
             result: Of the group.
@@ -81,17 +86,6 @@ class Mending:
             CanvasError: Another source, or none; members that may run. Nothing is sent.
             PublishError: The broker refused or vanished.
         """
-        turn = self._turns.setdefault(result.members, PerProcess(threading.RLock))
-        with turn.get():
-            self._retry(result, which, source, call)
-
-    def _retry(
-        self,
-        result: GroupResult[Any],
-        which: Any,
-        source: Any,
-        call: SentCall | None,
-    ) -> None:
         members = result.members
         refuse_open(result)
         feeder = result.feeding if isinstance(result.feeding, Feeder) else None

@@ -30,8 +30,6 @@ class MailboxNode:
         """Let `panel` answer; `listen` begins."""
         self._panel = panel
         self._mailbox = mailbox
-        # Each broadcast sets it.
-        mailbox.clock = panel.worker_state.clock
         self._connection: Any = None
         self._channel: Any = None
         self._consumer: Any = None

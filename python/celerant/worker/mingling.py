@@ -115,8 +115,7 @@ class Mingling:
             channel,
             Limits(conf.celerant_message_size_limit, conf.celerant_message_depth_limit),
         )
-        mailbox = make_mailbox(conf)(connection)
-        mailbox.clock = panel.worker_state.clock
+        mailbox = make_mailbox(conf, panel.worker_state.clock)(connection)
         question = {
             "from_node": panel.hostname,
             "revoked": panel.worker_state.revoked.ids(),
@@ -155,10 +154,11 @@ def _take_in(panel: Panel, body: Any, _message: Any) -> None:
     """
     answers = body.values() if isinstance(body, dict) else ()
     for answer in answers:
-        time = answer.get("clock") if isinstance(answer, dict) else None
+        if not isinstance(answer, dict):
+            continue
+        time, revoked = answer.get("clock"), answer.get("revoked")
         if isinstance(time, int):
             panel.worker_state.clock.adjust(time)
-        revoked = answer.get("revoked") if isinstance(answer, dict) else None
         # Celery before 5.7 answers with a dict of ids.
         if not isinstance(revoked, (list, dict)):
             continue

@@ -238,7 +238,7 @@ class Runner:
         self.rest()
 
     def _reason_against(self, delivery: Delivery) -> str | None:
-        if delivery.expires is not None and time.time() > delivery.expires:
+        if _has_expired(delivery):
             return "expired"
         self._marks.look(delivery.request)
         return "revoked" if self._worker_state.revoked.cover(delivery.request) else None
@@ -248,9 +248,8 @@ class Runner:
 
         As in Celery, it is told as revoked alone if it is known to be so by now.
         """
-        if delivery.expires is not None and time.time() > delivery.expires:
-            return
-        if self._worker_state.revoked.cover(delivery.request):
+        revoked = self._worker_state.revoked
+        if _has_expired(delivery) or revoked.cover(delivery.request):
             return
         tell_received(delivery, self._hostname)
         if self._events.tells_tasks:
@@ -271,6 +270,10 @@ class Runner:
             self.ending.refuse(request, refused.exception)
         except BaseException as exc:  # noqa: BLE001 - a message must not end a slot
             self.ending.rescue(request, None, exc)
+
+
+def _has_expired(delivery: Delivery) -> bool:
+    return delivery.expires is not None and time.time() > delivery.expires
 
 
 def _retried(delivery: Delivery, outcome: Outcome) -> Outcome:

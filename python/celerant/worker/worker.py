@@ -279,7 +279,7 @@ class Worker:
             )
             mailbox = None
             if conf.worker_enable_remote_control is not False:
-                mailbox = MailboxNode(panel, make_mailbox(conf))
+                mailbox = MailboxNode(panel, make_mailbox(conf, worker_state.clock))
                 self._mingling = Mingling(app, panel, self.mingles)
             source = BrokerSource(
                 app.connection_for_read,

@@ -205,12 +205,7 @@ const fn low_32(bits: u64) -> u32 {
 }
 
 fn write_uuid(high: u64, low: u64, out: &mut [u8; ID_LEN]) {
-    for (at, byte) in [0, 2, 4, 6, 9, 11, 14, 16]
-        .into_iter()
-        .zip(high.to_be_bytes())
-    {
-        out[at..at + 2].copy_from_slice(&hex(byte));
-    }
+    write_hex(high, [0, 2, 4, 6, 9, 11, 14, 16], out);
     out[8] = b'-';
     out[13] = b'-';
     write_tail(low, out);
@@ -218,14 +213,16 @@ fn write_uuid(high: u64, low: u64, out: &mut [u8; ID_LEN]) {
 
 /// Writes the last 64 bits of a UUID, behind its prefix.
 fn write_tail(low: u64, out: &mut [u8; ID_LEN]) {
-    for (at, byte) in [19, 21, 24, 26, 28, 30, 32, 34]
-        .into_iter()
-        .zip(low.to_be_bytes())
-    {
-        out[at..at + 2].copy_from_slice(&hex(byte));
-    }
+    write_hex(low, [19, 21, 24, 26, 28, 30, 32, 34], out);
     out[18] = b'-';
     out[23] = b'-';
+}
+
+/// Writes each byte at its place.
+fn write_hex(bits: u64, places: [usize; 8], out: &mut [u8; ID_LEN]) {
+    for (at, byte) in places.into_iter().zip(bits.to_be_bytes()) {
+        out[at..at + 2].copy_from_slice(&hex(byte));
+    }
 }
 
 /// A byte as two digits.

@@ -64,6 +64,27 @@ pub struct PyChunk {
 }
 
 impl PyChunk {
+    /// The same chunk without messages, of which no ledger was told.
+    fn bare(&self) -> Self {
+        Self {
+            ids: self.ids.clone(),
+            wired: Chunk::default(),
+            routes: Arc::default(),
+            generic: Chunk::default(),
+            layouts: Vec::new(),
+            ignored: Vec::new(),
+            chord_sizes: Vec::new(),
+            results: 0,
+            is_last: self.is_last,
+            is_due: self.is_due,
+            len_bytes: self.len_bytes,
+            several: Vec::new(),
+            shared: self.shared.clone(),
+            hearing: None,
+            is_told: AtomicBool::new(false),
+        }
+    }
+
     fn members(&self) -> impl Iterator<Item = &Member> {
         self.wired.members.iter().chain(&self.generic.members)
     }
@@ -203,7 +224,6 @@ impl PyChunk {
         let members = positions.iter();
         let members = members.filter_map(|&position| self.wired.members.get(position));
         Self {
-            ids: self.ids.clone(),
             wired: Chunk {
                 arena: self.wired.arena.clone(),
                 members: members.copied().collect(),
@@ -212,18 +232,7 @@ impl PyChunk {
                 own: self.wired.own.clone(),
             },
             routes: Arc::clone(&self.routes),
-            generic: Chunk::default(),
-            layouts: Vec::new(),
-            ignored: Vec::new(),
-            chord_sizes: Vec::new(),
-            results: 0,
-            is_last: self.is_last,
-            is_due: self.is_due,
-            len_bytes: self.len_bytes,
-            several: Vec::new(),
-            shared: self.shared.clone(),
-            hearing: None,
-            is_told: AtomicBool::new(false),
+            ..self.bare()
         }
     }
 
@@ -231,21 +240,9 @@ impl PyChunk {
     fn parted(&self, py: Python<'_>) -> (Self, Self) {
         let wired = self.select((0..self.wired.members.len()).collect());
         let generic = Self {
-            ids: self.ids.clone(),
-            wired: Chunk::default(),
-            routes: Arc::default(),
             generic: self.generic.clone(),
             layouts: self.layouts.iter().map(|one| one.clone_ref(py)).collect(),
-            ignored: Vec::new(),
-            chord_sizes: Vec::new(),
-            results: 0,
-            is_last: self.is_last,
-            is_due: self.is_due,
-            len_bytes: self.len_bytes,
-            several: Vec::new(),
-            shared: self.shared.clone(),
-            hearing: None,
-            is_told: AtomicBool::new(false),
+            ..self.bare()
         };
         (wired, generic)
     }
@@ -271,7 +268,6 @@ impl PyChunk {
         };
         let several = self.several.iter().filter(|(index, _)| is_in(*index));
         Self {
-            ids: self.ids.clone(),
             wired: kept(&self.wired),
             routes: Arc::clone(&self.routes),
             generic: kept(&self.generic),
@@ -279,13 +275,8 @@ impl PyChunk {
             ignored: self.ignored.clone(),
             chord_sizes: copies(py, &self.chord_sizes),
             results: self.results,
-            is_last: self.is_last,
-            is_due: self.is_due,
-            len_bytes: self.len_bytes,
             several: several.copied().collect(),
-            shared: self.shared.clone(),
-            hearing: None,
-            is_told: AtomicBool::new(false),
+            ..self.bare()
         }
     }
 

@@ -301,12 +301,11 @@ class RedisWire(Wire):
             return
         if isinstance(executed, Exception):
             # Nothing was done; the command that could not be queued tells why.
-            refusals, fates = queued, Fate.REJECTED
+            refusals, of_taken = queued, Fate.REJECTED
         else:
             # EXEC runs all commands; a push that failed pushed nothing.
-            refusals, fates = executed, Fate.CONFIRMED
+            refusals, of_taken = executed, Fate.CONFIRMED
             self._watch.reached = flight.step
-        culprit: int | None = None
         answers = (*refusals, executed)
         cause: Any = next((r for r in answers if isinstance(r, Exception)), None)
         if cause is None:
@@ -315,11 +314,7 @@ class RedisWire(Wire):
                 # Whoever looks at its mark touches it.
                 self._discarded = 0
             return
-        parts: list[tuple[list[int], Fate]] = []
-        for members, is_refused in flight.refused(refusals):
-            if is_refused and culprit is None:
-                culprit = members[0]
-            parts.append((members, Fate.REJECTED if is_refused else fates))
+        parts, culprit = flight.fates(refusals, of_taken)
         self.dispatch.ledger.mark_parts(flight.chunk, parts)
         self._flight = None
         refuse(cause, culprit)

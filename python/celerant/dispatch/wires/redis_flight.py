@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from celerant._core import Chunk
+from celerant._core import Chunk, Fate
 from celerant.dispatch.journaling import Mark
 
 __all__ = ["MULTI", "Flight", "is_in"]
@@ -50,16 +50,24 @@ class Flight:
             buffer, end = buffer[len(MULTI) :], end - len(MULTI)
         return cls(chunk, buffer, commands, end, step, before, beside)
 
-    def refused(self, replies: Sequence[Any]) -> Iterator[tuple[list[int], bool]]:
-        """Yield the members of each queue, and whether it takes none.
+    def fates(
+        self, replies: Sequence[Any], of_taken: Fate
+    ) -> tuple[list[tuple[list[int], Fate]], int | None]:
+        """Return the members of each queue with their fate, and the first refused one.
 
         Args:
             replies: To the commands between MULTI and EXEC.
+            of_taken: The fate of those that are not refused.
         """
-        at = self.beside
+        found: list[tuple[list[int], Fate]] = []
+        culprit, at = None, self.beside
         for commands, members in self.chunk.by_route():
-            yield members, isinstance(replies[at], Exception)
+            is_refused = isinstance(replies[at], Exception)
+            if is_refused and culprit is None:
+                culprit = members[0]
+            found.append((members, Fate.REJECTED if is_refused else of_taken))
             at += commands
+        return found, culprit
 
     @property
     def replies(self) -> int:
